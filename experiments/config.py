@@ -1,0 +1,198 @@
+"""A run, described by data: everything that can change its result, and nothing else."""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import typing
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from models.config import TransformerConfig
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Text and vocabulary. `path` is for task "files"; `fingerprint` is the sha256 of the prepared tokens:
+    filled in when a study is planned, checked when a run opens them ("" accepts whatever is there)."""
+
+    task: str = "docstrings"
+    path: str = ""
+    vocab: str = "bytes"
+    vocab_size: int = 259
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """All numbers are traced arguments of the compiled step; only `name` is static."""
+
+    lr: float
+    b1: float = 0.9
+    b2: float = 0.98
+    eps: float = 1e-8
+    weight_decay: float = 0.1
+    clip_norm: float = 1.0
+    name: str = "adamw"
+
+    def __post_init__(self):
+        if not self.lr > 0:
+            raise ValueError(f"optimizer: lr={self.lr}; it must be positive")
+        if not self.clip_norm > 0:
+            raise ValueError(f"optimizer: clip_norm={self.clip_norm}; it must be positive (inf turns clipping off)")
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """Learning rate over the run: `warmup` and `decay` are fractions of all steps, `final` one of the peak."""
+
+    name: Literal["wsd", "cosine"] = "wsd"
+    warmup: float = 0.05
+    decay: float = 0.3
+    final: float = 0.0
+
+    def __post_init__(self):
+        if self.name not in ("wsd", "cosine"):
+            raise ValueError(f"schedule: name={self.name!r}; allowed are 'wsd' and 'cosine'")
+        if not (0 <= self.warmup and 0 <= self.decay and self.warmup + self.decay <= 1):
+            raise ValueError(
+                f"schedule: warmup={self.warmup}, decay={self.decay}; fractions of the run whose sum is at most 1"
+            )
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training run. Batches are `batch_tokens` tokens in rows of `seq_len`; `n_tokens` are trained on in all.
+
+    `n_val_tokens` is the fixed, leading part of the validation split that every evaluation reads.
+    """
+
+    model: TransformerConfig
+    data: DataConfig
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    batch_tokens: int
+    seq_len: int
+    n_tokens: int
+    seed: int = 0
+    n_val_tokens: int = 131_072
+
+    def __post_init__(self):
+        for name in ("batch_tokens", "seq_len", "n_tokens", "n_val_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"run: {name}={getattr(self, name)}; it must be at least 1")
+        if self.batch_tokens % self.seq_len:
+            raise ValueError(
+                f"run: batch_tokens={self.batch_tokens} is not a multiple of seq_len={self.seq_len}; "
+                "a batch holds whole rows"
+            )
+        if self.n_tokens < self.batch_tokens:
+            raise ValueError(
+                f"run: n_tokens={self.n_tokens} is less than one batch of {self.batch_tokens} tokens; "
+                "train for at least one step"
+            )
+
+    @property
+    def batch_size(self) -> int:
+        """Rows in a batch."""
+        return self.batch_tokens // self.seq_len
+
+    @property
+    def n_steps(self) -> int:
+        """Optimizer steps: n_tokens in whole batches, rounded to the nearest."""
+        return max(1, round(self.n_tokens / self.batch_tokens))
+
+    @property
+    def run_id(self) -> str:
+        """First 12 hex digits of the sha256 of the configuration: equal exactly for equal runs."""
+        return hashlib.sha256(json.dumps(to_json(self), sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def shape_key(self) -> str:
+        """Equal for runs that one compiled training step serves: they differ in traced values only."""
+        static = [to_json(self.model), self.optimizer.name, self.schedule.name, self.batch_size, self.seq_len]
+        return json.dumps(static, sort_keys=True)
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """Plain nested dict of a configuration; `from_json` gives the equal configuration back."""
+    return dataclasses.asdict(config)
+
+
+def from_json(kind: type[T], values: dict[str, Any], where: str = "") -> T:
+    """Builds the dataclass `kind` from a nested dict (as read from JSON).
+
+    Raises:
+      ValueError: an unknown or missing field, or a value of the wrong type, named with its path.
+    """
+    hints = typing.get_type_hints(kind)
+    where = where or kind.__name__
+    if not isinstance(values, dict):
+        raise ValueError(f"{where}: expected an object with fields {list(hints)}, got {values!r}")
+    for name in values:
+        if name not in hints:
+            raise ValueError(unknown_field(where, name, hints))
+    built = {}
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        path = f"{where}.{field.name}"
+        if field.name in values:
+            built[field.name] = _convert(hints[field.name], values[field.name], path)
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise ValueError(f"{path} is missing; {where} needs it")
+    return kind(**built)
+
+
+def apply_overrides(config: T, overrides: list[str]) -> T:
+    """`config` with "a.b=value" assignments applied; values are JSON, anything else is a string.
+
+    Raises:
+      ValueError: no "=", an unknown field (the nearest name is suggested) or a value of the wrong type.
+    """
+    values = to_json(config)
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        if not equals:
+            raise ValueError(f"--set {override}: expected FIELD=VALUE, for example seed=1")
+        *parents, last = path.split(".")
+        node, where = values, type(config).__name__
+        for name in [*parents, last]:
+            if not isinstance(node, dict):
+                raise ValueError(f"--set {override}: {where} is a value and has no fields")
+            if name not in node:
+                raise ValueError(f"--set {override}: {unknown_field(where, name, node)}")
+            parent, node, where = node, node[name], f"{where}.{name}"
+        try:
+            parent[last] = json.loads(text)
+        except json.JSONDecodeError:
+            parent[last] = text
+    return from_json(type(config), values)
+
+
+def unknown_field(where: str, name: str, known: typing.Iterable[str]) -> str:
+    """One line that names the unknown field and the nearest known one."""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+    return f"{where} has no field {name!r}; {hint}"
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """`value` as the annotated type; integers written as 1e6 and floats written as 1 are understood."""
+    if dataclasses.is_dataclass(hint):
+        return from_json(typing.cast(type, hint), value, where)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple and isinstance(value, (list, tuple)):
+        return tuple(_convert(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is Literal:
+        if value in arguments:
+            return value
+        raise ValueError(f"{where}={value!r}; allowed are {', '.join(map(repr, arguments))}")
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if hint in (int, str, bool) and type(value) is hint:
+        return value
+    expected = getattr(hint, "__name__", str(hint))
+    raise ValueError(f"{where}={value!r}; expected a value of type {expected}")

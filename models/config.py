@@ -1,0 +1,41 @@
+"""Frozen descriptions of networks; everything else about a model is derived from one of these."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Decoder-only transformer: RMSNorm, rope, SwiGLU, no biases, grouped-query attention.
+
+    `dtype` is the compute type; parameters are always float32. `remat` recomputes each block in the
+    backward pass: less memory, about a third more time, the same numbers.
+    """
+
+    vocab_size: int
+    d_model: int
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    d_head: int
+    d_ff: int
+    tied_embeddings: bool = False
+    rope_theta: float = 10_000.0
+    norm_eps: float = 1e-6
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    remat: bool = False
+    family: Literal["transformer"] = "transformer"
+
+    def __post_init__(self):
+        for name in ("vocab_size", "d_model", "n_layers", "n_heads", "n_kv_heads", "d_head", "d_ff"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"model: {name}={getattr(self, name)}; it must be at least 1")
+        if self.n_heads % self.n_kv_heads:
+            raise ValueError(
+                f"model: n_heads={self.n_heads} is not a multiple of n_kv_heads={self.n_kv_heads}; "
+                "query heads share key/value heads in equal groups"
+            )
+        if self.d_head % 2:
+            raise ValueError(f"model: d_head={self.d_head}; rope rotates pairs, so it must be even")
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"model: dtype={self.dtype!r}; allowed are 'float32' and 'bfloat16'")

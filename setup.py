@@ -1,0 +1,33 @@
+"""isoflop: scaling studies in JAX. Pinned, tested versions are in constraints.txt."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="isoflop",
+    version="0.1.0",
+    description="Train grids of language models, fit scaling laws with honest intervals, predict the next run.",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["models*", "experiments*", "scaling*", "launch*"]),
+    install_requires=[
+        "absl-py",
+        "altair",
+        "flax>=0.12.8",
+        "jax>=0.10",
+        "numpy>=2",
+        "optax>=0.2.8",
+        "orbax-checkpoint>=0.12",
+        "pandas>=2.2",
+        "pyarrow",
+        "sentencepiece",
+        "seqio",
+        "vl-convert-python",
+        "zstandard",
+    ],
+    extras_require={
+        "dev": ["hypothesis", "pyright", "pytest", "pytest-xdist", "ruff", "selenium"],
+        "cuda": ["jax[cuda13]"],
+        "tpu": ["jax[tpu]"],
+    },
+    entry_points={"console_scripts": ["isoflop = launch.cli:main"]},
+)
