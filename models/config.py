@@ -1,7 +1,7 @@
 """Frozen descriptions of networks; everything else about a model is derived from one of these."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -39,3 +39,25 @@ class TransformerConfig:
             raise ValueError(f"model: d_head={self.d_head}; rope rotates pairs, so it must be even")
         if self.dtype not in ("float32", "bfloat16"):
             raise ValueError(f"model: dtype={self.dtype!r}; allowed are 'float32' and 'bfloat16'")
+
+
+def ladder(d_model: int, vocab_size: int, **changes: Any) -> TransformerConfig:
+    """The model of width `d_model` on the one-dial ladder of sizes; `changes` override single fields.
+
+    About 16 units of width a layer and at least two layers, heads of 16 (8 where 16 does not divide the
+    width), and a feed-forward width of 8/3 the model's, to the next multiple of 8. The aspect ratio is that
+    of small published models; it is a convention of this ladder, not an optimum.
+    """
+    if d_model < 8 or d_model % 8:
+        raise ValueError(f"model: d_model={d_model}; the ladder has multiples of 8")
+    d_head = 16 if d_model % 16 == 0 else 8
+    config = TransformerConfig(
+        vocab_size=vocab_size,
+        d_model=d_model,
+        n_layers=max(2, d_model // 16),
+        n_heads=d_model // d_head,
+        n_kv_heads=d_model // d_head,
+        d_head=d_head,
+        d_ff=8 * -(-d_model // 3),
+    )
+    return replace(config, **changes)
