@@ -1,0 +1,199 @@
+"""The store: one winner a claim, one result a run, whatever dies or sleeps on the way."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from launch import store as store_module
+from launch.store import Planned, Store, known_dead, process_identity
+
+
+def planned(k: int, stage: str = "grid", shape: str = "s", flops: float = 1e9) -> Planned:
+    config = {"optimizer": {"lr": 0.01}, "k": k}
+    return Planned(f"{k:012x}", stage, shape, n_params=1000 + k, n_tokens=5000, flops=flops, config=config)
+
+
+def new_store(folder: Path, n_runs: int = 3, **changes) -> Store:
+    store = Store(folder, **changes)
+    store.create()
+    store.add([planned(k) for k in range(n_runs)])
+    return store
+
+
+def done(loss: float = 2.0) -> dict:
+    return {"status": "done", "loss": loss}
+
+
+def python(code: str, *arguments) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
+
+
+def age(store: Store, run_id: str, epoch: int, seconds: float) -> None:
+    stamp = time.time() - seconds
+    os.utime(store.root / "lease" / f"{run_id}.{epoch}", (stamp, stamp))
+
+
+def test_adding_the_same_runs_again_changes_nothing(tmp_path):
+    store = new_store(tmp_path)
+    before = store.manifest.read_bytes(), store.manifest.stat().st_mtime_ns
+    assert store.add([planned(2), planned(0)]) == []
+    assert (store.manifest.read_bytes(), store.manifest.stat().st_mtime_ns) == before
+    assert store.add([planned(7), planned(1), planned(7)]) == [planned(7)]
+    assert list(Store(tmp_path).planned().values()) == [planned(0), planned(1), planned(2), planned(7)]
+
+
+def test_a_reader_sees_runs_that_were_added_later(tmp_path):
+    store = new_store(tmp_path, 1)
+    reader = Store(tmp_path)
+    assert len(reader.planned()) == 1
+    store.add([planned(5)])
+    assert len(reader.planned()) == 2
+
+
+def test_a_run_goes_through_its_states(tmp_path):
+    store = new_store(tmp_path)
+    a, b, c = store.planned()
+    lease = store.claim(a)
+    assert store.claim(a) is None
+    assert store.states() == {a: "running", b: "planned", c: "planned"}
+    store.release(lease)
+    assert store.states()[a] == "planned"
+    again = store.claim(a)
+    assert again.epoch == 2 and store.finish(again, done())
+    assert store.finish(store.claim(b), {"status": "diverged", "loss": None})
+    assert store.claim(a) is None
+    assert store.states() == {a: "done", b: "diverged", c: "planned"}
+    assert store.results() == {a: done(), b: {"status": "diverged", "loss": None}}
+    assert json.loads((tmp_path / "runs" / a / "result.json").read_text()) == done()
+
+
+def test_a_run_fails_after_its_attempts_and_can_be_forgiven(tmp_path):
+    store = new_store(tmp_path, 1)
+    (run_id,) = store.planned()
+    for n in range(store.max_attempts):
+        assert store.states() == {run_id: "planned"}
+        store.fail(store.claim(run_id), f"ValueError: {n}")
+    assert store.states() == {run_id: "failed"}
+    assert store.errors() == {run_id: "ValueError: 2"}
+    store.forgive()
+    assert store.states() == {run_id: "planned"} and store.errors() == {}
+
+
+def test_a_stale_lease_is_taken_over_and_its_owner_fenced(tmp_path):
+    store = new_store(tmp_path, 1)
+    (run_id,) = store.planned()
+    slow = store.claim(run_id)
+    age(store, run_id, 1, store.ttl - 5)
+    assert store.claim(run_id) is None
+    age(store, run_id, 1, store.ttl + 5)
+    assert store.states() == {run_id: "planned"}
+    quick = store.claim(run_id)
+    assert quick.epoch == 2 and store.lost(slow) and not store.lost(quick)
+    store.beat(slow)  # too late: only the newest epoch counts
+    assert not store.finish(slow, done(1.0))
+    store.fail(slow, "ValueError: from the slow one")
+    assert store.errors() == {}
+    assert store.finish(quick, done(2.0))
+    assert store.results()[run_id] == done(2.0)
+
+
+def test_the_first_result_counts_even_without_a_fence(tmp_path, monkeypatch):
+    store = new_store(tmp_path, 1)
+    (run_id,) = store.planned()
+    slow = store.claim(run_id)
+    age(store, run_id, 1, 1000)
+    quick = store.claim(run_id)
+    assert store.finish(quick, done(2.0))
+    monkeypatch.setattr(Store, "lost", lambda *_: False)  # it looked just before it was overtaken
+    assert not store.finish(slow, done(1.0))
+    assert store.results()[run_id] == done(2.0)
+
+
+def test_a_lease_of_a_killed_process_is_free_at_once(tmp_path):
+    store = new_store(tmp_path, 1)
+    (run_id,) = store.planned()
+    code = "import sys, time; from pathlib import Path; from launch.store import Store\n"
+    code += "print(Store(Path(sys.argv[1])).claim(sys.argv[2]), flush=True); time.sleep(60)"
+    owner = python(code, tmp_path, run_id)
+    owner.stdout.readline()
+    assert store.states() == {run_id: "running"} and store.claim(run_id) is None
+    owner.kill()
+    while not known_dead(json.loads((store.root / "lease" / f"{run_id}.1").read_text())):
+        time.sleep(0.01)  # a zombie until we wait for it: dead all the same
+    assert store.claim(run_id).epoch == 2
+    owner.wait()
+
+
+def test_only_a_process_of_this_boot_and_host_is_known_dead(monkeypatch):
+    me = process_identity(os.getpid())
+    assert not known_dead(me)
+    assert known_dead(me | {"start": me["start"] + 1})  # the pid was given to another process
+    assert not known_dead(me | {"start": me["start"] + 1, "host": "elsewhere"})
+    monkeypatch.setattr(store_module, "_host", lambda: "")  # no /proc: nothing is known
+    assert not known_dead({"host": "", "pid": 1, "start": 5})
+
+
+def test_a_lease_torn_by_a_power_cut_waits_for_its_time(tmp_path):
+    store = new_store(tmp_path, 1)
+    (run_id,) = store.planned()
+    (store.root / "lease" / f"{run_id}.1").touch()
+    assert store.claim(run_id) is None
+    age(store, run_id, 1, store.ttl + 5)
+    assert store.claim(run_id).epoch == 2
+
+
+def test_a_crash_between_result_and_its_link_is_mended(tmp_path):
+    store = new_store(tmp_path, 1)
+    (run_id,) = store.planned()
+    store.finish(store.claim(run_id), done())
+    (tmp_path / "runs" / run_id / "result.json").unlink()
+    assert Store(tmp_path).results()[run_id] == done()
+    assert (tmp_path / "runs" / run_id / "result.json").exists()
+
+
+RACER = """
+import random, sys, time
+from pathlib import Path
+from launch.store import Store
+store, name = Store(Path(sys.argv[1])), sys.argv[2]
+while any(state in ("planned", "running") for state in store.states().values()):
+    free = [run_id for run_id, state in store.states().items() if state == "planned"]
+    random.shuffle(free)
+    for run_id in free:
+        if lease := store.claim(run_id):
+            print(f"claim {run_id}.{lease.epoch}", flush=True)
+            time.sleep(random.random() * 0.02)
+            if store.finish(lease, {"status": "done", "loss": 1.0, "by": name}):
+                print(f"done {run_id}", flush=True)
+    time.sleep(0.005)
+"""
+
+
+@pytest.mark.parametrize("n_kills", [0, 12])
+def test_racing_workers_that_are_killed_do_every_run_once(tmp_path, n_kills):
+    store = new_store(tmp_path, 60)
+    workers = [python(RACER, tmp_path, k) for k in range(3)]
+    printed = ""
+    draw = random.Random(0)
+    for _ in range(n_kills):
+        time.sleep(0.03 + 0.05 * draw.random())
+        k = draw.randrange(3)
+        workers[k].send_signal(signal.SIGKILL)
+        printed += workers[k].communicate()[0]
+        workers[k] = python(RACER, tmp_path, f"again {k}")
+    printed += "".join(worker.communicate(timeout=60)[0] for worker in workers)
+    lines = printed.splitlines()
+    claims = [line for line in lines if line.startswith("claim")]
+    finishes = [line for line in lines if line.startswith("done")]
+    assert set(store.states().values()) == {"done"} and len(store.results()) == 60
+    assert len(set(claims)) == len(claims)  # no epoch had two owners
+    assert 60 <= len(claims) <= 60 + n_kills
+    assert len(set(finishes)) == len(finishes)
+    assert len(finishes) + n_kills >= 60  # a kill may fall between the result and its line
