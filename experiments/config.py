@@ -41,7 +41,9 @@ class OptimizerConfig:
         if not self.lr > 0:
             raise ValueError(f"optimizer: lr={self.lr}; it must be positive")
         if not self.clip_norm > 0:
-            raise ValueError(f"optimizer: clip_norm={self.clip_norm}; it must be positive (inf turns clipping off)")
+            raise ValueError(
+                f"optimizer: clip_norm={self.clip_norm}; it must be positive (inf turns clipping off)"
+            )
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class ScheduleConfig:
     def __post_init__(self):
         if self.name not in ("wsd", "cosine"):
             raise ValueError(f"schedule: name={self.name!r}; allowed are 'wsd' and 'cosine'")
-        if not (0 <= self.warmup and 0 <= self.decay and self.warmup + self.decay <= 1):
+        if not (self.warmup >= 0 and self.decay >= 0 and self.warmup + self.decay <= 1):
             raise ValueError(
                 f"schedule: warmup={self.warmup}, decay={self.decay}; fractions of the run whose sum is at most 1"
             )

@@ -7,36 +7,40 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models.config import TransformerConfig
-from models.layers import rope, weight
+from models.layers import Keys, matmul, rope, weight
 
 
 class Attention(nnx.Module):
     """Query heads g·r … g·r+r-1 share key/value head g (Ainslie et al. 2023)."""
 
-    def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
+    def __init__(self, config: TransformerConfig, keys: Keys):
         d, h, g, k = config.d_model, config.n_heads, config.n_kv_heads, config.d_head
-        self.w_q = weight(rngs, (d, h, k), d**-0.5)
-        self.w_k = weight(rngs, (d, g, k), d**-0.5)
-        self.w_v = weight(rngs, (d, g, k), d**-0.5)
+        self.w_q = weight(keys, (d, h, k), d**-0.5)
+        self.w_k = weight(keys, (d, g, k), d**-0.5)
+        self.w_v = weight(keys, (d, g, k), d**-0.5)
         # Residual branches add up over 2L layers; 1/√(2L) keeps the sum at unit scale (GPT-2).
-        self.w_o = weight(rngs, (h, k, d), (h * k * 2 * config.n_layers) ** -0.5)
+        self.w_o = weight(keys, (h, k, d), (h * k * 2 * config.n_layers) ** -0.5)
 
     def project(self, x_BTD: jax.Array, tables) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Rotated queries [B,T,H,K], rotated keys [B,T,G,K] and values [B,T,G,K]."""
         q, k, v = (
-            jnp.einsum("btd,dhk->bthk", x_BTD, w[...].astype(x_BTD.dtype))
+            matmul(x_BTD, flat(w, 1).astype(x_BTD.dtype)).reshape(*x_BTD.shape[:2], *w.shape[1:])
             for w in (self.w_q, self.w_k, self.w_v)
         )
         return rope(q, *tables), rope(k, *tables), v
 
     def attend(self, q_BTHK, k_BSGK, v_BSGK, mask_BTS) -> jax.Array:
         """Output [B,T,D]; query t sees slot s where mask[b, t, s]."""
-        q_BTGRK = q_BTHK.reshape(*q_BTHK.shape[:2], k_BSGK.shape[2], -1, q_BTHK.shape[-1])
-        scores = jnp.einsum("btgrk,bsgk->bgrts", q_BTGRK, k_BSGK).astype(jnp.float32)
-        scores = jnp.where(mask_BTS[:, None, None], scores / math.sqrt(q_BTHK.shape[-1]), -1e30)
-        weights = jax.nn.softmax(scores, axis=-1).astype(v_BSGK.dtype)
-        values_BTHK = jnp.einsum("bgrts,bsgk->btgrk", weights, v_BSGK).reshape(q_BTHK.shape)
-        return jnp.einsum("bthk,hkd->btd", values_BTHK, self.w_o[...].astype(values_BTHK.dtype))
+        b, t, h, k = q_BTHK.shape
+        g = k_BSGK.shape[2]
+        # The h/g query heads of a group become rows of one matrix product with the group's keys.
+        q_BGRK = (q_BTHK * k**-0.5).reshape(b, t, g, -1, k).transpose(0, 2, 3, 1, 4).reshape(b, g, -1, k)
+        scores = (q_BGRK @ k_BSGK.transpose(0, 2, 3, 1)).astype(jnp.float32).reshape(b, h, t, -1)
+        weights = jax.nn.softmax(jnp.where(mask_BTS[:, None], scores, -1e30), axis=-1)
+        weights = weights.astype(v_BSGK.dtype).reshape(b, g, -1, v_BSGK.shape[1])
+        values_BHTK = (weights @ v_BSGK.transpose(0, 2, 1, 3)).reshape(b, h, t, k)
+        values_BTF = values_BHTK.transpose(0, 2, 1, 3).reshape(b, t, -1)
+        return matmul(values_BTF, flat(self.w_o, 2).astype(values_BTF.dtype))
 
     def __call__(self, x_BTD: jax.Array, tables, mask_BTS: jax.Array):
         """Self-attention over the sequence; also the keys and values, which prefill stores."""
@@ -51,3 +55,8 @@ class Attention(nnx.Module):
         cache_v_BSGK = cache_v_BSGK.at[rows, position_B].set(v[:, 0])
         mask_B1S = (jnp.arange(cache_k_BSGK.shape[1]) <= position_B[:, None])[:, None]
         return self.attend(q, cache_k_BSGK, cache_v_BSGK, mask_B1S), (cache_k_BSGK, cache_v_BSGK)
+
+
+def flat(w: nnx.Param, n_in: int) -> jax.Array:
+    """The weight as a matrix: its first `n_in` axes are inputs, the others outputs."""
+    return w[...].reshape(math.prod(w.shape[:n_in]), -1)

@@ -8,7 +8,7 @@ from flax import nnx
 
 from models.attention import Attention
 from models.config import TransformerConfig
-from models.layers import Params, RMSNorm, functional, rope_tables, weight
+from models.layers import Keys, Params, RMSNorm, functional, matmul, rope_tables, weight
 from models.mlp import SwiGLU
 from models.model import Model
 
@@ -18,11 +18,11 @@ Cache = dict[str, Any]
 class Block(nnx.Module):
     """x + attention(norm(x)), then x + mlp(norm(x))."""
 
-    def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
+    def __init__(self, config: TransformerConfig, keys: Keys):
         self.attention_norm = RMSNorm(config.d_model, config.norm_eps)
-        self.attention = Attention(config, rngs)
+        self.attention = Attention(config, keys)
         self.mlp_norm = RMSNorm(config.d_model, config.norm_eps)
-        self.mlp = SwiGLU(config, rngs)
+        self.mlp = SwiGLU(config, keys)
 
     def __call__(self, x_BTD: jax.Array, tables, mask_BTS: jax.Array):
         """Output [B,T,D] and the block's keys and values."""
@@ -42,14 +42,16 @@ class Block(nnx.Module):
 class Ends(nnx.Module):
     """What comes before and after the blocks: embedding, final norm, output head."""
 
-    def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
+    def __init__(self, config: TransformerConfig, keys: Keys):
         std = config.d_model**-0.5
         # A tied table is also the head, so it has the head's scale and the lookup is scaled up to unit size.
-        self.embedding = weight(rngs, (config.vocab_size, config.d_model), std if config.tied_embeddings else 1.0)
+        self.embedding = weight(
+            keys, (config.vocab_size, config.d_model), std if config.tied_embeddings else 1.0
+        )
         self.lookup_scale = config.d_model**0.5 if config.tied_embeddings else 1.0
         self.final_norm = RMSNorm(config.d_model, config.norm_eps)
         if not config.tied_embeddings:
-            self.head = weight(rngs, (config.d_model, config.vocab_size), std)
+            self.head = weight(keys, (config.d_model, config.vocab_size), std)
         self.tied, self.dtype = config.tied_embeddings, jnp.dtype(config.dtype)
 
     def embed(self, tokens_BT: jax.Array) -> jax.Array:
@@ -57,13 +59,13 @@ class Ends(nnx.Module):
 
     def logits(self, x_BTD: jax.Array) -> jax.Array:
         head_DV = self.embedding[...].T if self.tied else self.head[...]
-        return (self.final_norm(x_BTD) @ head_DV.astype(self.dtype)).astype(jnp.float32)
+        return matmul(self.final_norm(x_BTD), head_DV.astype(self.dtype)).astype(jnp.float32)
 
 
 def build(config: TransformerConfig) -> Model:
     """The network as functions of plain parameters; see `Model` for their shapes."""
-    init_block, bind_block = functional(lambda rngs: Block(config, rngs))
-    init_ends, bind_ends = functional(lambda rngs: Ends(config, rngs))
+    init_block, bind_block = functional(lambda keys: Block(config, keys))
+    init_ends, bind_ends = functional(lambda keys: Ends(config, keys))
 
     def init(key: jax.Array) -> Params:
         key_ends, key_blocks = jax.random.split(key)
