@@ -1,0 +1,183 @@
+"""Sampling, against a model whose distribution is known and against full forward passes."""
+
+import dataclasses
+
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from scipy.stats import chisquare
+
+import models
+from models.config import TransformerConfig
+from models.decoding import sample as sampling
+from models.decoding.sample import Settings, sample
+from models.model import Model
+
+EOS = 1
+GREEDY = Settings(temperature=0.0)
+TINY = TransformerConfig(
+    vocab_size=29, d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, d_head=8, d_ff=48, tied_embeddings=True
+)
+
+
+@pytest.fixture(scope="module")
+def transformer():
+    model = models.build(TINY)
+    return model, jax.jit(model.init)(jax.random.key(0))
+
+
+def bigram_model(n_vocab: int) -> Model:
+    """Next-token logits are a row of the table `params`, chosen by the last token."""
+
+    def prefill(table_VV, tokens_BT, lengths_B, max_len):
+        last_B = jnp.take_along_axis(tokens_BT, lengths_B[:, None] - 1, axis=1)[:, 0]
+        return table_VV[last_B], {"lengths": lengths_B}
+
+    def decode(table_VV, token_B, cache):
+        return table_VV[token_B], {"lengths": cache["lengths"] + 1}
+
+    config = dataclasses.replace(TINY, vocab_size=n_vocab)
+    return Model(config, init=None, apply=None, prefill=prefill, decode=decode)
+
+
+BIGRAM = bigram_model(4)
+
+
+def greedy_by_recomputation(model, params, prompt, max_tokens):
+    """Tokens and log-probabilities of argmax decoding, each from a full forward pass without cache."""
+    tokens, logprobs, forward = list(prompt), [], jax.jit(model.apply)
+    while len(logprobs) < max_tokens and (not logprobs or tokens[-1] != EOS):
+        padded_T = np.pad(tokens, (0, 50 - len(tokens)))
+        logits_V = forward(params, padded_T[None])[0, len(tokens) - 1]
+        tokens.append(int(jnp.argmax(logits_V)))
+        logprobs.append(float(jax.nn.log_softmax(logits_V)[tokens[-1]]))
+    return tokens[len(prompt) :], logprobs
+
+
+def test_greedy_equals_recomputing_the_whole_sequence(transformer):
+    model, params = transformer
+    prompts = [[3], [4, 5, 6, 7, 8, 9, 10], list(range(2, 22))]
+    samples = sample(model, params, prompts, [0] * 3, GREEDY, max_tokens=20, eos_id=EOS)
+    for prompt, [got] in zip(prompts, samples):
+        tokens, logprobs = greedy_by_recomputation(model, params, prompt, 20)
+        assert list(got.tokens) == tokens
+        np.testing.assert_allclose(got.logprobs, logprobs, atol=1e-4)
+
+
+def test_log_probabilities_are_the_models_own(transformer):
+    model, params = transformer
+    shaped = Settings(temperature=0.5, top_k=5, top_p=0.8, min_p=0.01, repetition_penalty=1.3)
+    prompt = [5, 9, 11]
+    [[got]] = sample(model, params, [prompt], [3], shaped, max_tokens=12, eos_id=EOS)
+    logits_TV = model.apply(params, jnp.asarray([prompt + list(got.tokens)]))[0]
+    logprobs_TV = np.asarray(jax.nn.log_softmax(logits_TV))
+    expected = [logprobs_TV[len(prompt) - 1 + i, token] for i, token in enumerate(got.tokens)]
+    np.testing.assert_allclose(got.logprobs, expected, atol=1e-4)
+
+
+@settings(deadline=None, max_examples=6)
+@given(st.lists(st.lists(st.integers(2, 28), min_size=1, max_size=20), min_size=2, max_size=3), st.data())
+def test_a_row_depends_on_its_prompt_and_seed_alone(transformer, prompts, data):
+    model, params = transformer
+    seeds = [100 + i for i in range(len(prompts))]
+    order = data.draw(st.permutations(range(len(prompts))))
+    shaped = Settings(temperature=0.9, top_p=0.9)
+    shuffled = [prompts[i] for i in order], [seeds[i] for i in order]
+    together = sample(model, params, *shuffled, shaped, n=3, max_tokens=9, eos_id=EOS)
+    for i, samples in zip(order, together):
+        [alone] = sample(model, params, [prompts[i]], [seeds[i]], shaped, n=1, max_tokens=9, eos_id=EOS)
+        assert samples[0].tokens == alone[0].tokens
+        assert samples[0].finish == alone[0].finish
+
+
+def test_fewer_tokens_are_a_prefix_and_the_seed_matters(transformer):
+    model, params = transformer
+    plain = Settings()
+    [long] = sample(model, params, [[7, 8]], [5], plain, n=4, max_tokens=40, eos_id=EOS)
+    [short] = sample(model, params, [[7, 8]], [5], plain, n=4, max_tokens=3, eos_id=EOS)
+    assert [one.tokens for one in short] == [one.tokens[:3] for one in long]
+    assert len({one.tokens for one in long}) == 4
+    [other] = sample(model, params, [[7, 8]], [6], plain, n=4, max_tokens=40, eos_id=EOS)
+    assert not {one.tokens for one in long} & {one.tokens for one in other}
+
+
+def test_rows_end_at_eos_or_at_the_limit():
+    # 2 is followed by 3, 3 by EOS; 0 repeats for ever.
+    table_VV = jnp.full((4, 4), -50.0).at[jnp.asarray([0, 1, 2, 3]), jnp.asarray([0, 2, 3, EOS])].set(0.0)
+    [[two], [zero]] = sample(BIGRAM, table_VV, [[0, 2], [0]], [0, 0], GREEDY, max_tokens=5, eos_id=EOS)
+    assert (two.tokens, two.finish) == ((3, EOS), "eos")
+    assert (zero.tokens, zero.finish) == ((0,) * 5, "length")
+    [[last]] = sample(BIGRAM, table_VV, [[2]], [0], GREEDY, max_tokens=2, eos_id=EOS)
+    assert (last.tokens, last.finish) == ((3, EOS), "eos")
+
+
+def test_repetition_penalty_sees_prompt_and_output_but_not_padding():
+    table_VV = jnp.tile(jnp.asarray([2.5, -50.0, 2.0, 1.9]), (4, 1))
+    penalty = Settings(temperature=0.0, repetition_penalty=2.0)
+    prompts = [[2], [3] * 20]  # the first is padded, with token 0
+    [[short], [long]] = sample(BIGRAM, table_VV, prompts, [0, 0], penalty, max_tokens=3, eos_id=EOS)
+    assert short.tokens == (0, 3, 0)
+    assert long.tokens == (0, 2, 0)
+
+
+def test_frequencies_match_the_distribution():
+    logits_V = np.asarray([0.0, -2.0, 1.0, 0.5])
+    table_VV = jnp.tile(jnp.asarray(logits_V, jnp.float32), (4, 1))
+    shaped = Settings(temperature=0.7)
+    samples = sample(BIGRAM, table_VV, [[0], [2]], [1, 2], shaped, n=2048, max_tokens=25, eos_id=-1)
+    probs_V = np.exp(logits_V / 0.7) / np.exp(logits_V / 0.7).sum()
+    for group in samples:
+        tokens = np.asarray([one.tokens for one in group])
+        assert chisquare(np.bincount(tokens.ravel(), minlength=4), tokens.size * probs_V).pvalue > 1e-3
+        # Neighbouring tokens and neighbouring samples are independent too.
+        for pairs in (4 * tokens[:, 1:] + tokens[:, :-1], 4 * tokens[1:] + tokens[:-1]):
+            expected = pairs.size * np.outer(probs_V, probs_V).ravel()
+            assert chisquare(np.bincount(pairs.ravel(), minlength=16), expected).pvalue > 1e-3
+
+
+def test_top_k_never_draws_outside():
+    table_VV = jnp.zeros((4, 4)).at[:, 2].set(1.0).at[:, 0].set(0.5)
+    [group] = sample(BIGRAM, table_VV, [[0]], [0], Settings(top_k=2), n=64, max_tokens=32, eos_id=EOS)
+    assert {token for one in group for token in one.tokens} == {0, 2}
+
+
+def test_settings_seeds_and_lengths_of_one_bucket_share_a_compile(transformer):
+    model, params = transformer
+    before = sampling._decode._cache_size(), sampling._prefill._cache_size()
+    for seed, (length, limit, t) in enumerate([(33, 70, 0.0), (60, 100, 0.7), (64, 65, 1.3)]):
+        sample(model, params, [[5] * length], [seed], Settings(temperature=t), max_tokens=limit, eos_id=EOS)
+    assert sampling._decode._cache_size() - before[0] <= 2  # caches of 128 and of 256 tokens
+    assert sampling._prefill._cache_size() - before[1] <= 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompts": [[]], "seeds": [0]}, "prompt 0 is empty"),
+        ({"prompts": [[3], [99]], "seeds": [0, 1]}, "prompt 1 has tokens 99 to 99; the vocabulary is"),
+        ({"prompts": [], "seeds": []}, "no prompts"),
+        ({"seeds": [1, 2]}, "2 seeds for 1 prompts"),
+        ({"seeds": [-1]}, "seed=-1"),
+        ({"n": 0}, "n=0"),
+        ({"max_tokens": 0}, "max_tokens=0"),
+    ],
+)
+def test_wrong_requests_are_refused(transformer, change, message):
+    model, params = transformer
+    request = {"prompts": [[3]], "seeds": [0], "n": 1, "max_tokens": 1} | change
+    with pytest.raises(ValueError, match=message):
+        sample(model, params, settings=GREEDY, eos_id=EOS, **request)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"temperature": -0.1}, {"temperature": float("nan")}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5},
+     {"min_p": 2.0}, {"repetition_penalty": 0.0}],
+)  # fmt: skip
+def test_settings_out_of_range_are_refused(wrong):
+    [(name, value)] = wrong.items()
+    with pytest.raises(ValueError, match=f"{name}={value}"):
+        Settings(**wrong)
