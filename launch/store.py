@@ -2,14 +2,14 @@
 
     store/study.jsonl     the planned runs, one a line; added to by the driver, never changed
     store/lease/ID.EPOCH  claim number EPOCH on run ID; its time stamp is the owner's heartbeat (0: released)
-    store/done/ID         the run's result, written once, whole; the first one counts (runs/ID/result.json is its link)
+    store/done/ID         the run's result, whole; the first one counts; runs/ID/result.json is a link to it
     store/diverged/ID     marks the result as a divergence
     store/failed/ID.N     the error of attempt N
     store/progress/ID     how far a running run is; for display only
 
-Every name is made by link(2), so of several claimants exactly one wins, on NFS too. A lease is never renamed or
-removed: it is overtaken by the next epoch when its heartbeat is older than `ttl`, when it was released, or when its
-owner is a process of this host that is gone. The overtaken owner sees the next epoch and must stop.
+Every name is made by link(2), so of several claimants exactly one wins, on NFS too. A lease is never renamed
+or removed: it is overtaken by the next epoch when its heartbeat is older than `ttl`, when it was released, or
+when its owner is a process of this host that is gone. The overtaken owner sees the next epoch and must stop.
 """
 
 import contextlib
@@ -25,12 +25,12 @@ from typing import Any
 
 from experiments.files import sync_folder, write_atomic
 
-STATES = ("planned", "running", "done", "diverged", "failed")
+STATES: tuple[str, ...] = ("planned", "running", "done", "diverged", "failed")
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A run to do: `config` is the RunConfig as JSON; `shape` is equal for runs that share a compiled step."""
+    """A run to do. `config` is its RunConfig as JSON; runs of equal `shape` share a compiled step."""
 
     run_id: str
     stage: str
@@ -123,7 +123,7 @@ class Store:
         return {run_id: state(run_id) for run_id in self.planned()}
 
     def results(self) -> dict[str, dict[str, Any]]:
-        """Results of finished runs by id, in planned order; also makes a runs/ID/result.json that a crash left out."""
+        """Results of finished runs by id, in planned order; mends links that a crash left out."""
         done = self._names("done")
         for run_id in done - self._results.keys():
             self._results[run_id] = json.loads((self.root / "done" / run_id).read_text())
@@ -209,7 +209,10 @@ class Store:
         return self.root / "lease" / f"{run_id}.{epoch}"
 
     def _names(self, folder: str) -> set[str]:
-        return set(os.listdir(self.root / folder))
+        try:
+            return set(os.listdir(self.root / folder))
+        except FileNotFoundError:  # a study that has not begun
+            return set()
 
     def _is_held(self, run_id: str, epoch: int) -> bool:
         """Whether the lease of this epoch (0: none) is alive."""
@@ -219,7 +222,7 @@ class Store:
         stamp = path.stat().st_mtime
         if stamp == 0:
             return False
-        # Exact age only where this host's clock says it matters: it costs a write, and clocks of hosts differ.
+        # Exact age only where this host's clock says it matters: it costs a write. Hosts' clocks differ.
         if time.time() - stamp > self.ttl / 2 and self._now() - stamp > self.ttl:
             return False
         try:
@@ -237,8 +240,8 @@ class Store:
             return time.time()
 
     def _publish(self, path: Path, text: str, durable: bool = False) -> bool:
-        """Gives `text` the name `path`, whole; False if the name is taken. The answer of link(2) may get lost on
-        NFS, so the count of links decides."""
+        """Gives `text` the name `path`, whole; False if the name is taken. The answer of link(2) may get lost
+        on NFS, so the count of links decides."""
         with tempfile.NamedTemporaryFile("w", dir=self.root / "scratch") as file:
             file.write(text)
             file.flush()

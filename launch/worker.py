@@ -2,9 +2,9 @@
 
     python -m launch.worker DIR [--cores 0,1] [--wait]
 
-It prefers runs whose compiled step it already has. SIGTERM and SIGINT make it checkpoint, give its run back and
-exit. With --wait it stays for runs planned later, until its standard input ends: the driver holds the other end of
-that pipe, so a worker outlives neither the study nor a driver that was killed.
+It prefers runs whose compiled step it already has. SIGTERM and SIGINT make it checkpoint, give its run back
+and exit. With --wait it stays for runs planned later, until its standard input ends: the driver holds the
+other end of that pipe, so a worker outlives neither the study nor a driver that was killed.
 """
 
 import argparse
@@ -22,10 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from launch.progress import Every
 from launch.store import Lease, Planned, Store
 
 POLL_SECONDS = 0.1
-PROGRESS_SECONDS = 0.5
+LOOK_SECONDS = 0.5  # between two looks at the lease, two writes of progress
 STORAGE_FAILED = os.EX_IOERR  # exit code: no run is to blame, the disk is full or not writable
 
 
@@ -44,26 +45,23 @@ class Hooks:
     store: Store
     lease: Lease
     stop: threading.Event
-    vanished: threading.Event = field(default_factory=threading.Event)  # the heartbeat found no lease to touch
-    _checked: float = 0.0
-    _reported: float = 0.0
+    vanished: threading.Event = field(default_factory=threading.Event)  # the lease cannot be touched
+    _check_due: Every = field(default_factory=lambda: Every(LOOK_SECONDS))
+    _report_due: Every = field(default_factory=lambda: Every(LOOK_SECONDS))
 
     def should_stop(self) -> bool:
         """Whether to save the state and raise Stopped.
 
         Raises:
-          LeaseLost: the run belongs to another worker now. A process that slept past its lease learns it here.
+          LeaseLost: the run is another worker's now; a process that slept past its lease learns it here.
         """
-        if time.monotonic() - self._checked > PROGRESS_SECONDS:
-            self._checked = time.monotonic()
-            if self.vanished.is_set() or self.store.lost(self.lease):
-                raise LeaseLost
+        if self._check_due() and (self.vanished.is_set() or self.store.lost(self.lease)):
+            raise LeaseLost
         return self.stop.is_set()
 
     def progress(self, step: int, n_steps: int, tokens_per_second: float, loss: float) -> None:
         """Shows how far the run is; may be called at every step, writes at most twice a second."""
-        if time.monotonic() - self._reported > PROGRESS_SECONDS:
-            self._reported = time.monotonic()
+        if self._report_due():
             seen = {"step": step, "n_steps": n_steps, "tokens_per_second": tokens_per_second, "loss": loss}
             path = self.store.root / "progress" / self.lease.run_id
             scratch = self.store.root / "scratch" / f"{self.lease.run_id}.{self.lease.epoch}"
@@ -71,7 +69,7 @@ class Hooks:
             scratch.replace(path)
 
 
-# A run's training: configuration as JSON, its folder, hooks -> the row of results; raises Stopped when asked to stop.
+# Trains one run: configuration as JSON, folder, hooks -> its result. Raises Stopped when asked to stop.
 Job = Callable[[dict[str, Any], Path, Hooks], dict[str, Any]]
 
 
@@ -116,8 +114,10 @@ def run_one(store: Store, lease: Lease, run: Planned, job: Job, stop: threading.
         try:
             with _heartbeat(store, lease, hooks.vanished):
                 result = job(run.config, out, hooks)
-            won = store.finish(lease, result)
-            _say(f"{result['status']}, loss {result['loss']:.4f}" if won else "another worker's result counts")
+            if store.finish(lease, result):
+                _say(f"{result['status']}, loss {result['loss']:.4f}")
+            else:
+                _say("another worker's result counts")
         except Stopped:
             store.release(lease)
             _say("stopped; the run can be continued")
@@ -215,6 +215,20 @@ def _stop_at_end_of_input(stop: threading.Event) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def _training() -> Job:
+    """Real training. Imports jax, so the process must be prepared."""
+    from experiments import train
+    from experiments.config import RunConfig, from_json
+
+    def job(config: dict[str, Any], out: Path, hooks: Hooks) -> dict[str, Any]:
+        try:
+            return train.train(from_json(RunConfig, config), out, hooks)
+        except train.Stopped:
+            raise Stopped from None
+
+    return job
+
+
 def main(job: Job | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m launch.worker", description=__doc__)
     parser.add_argument("folder", type=Path, metavar="DIR")
@@ -226,15 +240,11 @@ def main(job: Job | None = None) -> int:
         _stop_at_end_of_input(stop)
     prepare_process(arguments.cores)
     try:
-        work(Store(arguments.folder), job or _train, stop, arguments.wait)
+        work(Store(arguments.folder), job or _training(), stop, arguments.wait)
     except OSError as error:
         print(f"isoflop worker: {error}", file=sys.stderr)
         return STORAGE_FAILED
     return 0
-
-
-def _train(config: dict[str, Any], out: Path, hooks: Hooks) -> dict[str, Any]:
-    raise NotImplementedError
 
 
 if __name__ == "__main__":

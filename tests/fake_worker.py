@@ -1,7 +1,7 @@
 """A worker as `python -m launch.worker`, whose training only counts steps. Used by the tests of launch.
 
-The configuration says how a run behaves: seed 13 fails, seed 14 kills its process, lr > 1 diverges. A step takes
-1 ms and is saved in runs/ID/steps, which must hold 0 1 2 … however often the run was stopped and continued.
+The configuration says how a run behaves: seed 13 fails, seed 14 kills its process, lr > 1 diverges. A step
+takes 1 ms and is saved in runs/ID/steps, which must hold 0 1 2 … however often the run was continued.
 """
 
 import os

@@ -32,7 +32,8 @@ def done(loss: float = 2.0) -> dict:
 
 
 def python(code: str, *arguments) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 def age(store: Store, run_id: str, epoch: int, seconds: float) -> None:

@@ -63,7 +63,7 @@ def test_the_own_shape_comes_first_then_one_nobody_is_on_then_the_most_expensive
     order = []
     for shape in ("small", "", "big", "small", "small"):
         order.append(worker.claim_next(store, shape).run_id)
-    # small: its dearest; a new worker: the dearest of all; big: its own again; small: its own; then what is left
+    # small: its dearest; a new worker: the dearest of all; big and small: their own; then what is left
     assert order == [runs[k - 1].run_id for k in (2, 3, 4, 1, 5)]
     assert worker.claim_next(store, "small") is None
 

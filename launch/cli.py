@@ -1,0 +1,114 @@
+"""The command line: `isoflop VERB …`. One file a verb in launch/commands, imported when it is asked for."""
+
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from absl import flags
+
+VERBS = {
+    "study": "plan, train, fit and report in one; run it again to continue",
+    "plan": "show the runs of a study and what they cost; nothing runs",
+    "status": "what of a study is done, running, left or failed",
+    "logs": "print the log of a run",
+    "train": "train one run",
+    "fit": "fit a scaling law to a table of runs",
+    "predict": "loss, or the best model for a budget, from a fitted law",
+    "report": "write the page of a study or a table of runs",
+    "evaluate": "loss and bits per byte of a checkpoint, with intervals",
+    "sample": "generate text from a checkpoint",
+    "list": "list studies, model families, laws or data tasks",
+}
+PACKAGES = ("models", "experiments", "scaling", "launch")
+ROOT = Path(__file__).parents[1]
+
+
+class UsageError(ValueError):
+    """The command line itself is wrong."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0 fine, 1 a run failed or a check did not hold,
+    2 wrong input, 130 interrupted."""
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("isoflop: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        if os.environ.get("ISOFLOP_DEBUG") or not _is_for_the_user(error):
+            raise
+        print(f"isoflop: {_one_line(error)}", file=sys.stderr)
+        return 2
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("--help", "-h", "help"):
+        print(_overview())
+        return 0
+    verb, rest = arguments[0], arguments[1:]
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(VERBS)}"
+        raise UsageError(f"unknown command {verb!r}; {hint}")
+    command = importlib.import_module(f"launch.commands.{verb}")
+    if "--help" in rest or "-h" in rest:
+        print(_help(command))
+        return 0
+    command.FLAGS.set_gnu_getopt(True)  # flags may follow positional arguments
+    try:
+        positional = command.FLAGS([f"isoflop {verb}", *rest])[1:]
+    except flags.Error as error:
+        raise UsageError(f"{_one_line(error)}; see `isoflop {verb} --help`") from None
+    return command.run(positional, command.FLAGS)
+
+
+def _overview() -> str:
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {verb:<{width}}  {summary}" for verb, summary in VERBS.items())
+    return (
+        "isoflop: scaling studies, from a grid of small runs to a prediction with an interval.\n\n"
+        f"usage: isoflop COMMAND …\n\n{verbs}\n\n"
+        "Example: isoflop study quickstart --out out/quickstart\n"
+        "`isoflop COMMAND --help` says more. ISOFLOP_DEBUG=1 shows where an error comes from."
+    )
+
+
+def _help(command: ModuleType) -> str:
+    lines = []
+    for name in sorted(command.FLAGS):
+        flag = command.FLAGS[name]
+        if name == flag.name:  # not the short form again
+            default = "" if flag.default in (None, False, []) else f" (default {flag.default})"
+            lines.append(f"  --{name:<14} {flag.help}{default}")
+    about = (command.__doc__ or "").strip()
+    return "\n".join([f"usage: {command.USAGE}", "", about, *(["", "flags:", *lines] if lines else [])])
+
+
+def _is_for_the_user(error: Exception) -> bool:
+    """Our own ValueErrors and all errors of the system say what to do; a ValueError from deep inside a
+    library is a bug, and its traceback is the message."""
+    if isinstance(error, OSError):
+        return True
+    last = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    return any(last.is_relative_to(ROOT / package) for package in PACKAGES)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

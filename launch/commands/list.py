@@ -1,0 +1,63 @@
+"""List what there is: studies, model families, laws or data tasks.
+
+Example: isoflop list studies
+"""
+
+import difflib
+import json
+
+from absl import flags
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
+USAGE = "isoflop list studies|families|laws|tasks [flags]"
+
+
+def run(args: list[str], flags: flags.FlagValues) -> int:
+    """Prints a name and a line about it for each."""
+    if len(args) != 1:
+        raise ValueError(f"expected one word, got {args}; usage: {USAGE}")
+    if args[0] not in KINDS:
+        near = difflib.get_close_matches(args[0], KINDS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(KINDS)}"
+        raise ValueError(f"nothing of kind {args[0]!r}; {hint}")
+    found = KINDS[args[0]]()
+    width = max(map(len, found))
+    print(
+        json.dumps(found, indent=1)
+        if flags.json
+        else "\n".join(f"{k:<{width}}  {v}" for k, v in found.items())
+    )
+    return 0
+
+
+def _studies() -> dict[str, str]:
+    from experiments.studies import STUDIES
+
+    return {name: _first_line(module) for name, module in STUDIES.items()}
+
+
+def _families() -> dict[str, str]:
+    from models import FAMILIES
+
+    return {name: _first_line(module) for name, module in FAMILIES.items()}
+
+
+def _laws() -> dict[str, str]:
+    from scaling.laws import LAWS
+
+    return {name: _first_line(law) for name, law in LAWS.items()}
+
+
+def _tasks() -> dict[str, str]:
+    from experiments.data.tasks import TASKS
+
+    return {name: _first_line(task) for name, task in TASKS.items()}
+
+
+def _first_line(thing) -> str:
+    return (thing.__doc__ or "").strip().split("\n")[0]
+
+
+# Each imports only what it lists.
+KINDS = {"studies": _studies, "families": _families, "laws": _laws, "tasks": _tasks}

@@ -1,0 +1,224 @@
+"""How far a study is, as data (`snapshot`) and on the screen (`Display`)."""
+
+import math
+import os
+import shutil
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+from launch.store import STATES, Planned, Store
+
+LOG_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """State of a study: runs by stage and state, what runs now, and the time it will take.
+
+    stages: {stage: {state: number of runs}}. running: (run, its progress file). seconds_left: of the runs
+    planned so far, by measured speeds; None before any was measured.
+    """
+
+    stages: dict[str, dict[str, int]]
+    running: list[tuple[Planned, dict[str, Any]]]
+    errors: dict[str, str]
+    seconds_left: float | None
+
+    def count(self, *states: str) -> int:
+        """Runs of all stages in any of the states."""
+        return sum(counts[state] for counts in self.stages.values() for state in states)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Speed of all running runs together."""
+        return sum(progress.get("tokens_per_second", 0) for _, progress in self.running)
+
+
+def snapshot(store: Store, n_workers: int) -> Snapshot:
+    """Reads the store, as it is now."""
+    states = store.states()
+    planned = store.planned()  # after the states: runs are only ever added
+    stages = {run.stage: dict.fromkeys(STATES, 0) for run in planned.values()}
+    for run_id, state in states.items():
+        stages[planned[run_id].stage][state] += 1
+    running = [(planned[r], store.progress(r)) for r, state in states.items() if state == "running"]
+    waiting = [planned[run_id] for run_id, state in states.items() if state == "planned"]
+    rates = measured_rates(store.results(), running)
+    return Snapshot(stages, running, store.errors(), _seconds_left(waiting, running, rates, n_workers))
+
+
+def measured_rates(
+    results: dict[str, dict[str, Any]], running: list[tuple[Planned, dict[str, Any]]]
+) -> dict[int, float]:
+    """FLOP/s of one worker by model size (n_params), from finished and running runs."""
+    rates = {}
+    for run, progress in running:
+        if progress.get("tokens_per_second"):
+            rates[run.n_params] = progress["tokens_per_second"] * run.flops / run.n_tokens
+    rates |= {row["n_params"]: row["flops_per_second"] for row in results.values()}
+    return rates
+
+
+# FLOP/s of one worker on one core of a small cloud machine, by model size: for plans before any measurement.
+ROUGH_RATES = {11_000: 7e9, 33_000: 16e9, 217_000: 28e9}
+
+
+def run_seconds(run: Planned, rates: dict[int, float]) -> float:
+    """Time a run takes at the measured rate of the model nearest in size; `rates` must not be empty."""
+    nearest = min(rates, key=lambda n_params: abs(math.log(n_params / run.n_params)))
+    return run.flops / rates[nearest]
+
+
+def _seconds_left(waiting, running, rates: dict[int, float], n_workers: int) -> float | None:
+    """Until all these runs are done by `n_workers`: the work shared evenly, but no run is split."""
+    if not rates or not (waiting or running):
+        return None if waiting or running else 0.0
+    whole = [run_seconds(run, rates) for run in waiting]
+    parts = [
+        run_seconds(run, rates) * (1 - progress.get("step", 0) / progress.get("n_steps", 1))
+        for run, progress in running
+    ]
+    return max(sum(whole + parts) / max(n_workers, 1), *whole, *parts)
+
+
+# ---- words ---------------------------------------------------------------------------------------------
+
+
+def short(value: float) -> str:
+    """Three significant digits and a unit: 22400 -> "22.4k"."""
+    for limit, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """ "35 s", "1 min 20 s", "2 h 05 min", "3 d 4 h"."""
+    whole = max(0, round(seconds))
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    if days:
+        return f"{days} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60:02d} min"
+    return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"
+
+
+def describe(run: Planned, id_length: int = 12) -> str:
+    """A run in a few words."""
+    lr = run.config["optimizer"]["lr"]
+    return f"{run.run_id[:id_length]}  N {short(run.n_params)}  D {short(run.n_tokens)}  lr {lr:.2g}"
+
+
+def finished_line(run: Planned, result: dict[str, Any]) -> str:
+    """A finished run in one line."""
+    took = f" in {duration(result['wall_seconds'])}" if "wall_seconds" in result else ""
+    ended = "diverged" if result["status"] == "diverged" else f"loss {result['loss']:.4f}"
+    return f"{describe(run)}  {ended}{took}"
+
+
+def headline(seen: Snapshot, stage: str, title: str) -> str:
+    """The stage in one line."""
+    counts = seen.stages.get(stage, dict.fromkeys(STATES, 0))
+    n, done = sum(counts.values()), counts["done"] + counts["diverged"]
+    words = [title, f"{done}/{n} runs", f"{counts['running']} running", f"{counts['planned']} left"]
+    words += [f"{counts[state]} {state}" for state in ("diverged", "failed") if counts[state]]
+    if seen.seconds_left is not None:
+        words.append(f"about {duration(seen.seconds_left)} to go")
+    if seen.tokens_per_second:
+        words.append(f"{short(seen.tokens_per_second)} tokens/s")
+    return " · ".join(words)
+
+
+def running_line(run: Planned, progress: dict[str, Any], columns: int, bar: str = "█░") -> str:
+    """A running run in at most `columns` characters; what is left of them becomes a bar (full, empty)."""
+    left = f"  {describe(run, id_length=6)}  "
+    if not progress:
+        return (left + "starting")[:columns]
+    step, n_steps = progress["step"], progress["n_steps"]
+    right = (
+        f"{step:,}/{n_steps:,}  {short(progress['tokens_per_second'])} tokens/s  loss {progress['loss']:.3f}"
+    )
+    width = min(20, columns - len(left) - len(right) - 1)
+    full = min(width, round(width * step / n_steps))
+    drawn = bar[0] * full + bar[1] * (width - full) + " " if width > 3 else ""
+    return (left + drawn + right)[:columns]
+
+
+def stage_lines(seen: Snapshot, stage: str, title: str, columns: int, bar: str) -> list[str]:
+    """The stage, then its running runs."""
+    runs = [running_line(run, progress, columns, bar) for run, progress in seen.running]
+    return [headline(seen, stage, title), *runs]
+
+
+# ---- screen --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Every:
+    """Calling it is true at most once in `seconds`."""
+
+    seconds: float
+    _last: float = -math.inf
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        due = now - self._last > self.seconds
+        self._last = now if due else self._last
+        return due
+
+
+@dataclass
+class Display:
+    """Shows progress on `stream`: a block redrawn in place on a terminal, plain lines elsewhere."""
+
+    stream: TextIO = field(default_factory=lambda: sys.stdout)
+    _drawn: int = 0  # lines of the block on the screen, above the cursor
+    _spoken: float = field(default_factory=time.monotonic)
+
+    @property
+    def live(self) -> bool:
+        return self.stream.isatty() and os.environ.get("TERM") != "dumb"
+
+    @property
+    def columns(self) -> int:
+        """Characters in a line that never wraps."""
+        return shutil.get_terminal_size().columns - 1
+
+    @property
+    def bar(self) -> str:
+        """A full and an empty piece of a bar."""
+        return "█░" if "utf" in (self.stream.encoding or "").lower() else "#."
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self._write(self._over([]) + text + "\n")
+        self._drawn, self._spoken = 0, time.monotonic()
+
+    def show(self, lines: list[str]) -> None:
+        """Makes `lines` the block; in a log, says the first one where nothing was said for LOG_SECONDS."""
+        if self.live:
+            lines = [line[: self.columns] for line in lines[: shutil.get_terminal_size().lines - 1]]
+            self._write(self._over(lines))
+            self._drawn = len(lines)
+        elif time.monotonic() - self._spoken > LOG_SECONDS:
+            self.say(lines[0])
+
+    def clear(self) -> None:
+        """Takes the block off the screen."""
+        if self._drawn:
+            self._write(self._over([]))
+            self._drawn = 0
+
+    def _over(self, lines: list[str]) -> str:
+        """Control text that puts `lines` where the block is: each is overwritten, then cleared to its end,
+        so that nothing flickers."""
+        up = f"\r\x1b[{self._drawn}A" if self._drawn else ""
+        rest = "\x1b[J" if self._drawn > len(lines) else ""
+        return up + "".join(line + "\x1b[K\n" for line in lines) + rest
+
+    def _write(self, text: str) -> None:
+        if text:
+            self.stream.write(text)
+            self.stream.flush()
