@@ -1,0 +1,112 @@
+"""Batches of windows as a pure function of (seed, step): resuming needs no replay, hosts need no coordination.
+
+A split is cut into windows of seq_len + 1 tokens with stride seq_len, so that every token but the first is predicted
+exactly once an epoch. Each epoch visits all windows in an order of its own, drawn by a keyed permutation that is
+computed index by index (a Feistel network), never stored: O(1) memory whatever the size of the corpus.
+"""
+
+import functools
+
+import numpy as np
+
+ROUNDS = 4  # enough for a strong pseudorandom permutation (Luby & Rackoff 1988)
+# Odd constants of SplitMix64's finalizer (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators").
+GAMMA, MIX_1, MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+MASK = (1 << 64) - 1
+FACTOR_1, FACTOR_2, HALF = np.uint64(MIX_1), np.uint64(MIX_2), np.uint64(32)
+
+
+def batch(
+    tokens: np.ndarray, seed: int, step: int, batch_size: int, seq_len: int, rows: slice = slice(None)
+) -> np.ndarray:
+    """Tokens int32[B, seq_len + 1] of one training step: inputs are [:, :-1], targets [:, 1:].
+
+    Args:
+      tokens: int[n_tokens], one split (may be memory-mapped).
+      seed: of the order of windows.
+      step: counts from 0; step s takes positions s * batch_size to (s + 1) * batch_size - 1 of the endless order.
+      batch_size: rows of the whole batch, over all hosts.
+      rows: the rows wanted here, for a host that holds a part of the batch.
+
+    Raises:
+      ValueError: the split is shorter than one window.
+    """
+    n_windows = count_windows(len(tokens), seq_len)
+    start, end = step * batch_size, (step + 1) * batch_size
+    windows = []
+    while start < end:
+        epoch, first = divmod(start, n_windows)
+        n = min(end - start, n_windows - first)
+        windows.append(permute(np.arange(first, first + n), n_windows, seed, epoch))
+        start += n
+    return cut(tokens, np.concatenate(windows)[rows], seq_len)
+
+
+def cut(tokens: np.ndarray, windows: np.ndarray, seq_len: int) -> np.ndarray:
+    """Tokens int32[len(windows), seq_len + 1] of the windows with these numbers, in the order of the text."""
+    return tokens[windows[:, None] * seq_len + np.arange(seq_len + 1)].astype(np.int32)
+
+
+def count_windows(n_tokens: int, seq_len: int) -> int:
+    """Windows of seq_len + 1 tokens in a split.
+
+    Raises:
+      ValueError: there is not even one.
+    """
+    if n_tokens <= seq_len:
+        raise ValueError(
+            f"the split has {n_tokens} tokens, less than one window of seq_len + 1 = {seq_len + 1}; "
+            "use more text or a shorter seq_len"
+        )
+    return (n_tokens - 1) // seq_len
+
+
+def epochs(n_tokens: int, n_trained: int, seq_len: int) -> float:
+    """Times a run that trains on `n_trained` tokens goes through a split of `n_tokens`."""
+    return n_trained / (count_windows(n_tokens, seq_len) * seq_len)
+
+
+def permute(index: np.ndarray, n: int, seed: int, epoch: int) -> np.ndarray:
+    """Where a pseudorandom permutation of range(n), fixed by (seed, epoch), sends each `index` (int64[...], < n).
+
+    An alternating Feistel network on a grid of a x b cells, a * b barely above n, with addition modulo a and b in
+    place of XOR (Black & Rogaway 2002, "Ciphers with arbitrary finite domains"): each round is invertible whatever
+    its hash, so the whole is a bijection of the grid. Images outside range(n) are mapped again until they are inside
+    (cycle walking), which makes it one of range(n).
+    """
+    a = int(np.ceil(np.sqrt(n)))
+    b = -(-n // a)
+    keys = _round_keys(seed, epoch)
+    image = _feistel(index, a, b, keys)
+    while (outside := image >= n).any():
+        image[outside] = _feistel(image[outside], a, b, keys)
+    return image
+
+
+def _feistel(index: np.ndarray, a: int, b: int, keys: np.ndarray) -> np.ndarray:
+    left, right = np.divmod(index.astype(np.uint64), np.uint64(b))
+    for i in range(0, ROUNDS, 2):
+        left = (left + _hash(right, keys[i])) % np.uint64(a)
+        right = (right + _hash(left, keys[i + 1])) % np.uint64(b)
+    return (left * np.uint64(b) + right).astype(np.int64)
+
+
+def _hash(x: np.ndarray, key: np.uint64) -> np.ndarray:
+    """32 well mixed bits of uint64 x under a 64-bit key; multiplication wraps."""
+    x = (x + key) * FACTOR_1
+    return ((x ^ (x >> HALF)) * FACTOR_2) >> HALF
+
+
+@functools.lru_cache(maxsize=16)
+def _round_keys(seed: int, epoch: int) -> np.ndarray:
+    """uint64[ROUNDS]: SplitMix64 started from (seed, epoch)."""
+    state = _mix(_mix(seed & MASK) + epoch)
+    return np.array([_mix(state + (i + 1) * GAMMA) for i in range(ROUNDS)], np.uint64)
+
+
+def _mix(x: int) -> int:
+    """SplitMix64's finalizer on Python integers."""
+    x = (x + GAMMA) & MASK
+    x = ((x ^ (x >> 30)) * MIX_1) & MASK
+    x = ((x ^ (x >> 27)) * MIX_2) & MASK
+    return x ^ (x >> 31)

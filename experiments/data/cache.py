@@ -1,0 +1,169 @@
+"""The token cache: a corpus as flat arrays on disk, mapped into memory by every process that reads it.
+
+Layout: <folder>/manifest.json and, for each split, <folder>/<split>/tokens.bin (uint16 or uint32, little endian)
+and documents.bin (int64 offsets, n_documents + 1 of them). Every document ends with the end-of-sequence token.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.files import sync_folder, write_atomic
+
+SPLITS = ("train", "validation", "test")
+FORMAT = (
+    1  # raised when what a cache holds, or how text is cut or cleaned, changes: caches are then made anew
+)
+
+
+@dataclass(frozen=True)
+class TokenCache:
+    """One split. `tokens` is int[n_tokens]; document d is tokens[offsets[d]:offsets[d + 1]], its last token EOS.
+
+    `n_bytes` counts the UTF-8 bytes of the text: bits per byte = loss / ln 2 * n_tokens / n_bytes.
+    """
+
+    tokens: np.ndarray
+    offsets: np.ndarray
+    n_bytes: int
+    manifest: dict[str, Any]
+
+    @property
+    def n_documents(self) -> int:
+        return len(self.offsets) - 1
+
+
+def open_cache(folder: Path | str, split: str) -> TokenCache:
+    """Maps one split into memory. File sizes are checked against the manifest; contents are not read.
+
+    Raises:
+      ValueError: unknown split, or a cache that is incomplete or damaged; it says which file and how to mend it.
+    """
+    folder = Path(folder)
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r} does not exist; a token cache has {', '.join(SPLITS)}")
+    manifest = read_manifest(folder)
+    info, dtype = manifest["splits"][split], np.dtype(manifest["dtype"])
+    tokens, documents = folder / split / "tokens.bin", folder / split / "documents.bin"
+    expected = {tokens: info["n_tokens"] * dtype.itemsize, documents: (info["n_documents"] + 1) * 8}
+    for path, size in expected.items():
+        found = path.stat().st_size if path.is_file() else None
+        if found != size:
+            what = "is missing" if found is None else f"has {found} bytes where the manifest says {size}"
+            raise ValueError(f"token cache is damaged: {path} {what}; delete {folder} and prepare it again")
+    return TokenCache(_map(tokens, dtype), np.fromfile(documents, "<i8"), info["n_bytes"], manifest)
+
+
+def is_whole(folder: Path | str) -> bool:
+    """Whether `folder` holds a cache that `open_cache` accepts."""
+    try:
+        for split in SPLITS:
+            open_cache(folder, split)
+    except ValueError:
+        return False
+    return True
+
+
+def read_manifest(folder: Path | str) -> dict[str, Any]:
+    """The manifest of a cache: task, source, licence, tokenizer, dtype, splits, fingerprint, example.
+
+    Each entry of splits has n_documents, n_tokens, n_bytes, n_near_duplicates (documents left out) and sha256.
+
+    Raises:
+      ValueError: there is no cache in `folder`, or its manifest is damaged or of another format.
+    """
+    path = Path(folder) / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(
+            f"no token cache in {folder}: {path.name} is missing; prepare the data first"
+        ) from None
+    except ValueError:
+        raise ValueError(
+            f"token cache is damaged: {path} is not JSON; delete {folder} and prepare it again"
+        ) from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ValueError(f"token cache {folder} is not of format {FORMAT}; delete it and prepare it again")
+    return manifest
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Completes a cache: `manifest` (which has dtype, tokenizer and splits) with format and fingerprint added.
+
+    The fingerprint is the sha256 of the tokens of all splits and of the tokenizer: equal for equal data.
+    """
+    tokens = {split: manifest["splits"][split]["sha256"] for split in SPLITS}
+    identity = json.dumps([tokens, manifest["tokenizer"]], sort_keys=True)
+    complete = {"format": FORMAT, "fingerprint": hashlib.sha256(identity.encode()).hexdigest(), **manifest}
+    write_atomic(folder / "manifest.json", json.dumps(complete, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_split(
+    folder: Path, split: str, batches: Iterable[tuple[np.ndarray, np.ndarray, int]], dtype: np.dtype
+) -> dict[str, Any]:
+    """Writes one split, its documents in the order of their hashes, so that every stretch of it is a fair sample.
+
+    Args:
+      folder: the cache's folder; <folder>/<split> must not exist.
+      batches: (tokens int[n], lengths int[documents], n_bytes): whole documents one after the other, each with its
+        EOS, the number of tokens of each, and the bytes of their text. More than memory holds may come.
+      dtype: what tokens are stored as.
+
+    Returns:
+      n_documents, n_tokens, n_bytes and sha256 (of tokens.bin), for the manifest.
+    """
+    target = folder / split
+    target.mkdir(parents=True)
+    hashes, lengths, n_bytes = [], [np.empty(0, np.int64)], 0
+    arrived = target / "arrived.bin"
+    with open(arrived, "wb") as file:
+        for tokens, batch_lengths, batch_bytes in batches:
+            stored = tokens.astype(dtype)
+            file.write(stored)
+            hashes += [_hash(document) for document in np.split(stored, np.cumsum(batch_lengths)[:-1])]
+            lengths.append(batch_lengths)
+            n_bytes += batch_bytes
+    order = np.argsort(np.array(hashes, np.uint64), kind="stable")
+    length = np.concatenate(lengths)
+    start, tokens, digest = np.cumsum(length) - length, _map(arrived, dtype), hashlib.sha256()
+    with open(target / "tokens.bin", "wb") as file:
+        for document in order:
+            data = tokens[start[document] : start[document] + length[document]].tobytes()
+            file.write(data)
+            digest.update(data)
+        file.flush()
+        os.fsync(file.fileno())
+    arrived.unlink()
+    offsets = np.concatenate([[0], np.cumsum(length[order])]).astype("<i8")
+    write_atomic(target / "documents.bin", offsets.tobytes())
+    n_documents, n_tokens = len(order), int(offsets[-1])
+    return {
+        "n_documents": n_documents,
+        "n_tokens": n_tokens,
+        "n_bytes": n_bytes,
+        "sha256": digest.hexdigest(),
+    }
+
+
+def publish(built: Path, folder: Path) -> None:
+    """Renames the complete cache `built` to `folder`, in place of whatever was there."""
+    if folder.exists():
+        folder.rename(built.with_name(f"{built.name}.old"))
+    built.rename(folder)
+    sync_folder(folder.parent)
+
+
+def _map(path: Path, dtype: np.dtype) -> np.ndarray:
+    """The file as a read-only array; a plain view, because indexing np.memmap itself is several times slower."""
+    return np.memmap(path, dtype, "r").view(np.ndarray) if path.stat().st_size else np.empty(0, dtype)
+
+
+def _hash(document: np.ndarray) -> int:
+    return int.from_bytes(hashlib.blake2b(document, digest_size=8).digest(), "little")

@@ -1,0 +1,170 @@
+"""The default corpus: docstrings of the Python standard library and of packages that isoflop installs anyway.
+
+Real technical English that needs no download and that nobody has to ship. Files are parsed, never imported.
+"""
+
+import ast
+import gc
+import importlib.metadata
+import importlib.util
+import inspect
+import multiprocessing
+import os
+import platform
+import re
+import sysconfig
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+# Import name -> distribution. All come with isoflop itself (its own requirements, or those of JAX, Flax and seqio),
+# so that the corpus does not depend on extras; chosen for much prose a megabyte of source and little repetition.
+PACKAGES = {
+    "tensorflow": "tensorflow",
+    "scipy": "scipy",
+    "pandas": "pandas",
+    "jax": "jax",
+    "numpy": "numpy",
+    "keras": "keras",
+    "orbax": "orbax-checkpoint",
+    "flax": "flax",
+    "pyglove": "pyglove",
+    "optax": "optax",
+    "narwhals": "narwhals",
+    "tensorflow_text": "tensorflow-text",
+    "grpc": "grpcio",
+    "absl": "absl-py",
+    "optree": "optree",
+    "rich": "rich",
+    "treescope": "treescope",
+    "seqio": "seqio",
+    "jinja2": "jinja2",
+    "urllib3": "urllib3",
+    "pyarrow": "pyarrow",
+    "packaging": "packaging",
+    "clu": "clu",
+    "attr": "attrs",
+    "dateutil": "python-dateutil",
+    "ml_collections": "ml-collections",
+    "zstandard": "zstandard",
+    "h5py": "h5py",
+    "psutil": "psutil",
+    "opt_einsum": "opt-einsum",
+    "etils": "etils",
+    "prometheus_client": "prometheus-client",
+    "requests": "requests",
+    "wrapt": "wrapt",
+}
+MIN_LETTERS = 200
+SKIPPED_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "_vendor", "__pycache__"}
+LICENCE = "each package's own (PSF, Apache-2.0, BSD, MIT); extracted locally, not redistributed"
+
+_DOCTEST = re.compile(r"^[ \t]*>>>.*(?:\n[ \t]*\S.*)*", re.MULTILINE)
+_BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
+_NOT_LETTERS = re.compile(r"[\W\d_]+")
+
+
+def identity() -> dict[str, Any]:
+    """What the corpus is made from: versions of Python and of every package (None: not installed)."""
+    versions = {"python": platform.python_version()}
+    for distribution in PACKAGES.values():
+        try:
+            versions[distribution] = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            versions[distribution] = None
+    return {"versions": versions}
+
+
+def documents(n_workers: int = 2) -> Iterator[bytes]:
+    """The corpus: UTF-8 docstrings in a fixed order, without repeated beginnings.
+
+    Workers start at once, before the first document is asked for. Files that do not parse are left out.
+    """
+    pool = ProcessPoolExecutor(n_workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    return _collect(pool, pool.map(from_file, source_files(), chunksize=64))
+
+
+def _collect(pool: ProcessPoolExecutor, found: Iterable[list[str]]) -> Iterator[bytes]:
+    with pool:
+        yield from (
+            text.encode("utf-8", "replace") for text in without_repeats(t for texts in found for t in texts)
+        )
+
+
+def _start_worker() -> None:
+    gc.disable()  # syntax trees have no cycles to collect; looking for them takes a fifth of the time
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Without this, workers of a killed process wait for work forever."""
+    parent = multiprocessing.parent_process()
+    assert parent
+    parent.join()
+    os._exit(1)
+
+
+def source_files() -> list[Path]:
+    """Python files of the standard library and of PACKAGES, tests left out, in a fixed order."""
+    roots = [Path(sysconfig.get_paths()["stdlib"])]
+    for name in PACKAGES:
+        spec = importlib.util.find_spec(name)  # of a top-level name: finds it without importing anything
+        roots += [Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
+    return [
+        path
+        for root in roots
+        for path in sorted(root.rglob("*.py"))
+        if not _is_skipped(path.relative_to(root))
+    ]
+
+
+def _is_skipped(path: Path) -> bool:
+    is_test = path.name.startswith("test_") or path.name.endswith("_test.py")
+    return is_test or not SKIPPED_FOLDERS.isdisjoint(path.parts)
+
+
+def from_file(path: Path) -> list[str]:
+    """Cleaned docstrings of MIN_LETTERS characters or more, in the order of the file; [] if it does not parse."""
+    try:
+        source = path.read_bytes()
+        if b'"""' not in source and b"'''" not in source:
+            return []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(source)
+        return [text for text in map(clean, docstrings(tree)) if len(text) >= MIN_LETTERS]
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+
+
+def docstrings(node: ast.AST) -> Iterator[str]:
+    """Raw docstrings of a module and of the classes and functions in it, however nested."""
+    body = getattr(node, "body", None)
+    if not isinstance(body, list):
+        return
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:
+        first = body[0].value if isinstance(body[0], ast.Expr) else None
+        if isinstance(first, ast.Constant) and isinstance(first.value, str):
+            yield first.value
+    for field in ("body", "orelse", "handlers", "finalbody"):
+        for child in getattr(node, field, ()):
+            yield from docstrings(child)
+
+
+def clean(docstring: str) -> str:
+    """Common indentation, interpreter sessions (input and output) and runs of blank lines taken out."""
+    text = "\n".join(line.rstrip() for line in inspect.cleandoc(docstring).splitlines())
+    return _BLANK_LINES.sub("\n\n", _DOCTEST.sub("", text)).strip()
+
+
+def without_repeats(texts: Iterable[str]) -> Iterator[str]:
+    """Texts whose beginning (first 400 letters, lower case) has not been seen before."""
+    seen = set()
+    for text in texts:
+        beginning = _NOT_LETTERS.sub("", text[:1600]).lower()[:400]
+        if beginning not in seen:
+            seen.add(beginning)
+            yield text

@@ -1,0 +1,210 @@
+"""Prepares data once: text to token cache. A no-op, without TensorFlow, where the cache is there already.
+
+The work is done in a process of its own, so that TensorFlow never enters a process that trains.
+"""
+
+import contextlib
+import difflib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from experiments.config import DataConfig, from_json, to_json
+from experiments.data.cache import (
+    FORMAT,
+    SPLITS,
+    is_whole,
+    publish,
+    read_manifest,
+    write_manifest,
+    write_split,
+)
+from experiments.data.tasks import TASKS, encode, language_modelling, make_vocabulary
+
+VOCABULARIES = ("bytes", "sentencepiece")
+
+
+def prepare(config: DataConfig, root: Path | str | None = None) -> Path:
+    """The folder of the token cache for `config`, made now if it is not there or damaged.
+
+    Args:
+      root: folder of all caches; default: environment variable ISOFLOP_CACHE, else ~/.cache/isoflop.
+
+    Raises:
+      ValueError: the configuration, or the text it names, is wrong; or the text is not what `config.fingerprint` was
+        taken from.
+    """
+    root = _root(root)
+    folder = find_cache(config, root)
+    if folder is None:
+        folder = root / cache_name(config)
+        _prepare_in_subprocess(config, root)
+    found = read_manifest(folder)["fingerprint"]
+    if config.fingerprint and config.fingerprint != found:
+        raise ValueError(
+            f"the data have changed since this was planned: data.fingerprint={config.fingerprint[:12]}… but {folder} "
+            f"has {found[:12]}…; bring the text (or the packages it comes from) back, or plan anew"
+        )
+    return folder
+
+
+def find_cache(config: DataConfig, root: Path | str | None = None) -> Path | None:
+    """The folder of a whole cache for `config`, or None: what `prepare` would have to make.
+
+    Where `config.fingerprint` is given, a cache with just these tokens serves even if the text has changed since:
+    a study that was begun goes on with the data it began with.
+
+    Raises:
+      ValueError: as `prepare`.
+    """
+    root = _root(root)
+    if config.fingerprint and config.task in TASKS:
+        for folder in sorted(root.glob(f"{config.task}-*")):
+            if is_whole(folder) and read_manifest(folder)["fingerprint"] == config.fingerprint:
+                return folder
+    folder = root / cache_name(config)
+    return folder if is_whole(folder) else None
+
+
+def cache_name(config: DataConfig) -> str:
+    """Folder name of a cache: task, vocabulary, and a hash of all that decides what is in it.
+
+    Raises:
+      ValueError: unknown task or vocabulary, a wrong vocabulary size, missing files.
+    """
+    if config.task not in TASKS:
+        near = difflib.get_close_matches(config.task, TASKS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(TASKS)}"
+        raise ValueError(f"data.task={config.task!r} does not exist; {hint}")
+    if config.vocab not in VOCABULARIES:
+        raise ValueError(f"data.vocab={config.vocab!r}; allowed are {', '.join(map(repr, VOCABULARIES))}")
+    if config.vocab == "bytes" and config.vocab_size != 259:
+        raise ValueError(
+            f"data.vocab_size={config.vocab_size}; 'bytes' has 259 (256 bytes and 3 special tokens)"
+        )
+    identity = [FORMAT, config.task, config.vocab, config.vocab_size, TASKS[config.task].identity(config)]
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    vocab = config.vocab if config.vocab == "bytes" else f"{config.vocab}{config.vocab_size}"
+    return f"{config.task}-{vocab}-{digest[:10]}"
+
+
+def build(config: DataConfig, folder: Path) -> None:
+    """Writes the whole cache into the empty `folder`. Imports TensorFlow.
+
+    Raises:
+      ValueError: the text cannot be read, or a split would be empty.
+    """
+    task = TASKS[config.task]
+    source = task.source(config)
+    vocabulary = make_vocabulary(config, source, folder)
+    seqio_task = language_modelling(config.task, source, vocabulary)
+    dtype = np.dtype("<u2" if vocabulary.vocab_size <= 1 << 16 else "<u4")
+    splits = {split: write_split(folder, split, encode(seqio_task, split), dtype) for split in SPLITS}
+    for split, info in splits.items():
+        if not info["n_documents"]:
+            counts = ", ".join(f"{name} {splits[name]['n_documents']}" for name in SPLITS)
+            raise ValueError(
+                f"data.task={config.task}: too little text, split {split!r} is empty (documents: {counts}); a document "
+                "is held out by chance, one in 50 for each of validation and test: give some hundreds"
+            )
+    first = np.fromfile(folder / "validation" / "tokens.bin", dtype, 400).tolist()
+    write_manifest(
+        folder,
+        {
+            "task": config.task,
+            "source": task.identity(config),
+            "licence": task.licence,
+            "tokenizer": {
+                "name": config.vocab,
+                "size": int(vocabulary.vocab_size),
+                "eos_id": int(vocabulary.eos_id),
+                "sha256": _tokenizer_hash(folder),
+            },
+            "dtype": dtype.str,
+            "splits": splits,
+            "example": vocabulary.decode(first[: first.index(1)] if 1 in first else first),
+        },
+    )
+
+
+def _tokenizer_hash(folder: Path) -> str:
+    """Of the SentencePiece model if there is one, else of the words that define byte tokens."""
+    model = folder / "vocab.model"
+    definition = (
+        model.read_bytes() if model.exists() else b"0 padding, 1 end of sequence, 2 unknown, byte + 3"
+    )
+    return hashlib.sha256(definition).hexdigest()
+
+
+def _root(root: Path | str | None) -> Path:
+    return Path(root or os.environ.get("ISOFLOP_CACHE") or "~/.cache/isoflop").expanduser().resolve()
+
+
+def _prepare_in_subprocess(config: DataConfig, root: Path) -> None:
+    """Runs `main` in a fresh interpreter that sees no accelerator; its one-line errors are raised here."""
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "",
+        "JAX_PLATFORMS": "cpu",
+    }
+    request = json.dumps({"config": to_json(config), "root": str(root)})
+    command = [sys.executable, "-m", "experiments.data.prepare", request]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode == 2:
+        raise ValueError(done.stdout.splitlines()[-1])
+    if done.returncode < 0:
+        raise ChildProcessError(f"preparing data.task={config.task} was killed by signal {-done.returncode}")
+    if done.returncode:
+        raise RuntimeError(f"preparing data.task={config.task} failed:\n{done.stderr[-4000:]}")
+
+
+def main(request: str) -> int:
+    """Makes the cache that `request` (JSON: config, root) asks for; prints what was wrong and returns 2 if it cannot.
+
+    One process at a time makes a given cache; another one waits and finds it. Only a complete cache gets its name,
+    so a killed process leaves nothing but a temporary folder, which the next one removes.
+    """
+    values = json.loads(request)
+    config, root = from_json(DataConfig, values["config"]), Path(values["root"])
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        folder = root / cache_name(config)
+        with _locked(root / f".{folder.name}.lock"):
+            if is_whole(folder):
+                return 0
+            for leftover in root.glob(f".{folder.name}.tmp*"):
+                shutil.rmtree(leftover)
+            built = Path(tempfile.mkdtemp(dir=root, prefix=f".{folder.name}.tmp"))
+            built.chmod(0o755)
+            try:
+                build(config, built)
+                publish(built, folder)
+            finally:
+                for leftover in root.glob(f".{folder.name}.tmp*"):
+                    shutil.rmtree(leftover)
+    except (ValueError, OSError) as error:
+        print(str(error).replace("\n", " "))
+        return 2
+    return 0
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Holds the lock file `path`; the operating system lets go of it when the process dies."""
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

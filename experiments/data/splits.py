@@ -1,0 +1,144 @@
+"""Which split a document belongs to, and keeping near-duplicates of held-out text out of training.
+
+The split is a hash of the document's letters: a document stays where it is when others are added, and copies that
+differ only in case, spacing or punctuation never cross. Near-duplicates are found by shingles, the runs of SHINGLE
+letters of a document, of which a quarter (the same everywhere) are looked at. A training document is dropped if at
+least half its shingles occur in held-out documents, or if it holds at least half the distinctive shingles of one.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+HELD_OUT = {
+    "test": 0.02,
+    "validation": 0.02,
+}  # fraction of documents, in order of precedence; the rest is train
+SHINGLE = 32  # letters, about seven English words; a power of two
+THRESHOLD = 0.5
+BOILERPLATE = 50  # a shingle in more held-out documents than this says nothing about any one of them
+BATCH_BYTES = 1 << 22
+
+_BASE = 0x9E3779B97F4A7C15  # odd and without pattern (2^64 divided by the golden ratio)
+_LOWER = bytes(range(256)).lower()
+_NOT_LETTERS = bytes(b for b in range(128) if not chr(b).isalnum())
+
+
+class SplitCorpus:
+    """A corpus by split. Only held-out text is kept in memory; training text is read again each time.
+
+    `documents()` iterates over all UTF-8 documents, the same every time. `n_assigned` counts the documents whose hash
+    puts them into each split: what `read` yields less is near-duplicates left out.
+    """
+
+    def __init__(self, documents: Callable[[], Iterable[bytes]]):
+        self._documents = documents
+        self.n_assigned = {split: 0 for split in ("train", *HELD_OUT)}
+        assigned: dict[str, list[bytes]] = {split: [] for split in HELD_OUT}
+        for document in documents():
+            split = split_of(document)
+            self.n_assigned[split] += 1
+            if split in assigned:
+                assigned[split].append(document)
+        self._held_out: dict[str, list[bytes]] = {}
+        for split, candidates in assigned.items():
+            self._held_out[split] = list(without_near_duplicates(candidates, self._all_held_out()))
+
+    def read(self, split: str) -> Iterator[bytes]:
+        """Documents of one split; none is near-duplicate of a document in a split of higher precedence."""
+        if split in self._held_out:
+            return iter(self._held_out[split])
+        train = (document for document in self._documents() if split_of(document) == "train")
+        return without_near_duplicates(train, self._all_held_out())
+
+    def _all_held_out(self) -> list[bytes]:
+        return [document for documents in self._held_out.values() for document in documents]
+
+
+def split_of(document: bytes) -> str:
+    """The split that a document's hash puts it into."""
+    digest = hashlib.blake2b(letters(document) or document, digest_size=8).digest()
+    position = int.from_bytes(digest, "little") / 2**64
+    for split, fraction in HELD_OUT.items():
+        if position < fraction:
+            return split
+        position -= fraction
+    return "train"
+
+
+def letters(document: bytes) -> bytes:
+    """What documents are compared by: ASCII letters and digits in lower case, and the bytes of other scripts."""
+    return document.translate(_LOWER, _NOT_LETTERS)
+
+
+def without_near_duplicates(documents: Iterable[bytes], held_out: list[bytes]) -> Iterator[bytes]:
+    """The documents that are not near-duplicates of `held_out` ones, in order."""
+    index, batch, size = Shingles(held_out), [], 0
+    for document in documents:
+        batch.append(document)
+        size += len(document)
+        if size >= BATCH_BYTES:
+            yield from index.distinct(batch)
+            batch, size = [], 0
+    yield from index.distinct(batch)
+
+
+class Shingles:
+    """The shingles of some documents in sorted order, to find near-duplicates of those documents."""
+
+    def __init__(self, documents: list[bytes]):
+        values, owners = shingles(documents)
+        pairs = np.unique(np.stack([values, owners.astype(np.uint64)]), axis=1)
+        self.values, self.owners = pairs[0], pairs[1].astype(np.int64)
+        # Most shingles that are looked up are not there; flags by their 24 leading bits (the first two are 0) say so.
+        self.is_present = np.zeros(1 << 22, bool)
+        self.is_present[self.values >> np.uint64(40)] = True
+        first, last = self._find(self.values)
+        self.n_distinctive = np.bincount(self.owners[last - first <= BOILERPLATE], minlength=len(documents))
+
+    def distinct(self, documents: list[bytes]) -> list[bytes]:
+        """The documents that are not near-duplicates of any in here."""
+        return [document for document, near in zip(documents, self.near(documents)) if not near]
+
+    def near(self, documents: list[bytes]) -> np.ndarray:
+        """bool[len(documents)]: which are near-duplicates of documents in here (see the module's text)."""
+        values, owners = shingles(documents)
+        total = np.bincount(owners, minlength=len(documents))
+        present = self.is_present[values >> np.uint64(40)]
+        values, owners = values[present], owners[present]
+        first, last = self._find(values)
+        shared = np.bincount(owners[first < last], minlength=len(documents))
+        near = (total > 0) & (shared >= THRESHOLD * total)
+
+        # Every pair (document, held-out document) that shares a distinctive shingle, once a shingle.
+        distinctive = (first < last) & (last - first <= BOILERPLATE)
+        found = np.unique(np.stack([owners[distinctive], first[distinctive], last[distinctive]]), axis=1)
+        n_held_out = found[2] - found[1]
+        offset = np.arange(n_held_out.sum()) - np.repeat(np.cumsum(n_held_out) - n_held_out, n_held_out)
+        held_out = self.owners[np.repeat(found[1], n_held_out) + offset]
+        pairs = np.stack([np.repeat(found[0], n_held_out), held_out])
+        (document, held_out), n_shared = np.unique(pairs, axis=1, return_counts=True)
+        near[document[n_shared >= THRESHOLD * self.n_distinctive[held_out]]] = True
+        return near
+
+    def _find(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.searchsorted(self.values, values, "left"), np.searchsorted(self.values, values, "right")
+
+
+def shingles(documents: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """(hash uint64[n], document int64[n]): a quarter of all shingles, chosen by their hash, and whose they are.
+
+    Documents shorter than SHINGLE letters have none; their exact copies share a split anyway.
+    """
+    texts = [letters(document) for document in documents]
+    lengths = np.array([len(text) for text in texts], np.int64)
+    # Polynomial hash modulo 2^64 of the letters from each position on, doubling the width up to SHINGLE.
+    value = np.frombuffer(b"".join(texts) + bytes(SHINGLE), np.uint8).astype(np.uint64) + np.uint64(1)
+    for exponent in range(SHINGLE.bit_length() - 1):
+        width = 1 << exponent
+        value = value[:-width] * np.uint64(pow(_BASE, width, 1 << 64)) + value[width:]
+    value = (value[: lengths.sum()] ^ (value[: lengths.sum()] >> np.uint64(32))) * np.uint64(_BASE)
+    end = np.repeat(np.cumsum(lengths), lengths)
+    kept = np.flatnonzero((np.arange(len(end)) + SHINGLE <= end) & (value >> np.uint64(62) == 0))
+    return value[kept], np.repeat(np.arange(len(texts)), lengths)[kept]

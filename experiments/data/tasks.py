@@ -1,0 +1,211 @@
+"""Tasks: where text comes from and how it becomes tokens, as seqio Tasks that are run once, into the token cache.
+
+seqio brings TensorFlow, which takes seconds to import: functions that need it import it themselves, so that
+everything else can read TASKS. A new corpus is one more entry of TASKS.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from experiments.config import DataConfig
+from experiments.data import docstrings, textfiles
+from experiments.data.splits import SplitCorpus
+
+if TYPE_CHECKING:
+    import seqio
+
+C4 = "c4/en:3.0.1"
+C4_SPLITS = {"train": "train", "validation": "validation[:50%]", "test": "validation[50%:]"}
+BATCH_DOCUMENTS = 1024
+VOCABULARY_BYTES = 10_000_000  # of training text that a SentencePiece model is made from
+
+
+@dataclass(frozen=True)
+class TextTask:
+    """One corpus. `identity` is what it is made from, without TensorFlow: another identity makes another cache."""
+
+    summary: str
+    licence: str
+    identity: Callable[[DataConfig], dict[str, Any]]
+    source: Callable[[DataConfig], seqio.DataSource]
+
+
+def docstrings_source(config: DataConfig) -> seqio.DataSource:
+    found = docstrings.documents()  # its workers run while TensorFlow is imported
+    import seqio  # noqa: F401
+
+    corpus = list(found)
+    return split_source(lambda: corpus)
+
+
+def files_source(config: DataConfig) -> seqio.DataSource:
+    return split_source(lambda: textfiles.documents(config.path))
+
+
+def c4_source(config: DataConfig) -> seqio.DataSource:
+    """C4 of TFDS, from folder `data.path` if given; its validation split halved into validation and test."""
+    import seqio
+
+    return seqio.TfdsDataSource(C4, tfds_data_dir=config.path or None, splits=C4_SPLITS)
+
+
+TASKS = {
+    "docstrings": TextTask(
+        "docstrings of the Python standard library and of packages that isoflop installs",
+        docstrings.LICENCE,
+        lambda config: docstrings.identity(),
+        docstrings_source,
+    ),
+    "files": TextTask(
+        "your own .txt, .jsonl and .parquet files (data.path=FILE, FOLDER or PATTERN)",
+        textfiles.LICENCE,
+        lambda config: textfiles.identity(config.path),
+        files_source,
+    ),
+    "c4": TextTask(
+        "C4 (English) from TensorFlow Datasets; needs network, or data.path=TFDS_FOLDER",
+        "ODC-BY; see https://www.tensorflow.org/datasets/catalog/c4",
+        lambda config: {"tfds": C4, "splits": C4_SPLITS, "data_dir": config.path},
+        c4_source,
+    ),
+}
+
+
+def split_source(documents: Callable[[], Iterable[bytes]]) -> seqio.DataSource:
+    """A seqio source of {"text"} examples, split by hash, without near-duplicates of held-out documents.
+
+    Raises:
+      ValueError: what reading `documents` raises.
+    """
+    import seqio
+    import tensorflow as tf
+
+    corpus = SplitCorpus(documents)
+
+    def dataset_fn(split: str, shuffle_files: bool) -> tf.data.Dataset:
+        # Documents enter TensorFlow by the thousand: one by one takes several times longer.
+        batches = tf.data.Dataset.from_generator(
+            lambda: _batched(corpus.read(split), BATCH_DOCUMENTS),
+            output_signature=tf.TensorSpec([None], tf.string),
+        )
+        return batches.unbatch().map(lambda text: {"text": text})
+
+    return seqio.FunctionDataSource(dataset_fn, splits=corpus.n_assigned, num_input_examples=None)
+
+
+def language_modelling(name: str, source: seqio.DataSource, vocabulary: seqio.Vocabulary) -> seqio.Task:
+    """The seqio Task of all corpora: {"text"} to "targets", tokens with an end-of-sequence token."""
+    import seqio
+
+    return seqio.Task(
+        name,
+        source=source,
+        preprocessors=[
+            functools.partial(seqio.preprocessors.rekey, key_map={"targets": "text"}),
+            seqio.preprocessors.tokenize,
+            seqio.preprocessors.append_eos,
+        ],
+        output_features={"targets": seqio.Feature(vocabulary, add_eos=True)},
+    )
+
+
+def encode(task: seqio.Task, split: str) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """Batches of documents of a Task: tokens int32[n], tokens of each document int64[documents], bytes of text."""
+    import tensorflow as tf
+
+    examples = task.get_dataset(sequence_length=None, split=split, shuffle=False)
+    sized = examples.map(
+        lambda example: (example["targets"], tf.strings.length(example["targets_pretokenized"]))
+    )
+    for tokens, sizes in sized.ragged_batch(BATCH_DOCUMENTS):
+        yield tokens.flat_values.numpy(), tokens.row_lengths().numpy(), int(sizes.numpy().sum())
+
+
+def make_vocabulary(config: DataConfig, source: seqio.DataSource, folder: Path) -> seqio.Vocabulary:
+    """The vocabulary to tokenize with; a SentencePiece model is trained on the train split, into `folder`.
+
+    Raises:
+      ValueError: a vocabulary size that the text does not allow.
+    """
+    import seqio
+
+    if config.vocab == "bytes":
+        return seqio.ByteVocabulary()
+    texts = (example["text"] for example in source.get_dataset("train", shuffle=False).as_numpy_iterator())
+    model = train_sentencepiece(sample(texts, VOCABULARY_BYTES), config.vocab_size)
+    path = folder / "vocab.model"
+    path.write_bytes(model)
+    return seqio.SentencePieceVocabulary(str(path))
+
+
+def train_sentencepiece(documents: list[bytes], vocab_size: int) -> bytes:
+    """A byte-pair model with byte fallback that loses nothing of the text: no normalisation, white space kept.
+
+    The same documents give the same model (one thread, no sampling).
+
+    Raises:
+      ValueError: too few documents for `vocab_size`, or fewer than its 256 bytes and 3 special tokens.
+    """
+    import sentencepiece
+
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter([document.decode() for document in documents]),
+            model_writer=model,
+            vocab_size=vocab_size,
+            model_type="bpe",
+            pad_id=0,
+            eos_id=1,
+            unk_id=2,
+            bos_id=-1,
+            byte_fallback=True,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            add_dummy_prefix=False,
+            allow_whitespace_only_pieces=True,
+            max_sentence_length=1 << 24,
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise ValueError(
+            f"data.vocab_size={vocab_size}: no SentencePiece vocabulary of this size can be made from "
+            f"{len(documents)} documents ({error}); it needs 259 and one for each character at least"
+        ) from error
+    return model.getvalue()
+
+
+def sample(documents: Iterable[bytes], n_bytes: int) -> list[bytes]:
+    """About `n_bytes` of documents, those with the smallest hashes: the same ones in whatever order they come."""
+    kept: list[tuple[bytes, bytes]] = []
+    size = 0
+    for document in documents:
+        kept.append((hashlib.blake2b(document, digest_size=8).digest(), document))
+        size += len(document)
+        if size > 2 * n_bytes:
+            kept, size = _smallest(kept, n_bytes)
+    return [document for _, document in _smallest(kept, n_bytes)[0]]
+
+
+def _smallest(kept: list[tuple[bytes, bytes]], n_bytes: int) -> tuple[list[tuple[bytes, bytes]], int]:
+    kept = sorted(kept)
+    sizes = np.cumsum([len(document) for _, document in kept])
+    n = max(1, int(np.searchsorted(sizes, n_bytes, "right")))
+    return kept[:n], int(sizes[n - 1]) if len(sizes) else 0
+
+
+def _batched(items: Iterable[bytes], n: int) -> Iterator[list[bytes]]:
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, n)):
+        yield batch

@@ -1,0 +1,65 @@
+"""Text to token ids and back, without TensorFlow: the same ids as the seqio vocabularies that made the cache."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from experiments.config import DataConfig
+from experiments.data.prepare import prepare
+
+VOCABULARIES = ("bytes", "sentencepiece")
+
+
+class Vocab(Protocol):
+    """`size` counts every id (0 is padding); `eos_id` ends a document."""
+
+    size: int
+    eos_id: int
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, ids: Iterable[int]) -> str: ...
+
+
+class ByteVocab:
+    """UTF-8 bytes shifted by three (ByT5, arXiv:2105.13626): 0 padding, 1 end of document, 2 unknown."""
+
+    size = 259
+    eos_id = 1
+
+    def encode(self, text: str) -> list[int]:
+        return [byte + 3 for byte in text.encode("utf-8")]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Special ids and bytes that are not UTF-8 are left out, as seqio does."""
+        return bytes(int(i) - 3 for i in ids if 3 <= i < 259).decode("utf-8", errors="ignore")
+
+
+class SentencePieceVocab:
+    """A SentencePiece model; any text but U+2581 survives encode and decode unchanged (bytes are the fallback)."""
+
+    def __init__(self, model: Path | str):
+        import sentencepiece  # here: byte models, the default, do without it
+
+        self._processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
+        self.size: int = self._processor.vocab_size()
+        self.eos_id: int = self._processor.eos_id()
+
+    def encode(self, text: str) -> list[int]:
+        return self._processor.encode(text)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return self._processor.decode([int(i) for i in ids])
+
+
+def load_vocab(config: DataConfig, root: Path | str | None = None) -> Vocab:
+    """The vocabulary of a data configuration; a SentencePiece model is read from the prepared cache.
+
+    Raises:
+      ValueError: unknown vocabulary, or the cache cannot be prepared.
+    """
+    if config.vocab == "sentencepiece":
+        return SentencePieceVocab(prepare(config, root) / "vocab.model")
+    if config.vocab == "bytes":
+        return ByteVocab()
+    raise ValueError(f"data.vocab={config.vocab!r}; allowed are {', '.join(map(repr, VOCABULARIES))}")
