@@ -1,5 +1,6 @@
 """The command line: `isoflop VERB …`. One file a verb in launch/commands, imported when it is asked for."""
 
+import copy
 import difflib
 import importlib
 import os
@@ -65,12 +66,13 @@ def _dispatch(arguments: list[str]) -> int:
     if "--help" in rest or "-h" in rest:
         print(_help(command))
         return 0
-    command.FLAGS.set_gnu_getopt(True)  # flags may follow positional arguments
+    values = copy.deepcopy(command.FLAGS)  # a second command in this process starts from the defaults
+    values.set_gnu_getopt(True)  # flags may follow positional arguments
     try:
-        positional = command.FLAGS([f"isoflop {verb}", *rest])[1:]
+        positional = values([f"isoflop {verb}", *rest])[1:]
     except flags.Error as error:
         raise UsageError(f"{_one_line(error)}; see `isoflop {verb} --help`") from None
-    return command.run(positional, command.FLAGS)
+    return command.run(positional, values)
 
 
 def _overview() -> str:

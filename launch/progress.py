@@ -94,6 +94,11 @@ def short(value: float) -> str:
     return f"{value:.3g}"
 
 
+def n_runs(n: int) -> str:
+    """ "1 run", "7 runs"."""
+    return f"{n} run{'' if n == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """ "35 s", "1 min 20 s", "2 h 05 min", "3 d 4 h"."""
     whole = max(0, round(seconds))
@@ -124,7 +129,7 @@ def headline(seen: Snapshot, stage: str, title: str) -> str:
     n, done = sum(counts.values()), counts["done"] + counts["diverged"]
     words = [title, f"{done}/{n} runs", f"{counts['running']} running", f"{counts['planned']} left"]
     words += [f"{counts[state]} {state}" for state in ("diverged", "failed") if counts[state]]
-    if seen.seconds_left is not None:
+    if seen.seconds_left:
         words.append(f"about {duration(seen.seconds_left)} to go")
     if seen.tokens_per_second:
         words.append(f"{short(seen.tokens_per_second)} tokens/s")

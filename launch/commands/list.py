@@ -46,13 +46,13 @@ def _families() -> dict[str, str]:
 def _laws() -> dict[str, str]:
     from scaling.laws import LAWS
 
-    return {name: _first_line(law) for name, law in LAWS.items()}
+    return {name: f"{law.formula}  ({law.source})" for name, law in LAWS.items()}
 
 
 def _tasks() -> dict[str, str]:
     from experiments.data.tasks import TASKS
 
-    return {name: _first_line(task) for name, task in TASKS.items()}
+    return {name: task.summary for name, task in TASKS.items()}
 
 
 def _first_line(thing) -> str:

@@ -1,0 +1,251 @@
+"""`isoflop study`: to the end in one go, or in pieces after any kill; refuses what would mix two studies.
+
+Also the commands that read a study: plan, status, logs. Runs only count steps (fake_worker.py).
+"""
+
+import contextlib
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from launch import cli
+from launch.store import Store
+
+HERE = Path(__file__).parent
+STUDY = str(HERE / "fake_study.py")
+CODE = f"""
+import sys
+from launch import cli, local
+local.WORKER = (sys.executable, {str(HERE / "fake_worker.py")!r})
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def start(*arguments, **options) -> subprocess.Popen:
+    command = [sys.executable, "-c", CODE, *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, **(pipes | options))
+
+
+def run_isoflop(*arguments, **options) -> tuple[int, str, str]:
+    process = start(*arguments, **options)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def wait_until(condition, seconds: float = 60.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def check_finished(folder: Path, n_steps: int = 100) -> None:
+    """Every run done once, step after step, and every file whole."""
+    store = Store(folder)
+    assert sorted(store.states().values()) == ["diverged"] * 2 + ["done"] * 6
+    for run_id in store.planned():
+        steps = (store.run_folder(run_id) / "steps").read_text().split()
+        assert steps == [str(k) for k in range(n_steps)]
+    with open(folder / "runs.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["stage"] for row in rows] == ["sweep"] * 7 + ["verify"]
+    assert [row["run_id"] for row in rows] == list(store.planned())
+    sidecar = json.loads((folder / "runs.json").read_text())
+    assert sidecar["conventions"] == {"loss": "nats per token"} and sidecar["device"] == "none"
+    assert json.loads((folder / "verify.json").read_text())["run_id"] == rows[-1]["run_id"]
+    assert json.loads((folder / "fit.json").read_text()) == {"n_points": 8}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Path, str]:
+    """A finished study and what was printed on the way."""
+    folder = tmp_path_factory.mktemp("study") / "new" / "folder"
+    code, out, err = run_isoflop("study", STUDY, "--out", folder, "--set", "seed=1")
+    assert (code, err) == (0, "")
+    return folder, out
+
+
+def test_a_study_runs_to_its_end(finished):
+    folder, out = finished
+    check_finished(folder)
+    lines = out.splitlines()
+    assert sum("loss" in line and "stage 1/2 sweep" in line for line in lines) == 5
+    assert sum("diverged" in line for line in lines) == 2
+    assert lines[-1] == "predicted 2.1, measured 2.164"
+    described = json.loads((folder / "study.json").read_text())
+    assert described["name"] == "fake_study.py" and described["overrides"] == ["seed=1"]
+    assert {"python", "jax", "isoflop"} <= described["versions"].keys()
+
+
+def test_a_finished_study_does_nothing_quickly_and_without_jax(finished):
+    folder, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    code = "import sys; from launch import cli; code = cli.main(sys.argv[1:])\n"
+    code += "print([name for name in ('jax', 'pandas', 'numpy') if name in sys.modules], code)"
+    arguments = ["study", STUDY, "--out", str(folder), "--set", "seed=1"]
+    ran = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert ran.stdout.splitlines() == ["predicted 2.1, measured 2.164", "[] 0"]
+    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_other_settings_or_another_study_are_refused(finished):
+    folder, _ = finished
+    code, _, err = run_isoflop("study", STUDY, "--out", folder, "--set", "seed=2")
+    assert code == 2 and err.count("\n") == 1 and "was begun with --set seed=1" in err
+    code, _, err = run_isoflop("study", "quickstart", "--out", folder, "--set", "seed=1")
+    assert code == 2 and err.count("\n") == 1 and "holds the study 'fake_study.py'" in err
+
+
+def test_an_earlier_value_of_a_setting_that_is_given_twice_does_not_count(finished):
+    folder, _ = finished
+    assert run_isoflop("study", STUDY, "--out", folder, "--set", "seed=2", "--set", "seed=1")[0] == 0
+
+
+def test_a_study_that_was_moved_still_works(finished, tmp_path):
+    folder, _ = finished
+    moved = tmp_path / "moved"
+    subprocess.run(["cp", "-a", str(folder), str(moved)], check=True)
+    (moved / "store" / "finished.txt").unlink()
+    code, out, err = run_isoflop("study", STUDY, "--out", moved, "--set", "seed=1")
+    assert (code, out, err) == (0, "predicted 2.1, measured 2.164\n", "")
+    check_finished(moved)
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["--set", "n_stepz=3"], "did you mean 'n_steps'?"),
+        (["--set", "n_steps=many"], "n_steps='many'"),
+        (["--workers", "0"], "--workers=0"),
+    ],
+)
+def test_wrong_input_is_refused_before_anything_is_written(tmp_path, arguments, said):
+    code, _, err = run_isoflop("study", STUDY, "--out", tmp_path / "x", *arguments)
+    assert code == 2 and said in err and err.count("\n") == 1
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_unwritable_folder_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    code, _, err = run_isoflop("study", STUDY, "--out", tmp_path / "file" / "x")
+    assert code == 2 and err == f"isoflop: {tmp_path}/file/x/store/lease: Not a directory\n"
+
+
+def test_a_second_driver_is_refused(tmp_path):
+    first = start("study", STUDY, "--out", tmp_path, "--set", "n_steps=2000")
+    wait_until(lambda: any(state == "running" for state in Store(tmp_path).states().values()))
+    code, _, err = run_isoflop("study", STUDY, "--out", tmp_path, "--set", "n_steps=2000")
+    assert code == 2 and err.count("\n") == 1 and f"process {first.pid} is at work here" in err
+    first.terminate()
+    assert first.wait(60) == 130
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_study_stops_its_workers_and_continues(tmp_path, number):
+    process = start("study", STUDY, "--out", tmp_path, "--set", "n_steps=400")
+    store = Store(tmp_path)
+    wait_until(lambda: any(store.progress(run_id) for run_id in store.planned()))
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "run the same command to continue" in out and err == ""
+    assert "running" not in store.states().values()
+    assert run_isoflop("study", STUDY, "--out", tmp_path, "--set", "n_steps=400")[0] == 0
+    check_finished(tmp_path, 400)
+
+
+def test_a_study_survives_kill_9_of_driver_and_workers(tmp_path):
+    draw = random.Random(0)
+    for _ in range(4):
+        process = start("study", STUDY, "--out", tmp_path, "--set", "n_steps=400", process_group=0)
+        time.sleep(1.0 + 2.0 * draw.random())
+        victims = [process.pid, *children(process.pid)]
+        draw.shuffle(victims)
+        for pid in victims[: draw.randint(1, len(victims))]:
+            kill(pid)
+        kill(process.pid)
+        process.communicate()
+    code, _, err = run_isoflop("study", STUDY, "--out", tmp_path, "--set", "n_steps=400")
+    assert (code, err) == (0, "")
+    check_finished(tmp_path, 400)
+
+
+def children(pid: int) -> list[int]:
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in path.read_text().split()] if path.exists() else []
+
+
+def kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_failed_runs_stop_the_study_and_are_tried_again(tmp_path):
+    code, _, err = run_isoflop("study", STUDY, "--out", tmp_path, "--set", "unlucky=13")
+    store = Store(tmp_path)
+    (failed,) = store.errors()
+    assert code == 1 and f"{failed}: RuntimeError: seed 13 is unlucky" in err
+    assert sorted(store.states().values()) == ["diverged"] * 2 + ["done"] * 4 + ["failed"]
+    assert not (tmp_path / "verify.json").exists() and (tmp_path / "runs.csv").exists()
+    assert len(list((store.root / "failed").iterdir())) == 3
+    assert run_isoflop("study", STUDY, "--out", tmp_path, "--set", "unlucky=13")[0] == 1
+    assert (store.run_folder(failed) / "log.txt").read_text().count("Traceback") == 6
+    assert cli.main(["status", str(tmp_path)]) == 1
+
+
+def test_workers_that_always_die_end_the_study(tmp_path):
+    code, _, err = run_isoflop("study", STUDY, "--out", tmp_path, "--set", "unlucky=14")
+    assert code == 1 and "died 3 times" in err and err.count("\n") == 1
+
+
+def test_status_says_what_is_done(finished, capsys):
+    folder, _ = finished
+    assert cli.main(["status", str(folder)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{folder}: finished"
+    assert lines[2].split() == ["sweep", "0", "0", "5", "2", "0"]
+    assert lines[3].split() == ["verify", "0", "0", "1", "0", "0"]
+    assert cli.main(["status", "--json", str(folder)]) == 0
+    seen = json.loads(capsys.readouterr().out)
+    assert seen["counts"] == {"planned": 0, "running": 0, "done": 6, "diverged": 2, "failed": 0}
+    assert seen["finished"] and seen["seconds_left"] == 0
+
+
+def test_status_of_no_study_is_refused(tmp_path, capsys):
+    assert cli.main(["status", str(tmp_path)]) == 2
+    assert "no study here" in capsys.readouterr().err
+
+
+def test_logs_finds_a_run_by_the_beginning_of_its_id(finished, capsys):
+    folder, _ = finished
+    run_id = next(iter(Store(folder).planned()))
+    assert cli.main(["logs", str(folder), run_id[:6]]) == 0
+    assert "attempt 1 begins" in capsys.readouterr().out
+    assert cli.main(["logs", str(folder), "nothing"]) == 2
+    assert "no run begins so" in capsys.readouterr().err
+    assert cli.main(["logs", str(folder), ""]) == 2
+    assert "several runs begin so" in capsys.readouterr().err
+
+
+def test_plan_shows_what_can_be_planned_and_runs_nothing(tmp_path):
+    code, out, err = run_isoflop("plan", STUDY, "--out", tmp_path / "x")
+    assert (code, err) == (0, "") and not (tmp_path / "x").exists()
+    lines = out.splitlines()
+    assert lines[0] == "sweep: 7 runs" and "verify: planned after stage sweep, from its results" in lines
+    assert lines[-1].startswith("in all so far: 7 runs")
+
+
+def test_plan_uses_the_results_of_a_study_under_way(finished):
+    folder, _ = finished
+    code, out, _ = run_isoflop("plan", STUDY, "--out", folder, "--set", "seed=1", "--json")
+    plan = json.loads(out)
+    assert code == 0 and [len(runs) for runs in plan.values()] == [7, 1]
+    assert [run["run_id"] for runs in plan.values() for run in runs] == list(Store(folder).planned())
