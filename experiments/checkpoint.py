@@ -1,0 +1,84 @@
+"""Checkpoints of a run: asynchronous, whole or absent, and the newest that can be read wins."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+import models
+from experiments.config import RunConfig, from_json
+
+# orbax reports every save and every default it takes; a run's log has room for what matters.
+logging.getLogger("absl").setLevel(logging.ERROR)
+
+KEEP = 2
+
+
+class Checkpoints:
+    """The checkpoint folder of one run. A checkpoint has parameters, optimizer state and a JSON object."""
+
+    def __init__(self, folder: Path):
+        options = ocp.CheckpointManagerOptions(max_to_keep=KEEP, enable_async_checkpointing=True)
+        self.folder = folder
+        self.manager = ocp.CheckpointManager(folder.absolute(), options=options)
+
+    def save(self, step: int, params: Any, opt_state: Any, meta: dict[str, Any]) -> None:
+        """Starts writing; the arrays are copied before this returns, so they may be donated at once.
+
+        A checkpoint of this step that is already there is kept: equal configurations write equal bits.
+        """
+        if step in self.manager.all_steps():
+            return
+        items = ocp.args.Composite(
+            params=ocp.args.StandardSave(params),
+            opt_state=ocp.args.StandardSave(opt_state),
+            meta=ocp.args.JsonSave(meta),
+        )
+        if not self.manager.save(step, args=items, force=True):
+            raise OSError(f"{self.folder}: the checkpoint of step {step} was not written")
+
+    def restore(self, **like: Any) -> dict[str, Any] | None:
+        """Items of the newest readable checkpoint, or None: `restore(params=…, opt_state=…, meta=None)`.
+
+        Arrays come back in the shapes and shardings of the trees given. A damaged or half-written checkpoint is
+        skipped for the one before it, and removed, said in one line.
+        """
+        wanted = {
+            name: ocp.args.JsonRestore() if tree is None else ocp.args.StandardRestore(tree)
+            for name, tree in like.items()
+        }
+        for step in sorted(self.manager.all_steps(), reverse=True):
+            try:
+                return dict(self.manager.restore(step, args=ocp.args.Composite(**wanted)).items())
+            except Exception as error:  # a damaged file can make the reader raise anything
+                reason = (str(error) or type(error).__name__).splitlines()[0][:100]
+                print(f"{self.folder}/{step} cannot be read ({reason}); using the checkpoint before it")
+                self.manager.delete(step)
+        return None
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        self.manager.close()
+
+
+def load(run: Path) -> tuple[RunConfig, Any]:
+    """Configuration and parameters of the newest checkpoint in a run's directory.
+
+    Raises:
+      ValueError: `run` is no run directory, or has no readable checkpoint.
+    """
+    if not (run / "config.json").is_file():
+        raise ValueError(f"{run} is not a run: it has no config.json; give a folder runs/<run_id> of a study")
+    config = from_json(RunConfig, json.loads((run / "config.json").read_text()))
+    if not (run / "checkpoints").is_dir():
+        raise ValueError(f"{run} has no checkpoints; train it first")
+    like = jax.eval_shape(models.build(config.model).init, jax.random.key(0))
+    checkpoints = Checkpoints(run / "checkpoints")
+    restored = checkpoints.restore(params=like)
+    checkpoints.close()
+    if restored is None:
+        raise ValueError(f"{run} has no checkpoint that can be read; train it first")
+    return config, restored["params"]

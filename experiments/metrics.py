@@ -1,0 +1,73 @@
+"""The record of a run while it trains: one JSON line an event, the same bytes however often it was resumed."""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.files import write_atomic
+
+EVENTS_PER_DOUBLING = 4
+
+
+class Metrics:
+    """`metrics.jsonl` of one run.
+
+    Lines carry no times, so a resumed run's file equals an uninterrupted one's. Training loss is the mean since
+    the line before; those losses (`recent`) are part of a checkpoint.
+    """
+
+    def __init__(self, path: Path, n_steps: int, scale: dict[str, int], after_step: int, recent: list[float]):
+        """Opens the file to go on after `after_step`; lines of later steps will be written again.
+
+        `scale` is what one step adds to the position besides 1: {"tokens": …, "flops": …}.
+        """
+        kept = [line for line in read(path) if line["step"] <= after_step]
+        write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))
+        self.file = open(path, "a")  # noqa: SIM115: open as long as the run is
+        self.scale, self.recent, self.log_at = scale, recent, log_steps(n_steps)
+
+    def training(self, step: int, loss: float, grad_norm: float, lr: float) -> None:
+        """Takes in what step number `step` (from 1) measured; writes a line at log-spaced steps."""
+        self.recent.append(loss)
+        if step in self.log_at or not math.isfinite(loss):
+            mean = sum(self.recent) / len(self.recent)
+            self._write(step, train_loss=mean, grad_norm=grad_norm, lr=lr)
+            self.recent.clear()
+
+    def validation(self, step: int, losses_R: np.ndarray, seq_len: int, tokens_per_byte: float) -> None:
+        """Writes validation loss from the mean losses of rows; the standard error takes rows as independent."""
+        loss, se = float(losses_R.mean()), float(losses_R.std(ddof=1) / math.sqrt(len(losses_R)))
+        bits = loss / math.log(2) * tokens_per_byte
+        n_tokens = len(losses_R) * seq_len
+        self._write(step, val_loss=loss, val_loss_se=se, val_bits_per_byte=bits, val_tokens=n_tokens)
+
+    def _write(self, step: int, **numbers: float) -> None:
+        position = {name: step * each for name, each in self.scale.items()}
+        self.file.write(json.dumps({"step": step, **position, **numbers}) + "\n")
+        self.file.flush()
+
+    def sync(self) -> None:
+        """Makes what was written survive a power cut; due before a checkpoint that builds on it."""
+        os.fsync(self.file.fileno())
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Events of a run; a last line that was cut off by a crash is left out."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+
+
+def log_steps(n_steps: int) -> frozenset[int]:
+    """Steps after which training loss is recorded: evenly spaced in the logarithm, and the last."""
+    n_events = int(math.log2(n_steps) * EVENTS_PER_DOUBLING)
+    return frozenset({round(2 ** (i / EVENTS_PER_DOUBLING)) for i in range(n_events + 1)} | {n_steps})
+
+
+def eval_steps(n_steps: int) -> frozenset[int]:
+    """Steps after which validation loss is measured: the end of the run, half of it, half of that, …"""
+    return frozenset(n_steps >> i for i in range(7)) - {0}
