@@ -42,7 +42,7 @@ class Settings:
                 f"repetition_penalty={self.repetition_penalty}; it must be positive, and 1 is off"
             )
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, Any]:
         """The scalars that `processors.process` takes, with fixed types: new values never recompile."""
         values = {name: np.float32(value) for name, value in dataclasses.asdict(self).items()}
         return values | {"top_k": np.int32(min(self.top_k, np.iinfo(np.int32).max))}
