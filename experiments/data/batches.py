@@ -1,8 +1,9 @@
-"""Batches of windows as a pure function of (seed, step): resuming needs no replay, hosts need no coordination.
+"""Batches as a pure function of (seed, step): resuming needs no replay, hosts need no coordination.
 
-A split is cut into windows of seq_len + 1 tokens with stride seq_len, so that every token but the first is predicted
-exactly once an epoch. Each epoch visits all windows in an order of its own, drawn by a keyed permutation that is
-computed index by index (a Feistel network), never stored: O(1) memory whatever the size of the corpus.
+A split is cut into windows of seq_len + 1 tokens with stride seq_len, so that every token but the first is
+predicted exactly once an epoch. Each epoch visits all windows in an order of its own, drawn by a keyed
+permutation that is computed index by index (a Feistel network), never stored: O(1) memory whatever the size
+of the corpus.
 """
 
 import functools
@@ -10,7 +11,7 @@ import functools
 import numpy as np
 
 ROUNDS = 4  # enough for a strong pseudorandom permutation (Luby & Rackoff 1988)
-# Odd constants of SplitMix64's finalizer (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators").
+# SplitMix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators").
 GAMMA, MIX_1, MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 MASK = (1 << 64) - 1
 FACTOR_1, FACTOR_2, HALF = np.uint64(MIX_1), np.uint64(MIX_2), np.uint64(32)
@@ -24,7 +25,7 @@ def batch(
     Args:
       tokens: int[n_tokens], one split (may be memory-mapped).
       seed: of the order of windows.
-      step: counts from 0; step s takes positions s * batch_size to (s + 1) * batch_size - 1 of the endless order.
+      step: counts from 0; step s takes windows s * batch_size to (s + 1) * batch_size - 1 of the order.
       batch_size: rows of the whole batch, over all hosts.
       rows: the rows wanted here, for a host that holds a part of the batch.
 
@@ -67,12 +68,12 @@ def epochs(n_tokens: int, n_trained: int, seq_len: int) -> float:
 
 
 def permute(index: np.ndarray, n: int, seed: int, epoch: int) -> np.ndarray:
-    """Where a pseudorandom permutation of range(n), fixed by (seed, epoch), sends each `index` (int64[...], < n).
+    """Images of `index` (int64[k]) under a pseudorandom permutation of range(n) fixed by (seed, epoch).
 
-    An alternating Feistel network on a grid of a x b cells, a * b barely above n, with addition modulo a and b in
-    place of XOR (Black & Rogaway 2002, "Ciphers with arbitrary finite domains"): each round is invertible whatever
-    its hash, so the whole is a bijection of the grid. Images outside range(n) are mapped again until they are inside
-    (cycle walking), which makes it one of range(n).
+    An alternating Feistel network on a grid of a x b cells, a * b barely above n, with addition modulo a and
+    b in place of XOR (Black & Rogaway 2002, "Ciphers with arbitrary finite domains"): each round is
+    invertible whatever its hash, so the whole is a bijection of the grid. Images outside range(n) are mapped
+    again until they are inside (cycle walking), which makes it one of range(n).
     """
     a = int(np.ceil(np.sqrt(n)))
     b = -(-n // a)

@@ -1,7 +1,8 @@
 """The token cache: a corpus as flat arrays on disk, mapped into memory by every process that reads it.
 
-Layout: <folder>/manifest.json and, for each split, <folder>/<split>/tokens.bin (uint16 or uint32, little endian)
-and documents.bin (int64 offsets, n_documents + 1 of them). Every document ends with the end-of-sequence token.
+Layout: <folder>/manifest.json and, for each split, <folder>/<split>/tokens.bin (little endian uint16, or
+uint32 for vocabularies above 65,536) and documents.bin (int64 offsets, n_documents + 1 of them). Every
+document ends with the end-of-sequence token (EOS).
 """
 
 import hashlib
@@ -17,14 +18,13 @@ import numpy as np
 from experiments.files import sync_folder, write_atomic
 
 SPLITS = ("train", "validation", "test")
-FORMAT = (
-    1  # raised when what a cache holds, or how text is cut or cleaned, changes: caches are then made anew
-)
+EOS = 1  # in every vocabulary; 0 is padding
+FORMAT = 1  # raised when the layout, or how text is cut or cleaned, changes: caches are then made anew
 
 
 @dataclass(frozen=True)
 class TokenCache:
-    """One split. `tokens` is int[n_tokens]; document d is tokens[offsets[d]:offsets[d + 1]], its last token EOS.
+    """One split. `tokens` is int[n_tokens]; document d is tokens[offsets[d]:offsets[d + 1]], EOS included.
 
     `n_bytes` counts the UTF-8 bytes of the text: bits per byte = loss / ln 2 * n_tokens / n_bytes.
     """
@@ -43,7 +43,7 @@ def open_cache(folder: Path | str, split: str) -> TokenCache:
     """Maps one split into memory. File sizes are checked against the manifest; contents are not read.
 
     Raises:
-      ValueError: unknown split, or a cache that is incomplete or damaged; it says which file and how to mend it.
+      ValueError: unknown split, or a cache that is incomplete or damaged: which file, and how to mend it.
     """
     folder = Path(folder)
     if split not in SPLITS:
@@ -57,7 +57,7 @@ def open_cache(folder: Path | str, split: str) -> TokenCache:
         if found != size:
             what = "is missing" if found is None else f"has {found} bytes where the manifest says {size}"
             raise ValueError(f"token cache is damaged: {path} {what}; delete {folder} and prepare it again")
-    return TokenCache(_map(tokens, dtype), np.fromfile(documents, "<i8"), info["n_bytes"], manifest)
+    return TokenCache(_map(tokens, dtype), _map(documents, np.dtype("<i8")), info["n_bytes"], manifest)
 
 
 def is_whole(folder: Path | str) -> bool:
@@ -73,7 +73,7 @@ def is_whole(folder: Path | str) -> bool:
 def read_manifest(folder: Path | str) -> dict[str, Any]:
     """The manifest of a cache: task, source, licence, tokenizer, dtype, splits, fingerprint, example.
 
-    Each entry of splits has n_documents, n_tokens, n_bytes, n_near_duplicates (documents left out) and sha256.
+    Each of splits has n_documents, n_tokens, n_bytes, sha256 and n_near_duplicates (documents left out).
 
     Raises:
       ValueError: there is no cache in `folder`, or its manifest is damaged or of another format.
@@ -95,7 +95,7 @@ def read_manifest(folder: Path | str) -> dict[str, Any]:
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Completes a cache: `manifest` (which has dtype, tokenizer and splits) with format and fingerprint added.
+    """Completes a cache: writes `manifest` (which has dtype, tokenizer and splits), format and fingerprint.
 
     The fingerprint is the sha256 of the tokens of all splits and of the tokenizer: equal for equal data.
     """
@@ -108,12 +108,12 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
 def write_split(
     folder: Path, split: str, batches: Iterable[tuple[np.ndarray, np.ndarray, int]], dtype: np.dtype
 ) -> dict[str, Any]:
-    """Writes one split, its documents in the order of their hashes, so that every stretch of it is a fair sample.
+    """Writes one split, documents in the order of their hashes, so that every stretch is a fair sample.
 
     Args:
       folder: the cache's folder; <folder>/<split> must not exist.
-      batches: (tokens int[n], lengths int[documents], n_bytes): whole documents one after the other, each with its
-        EOS, the number of tokens of each, and the bytes of their text. More than memory holds may come.
+      batches: (tokens int[n], lengths int[documents], n_bytes): whole documents one after the other, each
+        with its EOS, the number of tokens of each, and the bytes of their text. They need not fit in memory.
       dtype: what tokens are stored as.
 
     Returns:
@@ -126,7 +126,7 @@ def write_split(
     with open(arrived, "wb") as file:
         for tokens, batch_lengths, batch_bytes in batches:
             stored = tokens.astype(dtype)
-            file.write(stored)
+            file.write(stored.data)
             hashes += [_hash(document) for document in np.split(stored, np.cumsum(batch_lengths)[:-1])]
             lengths.append(batch_lengths)
             n_bytes += batch_bytes
@@ -161,9 +161,9 @@ def publish(built: Path, folder: Path) -> None:
 
 
 def _map(path: Path, dtype: np.dtype) -> np.ndarray:
-    """The file as a read-only array; a plain view, because indexing np.memmap itself is several times slower."""
+    """The file as a read-only array; a plain view, because indexing an np.memmap is several times slower."""
     return np.memmap(path, dtype, "r").view(np.ndarray) if path.stat().st_size else np.empty(0, dtype)
 
 
 def _hash(document: np.ndarray) -> int:
-    return int.from_bytes(hashlib.blake2b(document, digest_size=8).digest(), "little")
+    return int.from_bytes(hashlib.blake2b(document.data, digest_size=8).digest(), "little")

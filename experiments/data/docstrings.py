@@ -8,6 +8,7 @@ import gc
 import importlib.metadata
 import importlib.util
 import inspect
+import itertools
 import multiprocessing
 import os
 import platform
@@ -20,8 +21,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-# Import name -> distribution. All come with isoflop itself (its own requirements, or those of JAX, Flax and seqio),
-# so that the corpus does not depend on extras; chosen for much prose a megabyte of source and little repetition.
+# Import name -> distribution. All come with isoflop itself, as its requirements or those of JAX, Flax, seqio:
+# extras make no difference. Chosen for much prose and little repetition.
 PACKAGES = {
     "tensorflow": "tensorflow",
     "scipy": "scipy",
@@ -58,7 +59,7 @@ PACKAGES = {
     "requests": "requests",
     "wrapt": "wrapt",
 }
-MIN_LETTERS = 200
+MIN_LENGTH = 200
 SKIPPED_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "_vendor", "__pycache__"}
 LICENCE = "each package's own (PSF, Apache-2.0, BSD, MIT); extracted locally, not redistributed"
 
@@ -69,7 +70,7 @@ _NOT_LETTERS = re.compile(r"[\W\d_]+")
 
 def identity() -> dict[str, Any]:
     """What the corpus is made from: versions of Python and of every package (None: not installed)."""
-    versions = {"python": platform.python_version()}
+    versions: dict[str, str | None] = {"python": platform.python_version()}
     for distribution in PACKAGES.values():
         try:
             versions[distribution] = importlib.metadata.version(distribution)
@@ -89,9 +90,8 @@ def documents(n_workers: int = 2) -> Iterator[bytes]:
 
 def _collect(pool: ProcessPoolExecutor, found: Iterable[list[str]]) -> Iterator[bytes]:
     with pool:
-        yield from (
-            text.encode("utf-8", "replace") for text in without_repeats(t for texts in found for t in texts)
-        )
+        for text in without_repeats(itertools.chain.from_iterable(found)):
+            yield text.encode("utf-8", "replace")
 
 
 def _start_worker() -> None:
@@ -109,25 +109,24 @@ def _end_with_parent() -> None:
 
 def source_files() -> list[Path]:
     """Python files of the standard library and of PACKAGES, tests left out, in a fixed order."""
-    roots = [Path(sysconfig.get_paths()["stdlib"])]
+    roots = [sysconfig.get_paths()["stdlib"]]
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)  # of a top-level name: finds it without importing anything
-        roots += [Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
-    return [
-        path
-        for root in roots
-        for path in sorted(root.rglob("*.py"))
-        if not _is_skipped(path.relative_to(root))
-    ]
+        roots += (spec and spec.submodule_search_locations) or []
+    found = []
+    for root in roots:
+        for folder, folders, files in os.walk(root):
+            folders[:] = sorted(set(folders) - SKIPPED_FOLDERS)
+            found += [Path(folder, file) for file in sorted(files) if _is_source(file)]
+    return found
 
 
-def _is_skipped(path: Path) -> bool:
-    is_test = path.name.startswith("test_") or path.name.endswith("_test.py")
-    return is_test or not SKIPPED_FOLDERS.isdisjoint(path.parts)
+def _is_source(name: str) -> bool:
+    return name.endswith(".py") and not (name.startswith("test_") or name.endswith("_test.py"))
 
 
 def from_file(path: Path) -> list[str]:
-    """Cleaned docstrings of MIN_LETTERS characters or more, in the order of the file; [] if it does not parse."""
+    """Cleaned docstrings of at least MIN_LENGTH characters, in order; none if the file does not parse."""
     try:
         source = path.read_bytes()
         if b'"""' not in source and b"'''" not in source:
@@ -135,7 +134,7 @@ def from_file(path: Path) -> list[str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(source)
-        return [text for text in map(clean, docstrings(tree)) if len(text) >= MIN_LETTERS]
+        return [text for text in map(clean, docstrings(tree)) if len(text) >= MIN_LENGTH]
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return []
 
@@ -149,7 +148,7 @@ def docstrings(node: ast.AST) -> Iterator[str]:
         first = body[0].value if isinstance(body[0], ast.Expr) else None
         if isinstance(first, ast.Constant) and isinstance(first.value, str):
             yield first.value
-    for field in ("body", "orelse", "handlers", "finalbody"):
+    for field in ("body", "orelse", "handlers", "finalbody", "cases"):
         for child in getattr(node, field, ()):
             yield from docstrings(child)
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from experiments.config import DataConfig, from_json, to_json
 from experiments.data.cache import (
+    EOS,
     FORMAT,
     SPLITS,
     is_whole,
@@ -40,8 +41,8 @@ def prepare(config: DataConfig, root: Path | str | None = None) -> Path:
       root: folder of all caches; default: environment variable ISOFLOP_CACHE, else ~/.cache/isoflop.
 
     Raises:
-      ValueError: the configuration, or the text it names, is wrong; or the text is not what `config.fingerprint` was
-        taken from.
+      ValueError: the configuration, or the text it names, is wrong; or the text is not what
+        `config.fingerprint` was taken from.
     """
     root = _root(root)
     folder = find_cache(config, root)
@@ -51,8 +52,8 @@ def prepare(config: DataConfig, root: Path | str | None = None) -> Path:
     found = read_manifest(folder)["fingerprint"]
     if config.fingerprint and config.fingerprint != found:
         raise ValueError(
-            f"the data have changed since this was planned: data.fingerprint={config.fingerprint[:12]}… but {folder} "
-            f"has {found[:12]}…; bring the text (or the packages it comes from) back, or plan anew"
+            f"the data have changed since this was planned: data.fingerprint={config.fingerprint[:12]}… but "
+            f"{folder} has {found[:12]}…; bring the text (or the packages it comes from) back, or plan anew"
         )
     return folder
 
@@ -60,8 +61,8 @@ def prepare(config: DataConfig, root: Path | str | None = None) -> Path:
 def find_cache(config: DataConfig, root: Path | str | None = None) -> Path | None:
     """The folder of a whole cache for `config`, or None: what `prepare` would have to make.
 
-    Where `config.fingerprint` is given, a cache with just these tokens serves even if the text has changed since:
-    a study that was begun goes on with the data it began with.
+    Where `config.fingerprint` is given, a cache with just these tokens serves even if the text has changed
+    since: a study that was begun goes on with the data it began with.
 
     Raises:
       ValueError: as `prepare`.
@@ -110,30 +111,29 @@ def build(config: DataConfig, folder: Path) -> None:
     dtype = np.dtype("<u2" if vocabulary.vocab_size <= 1 << 16 else "<u4")
     splits = {split: write_split(folder, split, encode(seqio_task, split), dtype) for split in SPLITS}
     for split, info in splits.items():
-        if not info["n_documents"]:
-            counts = ", ".join(f"{name} {splits[name]['n_documents']}" for name in SPLITS)
-            raise ValueError(
-                f"data.task={config.task}: too little text, split {split!r} is empty (documents: {counts}); a document "
-                "is held out by chance, one in 50 for each of validation and test: give some hundreds"
-            )
+        info["n_near_duplicates"] = (source.num_input_examples(split) or 0) - info["n_documents"]
+    if not all(info["n_documents"] for info in splits.values()):
+        counts = ", ".join(f"{split} {info['n_documents']}" for split, info in splits.items())
+        raise ValueError(
+            f"data.task={config.task}: too little text, a split is empty (documents: {counts}); by chance one "
+            "document in 50 goes to validation and one to test: give some hundreds"
+        )
     first = np.fromfile(folder / "validation" / "tokens.bin", dtype, 400).tolist()
-    write_manifest(
-        folder,
-        {
-            "task": config.task,
-            "source": task.identity(config),
-            "licence": task.licence,
-            "tokenizer": {
-                "name": config.vocab,
-                "size": int(vocabulary.vocab_size),
-                "eos_id": int(vocabulary.eos_id),
-                "sha256": _tokenizer_hash(folder),
-            },
-            "dtype": dtype.str,
-            "splits": splits,
-            "example": vocabulary.decode(first[: first.index(1)] if 1 in first else first),
+    manifest = {
+        "task": config.task,
+        "source": task.identity(config),
+        "licence": task.licence,
+        "tokenizer": {
+            "name": config.vocab,
+            "size": int(vocabulary.vocab_size),
+            "eos_id": EOS,
+            "sha256": _tokenizer_hash(folder),
         },
-    )
+        "dtype": dtype.str,
+        "splits": splits,
+        "example": vocabulary.decode(first[: first.index(EOS)] if EOS in first else first),
+    }
+    write_manifest(folder, manifest)
 
 
 def _tokenizer_hash(folder: Path) -> str:
@@ -151,14 +151,17 @@ def _root(root: Path | str | None) -> Path:
 
 def _prepare_in_subprocess(config: DataConfig, root: Path) -> None:
     """Runs `main` in a fresh interpreter that sees no accelerator; its one-line errors are raised here."""
+    here, path = str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": f"{here}{os.pathsep}{path}" if path else here,
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "CUDA_VISIBLE_DEVICES": "",
         "JAX_PLATFORMS": "cpu",
     }
     request = json.dumps({"config": to_json(config), "root": str(root)})
-    command = [sys.executable, "-m", "experiments.data.prepare", request]
+    # -c and not -m: the workers that read docstrings would import a main module of a file once more.
+    code = "import sys; from experiments.data.prepare import main; sys.exit(main(sys.argv[1]))"
+    command = [sys.executable, "-c", code, request]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode == 2:
         raise ValueError(done.stdout.splitlines()[-1])
@@ -169,10 +172,10 @@ def _prepare_in_subprocess(config: DataConfig, root: Path) -> None:
 
 
 def main(request: str) -> int:
-    """Makes the cache that `request` (JSON: config, root) asks for; prints what was wrong and returns 2 if it cannot.
+    """Makes the cache that `request` (JSON: config, root) asks for; if it cannot, prints why and returns 2.
 
-    One process at a time makes a given cache; another one waits and finds it. Only a complete cache gets its name,
-    so a killed process leaves nothing but a temporary folder, which the next one removes.
+    One process at a time makes a given cache; another one waits and finds it. Only a complete cache gets its
+    name, so a killed process leaves nothing but a temporary folder, which the next one removes.
     """
     values = json.loads(request)
     config, root = from_json(DataConfig, values["config"]), Path(values["root"])
@@ -204,7 +207,3 @@ def _locked(path: Path) -> Iterator[None]:
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))

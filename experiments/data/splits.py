@@ -1,9 +1,10 @@
 """Which split a document belongs to, and keeping near-duplicates of held-out text out of training.
 
-The split is a hash of the document's letters: a document stays where it is when others are added, and copies that
-differ only in case, spacing or punctuation never cross. Near-duplicates are found by shingles, the runs of SHINGLE
-letters of a document, of which a quarter (the same everywhere) are looked at. A training document is dropped if at
-least half its shingles occur in held-out documents, or if it holds at least half the distinctive shingles of one.
+The split is a hash of the document's letters: a document stays where it is when others are added, and copies
+that differ only in case, spacing or punctuation never cross. Near-duplicates are found by shingles, the runs
+of SHINGLE letters of a document, of which a quarter (the same everywhere) are looked at. A training document
+is dropped if at least half its shingles occur in held-out documents, or if it holds at least half the
+distinctive shingles of one. Likewise validation documents that are near-duplicates of test documents.
 """
 
 import hashlib
@@ -11,10 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-HELD_OUT = {
-    "test": 0.02,
-    "validation": 0.02,
-}  # fraction of documents, in order of precedence; the rest is train
+HELD_OUT = {"test": 0.02, "validation": 0.02}  # fractions, in order of precedence; the rest is train
 SHINGLE = 32  # letters, about seven English words; a power of two
 THRESHOLD = 0.5
 BOILERPLATE = 50  # a shingle in more held-out documents than this says nothing about any one of them
@@ -28,8 +26,8 @@ _NOT_LETTERS = bytes(b for b in range(128) if not chr(b).isalnum())
 class SplitCorpus:
     """A corpus by split. Only held-out text is kept in memory; training text is read again each time.
 
-    `documents()` iterates over all UTF-8 documents, the same every time. `n_assigned` counts the documents whose hash
-    puts them into each split: what `read` yields less is near-duplicates left out.
+    `documents()` iterates over all UTF-8 documents, the same every time. `n_assigned` counts the documents
+    whose hash puts them into each split: what `read` yields less is near-duplicates left out.
     """
 
     def __init__(self, documents: Callable[[], Iterable[bytes]]):
@@ -68,7 +66,7 @@ def split_of(document: bytes) -> str:
 
 
 def letters(document: bytes) -> bytes:
-    """What documents are compared by: ASCII letters and digits in lower case, and the bytes of other scripts."""
+    """What documents are compared by: ASCII letters and digits in lower case, bytes of other scripts."""
     return document.translate(_LOWER, _NOT_LETTERS)
 
 
@@ -91,7 +89,7 @@ class Shingles:
         values, owners = shingles(documents)
         pairs = np.unique(np.stack([values, owners.astype(np.uint64)]), axis=1)
         self.values, self.owners = pairs[0], pairs[1].astype(np.int64)
-        # Most shingles that are looked up are not there; flags by their 24 leading bits (the first two are 0) say so.
+        # Most shingles that are looked up are not there; flags by leading bits (the first two are 0) say so.
         self.is_present = np.zeros(1 << 22, bool)
         self.is_present[self.values >> np.uint64(40)] = True
         first, last = self._find(self.values)
@@ -127,7 +125,7 @@ class Shingles:
 
 
 def shingles(documents: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """(hash uint64[n], document int64[n]): a quarter of all shingles, chosen by their hash, and whose they are.
+    """(hash uint64[n], document int64[n]): a quarter of all shingles, chosen by hash, and whose they are.
 
     Documents shorter than SHINGLE letters have none; their exact copies share a split anyway.
     """

@@ -1,4 +1,4 @@
-"""Tasks: where text comes from and how it becomes tokens, as seqio Tasks that are run once, into the token cache.
+"""Tasks: where text comes from and how it becomes tokens; seqio Tasks, run once into the token cache.
 
 seqio brings TensorFlow, which takes seconds to import: functions that need it import it themselves, so that
 everything else can read TASKS. A new corpus is one more entry of TASKS.
@@ -19,12 +19,13 @@ import numpy as np
 
 from experiments.config import DataConfig
 from experiments.data import docstrings, textfiles
+from experiments.data.cache import EOS, SPLITS
 from experiments.data.splits import SplitCorpus
 
 if TYPE_CHECKING:
     import seqio
 
-C4 = "c4/en:3.0.1"
+C4 = "c4/en:3.*.*"
 C4_SPLITS = {"train": "train", "validation": "validation[:50%]", "test": "validation[50%:]"}
 BATCH_DOCUMENTS = 1024
 VOCABULARY_BYTES = 10_000_000  # of training text that a SentencePiece model is made from
@@ -32,7 +33,7 @@ VOCABULARY_BYTES = 10_000_000  # of training text that a SentencePiece model is 
 
 @dataclass(frozen=True)
 class TextTask:
-    """One corpus. `identity` is what it is made from, without TensorFlow: another identity makes another cache."""
+    """One corpus. `identity` (without TensorFlow) is what it is made from: another one, another cache."""
 
     summary: str
     licence: str
@@ -53,10 +54,23 @@ def files_source(config: DataConfig) -> seqio.DataSource:
 
 
 def c4_source(config: DataConfig) -> seqio.DataSource:
-    """C4 of TFDS, from folder `data.path` if given; its validation split halved into validation and test."""
+    """C4 of TFDS, from folder `data.path` if given; its validation split is halved into validation and test.
+
+    Raises:
+      ValueError: TFDS neither finds it there nor can fetch it.
+    """
     import seqio
 
-    return seqio.TfdsDataSource(C4, tfds_data_dir=config.path or None, splits=C4_SPLITS)
+    source = seqio.TfdsDataSource(C4, tfds_data_dir=config.path or None, splits=C4_SPLITS)
+    try:
+        source.get_dataset("train", shuffle=False)
+    except Exception as error:  # TFDS raises whatever its file systems, downloads and Beam raise
+        where = config.path or "its default folder"
+        raise ValueError(
+            f"data.task=c4: TensorFlow Datasets has no prepared {C4} in {where} and cannot fetch it here "
+            f"({type(error).__name__}: {str(error)[:200]}); give data.path=FOLDER that holds it, or network"
+        ) from error
+    return source
 
 
 TASKS = {
@@ -92,7 +106,7 @@ def split_source(documents: Callable[[], Iterable[bytes]]) -> seqio.DataSource:
 
     corpus = SplitCorpus(documents)
 
-    def dataset_fn(split: str, shuffle_files: bool) -> tf.data.Dataset:
+    def dataset_fn(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
         # Documents enter TensorFlow by the thousand: one by one takes several times longer.
         batches = tf.data.Dataset.from_generator(
             lambda: _batched(corpus.read(split), BATCH_DOCUMENTS),
@@ -100,7 +114,7 @@ def split_source(documents: Callable[[], Iterable[bytes]]) -> seqio.DataSource:
         )
         return batches.unbatch().map(lambda text: {"text": text})
 
-    return seqio.FunctionDataSource(dataset_fn, splits=corpus.n_assigned, num_input_examples=None)
+    return seqio.FunctionDataSource(dataset_fn, splits=SPLITS, num_input_examples=corpus.n_assigned)
 
 
 def language_modelling(name: str, source: seqio.DataSource, vocabulary: seqio.Vocabulary) -> seqio.Task:
@@ -120,10 +134,10 @@ def language_modelling(name: str, source: seqio.DataSource, vocabulary: seqio.Vo
 
 
 def encode(task: seqio.Task, split: str) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-    """Batches of documents of a Task: tokens int32[n], tokens of each document int64[documents], bytes of text."""
+    """A Task's split as `cache.write_split` takes it: (tokens, lengths of documents, bytes of text)."""
     import tensorflow as tf
 
-    examples = task.get_dataset(sequence_length=None, split=split, shuffle=False)
+    examples = task.get_dataset(sequence_length=None, split=split, shuffle=False, try_in_mem_cache=False)
     sized = examples.map(
         lambda example: (example["targets"], tf.strings.length(example["targets_pretokenized"]))
     )
@@ -149,7 +163,7 @@ def make_vocabulary(config: DataConfig, source: seqio.DataSource, folder: Path) 
 
 
 def train_sentencepiece(documents: list[bytes], vocab_size: int) -> bytes:
-    """A byte-pair model with byte fallback that loses nothing of the text: no normalisation, white space kept.
+    """A byte-pair model with byte fallback that loses nothing: no normalisation, white space kept.
 
     The same documents give the same model (one thread, no sampling).
 
@@ -166,7 +180,7 @@ def train_sentencepiece(documents: list[bytes], vocab_size: int) -> bytes:
             vocab_size=vocab_size,
             model_type="bpe",
             pad_id=0,
-            eos_id=1,
+            eos_id=EOS,
             unk_id=2,
             bos_id=-1,
             byte_fallback=True,
@@ -187,7 +201,7 @@ def train_sentencepiece(documents: list[bytes], vocab_size: int) -> bytes:
 
 
 def sample(documents: Iterable[bytes], n_bytes: int) -> list[bytes]:
-    """About `n_bytes` of documents, those with the smallest hashes: the same ones in whatever order they come."""
+    """About `n_bytes` of documents, those with the smallest hashes: in whatever order they come, the same."""
     kept: list[tuple[bytes, bytes]] = []
     size = 0
     for document in documents:
@@ -200,9 +214,9 @@ def sample(documents: Iterable[bytes], n_bytes: int) -> list[bytes]:
 
 def _smallest(kept: list[tuple[bytes, bytes]], n_bytes: int) -> tuple[list[tuple[bytes, bytes]], int]:
     kept = sorted(kept)
-    sizes = np.cumsum([len(document) for _, document in kept])
-    n = max(1, int(np.searchsorted(sizes, n_bytes, "right")))
-    return kept[:n], int(sizes[n - 1]) if len(sizes) else 0
+    sizes = np.cumsum([0] + [len(document) for _, document in kept])
+    n = int(np.searchsorted(sizes, n_bytes, "right")) - 1
+    return kept[:n], int(sizes[n])
 
 
 def _batched(items: Iterable[bytes], n: int) -> Iterator[list[bytes]]:

@@ -27,7 +27,7 @@ def identity(path: str) -> dict[str, Any]:
 
 
 def find(path: str) -> list[Path]:
-    """The files that `path` (a file, a folder searched at any depth, or a pattern like "data/*.jsonl.xz") names.
+    """The files of `path`: a file, a folder searched at any depth, or a pattern like "data/*.jsonl.xz".
 
     Raises:
       ValueError: no path, nothing there, or nothing there that can be read.
@@ -55,11 +55,11 @@ def find(path: str) -> list[Path]:
 def documents(path: str) -> Iterator[bytes]:
     """UTF-8 documents of all files in order of their names; empty ones are left out.
 
-    JSON lines and Parquet give one document a line or row, its "text". A plain text file is cut at blank lines into
-    documents of about PART_BYTES (twice that where there are none).
+    JSON lines and Parquet give one document a line or row, its "text". A plain text file is cut at blank
+    lines into documents of about PART_BYTES (twice that where there are none).
 
     Raises:
-      ValueError: a damaged file, a line that is not a JSON object with a "text", a table without a column "text".
+      ValueError: a damaged file, or one with a line that is no JSON object with "text" or no column "text".
     """
     for file in find(path):
         read = {".txt": _read_text, ".jsonl": _read_jsonl, ".parquet": _read_parquet}[_format(file)]

@@ -1,13 +1,12 @@
-"""Text to token ids and back, without TensorFlow: the same ids as the seqio vocabularies that made the cache."""
+"""Text to token ids and back without TensorFlow: the ids that seqio's vocabularies gave the cache."""
 
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
 from experiments.config import DataConfig
+from experiments.data.cache import EOS
 from experiments.data.prepare import prepare
-
-VOCABULARIES = ("bytes", "sentencepiece")
 
 
 class Vocab(Protocol):
@@ -25,7 +24,7 @@ class ByteVocab:
     """UTF-8 bytes shifted by three (ByT5, arXiv:2105.13626): 0 padding, 1 end of document, 2 unknown."""
 
     size = 259
-    eos_id = 1
+    eos_id = EOS
 
     def encode(self, text: str) -> list[int]:
         return [byte + 3 for byte in text.encode("utf-8")]
@@ -36,14 +35,15 @@ class ByteVocab:
 
 
 class SentencePieceVocab:
-    """A SentencePiece model; any text but U+2581 survives encode and decode unchanged (bytes are the fallback)."""
+    """A SentencePiece model. Any text without U+2581 survives encode and decode (bytes are the fallback)."""
+
+    eos_id = EOS
 
     def __init__(self, model: Path | str):
         import sentencepiece  # here: byte models, the default, do without it
 
         self._processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
         self.size: int = self._processor.vocab_size()
-        self.eos_id: int = self._processor.eos_id()
 
     def encode(self, text: str) -> list[int]:
         return self._processor.encode(text)
@@ -58,8 +58,6 @@ def load_vocab(config: DataConfig, root: Path | str | None = None) -> Vocab:
     Raises:
       ValueError: unknown vocabulary, or the cache cannot be prepared.
     """
-    if config.vocab == "sentencepiece":
-        return SentencePieceVocab(prepare(config, root) / "vocab.model")
     if config.vocab == "bytes":
         return ByteVocab()
-    raise ValueError(f"data.vocab={config.vocab!r}; allowed are {', '.join(map(repr, VOCABULARIES))}")
+    return SentencePieceVocab(prepare(config, root) / "vocab.model")
