@@ -46,12 +46,15 @@ def bigram_model(n_vocab: int) -> Model:
 BIGRAM = bigram_model(4)
 
 
-def greedy_by_recomputation(model, params, prompt, max_tokens):
+def greedy_by_recomputation(model, params, prompt, max_tokens, context=None):
     """Tokens and log-probabilities of argmax decoding, each from a full forward pass without cache."""
-    tokens, logprobs, forward = list(prompt), [], jax.jit(model.apply)
+    tokens, logprobs, forward, start = list(prompt), [], jax.jit(model.apply), 0
     while len(logprobs) < max_tokens and (not logprobs or tokens[-1] != EOS):
-        padded_T = np.pad(tokens, (0, 50 - len(tokens)))
-        logits_V = forward(params, padded_T[None])[0, len(tokens) - 1]
+        if context and len(tokens) - start >= context:
+            start = len(tokens) - context // 2
+        view = tokens[start:]
+        padded_T = np.pad(view, (0, 50 - len(view)))
+        logits_V = forward(params, padded_T[None])[0, len(view) - 1]
         tokens.append(int(jnp.argmax(logits_V)))
         logprobs.append(float(jax.nn.log_softmax(logits_V)[tokens[-1]]))
     return tokens[len(prompt) :], logprobs
@@ -63,6 +66,16 @@ def test_greedy_equals_recomputing_the_whole_sequence(transformer):
     samples = sample(model, params, prompts, [0] * 3, GREEDY, max_tokens=20, eos_id=EOS)
     for prompt, [got] in zip(prompts, samples):
         tokens, logprobs = greedy_by_recomputation(model, params, prompt, 20)
+        assert list(got.tokens) == tokens
+        np.testing.assert_allclose(got.logprobs, logprobs, atol=1e-4)
+
+
+def test_a_full_context_goes_on_from_its_last_half(transformer):
+    model, params = transformer
+    prompts = [[3], [4, 5, 6, 7, 8, 9, 10], list(range(2, 22))]  # the last one is longer than the context
+    samples = sample(model, params, prompts, [0] * 3, GREEDY, max_tokens=20, eos_id=-1, context=9)
+    for prompt, [got] in zip(prompts, samples):
+        tokens, logprobs = greedy_by_recomputation(model, params, prompt, 20, context=9)
         assert list(got.tokens) == tokens
         np.testing.assert_allclose(got.logprobs, logprobs, atol=1e-4)
 
@@ -86,9 +99,11 @@ def test_a_row_depends_on_its_prompt_and_seed_alone(transformer, prompts, data):
     order = data.draw(st.permutations(range(len(prompts))))
     shaped = Settings(temperature=0.9, top_p=0.9)
     shuffled = [prompts[i] for i in order], [seeds[i] for i in order]
-    together = sample(model, params, *shuffled, shaped, n=3, max_tokens=9, eos_id=EOS)
+    together = sample(model, params, *shuffled, shaped, n=3, max_tokens=9, eos_id=EOS, context=24)
     for i, samples in zip(order, together):
-        [alone] = sample(model, params, [prompts[i]], [seeds[i]], shaped, n=1, max_tokens=9, eos_id=EOS)
+        [alone] = sample(
+            model, params, [prompts[i]], [seeds[i]], shaped, max_tokens=9, eos_id=EOS, context=24
+        )
         assert samples[0].tokens == alone[0].tokens
         assert samples[0].finish == alone[0].finish
 
@@ -118,9 +133,12 @@ def test_repetition_penalty_sees_prompt_and_output_but_not_padding():
     table_VV = jnp.tile(jnp.asarray([2.5, -50.0, 2.0, 1.9]), (4, 1))
     penalty = Settings(temperature=0.0, repetition_penalty=2.0)
     prompts = [[2], [3] * 20]  # the first is padded, with token 0
-    [[short], [long]] = sample(BIGRAM, table_VV, prompts, [0, 0], penalty, max_tokens=3, eos_id=EOS)
-    assert short.tokens == (0, 3, 0)
-    assert long.tokens == (0, 2, 0)
+    for context in (None, 2):  # of 2: what is out of the model's sight still counts
+        [[short], [long]] = sample(
+            BIGRAM, table_VV, prompts, [0, 0], penalty, max_tokens=3, eos_id=EOS, context=context
+        )
+        assert short.tokens == (0, 3, 0)
+        assert long.tokens == (0, 2, 0)
 
 
 def test_frequencies_match_the_distribution():
@@ -163,6 +181,7 @@ def test_settings_seeds_and_lengths_of_one_bucket_share_a_compile(transformer):
         ({"seeds": [-1]}, "seed=-1"),
         ({"n": 0}, "n=0"),
         ({"max_tokens": 0}, "max_tokens=0"),
+        ({"context": 1}, "context=1"),
     ],
 )
 def test_wrong_requests_are_refused(transformer, change, message):

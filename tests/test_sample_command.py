@@ -68,9 +68,15 @@ def test_a_study_stands_for_its_verification_run(run, capsys):
     assert f"sampling from the study's verification run, {run}" in capsys.readouterr().err
 
 
-def test_more_than_the_training_context_is_said(run, capsys):
-    assert isoflop("sample", str(run), "--prompt", "A", "--max_tokens", "60") == 0
-    assert "trained on 32 tokens at a time" in capsys.readouterr().err
+def test_the_model_sees_no_more_than_in_training(run, capsys):
+    greedy = ["--prompt", "A", "--temperature", "0", "--max_tokens", "60", "--json"]
+    assert isoflop("sample", str(run), *greedy) == 0
+    printed = json.loads(capsys.readouterr().out)
+    subject = open_subject(run)
+    [[expected]] = sample(
+        subject.model, subject.params, [[1, 68]], [0], Settings(0), max_tokens=60, eos_id=1, context=32
+    )
+    assert tuple(printed["samples"][0]["tokens"]) == expected.tokens
 
 
 def test_several_samples_are_told_apart_and_the_prompt_is_dimmed():

@@ -1,7 +1,8 @@
 """Generate text from a checkpoint: the newest of a run, or of a study's verification run.
 
 The prompt begins a document: the token that ends one is put in front of it, as in the training text, so an
-empty prompt works too. Temperature 0 is greedy. Sample j depends on the seed and j, not on --n.
+empty prompt works too. The model never sees more tokens than it was trained on at a time: when that many are
+there, it goes on from the last half of them. Sample j depends on the seed and j, not on --n.
 
 Example: isoflop sample out/quickstart --prompt "Returns the " --temperature 0.8 --top_p 0.9 --n 4
 """
@@ -23,7 +24,9 @@ flags.DEFINE_string("prompt", None, "text to continue", flag_values=FLAGS)
 flags.DEFINE_integer("n", 1, "samples to draw", flag_values=FLAGS)
 flags.DEFINE_integer("max_tokens", 200, "longest continuation, in tokens", flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "seed of the random draws", flag_values=FLAGS)
-flags.DEFINE_float("temperature", 1.0, "divides the logits; 0 takes the likeliest token", flag_values=FLAGS)
+flags.DEFINE_float(
+    "temperature", 1.0, "divides the logits; 0 is greedy: always the likeliest token", flag_values=FLAGS
+)
 flags.DEFINE_integer("top_k", 0, "keep the k likeliest tokens; 0 keeps all", flag_values=FLAGS)
 flags.DEFINE_float("top_p", 1.0, "keep the likeliest tokens that reach this mass", flag_values=FLAGS)
 flags.DEFINE_float("min_p", 0.0, "keep tokens this likely relative to the likeliest", flag_values=FLAGS)
@@ -55,10 +58,8 @@ def run(args: list[str], flags) -> int:
         n=flags.n,
         max_tokens=flags.max_tokens,
         eos_id=subject.vocab.eos_id,
+        context=subject.config.seq_len,
     )
-    context, longest = subject.config.seq_len, max(len(one.tokens) for one in samples)
-    if len(prompt) + longest > context:
-        print(f"trained on {context} tokens at a time: text beyond token {context} suffers", file=sys.stderr)
     texts = [subject.vocab.decode(one.tokens) for one in samples]
     if flags.json:
         request = {
