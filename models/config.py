@@ -44,17 +44,20 @@ class TransformerConfig:
 def ladder(d_model: int, vocab_size: int, **changes: Any) -> TransformerConfig:
     """The model of width `d_model` on the one-dial ladder of sizes; `changes` override single fields.
 
-    About 16 units of width a layer and at least two layers, heads of 16 (8 where 16 does not divide the
-    width), and a feed-forward width of 8/3 the model's, to the next multiple of 8. The aspect ratio is that
-    of small published models; it is a convention of this ladder, not an optimum.
+    About 32 units of width a layer and at least two layers; heads of 8, twice as large from every doubling of
+    the width above 128, 64 at most; a feed-forward width of 8/3 the model's, to the next multiple of 8. The
+    aspect ratio is that of small published models; many small heads learn tiny models faster than few large
+    ones. It is a convention of this ladder, not an optimum.
     """
     if d_model < 8 or d_model % 8:
         raise ValueError(f"model: d_model={d_model}; the ladder has multiples of 8")
-    d_head = 16 if d_model % 16 == 0 else 8
+    d_head = min(64, max(8, 2 ** (d_model.bit_length() - 5)))
+    if d_model % d_head:
+        raise ValueError(f"model: d_model={d_model}; from 256 on the ladder has multiples of {d_head}")
     config = TransformerConfig(
         vocab_size=vocab_size,
         d_model=d_model,
-        n_layers=max(2, d_model // 16),
+        n_layers=max(2, d_model // 32),
         n_heads=d_model // d_head,
         n_kv_heads=d_model // d_head,
         d_head=d_head,

@@ -1,0 +1,44 @@
+"""The studies there are: one file each, a line each in STUDIES."""
+
+import difflib
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+from experiments.studies import quickstart
+from experiments.studies.study import Stage, Study
+
+__all__ = ["STUDIES", "Stage", "Study", "load_study"]
+
+STUDIES = {"quickstart": quickstart}
+
+
+def load_study(name: str, overrides: list[str]) -> Study:
+    """The study `name`, or the one in a user's own .py file, with "FIELD=VALUE" overrides of its settings.
+
+    Such a file has a function `study(overrides: list[str]) -> Study`, as the modules of this package do.
+
+    Raises:
+      ValueError: no such study, or an override that does not fit; the nearest name is suggested.
+      OSError: the file cannot be read.
+    """
+    if name.endswith(".py"):
+        return _load_file(Path(name)).study(overrides)
+    if name not in STUDIES:
+        near = difflib.get_close_matches(name, STUDIES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(STUDIES)}, or give a .py file"
+        raise ValueError(f"no study {name!r}; {hint}")
+    return STUDIES[name].study(overrides)
+
+
+def _load_file(path: Path) -> ModuleType:
+    """The user's module; it is code and runs as such."""
+    if not path.is_file():
+        raise ValueError(f"no study file {path}; give a .py file that defines study(overrides) -> Study")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "study"):
+        raise ValueError(f"{path} defines no function study(overrides) -> Study; see experiments/studies/quickstart.py")
+    return module

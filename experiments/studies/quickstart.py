@@ -1,0 +1,222 @@
+"""The default study: tune small, train an IsoFLOP grid, fit a law, predict a larger run, train it and compare.
+
+1. tune: learning-rate sweeps at a few sizes, from which the rate of every later run is extrapolated.
+2. grid: for each budget of FLOPs, models of several sizes, each trained for as many tokens as the budget pays.
+3. extend: where the best size of a budget lies at the edge of the grid, sizes beyond that edge.
+4. verify: the size that the fitted law calls best at a budget 8 times the largest, trained once. Its loss is
+   predicted, and the prediction written down, before it trains.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import scaling
+from experiments.config import (
+    DataConfig,
+    OptimizerConfig,
+    RunConfig,
+    ScheduleConfig,
+    apply_overrides,
+)
+from experiments.data.cache import read_manifest
+from experiments.data.prepare import prepare
+from experiments.files import write_atomic
+from experiments.studies.study import Stage, Study
+from models.config import TransformerConfig, ladder
+from models.counting import count
+from scaling.hparams import LrLaw
+from scaling.runs import Runs
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Models of one width, trained on a budget of FLOPs, at every rate of the sweep."""
+
+    d_model: int
+    flops: float
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Models of several widths, all trained on the same budget of FLOPs."""
+
+    flops: float
+    d_models: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything `--set` can change. The numbers suit two CPU cores and six minutes.
+
+    The batch is small and constant: with larger ones these budgets give so few steps that the smallest model
+    always wins. The widths of a budget lie around the best of it; the sweeps follow that best size.
+    """
+
+    seed: int = 0
+    data: DataConfig = DataConfig()
+    seq_len: int = 128
+    batch_tokens: int = 512
+    n_val_tokens: int = 65_536
+    lrs: tuple[float, ...] = (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2)
+    tune: tuple[Sweep, ...] = (Sweep(24, 1e11), Sweep(32, 2e11), Sweep(40, 4e11))
+    grid: tuple[Budget, ...] = (
+        Budget(1e11, (16, 24, 32, 40, 48)),
+        Budget(2e11, (16, 24, 32, 40, 48)),
+        Budget(4e11, (24, 32, 40, 48, 56)),
+        Budget(8e11, (32, 40, 48, 56, 64)),
+    )
+    verify_factor: float = 8.0
+    n_bootstrap: int = 1000
+    level: float = 0.9
+
+
+def study(overrides: list[str]) -> Study:
+    """The default study with settings overridden."""
+    settings = apply_overrides(Settings(), overrides)
+    stages = (
+        Stage("tune", lambda runs: tune(settings)),
+        Stage("grid", lambda runs: grid(settings, runs)),
+        Stage("extend", lambda runs: extend(settings, runs)),
+        Stage(
+            "verify",
+            lambda runs: verify(settings, runs),
+            whole_machine=True,
+            before=lambda folder, runs, configs: predict(settings, folder, runs, configs[0]),
+        ),
+    )
+    summary = "learning-rate sweep, IsoFLOP grid, law, and one larger run to check the prediction"
+    return Study(
+        "quickstart", summary, settings, stages, lambda folder, runs: finish(settings, folder, runs)
+    )
+
+
+def tune(settings: Settings) -> list[RunConfig]:
+    """Every rate of the sweep at each size."""
+    return [
+        configure(settings, sweep.d_model, sweep.flops, lr) for sweep in settings.tune for lr in settings.lrs
+    ]
+
+
+def grid(settings: Settings, runs: Runs) -> list[RunConfig]:
+    """All sizes of all budgets, each at the rate that the sweeps extrapolate to it."""
+    law = lr_law(settings, runs)
+    return [
+        with_lr(settings, law, d_model, budget.flops)
+        for budget in settings.grid
+        for d_model in budget.d_models
+    ]
+
+
+def extend(settings: Settings, runs: Runs) -> list[RunConfig]:
+    """Two sizes beyond each edge of the grid at which a budget's best size lies; none if all lie inside."""
+    law = lr_law(settings, runs)
+    table = stage(runs, "grid").table
+    configs = []
+    for minimum, budget in zip(profiles(settings, runs).minima, settings.grid):
+        if minimum.at_edge:
+            losses = table[np.isclose(table.flops, minimum.flops, rtol=0.05)].set_index("d_model").loss
+            below = losses.idxmin() <= np.median(budget.d_models)
+            step = -8 if below else 16
+            edge = min(budget.d_models) if below else max(budget.d_models)
+            widths = [width for width in (edge + step, edge + 2 * step) if width >= 8]
+            configs += [with_lr(settings, law, width, budget.flops) for width in widths]
+    return configs
+
+
+def verify(settings: Settings, runs: Runs) -> list[RunConfig]:
+    """The size of the ladder whose predicted loss is lowest at the verification budget."""
+    flops = settings.verify_factor * max(budget.flops for budget in settings.grid)
+    fit, law = fit_grid(settings, runs, n_bootstrap=0), lr_law(settings, runs)
+    candidates = [with_lr(settings, law, d_model, flops) for d_model in range(16, 257, 16)]
+    losses = [fit.predict(count(c.model).n_params, c.n_tokens).loss for c in candidates]
+    return [candidates[int(np.argmin(losses))]]
+
+
+def predict(settings: Settings, folder: Path, runs: Runs, config: RunConfig) -> None:
+    """Writes down the laws and what they say of the run to come."""
+    fit, counts = fit_grid(settings, runs, settings.n_bootstrap), count(config.model)
+    n_tokens = config.n_steps * config.batch_tokens
+    prediction = fit.predict(counts.n_params, n_tokens)
+    verification = {
+        "run_id": config.run_id,
+        "flops": n_tokens * counts.flops_per_token(config.seq_len),
+        "n_params": counts.n_params,
+        "n_tokens": n_tokens,
+        "lr": config.optimizer.lr,
+        "predicted": float(prediction.loss),
+        "lo": float(prediction.lo),
+        "hi": float(prediction.hi),
+        "level": settings.level,
+    }
+    write_json(folder / "lr.json", lr_law(settings, runs).to_json())
+    write_json(folder / "fit.json", fit.to_json())
+    write_json(folder / "verify.json", verification)
+
+
+def finish(settings: Settings, folder: Path, runs: Runs) -> str:
+    """Adds the measured loss to verify.json, writes the report and says how right the prediction was."""
+    verification = json.loads((folder / "verify.json").read_text())
+    table = runs.table.set_index("run_id")
+    verification["measured"] = float(table.loss[verification["run_id"]])
+    write_json(folder / "verify.json", verification)
+    page = write_report(folder, folder / "report.html")
+    return summary(folder, verification, page)
+
+
+def summary(folder: Path, verification: dict, page: Path) -> str:
+    """The last words: optimum, prediction, measurement, and where the page is."""
+    v = verification
+    half = (v["hi"] - v["lo"]) / 2
+    off = v["measured"] / v["predicted"] - 1
+    inside = "inside" if v["lo"] <= v["measured"] <= v["hi"] else "OUTSIDE"
+    return "\n".join(
+        [
+            f"at {v['flops']:.2e} FLOPs, N = {v['n_params']:,}, D = {v['n_tokens']:,}, lr = {v['lr']:g}:",
+            f"predicted {v['predicted']:.4f} ± {half:.4f} nats/token ({v['level']:.0%} interval), "
+            f"measured {v['measured']:.4f}: {off:+.2%}, {inside} the interval",
+            f"report: {page}",
+        ]
+    )
+
+
+def configure(settings: Settings, d_model: int, flops: float, lr: float) -> RunConfig:
+    """A run of the ladder's model of this width for as many tokens as `flops` pays for."""
+    model = network(settings, d_model)
+    data = dataclasses.replace(settings.data, fingerprint=read_manifest(prepare(settings.data))["fingerprint"])
+    return RunConfig(
+        model=model,
+        data=data,
+        optimizer=OptimizerConfig(lr=lr, b2=0.99),
+        schedule=ScheduleConfig(),
+        batch_tokens=settings.batch_tokens,
+        seq_len=settings.seq_len,
+        n_tokens=round(flops / count(model).flops_per_token(settings.seq_len)),
+        seed=settings.seed,
+        n_val_tokens=settings.n_val_tokens,
+    )
+
+
+def network(settings: Settings, d_model: int) -> TransformerConfig:
+    """The ladder's model with tied embeddings: at these sizes a second table costs more than it brings."""
+    return ladder(d_model, settings.data.vocab_size, tied_embeddings=True)
+
+
+def with_lr(settings: Settings, law: LrLaw, d_model: int, flops: float) -> RunConfig:
+    """A run at the rate that the law gives; three digits of it, so that the plan is the same everywhere."""
+    config = configure(settings, d_model, flops, lr=1.0)
+    lr, _, _ = law.predict(count(config.model).n_params, config.n_tokens)
+    optimizer = dataclasses.replace(config.optimizer, lr=float(f"{float(lr):.3g}"))
+    return dataclasses.replace(config, optimizer=optimizer)
+
+
+def stage(runs: Runs, *names: str) -> Runs:
+    """The runs of these stages."""
+    return dataclasses.replace(runs, table=runs.table[runs.table.stage.isin(names)])
+
+
+def write_json(path: Path, content: dict) -> None:
+    write_atomic(path, json.dumps(content, indent=1) + "\n")
