@@ -15,10 +15,10 @@ from experiments.config import RunConfig, to_json
 from experiments.files import write_atomic
 from experiments.studies import Stage, Study
 from launch.local import Pool, Slot
-from launch.progress import Display, duration, finished_line, n_runs, snapshot, stage_lines
+from launch.progress import Display, duration, finished_line, n_runs, short, snapshot, stage_lines
 from launch.store import Planned, Store
 from models.counting import count
-from scaling import Runs
+from scaling.runs import Runs
 
 POLL_SECONDS = 0.2
 COLUMNS = (
@@ -144,10 +144,25 @@ def write_table(store: Store, stage_of: dict[str, str]) -> None:
     write_atomic(store.folder / "runs.json", json.dumps(_sidecar(results), indent=1) + "\n")
 
 
+def final_table(runs: Runs) -> str:
+    """The study in a line a stage."""
+    lines = [f"{'stage':<10}{'runs':>6}{'diverged':>10}{'N':>16}{'FLOPs':>10}{'best loss':>11}"]
+    for stage, rows in runs.table.groupby("stage", sort=False):
+        sizes = "–".join(short(n) for n in sorted({rows.n_params.min(), rows.n_params.max()}))
+        lines.append(
+            f"{stage:<10}{len(rows):>6}{(rows.status == 'diverged').sum():>10}{sizes:>16}"
+            f"{rows.flops.sum():>10.1e}{rows.loss.min():>11.4f}"
+        )
+    return "\n".join(lines)
+
+
 def _sidecar(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """What all rows share: conventions and versions; and every kind of device that was used."""
     if not results:
         return {}
     first = next(iter(results.values()))
+    data = {"name": first["data"]["task"], **first["data"]}
+    tokenizer = data.pop("tokenizer")
+    conventions = first["conventions"] | {"tokenizer": tokenizer, "data": data}
     devices = sorted({result["device"] for result in results.values()})
-    return {"conventions": first["conventions"], "versions": first["versions"], "device": ", ".join(devices)}
+    return {"conventions": conventions, "versions": first["versions"], "device": ", ".join(devices)}

@@ -242,8 +242,9 @@ def main(job: Job | None = None) -> int:
     try:
         work(Store(arguments.folder), job or _training(), stop, arguments.wait)
     except OSError as error:
-        print(f"isoflop worker: {error}", file=sys.stderr)
-        return STORAGE_FAILED
+        with contextlib.suppress(OSError):
+            print(error, file=sys.stderr, flush=True)
+        os._exit(STORAGE_FAILED)  # the usual way out would flush into the full disk again and lose the code
     return 0
 
 

@@ -60,7 +60,8 @@ def check_finished(folder: Path, n_steps: int = 100) -> None:
     assert [row["stage"] for row in rows] == ["sweep"] * 7 + ["verify"]
     assert [row["run_id"] for row in rows] == list(store.planned())
     sidecar = json.loads((folder / "runs.json").read_text())
-    assert sidecar["conventions"] == {"loss": "nats per token"} and sidecar["device"] == "none"
+    about_data = {"tokenizer": {"name": "bytes"}, "data": {"task": "none", "name": "none"}}
+    assert sidecar["conventions"] == {"loss": "nats per token"} | about_data and sidecar["device"] == "none"
     assert json.loads((folder / "verify.json").read_text())["run_id"] == rows[-1]["run_id"]
     assert json.loads((folder / "fit.json").read_text()) == {"n_points": 8}
 
@@ -79,10 +80,16 @@ def test_a_study_runs_to_its_end(finished):
     check_finished(folder)
     lines = out.splitlines()
     assert sum("loss" in line and "stage 1/2 sweep" in line for line in lines) == 5
-    assert sum("diverged" in line for line in lines) == 2
+    assert sum("  diverged" in line and "stage 1/2 sweep" in line for line in lines) == 2
+    assert [line.split()[:3] for line in lines[-5:-2]] == [
+        ["stage", "runs", "diverged"],
+        ["sweep", "7", "2"],
+        ["verify", "1", "0"],
+    ]
     assert lines[-1] == "predicted 2.1, measured 2.164"
     described = json.loads((folder / "study.json").read_text())
     assert described["name"] == "fake_study.py" and described["overrides"] == ["seed=1"]
+    assert described["seed"] == 1
     assert {"python", "jax", "isoflop"} <= described["versions"].keys()
 
 
@@ -93,7 +100,7 @@ def test_a_finished_study_does_nothing_quickly_and_without_jax(finished):
     code += "print([name for name in ('jax', 'pandas', 'numpy') if name in sys.modules], code)"
     arguments = ["study", STUDY, "--out", str(folder), "--set", "seed=1"]
     ran = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
-    assert ran.stdout.splitlines() == ["predicted 2.1, measured 2.164", "[] 0"]
+    assert ran.stdout.splitlines()[-2:] == ["predicted 2.1, measured 2.164", "[] 0"]
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
@@ -116,7 +123,7 @@ def test_a_study_that_was_moved_still_works(finished, tmp_path):
     subprocess.run(["cp", "-a", str(folder), str(moved)], check=True)
     (moved / "store" / "finished.txt").unlink()
     code, out, err = run_isoflop("study", STUDY, "--out", moved, "--set", "seed=1")
-    assert (code, out, err) == (0, "predicted 2.1, measured 2.164\n", "")
+    assert (code, err) == (0, "") and out.endswith("predicted 2.1, measured 2.164\n")
     check_finished(moved)
 
 
@@ -204,6 +211,23 @@ def test_failed_runs_stop_the_study_and_are_tried_again(tmp_path):
 def test_workers_that_always_die_end_the_study(tmp_path):
     code, _, err = run_isoflop("study", STUDY, "--out", tmp_path, "--set", "unlucky=14")
     assert code == 1 and "died 3 times" in err and err.count("\n") == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+@pytest.mark.parametrize("size", ["40k", "120k"])
+def test_a_full_disk_is_one_line_and_the_study_continues_when_there_is_room(tmp_path, size):
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(tmp_path)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting is not permitted")
+    arguments = ("study", STUDY, "--out", tmp_path / "x", "--set", "n_steps=3000")
+    try:
+        code, _, err = run_isoflop(*arguments)
+        assert code == 2 and err.count("\n") == 1 and "x: No space left on device; when" in err
+        subprocess.run(["mount", "-o", "remount,size=10m", str(tmp_path)], check=True)
+        assert run_isoflop(*arguments)[0] == 0
+        assert sorted(Store(tmp_path / "x").states().values()) == ["diverged"] * 2 + ["done"] * 6
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
 
 
 def test_status_says_what_is_done(finished, capsys):

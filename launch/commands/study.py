@@ -59,25 +59,29 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     store.create()
     with only_process(store.root / "driver.lock"):
         if not (store.folder / "study.json").exists():
-            text = json.dumps(identity | {"versions": _versions()}, indent=1)
+            seed = getattr(study.settings, "seed", None)
+            text = json.dumps(identity | {"seed": seed, "versions": _versions()}, indent=1)
             write_atomic(store.folder / "study.json", text + "\n")
         store.forgive()
         return _drive(study, store, pool, parts, whole)
 
 
 def _drive(study, store: Store, pool: Pool, parts, whole) -> int:
-    from launch.driver import RunsFailed, drive
+    from launch.driver import RunsFailed, drive, final_table
 
     display = Display()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         runs = drive(study, store, pool, display, parts, whole)
-        summary = study.finish(store.folder, runs)
+        words = f"\n{final_table(runs)}\n\n{study.finish(store.folder, runs)}"
     except RunsFailed as error:
         return _report_failures(store, error.run_ids)
     except WorkersFailed as error:
         print(f"isoflop: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        what = error.strerror or error
+        raise OSError(f"{store.folder}: {what}; when that is mended, the same command continues") from error
     except KeyboardInterrupt:
         display.clear()
         print("stopping: the workers save their runs; run the same command to continue", flush=True)
@@ -85,8 +89,8 @@ def _drive(study, store: Store, pool: Pool, parts, whole) -> int:
     finally:
         display.clear()
         pool.stop()
-    write_atomic(store.finished, str(summary) + "\n")
-    print(summary)
+    write_atomic(store.finished, words + "\n")
+    print(words)
     return 0
 
 
