@@ -118,7 +118,7 @@ def source_files() -> list[Path]:
         for folder, folders, files in os.walk(root):
             folders[:] = sorted(set(folders) - SKIPPED_FOLDERS)
             found += [Path(folder, file) for file in sorted(files) if _is_source(file)]
-    return found
+    return list(dict.fromkeys(found))  # a package may list a folder of its own a second time
 
 
 def _is_source(name: str) -> bool:

@@ -115,8 +115,8 @@ def build(config: DataConfig, folder: Path) -> None:
     if not all(info["n_documents"] for info in splits.values()):
         counts = ", ".join(f"{split} {info['n_documents']}" for split, info in splits.items())
         raise ValueError(
-            f"data.task={config.task}: too little text, a split is empty (documents: {counts}); by chance one "
-            "document in 50 goes to validation and one to test: give some hundreds"
+            f"data.task={config.task}: too little text, a split is empty (documents: {counts}); by chance "
+            "one document in 50 goes to validation and one to test: give some hundreds"
         )
     first = np.fromfile(folder / "validation" / "tokens.bin", dtype, 400).tolist()
     manifest = {

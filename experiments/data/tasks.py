@@ -101,10 +101,9 @@ def split_source(documents: Callable[[], Iterable[bytes]]) -> seqio.DataSource:
     Raises:
       ValueError: what reading `documents` raises.
     """
+    corpus = SplitCorpus(documents)  # before the slow imports: says at once what is wrong with the text
     import seqio
     import tensorflow as tf
-
-    corpus = SplitCorpus(documents)
 
     def dataset_fn(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
         # Documents enter TensorFlow by the thousand: one by one takes several times longer.

@@ -1,0 +1,38 @@
+"""Vocabularies without TensorFlow (that they agree with seqio's is tested in test_tasks.py)."""
+
+import subprocess
+import sys
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.config import DataConfig
+from experiments.data.vocab import ByteVocab, load_vocab
+
+TEXT = st.text(st.characters(codec="utf-8"))
+
+
+@given(TEXT)
+def test_bytes_survive_encode_and_decode(text):
+    vocab = ByteVocab()
+    ids = vocab.encode(text)
+    assert vocab.decode([*ids, vocab.eos_id]) == text
+    assert all(3 <= i < vocab.size for i in ids)
+
+
+def test_bytes_leave_out_what_is_no_text():
+    vocab = ByteVocab()
+    assert vocab.decode([0, 1, 2, *vocab.encode("a"), 258, *vocab.encode("é")[:1], 300]) == "a"
+
+
+def test_byte_vocabulary_needs_neither_cache_nor_tensorflow(tmp_path):
+    assert load_vocab(DataConfig(), tmp_path / "nothing").size == 259
+    code = """
+import sys
+from experiments.config import DataConfig
+from experiments.data.vocab import load_vocab
+load_vocab(DataConfig()).encode("text")
+print(sorted({"tensorflow", "seqio", "sentencepiece"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
