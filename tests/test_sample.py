@@ -156,6 +156,13 @@ def test_frequencies_match_the_distribution():
             assert chisquare(np.bincount(pairs.ravel(), minlength=16), expected).pvalue > 1e-3
 
 
+def test_a_narrow_view_changes_no_draw_of_a_model_that_needs_no_more():
+    table_VV = jax.random.normal(jax.random.key(0), (4, 4))
+    request = {"prompts": [[0], [2, 3]], "seeds": [3, 4], "settings": Settings(), "n": 5, "max_tokens": 30}
+    wide = sample(BIGRAM, table_VV, **request, eos_id=EOS)
+    assert sample(BIGRAM, table_VV, **request, eos_id=EOS, context=6) == wide
+
+
 def test_top_k_never_draws_outside():
     table_VV = jnp.zeros((4, 4)).at[:, 2].set(1.0).at[:, 0].set(0.5)
     [group] = sample(BIGRAM, table_VV, [[0]], [0], Settings(top_k=2), n=64, max_tokens=32, eos_id=EOS)

@@ -17,7 +17,7 @@ from launch.worker import prepare_process
 
 FLAGS = flags.FlagValues()
 USAGE = "isoflop evaluate CKPT [--split validation|test | --file FILE] [flags]"
-flags.DEFINE_enum("split", None, ["train", "validation", "test"], "split of the data", flag_values=FLAGS)
+flags.DEFINE_enum("split", None, ["train", "validation", "test"], "default validation", flag_values=FLAGS)
 flags.DEFINE_string("file", None, "text to score instead of a split", flag_values=FLAGS)
 flags.DEFINE_string("out", None, "write the numbers to this JSON file", flag_values=FLAGS)
 flags.DEFINE_bool("json", False, "print the numbers as JSON", flag_values=FLAGS)
