@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ class Checkpoints:
     def __init__(self, folder: Path):
         options = ocp.CheckpointManagerOptions(max_to_keep=KEEP, enable_async_checkpointing=True)
         self.folder = folder
+        self.damaged: set[int] = set()
         self.manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     def save(self, step: int, params: Any, opt_state: Any, meta: dict[str, Any]) -> None:
@@ -30,7 +32,9 @@ class Checkpoints:
 
         A checkpoint of this step that is already there is kept: equal configurations write equal bits.
         """
-        if step in self.manager.all_steps():
+        if step in self.damaged:
+            self.manager.delete(step)
+        elif step in self.manager.all_steps():
             return
         items = ocp.args.Composite(
             params=ocp.args.StandardSave(params),
@@ -43,8 +47,8 @@ class Checkpoints:
     def restore(self, **like: Any) -> dict[str, Any] | None:
         """Items of the newest readable checkpoint, or None: `restore(params=…, opt_state=…, meta=None)`.
 
-        Arrays come back in the shapes and shardings of the trees given. A damaged or half-written checkpoint is
-        skipped for the one before it, and removed, said in one line.
+        Arrays come back in the shapes and shardings of the trees given. A damaged or half-written checkpoint
+        is skipped for the one before it, said in one line; saving that step again replaces it.
         """
         wanted = {
             name: ocp.args.JsonRestore() if tree is None else ocp.args.StandardRestore(tree)
@@ -55,8 +59,9 @@ class Checkpoints:
                 return dict(self.manager.restore(step, args=ocp.args.Composite(**wanted)).items())
             except Exception as error:  # a damaged file can make the reader raise anything
                 reason = (str(error) or type(error).__name__).splitlines()[0][:100]
-                print(f"{self.folder}/{step} cannot be read ({reason}); using the checkpoint before it")
-                self.manager.delete(step)
+                message = f"{self.folder}/{step} cannot be read ({reason}); using the checkpoint before it"
+                print(message, file=sys.stderr)
+                self.damaged.add(step)
         return None
 
     def close(self) -> None:

@@ -48,7 +48,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """Learning rate over the run: `warmup` and `decay` are fractions of all steps, `final` one of the peak."""
+    """Learning rate over the run: `warmup`, `decay` are fractions of all steps, `final` one of the peak."""
 
     name: Literal["wsd", "cosine"] = "wsd"
     warmup: float = 0.05
@@ -60,13 +60,14 @@ class ScheduleConfig:
             raise ValueError(f"schedule: name={self.name!r}; allowed are 'wsd' and 'cosine'")
         if not (self.warmup >= 0 and self.decay >= 0 and self.warmup + self.decay <= 1):
             raise ValueError(
-                f"schedule: warmup={self.warmup}, decay={self.decay}; fractions of the run whose sum is at most 1"
+                f"schedule: warmup={self.warmup}, decay={self.decay}; "
+                "they are fractions of the run whose sum is at most 1"
             )
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One training run. Batches are `batch_tokens` tokens in rows of `seq_len`; `n_tokens` are trained on in all.
+    """One training run on `n_tokens` tokens, in batches of `batch_tokens` tokens made of rows of `seq_len`.
 
     `n_val_tokens` is the fixed, leading part of the validation split that every evaluation reads.
     """

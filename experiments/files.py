@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write_atomic(path: Path | str, content: str | bytes) -> None:
-    """Writes `content` to `path` so that a reader, or a crash, sees the old file or the new one, never a part.
+    """Writes `content` to `path`: a reader, or a crash, sees the old file or the new one, never a part.
 
     Raises:
       OSError: the folder is missing, not writable or full; nothing is left behind.

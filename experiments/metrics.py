@@ -1,4 +1,4 @@
-"""The record of a run while it trains: one JSON line an event, the same bytes however often it was resumed."""
+"""The record of a run while it trains: one JSON line an event, the same bytes however often it resumed."""
 
 import json
 import math
@@ -16,8 +16,8 @@ EVENTS_PER_DOUBLING = 4
 class Metrics:
     """`metrics.jsonl` of one run.
 
-    Lines carry no times, so a resumed run's file equals an uninterrupted one's. Training loss is the mean since
-    the line before; those losses (`recent`) are part of a checkpoint.
+    Lines carry no times, so a resumed run's file equals an uninterrupted one's. Training loss is the mean
+    since the line before; those losses (`recent`) are part of a checkpoint.
     """
 
     def __init__(self, path: Path, n_steps: int, scale: dict[str, int], after_step: int, recent: list[float]):
@@ -27,7 +27,7 @@ class Metrics:
         """
         kept = [line for line in read(path) if line["step"] <= after_step]
         write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))
-        self.file = open(path, "a")  # noqa: SIM115: open as long as the run is
+        self.file = open(path, "a")  # noqa: SIM115 (open as long as the run is)
         self.scale, self.recent, self.log_at = scale, recent, log_steps(n_steps)
 
     def training(self, step: int, loss: float, grad_norm: float, lr: float) -> None:
@@ -39,7 +39,7 @@ class Metrics:
             self.recent.clear()
 
     def validation(self, step: int, losses_R: np.ndarray, seq_len: int, tokens_per_byte: float) -> None:
-        """Writes validation loss from the mean losses of rows; the standard error takes rows as independent."""
+        """Writes the validation loss, the mean of rows' losses; its error takes rows as independent."""
         loss, se = float(losses_R.mean()), float(losses_R.std(ddof=1) / math.sqrt(len(losses_R)))
         bits = loss / math.log(2) * tokens_per_byte
         n_tokens = len(losses_R) * seq_len

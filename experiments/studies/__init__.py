@@ -40,5 +40,7 @@ def _load_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, "study"):
-        raise ValueError(f"{path} defines no function study(overrides) -> Study; see experiments/studies/quickstart.py")
+        raise ValueError(
+            f"{path} defines no function study(overrides) -> Study; see experiments/studies/quickstart.py"
+        )
     return module

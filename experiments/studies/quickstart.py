@@ -1,13 +1,14 @@
-"""The default study: tune small, train an IsoFLOP grid, fit a law, predict a larger run, train it and compare.
+"""The default study: tune small, train an IsoFLOP grid, fit a law, predict a larger run, train it, compare.
 
 1. tune: learning-rate sweeps at a few sizes, from which the rate of every later run is extrapolated.
-2. grid: for each budget of FLOPs, models of several sizes, each trained for as many tokens as the budget pays.
+2. grid: for each budget of FLOPs, models of several sizes, each trained on as many tokens as it pays for.
 3. extend: where the best size of a budget lies at the edge of the grid, sizes beyond that edge.
 4. verify: the size that the fitted law calls best at a budget 8 times the largest, trained once. Its loss is
    predicted, and the prediction written down, before it trains.
 """
 
 import dataclasses
+import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ class Settings:
     """
 
     seed: int = 0
-    data: DataConfig = DataConfig()
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
     seq_len: int = 128
     batch_tokens: int = 512
     n_val_tokens: int = 65_536
@@ -89,9 +90,7 @@ def study(overrides: list[str]) -> Study:
         ),
     )
     summary = "learning-rate sweep, IsoFLOP grid, law, and one larger run to check the prediction"
-    return Study(
-        "quickstart", summary, settings, stages, lambda folder, runs: finish(settings, folder, runs)
-    )
+    return Study("quickstart", summary, settings, stages, lambda folder, runs: finish(settings, folder, runs))
 
 
 def tune(settings: Settings) -> list[RunConfig]:
@@ -186,10 +185,9 @@ def summary(folder: Path, verification: dict, page: Path) -> str:
 def configure(settings: Settings, d_model: int, flops: float, lr: float) -> RunConfig:
     """A run of the ladder's model of this width for as many tokens as `flops` pays for."""
     model = network(settings, d_model)
-    data = dataclasses.replace(settings.data, fingerprint=read_manifest(prepare(settings.data))["fingerprint"])
     return RunConfig(
         model=model,
-        data=data,
+        data=prepared(settings.data),
         optimizer=OptimizerConfig(lr=lr, b2=0.99),
         schedule=ScheduleConfig(),
         batch_tokens=settings.batch_tokens,
@@ -198,6 +196,12 @@ def configure(settings: Settings, d_model: int, flops: float, lr: float) -> RunC
         seed=settings.seed,
         n_val_tokens=settings.n_val_tokens,
     )
+
+
+@functools.cache
+def prepared(data: DataConfig) -> DataConfig:
+    """The same data with the fingerprint of its tokens, which are made now if they are not there."""
+    return dataclasses.replace(data, fingerprint=read_manifest(prepare(data))["fingerprint"])
 
 
 def network(settings: Settings, d_model: int) -> TransformerConfig:

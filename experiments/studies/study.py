@@ -1,4 +1,4 @@
-"""The nouns study and stage: a study is a list of stages, a stage turns the runs so far into the next runs."""
+"""Study and stage: a study is a list of stages; a stage turns the runs so far into the next runs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +26,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Study:
-    """A study with its settings filled in. finish(folder, all runs) writes the results and returns the last words."""
+    """A study with its settings filled in.
+
+    finish(folder, all runs) writes the results and returns the last words of the study.
+    """
 
     name: str
     summary: str

@@ -1,0 +1,102 @@
+"""Run configurations: exact JSON, stable identity, errors that name the field."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.config import (
+    DataConfig,
+    OptimizerConfig,
+    RunConfig,
+    ScheduleConfig,
+    apply_overrides,
+    from_json,
+    to_json,
+)
+from models.config import ladder
+
+RUN = RunConfig(ladder(16, 259), DataConfig(), OptimizerConfig(1e-3), ScheduleConfig(), 512, 128, 10**6)
+
+
+@given(
+    lr=st.floats(1e-9, 1e9),
+    seed=st.integers(0, 2**31),
+    warmup=st.floats(0, 0.5),
+    path=st.text(),
+    d_model=st.sampled_from([8, 16, 64]),
+)
+def test_json_round_trip_is_exact_and_keeps_the_identity(lr, seed, warmup, path, d_model):
+    run = dataclasses.replace(
+        RUN,
+        model=ladder(d_model, 259),
+        optimizer=OptimizerConfig(lr),
+        schedule=ScheduleConfig(warmup=warmup),
+        data=DataConfig(path=path),
+        seed=seed,
+    )
+    again = from_json(RunConfig, to_json(run))
+    assert again == run and again.run_id == run.run_id
+
+
+def test_identity_is_stable_between_versions():
+    """A changed default or field changes every id: results that exist would be trained again."""
+    assert RUN.run_id == "aa581fcad005"
+
+
+def test_every_field_is_part_of_the_identity():
+    changed = [
+        "seed=1",
+        "n_tokens=1000448",
+        "optimizer.lr=0.002",
+        "schedule.decay=0.2",
+        "data.path=x",
+        "model.d_ff=56",
+    ]
+    assert len({RUN.run_id} | {apply_overrides(RUN, [change]).run_id for change in changed}) == 7
+
+
+def test_shape_is_shared_by_runs_that_differ_in_traced_numbers_only():
+    same = apply_overrides(RUN, ["optimizer.lr=1", "schedule.warmup=0.2", "seed=4", "n_tokens=1024"])
+    assert same.shape_key == RUN.shape_key
+    for change in ("batch_tokens=1024", "schedule.name=cosine", "model.d_ff=56", "model.dtype=bfloat16"):
+        assert apply_overrides(RUN, [change]).shape_key != RUN.shape_key
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("optimizer.lrr=1", "no field 'lrr'; did you mean 'lr'"),
+        ("zzz=1", "known are"),
+        ("seed", "expected FIELD=VALUE"),
+        ("seed.x=1", "has no fields"),
+        ("seed=1.5", "expected a value of type int"),
+        ("optimizer.lr=fast", "expected a value of type float"),
+        ("optimizer.lr=-1", "must be positive"),
+        ("schedule.name=linear", "allowed are 'wsd', 'cosine'"),
+        ("schedule.decay=0.99", "sum is at most 1"),
+        ("n_tokens=-5", "at least 1"),
+        ("batch_tokens=100", "not a multiple of seq_len"),
+        ("n_tokens=100", "at least one step"),
+        ("model.d_head=3", "even"),
+        ("model.n_kv_heads=3", "not a multiple"),
+        ("model=3", "expected an object"),
+    ],
+)
+def test_wrong_overrides_are_refused_in_one_line(override, message):
+    with pytest.raises(ValueError, match=message) as error:
+        apply_overrides(RUN, [override])
+    assert "\n" not in str(error.value)
+
+
+def test_numbers_may_be_written_as_people_write_them():
+    run = apply_overrides(RUN, ["n_tokens=2e6", "optimizer.lr=1", "data.task=files"])
+    assert (run.n_tokens, run.optimizer.lr, run.data.task) == (2_000_000, 1.0, "files")
+
+
+def test_missing_fields_are_named():
+    values = to_json(RUN)
+    del values["optimizer"]["lr"]
+    with pytest.raises(ValueError, match=r"RunConfig\.optimizer\.lr is missing"):
+        from_json(RunConfig, values)
