@@ -1,6 +1,7 @@
 """Preparation from outside: what is made once is found, changes are noticed, nothing half-written stays."""
 
 import dataclasses
+import errno
 import json
 import os
 import random
@@ -187,5 +188,18 @@ def test_too_little_text_is_said(tmp_path):
 def test_folder_that_cannot_be_written_is_said(tmp_path):
     config = write_corpus(tmp_path / "data.jsonl")
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"Not a directory|File exists"):
+    with pytest.raises(ValueError, match=r"token cache in \S*caches cannot be written: .*set ISOFLOP_CACHE"):
         prepare(config, tmp_path / "file" / "caches")
+
+
+def test_full_disk_leaves_nothing(tmp_path, monkeypatch, capsys):
+    config = write_corpus(tmp_path / "data.jsonl")
+
+    def build(config, folder):
+        (folder / "train").mkdir()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(preparing, "build", build)
+    assert preparing.main(json.dumps({"config": to_json(config), "root": str(tmp_path / "caches")})) == 2
+    assert "No space left on device; make room" in capsys.readouterr().out
+    assert [path.suffix for path in (tmp_path / "caches").iterdir()] == [".lock"]

@@ -50,14 +50,6 @@ PACKAGES = {
     "attr": "attrs",
     "dateutil": "python-dateutil",
     "ml_collections": "ml-collections",
-    "zstandard": "zstandard",
-    "h5py": "h5py",
-    "psutil": "psutil",
-    "opt_einsum": "opt-einsum",
-    "etils": "etils",
-    "prometheus_client": "prometheus-client",
-    "requests": "requests",
-    "wrapt": "wrapt",
 }
 MIN_LENGTH = 200
 SKIPPED_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "_vendor", "__pycache__"}

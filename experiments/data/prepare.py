@@ -195,8 +195,11 @@ def main(request: str) -> int:
             finally:
                 for leftover in root.glob(f".{folder.name}.tmp*"):
                     shutil.rmtree(leftover)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         print(str(error).replace("\n", " "))
+        return 2
+    except OSError as error:
+        print(f"token cache in {root} cannot be written: {error}; make room, or set ISOFLOP_CACHE elsewhere")
         return 2
     return 0
 
