@@ -118,7 +118,9 @@ class Pool:
         command = [*self.command, str(self.folder), "--wait"]
         if slot.cores:
             command += ["--cores", ",".join(map(str, slot.cores))]
-        environment = self.environment | ({"CUDA_VISIBLE_DEVICES": slot.gpu} if slot.gpu else {})
+        # Workers that share a GPU, or follow each other on it, must not each reserve most of its memory.
+        memory = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+        environment = memory | self.environment | ({"CUDA_VISIBLE_DEVICES": slot.gpu} if slot.gpu else {})
         with open(self._log(slot), "ab") as log:
             return subprocess.Popen(
                 command,
