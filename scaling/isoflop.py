@@ -1,0 +1,150 @@
+"""Approach 2: IsoFLOP profiles, the best size at each budget, and the power laws through those.
+
+Hoffmann et al. 2022 (arXiv 2203.15556), section 3.2: at equal compute the loss is a valley in log N.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scaling.runs import Runs
+from scaling.valley import Valley, valleys
+
+SAME_BUDGET = 1.12  # neighbouring FLOPs this close belong to one budget …
+BUDGET_WIDTH = 1.3  # … which spans no more than this ratio
+MIN_SIZES = 3
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """The best size at one budget; lo and hi are the interval. `at_edge`: only a bound, sizes beyond may be better.
+
+    curve: log loss as a parabola in log n_params, highest power first.
+    """
+
+    flops: float
+    n_params: float
+    n_tokens: float
+    loss: float
+    n_params_lo: float
+    n_params_hi: float
+    at_edge: bool
+    curve: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """coefficient * flops^exponent, with the exponent's interval."""
+
+    coefficient: float
+    exponent: float
+    lo: float
+    hi: float
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """Minima by budget, and the power laws through those that are not at an edge (None with fewer than two).
+
+    `loss` is a power law of the loss itself: its exponent falls as the irreducible loss comes near.
+    """
+
+    minima: tuple[Minimum, ...]
+    n_params: PowerLaw | None
+    n_tokens: PowerLaw | None
+    loss: PowerLaw | None
+    level: float
+
+    def to_json(self) -> dict[str, Any]:
+        content: dict[str, Any] = {"minima": [asdict(minimum) for minimum in self.minima], "level": self.level}
+        for name in ("n_params", "n_tokens", "loss"):
+            law = getattr(self, name)
+            content[name] = asdict(law) if law else None
+        if self.n_params and self.n_tokens:
+            a, b = self.n_params, self.n_tokens
+            content |= {"a": a.exponent, "b": b.exponent, "ci": {"a": [a.lo, a.hi], "b": [b.lo, b.hi]}}
+        return content
+
+    @staticmethod
+    def from_json(content: dict[str, Any]) -> "Profiles":
+        minima = tuple(Minimum(**{**m, "curve": tuple(m["curve"])}) for m in content["minima"])
+        laws = [PowerLaw(**content[n]) if content[n] else None for n in ("n_params", "n_tokens", "loss")]
+        return Profiles(minima, *laws, content["level"])
+
+
+def profiles(runs: Runs, n_bootstrap: int = 1000, seed: int = 0, level: float = 0.9) -> Profiles:
+    """Fits a parabola to each budget of a table that has budgets (several sizes at equal FLOPs).
+
+    Raises:
+      ValueError: no budget has three sizes.
+    """
+    table = runs.for_fit().table
+    grouped = budgets(table)
+    if not grouped:
+        raise ValueError(
+            f"no budget has {MIN_SIZES} sizes among {len(table)} runs; approach 2 needs several sizes at equal flops"
+        )
+    groups = [(np.log(g["n_params"].to_numpy()), np.log(g["loss"].to_numpy())) for g in grouped]
+    found = valleys(groups, max(n_bootstrap, 200), np.random.default_rng(seed))
+    minima = tuple(_minimum(group, valley, level) for group, valley in zip(grouped, found))
+    tokens = [_tokens_at(group, valley) for group, valley in zip(grouped, found)]
+    inside = [i for i, minimum in enumerate(minima) if not minimum.at_edge]
+    if len(inside) < 2:
+        return Profiles(minima, None, None, None, level)
+    log_c = np.log([minima[i].flops for i in inside])
+    center = [(found[i].log_x, tokens[i][0], found[i].log_loss) for i in inside]
+    draws = [(found[i].draws, tokens[i][1], found[i].loss_draws) for i in inside]
+    laws = [_power_law(log_c, [c[k] for c in center], [d[k] for d in draws], level) for k in range(3)]
+    return Profiles(minima, *laws, level)
+
+
+def budgets(table: pd.DataFrame) -> list[pd.DataFrame]:
+    """The rows of each budget with enough sizes, in order of FLOPs."""
+    ordered = table.sort_values("flops", kind="stable")
+    flops = ordered["flops"].to_numpy()
+    label = np.concatenate([[0], np.cumsum(flops[1:] / flops[:-1] > SAME_BUDGET)])
+    groups = [group for _, group in ordered.groupby(label)]
+    return [
+        g
+        for g in groups
+        if g["n_params"].nunique() >= MIN_SIZES and g["flops"].max() / g["flops"].min() <= BUDGET_WIDTH
+    ]
+
+
+def _minimum(group: pd.DataFrame, valley: Valley, level: float) -> Minimum:
+    tail = (1 - level) / 2
+    known = valley.draws[np.isfinite(valley.draws)]
+    lo, hi = np.exp(np.quantile(known, [tail, 1 - tail])) if len(known) else (np.nan, np.nan)
+    return Minimum(
+        flops=float(np.exp(np.log(group["flops"]).mean())),
+        n_params=float(np.exp(valley.log_x)),
+        n_tokens=float(np.exp(_tokens_at(group, valley)[0])),
+        loss=float(np.exp(valley.log_loss)),
+        n_params_lo=float(lo),
+        n_params_hi=float(hi),
+        at_edge=bool(valley.at_edge),
+        curve=tuple(map(float, valley.curve)),
+    )
+
+
+def _tokens_at(group: pd.DataFrame, valley: Valley) -> tuple[float, np.ndarray]:
+    """log n_tokens at the bottom and at its draws: a line through the budget's log tokens against log sizes."""
+    log_n, log_d = np.log(group["n_params"]), np.log(group["n_tokens"])
+    line = np.polyfit(log_n, log_d, 1)
+    return float(np.polyval(line, valley.log_x)), np.polyval(line, valley.draws)
+
+
+def _power_law(log_c: np.ndarray, center: Sequence[float], draws: Sequence[np.ndarray], level: float) -> PowerLaw:
+    """Weighted by the spread of the draws. The interval is that of the line through each draw, widened where the
+    minima lie further from the line than their own doubt explains."""
+    spread = np.maximum([np.subtract(*np.nanquantile(d, [0.84, 0.16])) / 2 for d in draws], 1e-6)
+    slope, height = np.polyfit(log_c, center, 1, w=1 / spread)
+    off = (np.asarray(center) - slope * log_c - height) / spread
+    excess = np.sqrt(max(1.0, np.sum(off**2) / (len(off) - 2))) if len(off) > 2 else 1.0
+    rows = np.stack(draws)[:, np.isfinite(np.stack(draws)).all(axis=0)]
+    slopes = np.polyfit(log_c, rows, 1, w=1 / spread)[0] if rows.shape[1] else np.array([np.nan])
+    lo, hi = slope + excess * (np.quantile(slopes, [(1 - level) / 2, (1 + level) / 2]) - slope)
+    return PowerLaw(float(np.exp(height)), float(slope), float(lo), float(hi))

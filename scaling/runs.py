@@ -1,0 +1,189 @@
+"""The table of runs: read, check, say what its numbers mean.
+
+One row is one training run (or one point on its curve). Rows that cannot be used are named and left out, never
+repaired in silence; tables that cannot be used are refused with one line.
+"""
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+# Names seen in public tables, for suggestions only: a wrong guess at a convention is worse than a question.
+USUAL_NAMES = {
+    "n_params": ("n", "params", "parameters", "model size", "num_params", "params_active_precise"),
+    "n_tokens": ("d", "t", "tokens", "num_tokens", "training tokens"),
+    "flops": ("c", "compute", "training flop", "training flops", "flop"),
+    "loss": ("l", "final_loss", "val_loss", "smooth loss", "eval_loss"),
+}
+GRID_STAGES = ("grid", "extend")  # the stages of a study whose runs had their hyperparameters tuned
+NAMED_ROWS = 5  # bad rows named one by one; the rest is counted
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """A table of runs with what its numbers mean.
+
+    Attributes:
+      table: one row a run; n_params, n_tokens, flops and loss (nats per token) are float.
+      conventions: what N counts, how FLOPs were counted, the loss's unit, …
+      notes: what was left out or filled in, one line each.
+    """
+
+    table: pd.DataFrame
+    conventions: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def for_fit(self) -> "Runs":
+        """The runs a law is fitted to: finished ones and, of a study, those of its grid; the rest is noted.
+
+        The rates of a study's tune runs are varied on purpose, and its verify run is what is to be predicted.
+        """
+        runs = self
+        if "stage" in self.table and self.table["stage"].isin(GRID_STAGES).any():
+            runs = runs.without(~self.table["stage"].isin(GRID_STAGES), "other stages than the grid")
+        return runs.without(~_finished(runs.table), "diverged or not finished")
+
+    def without(self, rows: pd.Series, why: str) -> "Runs":
+        """The other rows, and a note of what was left out."""
+        if not rows.any():
+            return self
+        note = f"left out {int(rows.sum())} of {len(rows)} rows: {why}"
+        return replace(self, table=self.table[~rows].reset_index(drop=True), notes=(*self.notes, note))
+
+
+def read_runs(path: Path | str, columns: Mapping[str, str] | None = None) -> Runs:
+    """Reads and checks a table: .csv, .jsonl or .parquet (compressed or not), or a study directory.
+
+    Without flops, 6·N·D stands in; without n_tokens, flops / (6·N). Both are written into the conventions.
+
+    Args:
+      columns: our names -> the table's names, for example {"n_params": "N"}.
+
+    Raises:
+      ValueError: the file cannot be read, a column is missing, or no row is usable.
+    """
+    path = Path(path)
+    source = path / "runs.csv" if path.is_dir() else path
+    if not source.exists():
+        what = "has no runs.csv" if path.is_dir() else "does not exist"
+        raise ValueError(f"{path} {what}; expected a .csv, .jsonl or .parquet file or a study's directory")
+    conventions = _conventions(path / "runs.json") if path.is_dir() else {}
+    return check(_rename(_read(source), columns or {}, source.name), conventions, source.name)
+
+
+def check(table: pd.DataFrame, conventions: Mapping[str, Any], name: str = "the table") -> Runs:
+    """Checks every row; see `read_runs`. Rows are named by their number in the table, the first being 1.
+
+    A loss that is missing or infinite is a run that diverged: it stays in the table and out of every fit.
+    """
+    _require_columns(table, name)
+    table, conventions, notes = table.copy(), dict(conventions), []
+    table["row"] = np.arange(1, len(table) + 1)
+    for column in USUAL_NAMES:
+        if column in table:
+            numbers = pd.to_numeric(table[column], errors="coerce").astype(float)
+            text = numbers.isna() & table[column].notna() & (table[column].astype(str).str.lower() != "nan")
+            notes += _name_rows(table, text, column, "is not a number, read as missing")
+            table[column] = numbers
+    if "n_tokens" not in table:
+        table["n_tokens"] = table["flops"] / (6.0 * table["n_params"])
+        conventions["n_tokens"] = "flops / (6 * n_params): the table has no n_tokens"
+    if "flops" not in table:
+        table["flops"] = np.nan
+        conventions["flops"] = "6 * n_params * n_tokens: the table has no flops"
+    elif table["flops"].isna().any():
+        notes.append(f"{table['flops'].isna().sum()} rows have no flops: 6 * n_params * n_tokens stands in")
+    table["flops"] = table["flops"].fillna(6.0 * table["n_params"] * table["n_tokens"])
+    bad = pd.Series(False, index=table.index)
+    for column in ("n_params", "n_tokens", "flops"):
+        wrong = ~(np.isfinite(table[column]) & (table[column] > 0))
+        notes += _name_rows(table, wrong, column, "must be positive and finite, row dropped")
+        bad |= wrong
+    negative = table["loss"] <= 0
+    notes += _name_rows(table, negative, "loss", "must be positive, row dropped")
+    twice = table.drop(columns="row").duplicated() & ~bad & ~negative
+    notes += _name_rows(table, twice, "loss", "repeats an earlier row in every column, row dropped")
+    table = table[~(bad | negative | twice)].drop(columns="row").reset_index(drop=True)
+    if table.empty:
+        raise ValueError(f"{name}: none of {len(bad)} rows is usable; {notes[0] if notes else 'it is empty'}")
+    if "status" not in table:
+        table["status"] = np.where(np.isfinite(table["loss"]), "done", "diverged")
+    return Runs(table, conventions, tuple(notes))
+
+
+def _finished(table: pd.DataFrame) -> pd.Series:
+    done = np.isfinite(table["loss"])
+    return done & ~table["status"].isin(["diverged", "failed", "running"]) if "status" in table else done
+
+
+def _name_rows(table: pd.DataFrame, rows: pd.Series, column: str, what: str) -> list[str]:
+    """One note a bad row, and a count of those beyond the first few."""
+    found = np.flatnonzero(rows)
+    notes = []
+    for i in found[:NAMED_ROWS]:
+        at = table.iloc[i]
+        run = f" (run_id {at['run_id']})" if "run_id" in table else ""
+        notes.append(f"row {at['row']}{run}: {column}={at[column]} {what}")
+    more = len(found) - NAMED_ROWS
+    return [*notes, f"and {more} more rows whose {column} {what}"] if more > 0 else notes
+
+
+def _require_columns(table: pd.DataFrame, name: str) -> None:
+    missing = [c for c in ("n_params", "loss") if c not in table]
+    if "n_tokens" not in table and "flops" not in table:
+        missing.append("n_tokens")
+    if missing:
+        guess = [f"{ours}={theirs}" for ours in missing if (theirs := _nearest(ours, table.columns))]
+        hint = f"try --columns {','.join(guess)}" if guess else f"it has {', '.join(map(str, table.columns))}"
+        raise ValueError(f"{name}: no column {', '.join(missing)}; {hint}")
+
+
+def _nearest(ours: str, theirs) -> str | None:
+    """The column that most probably is meant."""
+    by_name = {str(name).strip().lower(): str(name) for name in theirs}
+    usual = [by_name[name] for name in USUAL_NAMES.get(ours, ()) if name in by_name]
+    close = difflib.get_close_matches(ours.lower(), by_name, n=1)
+    return usual[0] if usual else by_name[close[0]] if close else None
+
+
+def _rename(table: pd.DataFrame, columns: Mapping[str, str], name: str) -> pd.DataFrame:
+    for ours, theirs in columns.items():
+        if theirs not in table:
+            near = difflib.get_close_matches(theirs, map(str, table.columns), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(map(str, table.columns))}"
+            raise ValueError(f"{name}: no column {theirs!r} to use as {ours}; {hint}")
+    taken = [ours for ours in columns if ours in table and columns[ours] != ours]
+    return table.drop(columns=taken).rename(columns={theirs: ours for ours, theirs in columns.items()})
+
+
+def _read(path: Path) -> pd.DataFrame:
+    kinds = {".csv": pd.read_csv, ".jsonl": _read_jsonl, ".parquet": pd.read_parquet}
+    suffix = next((s for s in reversed(path.suffixes) if s not in (".gz", ".xz", ".zst", ".bz2")), "")
+    if suffix not in kinds:
+        raise ValueError(f"{path}: cannot tell its format from {suffix!r}; expected .csv, .jsonl or .parquet")
+    try:
+        return kinds[suffix](path)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # each format has its own errors; all of them mean the same to the user
+        why = str(error).strip().split("\n")[0]
+        raise ValueError(f"{path} is not a readable {suffix} table: {why}") from error
+
+
+def _read_jsonl(path: Path) -> pd.DataFrame:
+    return pd.read_json(path, lines=True)
+
+
+def _conventions(sidecar: Path) -> dict[str, Any]:
+    if not sidecar.exists():
+        return {}
+    try:
+        return dict(json.loads(sidecar.read_text()).get("conventions", {}))
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{sidecar} is not a JSON object ({error}); delete it or make it whole") from error
