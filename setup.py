@@ -13,6 +13,7 @@ setup(
         "absl-py",
         "altair",
         "flax>=0.12.8",
+        "importlib_resources",  # tensorflow-datasets needs it and does not say so
         "jax>=0.10",
         "numpy>=2",
         "optax>=0.2.8",
@@ -22,10 +23,9 @@ setup(
         "sentencepiece",
         "seqio",
         "vl-convert-python",
-        "zstandard",
     ],
     extras_require={
-        "dev": ["hypothesis", "pyright", "pytest", "pytest-xdist", "ruff", "selenium"],
+        "dev": ["hypothesis", "psutil", "pyright", "pytest", "pytest-xdist", "ruff", "selenium", "zstandard"],
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
     },

@@ -35,10 +35,9 @@ class Attention(nnx.Module):
         g = k_BSGK.shape[2]
         # The h/g query heads of a group become rows of one matrix product with the group's keys.
         q_BGRK = (q_BTHK * k**-0.5).reshape(b, t, g, -1, k).transpose(0, 2, 3, 1, 4).reshape(b, g, -1, k)
-        scores = (q_BGRK @ k_BSGK.transpose(0, 2, 3, 1)).astype(jnp.float32).reshape(b, h, t, -1)
-        weights = jax.nn.softmax(jnp.where(mask_BTS[:, None], scores, -1e30), axis=-1)
-        weights = weights.astype(v_BSGK.dtype).reshape(b, g, -1, v_BSGK.shape[1])
-        values_BHTK = (weights @ v_BSGK.transpose(0, 2, 1, 3)).reshape(b, h, t, k)
+        mask_BGRS = jnp.tile(mask_BTS, (1, h // g, 1))[:, None]
+        k_BGSK, v_BGSK = k_BSGK.transpose(0, 2, 1, 3), v_BSGK.transpose(0, 2, 1, 3)
+        values_BHTK = softmax_attention(q_BGRK, k_BGSK, v_BGSK, mask_BGRS).reshape(b, h, t, k)
         values_BTF = values_BHTK.transpose(0, 2, 1, 3).reshape(b, t, -1)
         return matmul(values_BTF, flat(self.w_o, 2).astype(values_BTF.dtype))
 
@@ -55,6 +54,45 @@ class Attention(nnx.Module):
         cache_v_BSGK = cache_v_BSGK.at[rows, position_B].set(v[:, 0])
         mask_B1S = (jnp.arange(cache_k_BSGK.shape[1]) <= position_B[:, None])[:, None]
         return self.attend(q, cache_k_BSGK, cache_v_BSGK, mask_B1S), (cache_k_BSGK, cache_v_BSGK)
+
+
+@jax.custom_vjp
+def softmax_attention(q_BGRK, k_BGSK, v_BGSK, mask_BGRS) -> jax.Array:
+    """softmax(qkᵀ)v [B,G,R,K] over the slots that the mask lets each of R rows see; scores in float32.
+
+    The gradient is written out (as in Dao et al. 2022, without tiles) for the reason given at `matmul`: where
+    heads are small it takes half the time of the derived one.
+    """
+    return _attention_forward(q_BGRK, k_BGSK, v_BGSK, mask_BGRS)[0]
+
+
+def _attention_forward(q_BGRK, k_BGSK, v_BGSK, mask_BGRS):
+    scores_BGRS = (q_BGRK @ k_BGSK.swapaxes(2, 3)).astype(jnp.float32)
+    weights_BGRS = jax.nn.softmax(jnp.where(mask_BGRS, scores_BGRS, -1e30), axis=-1).astype(v_BGSK.dtype)
+    values_BGRK = weights_BGRS @ v_BGSK
+    return values_BGRK, (q_BGRK, k_BGSK, v_BGSK, weights_BGRS, values_BGRK)
+
+
+def _attention_backward(saved, d_values_BGRK):
+    q_BGRK, k_BGSK, v_BGSK, weights_BGRS, values_BGRK = saved
+    d_v_BGSK = _transposed_product(weights_BGRS, d_values_BGRK)
+    d_weights_BGRS = d_values_BGRK @ v_BGSK.swapaxes(2, 3)
+    # Σ_s w·dw, the softmax's own share of the gradient, is the product of output and its gradient.
+    share_BGR1 = (d_values_BGRK * values_BGRK).sum(axis=-1, keepdims=True)
+    d_scores_BGRS = weights_BGRS * (d_weights_BGRS - share_BGR1)
+    return d_scores_BGRS @ k_BGSK, _transposed_product(d_scores_BGRS, q_BGRK), d_v_BGSK, None
+
+
+def _transposed_product(a_BGRS, b_BGRK) -> jax.Array:
+    """aᵀb [B,G,S,K], computed as (bᵀa)ᵀ: the small matrix is transposed, not the large one.
+
+    The barriers keep XLA from turning it back.
+    """
+    b_BGKR = jax.lax.optimization_barrier(b_BGRK.swapaxes(2, 3))
+    return jax.lax.optimization_barrier(b_BGKR @ a_BGRS).swapaxes(2, 3)
+
+
+softmax_attention.defvjp(_attention_forward, _attention_backward)
 
 
 def flat(w: nnx.Param, n_in: int) -> jax.Array:

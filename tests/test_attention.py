@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models.attention import Attention
+from models.attention import Attention, softmax_attention
 from models.config import TransformerConfig
 from models.layers import functional
 
@@ -32,3 +32,17 @@ def test_two_equal_keys_share_the_weight():
     v = jnp.stack([jnp.zeros((2, 4)), jnp.ones((2, 4))])[None]
     out = bind(params).attend(q, k, v, jnp.ones((1, 1, 2), bool))
     np.testing.assert_allclose(out, 0.5 * np.ones((1, 1, 12)), rtol=1e-6)
+
+
+def test_written_gradient_is_the_derived_one():
+    q, k, v = jax.random.normal(jax.random.key(0), (3, 2, 3, 5, 4))
+    mask = jnp.tril(jnp.ones((5, 5), bool))[None, None]
+
+    def plain(q, k, v):
+        return jax.nn.softmax(jnp.where(mask, q @ k.swapaxes(2, 3), -jnp.inf), axis=-1) @ v
+
+    def gradients(attention):
+        return jax.grad(lambda *x: jnp.sin(attention(*x)).sum(), (0, 1, 2))(q, k, v)
+
+    ours = gradients(lambda q, k, v: softmax_attention(q, k, v, mask))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), ours, gradients(plain))
