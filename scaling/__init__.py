@@ -1,4 +1,4 @@
-"""The maths of many runs: read a table of runs, fit a law, predict a larger run, find the best one for a budget."""
+"""The maths of many runs: read a table of runs, fit a law, predict a larger run, split a budget."""
 
 from scaling import hparams, isoflop
 from scaling.fit import Fit, Prediction, fit

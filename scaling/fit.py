@@ -10,7 +10,7 @@ import numpy as np
 from scaling import isoflop, uncertainty
 from scaling.laws import CHINCHILLA, LAWS, Law
 from scaling.runs import Runs
-from scaling.solver import Lanes, Solution, best, solve, values
+from scaling.solver import ROUGH, Lanes, Solution, best, solve
 from scaling.uncertainty import Forecast
 
 APPROACHES = (2, 3)
@@ -19,7 +19,7 @@ FORMS = {form.name: form for law in LAWS.values() for form in (law, law.relaxed 
 
 
 class Prediction(NamedTuple):
-    """Loss in nats per token with the interval for the measured loss of one new run (NaN if nothing was drawn)."""
+    """Loss, nats per token, with the interval for the measured loss of one new run (NaN without draws)."""
 
     loss: Any
     lo: Any
@@ -33,8 +33,8 @@ class Fit:
     Attributes:
       params, ci: its parameters (nats, parameters, tokens) and their intervals at `level`.
       samples: bootstrap draws of the parameters [draws, params].
-      exponents: optimal N grows as C^a, D as C^b (by the law's formula, or by profile minima with approach 2);
-        `exponents_ci` their intervals. Empty where the law has no such formula.
+      exponents: optimal N grows as C^a, D as C^b (by the law's formula, or by profile minima with
+        approach 2); `exponents_ci` their intervals. Empty where the law has no such formula.
       objective: summed Huber loss of log loss at `params`; delta: where it turns linear.
       forecast: what predictions are made with; see scaling/uncertainty.py.
       profiles: approach 2 on the same runs, None where the table has no budgets.
@@ -62,8 +62,11 @@ class Fit:
     holdout: dict[str, float] = field(default_factory=dict)
 
     def predict(self, n_params, n_tokens) -> Prediction:
-        """Loss of new runs, scalars or arrays that broadcast: the law's relaxed form, which extrapolates better
-        than the law itself (see scaling/laws.py), with an interval that holds run-to-run noise too."""
+        """Loss of new runs; scalars, or arrays that broadcast.
+
+        It comes from the law's relaxed form, which extrapolates better than the law itself (scaling/laws.py),
+        and the interval holds run-to-run noise too.
+        """
         n, d = np.broadcast_arrays(np.asarray(n_params, float), np.asarray(n_tokens, float))
         if not (np.all(n > 0) and np.all(d > 0)):
             raise ValueError("predict: n_params and n_tokens must be positive")
@@ -113,14 +116,19 @@ class Fit:
                 **{k: content[k] for k in ("delta", "status", "conventions", "holdout")},
             )
         except (KeyError, TypeError) as error:
-            raise ValueError(f"not a fit.json of isoflop ({error!r}); make one with: isoflop fit TABLE --out fit.json") from error
+            raise ValueError(
+                f"not a fit.json of isoflop ({error!r}); make one with: isoflop fit TABLE --out fit.json"
+            ) from error
 
     def __str__(self) -> str:
         """Values with intervals, exponents, status and notes."""
         rows = [_line(k, v, self.ci.get(k)) for k, v in self.params.items()]
-        rows += [_line(f"N* ~ C^{k}" if k == "a" else f"D* ~ C^{k}", v, self.exponents_ci.get(k)) for k, v in self.exponents.items()]
-        how = f"approach {self.approach}, {self.n_points} runs, {self.dropped} dropped, Huber delta {self.delta:g}"
-        tail = f"objective {self.objective:.10g}; run-to-run noise {self.forecast.noise:.2%} of the loss; {self.status}"
+        rows += [
+            _line(f"N* ~ C^{k}" if k == "a" else f"D* ~ C^{k}", v, self.exponents_ci.get(k))
+            for k, v in self.exponents.items()
+        ]
+        how = f"approach {self.approach}, {self.n_points} runs, {self.dropped} dropped, delta {self.delta:g}"
+        tail = f"objective {self.objective:.10g}; noise {self.forecast.noise:.2%} of the loss; {self.status}"
         head = f"{self.law}: L = {FORMS[self.law].formula}  ({how}; {self.level:.0%} intervals)"
         return "\n".join([head, *rows, tail, *[f"note: {note}" for note in self.notes]])
 
@@ -141,8 +149,8 @@ def fit(
 ) -> Fit:
     """Fits a law to the finished runs of a table (of a study: to its grid).
 
-    The parameters minimise the summed Huber loss of log loss, Hoffmann et al. 2022 (arXiv 2203.15556), appendix
-    D.3, and carry no prior: they are what others report. Forecasts have one.
+    The parameters minimise the summed Huber loss of log loss, Hoffmann et al. 2022 (arXiv 2203.15556),
+    appendix D.3, and carry no prior: they are what others report. Forecasts have one.
 
     Args:
       approach: 3 takes the frontier's exponents from the law, 2 from the minima of IsoFLOP profiles.
@@ -158,12 +166,20 @@ def fit(
     distinct = len(table.drop_duplicates(["n_params", "n_tokens"]))
     if distinct < needed:
         why = f"; {usable.notes[-1]}" if usable.notes else ""
-        raise ValueError(f"{law} has {len(form.params)} parameters and needs {needed} different runs, not {distinct}{why}")
+        raise ValueError(
+            f"{law} has {len(form.params)} parameters and needs {needed} different runs, not {distinct}{why}"
+        )
     rng = np.random.default_rng(seed)
-    units = {c: float(np.exp(np.log(table[c]).mean())) for c in form.columns} | {"loss": float(table["loss"].min())}
+    units = {c: float(np.exp(np.log(table[c]).mean())) for c in form.columns} | {
+        "loss": float(table["loss"].min())
+    }
     x = {c: table[c].to_numpy() / units[c] for c in form.columns}
     y = np.log(table["loss"].to_numpy() / units["loss"])
-    run = np.unique(table["run_id"].astype(str), return_inverse=True)[1] if "run_id" in table else np.arange(len(y))
+    run = (
+        np.unique(table["run_id"].astype(str), return_inverse=True)[1]
+        if "run_id" in table
+        else np.arange(len(y))
+    )
 
     solution, draws = _free_fit(form, x, y, run, n_bootstrap, delta, rng)
     params = dict(zip(form.params, map(float, form.unscale(solution.theta[0], units))))
@@ -191,7 +207,7 @@ def fit(
         exponents=exponents,
         exponents_ci=exponents_ci,
         n_points=len(table),
-        dropped=len(runs.table) - len(table),
+        dropped=usable.dropped,
         objective=float(solution.objective[0]),
         delta=delta,
         forecast=forecast,
@@ -210,7 +226,11 @@ def held_out(fit: Fit, runs: Runs) -> Fit:
     found = fit.predict(table["n_params"].to_numpy(), table["n_tokens"].to_numpy())
     loss = table["loss"].to_numpy()
     errors = np.asarray(found.loss) / loss - 1
-    summary = {"n": len(table), "median_abs_error": float(np.median(np.abs(errors))), "mean_error": float(errors.mean())}
+    summary = {
+        "n": len(table),
+        "median_abs_error": float(np.median(np.abs(errors))),
+        "mean_error": float(errors.mean()),
+    }
     if len(fit.forecast.samples):
         inside = (found.lo <= loss) & (loss <= found.hi)
         half = float(np.median((np.asarray(found.hi) - found.lo) / 2 / np.asarray(found.loss)))
@@ -221,7 +241,10 @@ def held_out(fit: Fit, runs: Runs) -> Fit:
 def _checked(law: str, approach: int, n_bootstrap: int, level: float, delta: float) -> Law:
     if law not in LAWS:
         near = difflib.get_close_matches(law, LAWS, n=1)
-        raise ValueError(f"unknown law {law!r}; " + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(LAWS)}"))
+        raise ValueError(
+            f"unknown law {law!r}; "
+            + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(LAWS)}")
+        )
     if approach not in APPROACHES:
         raise ValueError(f"approach={approach}; allowed are 2 (IsoFLOP profiles) and 3 (the law itself)")
     if n_bootstrap < 0:
@@ -234,26 +257,32 @@ def _checked(law: str, approach: int, n_bootstrap: int, level: float, delta: flo
 
 
 def _free_fit(law: Law, x, y: np.ndarray, run: np.ndarray, n_bootstrap: int, delta: float, rng):
-    """The optimum over all start points, and the optima of resampled runs [n_bootstrap, params], from there."""
+    """The optimum over all start points, and from there those of resampled runs [n_bootstrap, params]."""
     none = np.zeros((1, len(law.params)))
     lanes = Lanes(y[None], np.ones((1, len(y))), np.array([delta]), none, none)
     solution = best(solve(law, x, lanes, np.array(law.starts)), len(law.starts))
     if n_bootstrap == 0:
         return solution, np.zeros((0, len(law.params)))
-    weight = uncertainty.resample(run, n_bootstrap, rng)
-    return solution, solve(law, x, lanes._replace(weight=weight), np.repeat(solution.theta, n_bootstrap, 0)).theta
+    lanes = lanes._replace(weight=uncertainty.resample(run, n_bootstrap, rng))
+    return solution, solve(law, x, lanes, np.repeat(solution.theta, n_bootstrap, axis=0), ROUGH).theta
 
 
-def _profiles(runs: Runs, approach: int, n_bootstrap: int, seed: int, level: float) -> isoflop.Profiles | None:
+def _profiles(
+    runs: Runs, approach: int, n_bootstrap: int, seed: int, level: float
+) -> isoflop.Profiles | None:
     if approach == 3 and not isoflop.budgets(runs.table):
         return None
     profiles = isoflop.profiles(runs, n_bootstrap, seed, level)
     if approach == 2 and profiles.n_params is None:
-        raise ValueError("approach 2: fewer than two budgets have their minimum inside the sizes tried; add sizes")
+        raise ValueError(
+            "approach 2: fewer than two budgets have their minimum inside the sizes tried; add sizes"
+        )
     return profiles
 
 
-def _exponents(law: Law, params: dict[str, float], samples: np.ndarray, profiles: isoflop.Profiles | None, level: float):
+def _exponents(
+    law: Law, params: dict[str, float], samples: np.ndarray, profiles: isoflop.Profiles | None, level: float
+):
     """Hoffmann et al. 2022, eq. 4: a = beta / (alpha + beta), b = alpha / (alpha + beta)."""
     if profiles and profiles.n_params and profiles.n_tokens:
         a, b = profiles.n_params, profiles.n_tokens
@@ -262,7 +291,9 @@ def _exponents(law: Law, params: dict[str, float], samples: np.ndarray, profiles
         return {}, {}
     both = np.vstack([list(params.values()), samples])[:, 3:]
     a = both[:, 1] / np.maximum(both.sum(axis=1), 1e-12)
-    return {"a": float(a[0]), "b": float(1 - a[0])}, _interval(("a", "b"), np.stack([a[1:], 1 - a[1:]], -1), level)
+    return {"a": float(a[0]), "b": float(1 - a[0])}, _interval(
+        ("a", "b"), np.stack([a[1:], 1 - a[1:]], -1), level
+    )
 
 
 def _interval(names, samples: np.ndarray, level: float) -> dict[str, tuple[float, float]]:
@@ -276,9 +307,11 @@ def _status(law: Law, solution: Solution) -> str:
     """ "converged", or the reason to doubt the parameters."""
     low, high = np.array(law.bounds).T
     theta = solution.theta[0]
-    pressed = [p for p, t, lo, hi in zip(law.params, theta, low, high) if t <= lo + AT_BOUND or t >= hi - AT_BOUND]
+    pressed = [
+        p for p, t, lo, hi in zip(law.params, theta, low, high) if t <= lo + AT_BOUND or t >= hi - AT_BOUND
+    ]
     if not solution.converged[0]:
-        return "NOT CONVERGED: the objective still falls; the runs may not determine the law, add sizes or budgets"
+        return "NOT CONVERGED: the runs may not determine the law; add sizes or budgets"
     if pressed:
-        return f"AT A BOUND: {', '.join(pressed)}; the runs do not determine it, add larger budgets or drop outliers"
+        return f"AT A BOUND: {', '.join(pressed)}; the runs do not determine it, add larger budgets"
     return "converged"

@@ -17,8 +17,11 @@ DRAWS = 200  # samples behind an interval that has no closed form
 
 @dataclass(frozen=True)
 class Optimum:
-    """The best split of a budget; arrays where `flops` is one. lo and hi of the sizes are parameter doubt alone,
-    those of the loss are for one new run, noise included. NaN where the fit has no draws."""
+    """The best split of a budget; arrays where `flops` is one.
+
+    lo and hi of the sizes are parameter doubt alone, those of the loss are for one new run, noise included.
+    NaN where the fit has no draws.
+    """
 
     flops: Any
     n_params: Any
@@ -43,8 +46,8 @@ def frontier(
 
     Args:
       flops: budget, a scalar or an array.
-      flops_per_token: training FLOPs a token as a function of n_params [k] -> [k]; 6·N if not given, for which
-        Chinchilla's law has a closed form (Hoffmann et al. 2022, eq. 4).
+      flops_per_token: training FLOPs a token as a function of n_params [k] -> [k]; 6·N if not given, for
+        which Chinchilla's law has a closed form (Hoffmann et al. 2022, eq. 4).
       sizes: the only values n_params may take (a ladder of models).
 
     Raises:
@@ -76,11 +79,15 @@ def closed_form(fit: Fit, theta: np.ndarray, flops: np.ndarray, *_) -> np.ndarra
         return np.exp(log_g + beta / (alpha + beta) * np.log(flops / 6))
 
 
-def _numeric(fit: Fit, theta: np.ndarray, flops: np.ndarray, cost: Callable, sizes: Sequence[float] | None) -> np.ndarray:
+def _numeric(
+    fit: Fit, theta: np.ndarray, flops: np.ndarray, cost: Callable, sizes: Sequence[float] | None
+) -> np.ndarray:
     """N of the lowest loss with D = C / cost(N): [thetas, budgets]."""
     if sizes is not None:
         ladder = np.sort(np.asarray(sizes, float))
-        losses = _losses(fit, theta, np.broadcast_to(ladder, (len(theta), len(flops), len(ladder))), flops, cost)
+        losses = _losses(
+            fit, theta, np.broadcast_to(ladder, (len(theta), len(flops), len(ladder))), flops, cost
+        )
         return ladder[losses.argmin(axis=-1)]
     middle = np.broadcast_to(0.5 * np.log(flops / 6), (len(theta), len(flops)))
     for span in (SPAN, ZOOM, ZOOM / 64):
@@ -90,11 +97,17 @@ def _numeric(fit: Fit, theta: np.ndarray, flops: np.ndarray, cost: Callable, siz
     return np.exp(middle)
 
 
-def _losses(fit: Fit, theta: np.ndarray, n_params: np.ndarray, flops: np.ndarray, cost: Callable) -> np.ndarray:
+def _losses(
+    fit: Fit, theta: np.ndarray, n_params: np.ndarray, flops: np.ndarray, cost: Callable
+) -> np.ndarray:
     """Loss of each theta at its own sizes [thetas, budgets, sizes]."""
     n_tokens = flops[:, None] / cost(n_params)
     rows = [
-        values(FORMS[fit.law], theta[i : i + 1], {"n_params": n_params[i].ravel(), "n_tokens": n_tokens[i].ravel()})
+        values(
+            FORMS[fit.law],
+            theta[i : i + 1],
+            {"n_params": n_params[i].ravel(), "n_tokens": n_tokens[i].ravel()},
+        )
         for i in range(len(theta))
     ]
     return np.stack(rows).reshape(n_params.shape)

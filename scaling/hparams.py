@@ -12,9 +12,9 @@ from scaling.valley import Valley, valleys
 
 MIN_RATES = 3
 SAME = 0.02  # runs whose N and D agree within this ratio belong to one sweep
-SCATTER = 0.15  # of log lr around the law, beyond the doubt of each optimum: a guess, it keeps one sweep from ruling
-# Exponents before any sweep is seen: mean and standard deviation. Along a frontier where D grows with N the two of
-# Li et al. 2025 (arXiv 2503.04715), N^-0.713 D^0.307, add up to -0.4.
+SCATTER = 0.15  # of log lr around the law, beyond the doubt of each optimum: a guess
+# Exponents before any sweep is seen: mean and standard deviation. Where D grows in proportion to N,
+# the two of Li et al. 2025 (arXiv 2503.04715), N^-0.713 D^0.307, add up to -0.4.
 PRIOR_ALONG, PRIOR_N, PRIOR_D = (-0.4, 0.25), (-0.7, 0.3), (0.3, 0.3)
 INDEPENDENT = 0.3  # log D must vary by this much (standard deviation) at given N for an exponent of its own
 
@@ -37,7 +37,7 @@ class LrLaw:
     """lr* as a power law.
 
     Attributes:
-      law: its formula; without D in it the rate was swept along one line in N and D, and holds near that only.
+      law: its formula; without D in it the sweeps lie on one line in N and D, and it holds near that line.
       params, ci: coefficient c and exponents, with intervals at `level`.
       samples: draws of (log c, exponents) around `centre` [draws, 2 or 3].
       centre: log n_params, log n_tokens that the fit is centred on.
@@ -62,7 +62,9 @@ class LrLaw:
             raise ValueError(f"{self.law}: give n_tokens too")
         tokens = np.exp(self.centre[1]) if n_tokens is None else n_tokens
         n, d = np.broadcast_arrays(np.asarray(n_params, float), np.asarray(tokens, float))
-        x = _design(np.log(n).ravel() - self.centre[0], np.log(d).ravel() - self.centre[1], len(self.theta) == 3)
+        x = _design(
+            np.log(n).ravel() - self.centre[0], np.log(d).ravel() - self.centre[1], len(self.theta) == 3
+        )
         tail = (1 - self.level) / 2
         ends = np.quantile(self.samples @ x.T, [tail, 1 - tail], axis=0)
         found = np.exp([x @ self.theta, *ends])
@@ -95,19 +97,23 @@ class LrLaw:
                 centre=tuple(content["centre"]),
             )
         except (KeyError, TypeError) as error:
-            raise ValueError(f"not an lr.json of isoflop ({error!r}); it comes from the sweep of a study") from error
+            raise ValueError(
+                f"not an lr.json of isoflop ({error!r}); it comes from the sweep of a study"
+            ) from error
 
     def __str__(self) -> str:
         values = [f"{k} {v:.4g} [{self.ci[k][0]:.4g}, {self.ci[k][1]:.4g}]" for k, v in self.params.items()]
         edge = sum(optimum.at_edge for optimum in self.optima)
-        return f"{self.law}: {', '.join(values)}; {len(self.optima)} sweeps, {edge} with the optimum at an edge"
+        return (
+            f"{self.law}: {', '.join(values)}; {len(self.optima)} sweeps, {edge} with the optimum at an edge"
+        )
 
 
 def fit_lr(runs: Runs, seed: int = 0, level: float = 0.9, n_draws: int = 1000) -> LrLaw:
-    """The best learning rate of every sweep in the table (runs of equal N and D at three or more rates), and the
-    power law through them under a weak prior on its exponents.
+    """The best learning rate of every sweep (runs of equal N and D at three or more rates), and the power law
+    through them under a weak prior on its exponents.
 
-    Diverged runs are left out; several seeds at a rate are welcome. The parabolas in log lr share one curvature.
+    Diverged runs are left out; a rate may have several seeds. The parabolas in log lr share one curvature.
 
     Raises:
       ValueError: the table has no lr, or no sweep with three finished rates.
@@ -152,7 +158,9 @@ def _sweeps(table: pd.DataFrame) -> list[pd.DataFrame]:
 
 def _optimum(sweep: pd.DataFrame, valley: Valley, level: float) -> LrOptimum:
     known = valley.draws[np.isfinite(valley.draws)]
-    lo, hi = np.exp(np.quantile(known, [(1 - level) / 2, (1 + level) / 2])) if len(known) else (np.nan, np.nan)
+    lo, hi = (
+        np.exp(np.quantile(known, [(1 - level) / 2, (1 + level) / 2])) if len(known) else (np.nan, np.nan)
+    )
     n_params, n_tokens = (float(np.exp(np.log(sweep[name]).mean())) for name in ("n_params", "n_tokens"))
     lr, loss = float(np.exp(valley.log_x)), float(np.exp(valley.log_loss))
     return LrOptimum(n_params, n_tokens, lr, float(lo), float(hi), loss, bool(valley.at_edge))
@@ -171,7 +179,9 @@ def _design(log_n: np.ndarray, log_d: np.ndarray, own_d: bool) -> np.ndarray:
     return np.stack(columns, axis=-1)
 
 
-def _power_law(design: np.ndarray, optima, found: list[Valley], own_d: bool, rng) -> tuple[np.ndarray, np.ndarray]:
+def _power_law(
+    design: np.ndarray, optima, found: list[Valley], own_d: bool, rng
+) -> tuple[np.ndarray, np.ndarray]:
     """Ridge towards the prior exponents, weighted by the doubt of each optimum; draws of its posterior.
 
     An optimum at an edge counts for its doubt plus the factor of e that it may be off by.

@@ -20,7 +20,7 @@ MIN_SIZES = 3
 
 @dataclass(frozen=True)
 class Minimum:
-    """The best size at one budget; lo and hi are the interval. `at_edge`: only a bound, sizes beyond may be better.
+    """The best size at one budget; lo and hi are its interval. `at_edge`: only a bound, others may be better.
 
     curve: log loss as a parabola in log n_params, highest power first.
     """
@@ -59,7 +59,10 @@ class Profiles:
     level: float
 
     def to_json(self) -> dict[str, Any]:
-        content: dict[str, Any] = {"minima": [asdict(minimum) for minimum in self.minima], "level": self.level}
+        content: dict[str, Any] = {
+            "minima": [asdict(minimum) for minimum in self.minima],
+            "level": self.level,
+        }
         for name in ("n_params", "n_tokens", "loss"):
             law = getattr(self, name)
             content[name] = asdict(law) if law else None
@@ -85,7 +88,7 @@ def profiles(runs: Runs, n_bootstrap: int = 1000, seed: int = 0, level: float = 
     grouped = budgets(table)
     if not grouped:
         raise ValueError(
-            f"no budget has {MIN_SIZES} sizes among {len(table)} runs; approach 2 needs several sizes at equal flops"
+            f"no budget has {MIN_SIZES} sizes among {len(table)} runs; profiles need sizes at equal flops"
         )
     groups = [(np.log(g["n_params"].to_numpy()), np.log(g["loss"].to_numpy())) for g in grouped]
     found = valleys(groups, max(n_bootstrap, 200), np.random.default_rng(seed))
@@ -131,15 +134,17 @@ def _minimum(group: pd.DataFrame, valley: Valley, level: float) -> Minimum:
 
 
 def _tokens_at(group: pd.DataFrame, valley: Valley) -> tuple[float, np.ndarray]:
-    """log n_tokens at the bottom and at its draws: a line through the budget's log tokens against log sizes."""
+    """log n_tokens at the bottom and at its draws, from the line through log tokens against log sizes."""
     log_n, log_d = np.log(group["n_params"]), np.log(group["n_tokens"])
     line = np.polyfit(log_n, log_d, 1)
     return float(np.polyval(line, valley.log_x)), np.polyval(line, valley.draws)
 
 
-def _power_law(log_c: np.ndarray, center: Sequence[float], draws: Sequence[np.ndarray], level: float) -> PowerLaw:
-    """Weighted by the spread of the draws. The interval is that of the line through each draw, widened where the
-    minima lie further from the line than their own doubt explains."""
+def _power_law(
+    log_c: np.ndarray, center: Sequence[float], draws: Sequence[np.ndarray], level: float
+) -> PowerLaw:
+    """Weighted by the spread of the draws. The interval is that of the line through each draw, widened where
+    the minima lie further from the line than their own doubt explains."""
     spread = np.maximum([np.subtract(*np.nanquantile(d, [0.84, 0.16])) / 2 for d in draws], 1e-6)
     slope, height = np.polyfit(log_c, center, 1, w=1 / spread)
     off = (np.asarray(center) - slope * log_c - height) / spread

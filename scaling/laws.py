@@ -50,7 +50,7 @@ class Law:
 FREE = (0.0, float("inf"))  # a prior that says nothing
 
 
-# ---- Chinchilla ----------------------------------------------------------------------------------------------
+# ---- Chinchilla ------------------------------------------------------------------------------------------
 
 
 def _chinchilla(theta: Array, x: Columns) -> Array:
@@ -69,9 +69,9 @@ def _unscale_chinchilla(theta: np.ndarray, units: Mapping[str, float]) -> np.nda
 # On the frontier of Chinchilla's law the loss is E + K C^-gamma, and around it, at equal compute, the excess
 # grows by a skewed cosh in log N. The same two exponents rule both: gamma = pq / (p + q), with p = alpha and
 # q = beta the steepness towards small and large N, and the optimal N grows as C^(q / (p + q)). Real profiles
-# are more curved than their frontier allows (small models on too many tokens, large ones on too few, lose more
-# than the sum of two power laws), so a fit that keeps the tie reads a wrong E off the profiles and misses the
-# frontier. Here tau and a are free; tau = 1, a = q / (p + q) is Chinchilla's law.
+# are more curved than their frontier allows (small models on too many tokens, large ones on too few, lose
+# more than the sum of two power laws), so a fit that keeps the tie reads a wrong E off the profiles and
+# misses the frontier. Here tau and a are free; tau = 1, a = q / (p + q) is Chinchilla's law.
 
 
 def _loose(theta: Array, x: Columns) -> Array:
@@ -97,11 +97,11 @@ CHINCHILLA_LOOSE = Law(
     unscale=_unscale_loose,
     bounds=((0.0, 1.0), (0.0, 50.0), (0.1, 3.0), (0.02, 4.0), (0.02, 4.0), (-8.0, 8.0), (0.0, 1.0)),
     starts=tuple((0.5, 0.6, 0.85, p, p, g, 0.5) for p in (0.3, 0.7) for g in (-1.0, 0.0, 1.0)),
-    # Wide enough to hold the published fits of Hoffmann et al., Besiroglu et al., Porian et al. (2406.19146),
-    # McLeish et al. (2502.06857) and Li et al. (2503.04715); a guess, checked by extrapolation within their tables.
+    # A guess near the published fits, chosen with extrapolations within the tables of Besiroglu et al.
+    # (2404.10102), Porian et al. (2406.19146), McLeish et al. (2502.06857) and Li et al. (2503.04715) seen.
     prior=((0.55, 0.2), FREE, (0.9, 0.2), (0.4, 0.15), (0.4, 0.15), (0.0, 3.0), (0.5, 0.2)),
     formula="E + K / (ND)^(tau pq/(p+q)) * (q e^(-p u) + p e^(q u)) / (p+q), u = log N - g - a log(ND)",
-    source="Hoffmann et al. 2022 (arXiv 2203.15556), eq. 2, in coordinates of its frontier, two ties loosened",
+    source="Hoffmann et al. 2022 (arXiv 2203.15556), eq. 2, in its frontier's coordinates, two ties loosened",
 )
 CHINCHILLA = Law(
     name="chinchilla",

@@ -1,7 +1,7 @@
 """The table of runs: read, check, say what its numbers mean.
 
-One row is one training run (or one point on its curve). Rows that cannot be used are named and left out, never
-repaired in silence; tables that cannot be used are refused with one line.
+One row is one training run (or one point on its curve). Rows that cannot be used are named and left
+out, never repaired in silence; tables that cannot be used are refused with one line.
 """
 
 import difflib
@@ -32,12 +32,13 @@ class Runs:
     Attributes:
       table: one row a run; n_params, n_tokens, flops and loss (nats per token) are float.
       conventions: what N counts, how FLOPs were counted, the loss's unit, …
-      notes: what was left out or filled in, one line each.
+      notes: what was left out or filled in, one line each; dropped: how many rows were left out.
     """
 
     table: pd.DataFrame
     conventions: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    dropped: int = 0
 
     def for_fit(self) -> "Runs":
         """The runs a law is fitted to: finished ones and, of a study, those of its grid; the rest is noted.
@@ -53,8 +54,9 @@ class Runs:
         """The other rows, and a note of what was left out."""
         if not rows.any():
             return self
-        note = f"left out {int(rows.sum())} of {len(rows)} rows: {why}"
-        return replace(self, table=self.table[~rows].reset_index(drop=True), notes=(*self.notes, note))
+        n, kept = int(rows.sum()), self.table[~rows].reset_index(drop=True)
+        note = f"left out {n} of {len(rows)} rows: {why}"
+        return replace(self, table=kept, notes=(*self.notes, note), dropped=self.dropped + n)
 
 
 def read_runs(path: Path | str, columns: Mapping[str, str] | None = None) -> Runs:
@@ -70,9 +72,6 @@ def read_runs(path: Path | str, columns: Mapping[str, str] | None = None) -> Run
     """
     path = Path(path)
     source = path / "runs.csv" if path.is_dir() else path
-    if not source.exists():
-        what = "has no runs.csv" if path.is_dir() else "does not exist"
-        raise ValueError(f"{path} {what}; expected a .csv, .jsonl or .parquet file or a study's directory")
     conventions = _conventions(path / "runs.json") if path.is_dir() else {}
     return check(_rename(_read(source), columns or {}, source.name), conventions, source.name)
 
@@ -109,12 +108,38 @@ def check(table: pd.DataFrame, conventions: Mapping[str, Any], name: str = "the 
     notes += _name_rows(table, negative, "loss", "must be positive, row dropped")
     twice = table.drop(columns="row").duplicated() & ~bad & ~negative
     notes += _name_rows(table, twice, "loss", "repeats an earlier row in every column, row dropped")
-    table = table[~(bad | negative | twice)].drop(columns="row").reset_index(drop=True)
+    drop = bad | negative | twice
+    table = table[~drop].drop(columns="row").reset_index(drop=True)
     if table.empty:
-        raise ValueError(f"{name}: none of {len(bad)} rows is usable; {notes[0] if notes else 'it is empty'}")
+        raise ValueError(
+            f"{name}: none of {len(drop)} rows is usable; {notes[0] if notes else 'it is empty'}"
+        )
     if "status" not in table:
         table["status"] = np.where(np.isfinite(table["loss"]), "done", "diverged")
-    return Runs(table, conventions, tuple(notes))
+    return Runs(table, conventions, tuple(notes), int(drop.sum()))
+
+
+def read_points(path: Path | str, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Reads a table of runs to come: n_params, and n_tokens or flops, must be there and good in every row.
+
+    Raises:
+      ValueError: the file cannot be read, a column is missing, or a value is not positive and finite.
+    """
+    path = Path(path)
+    table = _rename(_read(path), columns or {}, path.name)
+    _require_columns(table, path.name, ("n_params",))
+    for column in ("n_params", "n_tokens" if "n_tokens" in table else "flops"):
+        numbers = pd.to_numeric(table[column], errors="coerce").astype(float)
+        wrong = np.flatnonzero(~(np.isfinite(numbers) & (numbers > 0)))
+        if len(wrong):
+            value = table[column].iloc[wrong[0]]
+            raise ValueError(
+                f"{path.name}: row {wrong[0] + 1}: {column}={value}; it must be positive and finite"
+            )
+        table[column] = numbers
+    if "n_tokens" not in table:
+        table["n_tokens"] = table["flops"] / (6.0 * table["n_params"])
+    return table
 
 
 def _finished(table: pd.DataFrame) -> pd.Series:
@@ -134,12 +159,13 @@ def _name_rows(table: pd.DataFrame, rows: pd.Series, column: str, what: str) -> 
     return [*notes, f"and {more} more rows whose {column} {what}"] if more > 0 else notes
 
 
-def _require_columns(table: pd.DataFrame, name: str) -> None:
-    missing = [c for c in ("n_params", "loss") if c not in table]
+def _require_columns(table: pd.DataFrame, name: str, needed: tuple[str, ...] = ("n_params", "loss")) -> None:
+    missing = [c for c in needed if c not in table]
     if "n_tokens" not in table and "flops" not in table:
         missing.append("n_tokens")
     if missing:
-        guess = [f"{ours}={theirs}" for ours in missing if (theirs := _nearest(ours, table.columns))]
+        wanted = [*missing, "flops"] if "n_tokens" in missing else missing
+        guess = [f"{ours}={theirs}" for ours in wanted if (theirs := _nearest(ours, table.columns))]
         hint = f"try --columns {','.join(guess)}" if guess else f"it has {', '.join(map(str, table.columns))}"
         raise ValueError(f"{name}: no column {', '.join(missing)}; {hint}")
 
@@ -164,6 +190,10 @@ def _rename(table: pd.DataFrame, columns: Mapping[str, str], name: str) -> pd.Da
 
 def _read(path: Path) -> pd.DataFrame:
     kinds = {".csv": pd.read_csv, ".jsonl": _read_jsonl, ".parquet": pd.read_parquet}
+    if not path.exists():
+        raise ValueError(
+            f"{path} does not exist; expected a .csv, .jsonl or .parquet file or a study's directory"
+        )
     suffix = next((s for s in reversed(path.suffixes) if s not in (".gz", ".xz", ".zst", ".bz2")), "")
     if suffix not in kinds:
         raise ValueError(f"{path}: cannot tell its format from {suffix!r}; expected .csv, .jsonl or .parquet")

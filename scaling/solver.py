@@ -1,7 +1,7 @@
-"""The solver: robust nonlinear least squares on the logarithm of the loss, thousands of problems in one program.
+"""The solver: robust nonlinear least squares on the logarithm of the loss, many problems in one program.
 
-A lane is one problem: a start point, weights of the rows, a Huber delta and a prior. All lanes share the table's
-columns and run in one vmapped, compiled loop of damped Newton steps in float64.
+A lane is one problem: a start point, weights of the rows, a Huber delta and a prior. All lanes share the
+table's columns and run in one vmapped, compiled loop of damped Gauss–Newton steps in float64.
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,11 @@ import numpy as np
 
 from scaling.laws import Columns, Law
 
-LANES = 128  # lanes of one call: few enough that stragglers stop little, and always the same so it compiles once
+LANES = (
+    128  # lanes of one call: few enough that stragglers stop little, and always the same so it compiles once
+)
 MAX_STEPS = 300
-TOLERANCE = 1e-12  # stop when the next step promises less than this fraction of the objective
+EXACT, ROUGH = 1e-12, 1e-7  # stop when the next step promises less than this fraction of the objective
 
 
 class Lanes(NamedTuple):
@@ -35,7 +37,9 @@ class Solution(NamedTuple):
     converged: np.ndarray  # [lanes] bool
 
 
-def solve(law: Law, x: Mapping[str, np.ndarray], lanes: Lanes, start: np.ndarray) -> Solution:
+def solve(
+    law: Law, x: Mapping[str, np.ndarray], lanes: Lanes, start: np.ndarray, tolerance: float = EXACT
+) -> Solution:
     """Minimises sum_i w_i huber(y_i - log loss(theta, x_i)) + sum_j precision_j (theta_j - mean_j)^2 / 2.
 
     Huber on log loss, summed, as in Hoffmann et al. 2022, appendix D.3.
@@ -43,6 +47,7 @@ def solve(law: Law, x: Mapping[str, np.ndarray], lanes: Lanes, start: np.ndarray
     Args:
       x: the law's columns [rows], in units of the data.
       start: [lanes, params].
+      tolerance: ROUGH moves no parameter by a visible part of its doubt, and is for draws.
     """
     n = len(start)
     arrays = [np.broadcast_to(array, (n, *np.shape(array)[1:])) for array in (*lanes, start)]
@@ -50,7 +55,9 @@ def solve(law: Law, x: Mapping[str, np.ndarray], lanes: Lanes, start: np.ndarray
     with jax.enable_x64(True):
         for first in range(0, n, LANES):
             rows = np.minimum(np.arange(first, first + LANES), n - 1)  # the last part is filled up
-            parts.append(_solve(law, dict(x), *[np.asarray(array[rows], np.float64) for array in arrays]))
+            parts.append(
+                _solve(law, dict(x), np.float64(tolerance), *[np.float64(array[rows]) for array in arrays])
+            )
         return Solution(*[np.concatenate([np.asarray(part) for part in field])[:n] for field in zip(*parts)])
 
 
@@ -74,8 +81,8 @@ def _values(law: Law, theta, x: Columns):
 
 
 @partial(jax.jit, static_argnames="law")
-def _solve(law: Law, x: Columns, y, weight, delta, mean, precision, start):
-    return jax.vmap(partial(_solve_lane, law, x))(y, weight, delta, mean, precision, start)
+def _solve(law: Law, x: Columns, tolerance, y, weight, delta, mean, precision, start):
+    return jax.vmap(partial(_solve_lane, law, x, tolerance))(y, weight, delta, mean, precision, start)
 
 
 class _State(NamedTuple):
@@ -86,8 +93,8 @@ class _State(NamedTuple):
     converged: jax.Array
 
 
-def _solve_lane(law: Law, x: Columns, y, weight, delta, mean, precision, start):
-    """Newton with Levenberg–Marquardt damping; parameters pressed against their bound are held there."""
+def _solve_lane(law: Law, x: Columns, tolerance, y, weight, delta, mean, precision, start):
+    """Levenberg–Marquardt; parameters pressed against their bound are held there."""
     low, high = jnp.array(law.bounds).T
 
     def log_loss(theta):
@@ -99,13 +106,12 @@ def _solve_lane(law: Law, x: Columns, y, weight, delta, mean, precision, start):
         return jnp.sum(weight * huber) + 0.5 * jnp.sum(precision * (theta - mean) ** 2)
 
     def derivatives(theta):
-        """Gradient, exact Hessian, and a positive scale for each parameter's curvature."""
+        """Gradient, Hessian without the law's own curvature (Gauss–Newton), and a scale a parameter."""
         residual, slopes = y - log_loss(theta), jax.jacfwd(log_loss)(theta)
         pull = weight * jnp.clip(residual, -delta, delta)
         gradient = -slopes.T @ pull + precision * (theta - mean)
-        bend = jax.jacfwd(jax.grad(lambda t: jnp.sum(pull * log_loss(t))))(theta)
         inside = weight * (jnp.abs(residual) <= delta)
-        hessian = (slopes * inside[:, None]).T @ slopes - bend + jnp.diag(precision)
+        hessian = (slopes * inside[:, None]).T @ slopes + jnp.diag(precision)
         majorant = weight * jnp.minimum(1.0, delta / jnp.maximum(jnp.abs(residual), 1e-300))
         return gradient, hessian, jnp.sum(slopes**2 * majorant[:, None], axis=0) + precision + 1e-30
 
@@ -123,7 +129,7 @@ def _solve_lane(law: Law, x: Columns, y, weight, delta, mean, precision, start):
         better = value < s.objective
         quality = (s.objective - value) / jnp.maximum(jnp.abs(promised), 1e-300)
         change = jnp.where(better, jnp.where(quality > 0.75, 0.1, jnp.where(quality < 0.25, 2.0, 1.0)), 4.0)
-        done = (s.damping <= 1e-2) & (-0.5 * gradient @ move <= TOLERANCE * s.objective)
+        done = (s.damping <= 1e-2) & (-0.5 * gradient @ move <= tolerance * s.objective)
         return _State(
             jnp.where(better, theta, s.theta),
             jnp.where(better, value, s.objective),

@@ -1,9 +1,10 @@
 """Doubt: resampling of runs, and the forecast of the measured loss of a new, larger run.
 
-Three things make a new run differ from the law's line, and a forecast's interval holds all three: the parameters
-are known only roughly, a run repeated with another seed ends elsewhere, and no law is exactly true. The last is
-why forecasts use the law's relaxed form: what the law ties together is free to differ, within a prior, and where
-the runs cannot tell, the prior's width goes into the interval.
+Three things make a new run differ from the law's line, and a forecast's interval holds all three. The
+parameters are known only roughly: they are drawn again and again. A run repeated with another seed ends
+elsewhere: its noise is read off the residuals. And no law is exactly true: forecasts use the law's relaxed
+form, where what the law ties together may differ within a prior, and add a drift that grows with the distance
+from the data.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scaling.laws import Law
-from scaling.solver import Lanes, best, solve, values
+from scaling.solver import ROUGH, Lanes, best, solve, values
 
 KNEE = 1.345  # Huber's delta in standard deviations of the noise: 95 % efficient if the noise is Gaussian
 KNEE_VARIANCE = 0.7102  # E[min(z^2, KNEE^2)] for Gaussian z
@@ -21,8 +22,8 @@ NOISE = (1e-4, 0.2)  # range of the noise of log loss
 ROUNDS = 4  # of fitting and estimating the noise in turn
 
 
-# What the law is off by, per decade of compute beyond the data: the guess (log loss), and how many held-out checks
-# it counts for. One check inside a small table says little, so the guess leads until it is clearly contradicted.
+# What the law is off by, per decade of compute beyond the data: a guess (in log loss), and how many held-out
+# checks it counts for. One check inside a small table says little; it corrects the guess where they clash.
 DRIFT, DRIFT_CHECKS = 0.007, 3.0
 HELD_OUT = 0.8  # runs above this quantile of compute are held out to check the extrapolation
 
@@ -47,8 +48,10 @@ class Forecast:
     drift: float
     reach: float
 
-    def predict(self, law: Law, x: Mapping[str, np.ndarray], level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Loss, lower and upper end of the interval for one new run at each row of `x` (NaN without draws)."""
+    def predict(
+        self, law: Law, x: Mapping[str, np.ndarray], level: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Loss, and both ends of the interval for one new run, at each row of `x` (NaN without draws)."""
         loss = values(law, self.theta[None], x)[0]
         if not len(self.samples):
             return loss, np.full_like(loss, np.nan), np.full_like(loss, np.nan)
@@ -99,10 +102,10 @@ def posterior(
 ) -> Posterior:
     """What tables of losses, measured at the same points, say of a law under its prior.
 
-    The noise is estimated from the residuals by Huber's proposal 2. Each draw solves the problem again with random
-    weights of the runs and a random centre of the prior, which for a linear law and Gaussian noise is a draw from
-    the posterior exactly ("randomise, then optimise"; the weights are the Bayesian bootstrap of Rubin 1981, their
-    variance raised by n / (n - n_fitted) for the degrees of freedom that the fit took).
+    The noise is estimated from the residuals by Huber's proposal 2. Each draw solves the problem again with
+    random weights of the runs and a random centre of the prior: for a linear law with Gaussian noise, nearly
+    a draw from the posterior ("randomise, then optimise"; the weights are those of the Bayesian bootstrap,
+    Rubin 1981, their variance raised by n / (n - n_fitted) for the degrees of freedom that the fit took).
 
     Args:
       x: columns [rows]; y: log losses [tables, rows]; both in units of the data.
@@ -129,12 +132,13 @@ def posterior(
     centre = mean + np.where(np.isfinite(sd), sd, 0.0) * rng.standard_normal((n, len(mean)))
     drawn = np.zeros((0, len(mean)))
     if n_draws:
-        drawn = solve(law, x, lanes(n_draws, weight, np.clip(centre, low, high)), np.repeat(theta, n_draws, 0)).theta
+        problems = lanes(n_draws, weight, np.clip(centre, low, high))
+        drawn = solve(law, x, problems, np.repeat(theta, n_draws, axis=0), ROUGH).theta
     return Posterior(theta, drawn.reshape(n_tables, n_draws, -1), noise, drift)
 
 
 def _noise(residual: np.ndarray, noise: np.ndarray, share: float) -> np.ndarray:
-    """Standard deviation of the residuals [tables, rows], outliers bounded; `share` of them are free to vary."""
+    """Standard deviation of residuals [tables, rows], outliers bounded; `share` of them are free to vary."""
     for _ in range(10):
         bounded = np.minimum(residual**2, (KNEE * noise[:, None]) ** 2).mean(axis=1)
         noise = np.clip(np.sqrt(bounded / (share * KNEE_VARIANCE)), *NOISE)
@@ -142,13 +146,15 @@ def _noise(residual: np.ndarray, noise: np.ndarray, share: float) -> np.ndarray:
 
 
 def _held_in(x: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Weights [1, rows]: 0 for the runs of the largest compute (with those just below: budgets stay whole)."""
+    """Weights [1, rows]: 0 for the runs of the largest compute, and those just below: budgets stay whole."""
     compute = x["n_params"] * x["n_tokens"]
     return (compute < np.quantile(compute, HELD_OUT) / 1.1)[None].astype(float)
 
 
-def _drift(law: Law, x: Mapping[str, np.ndarray], y: np.ndarray, lanes: Lanes, theta: np.ndarray, noise: np.ndarray):
-    """What the law fitted to the smaller runs is off by at the larger ones, per decade, shrunk to the guess."""
+def _drift(
+    law: Law, x: Mapping[str, np.ndarray], y: np.ndarray, lanes: Lanes, theta: np.ndarray, noise: np.ndarray
+):
+    """What the law, fitted to the smaller runs, is off by at the larger ones, per decade."""
     kept = lanes.weight[0] > 0
     if kept.sum() < len(law.params) + 2 or kept.all():
         return np.full(len(y), DRIFT)

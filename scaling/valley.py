@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-WINDOW = 0.05  # rows whose log loss is further above the best bend the parabola more than they locate its bottom
+WINDOW = (
+    0.05  # rows whose log loss is further above the best bend the parabola more than they locate its bottom
+)
 MIN_ROWS = 5  # but so many nearest rows are kept
 LEAST_CURVATURE = 1e-4  # of log loss per squared unit of log x; flatter valleys have no usable bottom
 
@@ -40,8 +42,8 @@ def valleys(
 ) -> list[Valley]:
     """One valley a group of (log x, log loss), all fitted together by least squares.
 
-    The noise of a row is the scatter about all parabolas together, and no less than 0.1 %: one group alone has too
-    few rows to tell. With `shared_curvature` the parabolas differ in place and depth only.
+    The noise of a row is the scatter about all parabolas together, and no less than 0.1 %: one group alone
+    has too few rows to tell. With `shared_curvature` the parabolas differ in place and depth only.
     """
     kept = [_window(log_x, log_loss) for log_x, log_loss in groups]
     middles = [log_x.mean() for log_x, _ in kept]
@@ -55,7 +57,10 @@ def valleys(
     draws = coefficients + noise * rng.standard_normal((n_draws, len(losses))) @ inverse.T
     found = []
     for i, ((log_x, log_loss), middle) in enumerate(zip(groups, middles)):
-        at = [0 if shared_curvature else i, *(np.array([0, len(groups)]) + i + (1 if shared_curvature else len(groups)))]
+        at = [
+            0 if shared_curvature else i,
+            *(np.array([0, len(groups)]) + i + (1 if shared_curvature else len(groups))),
+        ]
         found.append(_bottom(log_x, log_loss, middle, coefficients[at], draws[:, at]))
     return found
 
