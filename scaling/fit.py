@@ -170,16 +170,14 @@ def fit(
             f"{law} has {len(form.params)} parameters and needs {needed} different runs, not {distinct}{why}"
         )
     rng = np.random.default_rng(seed)
-    units = {c: float(np.exp(np.log(table[c]).mean())) for c in form.columns} | {
-        "loss": float(table["loss"].min())
-    }
-    x = {c: table[c].to_numpy() / units[c] for c in form.columns}
-    y = np.log(table["loss"].to_numpy() / units["loss"])
-    run = (
-        np.unique(table["run_id"].astype(str), return_inverse=True)[1]
-        if "run_id" in table
-        else np.arange(len(y))
-    )
+    columns = {c: table[c].to_numpy(float) for c in {*form.columns, "n_params", "n_tokens", "loss"}}
+    units = {c: float(np.exp(np.log(columns[c]).mean())) for c in form.columns}
+    units["loss"] = float(columns["loss"].min())
+    x = {c: columns[c] / units[c] for c in form.columns}
+    y = np.log(columns["loss"] / units["loss"])
+    run = np.arange(len(y))
+    if "run_id" in table:
+        run = np.unique(table["run_id"].astype(str).to_numpy(str), return_inverse=True)[1]
 
     solution, draws = _free_fit(form, x, y, run, n_bootstrap, delta, rng)
     params = dict(zip(form.params, map(float, form.unscale(solution.theta[0], units))))
@@ -195,7 +193,7 @@ def fit(
         noise=float(known.noise[0]),
         dof=float(max(run.max() + 1 - len(form.params), 2)),
         drift=float(known.drift[0]),
-        reach=float((table["n_params"] * table["n_tokens"]).max()),
+        reach=float((columns["n_params"] * columns["n_tokens"]).max()),
     )
     return Fit(
         law=law,

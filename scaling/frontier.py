@@ -66,9 +66,15 @@ def frontier(
     d_lo, d_hi = _ends(None if n_draws is None else budget / cost(n_draws), fit.level, len(budget))
     n_tokens = budget / cost(n_best)
     told = fit.predict(n_best, n_tokens)
-    found = (budget, n_best, n_lo, n_hi, n_tokens, d_lo, d_hi, told.loss, told.lo, told.hi)
     shape = np.shape(flops)
-    return Optimum(*[np.reshape(v, shape) if shape else float(v[0]) for v in found], fit.level)
+
+    def like_flops(value):
+        return np.reshape(value, shape) if shape else float(value[0])
+
+    n_lo, n_best, n_hi, d_lo, n_tokens, d_hi = map(like_flops, (n_lo, n_best, n_hi, d_lo, n_tokens, d_hi))
+    loss, loss_lo, loss_hi = map(like_flops, told)
+    budget = like_flops(budget)
+    return Optimum(budget, n_best, n_lo, n_hi, n_tokens, d_lo, d_hi, loss, loss_lo, loss_hi, fit.level)
 
 
 def closed_form(fit: Fit, theta: np.ndarray, flops: np.ndarray, *_) -> np.ndarray:

@@ -68,7 +68,8 @@ class LrLaw:
         tail = (1 - self.level) / 2
         ends = np.quantile(self.samples @ x.T, [tail, 1 - tail], axis=0)
         found = np.exp([x @ self.theta, *ends])
-        return tuple(v.reshape(n.shape) if n.ndim else float(v[0]) for v in found)
+        lr, lo, hi = (v.reshape(n.shape) if n.ndim else float(v[0]) for v in found)
+        return lr, lo, hi
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -124,7 +125,7 @@ def fit_lr(runs: Runs, seed: int = 0, level: float = 0.9, n_draws: int = 1000) -
     ok = np.isfinite(table["loss"]) & (table["lr"] > 0)
     if "status" in table:
         ok &= table["status"] != "diverged"
-    sweeps = _sweeps(table[ok])
+    sweeps = _sweeps(table.loc[ok])
     if not sweeps:
         raise ValueError(f"no sweep: no (n_params, n_tokens) has {MIN_RATES} finished learning rates")
     rng = np.random.default_rng(seed)
@@ -153,7 +154,7 @@ def fit_lr(runs: Runs, seed: int = 0, level: float = 0.9, n_draws: int = 1000) -
 
 def _sweeps(table: pd.DataFrame) -> list[pd.DataFrame]:
     cells = [np.round(np.log(table[name]) / SAME).astype(int) for name in ("n_params", "n_tokens")]
-    return [group for _, group in table.groupby(cells) if group["lr"].nunique() >= MIN_RATES]
+    return [group for _, group in table.groupby(cells) if np.unique(group["lr"]).size >= MIN_RATES]
 
 
 def _optimum(sweep: pd.DataFrame, valley: Valley, level: float) -> LrOptimum:

@@ -74,8 +74,10 @@ class Profiles:
     @staticmethod
     def from_json(content: dict[str, Any]) -> "Profiles":
         minima = tuple(Minimum(**{**m, "curve": tuple(m["curve"])}) for m in content["minima"])
-        laws = [PowerLaw(**content[n]) if content[n] else None for n in ("n_params", "n_tokens", "loss")]
-        return Profiles(minima, *laws, content["level"])
+        n, d, loss = (
+            PowerLaw(**content[k]) if content[k] else None for k in ("n_params", "n_tokens", "loss")
+        )
+        return Profiles(minima, n, d, loss, content["level"])
 
 
 def profiles(runs: Runs, n_bootstrap: int = 1000, seed: int = 0, level: float = 0.9) -> Profiles:
@@ -100,8 +102,8 @@ def profiles(runs: Runs, n_bootstrap: int = 1000, seed: int = 0, level: float = 
     log_c = np.log([minima[i].flops for i in inside])
     center = [(found[i].log_x, tokens[i][0], found[i].log_loss) for i in inside]
     draws = [(found[i].draws, tokens[i][1], found[i].loss_draws) for i in inside]
-    laws = [_power_law(log_c, [c[k] for c in center], [d[k] for d in draws], level) for k in range(3)]
-    return Profiles(minima, *laws, level)
+    n, d, loss = (_power_law(log_c, [c[k] for c in center], [x[k] for x in draws], level) for k in range(3))
+    return Profiles(minima, n, d, loss, level)
 
 
 def budgets(table: pd.DataFrame) -> list[pd.DataFrame]:
@@ -110,11 +112,12 @@ def budgets(table: pd.DataFrame) -> list[pd.DataFrame]:
     flops = ordered["flops"].to_numpy()
     label = np.concatenate([[0], np.cumsum(flops[1:] / flops[:-1] > SAME_BUDGET)])
     groups = [group for _, group in ordered.groupby(label)]
-    return [
-        g
-        for g in groups
-        if g["n_params"].nunique() >= MIN_SIZES and g["flops"].max() / g["flops"].min() <= BUDGET_WIDTH
-    ]
+    return [g for g in groups if np.unique(g["n_params"]).size >= MIN_SIZES and _width(g) <= BUDGET_WIDTH]
+
+
+def _width(group: pd.DataFrame) -> float:
+    flops = group["flops"].to_numpy()
+    return float(flops.max() / flops.min())
 
 
 def _minimum(group: pd.DataFrame, valley: Valley, level: float) -> Minimum:
@@ -129,7 +132,7 @@ def _minimum(group: pd.DataFrame, valley: Valley, level: float) -> Minimum:
         n_params_lo=float(lo),
         n_params_hi=float(hi),
         at_edge=bool(valley.at_edge),
-        curve=tuple(map(float, valley.curve)),
+        curve=valley.curve,
     )
 
 

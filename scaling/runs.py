@@ -46,15 +46,16 @@ class Runs:
         The rates of a study's tune runs are varied on purpose, and its verify run is what is to be predicted.
         """
         runs = self
-        if "stage" in self.table and self.table["stage"].isin(GRID_STAGES).any():
-            runs = runs.without(~self.table["stage"].isin(GRID_STAGES), "other stages than the grid")
+        in_grid = np.isin(self.table["stage"], GRID_STAGES) if "stage" in self.table else np.zeros(1, bool)
+        if in_grid.any():
+            runs = runs.without(~in_grid, "other stages than the grid")
         return runs.without(~_finished(runs.table), "diverged or not finished")
 
-    def without(self, rows: pd.Series, why: str) -> "Runs":
+    def without(self, rows: np.ndarray, why: str) -> "Runs":
         """The other rows, and a note of what was left out."""
         if not rows.any():
             return self
-        n, kept = int(rows.sum()), self.table[~rows].reset_index(drop=True)
+        n, kept = int(rows.sum()), self.table.loc[~rows].reset_index(drop=True)
         note = f"left out {n} of {len(rows)} rows: {why}"
         return replace(self, table=kept, notes=(*self.notes, note), dropped=self.dropped + n)
 
@@ -82,41 +83,43 @@ def check(table: pd.DataFrame, conventions: Mapping[str, Any], name: str = "the 
     A loss that is missing or infinite is a run that diverged: it stays in the table and out of every fit.
     """
     _require_columns(table, name)
-    table, conventions, notes = table.copy(), dict(conventions), []
-    table["row"] = np.arange(1, len(table) + 1)
-    for column in USUAL_NAMES:
-        if column in table:
-            numbers = pd.to_numeric(table[column], errors="coerce").astype(float)
-            text = numbers.isna() & table[column].notna() & (table[column].astype(str).str.lower() != "nan")
-            notes += _name_rows(table, text, column, "is not a number, read as missing")
-            table[column] = numbers
+    table, conventions, notes = table.reset_index(drop=True), dict(conventions), []
+    twice = table.duplicated().to_numpy()
+    for column in [c for c in USUAL_NAMES if c in table]:
+        numbers = _numbers(table[column])
+        notes += _name_rows(
+            table, _is_text(table[column], numbers), column, "is not a number, read as missing"
+        )
+        table[column] = numbers
     if "n_tokens" not in table:
         table["n_tokens"] = table["flops"] / (6.0 * table["n_params"])
         conventions["n_tokens"] = "flops / (6 * n_params): the table has no n_tokens"
     if "flops" not in table:
         table["flops"] = np.nan
         conventions["flops"] = "6 * n_params * n_tokens: the table has no flops"
-    elif table["flops"].isna().any():
-        notes.append(f"{table['flops'].isna().sum()} rows have no flops: 6 * n_params * n_tokens stands in")
+    elif (missing := np.isnan(table["flops"].to_numpy())).any():
+        notes.append(f"{missing.sum()} rows have no flops: 6 * n_params * n_tokens stands in")
     table["flops"] = table["flops"].fillna(6.0 * table["n_params"] * table["n_tokens"])
-    bad = pd.Series(False, index=table.index)
+    drop = np.zeros(len(table), bool)
     for column in ("n_params", "n_tokens", "flops"):
-        wrong = ~(np.isfinite(table[column]) & (table[column] > 0))
+        values = table[column].to_numpy()
+        wrong = ~(np.isfinite(values) & (values > 0)) & ~drop
         notes += _name_rows(table, wrong, column, "must be positive and finite, row dropped")
-        bad |= wrong
-    negative = table["loss"] <= 0
-    notes += _name_rows(table, negative, "loss", "must be positive, row dropped")
-    twice = table.drop(columns="row").duplicated() & ~bad & ~negative
-    notes += _name_rows(table, twice, "loss", "repeats an earlier row in every column, row dropped")
-    drop = bad | negative | twice
-    table = table[~drop].drop(columns="row").reset_index(drop=True)
-    if table.empty:
+        drop |= wrong
+    for wrong, what in (
+        (table["loss"].to_numpy() <= 0, "must be positive, row dropped"),
+        (twice, "in a row that repeats an earlier one in every column, row dropped"),
+    ):
+        notes += _name_rows(table, wrong & ~drop, "loss", what)
+        drop |= wrong
+    kept = table.loc[~drop].reset_index(drop=True)
+    if kept.empty:
         raise ValueError(
             f"{name}: none of {len(drop)} rows is usable; {notes[0] if notes else 'it is empty'}"
         )
-    if "status" not in table:
-        table["status"] = np.where(np.isfinite(table["loss"]), "done", "diverged")
-    return Runs(table, conventions, tuple(notes), int(drop.sum()))
+    if "status" not in kept:
+        kept["status"] = np.where(np.isfinite(kept["loss"]), "done", "diverged")
+    return Runs(kept, conventions, tuple(notes), int(drop.sum()))
 
 
 def read_points(path: Path | str, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
@@ -129,7 +132,7 @@ def read_points(path: Path | str, columns: Mapping[str, str] | None = None) -> p
     table = _rename(_read(path), columns or {}, path.name)
     _require_columns(table, path.name, ("n_params",))
     for column in ("n_params", "n_tokens" if "n_tokens" in table else "flops"):
-        numbers = pd.to_numeric(table[column], errors="coerce").astype(float)
+        numbers = _numbers(table[column])
         wrong = np.flatnonzero(~(np.isfinite(numbers) & (numbers > 0)))
         if len(wrong):
             value = table[column].iloc[wrong[0]]
@@ -142,19 +145,31 @@ def read_points(path: Path | str, columns: Mapping[str, str] | None = None) -> p
     return table
 
 
-def _finished(table: pd.DataFrame) -> pd.Series:
-    done = np.isfinite(table["loss"])
-    return done & ~table["status"].isin(["diverged", "failed", "running"]) if "status" in table else done
+def _numbers(column: Any) -> np.ndarray:
+    """As float64; NaN for what is no number."""
+    return np.asarray(pd.to_numeric(column, errors="coerce"), float)
 
 
-def _name_rows(table: pd.DataFrame, rows: pd.Series, column: str, what: str) -> list[str]:
+def _is_text(column: Any, numbers: np.ndarray) -> np.ndarray:
+    """Where something that is no number was given."""
+    said_nan = column.astype(str).str.strip().str.lower().isin(["nan", "none", "null", ""])
+    return np.isnan(numbers) & column.notna().to_numpy() & ~said_nan.to_numpy()
+
+
+def _finished(table: pd.DataFrame) -> np.ndarray:
+    done = np.isfinite(table["loss"].to_numpy())
+    return (
+        done & ~table["status"].isin(["diverged", "failed", "running"]).to_numpy()
+        if "status" in table
+        else done
+    )
+
+
+def _name_rows(table: pd.DataFrame, rows: np.ndarray, column: str, what: str) -> list[str]:
     """One note a bad row, and a count of those beyond the first few."""
     found = np.flatnonzero(rows)
-    notes = []
-    for i in found[:NAMED_ROWS]:
-        at = table.iloc[i]
-        run = f" (run_id {at['run_id']})" if "run_id" in table else ""
-        notes.append(f"row {at['row']}{run}: {column}={at[column]} {what}")
+    runs = [f" (run_id {table['run_id'].iloc[i]})" if "run_id" in table else "" for i in found[:NAMED_ROWS]]
+    notes = [f"row {i + 1}{run}: {column}={table[column].iloc[i]} {what}" for i, run in zip(found, runs)]
     more = len(found) - NAMED_ROWS
     return [*notes, f"and {more} more rows whose {column} {what}"] if more > 0 else notes
 

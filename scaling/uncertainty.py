@@ -134,7 +134,7 @@ def posterior(
     if n_draws:
         problems = lanes(n_draws, weight, np.clip(centre, low, high))
         drawn = solve(law, x, problems, np.repeat(theta, n_draws, axis=0), ROUGH).theta
-    return Posterior(theta, drawn.reshape(n_tables, n_draws, -1), noise, drift)
+    return Posterior(theta, drawn.reshape(n_tables, n_draws, len(mean)), noise, drift)
 
 
 def _noise(residual: np.ndarray, noise: np.ndarray, share: float) -> np.ndarray:

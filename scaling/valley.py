@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-WINDOW = (
-    0.05  # rows whose log loss is further above the best bend the parabola more than they locate its bottom
-)
-MIN_ROWS = 5  # but so many nearest rows are kept
+# Rows whose log loss is further above the best bend the parabola more than they place its bottom …
+WINDOW = 0.05
+MIN_ROWS = 5  # … but so many nearest rows are kept
 LEAST_CURVATURE = 1e-4  # of log loss per squared unit of log x; flatter valleys have no usable bottom
 
 
@@ -81,7 +80,7 @@ def _design(groups: list[np.ndarray], shared_curvature: bool) -> np.ndarray:
 
 def _bottom(log_x, log_loss, middle: float, coefficients: np.ndarray, draws: np.ndarray) -> Valley:
     bend, slope, height = coefficients
-    curve = (bend, slope - 2 * bend * middle, height - slope * middle + bend * middle**2)
+    curve = (float(bend), float(slope - 2 * bend * middle), float(height - slope * middle + bend * middle**2))
     with np.errstate(divide="ignore", invalid="ignore"):
         usable = draws[:, 0] > LEAST_CURVATURE
         off = np.where(usable, -draws[:, 1] / (2 * draws[:, 0]), np.nan)

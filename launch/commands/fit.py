@@ -66,7 +66,7 @@ def split(runs, column: str | None):
         return runs, None
     if column not in runs.table:
         raise ValueError(f"--holdout {column}: no such column; the table has {', '.join(runs.table.columns)}")
-    held = runs.table[column].astype(str).str.lower().isin(TRUE)
+    held = runs.table[column].astype(str).str.lower().isin(TRUE).to_numpy()
     if not held.any():
         raise ValueError(f"--holdout {column}: no row is true (1, true, yes or test), so nothing is held out")
     return runs.without(held, f"held out by {column}"), runs.without(~held, f"not held out by {column}")
@@ -74,12 +74,14 @@ def split(runs, column: str | None):
 
 def drop_highest(runs, n: int):
     """Without the `n` runs of the highest loss (and any that tie with them)."""
-    loss = runs.table["loss"]
+    import numpy as np
+
+    loss = runs.table["loss"].to_numpy()
     if not 0 < n < len(loss):
         raise ValueError(
             f"--drop_highest {n}; it must be between 1 and {len(loss) - 1}, the table has {len(loss)} runs"
         )
-    return runs.without(loss >= loss.nlargest(n).min(), f"the {n} highest losses")
+    return runs.without(loss >= np.sort(loss)[-n], f"the {n} highest losses")
 
 
 def as_text(fit, largest: float) -> str:
