@@ -86,7 +86,9 @@ def drive(
         configs = stage.plan(runs)
         plan = [planned_run(stage.name, config) for config in configs]
         stage_of |= {run.run_id: stage.name for run in plan if run.run_id not in stage_of}
-        if not {run.run_id for run in plan} <= store.results().keys():
+        if not plan:
+            display.say(f"{title}: no runs needed")
+        elif not {run.run_id for run in plan} <= store.results().keys():
             if stage.before:
                 stage.before(store.folder, runs, configs)
             store.add(plan)

@@ -132,6 +132,7 @@ def test_a_study_that_was_moved_still_works(finished, tmp_path):
     [
         (["--set", "n_stepz=3"], "did you mean 'n_steps'?"),
         (["--set", "n_steps=many"], "n_steps='many'"),
+        (["--set", "n_steps=-3"], "n_tokens=-24; it must be at least 1"),
         (["--workers", "0"], "--workers=0"),
     ],
 )
@@ -214,12 +215,12 @@ def test_workers_that_always_die_end_the_study(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
-@pytest.mark.parametrize("size", ["40k", "120k"])
+@pytest.mark.parametrize("size", ["40k", "100k"])
 def test_a_full_disk_is_one_line_and_the_study_continues_when_there_is_room(tmp_path, size):
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(tmp_path)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("mounting is not permitted")
-    arguments = ("study", STUDY, "--out", tmp_path / "x", "--set", "n_steps=3000")
+    arguments = ("study", STUDY, "--out", tmp_path / "x", "--set", "n_steps=1000")
     try:
         code, _, err = run_isoflop(*arguments)
         assert code == 2 and err.count("\n") == 1 and "x: No space left on device; when" in err

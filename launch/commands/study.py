@@ -56,6 +56,10 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     from experiments.studies import load_study
 
     study = load_study(args[0], flags.set)
+    if not store.root.exists():
+        from launch.driver import plan_stages
+
+        plan_stages(study, {})  # settings that cannot be planned are refused before anything is written
     store.create()
     with only_process(store.root / "driver.lock"):
         if not (store.folder / "study.json").exists():
