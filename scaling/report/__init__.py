@@ -1,0 +1,55 @@
+"""The report: a study directory or a table of runs in, one self-contained HTML page and PNG figures out."""
+
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from scaling.report import page, theme
+from scaling.report.data import load
+from scaling.report.sections import build
+
+__all__ = ["write_report"]
+
+
+def write_report(
+    source: Path, out: Path, fit: Path | None = None, columns: dict[str, str] | None = None
+) -> Path:
+    """Writes the page of a study directory or table to `out`, and each figure to figures/NAME.png beside it.
+
+    `fit` is a fit.json; without it the directory's own is used, or a law is fitted here. `columns` renames
+    the columns of a foreign table, as in `scaling.read_runs`. Returns `out`.
+
+    Raises:
+      ValueError: a file is not what it should be, or holds no runs.
+      OSError: a file cannot be read or written.
+    """
+    data = load(Path(source), fit, columns)
+    # Figures are drawn, and the libraries packed, outside this interpreter and beside what it does.
+    with page.start_bundling() as bundling, ThreadPoolExecutor(1) as pool:
+        pool.submit(theme.warm_up)
+        head, sections = build(data)
+        figures = [figure for section in sections for figure in section.figures]
+        images = {figure.name: pool.submit(theme.png, figure.spec) for figure in figures}
+        html = page.render(head, sections, page.bundled(bundling))
+    folder = out.parent / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, image in images.items():
+        _write(folder / f"{name}.png", image.result())
+    _write(out, html.encode())
+    return out
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all: temporary name, fsync, rename."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

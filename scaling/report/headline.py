@@ -1,0 +1,127 @@
+"""Top of the page: the sentence that matters, and the key figures under it."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scaling.report.data import ReportData
+from scaling.report.page import Head
+from scaling.report.theme import is_done, sci, si
+
+
+def head(data: ReportData, runs: pd.DataFrame, law: pd.DataFrame, frontier: pd.DataFrame) -> Head:
+    """`runs` are all of them, `law` those the law speaks about, `frontier` may be empty."""
+    if data.verify and data.verify.get("measured") is not None:
+        headline, lede = _verified(data.verify), _how(data.verify, law)
+    elif data.verify:
+        headline, lede = _waiting(data.verify), _how(data.verify, law)
+    elif len(frontier):
+        headline, lede = _extrapolated(frontier.to_dict("records")[-1]), _fitted_to(data, law)
+    else:
+        flops = runs["flops"].to_numpy()
+        low, high = sci(flops.min()), sci(flops.max())
+        headline, lede = [(f"{len(runs)} runs from {low} to {high} FLOPs.", False)], data.no_fit
+    maker = f"isoflop {data.versions.get('isoflop', '')}".strip()
+    return Head(
+        title=f"{data.name}: {''.join(words for words, _ in headline)}",
+        kicker=f"Scaling study “{data.name}”" if data.study else f"Table of runs “{data.name}”",
+        headline=headline,
+        lede=lede,
+        key=_key(data, runs, law, frontier),
+        footer=f"{maker}, from {data.source}. This page is one file and loads nothing.",
+    )
+
+
+def half_width(verify: dict[str, Any]) -> float:
+    """Half the interval of a prediction, nats per token."""
+    return (verify["hi"] - verify["lo"]) / 2
+
+
+def _told(verify: dict[str, Any]) -> str:
+    loss, half = verify["predicted"], half_width(verify)
+    return f"Predicted {loss:.3f} ± {half:.3f} nats per token at {sci(verify['flops'])} FLOPs; "
+
+
+def _verified(verify: dict[str, Any]) -> list[tuple[str, bool]]:
+    error = verify["measured"] / verify["predicted"] - 1
+    side = "above" if error > 0 else "below"
+    where = "inside" if verify["lo"] <= verify["measured"] <= verify["hi"] else "outside"
+    verdict = f", {abs(error):.1%} {side} and {where} the {verify['level']:.0%} interval."
+    return [(_told(verify), False), (f"measured {verify['measured']:.3f}", True), (verdict, False)]
+
+
+def _waiting(verify: dict[str, Any]) -> list[tuple[str, bool]]:
+    return [(_told(verify), False), ("not measured yet", True), (".", False)]
+
+
+def _times(verify: dict[str, Any], law: pd.DataFrame) -> float:
+    """Compute of the verification run over that of the largest other run."""
+    others = (law["run_id"] != verify["run_id"]).to_numpy()
+    return verify["flops"] / law["flops"].to_numpy()[others].max()
+
+
+def _how(verify: dict[str, Any], law: pd.DataFrame) -> str:
+    return (
+        f"The law was fitted to {(law['run_id'] != verify['run_id']).sum()} runs. The run it predicted has "
+        f"{_times(verify, law):.2g} times the compute of the largest of them, {si(verify['n_params'])} "
+        f"parameters and {si(verify['n_tokens'])} tokens; the prediction was on disk before it trained."
+    )
+
+
+def _extrapolated(best: dict[str, Any]) -> list[tuple[str, bool]]:
+    return [
+        (f"At {sci(best['flops'])} FLOPs the law expects a loss of {best['loss']:.3f} ", False),
+        (f"({best['lo']:.3f} to {best['hi']:.3f}) nats per token, ", False),
+        (f"with {si(best['n_params'], 2)} parameters on {si(best['n_tokens'], 2)} tokens.", False),
+    ]
+
+
+def _fitted_to(data: ReportData, law: pd.DataFrame) -> str:
+    assert data.fit is not None
+    return (
+        f"The law was fitted to {data.fit.n_points} runs; the number above is for ten times the compute of "
+        f"the largest of them ({sci(law['flops'].to_numpy().max())} FLOPs), where nothing has been measured."
+    )
+
+
+def _key(
+    data: ReportData, runs: pd.DataFrame, law: pd.DataFrame, frontier: pd.DataFrame
+) -> list[tuple[str, str, str]]:
+    """Name, value, note of each key figure."""
+    verify, key = data.verify, []
+    if verify and verify.get("measured") is not None:
+        error = f"{100 * (verify['measured'] / verify['predicted'] - 1):+.2f}%".replace("-", "−")
+        key.append(("Prediction error", error, "measured against predicted loss"))
+    if verify:
+        width = 100 * half_width(verify) / verify["predicted"]
+        key.append(("Interval", f"±{width:.1f}%", f"{verify['level']:.0%}, for one new run"))
+        key.append(("Extrapolation", f"{_times(verify, law):.2g}×", "compute beyond the largest fitted run"))
+    if data.fit is not None and data.fit.exponents:
+        low, high = data.fit.exponents_ci.get("a", (np.nan, np.nan))
+        note = f"N* ∝ Cᵃ, {data.fit.level:.0%} in {low:.2f} to {high:.2f}"
+        key.append(("Exponent a", f"{data.fit.exponents['a']:.2f}", note))
+    if data.fit is not None and not verify:
+        best = frontier.iloc[(frontier["flops"] - law["flops"].max()).abs().argmin()]
+        key.append(
+            ("Tokens per parameter", f"{best['n_tokens'] / best['n_params']:.2g}", "at the largest compute")
+        )
+        spread = (law["residual"] ** 2).mean() ** 0.5
+        key.append(("Residual", f"{spread:.2g}%", "root mean square, forecast against measured"))
+    diverged = len(runs) - int(is_done(runs).sum())
+    key.append(("Runs", f"{len(runs)}", f"{diverged} diverged" if diverged else "none diverged"))
+    seconds = np.nansum(runs["wall_seconds"].to_numpy()) if "wall_seconds" in runs else 0
+    key.append(
+        (
+            "Compute",
+            sci(runs["flops"].to_numpy().sum()),
+            f"FLOPs, {_duration(seconds)} of training" if seconds else "FLOPs",
+        )
+    )
+    return key
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,165 @@
+"""Numbers of the page that are text: the law's parameters, the table of runs, conventions and versions."""
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup, escape
+
+from scaling.laws import LAWS
+from scaling.report.data import ReportData
+from scaling.report.page import Cell, Column, Row, Section, Table
+from scaling.report.theme import e_notation, is_done, plain, si
+
+
+def _fixed(digits: int, sign: str = "") -> Callable[[float], str]:
+    return lambda value: f"{value:{sign}.{digits}f}".replace("-", "−")
+
+
+# Column of the table of runs: heading, how its numbers are written (None: text).
+RUN_COLUMNS: dict[str, tuple[str, Callable[[float], str] | None]] = {
+    "run_id": ("Run", None),
+    "stage": ("Stage", None),
+    "family": ("Family", None),
+    "status": ("Status", None),
+    "n_params": ("N", si),
+    "n_tokens": ("D", si),
+    "flops": ("FLOPs", e_notation),
+    "lr": ("Learning rate", lambda rate: f"{rate:.3g}"),
+    "loss": ("Loss", _fixed(4)),
+    "predicted": ("By the law", _fixed(4)),
+    "residual": ("Residual, %", _fixed(2, "+")),
+    "bits_per_byte": ("Bits/byte", _fixed(4)),
+    "d_model": ("Width", plain),
+    "n_layers": ("Layers", plain),
+    "batch_tokens": ("Batch", si),
+    "epochs": ("Epochs", lambda epochs: f"{epochs:.2g}"),
+    "seed": ("Seed", plain),
+    "wall_seconds": ("Seconds", _fixed(1)),
+}
+ALWAYS = ("n_params", "n_tokens", "flops", "loss")
+LETTERS = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ"}
+EXPONENTS = {"a": "N* ∝ Cᵃ", "b": "D* ∝ Cᵇ"}
+FIT_FACTS = ("law", "approach", "n_points", "dropped", "objective", "delta", "status", "holdout", "notes")
+NAMES = {
+    "n_params": "Parameters N",
+    "flops": "FLOPs C",
+    "n_documents": "Documents",
+    "n_bytes": "Bytes",
+    "n_points": "Runs used",
+    "dropped": "Runs not used",
+    "delta": "Huber delta",
+    "sha256": "SHA-256",
+}
+
+
+def run_table(runs: pd.DataFrame) -> Section:
+    """All runs; a column that says the same of every run is left out unless it is one of ALWAYS."""
+    shown = [n for n in RUN_COLUMNS if n in runs and (n in ALWAYS or len(set(runs[n].astype(str))) > 1)]
+    columns = [Column(RUN_COLUMNS[name][0], text=RUN_COLUMNS[name][1] is None) for name in shown]
+    rows = []
+    for run in runs.to_dict("records"):
+        rows.append(Row([_cell(name, run[name], run["status"]) for name in shown], _mark(run)))
+    lost = " Diverged runs have no loss and no part in any fit." if not is_done(runs).all() else ""
+    text = f"Click a heading to sort.{lost} N: parameters; D: training tokens; loss in nats per token."
+    return Section("runs", "Runs", text, tables=[Table("Runs", columns, rows, filter=True)])
+
+
+def _mark(run: dict[str, Any]) -> str:
+    return "lost" if run["status"] != "done" else "star" if run["stage"] == "verify" else ""
+
+
+def _cell(name: str, value: Any, status: str) -> Cell:
+    form = RUN_COLUMNS[name][1]
+    if form is None:
+        return Cell(str(value), None, f"text {name}")
+    if name == "loss" and status != "done":
+        return Cell(status, None, name)
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        return Cell("–", None, name)
+    return Cell(form(value), float(value), name)
+
+
+def law_tables(data: ReportData) -> list[Table]:
+    """Parameters of the law and exponents of its frontier, with their intervals."""
+    assert data.fit is not None
+    fit = data.fit.to_json()
+    params = [
+        _estimate(LETTERS.get(n, str(n)), value, fit["ci"].get(n)) for n, value in fit["params"].items()
+    ]
+    exponents = []
+    for found, words in ((fit["frontier"], ""), (fit["isoflop"] or {}, ", by profile minima")):
+        for name in [name for name in EXPONENTS if name in found]:
+            exponents.append(_estimate(EXPONENTS[name] + words, found[name], found["ci"].get(name)))
+    heads = [Column("Value"), Column(f"{fit['ci']['level']:.0%} interval")]
+    return [
+        Table("Parameters", [Column("Parameter", text=True), *heads], params),
+        Table("Frontier", [Column("Exponent", text=True), *heads], exponents),
+    ]
+
+
+def _estimate(name: str, value: float, interval: list[float] | None) -> Row:
+    between = f"{interval[0]:.4g} to {interval[1]:.4g}" if interval else "–"
+    return Row([Cell(name, None, "text"), Cell(f"{value:.4g}"), Cell(between)])
+
+
+def formula(data: ReportData) -> Markup:
+    """The law as HTML: Greek letters, exponents raised."""
+    assert data.fit is not None
+    text = f"L = {LAWS[data.fit.law].formula}"
+    for name, letter in LETTERS.items():
+        text = text.replace(name, letter)
+    return Markup(re.sub(r"\^(\w+)", r"<sup>\1</sup>", str(escape(text))))
+
+
+def law_source(data: ReportData) -> str:
+    """Where the law comes from, what its letters are, and what its parameters are good for."""
+    assert data.fit is not None
+    text = "L is the loss, N the parameters, D the training tokens; the form is that of "
+    text += f"{LAWS[data.fit.law].source}. "
+    if data.fit.forecast.law != data.fit.law:
+        text += "The numbers below are a plain fit of it, to compare with published ones. Forecasts here use "
+        text += (
+            f"its looser form “{data.fit.forecast.law}”, whose frontier and profiles may bend differently."
+        )
+    return text
+
+
+def about(data: ReportData) -> Section:
+    """Conventions, data, fit and versions: what somebody needs to compare these numbers with others."""
+    conventions = dict(data.runs.conventions)
+    corpus = conventions.pop("data", {})
+    fit = data.fit.to_json() if data.fit else {}
+    study = {name: data.study.get(name) for name in ("name", "overrides", "seed")}
+    versions = [(name, str(version)) for name, version in data.versions.items()]
+    facts = {
+        "Conventions": _lines(conventions),
+        "Data": _lines(corpus if isinstance(corpus, dict) else {"data": corpus}),
+        "Fit": _lines({name: fit.get(name) for name in FIT_FACTS}),
+        "Table": _lines({"file": "" if data.study else data.source, "notes": list(data.runs.notes)}),
+        "Study": _lines(study),
+        "Made with": _lines({"device": data.device}) + versions,
+    }
+    filled = {title: lines for title, lines in facts.items() if lines}
+    return Section("about", "Conventions, data, versions", facts=filled)
+
+
+def _lines(values: dict[str, Any], lead: str = "") -> list[tuple[str, str]]:
+    """Nested values as lines of name and text; what is empty is left out."""
+    lines = []
+    for name, value in values.items():
+        title = lead + NAMES.get(name, name.replace("_", " "))
+        title = title[:1].upper() + title[1:]
+        if isinstance(value, dict):
+            lines += _lines(value, f"{title}: ")
+        elif value not in (None, "", [], ()):
+            lines.append((title, "; ".join(map(str, value)) if isinstance(value, list) else _text(value)))
+    return lines
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

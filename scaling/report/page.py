@@ -1,0 +1,128 @@
+"""The page: one HTML file that loads nothing, and a PNG of each figure beside it."""
+
+import base64
+import hashlib
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from scaling.report import theme
+
+BUNDLE = "import sys, vl_convert; sys.stdout.buffer.write(vl_convert.javascript_bundle().encode())"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: `name` is its file name, `spec` a Vega-Lite dict, `caption` says what to see."""
+
+    name: str
+    title: str
+    caption: str
+    spec: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Text of a table cell, the number it is sorted by, and its CSS class (`text` is left-aligned)."""
+
+    text: str
+    sort: float | None = None
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    cells: list[Cell]
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    title: str
+    text: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    title: str
+    columns: list[Column]
+    rows: list[Row]
+    filter: bool = False
+
+
+@dataclass(frozen=True)
+class Section:
+    id: str
+    title: str
+    text: str = ""
+    formula: str | Markup = ""
+    figures: list[Figure] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    facts: dict[str, list[tuple[str, str]]] = field(default_factory=dict)  # title -> (name, value)
+
+
+@dataclass(frozen=True)
+class Head:
+    """Top of the page. `headline` is text in pieces, (words, is the measured number)."""
+
+    title: str
+    kicker: str
+    headline: list[tuple[str, bool]]
+    lede: str
+    key: list[tuple[str, str, str]]  # name, value, note
+    footer: str
+
+
+def start_bundling() -> subprocess.Popen[bytes]:
+    """Starts making the script that holds the Vega libraries; some two seconds, beside other work."""
+    command = [sys.executable, "-c", BUNDLE]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+def bundled(process: subprocess.Popen[bytes]) -> str:
+    """Waits for the script, about 0.9 MB.
+
+    Raises:
+      OSError: it could not be made.
+    """
+    script, _ = process.communicate()
+    if process.returncode or not script:
+        raise OSError(f"vl_convert could not bundle the Vega libraries; try: {sys.executable} -c {BUNDLE!r}")
+    return script.decode()
+
+
+def render(head: Head, sections: list[Section], vega: str) -> str:
+    """The HTML. All text is escaped; only the three scripts named in its security policy can run."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    specs = {figure.name: figure.spec for section in sections for figure in section.figures}
+    own_scope = "(() => {" + vega.replace("</script", "<\\/script") + "})();"
+    scripts = {"vega": own_scope, "script": theme.text("page.js")}
+    hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts.values())
+    policy = (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'"
+    )
+    return environment.from_string(theme.text("page.html")).render(
+        policy=policy,
+        css=Markup(theme.text("page.css")),
+        sections=sections,
+        specs=Markup(_json_in_html(specs)),
+        **{name: Markup(script) for name, script in scripts.items()},
+        **vars(head),
+    )
+
+
+def _json_in_html(value: Any) -> str:
+    """JSON that cannot end the element it stands in, whatever strings it holds."""
+    dumped = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return dumped.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _sha256(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -1,0 +1,160 @@
+"""The sections of the page: which figures, and what their captions tell the reader to see.
+
+A section whose data are missing is None and left out.
+"""
+
+import numpy as np
+import pandas as pd
+
+from scaling.report import charts, numbers, tables
+from scaling.report.data import ReportData
+from scaling.report.headline import head
+from scaling.report.page import Figure, Head, Section
+from scaling.report.theme import is_done, of_stage, si
+
+
+def build(data: ReportData) -> tuple[Head, list[Section]]:
+    """The whole page from what was read."""
+    runs = tables.runs(data)
+    law = runs.loc[is_done(runs) & ~of_stage(runs, "tune")]
+    frontier = tables.frontier(data, law)
+    profiles = tables.profiles(data, law)
+    made = [
+        _frontier(data, law, frontier, profiles),
+        _isoflop(data, frontier, profiles),
+        _learning_rate(data, runs),
+        _curves(data),
+        _law(data, law, frontier),
+        numbers.run_table(runs),
+        numbers.about(data),
+    ]
+    return head(data, runs, law, frontier), [section for section in made if section]
+
+
+def _convention(data: ReportData, name: str, lead: str) -> str:
+    """The convention as a sentence, where the runs state it."""
+    stated = data.runs.conventions.get(name)
+    return f" {lead} {stated}." if isinstance(stated, str) else ""
+
+
+def _level(data: ReportData) -> str:
+    return f"{data.fit.to_json()['ci']['level']:.0%}" if data.fit else ""
+
+
+def _frontier(
+    data: ReportData, law: pd.DataFrame, frontier: pd.DataFrame, profiles: tables.Profiles | None
+) -> Section | None:
+    if frontier.empty:
+        return None
+    forecast = tables.forecast(data)
+    star = ""
+    if data.verify:
+        star = " The star is the verification run, the bar through it what was predicted before it trained."
+    loss = Figure(
+        "frontier",
+        "Loss of the best model for a given compute",
+        f"Line: the law's compute-optimal loss; band: {_level(data)} interval for the measured loss of one "
+        f"new run; points: the runs.{star}"
+        + _convention(data, "flops", "FLOPs:")
+        + _convention(data, "loss", "Loss:"),
+        charts.frontier_loss(law, frontier, forecast),
+    )
+    minima = " Diamonds: minima of the IsoFLOP profiles, an independent estimate." if profiles else ""
+    sizes = Figure(
+        "frontier_params",
+        "How large the best model is",
+        f"Line and band: compute-optimal N* by the law, {_level(data)} interval of its parameters."
+        f"{minima}{_convention(data, 'n_params', 'N:')}",
+        charts.frontier_params(frontier, tables.optima(law, profiles)),
+    )
+    seen = "The law has seen all of these runs."
+    if data.verify:
+        seen = "The star was predicted without having been seen; the bar is its interval."
+    match = Figure(
+        "predicted",
+        "Predicted against measured",
+        f"On the diagonal the law is exact. {seen}",
+        charts.predicted_measured(law, forecast),
+    )
+    return Section("frontier", "The frontier", figures=[loss, sizes, match])
+
+
+def _isoflop(data: ReportData, frontier: pd.DataFrame, profiles: tables.Profiles | None) -> Section | None:
+    if profiles is None:
+        return None
+    minima, n_edge = profiles.minima, int(profiles.minima["at_edge"].to_numpy().sum())
+    flagged = "Every minimum lies inside its profile."
+    if n_edge:
+        flagged = (
+            f"Triangles: {n_edge} of {len(minima)} minima lie at the edge of their profile, bounds only."
+        )
+    dotted = " Dotted: the frontier of the fitted law." if len(frontier) else ""
+    figure = Figure(
+        "isoflop",
+        "Loss against model size at fixed compute",
+        "Left of a minimum the model is too small, right of it there are too few tokens. Each curve is a "
+        f"parabola in log N, the open mark its minimum. {flagged}{dotted} Click a budget in the legend to "
+        "single it out.",
+        charts.isoflop(profiles.runs, profiles.parabolas, minima, frontier),
+    )
+    return Section("isoflop", "IsoFLOP profiles", figures=[figure])
+
+
+def _learning_rate(data: ReportData, runs: pd.DataFrame) -> Section | None:
+    rates = tables.learning_rates(data, runs)
+    if rates is None:
+        return None
+    lost = " Crosses along the top diverged." if not is_done(rates.runs).all() else ""
+    edge = (
+        " Triangles lie at the edge of the sweep and are only bounds."
+        if rates.optima["at_edge"].to_numpy().any()
+        else ""
+    )
+    sweep = Figure(
+        "lr_sweep",
+        "Loss against learning rate",
+        "Curves: parabolas in the log of the rate, one a size; open marks: their minima with "
+        f"{rates.level:.0%} intervals.{edge}{lost}",
+        charts.lr_sweep(rates.runs, rates.parabolas, rates.optima),
+    )
+    law = Figure(
+        "lr_law",
+        "The best rate as a function of size",
+        f"Line and band: the fitted law, {rates.formula}; open marks: the optima it was fitted to; the "
+        "others: the rates given to later runs. Right of the last open mark the law is extrapolated.",
+        charts.lr_law(
+            runs.loc[~of_stage(runs, "tune") & runs["lr"].notna().to_numpy()], rates.law, rates.optima
+        ),
+    )
+    return Section("learning-rate", "Learning rate", figures=[sweep, law])
+
+
+def _curves(data: ReportData) -> Section | None:
+    if data.curves.empty:
+        return None
+    curves = data.curves.assign(size=[si(n) for n in data.curves["n_params"]])
+    figure = Figure(
+        "curves",
+        "Training loss on the way",
+        "Each line is a run: small models lead early and are overtaken. Loss in nats per token, averaged "
+        "over windows of equal ratio of compute; the first 1% of each run is left out. Point at a line to "
+        "see which run it is.",
+        charts.loss_curves(curves),
+    )
+    return Section("curves", "Loss curves", figures=[figure])
+
+
+def _law(data: ReportData, law: pd.DataFrame, frontier: pd.DataFrame) -> Section | None:
+    if data.fit is None:
+        return None
+    residual = law["residual"].to_numpy()[~of_stage(law, "verify")]
+    spread = np.sqrt(np.mean(residual**2))
+    figure = Figure(
+        "residuals",
+        "What the law leaves over",
+        f"Each run's loss against the law, in %; root mean square of the fitted runs: {spread:.2g}%. Band: "
+        f"{_level(data)} interval for a new run on the frontier. A slope or a bend would be the law's fault.",
+        charts.residuals(law, frontier),
+    )
+    source, formula = numbers.law_source(data), numbers.formula(data)
+    return Section("law", "The law", source, formula, [figure], numbers.law_tables(data))

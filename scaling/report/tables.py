@@ -1,0 +1,173 @@
+"""Plain tables that the figures draw: runs against the law, frontier, profiles, learning rates."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+
+import scaling
+from scaling.isoflop import budgets
+from scaling.report.data import ReportData
+from scaling.report.theme import e_notation, is_done, of_stage, si
+from scaling.valley import valleys
+
+BEYOND = 1.6  # the frontier is drawn this factor past the last compute of interest …
+AHEAD = 10.0  # … or this far where no run has tested the law
+BUDGETS = 24  # points of the drawn frontier
+DRAWN = 60  # points of a drawn parabola
+MARGIN = 1.15  # parabolas and laws are drawn this factor past their last point
+
+
+def runs(data: ReportData) -> pd.DataFrame:
+    """Every run, labelled (`size`), and where there is a law with predicted, lo, hi and residual in per cent.
+
+    Runs of a learning-rate sweep get none: the law speaks of runs at a good rate.
+    A verification run keeps the prediction that was on disk before it trained.
+    """
+    table = data.runs.table.copy()
+    for name, value in {"stage": "run", "run_id": "", "lr": np.nan}.items():
+        if name not in table:
+            table[name] = value
+    table["loss"] = np.where(is_done(table), table["loss"], np.nan)
+    table["size"] = [si(n_params) for n_params in table["n_params"]]
+    if data.fit is None:
+        return table.assign(predicted=np.nan, lo=np.nan, hi=np.nan, residual=np.nan)
+    forecast = data.fit.predict(table["n_params"].to_numpy(), table["n_tokens"].to_numpy())
+    for name, values in zip(("predicted", "lo", "hi"), forecast):
+        table[name] = np.where(of_stage(table, "tune"), np.nan, values)
+    if data.verify:
+        own = table["run_id"] == data.verify["run_id"]
+        table.loc[own, ["predicted", "lo", "hi"]] = [data.verify[name] for name in ("predicted", "lo", "hi")]
+    return table.assign(residual=100 * (table["loss"] / table["predicted"] - 1))
+
+
+def flops_per_token(table: pd.DataFrame) -> Callable[[np.ndarray], np.ndarray]:
+    """FLOPs a token as a function of N, from the runs themselves: 6·N times their counted excess over it.
+
+    The excess is a power law through the sizes tried; beyond them it stays what it is at the nearest.
+    """
+    log_n = np.log(table["n_params"].to_numpy())
+    excess = np.log(table["flops"] / (6.0 * table["n_params"] * table["n_tokens"]))
+    line = np.polyfit(log_n, excess, 1 if len(np.unique(log_n)) > 1 else 0)
+    ends = log_n.min(), log_n.max()
+    return lambda n_params: 6.0 * n_params * np.exp(np.polyval(line, np.clip(np.log(n_params), *ends)))
+
+
+def frontier(data: ReportData, table: pd.DataFrame) -> pd.DataFrame:
+    """Compute-optimal N, D and loss with intervals, from below the smallest compute to past the largest.
+
+    Columns: flops, n_params, n_lo, n_hi, n_tokens, loss, lo, hi, and lo_percent, hi_percent of the loss.
+    """
+    if data.fit is None:
+        return pd.DataFrame()
+    low, high = table["flops"].min() / BEYOND, table["flops"].max() * AHEAD
+    if data.verify:
+        high = max(table["flops"].max(), data.verify["flops"]) * BEYOND
+    best = scaling.frontier(data.fit, np.geomspace(low, high, BUDGETS), flops_per_token(table))
+    drawn = pd.DataFrame({
+        "flops": best.flops, "n_params": best.n_params, "n_lo": best.n_params_lo, "n_hi": best.n_params_hi,
+        "n_tokens": best.n_tokens, "loss": best.loss, "lo": best.loss_lo, "hi": best.loss_hi,
+    })  # fmt: skip
+    percent = {f"{end}_percent": 100 * (drawn[end] / drawn["loss"] - 1) for end in ("lo", "hi")}
+    return drawn.assign(**percent)
+
+
+def forecast(data: ReportData) -> pd.DataFrame:
+    """What was predicted before the verification run: flops, loss, lo, hi, measured, words; or no row."""
+    columns = ["flops", "predicted", "lo", "hi", "measured"]
+    told = [{name: data.verify.get(name) for name in columns}] if data.verify else []
+    table = pd.DataFrame(told, columns=columns, dtype=float).rename(columns={"predicted": "loss"})
+    return table.assign(words=[_words(row) for _, row in table.iterrows()])
+
+
+def _words(row: pd.Series) -> list[str]:
+    told = f"predicted {row['loss']:.3f} ± {(row['hi'] - row['lo']) / 2:.3f}"
+    return [told] if np.isnan(row["measured"]) else [f"measured {row['measured']:.3f}", told]
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """IsoFLOP profiles to draw. `budget` is the label that joins the tables; `budget_flops` orders it."""
+
+    runs: pd.DataFrame
+    parabolas: pd.DataFrame  # budget, n_params, loss
+    minima: pd.DataFrame  # budget, flops, n_params, n_params_lo, n_params_hi, n_tokens, loss, at_edge
+
+
+def profiles(data: ReportData, table: pd.DataFrame) -> Profiles | None:
+    """The profiles of the fit, where the table has several sizes at equal compute."""
+    if data.fit is None or data.fit.profiles is None:
+        return None
+    minima = pd.DataFrame([asdict(minimum) for minimum in data.fit.profiles.minima])
+    minima["budget"] = [e_notation(flops) for flops in minima["flops"]]
+    points, parabolas = [], []
+    for group in budgets(table.loc[~of_stage(table, "verify")]):
+        off = np.log(minima["flops"].to_numpy() / group["flops"].to_numpy().mean())
+        nearest = minima.to_dict("records")[np.abs(off).argmin()]
+        points.append(group.assign(budget=nearest["budget"], budget_flops=nearest["flops"]))
+        sizes, losses = _parabola(nearest["curve"], group["n_params"].to_numpy())
+        parabolas.append(pd.DataFrame({"budget": nearest["budget"], "n_params": sizes, "loss": losses}))
+    if not points:
+        return None
+    return Profiles(pd.concat(points), pd.concat(parabolas), minima)
+
+
+def _parabola(curve: tuple[float, ...], tried: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """x and loss of a parabola of log loss in log x, over what was tried."""
+    x = np.geomspace(tried.min() / MARGIN, tried.max() * MARGIN, DRAWN)
+    return x, np.exp(np.polyval(curve, np.log(x)))
+
+
+def optima(table: pd.DataFrame, found: Profiles | None) -> pd.DataFrame:
+    """Independent views of the best size at a compute: minima of the profiles, and the verification run."""
+    star = table.loc[of_stage(table, "verify")]
+    star = star.assign(kind="verification run", n_params_lo=np.nan, n_params_hi=np.nan)
+    columns = ["kind", "flops", "n_params", "n_params_lo", "n_params_hi", "n_tokens", "loss"]
+    if found is None:
+        return star[columns]
+    edge = found.minima["at_edge"]
+    minima = found.minima.assign(kind=np.where(edge, "minimum at the edge", "profile minimum"))
+    minima.loc[edge, ["n_params_lo", "n_params_hi"]] = np.nan  # a bound has no interval
+    both = [minima[columns], star[columns]]
+    return pd.concat([part for part in both if len(part)], ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Learning-rate sweep and law to draw."""
+
+    runs: pd.DataFrame
+    parabolas: pd.DataFrame  # size, lr, loss
+    optima: pd.DataFrame  # size, n_params, n_tokens, lr, lo, hi, loss, at_edge
+    law: pd.DataFrame  # n_params, lr, lo, hi
+    formula: str
+    level: float
+
+
+def learning_rates(data: ReportData, table: pd.DataFrame) -> Rates | None:
+    """The sweeps behind the law of the learning rate, and the law along the runs that used it."""
+    swept = table.loc[of_stage(table, "tune")]
+    if data.lr is None or swept.empty:
+        return None
+    best = pd.DataFrame([asdict(optimum) for optimum in data.lr.optima])
+    best["size"] = [si(n_params) for n_params in best["n_params"]]
+    groups = [swept[(swept["size"] == size) & swept["loss"].notna()] for size in best["size"]]
+    logs = [(np.log(group["lr"].to_numpy()), np.log(group["loss"].to_numpy())) for group in groups]
+    found = valleys(logs, 1, np.random.default_rng(0), shared_curvature=True)
+    parabolas = []
+    for size, valley, group in zip(best["size"], found, groups):
+        rates, losses = _parabola(valley.curve, group["lr"].to_numpy())
+        parabolas.append(pd.DataFrame({"size": size, "lr": rates, "loss": losses}))
+    return Rates(swept, pd.concat(parabolas), best, _rate_law(data, table), data.lr.law, data.lr.level)
+
+
+def _rate_law(data: ReportData, table: pd.DataFrame) -> pd.DataFrame:
+    """The law over all sizes, with as many tokens as runs of that size had (a power law through them)."""
+    assert data.lr is not None
+    n_params = np.geomspace(table["n_params"].min() / MARGIN, table["n_params"].max() * MARGIN, DRAWN)
+    line = np.polyfit(np.log(table["n_params"]), np.log(table["n_tokens"]), 1)
+    n_tokens = np.exp(np.polyval(line, np.log(n_params)))
+    return pd.DataFrame(dict(zip(("lr", "lo", "hi"), data.lr.predict(n_params, n_tokens)))).assign(
+        n_params=n_params
+    )

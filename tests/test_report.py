@@ -1,0 +1,194 @@
+"""The page as text: what is in it, what is left out, that it loads nothing and runs nothing foreign."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from scaling.report import theme, write_report
+from scaling.report.data import load
+from scaling.report.page import Cell, Column, Head, Row, Section, Table, render
+from scaling.report.sections import build
+from tests.synthetic_study import make_runs, write_study
+
+EVIL = "</script><script>window.owned = 1</script><img src=x onerror=owned=1>"
+FIGURES = {"frontier", "frontier_params", "predicted", "isoflop", "lr_sweep", "lr_law", "curves", "residuals"}
+
+
+class Outline(HTMLParser):
+    """Elements of a page: ids of sections, and every attribute that could load something."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.sections, self.loads, self.tags = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        values = dict(attrs)
+        if tag == "section":
+            self.sections.append(values["id"])
+        self.loads += [values[name] for name in ("src", "href", "srcset", "data", "action") if name in values]
+
+
+def page_of(source, **options) -> str:
+    """The page without the libraries that draw it, and without PNG files: a tenth of the time."""
+    return render(*build(load(source, **options)), vega="")
+
+
+def headline(page: str) -> str:
+    return re.sub(r"<[^>]+>", "", re.search("<h1>(.*?)</h1>", page, re.S)[1])
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return write_study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="module")
+def written(study):
+    write_report(study, study / "report.html")
+    return sorted((study / "figures").iterdir())
+
+
+def test_whole_study_has_every_section_and_a_png_of_each_figure(study, written):
+    page = Outline((study / "report.html").read_text())
+    assert page.sections == ["frontier", "isoflop", "learning-rate", "curves", "law", "runs", "about"]
+    assert {path.stem for path in written} == FIGURES
+    for path in written:
+        image = path.read_bytes()
+        width, height = (int.from_bytes(image[i : i + 4], "big") for i in (16, 20))
+        assert image.startswith(b"\x89PNG") and width == 2 * theme.PNG_WIDTH and height > 700, path
+
+
+def test_headline_states_prediction_measurement_and_verdict(study, written):
+    verify = json.loads((study / "verify.json").read_text())
+    text = headline((study / "report.html").read_text())
+    inside = verify["lo"] <= verify["measured"] <= verify["hi"]
+    assert f"Predicted {verify['predicted']:.3f}" in text and f"measured {verify['measured']:.3f}" in text
+    assert f"{abs(verify['measured'] / verify['predicted'] - 1):.1%}" in text
+    assert ("inside the 90% interval" if inside else "outside the 90% interval") in text
+
+
+def test_law_is_written_with_its_parameters_and_intervals(study):
+    page, fit = page_of(study), json.loads((study / "fit.json").read_text())
+    assert "L = E + A / N<sup>α</sup> + B / D<sup>β</sup>" in page
+    for name in ("E", "A", "B", "alpha", "beta"):
+        low, high = fit["ci"][name]
+        assert f">{fit['params'][name]:.4g}</td>" in page and f">{low:.4g} to {high:.4g}</td>" in page
+
+
+def test_page_names_nothing_to_load(study, written):
+    page = Outline((study / "report.html").read_text())
+    assert all(load.startswith(("#", "data:")) for load in page.loads), page.loads
+
+
+def test_every_run_is_in_the_table_and_diverged_ones_are_marked(study, written):
+    text = (study / "report.html").read_text()
+    table = pd.read_csv(study / "runs.csv", dtype={"run_id": str})
+    assert all(f">{run_id}</td>" in text for run_id in table["run_id"])
+    assert text.count('<tr class="lost">') == (table["status"] == "diverged").sum() > 0
+
+
+def test_unverified_study_predicts_and_says_nothing_was_measured(tmp_path):
+    page = page_of(write_study(tmp_path / "study", verify=False))
+    assert "the law expects a loss of" in headline(page) and "measured" not in headline(page)
+    assert "nothing has been measured" in page and "The star" not in page
+
+
+def test_prediction_waits_for_its_run(study, tmp_path):
+    shutil.copytree(study, tmp_path / "study")
+    told = json.loads((study / "verify.json").read_text())
+    told.pop("measured")
+    (tmp_path / "study" / "verify.json").write_text(json.dumps(told))
+    table = pd.read_csv(study / "runs.csv", dtype={"run_id": str})
+    table[table["stage"] != "verify"].to_csv(tmp_path / "study" / "runs.csv", index=False)
+    assert "not measured yet" in headline(page_of(tmp_path / "study"))
+
+
+def test_table_alone_leaves_out_what_it_has_no_data_for(tmp_path):
+    table = make_runs()
+    table = table[table["stage"] == "grid"][["n_params", "n_tokens", "flops", "loss"]]
+    table.rename(columns={"n_params": "N", "n_tokens": "D"}).to_csv(tmp_path / "foreign.csv", index=False)
+    page = page_of(tmp_path / "foreign.csv", columns={"n_params": "N", "n_tokens": "D"})
+    sections = Outline(page).sections
+    assert {"frontier", "law", "runs", "about"} <= set(sections)
+    assert not {"curves", "learning-rate"} & set(sections)
+
+
+def test_too_few_runs_for_a_law_still_give_a_page_that_says_so(tmp_path):
+    few = make_runs().head(3)[["run_id", "n_params", "n_tokens", "flops", "loss"]]
+    few.to_csv(tmp_path / "few.csv", index=False)
+    page = page_of(tmp_path / "few.csv")
+    assert Outline(page).sections == ["runs", "about"] and "No law was fitted" in page
+
+
+def test_foreign_text_is_escaped_everywhere(study, tmp_path):
+    study = shutil.copytree(study, tmp_path / "study")
+    about = json.loads((study / "study.json").read_text())
+    (study / "study.json").write_text(json.dumps(about | {"name": EVIL, "overrides": [EVIL]}))
+    table = pd.read_csv(study / "runs.csv", dtype={"run_id": str})
+    table["run_id"] = [EVIL, *table["run_id"][1:]]
+    table["family"] = EVIL
+    table.to_csv(study / "runs.csv", index=False)
+    about = json.loads((study / "runs.json").read_text())
+    about["conventions"] |= {EVIL: EVIL, "loss": EVIL}
+    (study / "runs.json").write_text(json.dumps(about | {"device": EVIL, "versions": {EVIL: EVIL}}))
+    page = page_of(study)
+    tags = Outline(page).tags
+    assert tags.count("script") == 3 and "img" not in tags and EVIL not in page
+
+
+def test_security_policy_lets_only_the_pages_own_scripts_run():
+    head = Head("t", "k", [("h", False)], "", [], "")
+    table = Table("Runs", [Column(EVIL)], [Row([Cell(EVIL)])])
+    text = render(head, [Section("s", EVIL, EVIL, tables=[table])], "window.vega = 1;")
+    policy = re.search('Content-Security-Policy" content="(.*?)"', text)[1]
+    assert "unsafe" not in re.search("script-src ([^;]*)", policy)[1] and policy.startswith(
+        "default-src &#39;none&#39;"
+    )
+    assert EVIL not in text
+
+
+def test_damaged_files_are_named(study, tmp_path):
+    (tmp_path / "fit.json").write_text('{"law": "chin')
+    with pytest.raises(ValueError, match=r"fit\.json is not JSON"):
+        write_report(study, tmp_path / "report.html", fit=tmp_path / "fit.json")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_curves_skip_a_half_written_line_and_what_is_not_finite(study, tmp_path):
+    study = shutil.copytree(study, tmp_path / "study")
+    before = load(study).curves
+    for run in (study / "runs").iterdir():
+        with open(run / "metrics.jsonl", "a") as file:
+            file.write('{"step": 9, "tokens": 1e12, "flops": 1e18, "train_loss": NaN}\n{"step": 9, "tok')
+    pd.testing.assert_frame_equal(load(study).curves, before)
+
+
+def test_numbers_for_people():
+    assert [theme.si(v) for v in (999.6, 34_900, 1.2e9, 7e13)] == ["1k", "34.9k", "1.2B", "70T"]
+    assert [theme.sci(v) for v in (2.6e12, 1e11, 3e-4)] == ["2.6×10¹²", "10¹¹", "3×10⁻⁴"]
+    assert [theme.e_notation(v) for v in (2.84e12, 3e10)] == ["2.8e12", "3e10"]
+
+
+@pytest.mark.parametrize(
+    "low, high", [(1.4, 2.9), (0.001, 0.2), (1e9, 3e12), (7e3, 3e5), (1e17, 1e26), (2.0, 2.01)]
+)
+def test_axes_have_a_readable_number_of_ticks(low, high):
+    ticks = theme.log_ticks(low, high)
+    assert 3 <= len(ticks) <= 10 and all(low <= tick <= high for tick in ticks)
+
+
+def test_import_is_light():
+    code = (
+        "import sys, scaling.report\n"
+        "heavy = {'flax', 'tensorflow', 'seqio', 'orbax', 'models', 'experiments', 'launch'}\n"
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,207 @@
+"""The page in headless Chromium: draws, stays silent and offline, fits a phone, follows light and dark."""
+
+import json
+import shutil
+import time
+
+import pandas as pd
+import pytest
+
+from scaling.report import write_report
+from tests.synthetic_study import write_study
+from tests.test_report import EVIL
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER),
+    reason="no chromium and chromedriver found; apt-get install chromium chromium-driver",
+)
+IMAGE = "<img src=x onerror=owned=1>"
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --disable-quic --hide-scrollbars"
+)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A study whose name, first run and conventions try to run a script."""
+    study = write_study(tmp_path_factory.mktemp("study"), name=EVIL)
+    table = pd.read_csv(study / "runs.csv", dtype={"run_id": str})
+    first = table.index[table["stage"] == "grid"][0]
+    (study / "runs" / table.loc[first, "run_id"]).rename(study / "runs" / IMAGE)
+    table.loc[first, "run_id"] = IMAGE
+    table.to_csv(study / "runs.csv", index=False)
+    about = json.loads((study / "runs.json").read_text())
+    about["conventions"]["loss"] = EVIL
+    (study / "runs.json").write_text(json.dumps(about))
+    write_report(study, study / "report.html")
+    return study
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in [*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"]:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def open_page(browser, study, width=1280, scheme="light", media=""):
+    """Loads the page at a width and colour scheme and waits until all figures are drawn."""
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    scheme = {"name": "prefers-color-scheme", "value": scheme}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": [scheme]})
+    for log in ("browser", "performance"):
+        browser.get_log(log)
+    browser.get(f"file://{study / 'report.html'}")
+    until = time.monotonic() + 60
+    while not browser.execute_script("return document.documentElement.dataset.ready"):
+        assert time.monotonic() < until, browser.get_log("browser")
+        time.sleep(0.05)
+
+
+def marks(browser, figure, layer):
+    """How many marks a layer of a figure shows."""
+    return browser.execute_script(
+        f"return document.querySelectorAll('#figure-{figure} g.{layer}_marks path').length"
+    )
+
+
+def test_page_draws_silently_and_asks_the_network_for_nothing(browser, study):
+    open_page(browser, study)
+    assert browser.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def test_foreign_text_does_not_run(browser, study):
+    open_page(browser, study)
+    assert browser.execute_script("return typeof window.owned") == "undefined"
+    assert EVIL in browser.execute_script("return document.querySelector('.kicker').textContent")
+
+
+def test_each_figure_shows_every_run_it_should(browser, study):
+    open_page(browser, study)
+    runs = pd.read_csv(study / "runs.csv")
+    done = runs[runs["status"] == "done"]
+    tune, grid = done[done["stage"] == "tune"], done[done["stage"] == "grid"]
+    assert marks(browser, "frontier", "runs") == len(grid) + 1
+    assert marks(browser, "predicted", "runs") == len(grid) + 1
+    assert marks(browser, "residuals", "runs") == len(grid) + 1
+    assert marks(browser, "frontier_params", "optima") == 3 + 1
+    assert marks(browser, "isoflop", "runs") == len(grid)
+    assert marks(browser, "isoflop", "minima") == marks(browser, "isoflop", "parabolas") == 3
+    assert marks(browser, "lr_sweep", "runs") == len(tune)
+    assert marks(browser, "lr_sweep", "optima") == marks(browser, "lr_sweep", "parabolas") == 3
+    assert marks(browser, "lr_sweep", "diverged") == len(runs) - len(done)
+    assert marks(browser, "lr_law", "runs") == len(grid) + 1
+    assert marks(browser, "curves", "curves") == len(runs)
+
+
+@pytest.mark.parametrize("width", [375, 768, 1280])
+def test_nothing_is_wider_than_the_screen(browser, study, width):
+    open_page(browser, study, width)
+    wide = """
+        const limit = document.documentElement.clientWidth;
+        const inside = (e) => e.closest('.scroll') && !e.matches('.scroll');
+        const over = (e) => e.checkVisibility() && e.getBoundingClientRect().right > limit + 1;
+        return [document.documentElement.scrollWidth - limit,
+                [...document.querySelectorAll('main *, header *')]
+                  .filter((e) => !inside(e) && over(e))
+                  .map((e) => e.outerHTML.slice(0, 120))];
+    """
+    assert browser.execute_script(wide) == [0, []]
+
+
+def test_dark_mode_changes_page_and_charts_and_paper_is_light(browser, study):
+    seen = []
+    for scheme, media in (("light", ""), ("dark", ""), ("dark", "print")):
+        open_page(browser, study, scheme=scheme, media=media)
+        seen.append(
+            browser.execute_script("""
+            const of = (css, name) => getComputedStyle(document.querySelector(css))[name];
+            return [of('body', 'backgroundColor'), of('h1', 'color'), of('.role-axis-label text', 'fill'),
+                    of('#figure-frontier .runs_marks path', 'fill'),
+                    of('#figure-isoflop .parabolas_marks path', 'stroke')];
+        """)
+        )
+    light, dark, printed = seen
+    assert all(a != b for a, b in zip(light, dark)), seen
+    assert printed == light
+
+
+def test_table_sorts_and_filters(browser, study):
+    open_page(browser, study)
+    runs = pd.read_csv(study / "runs.csv")
+    column = """
+        const heads = [...document.querySelectorAll('#runs-table th')];
+        const at = heads.findIndex((head) => head.textContent === 'Loss');
+        heads[at].firstElementChild.click();
+        const rows = [...document.querySelectorAll('#runs-table tbody tr')];
+        return rows.map((row) => Number(row.cells[at].dataset.v));
+    """
+    rising, falling = browser.execute_script(column), browser.execute_script(column)
+    losses = sorted(runs.loc[runs["status"] == "done", "loss"])
+    assert rising[: len(losses)] == pytest.approx(losses)
+    assert falling[: len(losses)] == pytest.approx(losses[::-1])
+    browser.execute_script("""
+        const box = document.querySelector('.filter input');
+        box.value = 'TUNE diverged';
+        box.dispatchEvent(new Event('input'));
+    """)
+    shown = browser.execute_script(
+        "return [...document.querySelectorAll('#runs-table tbody tr')].filter((r) => !r.hidden).length"
+    )
+    assert shown == (runs["status"] == "diverged").sum()
+    assert browser.execute_script("return document.querySelector('.filter output').textContent") == str(shown)
+
+
+def test_figure_downloads_are_made_in_the_page(browser, study):
+    open_page(browser, study)
+    browser.execute_script("""
+        window.saved = [];
+        save = (name, url) => saved.push([name, decodeURIComponent(url)]);
+        for (const button of document.querySelectorAll('#figure-isoflop button')) button.click();
+    """)
+    until = time.monotonic() + 30
+    while len(saved := browser.execute_script("return saved")) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    files = dict(saved)
+    assert files["isoflop.png"].startswith("data:image/png;base64,") and len(files["isoflop.png"]) > 20_000
+    lines = files["isoflop.csv"].removeprefix("data:text/csv;charset=utf-8,").splitlines()
+    runs = pd.read_csv(study / "runs.csv")
+    assert len(lines) == 1 + (runs["stage"] == "grid").sum() and "n_params" in lines[0]
+
+
+def test_menu_of_the_loss_curves_fades_the_other_stages(browser, study):
+    open_page(browser, study)
+    faded = """
+        const menu = document.querySelectorAll('#figure-curves select')[arguments[0]];
+        menu.selectedIndex = menu.options.length - 1;
+        menu.dispatchEvent(new Event('change'));
+        const lines = [...document.querySelectorAll('#figure-curves g.curves_marks path')];
+        return lines.filter((line) => Number(getComputedStyle(line).opacity) < 0.1).length;
+    """
+    runs = pd.read_csv(study / "runs.csv")
+    names = browser.execute_script(
+        "return [...document.querySelectorAll('.vega-bind-name')].map((name) => name.textContent.trim())"
+    )
+    browser.execute_script(faded, names.index("Stage"))
+    time.sleep(0.3)
+    faint = browser.execute_script(faded, names.index("Stage"))
+    assert faint == (runs["stage"] != "verify").sum()
