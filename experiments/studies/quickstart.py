@@ -29,7 +29,9 @@ from experiments.files import write_atomic
 from experiments.studies.study import Stage, Study
 from models.config import TransformerConfig, ladder
 from models.counting import count
-from scaling.hparams import LrLaw
+from scaling.hparams import LrLaw, fit_lr
+from scaling.isoflop import profiles
+from scaling.report import write_report
 from scaling.runs import Runs
 
 
@@ -102,7 +104,7 @@ def tune(settings: Settings) -> list[RunConfig]:
 
 def grid(settings: Settings, runs: Runs) -> list[RunConfig]:
     """All sizes of all budgets, each at the rate that the sweeps extrapolate to it."""
-    law = lr_law(settings, runs)
+    law = fit_lr(runs)
     return [
         with_lr(settings, law, d_model, budget.flops)
         for budget in settings.grid
@@ -111,16 +113,14 @@ def grid(settings: Settings, runs: Runs) -> list[RunConfig]:
 
 
 def extend(settings: Settings, runs: Runs) -> list[RunConfig]:
-    """Two sizes beyond each edge of the grid at which a budget's best size lies; none if all lie inside."""
-    law = lr_law(settings, runs)
-    table = stage(runs, "grid").table
-    configs = []
-    for minimum, budget in zip(profiles(settings, runs).minima, settings.grid):
+    """Two sizes beyond each edge of the grid at which the best size of a budget lies; none if all lie inside."""
+    law, configs = fit_lr(tuned(runs)), []
+    for minimum, budget in zip(profiles(runs, n_bootstrap=0).minima, settings.grid):
         if minimum.at_edge:
-            losses = table[np.isclose(table.flops, minimum.flops, rtol=0.05)].set_index("d_model").loss
-            below = losses.idxmin() <= np.median(budget.d_models)
-            step = -8 if below else 16
-            edge = min(budget.d_models) if below else max(budget.d_models)
+            sizes = [count(network(settings, d_model)).n_params for d_model in budget.d_models]
+            nearest = int(np.argmin(np.abs(np.log(np.array(sizes) / minimum.n_params))))
+            below = budget.d_models[nearest] < np.median(budget.d_models)
+            edge, step = (min(budget.d_models), -8) if below else (max(budget.d_models), 16)
             widths = [width for width in (edge + step, edge + 2 * step) if width >= 8]
             configs += [with_lr(settings, law, width, budget.flops) for width in widths]
     return configs
@@ -129,15 +129,16 @@ def extend(settings: Settings, runs: Runs) -> list[RunConfig]:
 def verify(settings: Settings, runs: Runs) -> list[RunConfig]:
     """The size of the ladder whose predicted loss is lowest at the verification budget."""
     flops = settings.verify_factor * max(budget.flops for budget in settings.grid)
-    fit, law = fit_grid(settings, runs, n_bootstrap=0), lr_law(settings, runs)
-    candidates = [with_lr(settings, law, d_model, flops) for d_model in range(16, 257, 16)]
+    law, fit = fit_lr(tuned(runs)), scaling.fit(runs, n_bootstrap=0)
+    candidates = [with_lr(settings, law, d_model, flops) for d_model in range(16, 257, 8)]
     losses = [fit.predict(count(c.model).n_params, c.n_tokens).loss for c in candidates]
     return [candidates[int(np.argmin(losses))]]
 
 
 def predict(settings: Settings, folder: Path, runs: Runs, config: RunConfig) -> None:
     """Writes down the laws and what they say of the run to come."""
-    fit, counts = fit_grid(settings, runs, settings.n_bootstrap), count(config.model)
+    fit = scaling.fit(runs, n_bootstrap=settings.n_bootstrap, level=settings.level)
+    counts = count(config.model)
     n_tokens = config.n_steps * config.batch_tokens
     prediction = fit.predict(counts.n_params, n_tokens)
     verification = {
@@ -151,7 +152,7 @@ def predict(settings: Settings, folder: Path, runs: Runs, config: RunConfig) -> 
         "hi": float(prediction.hi),
         "level": settings.level,
     }
-    write_json(folder / "lr.json", lr_law(settings, runs).to_json())
+    write_json(folder / "lr.json", fit_lr(tuned(runs), level=settings.level).to_json())
     write_json(folder / "fit.json", fit.to_json())
     write_json(folder / "verify.json", verification)
 
@@ -217,9 +218,9 @@ def with_lr(settings: Settings, law: LrLaw, d_model: int, flops: float) -> RunCo
     return dataclasses.replace(config, optimizer=optimizer)
 
 
-def stage(runs: Runs, *names: str) -> Runs:
-    """The runs of these stages."""
-    return dataclasses.replace(runs, table=runs.table[runs.table.stage.isin(names)])
+def tuned(runs: Runs) -> Runs:
+    """The runs of the learning-rate sweeps."""
+    return dataclasses.replace(runs, table=runs.table[runs.table.stage == "tune"])
 
 
 def write_json(path: Path, content: dict) -> None:
