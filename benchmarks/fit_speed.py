@@ -1,7 +1,7 @@
 """How fast a law is fitted: the command from start to end, the solves alone, and scipy on the same problem.
 
-`python benchmarks/fit_speed.py` prints a table. It reads the 245 runs of epoch_chinchilla from the folder named by
-ISOFLOP_PUBLIC_DATA (default ../shared/data). Run it on an idle machine.
+`python benchmarks/fit_speed.py` prints a table. It reads the 245 runs of epoch_chinchilla from the folder
+named by ISOFLOP_PUBLIC_DATA (default ../shared/data). Run it on an idle machine.
 """
 
 import os

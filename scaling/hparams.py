@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scaling.isoflop import nan_to_none, none_to_nan
 from scaling.runs import Runs
 from scaling.valley import Valley, valleys
 
@@ -77,7 +78,7 @@ class LrLaw:
             "params": self.params,
             "ci": {k: list(v) for k, v in self.ci.items()},
             "level": self.level,
-            "optima": [asdict(optimum) for optimum in self.optima],
+            "optima": [nan_to_none(asdict(optimum)) for optimum in self.optima],
             "theta": self.theta.tolist(),
             "samples": self.samples.tolist(),
             "centre": list(self.centre),
@@ -92,7 +93,7 @@ class LrLaw:
                 params=content["params"],
                 ci={k: tuple(v) for k, v in content["ci"].items()},
                 level=content["level"],
-                optima=tuple(LrOptimum(**optimum) for optimum in content["optima"]),
+                optima=tuple(LrOptimum(**none_to_nan(optimum)) for optimum in content["optima"]),
                 samples=np.asarray(content["samples"], float),
                 theta=np.asarray(content["theta"], float),
                 centre=tuple(content["centre"]),

@@ -59,10 +59,9 @@ class Profiles:
     level: float
 
     def to_json(self) -> dict[str, Any]:
-        content: dict[str, Any] = {
-            "minima": [asdict(minimum) for minimum in self.minima],
-            "level": self.level,
-        }
+        """Plain values; an end of an interval that is not known is None."""
+        minima = [nan_to_none(asdict(minimum)) for minimum in self.minima]
+        content: dict[str, Any] = {"minima": minima, "level": self.level}
         for name in ("n_params", "n_tokens", "loss"):
             law = getattr(self, name)
             content[name] = asdict(law) if law else None
@@ -73,11 +72,20 @@ class Profiles:
 
     @staticmethod
     def from_json(content: dict[str, Any]) -> "Profiles":
-        minima = tuple(Minimum(**{**m, "curve": tuple(m["curve"])}) for m in content["minima"])
+        minima = tuple(Minimum(**none_to_nan({**m, "curve": tuple(m["curve"])})) for m in content["minima"])
         n, d, loss = (
             PowerLaw(**content[k]) if content[k] else None for k in ("n_params", "n_tokens", "loss")
         )
         return Profiles(minima, n, d, loss, content["level"])
+
+
+def nan_to_none(fields: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN."""
+    return {name: None if value != value else value for name, value in fields.items()}
+
+
+def none_to_nan(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: float("nan") if value is None else value for name, value in fields.items()}
 
 
 def profiles(runs: Runs, n_bootstrap: int = 1000, seed: int = 0, level: float = 0.9) -> Profiles:

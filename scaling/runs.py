@@ -122,27 +122,32 @@ def check(table: pd.DataFrame, conventions: Mapping[str, Any], name: str = "the 
     return Runs(kept, conventions, tuple(notes), int(drop.sum()))
 
 
-def read_points(path: Path | str, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """Reads a table of runs to come: n_params, and n_tokens or flops, must be there and good in every row.
+def read_points(
+    path: Path | str, columns: Mapping[str, str] | None = None
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Reads a table of runs to come: (the table as it is, its n_params and n_tokens by name).
+
+    n_params, and n_tokens or flops, must be good in every row; without n_tokens, flops / (6·N) stands in.
 
     Raises:
       ValueError: the file cannot be read, a column is missing, or a value is not positive and finite.
     """
     path = Path(path)
-    table = _rename(_read(path), columns or {}, path.name)
+    given = _read(path)
+    table = _rename(given, columns or {}, path.name)
     _require_columns(table, path.name, ("n_params",))
+    points = {}
     for column in ("n_params", "n_tokens" if "n_tokens" in table else "flops"):
-        numbers = _numbers(table[column])
-        wrong = np.flatnonzero(~(np.isfinite(numbers) & (numbers > 0)))
+        points[column] = _numbers(table[column])
+        wrong = np.flatnonzero(~(np.isfinite(points[column]) & (points[column] > 0)))
         if len(wrong):
             value = table[column].iloc[wrong[0]]
             raise ValueError(
                 f"{path.name}: row {wrong[0] + 1}: {column}={value}; it must be positive and finite"
             )
-        table[column] = numbers
-    if "n_tokens" not in table:
-        table["n_tokens"] = table["flops"] / (6.0 * table["n_params"])
-    return table
+    if "flops" in points:
+        points["n_tokens"] = points.pop("flops") / (6.0 * points["n_params"])
+    return given, points
 
 
 def _numbers(column: Any) -> np.ndarray:

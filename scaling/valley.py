@@ -53,13 +53,12 @@ def valleys(
     spare = len(losses) - np.linalg.matrix_rank(design)
     scatter = np.sum((losses - design @ coefficients) ** 2) / spare if spare > 0 else 0.0
     noise = max(np.sqrt(scatter), 1e-3)
-    draws = coefficients + noise * rng.standard_normal((n_draws, len(losses))) @ inverse.T
+    wide = noise * np.sqrt(spare / rng.chisquare(spare, (n_draws, 1))) if spare > 0 else noise  # Student's t
+    draws = coefficients + wide * rng.standard_normal((n_draws, len(losses))) @ inverse.T
     found = []
+    bends = 1 if shared_curvature else len(groups)
     for i, ((log_x, log_loss), middle) in enumerate(zip(groups, middles)):
-        at = [
-            0 if shared_curvature else i,
-            *(np.array([0, len(groups)]) + i + (1 if shared_curvature else len(groups))),
-        ]
+        at = [i if bends > 1 else 0, bends + i, bends + len(groups) + i]  # its bend, slope and height
         found.append(_bottom(log_x, log_loss, middle, coefficients[at], draws[:, at]))
     return found
 

@@ -53,10 +53,10 @@ def run(args: list[str], flags) -> int:
     fit = scaling.fit(runs, flags.law, flags.approach, flags.bootstrap, flags.seed, flags.level, flags.delta)
     if test is not None:
         fit = held_out(fit, test)
-    content = json.dumps(fit.to_json())
+    content = json.dumps(fit.to_json(), allow_nan=False)
     if flags.out:
         write_atomic(flags.out, content + "\n")
-    print(content if flags.json else as_text(fit, float(runs.table["flops"].max())))
+    print(content if flags.json else as_text(fit, float(runs.table["flops"].to_numpy().max())))
     return 0
 
 

@@ -42,6 +42,7 @@ def run(args: list[str], flags) -> int:
     budgets = [_number(text) for text in flags.flops]
     columns = parse_columns(flags.columns)
     prepare_process()  # before anything imports jax
+    import numpy as np
     import pandas as pd
 
     import scaling
@@ -54,14 +55,17 @@ def run(args: list[str], flags) -> int:
         del best["level"]
         table = pd.DataFrame(best)
     else:
-        given = {"n_params": [flags.params], "n_tokens": [flags.tokens]}
-        table = pd.DataFrame(given) if one_model else read_points(flags.points, columns)
-        told = fit.predict(table["n_params"].to_numpy(float), table["n_tokens"].to_numpy(float))
+        if one_model:
+            points = {"n_params": np.array([flags.params]), "n_tokens": np.array([flags.tokens])}
+            table = pd.DataFrame(points)
+        else:
+            table, points = read_points(flags.points, columns)
+        told = fit.predict(points["n_params"], points["n_tokens"])
         table = table.assign(loss_pred=told.loss, loss_lo=told.lo, loss_hi=told.hi)
     if flags.out:
         write_atomic(flags.out, table.to_csv(index=False))
     elif flags.json:
-        print(json.dumps(json.loads(table.to_json(orient="records", double_precision=15)), indent=1))
+        print(json.dumps(json.loads(str(table.to_json(orient="records", double_precision=15))), indent=1))
     else:
         print(table.to_csv(index=False).rstrip() if flags.points else as_text(table, fit.level))
     return 0

@@ -1,0 +1,80 @@
+"""isoflop predict, as it is called."""
+
+import copy
+import json
+
+import pandas as pd
+import pytest
+
+import scaling
+from launch import cli
+from launch.commands import predict as command
+from tests.planted import isoflop_runs
+
+
+@pytest.fixture(scope="module")
+def fit():
+    return scaling.fit(isoflop_runs(noise=0.003), n_bootstrap=50)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def folder(tmp_path, fit, monkeypatch):
+    (tmp_path / "fit.json").write_text(json.dumps(fit.to_json()))
+    (tmp_path / "points.csv").write_text("name,N,D\nsmall,1e9,2e10\nlarge,7e9,1.4e11\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def call(*arguments) -> int:
+    values = copy.deepcopy(command.FLAGS)
+    values.set_gnu_getopt(True)
+    return command.run(values(["isoflop predict", *map(str, arguments)])[1:], values)
+
+
+def test_a_budget_is_split_best(folder, fit, capsys):
+    assert call("fit.json", "--flops", "1e20,1e21", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    best = scaling.frontier(fit, [1e20, 1e21])
+    assert [row["n_params"] for row in rows] == pytest.approx(list(best.n_params))
+    assert [row["loss_lo"] for row in rows] == pytest.approx(list(best.loss_lo))
+
+
+def test_one_model_is_told_with_its_interval(folder, fit, capsys):
+    call("fit.json", "--params", 1e9, "--tokens", 2e10)
+    told = fit.predict(1e9, 2e10)
+    assert f"{told.loss:.4f} [{told.lo:.4f}, {told.hi:.4f}]" in capsys.readouterr().out
+
+
+def test_points_keep_their_columns_and_gain_three(folder, fit):
+    call("fit.json", "--points", "points.csv", "--columns", "n_params=N,n_tokens=D", "--out", "q.csv")
+    table = pd.read_csv("q.csv")
+    assert list(table.columns) == ["name", "N", "D", "loss_pred", "loss_lo", "loss_hi"]
+    told = fit.predict(table.N.to_numpy(), table.D.to_numpy())
+    assert table.loss_pred.to_numpy() == pytest.approx(told.loss)
+    assert ((table.loss_lo < table.loss_pred) & (table.loss_pred < table.loss_hi)).all()
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["fit.json"], "give one of"),
+        (["fit.json", "--flops", "1e20", "--params", "1e9"], "give one of"),
+        (["fit.json", "--params", "1e9"], "go together"),
+        (["fit.json", "--params", "-1e9", "--tokens", "1e10"], "positive"),
+        (["fit.json", "--flops", "much"], "expected a number"),
+        (["fit.json", "--flops", "-1e20"], "positive and finite"),
+        (["none.json", "--flops", "1e20"], "isoflop fit"),
+        (["points.csv", "--flops", "1e20"], "not JSON"),
+        (["fit.json", "--points", "none.csv"], "does not exist"),
+        (["fit.json", "--points", "points.csv"], "n_params=N,n_tokens=D"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_2(folder, capsys, arguments, words):
+    assert cli.main(["predict", *arguments]) == 2
+    said = capsys.readouterr()
+    assert words in said.err and said.err.count("\n") == 1 and said.out == ""

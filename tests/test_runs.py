@@ -1,0 +1,159 @@
+"""Tables of runs: what is read, what is refused, and that every bad row is named."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scaling.runs import check, read_points, read_runs
+
+
+def table(n=8, **columns):
+    n_params = np.geomspace(1e4, 1e6, n)
+    made = {"n_params": n_params, "n_tokens": 20 * n_params, "loss": 2 + 100 / n_params}
+    return pd.DataFrame(made | columns)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "csv.gz"])
+def test_every_format_gives_the_same_runs(tmp_path, suffix):
+    path = tmp_path / f"runs.{suffix}"
+    write = {"csv": "to_csv", "jsonl": "to_json", "parquet": "to_parquet"}[suffix.split(".")[0]]
+    how = (
+        {"orient": "records", "lines": True, "double_precision": 15}
+        if suffix == "jsonl"
+        else {"index": False}
+    )
+    getattr(table(), write)(path, **how)
+    pd.testing.assert_frame_equal(read_runs(path).table[["n_params", "loss"]], table()[["n_params", "loss"]])
+
+
+def test_missing_flops_are_six_n_d_and_said(tmp_path):
+    runs = check(table(), {})
+    np.testing.assert_allclose(runs.table.flops, 6 * runs.table.n_params * runs.table.n_tokens)
+    assert "6 * n_params * n_tokens" in runs.conventions["flops"]
+
+
+def test_six_n_d_does_not_overflow_for_integers(tmp_path):
+    path = tmp_path / "big.csv"
+    path.write_text("N,D,loss\n70000000000,1400000000000,1.9\n7000000000,140000000000,2.2\n")
+    runs = read_runs(path, {"n_params": "N", "n_tokens": "D"})
+    assert runs.table.flops[0] == pytest.approx(5.88e23)
+
+
+def test_missing_tokens_come_from_flops_and_said():
+    given = table().assign(flops=lambda t: 6 * t.n_params * t.n_tokens).drop(columns="n_tokens")
+    runs = check(given, {})
+    np.testing.assert_allclose(runs.table.n_tokens, 20 * runs.table.n_params)
+    assert "flops / (6 * n_params)" in runs.conventions["n_tokens"]
+
+
+@pytest.mark.parametrize(
+    "column, value",
+    [("n_params", -1.0), ("n_params", np.inf), ("n_tokens", 0.0), ("loss", -2.0), ("n_tokens", np.nan)],
+)
+def test_a_bad_value_is_named_with_row_and_column_and_dropped(column, value):
+    bad = table()
+    bad.loc[3, column] = value
+    runs = check(bad, {})
+    assert len(runs.table) == 7 and runs.dropped == 1
+    assert any(f"row 4: {column}={value}" in note and "dropped" in note for note in runs.notes)
+
+
+def test_text_among_numbers_is_named_with_what_it_says():
+    bad = table().astype(object)
+    bad.loc[2, "n_params"] = "12k"
+    runs = check(bad, {})
+    assert "row 3: n_params=12k is not a number, read as missing" in runs.notes
+    assert len(runs.table) == 7
+
+
+def test_repeated_rows_are_dropped_but_seeds_are_kept():
+    seeds = pd.concat([table(), table().assign(loss=lambda t: t.loss * 1.01)])
+    assert len(check(seeds, {}).table) == 16
+    runs = check(pd.concat([table(), table().iloc[:1]]), {})
+    assert len(runs.table) == 8 and any("row 9" in note and "repeats" in note for note in runs.notes)
+
+
+def test_diverged_runs_stay_in_the_table_and_out_of_fits():
+    lost = table(status="done")
+    lost.loc[0, "loss"] = np.inf
+    lost.loc[1, ["status", "loss"]] = ["diverged", 7.0]
+    runs = check(lost, {})
+    usable = runs.for_fit()
+    assert len(runs.table) == 8 and len(usable.table) == 6 and usable.dropped == 2
+    assert "2 of 8" in usable.notes[-1] and "diverged" in usable.notes[-1]
+
+
+def test_of_a_study_only_the_grid_is_fitted(tmp_path):
+    stages = ["tune", "tune", "grid", "grid", "grid", "grid", "extend", "verify"]
+    table(stage=stages).to_csv(tmp_path / "runs.csv", index=False)
+    (tmp_path / "runs.json").write_text(json.dumps({"conventions": {"loss": "nats per byte"}}))
+    runs = read_runs(tmp_path)
+    assert set(runs.for_fit().table.stage) == {"grid", "extend"}
+    assert runs.conventions["loss"] == "nats per byte"
+
+
+def test_a_missing_column_is_answered_with_the_mapping_to_try(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text("N,D,final_loss\n1,2,3\n")
+    with pytest.raises(ValueError, match="n_params=N,loss=final_loss,n_tokens=D"):
+        read_runs(path)
+    with pytest.raises(ValueError, match="did you mean 'final_loss'"):
+        read_runs(path, {"n_params": "N", "n_tokens": "D", "loss": "final_los"})
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("a.csv", b""),
+        ("a.csv", b"\xff\xfe\x00\x01,\n"),
+        ("a.jsonl", b"{]"),
+        ("a.parquet", b"PAR1"),
+        ("a.txt", b"x"),
+    ],
+)
+def test_unreadable_files_give_one_line(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError) as error:
+        read_runs(tmp_path / name)
+    assert name in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_missing_file_and_an_empty_folder_are_told_apart(tmp_path):
+    with pytest.raises(ValueError, match="does not exist"):
+        read_runs(tmp_path / "none.csv")
+    with pytest.raises(ValueError, match=r"runs\.csv"):
+        read_runs(tmp_path)
+
+
+def test_a_table_of_bad_rows_is_refused():
+    with pytest.raises(ValueError, match="none of 8 rows is usable; row 1: n_params=-1"):
+        check(table(n_params=-1.0), {})
+
+
+@pytest.mark.parametrize("value", ["-5", "nan", "many"])
+def test_points_to_predict_must_all_be_good(tmp_path, value):
+    path = tmp_path / "points.csv"
+    path.write_text(f"n_params,n_tokens\n1e6,1e8\n{value},1e8\n")
+    with pytest.raises(ValueError, match="row 2: n_params"):
+        read_points(path)
+
+
+cell = st.one_of(st.floats(), st.integers(-(10**30), 10**30), st.text(max_size=4), st.none(), st.just(1e30))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(cell, cell, cell), min_size=1, max_size=12))
+def test_whatever_is_in_the_cells_the_rows_are_clean_or_the_table_is_refused(rows):
+    try:
+        runs = check(pd.DataFrame(rows, columns=["n_params", "n_tokens", "loss"], dtype=object), {})
+    except ValueError as error:
+        assert f"none of {len(rows)} rows is usable" in str(error)
+        return
+    usable = runs.for_fit()
+    assert len(usable.table) + usable.dropped == len(rows)
+    numbers = usable.table[["n_params", "n_tokens", "flops", "loss"]].to_numpy(float)
+    assert np.isfinite(numbers).all() and (numbers > 0).all()
