@@ -128,13 +128,14 @@ def train(config: RunConfig, out: Path, hooks: Hooks) -> dict[str, Any]:
         """Records what step number `step` measured; whether the run is still sound."""
         loss, grad_norm, lr = (float(number) for number in jax.device_get(numbers))
         record.training(step, loss, grad_norm, lr)
-        hooks.progress(
-            step, config.n_steps, (step - first_step) * config.batch_tokens / clock.elapsed(), loss
-        )
+        trained = (step - first_step - 1) * config.batch_tokens
+        speed = trained / max(time.perf_counter() - running_since, 1e-9)
+        hooks.progress(step, config.n_steps, speed, loss)
         return loss < EXPLODED * math.log(config.model.vocab_size)  # false for NaN, too
 
     evaluate_at = metrics.eval_steps(config.n_steps)
-    sound, pending, saved_at = True, None, time.perf_counter()
+    sound, pending = True, None
+    saved_at = running_since = time.perf_counter()
     with jax.transfer_guard("disallow"):
         for step in range(first_step + 1, config.n_steps + 1):
             tokens_BT = batches.batch(
@@ -146,6 +147,7 @@ def train(config: RunConfig, out: Path, hooks: Hooks) -> dict[str, Any]:
             if step == first_step + 1:
                 numbers.block_until_ready()
                 clock.lap("compile")
+                running_since = clock.mark
             if pending is not None:
                 sound = note(step - 1, pending)
             pending = numbers
@@ -183,17 +185,13 @@ class Clock:
 
     def __init__(self):
         self.seconds: dict[str, float] = {}
-        self.started = self.mark = time.perf_counter()
+        self.mark = time.perf_counter()
 
     def lap(self, name: str) -> None:
         """Books the time since the last lap under `name`."""
         now = time.perf_counter()
         self.seconds[name] = self.seconds.get(name, 0.0) + now - self.mark
         self.mark = now
-
-    def elapsed(self) -> float:
-        """Seconds since the start."""
-        return max(1e-9, time.perf_counter() - self.started)
 
 
 def open_splits(data: DataConfig) -> tuple[TokenCache, TokenCache]:
@@ -208,8 +206,8 @@ def validation_batches(config: RunConfig, tokens: np.ndarray) -> list[np.ndarray
     size = config.batch_size if n_windows >= config.batch_size else n_windows
     if n_windows < 2:
         raise ValueError(
-            f"run: n_val_tokens={config.n_val_tokens} of {len(tokens)} validation tokens make {n_windows} rows "
-            f"of seq_len={config.seq_len}; a validation loss with a standard error needs two"
+            f"run: n_val_tokens={config.n_val_tokens} of {len(tokens)} validation tokens make "
+            f"{n_windows} rows of seq_len={config.seq_len}; a loss with a standard error needs two"
         )
     starts = range(0, n_windows - size + 1, size)
     return [batches.cut(tokens, np.arange(start, start + size), config.seq_len) for start in starts]

@@ -56,7 +56,8 @@ class Settings:
     """Everything `--set` can change. The numbers suit two CPU cores and six minutes.
 
     The batch is small and constant: with larger ones these budgets give so few steps that the smallest model
-    always wins. The widths of a budget lie around the best of it; the sweeps follow that best size.
+    always wins. The widths of a budget lie around the best of it, from about 5 to 100 tokens a parameter: far
+    from there no sum of two power laws holds. The sweeps follow the best size.
     """
 
     seed: int = 0
@@ -67,7 +68,7 @@ class Settings:
     lrs: tuple[float, ...] = (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2)
     tune: tuple[Sweep, ...] = (Sweep(24, 1e11), Sweep(32, 2e11), Sweep(40, 4e11))
     grid: tuple[Budget, ...] = (
-        Budget(1e11, (16, 24, 32, 40, 48)),
+        Budget(1e11, (16, 24, 32)),
         Budget(2e11, (16, 24, 32, 40, 48)),
         Budget(4e11, (24, 32, 40, 48, 56)),
         Budget(8e11, (32, 40, 48, 56, 64)),
@@ -76,23 +77,40 @@ class Settings:
     n_bootstrap: int = 1000
     level: float = 0.9
 
+    def __post_init__(self):
+        if not self.verify_factor > 1:
+            raise ValueError(
+                f"Settings.verify_factor={self.verify_factor}; it must be larger than 1: the run that checks the "
+                "prediction is larger than the grid's"
+            )
+        if len(self.lrs) < 3 or not self.tune or not self.grid:
+            raise ValueError("Settings: a study needs three rates in lrs, and something in tune and in grid")
+
 
 def study(overrides: list[str]) -> Study:
-    """The default study with settings overridden."""
+    """The default study with settings overridden; settings that no run could have are refused here."""
     settings = apply_overrides(Settings(), overrides)
+    for part in (*settings.tune, *settings.grid):
+        for d_model in (part.d_model,) if isinstance(part, Sweep) else part.d_models:
+            for lr in settings.lrs:
+                configure(settings, d_model, part.flops, lr)
+
+    def ready() -> Settings:
+        return dataclasses.replace(settings, data=prepared(settings.data))
+
     stages = (
-        Stage("tune", lambda runs: tune(settings)),
-        Stage("grid", lambda runs: grid(settings, runs)),
-        Stage("extend", lambda runs: extend(settings, runs)),
+        Stage("tune", lambda runs: tune(ready())),
+        Stage("grid", lambda runs: grid(ready(), runs)),
+        Stage("extend", lambda runs: extend(ready(), runs)),
         Stage(
             "verify",
-            lambda runs: verify(settings, runs),
+            lambda runs: verify(ready(), runs),
             whole_machine=True,
             before=lambda folder, runs, configs: predict(settings, folder, runs, configs[0]),
         ),
     )
     summary = "learning-rate sweep, IsoFLOP grid, law, and one larger run to check the prediction"
-    return Study("quickstart", summary, settings, stages, lambda folder, runs: finish(settings, folder, runs))
+    return Study("quickstart", summary, settings, stages, finish)
 
 
 def tune(settings: Settings) -> list[RunConfig]:
@@ -113,7 +131,7 @@ def grid(settings: Settings, runs: Runs) -> list[RunConfig]:
 
 
 def extend(settings: Settings, runs: Runs) -> list[RunConfig]:
-    """Two sizes beyond each edge of the grid at which the best size of a budget lies; none if all lie inside."""
+    """Two sizes beyond each edge of the grid at which a budget's best size lies; none if all lie inside."""
     law, configs = fit_lr(tuned(runs)), []
     for minimum, budget in zip(profiles(runs, n_bootstrap=0).minima, settings.grid):
         if minimum.at_edge:
@@ -157,29 +175,24 @@ def predict(settings: Settings, folder: Path, runs: Runs, config: RunConfig) -> 
     write_json(folder / "verify.json", verification)
 
 
-def finish(settings: Settings, folder: Path, runs: Runs) -> str:
+def finish(folder: Path, runs: Runs) -> str:
     """Adds the measured loss to verify.json, writes the report and says how right the prediction was."""
     verification = json.loads((folder / "verify.json").read_text())
     table = runs.table.set_index("run_id")
     verification["measured"] = float(table.loss[verification["run_id"]])
     write_json(folder / "verify.json", verification)
-    page = write_report(folder, folder / "report.html")
-    return summary(folder, verification, page)
+    write_report(folder, folder / "report.html")
+    return last_words(verification)
 
 
-def summary(folder: Path, verification: dict, page: Path) -> str:
-    """The last words: optimum, prediction, measurement, and where the page is."""
-    v = verification
+def last_words(v: dict) -> str:
+    """The line that matters: predicted and measured."""
     half = (v["hi"] - v["lo"]) / 2
-    off = v["measured"] / v["predicted"] - 1
     inside = "inside" if v["lo"] <= v["measured"] <= v["hi"] else "OUTSIDE"
-    return "\n".join(
-        [
-            f"at {v['flops']:.2e} FLOPs, N = {v['n_params']:,}, D = {v['n_tokens']:,}, lr = {v['lr']:g}:",
-            f"predicted {v['predicted']:.4f} ± {half:.4f} nats/token ({v['level']:.0%} interval), "
-            f"measured {v['measured']:.4f}: {off:+.2%}, {inside} the interval",
-            f"report: {page}",
-        ]
+    return (
+        f"at {v['flops']:.2e} FLOPs, N = {v['n_params']:,}, D = {v['n_tokens']:,}, lr = {v['lr']:g}:\n"
+        f"predicted {v['predicted']:.4f} ± {half:.4f} nats per token ({v['level']:.0%} interval), "
+        f"measured {v['measured']:.4f}: {v['measured'] / v['predicted'] - 1:+.2%}, {inside} the interval"
     )
 
 
@@ -188,7 +201,7 @@ def configure(settings: Settings, d_model: int, flops: float, lr: float) -> RunC
     model = network(settings, d_model)
     return RunConfig(
         model=model,
-        data=prepared(settings.data),
+        data=settings.data,
         optimizer=OptimizerConfig(lr=lr, b2=0.99),
         schedule=ScheduleConfig(),
         batch_tokens=settings.batch_tokens,

@@ -45,7 +45,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     identity = {"name": _name(args[0]), "overrides": flags.set}
     _check_same_study(store.folder / "study.json", identity)
     if store.finished.exists():
-        print(store.finished.read_text(), end="")
+        print(_last_words(store))
         return 0
 
     # The workers get this environment; this process itself plans and fits, and leaves accelerators to them.
@@ -94,8 +94,14 @@ def _drive(study, store: Store, pool: Pool, parts, whole) -> int:
         display.clear()
         pool.stop()
     write_atomic(store.finished, words + "\n")
-    print(words)
+    print(_last_words(store))
     return 0
+
+
+def _last_words(store: Store) -> str:
+    """What the study found, and where its page is now: folders move."""
+    page = store.folder / "report.html"
+    return store.finished.read_text() + (f"report: {page}" if page.exists() else "")
 
 
 def _report_failures(store: Store, failed: list[str]) -> int:
