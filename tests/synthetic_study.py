@@ -39,7 +39,8 @@ def make_runs(seed: int = 0, verify: bool = True) -> pd.DataFrame:
     plan = [("tune", BUDGETS[0], n, lr) for n in TUNE_SIZES for lr in RATES]
     for budget in BUDGETS:
         middle = 2.2e4 * (budget / 3e10) ** 0.5
-        plan += [("grid", budget, round(middle * 1.75**k), None) for k in np.linspace(-2.5, 2.5, 6)]
+        sizes = [round(middle * 1.75**k) for k in np.linspace(-2.5, 2.5, 6)]
+        plan += [("grid", budget, n, None) for n in sizes[1:]] + [("extend", budget, sizes[0], None)]
     if verify:
         plan.append(("verify", 2.8e12, 125_000, None))
     rows = []

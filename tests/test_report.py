@@ -83,6 +83,18 @@ def test_law_is_written_with_its_parameters_and_intervals(study):
         assert f">{fit['params'][name]:.4g}</td>" in page and f">{low:.4g} to {high:.4g}</td>" in page
 
 
+def test_nested_facts_stay_readable(study, tmp_path):
+    study = shutil.copytree(study, tmp_path / "study")
+    about = json.loads((study / "runs.json").read_text())
+    split = {"n_documents": 470, "sha256": "19433a"}
+    source = {"versions": {"scipy": "1.17.1", "jax": "0.10.2"}}
+    about["conventions"]["data"] = {"name": "docstrings", "source": source, "splits": {"validation": split}}
+    (study / "runs.json").write_text(json.dumps(about))
+    page = page_of(study)
+    assert "<dt>Source: versions</dt><dd>scipy 1.17.1, jax 0.10.2</dd>" in page
+    assert "<dt>Splits: validation</dt><dd>documents 470, SHA-256 19433a</dd>" in page
+
+
 def test_page_names_nothing_to_load(study, written):
     page = Outline((study / "report.html").read_text())
     assert all(load.startswith(("#", "data:")) for load in page.loads), page.loads

@@ -99,7 +99,7 @@ def test_each_figure_shows_every_run_it_should(browser, study):
     open_page(browser, study)
     runs = pd.read_csv(study / "runs.csv")
     done = runs[runs["status"] == "done"]
-    tune, grid = done[done["stage"] == "tune"], done[done["stage"] == "grid"]
+    tune, grid = done[done["stage"] == "tune"], done[done["stage"].isin(["grid", "extend"])]
     assert marks(browser, "frontier", "runs") == len(grid) + 1
     assert marks(browser, "predicted", "runs") == len(grid) + 1
     assert marks(browser, "residuals", "runs") == len(grid) + 1
@@ -185,7 +185,7 @@ def test_figure_downloads_are_made_in_the_page(browser, study):
     assert files["isoflop.png"].startswith("data:image/png;base64,") and len(files["isoflop.png"]) > 20_000
     lines = files["isoflop.csv"].removeprefix("data:text/csv;charset=utf-8,").splitlines()
     runs = pd.read_csv(study / "runs.csv")
-    assert len(lines) == 1 + (runs["stage"] == "grid").sum() and "n_params" in lines[0]
+    assert len(lines) == 1 + runs["stage"].isin(["grid", "extend"]).sum() and "n_params" in lines[0]
 
 
 def test_menu_of_the_loss_curves_fades_the_other_stages(browser, study):

@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from scaling.report.theme import (
@@ -29,6 +30,7 @@ from scaling.report.theme import (
 
 LOSS = "Loss, nats per token"
 COMPUTE = "Training compute C, FLOPs"
+FAR = 3.0  # intervals that reach further than this factor beyond all sizes are cut off
 CROSS = "M-.7,-.7L.7,.7M-.7,.7L.7,-.7"
 HOLLOW = {"stroke": INK, "fill": "var(--paper)", "strokeWidth": 1.8, "opacity": 1}
 BAND = {"fill": ACCENT, "opacity": 0.14, "clip": True}
@@ -106,13 +108,9 @@ def frontier_loss(runs: pd.DataFrame, frontier: pd.DataFrame, forecast: pd.DataF
 def frontier_params(frontier: pd.DataFrame, optima: pd.DataFrame) -> dict[str, Any]:
     """Compute-optimal parameters against compute: the law with its interval, and `optima` by `kind`
     (minima of the profiles with their intervals, the verification run)."""
-    sizes = [
-        *frontier["n_lo"],
-        *frontier["n_hi"],
-        *optima["n_params"],
-        *optima["n_params_lo"],
-        *optima["n_params_hi"],
-    ]
+    best = np.array([*frontier["n_params"], *optima["n_params"]])
+    ends = np.array([*frontier["n_lo"], *frontier["n_hi"], *optima["n_params_lo"], *optima["n_params_hi"]])
+    sizes = [*best, *np.clip(ends, best.min() / FAR, best.max() * FAR)]
     across = x("flops", COMPUTE, frontier["flops"], label=e_notation, pad=0)
     up = y("n_params", "Compute-optimal parameters N*", sizes, pad=0)
     band, reach = chart("frontier", "band").encode(x=across), chart("optima", "reach").encode(x=across)

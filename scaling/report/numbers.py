@@ -15,7 +15,11 @@ from scaling.report.theme import e_notation, is_done, plain, si
 
 
 def _fixed(digits: int, sign: str = "") -> Callable[[float], str]:
-    return lambda value: f"{value:{sign}.{digits}f}".replace("-", "−")
+    return lambda value: _minus(f"{value:{sign}.{digits}f}")
+
+
+def _minus(text: str) -> str:
+    return re.sub(r"(?<![\w.])-(?=\d)", "−", text)
 
 
 # Column of the table of runs: heading, how its numbers are written (None: text).
@@ -44,12 +48,11 @@ LETTERS = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ"}
 EXPONENTS = {"a": "N* ∝ Cᵃ", "b": "D* ∝ Cᵇ"}
 FIT_FACTS = ("law", "approach", "n_points", "dropped", "objective", "delta", "status", "holdout", "notes")
 NAMES = {
-    "n_params": "Parameters N",
+    "n_params": "parameters N",
+    "n_total": "all parameters",
     "flops": "FLOPs C",
-    "n_documents": "Documents",
-    "n_bytes": "Bytes",
-    "n_points": "Runs used",
-    "dropped": "Runs not used",
+    "n_points": "runs used",
+    "dropped": "runs not used",
     "delta": "Huber delta",
     "sha256": "SHA-256",
 }
@@ -102,7 +105,7 @@ def law_tables(data: ReportData) -> list[Table]:
 
 def _estimate(name: str, value: float, interval: list[float] | None) -> Row:
     between = f"{interval[0]:.4g} to {interval[1]:.4g}" if interval else "–"
-    return Row([Cell(name, None, "text"), Cell(f"{value:.4g}"), Cell(between)])
+    return Row([Cell(name, None, "text"), *(Cell(_minus(text)) for text in (f"{value:.4g}", between))])
 
 
 def formula(data: ReportData) -> Markup:
@@ -124,6 +127,8 @@ def law_source(data: ReportData) -> str:
         text += (
             f"its looser form “{data.fit.forecast.law}”, whose frontier and profiles may bend differently."
         )
+    if data.fit.status != "converged":
+        text += f" {data.fit.status}."
     return text
 
 
@@ -147,19 +152,26 @@ def about(data: ReportData) -> Section:
 
 
 def _lines(values: dict[str, Any], lead: str = "") -> list[tuple[str, str]]:
-    """Nested values as lines of name and text; what is empty is left out."""
+    """Nested values as lines of name and text: a dict of plain values is one line, what is empty is none."""
     lines = []
     for name, value in values.items():
-        title = lead + NAMES.get(name, name.replace("_", " "))
-        title = title[:1].upper() + title[1:]
-        if isinstance(value, dict):
+        title = f"{lead}{_words(name)}"
+        if isinstance(value, dict) and any(isinstance(inner, dict) for inner in value.values()):
             lines += _lines(value, f"{title}: ")
-        elif value not in (None, "", [], ()):
-            lines.append((title, "; ".join(map(str, value)) if isinstance(value, list) else _text(value)))
-    return lines
+        elif isinstance(value, dict) and value:
+            lines.append((title, ", ".join(f"{_words(n)} {_text(v)}" for n, v in value.items())))
+        elif value not in (None, "", [], (), {}):
+            lines.append((title, _text(value)))
+    return [(title[:1].upper() + title[1:], text) for title, text in lines]
+
+
+def _words(name: str) -> str:
+    return NAMES.get(name, str(name).removeprefix("n_").replace("_", " "))
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return "; ".join(map(str, value))
     if isinstance(value, float):
         return f"{value:.6g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

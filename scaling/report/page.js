@@ -1,20 +1,22 @@
 // Draws the figures (Vega-Lite, SVG), offers each as PNG and CSV, sorts and filters the table of runs.
 "use strict";
 const specs = JSON.parse(document.getElementById("specs").textContent);
-const views = {};
 
-function fitted(spec, width) {
-  const columns = Math.max(2, Math.floor(width / 88));
-  const legend = { ...spec.config.legend, columns, ...(width < 400 ? { titleOrient: "top" } : {}) };
+// The spec with its legend in so many columns (0: one row), its title above it where there is little room.
+function withLegend(spec, columns, narrow) {
+  const legend = { ...spec.config.legend, columns, ...(narrow ? { titleOrient: "top" } : {}) };
   return { ...spec, config: { ...spec.config, legend } };
 }
 
 async function draw(box) {
   const name = box.dataset.spec;
   const options = { renderer: "svg", actions: false, ast: true, mode: "vega-lite", tooltip: { theme: "custom" } };
-  const result = await vegaEmbed(box, fitted(specs[name], box.clientWidth), options);
-  views[name] = result.view;
-  box.dataset.drawn = "true";
+  for (const columns of [0, 3, 2, 1]) {
+    const spec = withLegend(specs[name], columns, box.clientWidth < 400);
+    await vegaEmbed(box, spec, options);
+    const right = (element) => element.getBoundingClientRect().right;
+    if ([...box.querySelectorAll(".role-legend")].every((legend) => right(legend) <= right(box))) return;
+  }
 }
 
 function save(name, url) {
@@ -34,7 +36,7 @@ async function savePng(name) {
     return getComputedStyle(probe).color;
   };
   const text = JSON.stringify(specs[name]).replace(/var\((--[\w-]+)\)/g, (_, variable) => colour(variable));
-  const spec = { ...JSON.parse(text), width: 760, background: colour("--paper"), padding: 16 };
+  const spec = { ...JSON.parse(text), width: 800, background: colour("--paper"), padding: 16 };
   probe.remove();
   const result = await vegaEmbed(document.createElement("div"), spec, { renderer: "canvas", actions: false, ast: true });
   save(`${name}.png`, await result.view.toImageURL("png", 2));
