@@ -58,10 +58,12 @@ def frontier(
         raise ValueError(f"flops={flops}; a budget must be positive and finite")
     cost = flops_per_token or (lambda n_params: 6.0 * n_params)
     theta = np.array(list(fit.params.values()))[None]
-    closed = fit.law == "chinchilla" and flops_per_token is None and sizes is None
-    n_best = (closed_form if closed else _numeric)(fit, theta, budget, cost, sizes)[0]
-    draws = fit.samples if closed else fit.samples[:DRAWS]
-    n_draws = (closed_form if closed else _numeric)(fit, draws, budget, cost, sizes) if len(draws) else None
+    solve = _numeric
+    if fit.law == "chinchilla" and flops_per_token is None and sizes is None:
+        solve = closed_form if np.isfinite(closed_form(fit, theta, budget)).all() else _numeric
+    draws = fit.samples if solve is closed_form else fit.samples[:DRAWS]
+    n_best = solve(fit, theta, budget, cost, sizes)[0]
+    n_draws = solve(fit, draws, budget, cost, sizes) if len(draws) else None
     n_lo, n_hi = _ends(n_draws, fit.level, len(budget))
     d_lo, d_hi = _ends(None if n_draws is None else budget / cost(n_draws), fit.level, len(budget))
     n_tokens = budget / cost(n_best)
@@ -80,9 +82,10 @@ def frontier(
 def closed_form(fit: Fit, theta: np.ndarray, flops: np.ndarray, *_) -> np.ndarray:
     """N* = G (C/6)^a, G = (alpha A / (beta B))^(1/(alpha+beta)), a = beta/(alpha+beta): [thetas, budgets]."""
     _, A, B, alpha, beta = theta.T[:, :, None]
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+    with np.errstate(all="ignore"):
         log_g = (np.log(alpha * A) - np.log(beta * B)) / (alpha + beta)
-        return np.exp(log_g + beta / (alpha + beta) * np.log(flops / 6))
+        n_params = np.exp(log_g + beta / (alpha + beta) * np.log(flops / 6))
+        return np.where(n_params > 0, n_params, np.nan)  # a law without A or B has no optimum
 
 
 def _numeric(
@@ -120,7 +123,9 @@ def _losses(
 
 
 def _ends(draws: np.ndarray | None, level: float, n: int) -> tuple[np.ndarray, np.ndarray]:
-    if draws is None:
+    """The interval at each budget; a draw without an optimum (an exponent of 0) is left out."""
+    known = np.zeros((0, n)) if draws is None else draws[np.isfinite(draws).all(axis=1)]
+    if not len(known):
         return np.full(n, np.nan), np.full(n, np.nan)
-    lo, hi = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    lo, hi = np.quantile(known, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return lo, hi

@@ -179,3 +179,32 @@ def test_scaling_imports_nothing_of_training():
     heavy = "flax,tensorflow,seqio,orbax,optax,models,experiments,launch"
     printed = subprocess.run([sys.executable, "-c", code, heavy], capture_output=True, text=True, check=True)
     assert printed.stdout.strip() == "[]"
+
+
+def hostile(kind: int, rng) -> pd.DataFrame:
+    """Tables no law fits: random, collinear, flat, repeated, huge, tiny, growing with N."""
+    n = 10 ** rng.uniform(3, 12, 9)
+    d, loss = 10 ** rng.uniform(3, 13, 9), 10 ** rng.uniform(-2, 1, 9)
+    if kind == 1:
+        d = 20 * n
+    if kind == 2:
+        loss = np.full(9, 2.0)
+    if kind == 3:
+        n[:4], d[:4] = n[0], d[0]
+    if kind in (4, 5):
+        n, loss = n * 10.0 ** (20 * (9 - 2 * kind)), loss * 10.0 ** (30 * (9 - 2 * kind))
+    if kind == 6:
+        loss = 5 + n / n.max()
+    return pd.DataFrame({"n_params": n, "n_tokens": d, "loss": loss})
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", range(7))
+def test_hostile_tables_end_in_a_status_without_a_warning(kind):
+    rng = np.random.default_rng(kind)
+    for _ in range(4):
+        fit = scaling.fit(check(hostile(kind, rng), {}), n_bootstrap=30)
+        told, best = fit.predict(1e9, 1e10), scaling.frontier(fit, 1e20)
+        assert told.lo <= told.hi and np.isfinite(told.loss) and best.n_params > 0
+        json.dumps(fit.to_json(), allow_nan=False)
+        assert fit.status == "converged" or fit.status.split(":")[0] in ("AT A BOUND", "NOT CONVERGED")
