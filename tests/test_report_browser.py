@@ -195,7 +195,7 @@ def test_menu_of_the_loss_curves_fades_the_other_stages(browser, study):
         menu.selectedIndex = menu.options.length - 1;
         menu.dispatchEvent(new Event('change'));
         const lines = [...document.querySelectorAll('#figure-curves g.curves_marks path')];
-        return lines.filter((line) => Number(getComputedStyle(line).opacity) < 0.1).length;
+        return lines.filter((line) => Number(getComputedStyle(line).strokeOpacity) < 0.1).length;
     """
     runs = pd.read_csv(study / "runs.csv")
     names = browser.execute_script(
@@ -205,3 +205,27 @@ def test_menu_of_the_loss_curves_fades_the_other_stages(browser, study):
     time.sleep(0.3)
     faint = browser.execute_script(faded, names.index("Stage"))
     assert faint == (runs["stage"] != "verify").sum()
+
+
+def test_pointing_at_a_curve_says_which_run_it_is(browser, study):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    open_page(browser, study)
+    x, y = browser.execute_script("""
+        const line = document.querySelector('#figure-curves g.handles_marks path');
+        line.scrollIntoView({block: 'center', behavior: 'instant'});
+        const middle = line.getPointAtLength(line.getTotalLength() / 2);
+        const place = new DOMPoint(middle.x, middle.y + 4).matrixTransform(line.getScreenCTM());
+        return [Math.round(place.x), Math.round(place.y)];
+    """)
+    pointer = ActionChains(browser)
+    pointer.w3c_actions.pointer_action.move_to_location(x, y)
+    pointer.perform()
+    until = time.monotonic() + 10
+    while not (
+        tip := browser.execute_script("return document.querySelector('.vg-tooltip')?.textContent ?? ''")
+    ):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    ids = pd.read_csv(study / "runs.csv", dtype={"run_id": str})["run_id"]
+    assert any(run_id in tip for run_id in ids) and "Final loss" in tip

@@ -33,7 +33,7 @@ COMPUTE = "Training compute C, FLOPs"
 FAR = 3.0  # intervals that reach further than this factor beyond all sizes are cut off
 CROSS = "M-.7,-.7L.7,.7M-.7,.7L.7,-.7"
 HOLLOW = {"stroke": INK, "fill": "var(--paper)", "strokeWidth": 1.8, "opacity": 1}
-BAND = {"fill": ACCENT, "opacity": 0.14, "clip": True}
+BAND = {"fill": ACCENT, "fillOpacity": 0.14, "opacity": 1, "clip": True}
 LINE = {"stroke": ACCENT, "strokeWidth": 2, "clip": True}
 RUN_TIPS = ("run_id", "stage", "n_params", "n_tokens", "flops", "lr", "loss", "predicted", "residual")
 
@@ -53,7 +53,7 @@ def _run_points(table: pd.DataFrame, across: alt.X, up: alt.Y, size: int = 36) -
     shapes = alt.Scale(domain=present, range=[look[2] for look in looks])
     return (
         chart("runs")
-        .mark_point(filled=True, opacity=0.85)
+        .mark_point(filled=True, fillOpacity=0.85, opacity=1)
         .encode(
             x=across,
             y=up,
@@ -273,12 +273,12 @@ def loss_curves(curves: pd.DataFrame) -> dict[str, Any]:
         .encode(
             color=groups(curves, "size", "Parameters N", by="n_params", lines=True),
             strokeWidth=alt.condition(hover, alt.value(3.5), width),
-            opacity=alt.condition(stage & size, quiet, alt.value(0.05)),
+            strokeOpacity=alt.condition(stage & size, quiet, alt.value(0.05)),
             **shared,
         )
         .add_params(stage, size),
         chart("curves", "handles")  # wide enough to point at, and not seen
-        .mark_line(strokeWidth=12, opacity=0)
+        .mark_line(strokeWidth=12, strokeOpacity=0)
         .encode(tooltip=tips(curves, "run_id", "stage", "n_params", "n_tokens", "final"), **shared)
         .add_params(hover),
     ]
