@@ -43,7 +43,7 @@ def test_schedules_are_finite_at_their_extremes(warmup, decay):
 
 
 def test_adamw_step_by_hand():
-    """First step: update = -lr · (g/|g| + wd · p), the bias-corrected moments cancel; scales are not decayed."""
+    """First step: update = -lr · (g/|g| + wd · p), as the corrected moments cancel; scales do not decay."""
     hyper = optim.hyperparameters(run(ScheduleConfig(), weight_decay=0.25, clip_norm=np.inf, eps=0.0))
     params = {"layer": {"w": jnp.array([2.0, -4.0]), "scale": jnp.array([3.0])}}
     grads = {"layer": {"w": jnp.array([0.1, 5.0]), "scale": jnp.array([-7.0])}}

@@ -49,7 +49,7 @@ EXPONENTS = {"a": "N* ∝ Cᵃ", "b": "D* ∝ Cᵇ"}
 FIT_FACTS = ("law", "approach", "n_points", "dropped", "objective", "delta", "status", "holdout", "notes")
 NAMES = {
     "n_params": "parameters N",
-    "n_total": "all parameters",
+    "n_total": "parameters in all",
     "flops": "FLOPs C",
     "n_points": "runs used",
     "dropped": "runs not used",
@@ -174,4 +174,6 @@ def _text(value: Any) -> str:
         return "; ".join(map(str, value))
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value):
+        return f"{value[:16]}…"  # whole in runs.json; enough to compare by eye
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

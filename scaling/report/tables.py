@@ -45,13 +45,12 @@ def runs(data: ReportData) -> pd.DataFrame:
 def flops_per_token(table: pd.DataFrame) -> Callable[[np.ndarray], np.ndarray]:
     """FLOPs a token as a function of N, from the runs themselves: 6·N times their counted excess over it.
 
-    The excess is a power law through the sizes tried; beyond them it stays what it is at the nearest.
+    The excess is a power law through the sizes tried: on a ladder of models it falls slowly with N.
     """
     log_n = np.log(table["n_params"].to_numpy())
     excess = np.log(table["flops"] / (6.0 * table["n_params"] * table["n_tokens"]))
     line = np.polyfit(log_n, excess, 1 if len(np.unique(log_n)) > 1 else 0)
-    ends = log_n.min(), log_n.max()
-    return lambda n_params: 6.0 * n_params * np.exp(np.polyval(line, np.clip(np.log(n_params), *ends)))
+    return lambda n_params: 6.0 * n_params * np.exp(np.polyval(line, np.log(n_params)))
 
 
 def frontier(data: ReportData, table: pd.DataFrame) -> pd.DataFrame:
@@ -159,7 +158,14 @@ def learning_rates(data: ReportData, table: pd.DataFrame) -> Rates | None:
     for size, valley, group in zip(best["size"], found, groups):
         rates, losses = _parabola(valley.curve, group["lr"].to_numpy())
         parabolas.append(pd.DataFrame({"size": size, "lr": rates, "loss": losses}))
-    return Rates(swept, pd.concat(parabolas), best, _rate_law(data, table), data.lr.law, data.lr.level)
+    return Rates(
+        swept,
+        pd.concat(parabolas),
+        best,
+        _rate_law(data, table),
+        data.lr.law.replace(" * ", "·"),
+        data.lr.level,
+    )
 
 
 def _rate_law(data: ReportData, table: pd.DataFrame) -> pd.DataFrame:

@@ -228,15 +228,15 @@ def groups(
     )
 
 
-def config(muted: str = MUTED, rule: str = "var(--rule)", ink: str = INK) -> dict[str, Any]:
+def config() -> dict[str, Any]:
     """Vega-Lite configuration of all figures."""
-    words = {"labelColor": muted, "titleColor": muted, "labelFontSize": 12, "titleFontSize": 12}
+    words = {"labelColor": MUTED, "titleColor": MUTED, "labelFontSize": 12, "titleFontSize": 12}
     return {
         "background": "transparent",
         "font": FONT,
         "view": {"stroke": None},
         "axis": {
-            **words, "titleFontWeight": 500, "gridColor": rule, "domain": False, "ticks": False,
+            **words, "titleFontWeight": 500, "gridColor": "var(--rule)", "domain": False, "ticks": False,
             "labelPadding": 8, "titlePadding": 10, "labelOverlap": "greedy",
         },
         "axisX": {"domain": True, "domainColor": "var(--line)", "ticks": True, "tickColor": "var(--line)",
@@ -245,7 +245,7 @@ def config(muted: str = MUTED, rule: str = "var(--rule)", ink: str = INK) -> dic
             **words, "orient": "top", "titleFontWeight": 500, "titleOrient": "left", "titlePadding": 12,
             "symbolSize": 90, "offset": 38, "columnPadding": 14, "labelLimit": 220,
         },
-        "text": {"fill": ink, "fontSize": 12},
+        "text": {"fill": INK, "fontSize": 12},
     }  # fmt: skip
 
 
