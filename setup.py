@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 setup(
     name="isoflop",
     version="0.1.0",
-    description="Train grids of language models, fit scaling laws with honest intervals, predict the next run.",
+    description="Train grids of language models, fit scaling laws with intervals, predict the next run.",
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["models*", "experiments*", "scaling*", "launch*"]),

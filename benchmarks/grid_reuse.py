@@ -2,9 +2,9 @@
 
     python benchmarks/grid_reuse.py
 
-Twelve runs of four shapes are trained (1) by one worker that keeps its compiled steps, (2) by twelve `isoflop train`
-processes, each with a compile cache of its own that starts empty. Then one of the processes is started twice with
-the same cache: the second time its compiled step is read from disk.
+Twelve runs of four shapes are trained (1) by one worker that keeps its compiled steps, (2) by twelve
+`isoflop train` processes, each with a compile cache of its own that starts empty. Then the last of them is
+started once more with the same cache: this time its compiled step is read from disk.
 """
 
 import json
@@ -60,7 +60,7 @@ def main() -> None:
     worker = timed(["launch.worker", str(store.folder)], folder / "worker-cache")
     assert set(store.states().values()) == {"done"}
 
-    separate, again = [], 0.0
+    separate: list[float] = []
     for i, config in enumerate(runs):
         path = folder / f"{i}.json"
         path.write_text(json.dumps(to_json(config)))
@@ -70,9 +70,8 @@ def main() -> None:
     again = timed(command, folder / f"cache{i}")
     shutil.rmtree(folder)
     print(f"{len(runs)} runs of {len(WIDTHS)} shapes in one worker: {worker:.1f} s")
-    print(
-        f"the same in {len(runs)} processes with cold caches: {sum(separate):.1f} s, {sum(separate) / worker:.1f} x"
-    )
+    ratio = sum(separate) / worker
+    print(f"the same in {len(runs)} processes with cold caches: {sum(separate):.1f} s, {ratio:.1f} x")
     print(f"one process with a cold cache: {separate[-1]:.1f} s, again with a warm one: {again:.1f} s")
 
 
