@@ -15,6 +15,7 @@ setup(
         "flax>=0.12.8",
         "importlib_resources",  # tensorflow-datasets needs it and does not say so
         "jax>=0.10",
+        "jinja2",
         "numpy>=2",
         "optax>=0.2.8",
         "orbax-checkpoint>=0.12",
@@ -29,5 +30,6 @@ setup(
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
     },
+    package_data={"scaling.report": ["page.css", "page.html", "page.js"]},
     entry_points={"console_scripts": ["isoflop = launch.cli:main"]},
 )

@@ -2,8 +2,8 @@
 
     python benchmarks/step_speed.py [--json]
 
-Each row is a model of the width given, 8 rows of 256 tokens. `ideal` is the time of the matrix products of one
-step, forward and backward, one after the other and nothing else; `fraction_of_ideal` compares the step with it.
+Each line is a model of the width given, 8 rows of 256 tokens. `ideal` is the time of the matrix products of
+one step, forward and backward, one after the other; `fraction_of_ideal` compares the step with it.
 """
 
 import argparse
@@ -65,8 +65,7 @@ def measure(d_model: int, n_layers: int, batch: int = 8, seq_len: int = 256) -> 
         model, DataConfig(), OptimizerConfig(1e-3), ScheduleConfig(), batch * seq_len, seq_len, 10**9
     )
     compiled, hyper = programs(model, "adamw", "wsd"), optim.hyperparameters(config)
-    state = [compiled.init(jax.random.key(0))]
-    state += [optim.init_state("adamw", state[0]), jnp.int32(0)]
+    state = [*compiled.init(jax.random.key(0)), jnp.int32(0)]
     corpus = np.random.default_rng(0).integers(0, 256, 1_000_000).astype(np.uint16)
     tokens_BT = jnp.asarray(batches.batch(corpus, 0, 0, batch, seq_len))
 

@@ -35,7 +35,7 @@ CONVENTIONS = {
     "n_params": "parameters that are multiplied: output head included, embedding lookup excluded",
     "n_total": "all parameters",
     "flops": "counted matrix products, forward and backward, attention over all keys; no recomputation",
-    "loss": "nats per token on the leading val_tokens of the validation split",
+    "loss": "nats per token on the leading {:,} tokens of the validation split, or all of it",
 }
 
 
@@ -55,10 +55,8 @@ class Hooks(Protocol):
 class Programs:
     """The compiled functions that all runs of one shape share."""
 
-    init: Callable  # (key) -> params
-    step: (
-        Callable  # (params, opt_state, step, tokens [B,T+1], hyper) -> (params, opt_state, step + 1, numbers)
-    )
+    init: Callable  # (key) -> (params, opt_state)
+    step: Callable  # (params, opt_state, step, tokens [B,T+1], hyper) -> (the first three, numbers)
     row_losses: Callable  # (params, tokens [B,T+1]) -> nats per token of each row [B]
 
 
@@ -78,8 +76,12 @@ def programs(model_config: TransformerConfig, optimizer: str, schedule: str) -> 
         numbers = jnp.stack([loss, optax.tree.norm(grads), lr])
         return optax.apply_updates(params, updates), opt_state, step + 1, numbers
 
+    def init(key):
+        params = model.init(key)
+        return params, optim.init_state(optimizer, params)
+
     # Random draws unroll into long programs that run once; optimizing them costs more than it saves.
-    init = jax.jit(model.init, compiler_options={"xla_backend_optimization_level": 0})
+    init = jax.jit(init, compiler_options={"xla_backend_optimization_level": 0})
     return Programs(init, jax.jit(step, donate_argnums=(0, 1, 2)), jax.jit(row_losses))
 
 
@@ -105,8 +107,7 @@ def train(config: RunConfig, out: Path, hooks: Hooks) -> dict[str, Any]:
     compiled = programs(config.model, config.optimizer.name, config.schedule.name)
     counts = count(config.model)
     hyper = optim.hyperparameters(config)
-    params = compiled.init(jax.random.key(config.seed))
-    opt_state = optim.init_state(config.optimizer.name, params)
+    params, opt_state = compiled.init(jax.random.key(config.seed))
 
     # --- resume -----------------------------------------------------------------------------------------
     checkpoints = Checkpoints(out / "checkpoints")
@@ -222,7 +223,6 @@ def result(config: RunConfig, training: TokenCache, out: Path, seconds: dict[str
     done = last["step"] == config.n_steps and "val_loss" in last
     n_tokens = last["tokens"]
     epochs = batches.epochs(len(training.tokens), n_tokens, config.seq_len)
-    device = jax.devices()[0]
     return {
         "run_id": config.run_id,
         "status": "done" if done else "diverged",
@@ -248,12 +248,18 @@ def result(config: RunConfig, training: TokenCache, out: Path, seconds: dict[str
         "wall_seconds": sum(seconds.values()),
         "flops_per_second": last["flops"] / max(seconds.get("train", 0.0), 1e-9),
         "seconds": seconds,
-        "device": f"{device.device_kind} ({len(os.sched_getaffinity(0))} cores)"
-        if device.platform == "cpu"
-        else device.device_kind,
+        "device": describe(jax.devices()[0]),
         "data": {
             name: training.manifest[name] for name in ("task", "source", "licence", "tokenizer", "splits")
         },
-        "conventions": CONVENTIONS,
+        "conventions": CONVENTIONS | {"loss": CONVENTIONS["loss"].format(config.n_val_tokens)},
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
+
+
+def describe(device: jax.Device) -> str:
+    """The kind of device, and of a CPU how many cores this process may use."""
+    if device.platform != "cpu":
+        return device.device_kind
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"cpu, {n_cores} core{'' if n_cores == 1 else 's'}"
