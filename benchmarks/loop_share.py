@@ -57,13 +57,11 @@ def main() -> None:
     numbers.block_until_ready()
     inside = time.perf_counter() - began
     flops = N_STEPS * config.batch_tokens * count(config.model).flops_per_token(config.seq_len)
-    print(
-        f"N = {count(config.model).n_params:,}: loop {loop:.2f} s, compiled step {inside:.2f} s, {inside / loop:.1%}"
-    )
+    n_params = count(config.model).n_params
+    print(f"N = {n_params:,}: loop {loop:.2f} s, compiled step {inside:.2f} s, {inside / loop:.1%}")
     print(f"of it validation {seconds['evaluate']:.2f} s, checkpoints {seconds['checkpoint']:.2f} s")
-    print(
-        f"{flops / inside / 1e9:.1f} GFLOP/s counted; set-up {seconds['start']:.2f} s, compile {seconds['compile']:.2f} s"
-    )
+    print(f"before it set-up {seconds['start']:.2f} s, compile {seconds['compile']:.2f} s")
+    print(f"{flops / inside / 1e9:.1f} GFLOP/s counted")
 
 
 if __name__ == "__main__":

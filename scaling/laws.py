@@ -99,7 +99,7 @@ CHINCHILLA_LOOSE = Law(
     starts=tuple((0.5, 0.6, 0.85, p, p, g, 0.5) for p in (0.3, 0.7) for g in (-1.0, 0.0, 1.0)),
     # Weak guesses, chosen with extrapolations seen within the tables of Besiroglu et al. (2404.10102), Porian
     # et al. (2406.19146), McLeish et al. (2502.06857), Li et al. (2503.04715) and two grids of tiny models.
-    prior=((0.65, 0.15), FREE, (0.95, 0.1), (0.5, 0.2), (0.5, 0.2), (0.0, 3.0), (0.5, 0.2)),
+    prior=((0.65, 0.15), FREE, (0.96, 0.07), (0.5, 0.2), (0.5, 0.2), (0.0, 3.0), (0.5, 0.15)),
     formula="E + K / (ND)^(tau pq/(p+q)) * (q e^(-p u) + p e^(q u)) / (p+q), u = log N - g - a log(ND)",
     source="Hoffmann et al. 2022 (arXiv 2203.15556), eq. 2, in its frontier's coordinates, two ties loosened",
 )

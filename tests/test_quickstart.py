@@ -95,7 +95,7 @@ def test_plans_are_the_same_however_often_they_are_made():
 def test_a_minimum_at_the_edge_extends_the_grid_there(d_models, new):
     """At 8e11 FLOPs the planted law is best near width 40, at 1e10 near 8."""
     flops = 1e10 if new == (8,) else 8e11
-    inside = Settings().grid[1]
+    inside = Settings().grid[2]
     d_models = (*d_models, 32) if new == (8,) else d_models
     settings = Settings(grid=(inside, Budget(flops, d_models)))
     extended = stages(settings)[1]["extend"]

@@ -63,7 +63,7 @@ def simulate(loss, noise, n_tables, n_draws, seed):
     return np.mean(held), np.median(half), np.median(error)
 
 
-@pytest.mark.parametrize("world, largest_error", [("chinchilla", 0.015), ("bent", 0.03)])
+@pytest.mark.parametrize("world, largest_error", [("chinchilla", 0.015), ("bent", 0.035)])
 def test_intervals_for_a_run_nine_times_larger_hold_as_often_as_they_say(world, largest_error):
     """Also where the excess falls more slowly than any Chinchilla law's, which the prior does not expect."""
     loss = (lambda n, d, truth: chinchilla(n, d, **truth)) if world == "chinchilla" else bent

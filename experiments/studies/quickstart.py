@@ -66,12 +66,13 @@ class Settings:
     batch_tokens: int = 512
     n_val_tokens: int = 65_536
     lrs: tuple[float, ...] = (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2)
-    tune: tuple[Sweep, ...] = (Sweep(24, 1e11), Sweep(32, 2e11), Sweep(40, 4e11))
+    tune: tuple[Sweep, ...] = (Sweep(24, 8e10), Sweep(32, 1.6e11), Sweep(40, 3.2e11))
     grid: tuple[Budget, ...] = (
-        Budget(1e11, (16, 24, 32)),
-        Budget(2e11, (16, 24, 32, 40, 48)),
-        Budget(4e11, (24, 32, 40, 48, 56)),
-        Budget(8e11, (32, 40, 48, 56, 64)),
+        Budget(0.9e11, (16, 24, 32)),
+        Budget(1.3e11, (16, 24, 32)),
+        Budget(1.8e11, (16, 24, 32, 40, 48)),
+        Budget(3.6e11, (24, 32, 40, 48, 56)),
+        Budget(7.2e11, (32, 40, 48, 56, 64)),
     )
     verify_factor: float = 8.0
     n_bootstrap: int = 1000
