@@ -69,10 +69,17 @@ def _dispatch(arguments: list[str]) -> int:
     values = copy.deepcopy(command.FLAGS)  # a second command in this process starts from the defaults
     values.set_gnu_getopt(True)  # flags may follow positional arguments
     try:
-        positional = values([f"isoflop {verb}", *rest])[1:]
+        positional = values([f"isoflop {verb}", *[_with_underscores(word, values) for word in rest]])[1:]
     except flags.Error as error:
         raise UsageError(f"{_one_line(error)}; see `isoflop {verb} --help`") from None
     return command.run(positional, values)
+
+
+def _with_underscores(word: str, known: flags.FlagValues) -> str:
+    """--top-p as absl spells it, --top_p; anything else as it is."""
+    name, equals, value = word.partition("=")
+    flag = name[2:].replace("-", "_")
+    return f"--{flag}{equals}{value}" if name.startswith("--") and flag in known else word
 
 
 def _overview() -> str:
@@ -87,12 +94,13 @@ def _overview() -> str:
 
 
 def _help(command: ModuleType) -> str:
+    known = [command.FLAGS[name] for name in sorted(command.FLAGS) if name == command.FLAGS[name].name]
+    width = max((len(flag.name) for flag in known), default=0)
     lines = []
-    for name in sorted(command.FLAGS):
-        flag = command.FLAGS[name]
-        if name == flag.name:  # not the short form again
-            default = "" if flag.default in (None, False, []) else f" (default {flag.default})"
-            lines.append(f"  --{name:<14} {flag.help}{default}")
+    for flag in known:
+        silent = flag.default is None or flag.default is False or flag.default == []
+        default = "" if silent else f" (default {flag.default})"
+        lines.append(f"  --{flag.name:<{width}}  {flag.help}{default}")
     about = (command.__doc__ or "").strip()
     return "\n".join([f"usage: {command.USAGE}", "", about, *(["", "flags:", *lines] if lines else [])])
 

@@ -130,3 +130,11 @@ def test_a_reader_that_leaves_early_is_no_error():
     shell = f"{sys.executable} -m launch.cli list families | true; exit ${{PIPESTATUS[0]}}"
     ran = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, cwd=os.getcwd())
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_dashes_in_flag_names_are_understood(capsys):
+    """`--max-tokens` is refused for its value, not for its name."""
+    assert cli.main(["sample", "nowhere", "--prompt", "x", "--max-tokens=many"]) == 2
+    assert "max_tokens" in capsys.readouterr().err
+    assert cli.main(["sample", "nowhere", "--prompt", "x", "--top-pp=0.5"]) == 2
+    assert "top-pp" in capsys.readouterr().err
