@@ -64,7 +64,7 @@ class Fit:
     def predict(self, n_params, n_tokens) -> Prediction:
         """Loss of new runs; scalars, or arrays that broadcast.
 
-        It comes from the law's relaxed form, which extrapolates better than the law itself (scaling/laws.py),
+        It comes from the law's relaxed form unless the fit was made without (`relax`, see scaling/laws.py),
         and the interval holds run-to-run noise too.
         """
         n, d = np.broadcast_arrays(np.asarray(n_params, float), np.asarray(n_tokens, float))
@@ -146,6 +146,7 @@ def fit(
     seed: int = 0,
     level: float = 0.9,
     delta: float = 1e-3,
+    relax: bool = True,
 ) -> Fit:
     """Fits a law to the finished runs of a table (of a study: to its grid).
 
@@ -156,6 +157,8 @@ def fit(
       approach: 3 takes the frontier's exponents from the law, 2 from the minima of IsoFLOP profiles.
       n_bootstrap: resamples of the runs behind the intervals; 0 gives values without intervals.
       delta: in log loss, where the Huber loss turns from square to linear.
+      relax: forecast with the law's relaxed form, which extrapolates better on published tables; without it
+        the law itself forecasts: fewer parameters, narrower intervals, for runs near the frontier.
 
     Raises:
       ValueError: unknown law or approach, a setting out of range, or too few usable runs.
@@ -184,7 +187,7 @@ def fit(
     samples = form.unscale(draws, units)
     profiles = _profiles(usable, approach, n_bootstrap, seed, level)
     exponents, exponents_ci = _exponents(form, params, samples, profiles if approach == 2 else None, level)
-    relaxed = form.relaxed or form
+    relaxed = form.relaxed if relax and form.relaxed else form
     known = uncertainty.posterior(relaxed, x, y[None], run, n_bootstrap, len(form.params), rng)
     forecast = Forecast(
         law=relaxed.name,

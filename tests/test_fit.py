@@ -163,6 +163,14 @@ def test_predict_wants_positive_sizes(noisy):
         noisy.predict(-1e9, 1e10)
 
 
+def test_without_relaxing_the_law_itself_forecasts_with_fewer_doubts(noisy):
+    plain = scaling.fit(isoflop_runs(noise=0.005), n_bootstrap=120, relax=False)
+    assert plain.params == noisy.params and plain.forecast.law == "chinchilla"
+    wide, narrow = (fit.predict(1e10, 2e11) for fit in (noisy, plain))
+    assert narrow.hi - narrow.lo < wide.hi - wide.lo
+    assert narrow.lo < chinchilla(1e10, 2e11, **TRUTH) < narrow.hi
+
+
 def test_held_out_runs_are_scored(noisy):
     n, d = np.geomspace(2e9, 5e9, 5), np.geomspace(5e10, 1e11, 5)
     test = check(pd.DataFrame({"n_params": n, "n_tokens": d, "loss": chinchilla(n, d, **TRUTH)}), {})

@@ -148,7 +148,7 @@ def extend(settings: Settings, runs: Runs) -> list[RunConfig]:
 def verify(settings: Settings, runs: Runs) -> list[RunConfig]:
     """The size of the ladder whose predicted loss is lowest at the verification budget."""
     flops = settings.verify_factor * max(budget.flops for budget in settings.grid)
-    law, fit = fit_lr(tuned(runs)), scaling.fit(runs, n_bootstrap=0)
+    law, fit = fit_lr(tuned(runs)), fit_grid(runs, n_bootstrap=0)
     candidates = [with_lr(settings, law, d_model, flops) for d_model in range(16, 257, 8)]
     losses = [fit.predict(count(c.model).n_params, c.n_tokens).loss for c in candidates]
     return [candidates[int(np.argmin(losses))]]
@@ -156,7 +156,7 @@ def verify(settings: Settings, runs: Runs) -> list[RunConfig]:
 
 def predict(settings: Settings, folder: Path, runs: Runs, config: RunConfig) -> None:
     """Writes down the laws and what they say of the run to come."""
-    fit = scaling.fit(runs, n_bootstrap=settings.n_bootstrap, level=settings.level)
+    fit = fit_grid(runs, n_bootstrap=settings.n_bootstrap, level=settings.level)
     counts = count(config.model)
     n_tokens = config.n_steps * config.batch_tokens
     prediction = fit.predict(counts.n_params, n_tokens)
@@ -230,6 +230,11 @@ def with_lr(settings: Settings, law: LrLaw, d_model: int, flops: float) -> RunCo
     lr, _, _ = law.predict(count(config.model).n_params, config.n_tokens)
     optimizer = dataclasses.replace(config.optimizer, lr=float(f"{float(lr):.3g}"))
     return dataclasses.replace(config, optimizer=optimizer)
+
+
+def fit_grid(runs: Runs, **options) -> scaling.Fit:
+    """Chinchilla's law itself: the grid keeps near the best sizes, where it holds, and has few runs."""
+    return scaling.fit(runs, relax=False, **options)
 
 
 def tuned(runs: Runs) -> Runs:

@@ -28,6 +28,9 @@ flags.DEFINE_string("holdout", None, "column whose true rows are not fitted but 
 flags.DEFINE_integer("drop_highest", 0, "leave out the runs of the highest losses", flag_values=FLAGS)
 flags.DEFINE_float("level", 0.9, "level of the intervals", flag_values=FLAGS)
 flags.DEFINE_float("delta", 1e-3, "where the Huber loss of log loss turns linear", flag_values=FLAGS)
+flags.DEFINE_bool(
+    "relax", True, "forecast with the law's relaxed form; --norelax with the law itself", flag_values=FLAGS
+)
 flags.DEFINE_integer("seed", 0, "seed of the resampling", flag_values=FLAGS)
 flags.DEFINE_string("out", None, "write the fit to this JSON file", flag_values=FLAGS)
 flags.DEFINE_bool("json", False, "print the fit as JSON", flag_values=FLAGS)
@@ -50,7 +53,16 @@ def run(args: list[str], flags) -> int:
     runs, test = split(scaling.read_runs(args[0], columns), flags.holdout)
     if flags.drop_highest:
         runs = drop_highest(runs, flags.drop_highest)
-    fit = scaling.fit(runs, flags.law, flags.approach, flags.bootstrap, flags.seed, flags.level, flags.delta)
+    fit = scaling.fit(
+        runs,
+        law=flags.law,
+        approach=flags.approach,
+        n_bootstrap=flags.bootstrap,
+        seed=flags.seed,
+        level=flags.level,
+        delta=flags.delta,
+        relax=flags.relax,
+    )
     if test is not None:
         fit = held_out(fit, test)
     content = json.dumps(fit.to_json(), allow_nan=False)

@@ -122,11 +122,11 @@ def law_source(data: ReportData) -> str:
     assert data.fit is not None
     text = "L is the loss, N the parameters, D the training tokens; the form is that of "
     text += f"{LAWS[data.fit.law].source}. "
+    text += "The numbers below are a plain fit of it, to compare with published ones. Forecasts here use "
     if data.fit.forecast.law != data.fit.law:
-        text += "The numbers below are a plain fit of it, to compare with published ones. Forecasts here use "
-        text += (
-            f"its looser form “{data.fit.forecast.law}”, whose frontier and profiles may bend differently."
-        )
+        text += f"its looser form “{data.fit.forecast.law}”: its frontier and profiles bend more freely."
+    else:
+        text += "the same form with a weak prior on E and the exponents."
     if data.fit.status != "converged":
         text += f" {data.fit.status}."
     return text
