@@ -257,8 +257,8 @@ def result(config: RunConfig, training: TokenCache, out: Path, seconds: dict[str
     }
 
 
-def describe(device: jax.Device) -> str:
-    """The kind of device, and of a CPU how many cores this process may use."""
+def describe(device: Any) -> str:
+    """The kind of a jax device, and of a CPU how many cores this process may use."""
     if device.platform != "cpu":
         return device.device_kind
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
