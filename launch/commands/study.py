@@ -101,7 +101,7 @@ def _drive(study, store: Store, pool: Pool, parts, whole) -> int:
 def _last_words(store: Store) -> str:
     """What the study found, and where its page is now: folders move."""
     page = store.folder / "report.html"
-    return store.finished.read_text() + (f"report: {page}" if page.exists() else "")
+    return store.finished.read_text().rstrip("\n") + (f"\nreport: {page}" if page.exists() else "")
 
 
 def _report_failures(store: Store, failed: list[str]) -> int:
