@@ -1,6 +1,6 @@
 """What reuse of compiled steps brings: a grid in one worker, in separate processes, from the cache on disk.
 
-    python benchmarks/grid_reuse.py
+    python benchmarks/grid_reuse.py [STEPS OF A RUN, default 100]
 
 Twelve runs of four shapes are trained (1) by one worker that keeps its compiled steps, (2) by twelve
 `isoflop train` processes, each with a compile cache of its own that starts empty. Then the last of them is
@@ -23,7 +23,8 @@ from launch.driver import planned_run
 from launch.store import Store
 from models.config import ladder
 
-WIDTHS, RATES, N_STEPS = (16, 24, 32, 40), (5e-3, 1e-2, 2e-2), 100
+WIDTHS, RATES = (16, 24, 32, 40), (5e-3, 1e-2, 2e-2)
+N_STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 100
 
 
 def configs() -> list[RunConfig]:

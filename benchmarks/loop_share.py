@@ -2,7 +2,7 @@
 
     python benchmarks/loop_share.py
 
-Trains the verification run of the default study for 1,000 steps as `isoflop train` would, then calls the same
+Trains the verification run of the default study for 3,000 steps as `isoflop train` would, then calls the same
 compiled step as often, back to back, on a batch that is there already. The rest is batches, the reading of
 metrics, validation and checkpoints.
 """
@@ -20,7 +20,7 @@ from experiments.train import programs, train
 from models.config import ladder
 from models.counting import count
 
-N_STEPS = 1000
+N_STEPS = 3000
 
 
 class Hooks:

@@ -24,7 +24,7 @@ from models.counting import count
 SHAPES = {128: 4, 256: 6, 512: 8}  # width: layers
 
 
-def seconds(call, at_least: float = 3.0) -> float:
+def seconds(call, at_least: float = 2.0) -> float:
     """Time of one call: the median of five rounds."""
     call().block_until_ready()
     rounds = []
@@ -50,12 +50,12 @@ def ideal_seconds(config: TransformerConfig, batch: int, seq_len: int) -> float:
         x, w = jnp.ones((tokens, inputs)), jnp.ones((inputs, outputs))
         dy = jnp.ones((tokens, outputs))
         for one, other in ((x, w), (dy, w.T + 0), (x.T + 0, dy)):
-            total += times * seconds(lambda one=one, other=other: product(one, other), 0.5)
+            total += times * seconds(lambda one=one, other=other: product(one, other), 0.25)
     q, scores = jnp.ones((batch, heads, seq_len, k)), jnp.ones((batch, heads, seq_len, seq_len))
     keys = q.swapaxes(2, 3) + 0
     for one, other, times in ((q, keys, 2), (scores, q, 4)):
         repeats = times * config.n_layers
-        total += repeats * seconds(lambda one=one, other=other: batched(one, other), 0.5)
+        total += repeats * seconds(lambda one=one, other=other: batched(one, other), 0.25)
     return total
 
 
@@ -73,7 +73,7 @@ def measure(d_model: int, n_layers: int, batch: int = 8, seq_len: int = 256) -> 
         *state[:], numbers = compiled.step(*state, tokens_BT, hyper)
         return numbers
 
-    step_seconds = seconds(step, 10.0)
+    step_seconds = seconds(step, 5.0)
     ideal = ideal_seconds(model, batch, seq_len)
     flops = batch * seq_len * count(model).flops_per_token(seq_len)
     flops_6n = 6 * count(model).n_params * batch * seq_len
