@@ -21,7 +21,7 @@ from experiments.data.cache import read_manifest
 from experiments.data.prepare import prepare
 from launch.driver import planned_run
 from launch.store import Store
-from models.config import ladder
+from models.presets import ladder
 
 WIDTHS, RATES = (16, 24, 32, 40), (5e-3, 1e-2, 2e-2)
 N_STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 100
@@ -31,7 +31,7 @@ def configs() -> list[RunConfig]:
     data = DataConfig(fingerprint=read_manifest(prepare(DataConfig()))["fingerprint"])
     return [
         RunConfig(
-            model=ladder(width, 259, tied_embeddings=True),
+            model=ladder(width, 259),
             data=data,
             optimizer=OptimizerConfig(lr),
             schedule=ScheduleConfig(),

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from experiments import optim
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.train import programs, train
-from models.config import ladder
-from models.counting import count
+from models import count
+from models.presets import ladder
 
 N_STEPS = 3000
 
@@ -33,7 +33,7 @@ class Hooks:
 
 def main() -> None:
     config = RunConfig(
-        model=ladder(80, 259, tied_embeddings=True),
+        model=ladder(80, 259),
         data=DataConfig(),
         optimizer=OptimizerConfig(5e-3),
         schedule=ScheduleConfig(),

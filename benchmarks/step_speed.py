@@ -18,8 +18,8 @@ from experiments import optim
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data import batches
 from experiments.train import programs
+from models import count
 from models.config import TransformerConfig
-from models.counting import count
 
 SHAPES = {128: 4, 256: 6, 512: 8}  # width: layers
 

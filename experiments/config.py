@@ -6,9 +6,10 @@ import hashlib
 import json
 import typing
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union
 
-from models.config import TransformerConfig
+from models.config import ModelConfig
 
 T = TypeVar("T")
 
@@ -72,7 +73,7 @@ class RunConfig:
     `n_val_tokens` is the fixed, leading part of the validation split that every evaluation reads.
     """
 
-    model: TransformerConfig
+    model: ModelConfig
     data: DataConfig
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
@@ -185,6 +186,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return from_json(typing.cast(type, hint), value, where)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (Union, UnionType):
+        return _convert_union(arguments, value, where)
     if origin is tuple and isinstance(value, (list, tuple)):
         return tuple(_convert(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if origin is Literal:
@@ -199,3 +202,19 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return value
     expected = getattr(hint, "__name__", str(hint))
     raise ValueError(f"{where}={value!r}; expected a value of type {expected}")
+
+
+def _convert_union(hints: tuple, value: Any, where: str) -> Any:
+    """`value` as one of several dataclasses, told apart by "family"; or None, where that is one of them."""
+    if value is None and NoneType in hints:
+        return None
+    kinds = [hint for hint in hints if hint is not NoneType]
+    if len(kinds) == 1:
+        return _convert(kinds[0], value, where)
+    families = {
+        name: kind for kind in kinds for name in typing.get_args(typing.get_type_hints(kind)["family"])
+    }
+    family = value.get("family", next(iter(families))) if isinstance(value, dict) else None
+    if family not in families:
+        raise ValueError(f"{where}.family={family!r}; allowed are {', '.join(map(repr, families))}")
+    return _convert(families[family], value, where)

@@ -30,12 +30,12 @@ class Metrics:
         self.file = open(path, "a")  # noqa: SIM115 (open as long as the run is)
         self.scale, self.recent, self.log_at = scale, recent, log_steps(n_steps)
 
-    def training(self, step: int, loss: float, grad_norm: float, lr: float) -> None:
+    def training(self, step: int, loss: float, **measured: float) -> None:
         """Takes in what step number `step` (from 1) measured; writes a line at log-spaced steps."""
         self.recent.append(loss)
         if step in self.log_at or not math.isfinite(loss):
             mean = sum(self.recent) / len(self.recent)
-            self._write(step, train_loss=mean, grad_norm=grad_norm, lr=lr)
+            self._write(step, train_loss=mean, **measured)
             self.recent.clear()
 
     def validation(self, step: int, losses_R: np.ndarray, seq_len: int, tokens_per_byte: float) -> None:

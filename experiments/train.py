@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -24,8 +23,9 @@ from experiments.data import batches
 from experiments.data.cache import TokenCache, open_cache
 from experiments.data.prepare import prepare
 from experiments.files import write_atomic
-from models.config import TransformerConfig
-from models.counting import count
+from experiments.loss import token_losses, training_loss
+from models import count
+from models.config import ModelConfig
 
 CHECKPOINT_SECONDS = 60.0
 EXPLODED = 2.0  # times the loss of a uniform guess: from there no run comes back
@@ -34,6 +34,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "isof
 CONVENTIONS = {
     "n_params": "parameters that are multiplied: output head included, embedding lookup excluded",
     "n_total": "all parameters",
+    "n_active": "of n_params, those that one token is multiplied with",
     "flops": "counted matrix products, forward and backward, attention over all keys; no recomputation",
     "loss": "nats per token on the leading {:,} tokens of the validation split, or all of it",
 }
@@ -61,19 +62,19 @@ class Programs:
 
 
 @functools.cache
-def programs(model_config: TransformerConfig, optimizer: str, schedule: str) -> Programs:
+def programs(model_config: ModelConfig, optimizer: str, schedule: str) -> Programs:
     """Jitted functions for a network; hyperparameters are arguments, so a grid compiles once a shape."""
     model = models.build(model_config)
 
     def row_losses(params, tokens_BT):
-        logits_BTV = model.apply(params, tokens_BT[:, :-1])
-        return optax.softmax_cross_entropy_with_integer_labels(logits_BTV, tokens_BT[:, 1:]).mean(axis=-1)
+        return token_losses(model, params, tokens_BT)[0].mean(axis=-1)
 
     def step(params, opt_state, step, tokens_BT, hyper):
-        loss, grads = jax.value_and_grad(lambda p: row_losses(p, tokens_BT).mean())(params)
+        objective = functools.partial(training_loss, model)
+        (_, numbers), grads = jax.value_and_grad(objective, has_aux=True)(params, tokens_BT)
         lr = optim.learning_rate(schedule, step, hyper)
         updates, opt_state = optim.optimizer(optimizer, hyper, lr).update(grads, opt_state, params)
-        numbers = jnp.stack([loss, optax.tree.norm(grads), lr])
+        numbers |= {"grad_norm": optax.tree.norm(grads), "lr": lr}
         return optax.apply_updates(params, updates), opt_state, step + 1, numbers
 
     def init(key):
@@ -125,10 +126,11 @@ def train(config: RunConfig, out: Path, hooks: Hooks) -> dict[str, Any]:
     clock.lap("start")
 
     # --- loop: a step is dispatched before the one before it is read --------------------------------------
-    def note(step: int, numbers: jax.Array) -> bool:
+    def note(step: int, numbers: dict[str, jax.Array]) -> bool:
         """Records what step number `step` measured; whether the run is still sound."""
-        loss, grad_norm, lr = (float(number) for number in jax.device_get(numbers))
-        record.training(step, loss, grad_norm, lr)
+        measured = {name: float(number) for name, number in jax.device_get(numbers).items()}
+        loss = measured.pop("loss")
+        record.training(step, loss, **measured)
         trained = (step - first_step - 1) * config.batch_tokens
         speed = trained / max(time.perf_counter() - running_since, 1e-9)
         hooks.progress(step, config.n_steps, speed, loss)
@@ -146,7 +148,7 @@ def train(config: RunConfig, out: Path, hooks: Hooks) -> dict[str, Any]:
                 params, opt_state, device_step, jax.device_put(tokens_BT), hyper
             )
             if step == first_step + 1:
-                numbers.block_until_ready()
+                jax.block_until_ready(numbers)
                 clock.lap("compile")
                 running_since = clock.mark
             if pending is not None:
@@ -229,6 +231,7 @@ def result(config: RunConfig, training: TokenCache, out: Path, seconds: dict[str
         "n_params": counts.n_params,
         "n_embed": counts.n_embed,
         "n_total": counts.n_total,
+        "n_active": counts.n_active,
         "n_tokens": n_tokens,
         "flops": last["flops"],
         "loss": last["val_loss"] if done else math.inf,

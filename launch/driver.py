@@ -17,7 +17,7 @@ from experiments.studies import Stage, Study
 from launch.local import Pool, Slot
 from launch.progress import Display, duration, finished_line, n_runs, short, snapshot, stage_lines
 from launch.store import Planned, Store
-from models.counting import count
+from models import count
 from scaling.runs import Runs
 
 POLL_SECONDS = 0.2

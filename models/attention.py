@@ -1,59 +1,119 @@
-"""Causal grouped-query attention: softmax(QKᵀ/√K)V over a whole sequence, or against a cache."""
-
-import math
+"""Attention: softmax(QKᵀ·scale)V over a whole sequence, or against a cache of keys and values."""
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from models.config import TransformerConfig
-from models.layers import Keys, matmul, rope, weight
+from models.layers import Keys, RMSNorm, constant, project, softcap, weight
+from models.parametrization import attention_scale, branch_std
+from models.positions import rope
+from models.sharding import constrain
 
 
 class Attention(nnx.Module):
-    """Query heads g·r … g·r+r-1 share key/value head g (Ainslie et al. 2023)."""
+    """Causal self-attention; query heads g·r … g·r+r-1 share key/value head g (Ainslie et al. 2023)."""
 
     def __init__(self, config: TransformerConfig, keys: Keys):
         d, h, g, k = config.d_model, config.n_heads, config.n_kv_heads, config.d_head
-        self.w_q = weight(keys, (d, h, k), d**-0.5)
-        self.w_k = weight(keys, (d, g, k), d**-0.5)
-        self.w_v = weight(keys, (d, g, k), d**-0.5)
-        # Residual branches add up over 2L layers; 1/√(2L) keeps the sum at unit scale (GPT-2).
-        self.w_o = weight(keys, (h, k, d), (h * k * 2 * config.n_layers) ** -0.5)
+        self.w_q = weight(keys, (d, h, k), d**-0.5, "embed -> heads head")
+        self.w_k = weight(keys, (d, g, k), d**-0.5, "embed -> kv_heads head")
+        self.w_v = weight(keys, (d, g, k), d**-0.5, "embed -> kv_heads head")
+        self.w_o = weight(keys, (h, k, d), branch_std(config, h * k), "heads head -> embed")
+        self.b_q = self.b_k = self.b_v = self.b_o = self.q_norm = self.k_norm = None
+        if config.qkv_bias:
+            self.b_q = constant(0.0, (h, k), "-> heads head")
+            self.b_k = constant(0.0, (g, k), "-> kv_heads head")
+            self.b_v = constant(0.0, (g, k), "-> kv_heads head")
+        if config.output_bias:
+            self.b_o = constant(0.0, (d,), "-> embed")
+        if config.qk_norm == "head":
+            self.q_norm = RMSNorm((k,), config.norm_eps, "-> head")
+            self.k_norm = RMSNorm((k,), config.norm_eps, "-> head")
+        if config.qk_norm == "width":
+            self.q_norm = RMSNorm((h, k), config.norm_eps, "-> heads head")
+            self.k_norm = RMSNorm((g, k), config.norm_eps, "-> kv_heads head")
+        self.scale, self.softcap = attention_scale(config), config.attention_softcap
 
-    def project(self, x_BTD: jax.Array, tables) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Rotated queries [B,T,H,K], rotated keys [B,T,G,K] and values [B,T,G,K]."""
-        q, k, v = (
-            matmul(x_BTD, flat(w, 1).astype(x_BTD.dtype)).reshape(*x_BTD.shape[:2], *w.shape[1:])
-            for w in (self.w_q, self.w_k, self.w_v)
-        )
-        return rope(q, *tables), rope(k, *tables), v
+    def queries_keys_values(self, x_BTD: jax.Array, tables) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Queries [B,T,H,K], keys [B,T,G,K] and values [B,T,G,K]; `tables` rotate the first two, if given."""
+        q = project(x_BTD, self.w_q, self.b_q)
+        k = project(x_BTD, self.w_k, self.b_k)
+        v = project(x_BTD, self.w_v, self.b_v)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if tables is not None:
+            q, k = rope(q, *tables), rope(k, *tables)
+        return constrain(q, "batch", "length", "heads", None), k, v
 
-    def attend(self, q_BTHK, k_BSGK, v_BSGK, mask_BTS) -> jax.Array:
-        """Output [B,T,D]; query t sees slot s where mask[b, t, s]."""
-        b, t, h, k = q_BTHK.shape
-        g = k_BSGK.shape[2]
-        # The h/g query heads of a group become rows of one matrix product with the group's keys.
-        q_BGRK = (q_BTHK * k**-0.5).reshape(b, t, g, -1, k).transpose(0, 2, 3, 1, 4).reshape(b, g, -1, k)
-        mask_BGRS = jnp.tile(mask_BTS, (1, h // g, 1))[:, None]
-        k_BGSK, v_BGSK = k_BSGK.transpose(0, 2, 1, 3), v_BSGK.transpose(0, 2, 1, 3)
-        values_BHTK = softmax_attention(q_BGRK, k_BGSK, v_BGSK, mask_BGRS).reshape(b, h, t, k)
-        values_BTF = values_BHTK.transpose(0, 2, 1, 3).reshape(b, t, -1)
-        return matmul(values_BTF, flat(self.w_o, 2).astype(values_BTF.dtype))
+    def output(self, q_BTHK, k_BSGK, v_BSGK, mask_BTS) -> jax.Array:
+        values_BTHK = attend(q_BTHK, k_BSGK, v_BSGK, mask_BTS, self.scale, cap=self.softcap)
+        return project(values_BTHK, self.w_o, self.b_o)
 
     def __call__(self, x_BTD: jax.Array, tables, mask_BTS: jax.Array):
         """Self-attention over the sequence; also the keys and values, which prefill stores."""
-        q, k, v = self.project(x_BTD, tables)
-        return self.attend(q, k, v, mask_BTS), (k, v)
+        q, k, v = self.queries_keys_values(x_BTD, tables)
+        return self.output(q, k, v, mask_BTS), (k, v)
 
-    def decode(self, x_B1D, tables, cache_k_BSGK, cache_v_BSGK, position_B):
-        """One token a row, written to slot `position` of its cache, attending to slots 0…position."""
-        q, k, v = self.project(x_B1D, tables)
-        rows = jnp.arange(x_B1D.shape[0])
-        cache_k_BSGK = cache_k_BSGK.at[rows, position_B].set(k[:, 0])
-        cache_v_BSGK = cache_v_BSGK.at[rows, position_B].set(v[:, 0])
-        mask_B1S = (jnp.arange(cache_k_BSGK.shape[1]) <= position_B[:, None])[:, None]
-        return self.attend(q, cache_k_BSGK, cache_v_BSGK, mask_B1S), (cache_k_BSGK, cache_v_BSGK)
+    def decode(self, x_B1D, tables, cache, position_B):
+        """One token a row against the row's cache (k, v) [B,S,G,K], in which it takes a slot."""
+        q, k, v = self.queries_keys_values(x_B1D, tables)
+        n_slots, rows = cache[0].shape[1], jnp.arange(x_B1D.shape[0])
+        cache = tuple(
+            slots.at[rows, position_B % n_slots].set(new[:, 0]) for slots, new in zip(cache, (k, v))
+        )
+        seen_B1S = (slot_positions(position_B, n_slots) >= 0)[:, None]
+        return self.output(q, *cache, seen_B1S), cache
+
+
+def causal_mask(n: int, window: int = 0) -> jax.Array:
+    """[1,n,n]: query t sees keys 0…t, or only the last `window` of them."""
+    back = jnp.arange(n)[:, None] - jnp.arange(n)
+    return ((back >= 0) & (back < (window or n)))[None]
+
+
+def slot_positions(last_B: jax.Array, n_slots: int) -> jax.Array:
+    """[B,S]: the position whose token slot s holds when the newest is at `last`; negative: none yet.
+
+    Position p lies in slot p mod S. With as many slots as tokens that is a plain list; with as many as a
+    sliding window is long it is a ring that has forgotten just what the window no longer sees.
+    """
+    return last_B[:, None] - (last_B[:, None] - jnp.arange(n_slots)) % n_slots
+
+
+def to_slots(k_BTGK: jax.Array, lengths_B: jax.Array, n_slots: int) -> jax.Array:
+    """Keys or values of right-padded rows as a cache [B,S,G,K]."""
+    held_BS = slot_positions(lengths_B - 1, n_slots)
+    # Slots that hold nothing get what lies at 0, and are masked until they are written.
+    return jnp.take_along_axis(k_BTGK, jnp.maximum(held_BS, 0)[..., None, None], axis=1)
+
+
+def attend(
+    q_BTHK, k_BSGK, v_BSGK, mask_BTS, scale: float, *, cap: float = 0.0, bias_HTS: jax.Array | None = None
+) -> jax.Array:
+    """Values [B,T,H,K] that each query gathers from the slots its mask lets it see.
+
+    `cap` bounds the scores (`layers.softcap`), `bias` is added to them.
+    """
+    b, t, h, k = q_BTHK.shape
+    g = k_BSGK.shape[2]
+    # The h/g query heads of a group become rows of one matrix product with the group's keys.
+    q_BGRK = (q_BTHK * scale).reshape(b, t, g, -1, k).transpose(0, 2, 3, 1, 4).reshape(b, g, -1, k)
+    mask_BGRS = jnp.tile(mask_BTS, (1, h // g, 1))[:, None]
+    k_BGSK, v_BGSK = k_BSGK.transpose(0, 2, 1, 3), v_BSGK.transpose(0, 2, 1, 3)
+    if cap or bias_HTS is not None:
+        scores_BGRS = softcap((q_BGRK @ k_BGSK.swapaxes(2, 3)).astype(jnp.float32), cap)
+        if bias_HTS is not None:
+            scores_BGRS = scores_BGRS + bias_HTS.reshape(g, -1, bias_HTS.shape[-1])
+        values_BGRK = softmax(scores_BGRS, mask_BGRS).astype(v_BGSK.dtype) @ v_BGSK
+    else:
+        values_BGRK = softmax_attention(q_BGRK, k_BGSK, v_BGSK, mask_BGRS)
+    return values_BGRK.reshape(b, h, t, k).transpose(0, 2, 1, 3)
+
+
+def softmax(scores: jax.Array, mask: jax.Array) -> jax.Array:
+    """Softmax over the last axis where the mask is true."""
+    return jax.nn.softmax(jnp.where(mask, scores, -1e30), axis=-1)
 
 
 @jax.custom_vjp
@@ -68,7 +128,7 @@ def softmax_attention(q_BGRK, k_BGSK, v_BGSK, mask_BGRS) -> jax.Array:
 
 def _attention_forward(q_BGRK, k_BGSK, v_BGSK, mask_BGRS):
     scores_BGRS = (q_BGRK @ k_BGSK.swapaxes(2, 3)).astype(jnp.float32)
-    weights_BGRS = jax.nn.softmax(jnp.where(mask_BGRS, scores_BGRS, -1e30), axis=-1).astype(v_BGSK.dtype)
+    weights_BGRS = softmax(scores_BGRS, mask_BGRS).astype(v_BGSK.dtype)
     values_BGRK = weights_BGRS @ v_BGSK
     return values_BGRK, (q_BGRK, k_BGSK, v_BGSK, weights_BGRS, values_BGRK)
 
@@ -93,8 +153,3 @@ def _transposed_product(a_BGRS, b_BGRK) -> jax.Array:
 
 
 softmax_attention.defvjp(_attention_forward, _attention_backward)
-
-
-def flat(w: nnx.Param, n_in: int) -> jax.Array:
-    """The weight as a matrix: its first `n_in` axes are inputs, the others outputs."""
-    return w[...].reshape(math.prod(w.shape[:n_in]), -1)

@@ -1,70 +1,106 @@
-"""Exact counts of parameters and floating-point operations, by component."""
+"""Exact counts of parameters and floating-point operations, by component.
+
+Every family's file has `count(config) -> Counts`; tests hold them against the real tree and program.
+"""
 
 from dataclasses import dataclass
+from typing import Any
 
-from models.config import TransformerConfig
+
+@dataclass(frozen=True)
+class Part:
+    """One component of a network.
+
+    n_params: parameters stored; `looked_up` of them are only looked up, `idle` are multiplied by other tokens
+      but not by this one (experts not chosen).
+    flops: multiplications and additions of matrix products in one forward pass, per token.
+    context_flops: the same for each token of context that a token meets.
+    wasted_flops: what the program computes besides and throws away (room for tokens that experts never got).
+    """
+
+    n_params: int
+    looked_up: int = 0
+    idle: int = 0
+    flops: int = 0
+    context_flops: int = 0
+    wasted_flops: float = 0
+
+    def __mul__(self, times: int) -> "Part":
+        return Part(*(times * value for value in vars(self).values()))
+
+    def __add__(self, other: "Part") -> "Part":
+        return Part(*(a + b for a, b in zip(vars(self).values(), vars(other).values())))
 
 
 @dataclass(frozen=True)
 class Counts:
     """Parameters and FLOPs of a model, a component at a time.
 
-    parameters: every leaf of the parameter tree, grouped; n_embed of them are only looked up.
-    matmul_parameters: weights that each token is multiplied with.
-    attention_width: Σ over layers of query heads × head size, the width in which tokens meet.
+    `cache` lists what one row of a batch keeps while decoding: (bytes a slot, most slots), 0 for no limit.
     """
 
-    parameters: dict[str, int]
-    n_embed: int
-    matmul_parameters: int
-    attention_width: int
+    parts: dict[str, Part]
+    cache: tuple[tuple[int, int], ...]
+
+    @property
+    def total(self) -> Part:
+        return sum(self.parts.values(), Part(0))
 
     @property
     def n_total(self) -> int:
         """All parameters."""
-        return sum(self.parameters.values())
+        return self.total.n_params
+
+    @property
+    def n_embed(self) -> int:
+        """Parameters that are only looked up."""
+        return self.total.looked_up
 
     @property
     def n_params(self) -> int:
-        """Parameters that are multiplied: everything but an embedding table that is only looked up."""
+        """Parameters that are multiplied: everything but tables that are only looked up."""
         return self.n_total - self.n_embed
+
+    @property
+    def n_active(self) -> int:
+        """Parameters that one token is multiplied with: `n_params` without the experts it does not go to."""
+        return self.n_params - self.total.idle
 
     def forward_flops_per_token(self, seq_len: int) -> int:
         """Multiplications and additions of all matrix products of one forward pass, per token.
 
-        Attention counts scores and values over all `seq_len` keys, as computed: the causal mask saves none.
+        Attention counts scores and values over all `seq_len` keys, as computed: masks save none.
         """
-        return 2 * self.matmul_parameters + 4 * self.attention_width * seq_len
+        return self.total.flops + self.total.context_flops * seq_len
 
     def flops_per_token(self, seq_len: int) -> int:
         """Forward and backward FLOPs of training per token: the backward pass has twice the products.
 
-        Recomputation (remat) is not counted: it is a choice of the machine, not of the model.
+        What the model needs, not what a machine does: recomputation and wasted products are not counted.
         """
         return 3 * self.forward_flops_per_token(seq_len)
 
-    def cache_bytes(self, n_tokens: int, config: TransformerConfig) -> int:
-        """Bytes of the key/value cache for one row of `n_tokens` slots in the compute type."""
-        width = 2 * config.n_layers * config.n_kv_heads * config.d_head
-        return n_tokens * width * {"float32": 4, "bfloat16": 2}[config.dtype]
+    def cache_bytes(self, n_tokens: int) -> int:
+        """Bytes that one row keeps to decode up to `n_tokens` tokens, in the compute type."""
+        return sum(slot * (min(n_tokens, most) if most else n_tokens) for slot, most in self.cache)
 
 
-def count(config: TransformerConfig) -> Counts:
-    """Counts for a decoder-only transformer; tests hold them against the real tree and program."""
-    layers, d = config.n_layers, config.d_model
-    table = config.vocab_size * d
-    attention = layers * d * config.d_head * 2 * (config.n_heads + config.n_kv_heads)
-    mlp = layers * 3 * d * config.d_ff
-    parameters = {
-        "embedding": table,
-        "attention": attention,
-        "mlp": mlp,
-        "norms": (2 * layers + 1) * d,
-        "head": 0 if config.tied_embeddings else table,
-    }
-    return Counts(
-        parameters=parameters,
-        n_embed=0 if config.tied_embeddings else table,
-        matmul_parameters=attention + mlp + table,
-        attention_width=layers * config.n_heads * config.d_head,
-    )
+def itemsize(config: Any) -> int:
+    """Bytes of a number in the compute type."""
+    return {"float32": 4, "bfloat16": 2}[config.dtype]
+
+
+def attention_part(config: Any) -> Part:
+    """Attention of one decoder-only layer, without its norms."""
+    d, h, g, k = config.d_model, config.n_heads, config.n_kv_heads, config.d_head
+    weights = d * k * 2 * (h + g)
+    biases = (h + 2 * g) * k * config.qkv_bias + d * config.output_bias
+    return Part(weights + biases, flops=2 * weights, context_flops=4 * h * k)
+
+
+def mlp_part(config: Any) -> Part:
+    """The feed-forward layer of one layer."""
+    d, f = config.d_model, config.d_ff
+    weights = (3 if config.gated else 2) * d * f
+    biases = ((2 if config.gated else 1) * f + d) * config.mlp_bias
+    return Part(weights + biases, flops=2 * weights)

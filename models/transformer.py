@@ -1,114 +1,209 @@
-"""Decoder-only transformer: pre-norm blocks, stacked along a leading layer axis and run by one scan."""
+"""Decoder-only transformer: blocks stacked along a leading layer axis and run by one scan."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models.attention import Attention
+from models.attention import Attention, causal_mask, to_slots
 from models.config import TransformerConfig
-from models.layers import Keys, Params, RMSNorm, functional, matmul, rope_tables, weight
-from models.mlp import SwiGLU
-from models.model import Model
+from models.counting import Counts, Part, attention_part, itemsize, mlp_part
+from models.layers import Keys, Params, functional, matmul, norm, project, softcap, stacked, weight
+from models.mlp import MLP
+from models.model import Aux, Model
+from models.parametrization import branch_scale, head_std, logit_scale
+from models.positions import rope_tables, sinusoids
+from models.sharding import constrain
 
 Cache = dict[str, Any]
 
 
 class Block(nnx.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
+    """x + attention(norm(x)), then x + mlp(norm(x)); the norms stand before, after or around the branches."""
 
-    def __init__(self, config: TransformerConfig, keys: Keys):
-        self.attention_norm = RMSNorm(config.d_model, config.norm_eps)
+    def __init__(self, config: TransformerConfig, keys: Keys, feed_forward: type):
+        def norm_at(place: str):
+            used = config.norm_position in (place, "both")
+            return norm(config.norm, config.d_model, config.norm_eps) if used else None
+
+        self.attention_norm, self.mlp_norm = norm_at("pre"), norm_at("pre")
+        self.attention_out_norm, self.mlp_out_norm = norm_at("post"), norm_at("post")
         self.attention = Attention(config, keys)
-        self.mlp_norm = RMSNorm(config.d_model, config.norm_eps)
-        self.mlp = SwiGLU(config, keys)
+        self.mlp = feed_forward(config, keys)
+        self.branch_scale = branch_scale(config)
 
-    def __call__(self, x_BTD: jax.Array, tables, mask_BTS: jax.Array):
-        """Output [B,T,D] and the block's keys and values."""
-        attended, keys_values = self.attention(self.attention_norm(x_BTD), tables, mask_BTS)
-        x_BTD = x_BTD + attended
-        return x_BTD + self.mlp(self.mlp_norm(x_BTD)), keys_values
+    def add(self, x_BTD, branch_BTD, out_norm) -> jax.Array:
+        branch_BTD = branch_BTD if out_norm is None else out_norm(branch_BTD)
+        branch_BTD = branch_BTD if self.branch_scale == 1 else branch_BTD * self.branch_scale
+        return constrain(x_BTD + branch_BTD, "batch", "length", None)
 
-    def decode(self, x_B1D: jax.Array, tables, cache_k_BSGK, cache_v_BSGK, position_B):
+    def feed_forward(self, x_BTD, exact: bool) -> tuple[jax.Array, Aux]:
+        out_BTD, aux = self.mlp(x_BTD if self.mlp_norm is None else self.mlp_norm(x_BTD), exact)
+        return self.add(x_BTD, out_BTD, self.mlp_out_norm), aux
+
+    def __call__(self, x_BTD: jax.Array, tables, mask_BTS: jax.Array, exact: bool):
+        """Output [B,T,D], the block's keys and values, and its auxiliary losses."""
+        read_BTD = x_BTD if self.attention_norm is None else self.attention_norm(x_BTD)
+        attended, keys_values = self.attention(read_BTD, tables, mask_BTS)
+        x_BTD, aux = self.feed_forward(self.add(x_BTD, attended, self.attention_out_norm), exact)
+        return x_BTD, (keys_values, aux)
+
+    def decode(self, x_B1D: jax.Array, tables, cache, position_B):
         """Output [B,1,D] and the block's updated cache."""
-        attended, keys_values = self.attention.decode(
-            self.attention_norm(x_B1D), tables, cache_k_BSGK, cache_v_BSGK, position_B
-        )
-        x_B1D = x_B1D + attended
-        return x_B1D + self.mlp(self.mlp_norm(x_B1D)), keys_values
+        read_B1D = x_B1D if self.attention_norm is None else self.attention_norm(x_B1D)
+        attended, cache = self.attention.decode(read_B1D, tables, cache, position_B)
+        x_B1D, _ = self.feed_forward(self.add(x_B1D, attended, self.attention_out_norm), exact=True)
+        return x_B1D, cache
 
 
 class Ends(nnx.Module):
-    """What comes before and after the blocks: embedding, final norm, output head."""
+    """What comes before and after the blocks: embedding, positions, final norm, output head."""
 
     def __init__(self, config: TransformerConfig, keys: Keys):
-        std = config.d_model**-0.5
-        # A tied table is also the head, so it has the head's scale and the lookup is scaled up to unit size.
+        v, d = config.vocab_size, config.d_model
+        # A tied table is also the head and has its scale; `embedding_scale` can lift the lookup to unit size.
         self.embedding = weight(
-            keys, (config.vocab_size, config.d_model), std if config.tied_embeddings else 1.0
+            keys, (v, d), head_std(config) if config.tied_embeddings else 1.0, "vocab -> embed"
         )
-        self.lookup_scale = config.d_model**0.5 if config.tied_embeddings else 1.0
-        self.final_norm = RMSNorm(config.d_model, config.norm_eps)
+        if config.positions == "learned":
+            self.position = weight(keys, (config.max_len, d), 0.02, "positions -> embed")
+        self.final_norm = norm(config.norm, d, config.norm_eps)
         if not config.tied_embeddings:
-            self.head = weight(keys, (config.d_model, config.vocab_size), std)
-        self.tied, self.dtype = config.tied_embeddings, jnp.dtype(config.dtype)
+            self.head = weight(keys, (d, v), head_std(config), "embed -> vocab")
+        self.config, self.dtype = config, jnp.dtype(config.dtype)
 
-    def embed(self, tokens_BT: jax.Array) -> jax.Array:
-        return (self.embedding[...][tokens_BT] * self.lookup_scale).astype(self.dtype)
+    def embed(self, tokens_BT: jax.Array, positions_BT: jax.Array) -> jax.Array:
+        x_BTD = self.embedding[...][tokens_BT] * self.config.embedding_scale
+        if self.config.positions == "learned":
+            x_BTD = x_BTD + self.position[...][positions_BT]
+        if self.config.positions == "sinusoidal":
+            x_BTD = x_BTD + sinusoids(positions_BT, self.config.d_model)
+        return constrain(x_BTD.astype(self.dtype), "batch", "length", None)
 
-    def logits(self, x_BTD: jax.Array) -> jax.Array:
-        head_DV = self.embedding[...].T if self.tied else self.head[...]
-        return matmul(self.final_norm(x_BTD), head_DV.astype(self.dtype)).astype(jnp.float32)
+    def logits(self, x: jax.Array) -> jax.Array:
+        scaled = x if logit_scale(self.config) == 1 else x * logit_scale(self.config)
+        if self.config.tied_embeddings:
+            logits = matmul(scaled, self.embedding[...].T.astype(x.dtype))
+        else:
+            logits = project(scaled, self.head)
+        return softcap(logits.astype(jnp.float32), self.config.logit_softcap)
 
 
-def build(config: TransformerConfig) -> Model:
+def build(config: TransformerConfig, feed_forward: type = MLP) -> Model:
     """The network as functions of plain parameters; see `Model` for their shapes."""
-    init_block, bind_block = functional(lambda keys: Block(config, keys))
-    init_ends, bind_ends = functional(lambda keys: Ends(config, keys))
+    init_block, bind_block, block_axes = functional(lambda keys: Block(config, keys, feed_forward))
+    init_blocks, blocks_axes = stacked(init_block, block_axes, config.n_layers)
+    init_ends, bind_ends, ends_axes = functional(lambda keys: Ends(config, keys))
 
     def init(key: jax.Array) -> Params:
         key_ends, key_blocks = jax.random.split(key)
-        blocks = jax.vmap(init_block)(jax.random.split(key_blocks, config.n_layers))
-        return {"ends": init_ends(key_ends), "blocks": blocks}
+        return {"ends": init_ends(key_ends), "blocks": init_blocks(key_blocks)}
 
-    def forward(params: Params, tokens_BT: jax.Array, mask_BTS: jax.Array):
-        """Final residual stream [B,T,D] and stacked keys, values [L,B,T,G,K]."""
-        tables = rope_tables(jnp.arange(tokens_BT.shape[1])[None], config.d_head, config.rope_theta)
+    def tables(positions_BT: jax.Array):
+        if config.positions != "rope":
+            return None
+        return rope_tables(positions_BT, config.d_head, config.rope_theta, config.rope_scaling)
 
-        def block(x_BTD, layer):
-            return bind_block(layer)(x_BTD, tables, mask_BTS)
+    def forward(params: Params, tokens_BT: jax.Array, exact: bool):
+        """Normalised final stream [B,T,D]; of each kind of layer, stacked keys and values and losses."""
+        ends, positions_1T = bind_ends(params["ends"]), jnp.arange(tokens_BT.shape[1])[None]
+        masks = {window: causal_mask(tokens_BT.shape[1], window) for window in set(config.windows)}
+        tables_1T = tables(positions_1T)
 
-        block = jax.checkpoint(block) if config.remat else block
-        return jax.lax.scan(block, bind_ends(params["ends"]).embed(tokens_BT), params["blocks"])
+        def block(kind: int, x_BTD, layer, _):
+            return bind_block(layer)(x_BTD, tables_1T, masks[config.windows[kind]], exact)
 
-    def apply(params: Params, tokens_BT: jax.Array) -> jax.Array:
-        x_BTD, _ = forward(params, tokens_BT, causal_mask(tokens_BT.shape[1]))
-        return bind_ends(params["ends"]).logits(x_BTD)
+        block = jax.checkpoint(block, static_argnums=0) if config.remat else block
+        x_BTD = ends.embed(tokens_BT, positions_1T)
+        x_BTD, outs = scan_layers(block, x_BTD, params["blocks"], len(config.windows))
+        return ends.final_norm(x_BTD), outs
+
+    def hidden(params: Params, tokens_BT: jax.Array):
+        x_BTD, outs = forward(params, tokens_BT, exact=False)
+        return x_BTD, merge_aux([aux for _, aux in outs])
+
+    def logits(params: Params, x: jax.Array) -> jax.Array:
+        return bind_ends(params["ends"]).logits(x)
 
     def prefill(params: Params, tokens_BT: jax.Array, lengths_B: jax.Array, max_len: int):
-        x_BTD, (k, v) = forward(params, tokens_BT, causal_mask(tokens_BT.shape[1]))
-        last_B1D = jnp.take_along_axis(x_BTD, (lengths_B - 1)[:, None, None], axis=1)
-        # Slots past a row's length hold padding's keys; decode masks them until it overwrites them.
-        room = [(0, 0), (0, 0), (0, max_len - tokens_BT.shape[1]), (0, 0), (0, 0)]
-        cache = {"k": jnp.pad(k, room), "v": jnp.pad(v, room), "lengths": lengths_B}
-        return bind_ends(params["ends"]).logits(last_B1D)[:, 0], cache
+        x_BTD, outs = forward(params, tokens_BT, exact=True)
+        last_BD = jnp.take_along_axis(x_BTD, (lengths_B - 1)[:, None, None], axis=1)[:, 0]
+        keep = jax.vmap(to_slots, in_axes=(0, None, None))
+        kept = [
+            [keep(kv, lengths_B, min(max_len, window or max_len)) for kv in keys_values]
+            for window, (keys_values, _) in zip(config.windows, outs)
+        ]
+        cache = {"k": [k for k, _ in kept], "v": [v for _, v in kept], "lengths": lengths_B}
+        return logits(params, last_BD), cache
 
     def decode(params: Params, token_B: jax.Array, cache: Cache):
         ends, position_B = bind_ends(params["ends"]), cache["lengths"]
-        tables = rope_tables(position_B[:, None], config.d_head, config.rope_theta)
+        tables_B1 = tables(position_B[:, None])
 
-        def block(x_B1D, layer):
-            layer_params, k, v = layer
-            return bind_block(layer_params).decode(x_B1D, tables, k, v, position_B)
+        def block(kind: int, x_B1D, layer, keys_values):
+            return bind_block(layer).decode(x_B1D, tables_B1, keys_values, position_B)
 
-        layers = (params["blocks"], cache["k"], cache["v"])
-        x_B1D, (k, v) = jax.lax.scan(block, ends.embed(token_B[:, None]), layers)
-        return ends.logits(x_B1D)[:, 0], {"k": k, "v": v, "lengths": position_B + 1}
+        x_B1D = ends.embed(token_B[:, None], position_B[:, None])
+        kept = list(zip(cache["k"], cache["v"]))
+        x_B1D, kept = scan_layers(block, x_B1D, params["blocks"], len(config.windows), kept)
+        cache = {"k": [k for k, _ in kept], "v": [v for _, v in kept], "lengths": position_B + 1}
+        return logits(params, ends.final_norm(x_B1D)[:, 0]), cache
 
-    return Model(config, init, apply, prefill, decode)
+    return Model(config, init, hidden, logits, prefill, decode, {"ends": ends_axes, "blocks": blocks_axes})
 
 
-def causal_mask(n: int) -> jax.Array:
-    """[1,n,n]: query t sees keys 0…t."""
-    return jnp.tril(jnp.ones((1, n, n), bool))
+def scan_layers(block: Callable, x: jax.Array, params: Params, n_kinds: int, extras: list | None = None):
+    """Runs x through all layers: `block(kind, x, layer, extra) -> (x, out)`, kinds 0 … n_kinds-1 in turn.
+
+    `params` have a leading layer axis, `extras[kind]` and the outs that come back, by kind, an axis of that
+    kind's layers. One scan runs the whole cycles of kinds, so the program does not grow with depth; layers
+    of a cycle that is cut short follow it.
+    """
+    extras = [None] * n_kinds if extras is None else extras
+    n_cycles, n_rest = divmod(len(jax.tree.leaves(params)[0]), n_kinds)
+    n_scanned = n_cycles * n_kinds
+
+    def at(tree, i: int):
+        return jax.tree.map(lambda leaf: leaf[i], tree)
+
+    def cycle(x, inputs):
+        layers, extras = inputs
+        outs = []
+        for kind in range(n_kinds):
+            x, out = block(kind, x, at(layers, kind), extras[kind])
+            outs.append(out)
+        return x, outs
+
+    layers = jax.tree.map(lambda leaf: leaf[:n_scanned].reshape(n_cycles, n_kinds, *leaf.shape[1:]), params)
+    x, outs = jax.lax.scan(cycle, x, (layers, jax.tree.map(lambda leaf: leaf[:n_cycles], extras)))
+    for kind in range(n_rest):
+        x, out = block(kind, x, at(params, n_scanned + kind), at(extras[kind], n_cycles))
+        outs[kind] = jax.tree.map(lambda many, one: jnp.concatenate([many, one[None]]), outs[kind], out)
+    return x, outs
+
+
+def merge_aux(per_kind: list[Aux]) -> Aux:
+    """Auxiliary scalars of all layers as one: losses are summed, measurements averaged."""
+    merged = {name: jnp.concatenate([aux[name] for aux in per_kind]) for name in per_kind[0]}
+    return {name: each.sum() if name == "loss" else each.mean() for name, each in merged.items()}
+
+
+def count(config: TransformerConfig) -> Counts:
+    """Parameters and FLOPs by component."""
+    layers, d, v = config.n_layers, config.d_model, config.vocab_size
+    norms_a_layer = (4 if config.norm_position == "both" else 2) * d
+    norm_width = 2 if config.norm == "layer" else 1  # scale, and bias
+    n_heads = {"none": 0, "head": 2, "width": config.n_heads + config.n_kv_heads}[config.qk_norm]
+    positions = config.max_len * d if config.positions == "learned" else 0
+    parts = {
+        "embedding": Part(v * d + positions, looked_up=positions + (0 if config.tied_embeddings else v * d)),
+        "attention": attention_part(config) * layers,
+        "mlp": mlp_part(config) * layers,
+        "norms": Part((norms_a_layer * layers + d) * norm_width + n_heads * config.d_head * layers),
+        "head": Part(0 if config.tied_embeddings else v * d, flops=2 * v * d),
+    }
+    slot = 2 * config.n_kv_heads * config.d_head * itemsize(config)
+    windows = [config.windows[i % len(config.windows)] for i in range(layers)]
+    return Counts(parts, cache=tuple((slot, window) for window in windows))

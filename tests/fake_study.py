@@ -11,7 +11,7 @@ from experiments.config import (
     apply_overrides,
 )
 from experiments.studies import Stage, Study
-from models.config import ladder
+from models.presets import ladder
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ CONFIG = TransformerConfig(vocab_size=5, d_model=12, n_layers=1, n_heads=4, n_kv
 
 
 def test_attend_equals_the_formula_head_by_head():
-    init, bind = functional(lambda keys: Attention(CONFIG, keys))
+    init, bind, _ = functional(lambda keys: Attention(CONFIG, keys))
     params = init(jax.random.key(0))
     q = jax.random.normal(jax.random.key(1), (2, 3, 4, 4))
     k, v = jax.random.normal(jax.random.key(2), (2, 2, 5, 2, 4))
@@ -22,15 +22,15 @@ def test_attend_equals_the_formula_head_by_head():
         scores = np.array(k[b, :, h // 2] @ q[b, t, h]) / 2  # √K = 2; heads 0, 1 share key head 0
         weights = np.where(mask[b, t], np.exp(scores), 0)
         out[b, t] += weights / weights.sum() @ np.array(v[b, :, h // 2]) @ np.array(params["w_o"][h])
-    np.testing.assert_allclose(bind(params).attend(q, k, v, mask), out, atol=1e-5)
+    np.testing.assert_allclose(bind(params).output(q, k, v, mask), out, atol=1e-5)
 
 
 def test_two_equal_keys_share_the_weight():
-    init, bind = functional(lambda keys: Attention(CONFIG, keys))
+    init, bind, _ = functional(lambda keys: Attention(CONFIG, keys))
     params = init(jax.random.key(0)) | {"w_o": jnp.eye(16)[:, :12].reshape(4, 4, 12)}
     q, k = jnp.ones((1, 1, 4, 4)), jnp.ones((1, 2, 2, 4))
     v = jnp.stack([jnp.zeros((2, 4)), jnp.ones((2, 4))])[None]
-    out = bind(params).attend(q, k, v, jnp.ones((1, 1, 2), bool))
+    out = bind(params).output(q, k, v, jnp.ones((1, 1, 2), bool))
     np.testing.assert_allclose(out, 0.5 * np.ones((1, 1, 12)), rtol=1e-6)
 
 

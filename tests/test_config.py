@@ -15,7 +15,7 @@ from experiments.config import (
     from_json,
     to_json,
 )
-from models.config import ladder
+from models.presets import ladder
 
 RUN = RunConfig(ladder(16, 259), DataConfig(), OptimizerConfig(1e-3), ScheduleConfig(), 512, 128, 10**6)
 

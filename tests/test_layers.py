@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models.layers import RMSNorm, functional, keys, matmul, rope, rope_tables, weight
+from models.layers import RMSNorm, functional, keys, matmul, weight
+from models.positions import rope, rope_tables
 
 
 def test_matmul_gradient_is_that_of_the_product():
@@ -32,7 +33,7 @@ def test_rope_makes_scores_depend_on_distance_only():
 
 
 def test_rms_norm_by_hand():
-    init, bind = functional(lambda keys: RMSNorm(2, 0.0))
+    init, bind, _ = functional(lambda keys: RMSNorm((2,), 0.0))
     params = init(jax.random.key(0))
     assert params["scale"].tolist() == [1, 1]
     out = bind({"scale": jnp.array([1.0, 2.0])})(jnp.array([3.0, 4.0]))
@@ -40,6 +41,6 @@ def test_rms_norm_by_hand():
 
 
 def test_weights_have_the_stated_spread_and_no_far_values():
-    values = weight(keys(jax.random.key(0)), (200, 200), 0.5)[...]
+    values = weight(keys(jax.random.key(0)), (200, 200), 0.5, "embed -> mlp")[...]
     assert np.isclose(values.std(), 0.5, rtol=0.02)
     assert np.abs(values).max() < 0.5 * 2.3

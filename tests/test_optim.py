@@ -8,7 +8,7 @@ import pytest
 
 from experiments import optim
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
-from models.config import ladder
+from models.presets import ladder
 
 
 def run(schedule: ScheduleConfig, n_steps: int = 100, **numbers) -> RunConfig:

@@ -24,14 +24,14 @@ CONFIG = TransformerConfig(
 def table_model() -> Model:
     """A token's probability is params[its position in the window]; the rest is spread over all the others."""
 
-    def apply(probs_T, tokens_BT):
+    def hidden(probs_T, tokens_BT):
         probs_BT1 = jnp.broadcast_to(probs_T[: tokens_BT.shape[1], None], (*tokens_BT.shape, 1))
         right_BTV = jax.nn.one_hot(
             tokens_BT + 1, VOCAB.size
         )  # the model guesses the next letter of the alphabet
-        return jnp.log(jnp.where(right_BTV == 1, probs_BT1, (1 - probs_BT1) / (VOCAB.size - 1)))
+        return jnp.log(jnp.where(right_BTV == 1, probs_BT1, (1 - probs_BT1) / (VOCAB.size - 1))), {}
 
-    return Model(CONFIG, init=None, apply=apply, prefill=None, decode=None)
+    return Model(CONFIG, None, hidden, lambda _, logits: logits, None, None)
 
 
 def text_of(*documents: str) -> Text:
@@ -70,7 +70,10 @@ def test_losses_are_those_of_training_windows():
 
 
 def test_uniform_model_costs_the_logarithm_of_the_vocabulary():
-    uniform = Model(CONFIG, None, lambda _, tokens: jnp.zeros((*tokens.shape, VOCAB.size)), None, None)
+    def logits(_, tokens_BT):
+        return jnp.zeros((*tokens_BT.shape, VOCAB.size))
+
+    uniform = Model(CONFIG, None, lambda _, tokens_BT: (tokens_BT, {}), logits, None, None)
     found = perplexity(uniform, None, text_of(*["Grüße"] * 12), VOCAB, context=16)
     assert found.loss.value == pytest.approx(math.log(259), rel=1e-6)
     assert found.bits_per_byte.value == pytest.approx(math.log2(259) * 8 / 7, rel=1e-6)  # 7 bytes and EOS

@@ -9,7 +9,7 @@ import pytest
 from experiments.config import DataConfig
 from experiments.studies import load_study, quickstart
 from experiments.studies.quickstart import Budget, Settings
-from models.counting import count
+from models import count
 from scaling.runs import Runs
 
 BEST_LR = 1.0  # lr* = BEST_LR * N^-0.45

@@ -40,7 +40,7 @@ def bigram_model(n_vocab: int) -> Model:
         return table_VV[token_B], {"lengths": cache["lengths"] + 1}
 
     config = dataclasses.replace(TINY, vocab_size=n_vocab)
-    return Model(config, init=None, apply=None, prefill=prefill, decode=decode)
+    return Model(config, None, None, None, prefill, decode)
 
 
 BIGRAM = bigram_model(4)

@@ -17,8 +17,8 @@ from experiments import metrics
 from experiments.checkpoint import load
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig, to_json
 from experiments.train import Stopped, programs, train, validation_batches
-from models.config import ladder
-from models.counting import count
+from models import count
+from models.presets import ladder
 from tests.tiny_run import make_cache
 
 

@@ -27,8 +27,9 @@ from experiments.data.cache import read_manifest
 from experiments.data.prepare import prepare
 from experiments.files import write_atomic
 from experiments.studies.study import Stage, Study
-from models.config import TransformerConfig, ladder
-from models.counting import count
+from models import count
+from models.config import ModelConfig
+from models.presets import ladder
 from scaling.hparams import LrLaw, fit_lr
 from scaling.isoflop import profiles
 from scaling.report import write_report
@@ -61,6 +62,7 @@ class Settings:
     """
 
     seed: int = 0
+    family: str = "transformer"
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     seq_len: int = 128
     batch_tokens: int = 512
@@ -219,9 +221,9 @@ def prepared(data: DataConfig) -> DataConfig:
     return dataclasses.replace(data, fingerprint=read_manifest(prepare(data))["fingerprint"])
 
 
-def network(settings: Settings, d_model: int) -> TransformerConfig:
-    """The ladder's model with tied embeddings: at these sizes a second table costs more than it brings."""
-    return ladder(d_model, settings.data.vocab_size, tied_embeddings=True)
+def network(settings: Settings, d_model: int) -> ModelConfig:
+    """The family's model on the ladder of sizes."""
+    return ladder(d_model, settings.data.vocab_size, settings.family)
 
 
 def with_lr(settings: Settings, law: LrLaw, d_model: int, flops: float) -> RunConfig:
