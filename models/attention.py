@@ -20,19 +20,13 @@ class Attention(nnx.Module):
         self.w_k = weight(keys, (d, g, k), d**-0.5, "embed -> kv_heads head")
         self.w_v = weight(keys, (d, g, k), d**-0.5, "embed -> kv_heads head")
         self.w_o = weight(keys, (h, k, d), branch_std(config, h * k), "heads head -> embed")
-        self.b_q = self.b_k = self.b_v = self.b_o = self.q_norm = self.k_norm = None
-        if config.qkv_bias:
-            self.b_q = constant(0.0, (h, k), "-> heads head")
-            self.b_k = constant(0.0, (g, k), "-> kv_heads head")
-            self.b_v = constant(0.0, (g, k), "-> kv_heads head")
-        if config.output_bias:
-            self.b_o = constant(0.0, (d,), "-> embed")
-        if config.qk_norm == "head":
-            self.q_norm = RMSNorm((k,), config.norm_eps, "-> head")
-            self.k_norm = RMSNorm((k,), config.norm_eps, "-> head")
-        if config.qk_norm == "width":
-            self.q_norm = RMSNorm((h, k), config.norm_eps, "-> heads head")
-            self.k_norm = RMSNorm((g, k), config.norm_eps, "-> kv_heads head")
+        bias = config.qkv_bias
+        self.b_q = constant(0.0, (h, k), "-> heads head") if bias else None
+        self.b_k = constant(0.0, (g, k), "-> kv_heads head") if bias else None
+        self.b_v = constant(0.0, (g, k), "-> kv_heads head") if bias else None
+        self.b_o = constant(0.0, (d,), "-> embed") if config.output_bias else None
+        self.q_norm = qk_norm(config, h, "heads")
+        self.k_norm = qk_norm(config, g, "kv_heads")
         self.scale, self.softcap = attention_scale(config), config.attention_softcap
 
     def queries_keys_values(self, x_BTD: jax.Array, tables) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -64,6 +58,15 @@ class Attention(nnx.Module):
         )
         seen_B1S = (slot_positions(position_B, n_slots) >= 0)[:, None]
         return self.output(q, *cache, seen_B1S), cache
+
+
+def qk_norm(config: TransformerConfig, n_heads: int, axis: str) -> RMSNorm | None:
+    """The norm of queries or keys: of each head alike, of all heads as one vector, or none."""
+    if config.qk_norm == "head":
+        return RMSNorm((config.d_head,), config.norm_eps, "-> head")
+    if config.qk_norm == "width":
+        return RMSNorm((n_heads, config.d_head), config.norm_eps, f"-> {axis} head")
+    return None
 
 
 def causal_mask(n: int, window: int = 0) -> jax.Array:

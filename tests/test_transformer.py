@@ -1,6 +1,7 @@
 """The decoder-only transformer: causal, exact under every way of running it, equal to a published model."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -8,54 +9,109 @@ import numpy as np
 import pytest
 
 import models
-from models.config import TransformerConfig
+from models.config import RopeScaling, TransformerConfig
 
+SMALL = {
+    "vocab_size": 61,
+    "d_model": 16,
+    "n_layers": 3,
+    "n_heads": 4,
+    "n_kv_heads": 2,
+    "d_head": 6,
+    "d_ff": 24,
+}
+LLAMA3 = RopeScaling("llama3", 8.0, original_len=16)
 CONFIGS = {
-    "gqa": TransformerConfig(61, 24, 3, 4, 2, 6, 40),
-    "tied": TransformerConfig(61, 16, 2, 2, 2, 8, 40, tied_embeddings=True),
-    "one-kv-head": TransformerConfig(61, 16, 2, 4, 1, 6, 40),
+    "llama": TransformerConfig(**SMALL, rope_scaling=LLAMA3),
+    "mqa-tied": TransformerConfig(**SMALL | {"n_kv_heads": 1}, tied_embeddings=True, embedding_scale=4.0),
+    "gpt2": TransformerConfig(
+        **SMALL | {"n_kv_heads": 4},
+        tied_embeddings=True,
+        positions="learned",
+        max_len=16,
+        norm="layer",
+        gated=False,
+        activation="gelu_tanh",
+        qkv_bias=True,
+        output_bias=True,
+        mlp_bias=True,
+    ),
+    "mistral": TransformerConfig(**SMALL, windows=(3,), positions="sinusoidal"),
+    "qwen3": TransformerConfig(**SMALL, qk_norm="head", positions="none"),
+    "olmo2": TransformerConfig(**SMALL, qk_norm="width", norm_position="post"),
+    "gemma2": TransformerConfig(  # three layers of two kinds: the last cycle is cut short
+        **SMALL,
+        windows=(4, 0),
+        norm_position="both",
+        attention_softcap=5.0,
+        logit_softcap=3.0,
+        activation="gelu_tanh",
+        attention_scale=0.3,
+    ),
 }
 
 
-@pytest.fixture(params=CONFIGS)
+@jax.jit
+def perturbed(params):
+    """Biases and scales start at 0 and 1, where mistakes with them do not show."""
+    return jax.tree.map(lambda p: p + 0.1 * jax.random.normal(jax.random.key(p.size), p.shape), params)
+
+
+@pytest.fixture(params=CONFIGS, scope="module")
 def network(request):
     model = models.build(CONFIGS[request.param])
-    params = model.init(jax.random.key(1))
+    params = jax.jit(model.init)(jax.random.key(1))
+    params = perturbed(params)
     tokens_BT = jax.random.randint(jax.random.key(2), (3, 12), 0, 61)
     return model, params, tokens_BT
 
 
 def test_logits_depend_on_no_later_token(network):
-    """d logits[t] / d embedding of token s is zero exactly for s > t, through all layers."""
-    model, params, tokens_BT = network
-    row = tokens_BT[:1]
+    """d logits[t] / d embedding of token s is zero exactly for s > t, through all layers.
 
-    def logits_TV(table_TD):
-        # One vocabulary entry a position, so that the gradient tells the positions apart.
-        ends = params["ends"] | {"embedding": table_TD}
-        if model.config.tied_embeddings:
-            untied = dataclasses.replace(model.config, tied_embeddings=False, vocab_size=row.shape[1])
-            ends["head"] = params["ends"]["embedding"].T
-            return models.build(untied).apply(params | {"ends": ends}, jnp.arange(row.shape[1])[None])[0]
-        return model.apply(params | {"ends": ends}, jnp.arange(row.shape[1])[None])[0]
+    It is not zero for s ≤ t, unless windows that add up over the layers end before s.
+    """
+    model, params, _ = network
+    # The first 12 tokens in a row: one entry of the table a position, so the gradient tells them apart.
+    row_1T = jnp.arange(12)[None]
+    config = dataclasses.replace(model.config, tied_embeddings=False)
+    embedding = params["ends"]["embedding"]
+    ends = {"head": embedding.T} | params["ends"]
 
-    table_TD = params["ends"]["embedding"][row[0]]
-    jacobian_TVSD = jax.jacrev(logits_TV)(table_TD)
-    reach_TS = np.abs(jacobian_TVSD).max(axis=(1, 3))
-    assert (reach_TS[np.triu_indices(12, 1)] == 0).all()
-    assert (reach_TS[np.tril_indices(12)] > 0).all()
+    @jax.jit
+    @jax.jacrev
+    def jacobian(table_TD):
+        table = embedding.at[:12].set(table_TD)
+        return models.build(config).apply(params | {"ends": ends | {"embedding": table}}, row_1T)[0]
+
+    reach_TS = np.abs(jacobian(embedding[:12])).max(axis=(1, 3))
+    back_TS = np.arange(12)[:, None] - np.arange(12)
+    layers = [config.windows[i % len(config.windows)] for i in range(config.n_layers)]
+    farthest = sum(window - 1 if window else 12 for window in layers)
+    assert (reach_TS[(back_TS < 0) | (back_TS > farthest)] == 0).all()
+    assert (reach_TS[(back_TS >= 0) & (back_TS <= farthest)] > 0).all()
 
 
 def test_prefill_and_decode_equal_the_full_forward_pass_for_ragged_rows(network):
     model, params, tokens_BT = network
-    full_BTV = model.apply(params, tokens_BT)
+    full_BTV = jax.jit(model.apply)(params, tokens_BT)
     lengths_B, rows = jnp.array([5, 8, 1]), jnp.arange(3)
     padded_BT = jnp.where(jnp.arange(8) < lengths_B[:, None], tokens_BT[:, :8], 7)
-    logits_BV, cache = model.prefill(params, padded_BT, lengths_B, 12)
+    logits_BV, cache = jax.jit(model.prefill, static_argnums=3)(params, padded_BT, lengths_B, 12)
     np.testing.assert_allclose(logits_BV, full_BTV[rows, lengths_B - 1], atol=1e-5)
+    decode = jax.jit(model.decode)
     for step in range(4):
-        logits_BV, cache = model.decode(params, tokens_BT[rows, lengths_B + step], cache)
+        logits_BV, cache = decode(params, tokens_BT[rows, lengths_B + step], cache)
         np.testing.assert_allclose(logits_BV, full_BTV[rows, lengths_B + step], atol=1e-5)
+
+
+def test_cache_of_a_sliding_window_is_a_ring_of_its_length():
+    model = models.build(CONFIGS["gemma2"])
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    tokens = jax.ShapeDtypeStruct((2, 7), jnp.int32)
+    prefill = functools.partial(model.prefill, max_len=9)
+    _, cache = jax.eval_shape(prefill, params, tokens, jax.ShapeDtypeStruct((2,), jnp.int32))
+    assert [k.shape for k in cache["k"]] == [(2, 2, 4, 2, 6), (1, 2, 9, 2, 6)]  # [layers, B, slots, G, K]
 
 
 def test_rematerialisation_changes_no_number(network):
@@ -65,24 +121,26 @@ def test_rematerialisation_changes_no_number(network):
     def loss(apply):
         return lambda params: (apply(params, tokens_BT) ** 2).mean()
 
-    plain = jax.value_and_grad(loss(model.apply))(params)
-    again = jax.value_and_grad(loss(remat.apply))(params)
+    plain = jax.jit(jax.value_and_grad(loss(model.apply)))(params)
+    again = jax.jit(jax.value_and_grad(loss(remat.apply)))(params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), plain, again)
 
 
 def test_bfloat16_compute_keeps_float32_parameters_and_logits(network):
     model, params, tokens_BT = network
     half = models.build(dataclasses.replace(model.config, dtype="bfloat16"))
-    logits = half.apply(params, tokens_BT)
+    logits = jax.jit(half.apply)(params, tokens_BT)
     assert logits.dtype == jnp.float32
-    assert {leaf.dtype for leaf in jax.tree.leaves(half.init(jax.random.key(0)))} == {jnp.dtype("float32")}
-    difference = np.abs(logits - model.apply(params, tokens_BT))
-    assert 0 < difference.max() < 0.1
+    shapes = jax.eval_shape(half.init, jax.random.key(0))
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
+    exact = jax.jit(model.apply)(params, tokens_BT)
+    assert 0 < np.abs(logits - exact).max() < 0.1 * np.abs(exact).max()
 
 
-def test_program_does_not_grow_with_depth():
+@pytest.mark.parametrize("name", ["llama", "gemma2"])
+def test_program_does_not_grow_with_depth(name):
     def size(n_layers):
-        config = dataclasses.replace(CONFIGS["gqa"], n_layers=n_layers)
+        config = dataclasses.replace(CONFIGS[name], n_layers=n_layers)
         model = models.build(config)
         params = jax.eval_shape(model.init, jax.random.key(0))
         return len(jax.jit(model.apply).lower(params, jnp.zeros((1, 8), jnp.int32)).as_text())
@@ -90,10 +148,12 @@ def test_program_does_not_grow_with_depth():
     assert size(12) < 1.05 * size(2)
 
 
-def test_initial_scales_keep_activations_near_one(network):
-    model, params, tokens_BT = network
-    logits_BTV = model.apply(params, tokens_BT)
-    assert 0.5 < float(logits_BTV.std()) < 2
+@pytest.mark.parametrize("name", CONFIGS)
+def test_initial_scales_keep_activations_near_one(name):
+    model = models.build(dataclasses.replace(CONFIGS[name], logit_softcap=0.0))
+    params = jax.jit(model.init)(jax.random.key(1))
+    tokens_BT = jax.random.randint(jax.random.key(2), (3, 12), 0, 61)
+    assert 0.5 < float(jax.jit(model.apply)(params, tokens_BT).std()) < 2
 
 
 def test_equals_llama_of_an_independent_implementation():
@@ -102,7 +162,7 @@ def test_equals_llama_of_an_independent_implementation():
     config = TransformerConfig(**{name: golden[f"config_{name}"].item() for name in GOLDEN_FIELDS})
     params = jax.tree.map(jnp.asarray, _unflatten(golden))
     with jax.default_matmul_precision("highest"):
-        logits = models.build(config).apply(params, jnp.asarray(golden["input_ids"]))
+        logits = jax.jit(models.build(config).apply)(params, jnp.asarray(golden["input_ids"]))
     np.testing.assert_allclose(logits, golden["logits"], atol=1e-4)
 
 
