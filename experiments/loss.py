@@ -3,7 +3,6 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from models.model import Aux, Model
@@ -29,4 +28,4 @@ def training_loss(model: Model, params: Any, tokens_BT: jax.Array) -> tuple[jax.
     losses_BU, aux = token_losses(model, params, tokens_BT)
     loss = losses_BU.mean()
     measured = {f"aux_{name}" if name == "loss" else name: value for name, value in aux.items()}
-    return loss + aux.get("loss", jnp.float32(0)), {"loss": loss, **measured}
+    return loss + aux["loss"] if aux else loss, {"loss": loss, **measured}

@@ -44,20 +44,22 @@ class Attention(nnx.Module):
         values_BTHK = attend(q_BTHK, k_BSGK, v_BSGK, mask_BTS, self.scale, cap=self.softcap)
         return project(values_BTHK, self.w_o, self.b_o)
 
-    def __call__(self, x_BTD: jax.Array, tables, mask_BTS: jax.Array):
+    def __call__(self, x_BTD: jax.Array, tables, mask_BTS: jax.Array, window: int):
         """Self-attention over the sequence; also the keys and values, which prefill stores."""
         q, k, v = self.queries_keys_values(x_BTD, tables)
+        if flash_fits(q, self.softcap):
+            return project(flash(q, k, v, self.scale, window), self.w_o, self.b_o), (k, v)
         return self.output(q, k, v, mask_BTS), (k, v)
 
     def decode(self, x_B1D, tables, cache, position_B):
         """One token a row against the row's cache (k, v) [B,S,G,K], in which it takes a slot."""
         q, k, v = self.queries_keys_values(x_B1D, tables)
         n_slots, rows = cache[0].shape[1], jnp.arange(x_B1D.shape[0])
-        cache = tuple(
+        k_BSGK, v_BSGK = (
             slots.at[rows, position_B % n_slots].set(new[:, 0]) for slots, new in zip(cache, (k, v))
         )
         seen_B1S = (slot_positions(position_B, n_slots) >= 0)[:, None]
-        return self.output(q, *cache, seen_B1S), cache
+        return self.output(q, k_BSGK, v_BSGK, seen_B1S), (k_BSGK, v_BSGK)
 
 
 def qk_norm(config: TransformerConfig, n_heads: int, axis: str) -> RMSNorm | None:
@@ -112,6 +114,24 @@ def attend(
     else:
         values_BGRK = softmax_attention(q_BGRK, k_BGSK, v_BGSK, mask_BGRS)
     return values_BGRK.reshape(b, h, t, k).transpose(0, 2, 1, 3)
+
+
+def flash_fits(q_BTHK: jax.Array, cap: float) -> bool:
+    """Whether cuDNN's fused attention can do this: on a GPU, in half precision, no softcap, whole tiles."""
+    on_gpu, half = jax.default_backend() == "gpu", q_BTHK.dtype == jnp.bfloat16
+    return on_gpu and half and not cap and q_BTHK.shape[-1] % 8 == 0 and q_BTHK.shape[1] % 64 == 0
+
+
+def flash(q_BTHK, k_BTGK, v_BTGK, scale: float, window: int) -> jax.Array:
+    """Causal attention [B,T,H,K] without the matrix of scores in memory (Dao et al. 2022), by cuDNN."""
+    local = (window - 1, 0) if window else None
+    return jax.nn.dot_product_attention(
+        *(q_BTHK, k_BTGK, v_BTGK),
+        scale=scale,
+        is_causal=True,
+        local_window_size=local,
+        implementation="cudnn",
+    )
 
 
 def softmax(scores: jax.Array, mask: jax.Array) -> jax.Array:

@@ -43,10 +43,10 @@ class Block(nnx.Module):
         out_BTD, aux = self.mlp(x_BTD if self.mlp_norm is None else self.mlp_norm(x_BTD), exact)
         return self.add(x_BTD, out_BTD, self.mlp_out_norm), aux
 
-    def __call__(self, x_BTD: jax.Array, tables, mask_BTS: jax.Array, exact: bool):
+    def __call__(self, x_BTD: jax.Array, tables, mask_BTS: jax.Array, window: int, exact: bool):
         """Output [B,T,D], the block's keys and values, and its auxiliary losses."""
         read_BTD = x_BTD if self.attention_norm is None else self.attention_norm(x_BTD)
-        attended, keys_values = self.attention(read_BTD, tables, mask_BTS)
+        attended, keys_values = self.attention(read_BTD, tables, mask_BTS, window)
         x_BTD, aux = self.feed_forward(self.add(x_BTD, attended, self.attention_out_norm), exact)
         return x_BTD, (keys_values, aux)
 
@@ -113,7 +113,8 @@ def build(config: TransformerConfig, feed_forward: type = MLP) -> Model:
         tables_1T = tables(positions_1T)
 
         def block(kind: int, x_BTD, layer, _):
-            return bind_block(layer)(x_BTD, tables_1T, masks[config.windows[kind]], exact)
+            window = config.windows[kind]
+            return bind_block(layer)(x_BTD, tables_1T, masks[window], window, exact)
 
         block = jax.checkpoint(block, static_argnums=0) if config.remat else block
         x_BTD = ends.embed(tokens_BT, positions_1T)
