@@ -50,11 +50,11 @@ def main() -> None:
     state = [*compiled.init(jax.random.key(0)), jnp.int32(0)]
     tokens_BT = jnp.zeros((config.batch_size, config.seq_len + 1), jnp.int32)
     *state[:], numbers = compiled.step(*state, tokens_BT, hyper)
-    numbers.block_until_ready()
+    jax.block_until_ready(numbers)
     began = time.perf_counter()
     for _ in range(N_STEPS):
         *state[:], numbers = compiled.step(*state, tokens_BT, hyper)
-    numbers.block_until_ready()
+    jax.block_until_ready(numbers)
     inside = time.perf_counter() - began
     flops = N_STEPS * config.batch_tokens * count(config.model).flops_per_token(config.seq_len)
     n_params = count(config.model).n_params

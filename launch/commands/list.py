@@ -1,4 +1,4 @@
-"""List what there is: studies, model families, laws or data tasks.
+"""List what there is: studies, model families, published models, laws or data tasks.
 
 Example: isoflop list studies
 """
@@ -10,7 +10,7 @@ from absl import flags
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
-USAGE = "isoflop list studies|families|laws|tasks [flags]"
+USAGE = "isoflop list studies|families|models|laws|tasks [flags]"
 
 
 def run(args: list[str], flags: flags.FlagValues) -> int:
@@ -43,6 +43,14 @@ def _families() -> dict[str, str]:
     return {name: _first_line(module) for name, module in FAMILIES.items()}
 
 
+def _models() -> dict[str, str]:
+    from models import count
+    from models.published import PUBLISHED
+
+    counts = {name: count(config) for name, config in PUBLISHED.items()}
+    return {name: f"{c.n_total:,} parameters, {c.n_active:,} active" for name, c in counts.items()}
+
+
 def _laws() -> dict[str, str]:
     from scaling.laws import LAWS
 
@@ -60,4 +68,10 @@ def _first_line(thing) -> str:
 
 
 # Each imports only what it lists.
-KINDS = {"studies": _studies, "families": _families, "laws": _laws, "tasks": _tasks}
+KINDS = {
+    "studies": _studies,
+    "families": _families,
+    "models": _models,
+    "laws": _laws,
+    "tasks": _tasks,
+}
