@@ -4,13 +4,19 @@ Hyperparameters arrive as float32 scalars inside the compiled step, so runs that
 one compilation.
 """
 
+import math
+from collections.abc import Hashable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from experiments.config import RunConfig
+from models.layers import Axes
+from models.model import Model
+from models.parametrization import is_hidden, multipliers
 
 Hyper = dict[str, jax.Array]
 
@@ -55,33 +61,83 @@ def learning_rate(schedule: str, step: jax.Array, hyper: Hyper) -> jax.Array:
     return hyper["lr"] * warmup * SCHEDULES[schedule](progress, hyper)
 
 
-def is_matrix(path: tuple, leaf: jax.Array) -> bool:
-    """Weight decay is for matrices: norm scales are left alone."""
-    return path[-1].key != "scale"
+def adam(axes: Any, hyper: Hyper) -> optax.GradientTransformation:
+    """Adam's direction (Kingma & Ba 2015); its updates have entries near 1."""
+    return optax.scale_by_adam(b1=hyper["b1"], b2=hyper["b2"], eps=hyper["eps"])
 
 
-def adamw(hyper: Hyper, lr: jax.Array) -> optax.GradientTransformation:
-    """AdamW (Loshchilov & Hutter 2019): decay is decoupled and multiplied by the learning rate."""
-    return optax.adamw(
-        lr,
-        b1=hyper["b1"],
-        b2=hyper["b2"],
-        eps=hyper["eps"],
-        weight_decay=hyper["weight_decay"],
-        mask=lambda params: jax.tree.map_with_path(is_matrix, params),
+def lion(axes: Any, hyper: Hyper) -> optax.GradientTransformation:
+    """The sign of a momentum (Chen et al. 2023)."""
+    return optax.scale_by_lion(b1=hyper["b1"], b2=hyper["b2"])
+
+
+def muon(axes: Any, hyper: Hyper) -> optax.GradientTransformation:
+    """Hidden matrices by Muon (Jordan et al. 2024), each layer's and each expert's orthogonalised on its own;
+    tables, head, router, low-rank maps and vectors by Adam."""
+
+    def orthogonal(a: Axes) -> Any:
+        if not is_hidden(a):
+            return optax.MaskedNode()
+        first, middle = len(a.copies), len(a.copies) + len(a.inputs)
+        return MuonDimensionNumbers(tuple(range(first, middle)), tuple(range(middle, len(a.names))))
+
+    def widen(update: jax.Array, of: MuonDimensionNumbers) -> jax.Array:
+        """Jordan's √(fan-out / fan-in), where it is more than 1."""
+        fan_in, fan_out = (math.prod(update.shape[i] for i in side) for side in of)  # type: ignore
+        return update * max(1.0, fan_out / fan_in) ** 0.5
+
+    numbers = jax.tree.map(orthogonal, axes)
+    groups: dict[Hashable, optax.GradientTransformation] = {
+        "muon": optax.chain(
+            scale_by_muon(beta=hyper["b1"], eps=hyper["eps"], weight_dimension_numbers=numbers),
+            optax.stateless(lambda updates, _: jax.tree.map(widen, updates, numbers)),
+        ),
+        "adam": adam(axes, hyper),
+    }
+    return optax.partition(groups, jax.tree.map(lambda a: "muon" if is_hidden(a) else "adam", axes))
+
+
+# (axes of the parameters, hyperparameters) -> direction of descent, before decay and learning rate
+OPTIMIZERS = {"adamw": adam, "muon": muon, "lion": lion}
+
+
+def optimizer(name: str, model: Model, hyper: Hyper, lr: jax.Array) -> optax.GradientTransformation:
+    """The named optimizer of a model's parameters behind global-norm clipping.
+
+    Weight decay is decoupled and multiplied by the learning rate (Loshchilov & Hutter 2019); it is for
+    matrices and tables: what has no inputs (norm scales, biases) is left alone. The multipliers of the
+    model's parametrisation come into the compiled step as constants, those of 1 not at all.
+
+    Raises:
+      ValueError: an unknown name.
+    """
+    if name not in OPTIMIZERS:
+        raise ValueError(f"optimizer: name={name!r}; there are {', '.join(OPTIMIZERS)}")
+    times = multipliers(model.config, model.axes, muon=name == "muon")
+
+    def step(update, param, a: Axes, lr_times: float, decay_times: float):
+        if a.inputs:
+            update = update + _times(hyper["weight_decay"], decay_times) * param
+        return -_times(lr, lr_times) * update
+
+    return optax.chain(
+        optax.clip_by_global_norm(hyper["clip_norm"]),  # type: ignore[arg-type]
+        # Adam of g/c with ε is Adam of g with c·ε.
+        optax.stateless(lambda grads, _: jax.tree.map(lambda g, c: _times(g, 1 / c), grads, times.eps)),
+        OPTIMIZERS[name](model.axes, hyper),
+        optax.stateless(
+            lambda updates, params: jax.tree.map(
+                step, updates, params, model.axes, times.lr, times.weight_decay
+            )
+        ),
     )
 
 
-OPTIMIZERS = {"adamw": adamw}
+def _times(x: jax.Array, factor: float) -> jax.Array:
+    return x if factor == 1 else x * factor
 
 
-def optimizer(config_name: str, hyper: Hyper, lr: jax.Array) -> optax.GradientTransformation:
-    """The named optimizer behind global-norm clipping."""
-    clip = optax.clip_by_global_norm(hyper["clip_norm"])  # type: ignore[arg-type]
-    return optax.chain(clip, OPTIMIZERS[config_name](hyper, lr))
-
-
-def init_state(name: str, params: Any) -> Any:
+def init_state(name: str, model: Model, params: Any) -> Any:
     """Optimizer state before the first step; it does not depend on the hyperparameters."""
     ones = dict.fromkeys(("b1", "b2", "eps", "weight_decay", "clip_norm"), 1.0)
-    return optimizer(name, ones, 1.0).init(params)  # type: ignore[arg-type]
+    return optimizer(name, model, ones, 1.0).init(params)  # type: ignore[arg-type]

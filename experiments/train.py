@@ -73,13 +73,13 @@ def programs(model_config: ModelConfig, optimizer: str, schedule: str) -> Progra
         objective = functools.partial(training_loss, model)
         (_, numbers), grads = jax.value_and_grad(objective, has_aux=True)(params, tokens_BT)
         lr = optim.learning_rate(schedule, step, hyper)
-        updates, opt_state = optim.optimizer(optimizer, hyper, lr).update(grads, opt_state, params)
+        updates, opt_state = optim.optimizer(optimizer, model, hyper, lr).update(grads, opt_state, params)
         numbers |= {"grad_norm": optax.tree.norm(grads), "lr": lr}
         return optax.apply_updates(params, updates), opt_state, step + 1, numbers
 
     def init(key):
         params = model.init(key)
-        return params, optim.init_state(optimizer, params)
+        return params, optim.init_state(optimizer, model, params)
 
     # Random draws unroll into long programs that run once; optimizing them costs more than it saves.
     init = jax.jit(init, compiler_options={"xla_backend_optimization_level": 0})
