@@ -22,7 +22,7 @@ from scaling.runs import Runs
 
 POLL_SECONDS = 0.2
 COLUMNS = (
-    *("run_id", "stage", "status", "n_params", "n_embed", "n_total", "n_tokens", "flops"),
+    *("run_id", "stage", "status", "n_params", "n_embed", "n_total", "n_active", "n_tokens", "flops"),
     *("loss", "loss_se", "bits_per_byte", "lr", "batch_tokens", "seq_len", "family", "d_model", "n_layers"),
     *("seed", "epochs", "unique_tokens", "n_steps", "wall_seconds", "flops_per_second"),
 )

@@ -61,9 +61,9 @@ def frontier(
     solve = _numeric
     if fit.law == "chinchilla" and flops_per_token is None and sizes is None:
         solve = closed_form if np.isfinite(closed_form(fit, theta, budget)).all() else _numeric
-    draws = fit.samples if solve is closed_form else fit.samples[:DRAWS]
+    drawn = fit.samples if solve is closed_form else fit.samples[:DRAWS]
     n_best = solve(fit, theta, budget, cost, sizes)[0]
-    n_draws = solve(fit, draws, budget, cost, sizes) if len(draws) else None
+    n_draws = solve(fit, drawn, budget, cost, sizes) if len(drawn) else None
     n_lo, n_hi = _ends(n_draws, fit.level, len(budget))
     d_lo, d_hi = _ends(None if n_draws is None else budget / cost(n_draws), fit.level, len(budget))
     n_tokens = budget / cost(n_best)
@@ -77,6 +77,15 @@ def frontier(
     loss, loss_lo, loss_hi = map(like_flops, told)
     budget = like_flops(budget)
     return Optimum(budget, n_best, n_lo, n_hi, n_tokens, d_lo, d_hi, loss, loss_lo, loss_hi, fit.level)
+
+
+def draws(
+    fit: Fit, flops: np.ndarray, flops_per_token: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Optimal N and the loss there by each of the first bootstrap draws, [draws, budgets] both."""
+    theta = fit.samples[:DRAWS]
+    n_best = _numeric(fit, theta, flops, flops_per_token, None)
+    return n_best, _losses(fit, theta, n_best[..., None], flops, flops_per_token)[..., 0]
 
 
 def closed_form(fit: Fit, theta: np.ndarray, flops: np.ndarray, *_) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 import scaling
+from scaling.families import Comparison, compare
 from scaling.fit import Fit
 from scaling.hparams import LrLaw
 
@@ -24,7 +25,8 @@ class ReportData:
     source: str
     runs: scaling.Runs
     fit: Fit | None
-    no_fit: str  # why there is no law, in one line
+    no_fit: str  # why there is no one law, in one line
+    families: Comparison | None = None  # instead of one law, where the runs are of several families
     lr: LrLaw | None = None
     verify: dict[str, Any] | None = None
     curves: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -47,9 +49,13 @@ def load(path: Path, fit: Path | None = None, columns: dict[str, str] | None = N
         raise ValueError(f"{path} has no runs; a report needs at least one row")
     folder = path if path.is_dir() else None
     known = fit or (folder / "fit.json" if folder and (folder / "fit.json").exists() else None)
-    law, no_fit = (Fit.from_json(read_json(known)), "") if known else _fit_here(runs)
+    families = None if known else _compare_here(runs)
+    if families:
+        law, no_fit = None, "Each family of models has a law of its own."
+    else:
+        law, no_fit = (Fit.from_json(read_json(known)), "") if known else _fit_here(runs)
     if folder is None:
-        return ReportData(path.stem, path.name, runs, law, no_fit)
+        return ReportData(path.stem, path.name, runs, law, no_fit, families)
     lr, verify, study, about = (
         _read_if_there(folder / f"{name}.json") for name in ("lr", "verify", "study", "runs")
     )
@@ -59,6 +65,7 @@ def load(path: Path, fit: Path | None = None, columns: dict[str, str] | None = N
         runs=runs,
         fit=law,
         no_fit=no_fit,
+        families=families,
         lr=LrLaw.from_json(lr) if lr else None,
         verify=verify or None,
         curves=read_curves(folder, runs.table),
@@ -66,6 +73,13 @@ def load(path: Path, fit: Path | None = None, columns: dict[str, str] | None = N
         versions=about.get("versions") or study.get("versions", {}),
         device=str(about.get("device", "")),
     )
+
+
+def _compare_here(runs: scaling.Runs) -> Comparison | None:
+    try:
+        return compare(runs)
+    except ValueError:  # one family, or too few runs of one
+        return None
 
 
 def _fit_here(runs: scaling.Runs) -> tuple[Fit | None, str]:

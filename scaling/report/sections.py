@@ -6,7 +6,7 @@ A section whose data are missing is None and left out.
 import numpy as np
 import pandas as pd
 
-from scaling.report import charts, numbers, tables
+from scaling.report import charts, families, numbers, tables
 from scaling.report.data import ReportData
 from scaling.report.headline import head
 from scaling.report.page import Figure, Head, Section
@@ -20,6 +20,7 @@ def build(data: ReportData) -> tuple[Head, list[Section]]:
     frontier = tables.frontier(data, law)
     profiles = tables.profiles(data, law)
     made = [
+        families.section(data, law),
         _frontier(data, law, frontier, profiles),
         _isoflop(data, frontier, profiles),
         _learning_rate(data, runs),

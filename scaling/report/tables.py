@@ -1,12 +1,12 @@
 """Plain tables that the figures draw: runs against the law, frontier, profiles, learning rates."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
 
 import scaling
+from scaling.families import flops_per_token
 from scaling.isoflop import budgets
 from scaling.report.data import ReportData
 from scaling.report.theme import e_notation, is_done, of_stage, si
@@ -40,17 +40,6 @@ def runs(data: ReportData) -> pd.DataFrame:
         own = table["run_id"] == data.verify["run_id"]
         table.loc[own, ["predicted", "lo", "hi"]] = [data.verify[name] for name in ("predicted", "lo", "hi")]
     return table.assign(residual=100 * (table["loss"] / table["predicted"] - 1))
-
-
-def flops_per_token(table: pd.DataFrame) -> Callable[[np.ndarray], np.ndarray]:
-    """FLOPs a token as a function of N, from the runs themselves: 6·N times their counted excess over it.
-
-    The excess is a power law through the sizes tried: on a ladder of models it falls slowly with N.
-    """
-    log_n = np.log(table["n_params"].to_numpy())
-    excess = np.log(table["flops"] / (6.0 * table["n_params"] * table["n_tokens"]))
-    line = np.polyfit(log_n, excess, 1 if len(np.unique(log_n)) > 1 else 0)
-    return lambda n_params: 6.0 * n_params * np.exp(np.polyval(line, np.log(n_params)))
 
 
 def frontier(data: ReportData, table: pd.DataFrame) -> pd.DataFrame:

@@ -28,6 +28,10 @@ TIPS = {
 }  # fmt: skip
 SHOWN = {
     *TIPS,
+    "family",
+    "worth",
+    "worth_lo",
+    "worth_hi",
     "size",
     "budget",
     "at_edge",
