@@ -57,70 +57,57 @@ def section(data: ReportData, law: pd.DataFrame) -> Section | None:
     )
 
 
-def _colour(names: list[str]) -> alt.Color:
-    scale = alt.Scale(domain=names, range=list(COLOURS[: len(names)]))
-    return alt.Color("family:N", scale=scale, legend=alt.Legend(title="Family", symbolOpacity=1))
-
-
-def _names(table: pd.DataFrame) -> list[str]:
-    return list(dict.fromkeys(table["family"]))
-
-
 def _loss_chart(lines: pd.DataFrame, runs: pd.DataFrame, field: str, title: str, label) -> dict[str, Any]:
-    """Loss with a band for each family against `field`, and the runs as points."""
+    """Loss against `field`, and the runs as points."""
     across = x(field, title, [*lines[field], *runs[field]], label=label, pad=0)
     up = y("loss", LOSS, [*lines["lo"], *lines["hi"], *runs["loss"]], label=plain)
-    colour, fill = (
-        _colour(_names(lines)),
-        alt.Fill("family:N", scale=_colour(_names(lines))["scale"], legend=None),
-    )
-    layers = [
-        chart("lines", "band")
-        .mark_area(fillOpacity=0.12, clip=True)
-        .encode(x=across, y=alt.Y("lo:Q", scale=up["scale"]), y2="hi:Q", fill=fill),
-        chart("lines").mark_line(strokeWidth=2, clip=True).encode(x=across, y=up, color=colour),
-        chart("runs")
-        .mark_point(filled=True, size=30, opacity=0.7)
-        .encode(
-            x=across, y=up, color=colour, tooltip=tips(runs, "run_id", "n_params", "flops", "lr", "loss")
-        ),
-    ]
-    return finish(layers, {"lines": lines, "runs": runs}, height=440 if len(runs) else 340)
+    return _bands(lines, across, up, "lo", "hi", runs, height=440 if len(runs) else 340)
 
 
 def _worth_chart(frontiers: pd.DataFrame) -> dict[str, Any]:
     """Compute that the reference needs for the same loss, as a multiple."""
-    values = [*frontiers["worth_lo"], *frontiers["worth_hi"], 1]
+    values = np.clip([*frontiers["worth_lo"], *frontiers["worth_hi"], 1], 0.1, 10)
     across = x("flops", COMPUTE, frontiers["flops"], label=e_notation, pad=0)
-    up = y("worth", "Worth in compute of the reference, ×", np.clip(values, 0.1, 10), label=plain)
-    fill = alt.Fill("family:N", scale=_colour(_names(frontiers))["scale"], legend=None)
-    layers = [
-        chart("frontiers", "band")
-        .mark_area(fillOpacity=0.12, clip=True)
-        .encode(x=across, y=alt.Y("worth_lo:Q", scale=up["scale"]), y2="worth_hi:Q", fill=fill),
-        chart("frontiers")
-        .mark_line(strokeWidth=2, clip=True)
-        .encode(x=across, y=up, color=_colour(_names(frontiers))),
-    ]
-    return finish(layers, {"frontiers": frontiers})
+    up = y("worth", "Worth in compute of the reference, ×", values, label=plain)
+    return _bands(frontiers, across, up, "worth_lo", "worth_hi")
 
 
 def _size_chart(frontiers: pd.DataFrame) -> dict[str, Any]:
     """Compute-optimal active parameters against compute."""
-    across = x("flops", COMPUTE, frontiers["flops"], label=e_notation, pad=0)
     best = frontiers["n_params"].to_numpy()
     ends = np.clip([*frontiers["n_lo"], *frontiers["n_hi"]], best.min() / 3, best.max() * 3)
+    across = x("flops", COMPUTE, frontiers["flops"], label=e_notation, pad=0)
     up = y("n_params", "Compute-optimal active parameters", [*best, *ends], pad=0)
-    fill = alt.Fill("family:N", scale=_colour(_names(frontiers))["scale"], legend=None)
+    return _bands(frontiers, across, up, "n_lo", "n_hi")
+
+
+def _bands(
+    lines: pd.DataFrame,
+    across: alt.X,
+    up: alt.Y,
+    lo: str,
+    hi: str,
+    runs: pd.DataFrame | None = None,
+    height: int = 340,
+) -> dict[str, Any]:
+    """A line in a band for each family, and the runs, if any, as points."""
+    names = list(dict.fromkeys(lines["family"]))
+    colour = alt.Color(
+        "family:N",
+        scale=alt.Scale(domain=names, range=list(COLOURS[: len(names)])),
+        legend=alt.Legend(title="Family", symbolType="circle", symbolOpacity=1),
+    )
+    points = pd.DataFrame() if runs is None else runs
     layers = [
-        chart("frontiers", "band")
+        chart("lines", "band")
         .mark_area(fillOpacity=0.12, clip=True)
-        .encode(x=across, y=alt.Y("n_lo:Q", scale=up["scale"]), y2="n_hi:Q", fill=fill),
-        chart("frontiers")
-        .mark_line(strokeWidth=2, clip=True)
-        .encode(x=across, y=up, color=_colour(_names(frontiers))),
+        .encode(x=across, y=alt.Y(f"{lo}:Q", scale=up["scale"]), y2=f"{hi}:Q", color=colour),
+        chart("lines").mark_line(strokeWidth=2, clip=True).encode(x=across, y=up, color=colour),
+        chart("runs")
+        .mark_point(filled=True, size=30, opacity=0.7)
+        .encode(x=across, y=up, color=colour, tooltip=tips(points, "run_id", "n_params", "flops", "loss")),
     ]
-    return finish(layers, {"frontiers": frontiers})
+    return finish(layers, {"lines": lines, "runs": points}, height=height)
 
 
 def _table(found: Comparison) -> Table:
@@ -140,3 +127,13 @@ def _table(found: Comparison) -> Table:
         [Column("Family", text=True), *map(Column, heads)],
         rows,
     )
+
+
+def headline(found: Comparison) -> list[tuple[str, bool]]:
+    """What each family is worth at the largest compute, in one sentence."""
+    last = found.frontiers.groupby("family", sort=False).last().drop(found.reference)
+    told = [
+        f"{row.worth:.2f} ({row.worth_lo:.2f} to {row.worth_hi:.2f}) times the compute of {name}"
+        for name, row in last.iterrows()
+    ]
+    return [(f"For the same loss, {found.reference} needs {', '.join(told)}.", False)]

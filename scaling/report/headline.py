@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scaling.report import families
 from scaling.report.data import ReportData
 from scaling.report.page import Head
 from scaling.report.theme import is_done, sci, si
@@ -16,6 +17,8 @@ def head(data: ReportData, runs: pd.DataFrame, law: pd.DataFrame, frontier: pd.D
         headline, lede = _verified(data.verify), _how(data.verify, law)
     elif data.verify:
         headline, lede = _waiting(data.verify), _how(data.verify, law)
+    elif data.families:
+        headline, lede = families.headline(data.families), data.no_fit
     elif len(frontier):
         headline, lede = _extrapolated(frontier.to_dict("records")[-1]), _fitted_to(data, law)
     else:
