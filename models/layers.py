@@ -4,6 +4,7 @@ Shape letters in models/: B batch, T time, D model width, F feed-forward width, 
 G key/value heads, K head size, V vocabulary, L layers, S cache slots or source tokens, E experts, C capacity.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+
+from models.sharding import gathered
 
 Params = dict[str, Any]
 Keys = Iterator[jax.Array]
@@ -46,17 +49,18 @@ def keys(key: jax.Array) -> Keys:
     return iter(jax.random.split(key, 32))
 
 
-def functional(make: Callable[[Keys], nnx.Module]) -> tuple[Callable, Callable, Params]:
+def functional(make: Callable[..., nnx.Module]) -> tuple[Callable, Callable, Params]:
     """Splits a module constructor into `init(key) -> params`, `bind(params) -> module` and the axes.
 
-    The constructor takes one random key a weight from an iterator. Params are a nested dict of float32
+    The constructor takes one random key a weight from an iterator; what else `init` is given goes on to it
+    (a layer's place in the stack, where initial values depend on that). Params are a nested dict of float32
     arrays, the axes a like dict of `Axes`; no flax type leaves this function.
     """
     graph, state = nnx.split(nnx.eval_shape(lambda: make(keys(jax.random.key(0)))))
     axes = jax.tree.map(lambda v: v.axes, state, is_leaf=lambda node: isinstance(node, nnx.Variable))
 
-    def init(key: jax.Array) -> Params:
-        return nnx.to_pure_dict(nnx.state(make(keys(key)), nnx.Param))
+    def init(key: jax.Array, *which: jax.Array) -> Params:
+        return nnx.to_pure_dict(nnx.state(make(keys(key), *which), nnx.Param))
 
     def bind(params: Params):
         return nnx.merge(graph, params)
@@ -64,11 +68,14 @@ def functional(make: Callable[[Keys], nnx.Module]) -> tuple[Callable, Callable, 
     return init, bind, nnx.to_pure_dict(axes)
 
 
-def stacked(init: Callable, axes: Params, n_layers: int) -> tuple[Callable, Params]:
-    """`init` and `axes` of `n_layers` copies along a new first axis."""
+def stacked(init: Callable, axes: Params, n_layers: int, *per_layer: Any) -> tuple[Callable, Params]:
+    """`init` and `axes` of `n_layers` copies along a new first axis.
+
+    `per_layer` are arrays [L] of which each copy's `init` gets its own number.
+    """
 
     def init_all(key: jax.Array) -> Params:
-        return jax.vmap(init)(jax.random.split(key, n_layers))
+        return jax.vmap(init)(jax.random.split(key, n_layers), *per_layer)
 
     return init_all, jax.tree.map(lambda a: Axes(("layers", *a.copies), a.inputs, a.outputs), axes)
 
@@ -87,32 +94,44 @@ def constant(value: float | jax.Array, shape: tuple[int, ...], axes: str) -> nnx
 
 def project(x: jax.Array, w: nnx.Param, bias: nnx.Param | None = None) -> jax.Array:
     """x [..., inputs] times w [inputs, outputs], each one or more dimensions, in the type of x."""
-    shape, n_inputs = w.shape, len(w.axes.inputs)
+    shape, n_inputs, names = w.shape, len(w.axes.inputs), w.axes.names
     n_in = math.prod(shape[:n_inputs])
     rows = x.shape[: x.ndim - n_inputs]
-    y = matmul(x.reshape(*rows, n_in), w[...].reshape(n_in, -1).astype(x.dtype))
-    y = y.reshape(*rows, *shape[n_inputs:])
+
+    def as_matrix(w: jax.Array) -> jax.Array:
+        return gathered(w, names).reshape(n_in, -1).astype(x.dtype)
+
+    y = matmul(x.reshape(*rows, n_in), w[...], as_matrix)
+    y = y.reshape(*rows, *shape[n_inputs:])  # type: ignore[attr-defined]  # custom_vjp hides the type
     return y if bias is None else y + bias[...].astype(x.dtype)
 
 
-@jax.custom_vjp
-def matmul(x: jax.Array, w: jax.Array) -> jax.Array:
-    """x [..., I] times w [I, O].
+def unembed(x: jax.Array, table: nnx.Param) -> jax.Array:
+    """x [..., D] times the transpose of a table [V, D], in the type of x."""
+    return matmul(x, table[...], lambda w: gathered(w, table.axes.names).T.astype(x.dtype))
 
-    The gradient is written out because automatic differentiation forms dw as (dyᵀx)ᵀ, for which XLA's CPU
-    compiler copies both activations into transposed layouts: xᵀdy takes half the time of a whole layer.
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def matmul(x: jax.Array, w: jax.Array, as_matrix: Callable = lambda w: w) -> jax.Array:
+    """x [..., I] times as_matrix(w) [I, O].
+
+    The gradient is written out for two reasons. Automatic differentiation forms dw as (dyᵀx)ᵀ, for which
+    XLA's CPU compiler copies both activations into transposed layouts: xᵀdy takes half the time of a whole
+    layer. And it keeps each layer's matrix for the backward pass: a copy of the model in the compute type,
+    which on a mesh is whole on every device. Here the matrix is made again from `w`.
     """
-    return x @ w
+    return x @ as_matrix(w)
 
 
-def _matmul_forward(x: jax.Array, w: jax.Array):
-    return x @ w, (x, w)
+def _matmul_forward(x: jax.Array, w: jax.Array, as_matrix: Callable):
+    return x @ as_matrix(w), (x, w)
 
 
-def _matmul_backward(saved, dy: jax.Array):
+def _matmul_backward(as_matrix: Callable, saved, dy: jax.Array):
     x, w = saved
     rows = tuple(range(x.ndim - 1))
-    return dy @ w.T, jax.lax.dot_general(x, dy, ((rows, rows), ((), ())))
+    matrix, d_matrix = jax.vjp(as_matrix, w)
+    return dy @ matrix.T, *d_matrix(jax.lax.dot_general(x, dy, ((rows, rows), ((), ()))))
 
 
 matmul.defvjp(_matmul_forward, _matmul_backward)

@@ -1,11 +1,13 @@
 """Where arrays live: logical axis names on one side, the axes of the device mesh on the other."""
 
+import functools
+import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-
-from models.layers import Axes
+from flax import nnx
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 # The mesh axes over which a logical axis is spread, in order. Parameters: embed, heads, kv_heads, mlp, vocab,
 # experts; activations: batch, length. Names that are not here stay whole.
@@ -22,24 +24,64 @@ RULES: dict[str, tuple[str, ...]] = {
 MESH_AXES = ("data", "fsdp", "tensor", "expert", "sequence")
 
 
-def make_mesh(shape: dict[str, int], devices: Any = None) -> Mesh:
-    """A mesh with the sizes given by axis name, 1 for the others.
+def parse_mesh(text: str) -> dict[str, int]:
+    """Sizes by mesh axis from "data=2,fsdp=4"; "" is no mesh.
 
     Raises:
-      ValueError: an unknown axis, or sizes whose product is not the number of devices.
+      ValueError: not of that form, an unknown axis, or a size below 1.
     """
-    for name in shape:
+    shape = {}
+    for part in text.split(",") if text else []:
+        name, equals, size = part.strip().partition("=")
+        if not equals or not size.isdecimal():
+            raise ValueError(f"mesh: {part!r}; write AXIS=SIZE,…, for example data=2,fsdp=4")
+        shape[name] = int(size)
+    _check_mesh(shape)
+    return shape
+
+
+def _check_mesh(shape: dict[str, int]) -> None:
+    for name, size in shape.items():
         if name not in MESH_AXES:
             raise ValueError(f"mesh: no axis {name!r}; there are {', '.join(MESH_AXES)}")
+        if size < 1:
+            raise ValueError(f"mesh: {name}={size}; a size is at least 1")
+
+
+def make_mesh(shape: dict[str, int], devices: Any = None) -> Mesh:
+    """A mesh with the sizes given by axis name, 1 for the others, of all devices or those given.
+
+    Raises:
+      ValueError: an unknown axis, a size below 1, or sizes whose product is not the number of devices.
+    """
+    _check_mesh(shape)
     devices = jax.devices() if devices is None else devices
-    sizes = tuple(shape.get(name, 1) for name in MESH_AXES)
-    n = 1
-    for size in sizes:
-        n *= size
+    n = math.prod(shape.values())
     if n != len(devices):
         raise ValueError(f"mesh: {shape} needs {n} devices and there are {len(devices)}")
-    types = (jax.sharding.AxisType.Auto,) * len(MESH_AXES)
-    return jax.make_mesh(sizes, MESH_AXES, devices=devices, axis_types=types)
+    sizes = tuple(shape.get(name, 1) for name in MESH_AXES)
+    return jax.make_mesh(sizes, MESH_AXES, devices=devices, axis_types=(AxisType.Auto,) * len(MESH_AXES))
+
+
+def abstract_mesh(shape: dict[str, int]) -> AbstractMesh:
+    """The same mesh without devices: enough to know where everything would lie."""
+    _check_mesh(shape)
+    sizes = tuple(shape.get(name, 1) for name in MESH_AXES)
+    return AbstractMesh(sizes, MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES))
+
+
+def on_mesh(function: Callable, mesh: Mesh | AbstractMesh | None) -> Callable:
+    """`function` for `jax.jit`, traced with `mesh` in use for `constrain`; as it is without a mesh."""
+    if mesh is None:
+        return function
+    mesh = mesh.abstract_mesh
+
+    @functools.wraps(function)
+    def traced(*arguments):
+        with jax.sharding.use_abstract_mesh(mesh):
+            return function(*arguments)
+
+    return traced
 
 
 def spec(names: tuple[str | None, ...], shape: tuple[int, ...], mesh: Any) -> PartitionSpec:
@@ -65,7 +107,7 @@ def spec(names: tuple[str | None, ...], shape: tuple[int, ...], mesh: Any) -> Pa
 def constrain(x: jax.Array, *names: str | None) -> jax.Array:
     """`x` laid out by its logical axes on the mesh in use; `x` itself where there is none.
 
-    The mesh is that of `with jax.set_mesh(mesh)` around the trace.
+    The mesh is that of `on_mesh`, or of `with jax.set_mesh(mesh)` around the trace.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:
@@ -73,10 +115,58 @@ def constrain(x: jax.Array, *names: str | None) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, spec(names, x.shape, mesh))
 
 
-def shardings(axes: Any, shapes: Any, mesh: Mesh) -> Any:
-    """A NamedSharding for each parameter of a tree, from its axes and its shape (`jax.eval_shape(init)`)."""
+def gathered(w: jax.Array, names: tuple[str, ...]) -> jax.Array:
+    """A parameter as its product reads it: collected along fsdp, still spread along the other axes.
 
-    def one(a: Axes, shape: jax.ShapeDtypeStruct) -> NamedSharding:
-        return NamedSharding(mesh, spec(a.names, shape.shape, mesh))
+    Said outright because the partitioner may find it cheaper to sum partial activations instead. The gradient
+    goes back the same way: summed, and each device keeps its share (ZeRO stage 3, Rajbhandari et al. 2020).
+    """
+    return w if jax.sharding.get_abstract_mesh().empty else _gathered(w, names)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _gathered(w: jax.Array, names: tuple[str, ...]) -> jax.Array:
+    return constrain(w, *(None if name == "embed" else name for name in names))
+
+
+def _gathered_backward(names: tuple[str, ...], _, dw: jax.Array) -> tuple[jax.Array]:
+    return (constrain(_gathered(dw, names), *names),)
+
+
+_gathered.defvjp(lambda w, names: (_gathered(w, names), None), _gathered_backward)
+
+
+def lookup(table: nnx.Param, tokens_BT: jax.Array) -> jax.Array:
+    """Rows [B,T,D] of a table [V,D], which may lie on several devices."""
+    # Looked up where it lies, rows would come out spread along D; from there to rows spread along B the
+    # partitioner knows no way but to copy everything everywhere.
+    table_VD = gathered(table[...], table.axes.names)
+    return constrain(table_VD[constrain(tokens_BT, "batch", "length")], "batch", "length", None)
+
+
+def shardings(axes: Any, shapes: Any, mesh: Mesh | AbstractMesh) -> Any:
+    """A NamedSharding for each parameter of a tree, from its `layers.Axes` and shape (`eval_shape(init)`).
+
+    Vectors stay whole: they are small, and collecting them would cost a message each.
+    """
+
+    def one(a: Any, shape: jax.ShapeDtypeStruct) -> NamedSharding:
+        return NamedSharding(mesh, spec(a.names, shape.shape, mesh) if a.inputs else PartitionSpec())
 
     return jax.tree.map(one, axes, shapes)
+
+
+def state_shardings(state: Any, params: Any, of_params: Any, mesh: Mesh | AbstractMesh) -> Any:
+    """A NamedSharding for each array of an optimizer state.
+
+    An array lies like the parameter whose path its own path ends with, if it has its shape (a moment); any
+    other stays whole.
+    """
+    leaves = zip(jax.tree.leaves_with_path(params), jax.tree.leaves(of_params))
+    by_path = {(path, leaf.shape): sharding for (path, leaf), sharding in leaves}
+
+    def one(path: tuple, leaf: Any) -> NamedSharding:
+        tails = (by_path.get((path[i:], leaf.shape)) for i in range(len(path)))
+        return next(filter(None, tails), NamedSharding(mesh, PartitionSpec()))
+
+    return jax.tree.map_with_path(one, state)

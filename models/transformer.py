@@ -10,12 +10,12 @@ from flax import nnx
 from models.attention import Attention, causal_mask, to_slots
 from models.config import TransformerConfig
 from models.counting import Counts, Part, attention_part, itemsize, mlp_part
-from models.layers import Keys, Params, functional, matmul, norm, project, softcap, stacked, weight
+from models.layers import Keys, Params, functional, norm, project, softcap, stacked, unembed, weight
 from models.mlp import MLP
 from models.model import Aux, Model
 from models.parametrization import branch_scale, head_std, logit_scale
 from models.positions import rope_tables, sinusoids
-from models.sharding import constrain
+from models.sharding import constrain, lookup
 
 Cache = dict[str, Any]
 
@@ -75,7 +75,7 @@ class Ends(nnx.Module):
         self.config, self.dtype = config, jnp.dtype(config.dtype)
 
     def embed(self, tokens_BT: jax.Array, positions_BT: jax.Array) -> jax.Array:
-        x_BTD = self.embedding[...][tokens_BT] * self.config.embedding_scale
+        x_BTD = lookup(self.embedding, tokens_BT) * self.config.embedding_scale
         if self.config.positions == "learned":
             x_BTD = x_BTD + self.position[...][positions_BT]
         if self.config.positions == "sinusoidal":
@@ -85,7 +85,7 @@ class Ends(nnx.Module):
     def logits(self, x: jax.Array) -> jax.Array:
         scaled = x if logit_scale(self.config) == 1 else x * logit_scale(self.config)
         if self.config.tied_embeddings:
-            logits = matmul(scaled, self.embedding[...].T.astype(x.dtype))
+            logits = unembed(scaled, self.embedding)
         else:
             logits = project(scaled, self.head)
         return softcap(logits.astype(jnp.float32), self.config.logit_softcap)
@@ -166,6 +166,9 @@ def scan_layers(block: Callable, x: jax.Array, params: Params, n_kinds: int, ext
     n_cycles, n_rest = divmod(len(jax.tree.leaves(params)[0]), n_kinds)
     n_scanned = n_cycles * n_kinds
 
+    def of_kind(kind: int) -> Params:
+        return jax.tree.map(lambda leaf: leaf[kind:n_scanned:n_kinds], params)
+
     def at(tree, i: int):
         return jax.tree.map(lambda leaf: leaf[i], tree)
 
@@ -173,11 +176,12 @@ def scan_layers(block: Callable, x: jax.Array, params: Params, n_kinds: int, ext
         layers, extras = inputs
         outs = []
         for kind in range(n_kinds):
-            x, out = block(kind, x, at(layers, kind), extras[kind])
+            x, out = block(kind, x, layers[kind], extras[kind])
             outs.append(out)
         return x, outs
 
-    layers = jax.tree.map(lambda leaf: leaf[:n_scanned].reshape(n_cycles, n_kinds, *leaf.shape[1:]), params)
+    # Apart by kind: what a layer reads is then what the scan was given, and not kept for the backward pass.
+    layers = [of_kind(kind) for kind in range(n_kinds)]
     x, outs = jax.lax.scan(cycle, x, (layers, jax.tree.map(lambda leaf: leaf[:n_cycles], extras)))
     for kind in range(n_rest):
         x, out = block(kind, x, at(params, n_scanned + kind), at(extras[kind], n_cycles))
