@@ -98,7 +98,7 @@ def attend(
 ) -> jax.Array:
     """Values [B,T,H,K] that each query gathers from the slots its mask lets it see.
 
-    `cap` bounds the scores (`layers.softcap`), `bias` is added to them.
+    `cap` bounds the scores (`layers.softcap`); `bias` [H,T,S], or [B,H,T,S], is added to them.
     """
     b, t, h, k = q_BTHK.shape
     g = k_BSGK.shape[2]
@@ -109,7 +109,7 @@ def attend(
     if cap or bias_HTS is not None:
         scores_BGRS = softcap((q_BGRK @ k_BGSK.swapaxes(2, 3)).astype(jnp.float32), cap)
         if bias_HTS is not None:
-            scores_BGRS = scores_BGRS + bias_HTS.reshape(g, -1, bias_HTS.shape[-1])
+            scores_BGRS = scores_BGRS + bias_HTS.reshape(*bias_HTS.shape[:-3], g, -1, bias_HTS.shape[-1])
         values_BGRK = softmax(scores_BGRS, mask_BGRS).astype(v_BGSK.dtype) @ v_BGSK
     else:
         values_BGRK = softmax_attention(q_BGRK, k_BGSK, v_BGSK, mask_BGRS)
