@@ -15,12 +15,18 @@ def token_losses(model: Model, params: Any, tokens_BT: jax.Array) -> tuple[jax.A
     predicts the second from there, U = T - T // 2; the second half's first token starts its decoder.
     """
     inputs_BT, source = tokens_BT[:, :-1], {}
+    n_predicted = predicted_tokens(model, inputs_BT.shape[1])
     if model.has_encoder:
-        half = inputs_BT.shape[1] // 2
-        inputs_BT, source = inputs_BT[:, half:], {"source_BS": inputs_BT[:, :half]}
-    targets_BU = tokens_BT[:, -inputs_BT.shape[1] :]
+        source = {"source_BS": inputs_BT[:, :-n_predicted]}
+        inputs_BT = inputs_BT[:, -n_predicted:]
+    targets_BU = tokens_BT[:, -n_predicted:]
     logits_BUV, aux = model.apply_with_aux(params, inputs_BT, **source)
     return optax.softmax_cross_entropy_with_integer_labels(logits_BUV, targets_BU), aux
+
+
+def predicted_tokens(model: Model, seq_len: int) -> int:
+    """How many tokens of a row of seq_len + 1 are predicted."""
+    return seq_len - seq_len // 2 if model.has_encoder else seq_len
 
 
 def training_loss(model: Model, params: Any, tokens_BT: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:

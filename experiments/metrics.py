@@ -38,11 +38,11 @@ class Metrics:
             self._write(step, train_loss=mean, **measured)
             self.recent.clear()
 
-    def validation(self, step: int, losses_R: np.ndarray, seq_len: int, tokens_per_byte: float) -> None:
+    def validation(self, step: int, losses_R: np.ndarray, row_tokens: int, tokens_per_byte: float) -> None:
         """Writes the validation loss, the mean of rows' losses; its error takes rows as independent."""
         loss, se = float(losses_R.mean()), float(losses_R.std(ddof=1) / math.sqrt(len(losses_R)))
         bits = loss / math.log(2) * tokens_per_byte
-        n_tokens = len(losses_R) * seq_len
+        n_tokens = len(losses_R) * row_tokens
         self._write(step, val_loss=loss, val_loss_se=se, val_bits_per_byte=bits, val_tokens=n_tokens)
 
     def _write(self, step: int, **numbers: float) -> None:

@@ -1,6 +1,7 @@
 """Sampling, against a model whose distribution is known and against full forward passes."""
 
 import dataclasses
+import functools
 
 import hypothesis.strategies as st
 import jax
@@ -15,6 +16,7 @@ from models.config import TransformerConfig
 from models.decoding import sample as sampling
 from models.decoding.sample import Settings, sample
 from models.model import Model
+from models.presets import LADDERS, ladder
 
 EOS = 1
 GREEDY = Settings(temperature=0.0)
@@ -106,6 +108,19 @@ def test_a_row_depends_on_its_prompt_and_seed_alone(transformer, prompts, data):
         )
         assert samples[0].tokens == alone[0].tokens
         assert samples[0].finish == alone[0].finish
+
+
+@pytest.mark.parametrize("family", sorted(LADDERS.keys() - {"transformer"}))
+def test_every_family_says_the_same_alone_and_beside_others(family):
+    model = models.build(ladder(16, 61, family))
+    params = jax.jit(model.init)(jax.random.key(0))
+    prompts = [[5], [7, 8, 9, 10, 11], [3, 4]]
+    ask = functools.partial(sample, model, params, settings=Settings(), max_tokens=6, eos_id=60)
+    together = ask(prompts, seeds=[1, 2, 3])
+    for prompt, seed, (row,) in zip(prompts, (1, 2, 3), together):
+        ((alone,),) = ask([prompt], seeds=[seed])
+        assert alone.tokens == row.tokens
+        np.testing.assert_allclose(alone.logprobs, row.logprobs, atol=1e-4)
 
 
 def test_fewer_tokens_are_a_prefix_and_the_seed_matters(transformer):

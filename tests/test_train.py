@@ -18,7 +18,7 @@ from experiments.checkpoint import load
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig, to_json
 from experiments.train import Stopped, programs, train, validation_batches
 from models import count
-from models.presets import ladder
+from models.presets import LADDERS, ladder
 from tests.tiny_run import make_cache
 
 
@@ -114,6 +114,21 @@ def test_stopping_anywhere_and_continuing_changes_no_bit(tmp_path):
         assert_same_run(tmp_path / "whole", tmp_path / "parts")
         for name in ("checkpoints", "metrics.jsonl"):
             os.rename(tmp_path / "parts" / name, tmp_path / f"{name}-{stop_at}")
+
+
+@pytest.mark.parametrize("family", LADDERS)
+def test_every_family_learns_and_resumes(family, tmp_path):
+    """One word of the configuration changes the network; loop, table and checkpoints are the same."""
+    run = config(model=ladder(16, 259, family), n_tokens=64 * 30)
+    row = train(run, tmp_path / "whole", Hooks())
+    assert row["status"] == "done" and row["family"] == run.model.family
+    assert row["n_active"] == count(run.model).n_active <= row["n_params"]
+    events = metrics.read(tmp_path / "whole/metrics.jsonl")
+    assert row["loss"] < 0.9 * next(event["train_loss"] for event in events if "train_loss" in event)
+    with pytest.raises(Stopped):
+        train(run, tmp_path / "parts", Hooks(stop_at=11))
+    train(run, tmp_path / "parts", Hooks())
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
 CHILD = """

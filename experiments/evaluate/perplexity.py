@@ -62,9 +62,14 @@ def perplexity(
     """Scores a text in windows of `context` tokens.
 
     Raises:
-      ValueError: no text, or a loss that is not finite.
+      ValueError: no text, a loss that is not finite, or a network with an encoder.
     """
     tokens, offsets = text.tokens, text.offsets
+    if model.has_encoder:
+        raise ValueError(
+            f"perplexity of a running text is for decoders; a {model.config.family} predicts a target from a "
+            "source"
+        )
     if len(tokens) < 2:
         raise ValueError("the text is empty; give at least one document")
     nats = token_losses(model, params, tokens, context).astype(np.float64)

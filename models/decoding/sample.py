@@ -154,7 +154,14 @@ def bucket(size: int, least: int = 16) -> int:
 @functools.partial(jax.jit, static_argnums=(0, 5))
 def _prefill(model: Model, params, tokens_PT, lengths_P, source_B, max_len: int):
     """Next-token logits [B,V] and cache of every row, from one pass over the texts it shares with others."""
-    logits_PV, cache = model.prefill(params, tokens_PT, lengths_P, max_len)
+    if model.has_encoder:
+        # As in training: the text is the source, and its last token starts the decoder.
+        last_P1 = jnp.take_along_axis(tokens_PT, lengths_P[:, None] - 1, axis=1)
+        is_source_PT = jnp.arange(tokens_PT.shape[1]) < jnp.maximum(lengths_P - 1, 1)[:, None]
+        source = {"source_BS": tokens_PT, "source_mask_BS": is_source_PT}
+        logits_PV, cache = model.prefill(params, last_P1, jnp.ones_like(lengths_P), max_len, **source)
+    else:
+        logits_PV, cache = model.prefill(params, tokens_PT, lengths_P, max_len)
     # Cache leaves are [L,P,…], or [P] as the lengths are.
     cache = jax.tree.map(lambda leaf: jnp.take(leaf, source_B, axis=min(1, leaf.ndim - 1)), cache)
     return logits_PV[source_B], cache
