@@ -16,11 +16,11 @@ from flax import nnx
 from models.attention import attend, causal_mask, slot_positions, to_slots
 from models.config import EncDecConfig, TransformerConfig
 from models.counting import Counts, Part, attention_part, itemsize, mlp_part
-from models.layers import Keys, Params, RMSNorm, functional, matmul, project, stacked, weight
+from models.layers import Keys, Params, RMSNorm, functional, project, stacked, unembed, weight
 from models.mlp import MLP
 from models.model import Model
 from models.parametrization import branch_std
-from models.sharding import constrain
+from models.sharding import constrain, lookup
 
 Cache = dict[str, Any]
 
@@ -106,7 +106,7 @@ class Ends(nnx.Module):
         self.config, self.dtype = config, jnp.dtype(config.dtype)
 
     def embed(self, tokens_BT: jax.Array) -> jax.Array:
-        return constrain(self.embedding[...][tokens_BT].astype(self.dtype), "batch", "length", None)
+        return lookup(self.embedding, tokens_BT).astype(self.dtype)
 
     def bias(self, key_minus_query_BTS: jax.Array, bidirectional: bool) -> jax.Array:
         """What is added to the scores [B,H,T,S] of keys at these distances from their queries."""
@@ -118,7 +118,7 @@ class Ends(nnx.Module):
 
     def logits(self, x: jax.Array) -> jax.Array:
         if self.config.tied_embeddings:
-            logits = matmul(x * self.config.d_model**-0.5, self.embedding[...].T.astype(x.dtype))
+            logits = unembed(x * self.config.d_model**-0.5, self.embedding)
         else:
             logits = project(x, self.head)
         return logits.astype(jnp.float32)
