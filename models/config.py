@@ -194,13 +194,13 @@ class RNNConfig:
 
 @dataclass(frozen=True)
 class RWKV4Config:
-    """RWKV-4: attention as a decaying average, computed by a scan or as a recurrence (Peng et al. 2023)."""
+    """RWKV-4: attention as a decaying average, in parallel or as a recurrence (Peng et al. 2023)."""
 
     vocab_size: int
     d_model: int
     n_layers: int
+    d_attention: int
     d_ff: int
-    d_attention: int = 0  # 0: d_model
     tied_embeddings: bool = False
     norm_eps: float = 1e-5
     mup: MuP | None = None
@@ -209,7 +209,7 @@ class RWKV4Config:
     family: Literal["rwkv4"] = "rwkv4"
 
     def __post_init__(self):
-        _at_least("model", self, 1, "vocab_size", "d_model", "n_layers", "d_ff")
+        _at_least("model", self, 1, "vocab_size", "d_model", "n_layers", "d_attention", "d_ff")
         _check_dtype(self.dtype)
 
 
@@ -239,6 +239,8 @@ class RWKV7Config:
         _at_least("model", self, 1, "vocab_size", "d_model", "n_layers", "d_head", "d_ff", "chunk", *ranks)
         if self.d_model % self.d_head:
             raise ValueError(f"model: d_model={self.d_model} is not a multiple of d_head={self.d_head}")
+        if self.chunk > 64:
+            raise ValueError(f"model: chunk={self.chunk}; beyond 64 a chunk's decay leaves float32's range")
         _check_dtype(self.dtype)
 
 
