@@ -2,13 +2,20 @@
 
 import functools
 
-from models import transformer
+from models import encdec, moe, rnn, rwkv4, rwkv7, transformer
 from models.config import ModelConfig
 from models.counting import Counts
 from models.model import Model
 
 # One file a family, with `build(config) -> Model` and `count(config) -> Counts`.
-FAMILIES = {"transformer": transformer}
+FAMILIES = {
+    "transformer": transformer,
+    "moe": moe,
+    "encdec": encdec,
+    "rnn": rnn,
+    "rwkv4": rwkv4,
+    "rwkv7": rwkv7,
+}
 
 
 @functools.cache
