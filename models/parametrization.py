@@ -8,14 +8,14 @@ the base size stay right. With m_N = width / base width and m_L = depth / base d
                           initial std   forward      lr       weight decay   ε of Adam
     lookup                1             1            1        1              1/m_N
     hidden matrix         m_N^-1/2      1            1/m_N    m_N            1/(m_N·m_L)
-    to a few numbers      1/m_N         1            1/m_N    m_N            1/m_L
-    vector                1             1            1        -              1/(m_N·m_L)
     output head           1             1/m_N        1        1              1/m_N
+    vector                1             1            1        -              1/(m_N·m_L)
     residual branch                     1/m_L
     attention scores                    1/d_head
 
-Matrices to a few numbers are output layers whose multiplier is folded into the weight: the router of a
-mixture of experts (Małaśnicki et al. 2025), the way into a low-rank map; experts are hidden matrices. The
+The router of a mixture of experts is an output head, its experts are hidden matrices (Małaśnicki et al.
+2025). Other matrices to a few numbers (a gate, the way into a low-rank map) are heads whose multiplier is
+folded into the weight: std 1/m_N, lr 1/m_N; the way out of a low-rank map is a lookup in all but name. The
 width of a feed-forward layer, or of an expert, is taken to grow as the model's, n_heads · d_head as well; the
 vocabulary, positions, experts and ranks not. Muon takes the columns of initial stds and forward multipliers,
 and the others for what it leaves to AdamW: its own update of a hidden matrix has a spectral norm of
@@ -56,12 +56,11 @@ def multipliers(config: Any, axes: Any, muon: bool = False) -> Multipliers:
     def lr(a: Axes) -> float:
         if muon and is_hidden(a):
             return 1.0
-        # A head's rate is a lookup's: its fan-in is in the forward pass, `logit_scale`.
-        return 1.0 if "vocab" in a.outputs else 1 / growth(config, a.inputs)
+        return 1.0 if is_head(a) else 1 / growth(config, a.inputs)
 
     def eps(a: Axes) -> float:
-        """How gradients shrink: those of the stream as 1/m_N, within a branch as 1/m_L besides."""
-        shrunk = logit_scale(config) if "vocab" in a.outputs else 1 / growth(config, a.outputs)
+        """As gradients shrink: those of the stream as 1/m_N, within a branch as 1/m_L besides."""
+        shrunk = logit_scale(config) if is_head(a) else 1 / growth(config, a.outputs)
         return shrunk / deeper if "layers" in a.copies else shrunk
 
     return Multipliers(
@@ -74,6 +73,11 @@ def multipliers(config: Any, axes: Any, muon: bool = False) -> Multipliers:
 def is_hidden(a: Axes) -> bool:
     """Whether a parameter is a matrix from one of the network's widths to another."""
     return bool(a.inputs and a.outputs) and WIDTHS.issuperset(a.inputs + a.outputs)
+
+
+def is_head(a: Axes) -> bool:
+    """Whether `logit_scale` follows a matrix: an output head, a router."""
+    return bool(a.inputs) and a.outputs in (("vocab",), ("experts",))
 
 
 def growth(config: Any, names: tuple[str, ...]) -> float:
@@ -106,15 +110,15 @@ def branch_scale(config: Any) -> float:
 
 
 def narrow_std(config: Any) -> float:
-    """Initial standard deviation of a matrix from the width to a few numbers, as a router's."""
+    """Initial standard deviation of a matrix from the width to a few numbers that no multiplier follows."""
     return config.d_model**-0.5 * logit_scale(config) ** 0.5
 
 
 def head_std(config: Any) -> float:
-    """Initial standard deviation of the output head (and of a table that is the head, too)."""
+    """Initial standard deviation of an output head (and of a table that is the head, too) or a router."""
     return (config.mup.base_d_model if config.mup else config.d_model) ** -0.5
 
 
 def logit_scale(config: Any) -> float:
-    """Multiplier of the logits: base width / width under muP."""
+    """Multiplier of the logits, a router's as well: base width / width under muP."""
     return config.mup.base_d_model / config.d_model if config.mup else 1.0

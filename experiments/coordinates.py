@@ -1,0 +1,60 @@
+"""Coordinate check: how much a few training steps change activations (Yang et al. 2022, appendix D.1).
+
+In a parametrisation under which hyperparameters transfer, the change is the same at every width and depth.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import optim
+from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.train import programs
+from models import build
+from models.config import ModelConfig
+from models.model import Model
+
+
+def changes(
+    config: ModelConfig, optimizer: OptimizerConfig, batches: Sequence[np.ndarray], seed: int = 0
+) -> np.ndarray:
+    """Mean absolute change that one step a batch, int32[B,T+1], brings to activations on the first of them.
+
+    Returns:
+      float[n_layers + 2]: the stream after the embedding and after each layer, normalised as for the head,
+      and the logits. Weight decay and learning rate are those of `optimizer`, the rate without a schedule.
+    """
+    n_rows, n_tokens = batches[0].shape
+    run = RunConfig(
+        model=config,
+        data=DataConfig(vocab_size=config.vocab_size),
+        optimizer=optimizer,
+        schedule=ScheduleConfig(warmup=0.0, decay=0.0),
+        batch_tokens=n_rows * (n_tokens - 1),
+        seq_len=n_tokens - 1,
+        n_tokens=len(batches) * n_rows * (n_tokens - 1),
+    )
+    compiled, hyper = programs(config, optimizer.name, run.schedule.name), optim.hyperparameters(run)
+    params, opt_state = compiled.init(jax.random.key(seed))
+    observe = jax.jit(lambda params: activations(build(config), params, jnp.asarray(batches[0][:, :-1])))
+    before, step = observe(params), jnp.int32(0)
+    for batch in batches:
+        params, opt_state, step, _ = compiled.step(params, opt_state, step, jnp.asarray(batch), hyper)
+    return np.array([float(jnp.abs(b - a).mean()) for a, b in zip(before, observe(params))])
+
+
+def activations(model: Model, params: Any, tokens_BT: jax.Array) -> list[jax.Array]:
+    """The normalised stream [B,T,D] after the embedding and after each layer, and the logits [B,T,V].
+
+    It is for families whose parameters are "ends" and stacked "blocks": the first l blocks are a network too.
+    """
+
+    def stream(n_layers: int) -> jax.Array:
+        first = jax.tree.map(lambda leaf: leaf[:n_layers], params["blocks"])
+        return model.hidden(params | {"blocks": first}, tokens_BT)[0]
+
+    streams = [stream(n_layers) for n_layers in range(model.config.n_layers + 1)]
+    return [*streams, model.logits(params, streams[-1])]
