@@ -95,9 +95,9 @@ def rwkv4(d_model: int, vocab_size: int) -> RWKV4Config:
 
 
 def rwkv7(d_model: int, vocab_size: int) -> RWKV7Config:
-    """The transformer's layers; heads of 64, or the largest power of two of which the width has several; ranks
-    that grow as its root, as published, in steps of 8. What these leave of the transformer's parameters is the
-    feed-forward layer's, whose width is at least 3/2 the model's.
+    """The transformer's layers; heads of 64, or the largest power of two of which the width has several;
+    ranks that grow as its root, as published, in steps of 8. What these leave of the transformer's parameters
+    is the feed-forward layer's, whose width is at least 3/2 the model's.
     """
     n_layers = transformer(d_model, vocab_size).n_layers
     decay, value, gate = (8 * math.ceil(times * d_model**0.5 / 8) for times in (2.5, 1.7, 5.0))
