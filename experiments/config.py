@@ -121,8 +121,8 @@ class RunConfig:
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """Plain nested dict of a configuration; `from_json` gives the equal configuration back."""
-    return dataclasses.asdict(config)
+    """A configuration as read from its JSON: nested dicts and lists; `from_json` gives the equal one back."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def from_json(kind: type[T], values: dict[str, Any], where: str = "") -> T:

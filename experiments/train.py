@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 import models
 from experiments import metrics, optim
@@ -23,8 +24,8 @@ from experiments.data import batches
 from experiments.data.cache import TokenCache, open_cache
 from experiments.data.prepare import prepare
 from experiments.files import write_atomic
-from experiments.loss import token_losses, training_loss
-from models import count
+from experiments.loss import predicted_tokens, token_losses, training_loss
+from models import count, sharding
 from models.config import ModelConfig
 
 CHECKPOINT_SECONDS = 60.0
@@ -62,7 +63,7 @@ class Programs:
 
 
 @functools.cache
-def programs(model_config: ModelConfig, optimizer: str, schedule: str) -> Programs:
+def programs(model_config: ModelConfig, optimizer: str, schedule: str, mesh: Mesh | None = None) -> Programs:
     """Jitted functions for a network; hyperparameters are arguments, so a grid compiles once a shape."""
     model = models.build(model_config)
 
@@ -82,32 +83,42 @@ def programs(model_config: ModelConfig, optimizer: str, schedule: str) -> Progra
         return params, optim.init_state(optimizer, model, params)
 
     # Random draws unroll into long programs that run once; optimizing them costs more than it saves.
-    init = jax.jit(init, compiler_options={"xla_backend_optimization_level": 0})
-    return Programs(init, jax.jit(step, donate_argnums=(0, 1, 2)), jax.jit(row_losses))
+    cheap = {"xla_backend_optimization_level": 0}
+    at, state_at, whole = sharding.training_shardings(model.axes, init, mesh)
+    step, row_losses = sharding.on_mesh(step, mesh), sharding.on_mesh(row_losses, mesh)
+    return Programs(
+        jax.jit(init, out_shardings=(at, state_at), compiler_options=cheap),
+        jax.jit(step, out_shardings=(at, state_at, whole, whole), donate_argnums=(0, 1, 2)),
+        jax.jit(row_losses, out_shardings=whole),
+    )
 
 
-def train(config: RunConfig, out: Path, hooks: Hooks) -> dict[str, Any]:
+def train(config: RunConfig, out: Path, hooks: Hooks, mesh: Mesh | None = None) -> dict[str, Any]:
     """Trains one run in the folder `out` and returns its row of the table of runs.
 
     Started again after any interruption it continues from the newest checkpoint and ends with the same bits
     in parameters and metrics. Writes config.json, metrics.jsonl and checkpoints/; the caller records the row.
+    On a mesh (`models.sharding`; default: one device) the same run is spread over its devices; it may
+    continue on another, then equal to rounding.
 
     Raises:
       Stopped: hooks.should_stop() said so; the state is saved.
-      ValueError: the data do not fit the configuration.
+      ValueError: the data do not fit the configuration, or the batch the mesh.
     """
     # --- data -------------------------------------------------------------------------------------------
     clock = Clock()
+    sharding.check_batch(config.batch_size, mesh)
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / "config.json", json.dumps(to_json(config), indent=1))
     training, validation = open_splits(config.data)
-    validation_rows = [jax.device_put(rows) for rows in validation_batches(config, validation.tokens)]
+    put_rows = functools.partial(sharding.put, mesh=mesh, names=("batch", "length"))
+    validation_rows = [put_rows(rows) for rows in validation_batches(config, validation.tokens)]
     tokens_per_byte = len(validation.tokens) / validation.n_bytes
 
     # --- model and optimizer ----------------------------------------------------------------------------
-    compiled = programs(config.model, config.optimizer.name, config.schedule.name)
+    compiled = programs(config.model, config.optimizer.name, config.schedule.name, mesh)
     counts = count(config.model)
-    hyper = optim.hyperparameters(config)
+    hyper = {name: sharding.put(number, mesh) for name, number in optim.hyperparameters(config).items()}
     params, opt_state = compiled.init(jax.random.key(config.seed))
 
     # --- resume -----------------------------------------------------------------------------------------
@@ -116,7 +127,7 @@ def train(config: RunConfig, out: Path, hooks: Hooks) -> dict[str, Any]:
     if restored := checkpoints.restore(params=params, opt_state=opt_state, meta=None):
         params, opt_state, meta = restored["params"], restored["opt_state"], restored["meta"]
     first_step = meta["step"]
-    device_step = jax.device_put(np.int32(first_step))
+    device_step = sharding.put(np.int32(first_step), mesh)
     scale = {
         "tokens": config.batch_tokens,
         "flops": config.batch_tokens * counts.flops_per_token(config.seq_len),
@@ -145,7 +156,7 @@ def train(config: RunConfig, out: Path, hooks: Hooks) -> dict[str, Any]:
                 training.tokens, config.seed, step - 1, config.batch_size, config.seq_len
             )
             params, opt_state, device_step, numbers = compiled.step(
-                params, opt_state, device_step, jax.device_put(tokens_BT), hyper
+                params, opt_state, device_step, put_rows(tokens_BT), hyper
             )
             if step == first_step + 1:
                 jax.block_until_ready(numbers)
@@ -163,9 +174,8 @@ def train(config: RunConfig, out: Path, hooks: Hooks) -> dict[str, Any]:
                 # An eighth of the rows shows the curve; the end counts and reads them all.
                 n = len(validation_rows) if step == config.n_steps else -(-len(validation_rows) // 8)
                 losses = [compiled.row_losses(params, rows) for rows in validation_rows[:n]]
-                record.validation(
-                    step, np.concatenate(jax.device_get(losses)), config.seq_len, tokens_per_byte
-                )
+                n_predicted = predicted_tokens(models.build(config.model), config.seq_len)
+                record.validation(step, np.concatenate(jax.device_get(losses)), n_predicted, tokens_per_byte)
                 clock.lap("evaluate")
             if not sound:
                 break
@@ -180,7 +190,7 @@ def train(config: RunConfig, out: Path, hooks: Hooks) -> dict[str, Any]:
     checkpoints.close()
     clock.lap("checkpoint")
     record.sync()
-    return result(config, training, out, clock.seconds)
+    return result(config, training, out, clock.seconds) | {"n_devices": mesh.size if mesh else 1}
 
 
 class Clock:

@@ -144,6 +144,30 @@ def lookup(table: nnx.Param, tokens_BT: jax.Array) -> jax.Array:
     return constrain(table_VD[constrain(tokens_BT, "batch", "length")], "batch", "length", None)
 
 
+def put(x: Any, mesh: Mesh | None, names: tuple[str | None, ...] = ()) -> jax.Array:
+    """An array on the devices of the mesh, laid out by its logical axes; no names: whole on each of them.
+
+    Without a mesh it goes to jax's default device.
+    """
+    if mesh is None:
+        return jax.device_put(x)
+    return jax.device_put(x, NamedSharding(mesh, spec(names, x.shape, mesh) if names else PartitionSpec()))
+
+
+def check_batch(batch_size: int, mesh: Mesh | None) -> None:
+    """Refuses rows that cannot be shared out evenly.
+
+    Raises:
+      ValueError: the devices that share a batch do not divide it.
+    """
+    n = math.prod(mesh.shape[axis] for axis in RULES["batch"]) if mesh else 1
+    if batch_size % n:
+        raise ValueError(
+            f"mesh: {n} devices ({' x '.join(RULES['batch'])}) share the rows of a batch, "
+            f"and it has {batch_size}; choose sizes that divide it"
+        )
+
+
 def shardings(axes: Any, shapes: Any, mesh: Mesh | AbstractMesh) -> Any:
     """A NamedSharding for each parameter of a tree, from its `layers.Axes` and shape (`eval_shape(init)`).
 
@@ -170,3 +194,19 @@ def state_shardings(state: Any, params: Any, of_params: Any, mesh: Mesh | Abstra
         return next(filter(None, tails), NamedSharding(mesh, PartitionSpec()))
 
     return jax.tree.map_with_path(one, state)
+
+
+def training_shardings(axes: Any, init: Callable, mesh: Mesh | None) -> tuple[Any, Any, Any]:
+    """Where parameters and optimizer state lie, as init(key) makes them, and what is whole everywhere.
+
+    Without a mesh all three are None: what jax takes for no wish.
+    """
+    if mesh is None:
+        return None, None, None
+    params, opt_state = jax.eval_shape(init, jax.random.key(0))
+    of_params = shardings(axes, params, mesh)
+    return (
+        of_params,
+        state_shardings(opt_state, params, of_params, mesh),
+        NamedSharding(mesh, PartitionSpec()),
+    )

@@ -15,7 +15,13 @@ from launch.worker import prepare_process, stop_on_signals
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("out", None, "folder of the run", flag_values=FLAGS)
-USAGE = "isoflop train CONFIG.json --out DIR"
+flags.DEFINE_string(
+    "mesh",
+    "",
+    "spread the run over all devices: data=2,fsdp=4; also tensor, expert, sequence",
+    flag_values=FLAGS,
+)
+USAGE = "isoflop train CONFIG.json --out DIR [--mesh AXIS=SIZE,…]"
 INTERRUPTED = 130
 
 
@@ -44,7 +50,9 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     prepare_process()  # before anything imports jax
     from experiments.config import RunConfig, from_json, to_json
     from experiments.files import write_atomic
+    from models.sharding import make_mesh, parse_mesh
 
+    mesh = make_mesh(parse_mesh(flags.mesh)) if flags.mesh else None
     config = from_json(RunConfig, values)
     out = Path(flags.out)
     there = out / "config.json"
@@ -58,7 +66,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
             from experiments.train import Stopped, train
 
             try:
-                row = train(config, out, hooks)
+                row = train(config, out, hooks, mesh)
             except Stopped:
                 hooks.display.clear()
                 print(f"stopped; the same command continues it from {out}")
