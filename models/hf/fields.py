@@ -30,31 +30,29 @@ class Fields:
     which refuses whatever is left. Errors name the field, its value and what is allowed.
     """
 
-    def __init__(self, fields: dict[str, Any]):
-        self.left = dict(fields)
+    def __init__(self, fields: dict[str, Any], where: str = "config.json"):
+        if not isinstance(fields, dict):
+            raise ValueError(f"{where}: expected an object of fields, got {fields!r}")
+        self.left, self.where = dict(fields), where
 
     def take(self, name: str, default: Any = _REQUIRED) -> Any:
         """The value of a field; `default` where it is absent or null. Without a default it must be there."""
         value = self.left.pop(name, None)
         if value is None and default is _REQUIRED:
-            raise ValueError(f"config.json: {name} is missing; this architecture needs it")
+            raise ValueError(f"{self.where}: {name} is missing; this architecture needs it")
         return default if value is None else value
 
     def require(self, name: str, *allowed: Any, default: Any = None) -> Any:
         """The value of a field that must be one of `allowed`; `default` where it is absent or null."""
         value = self.take(name, allowed[0] if default is None else default)
-        if value not in allowed:
-            raise ValueError(
-                f"config.json: {name}={value!r} is not supported; allowed: {', '.join(map(repr, allowed))}"
-            )
-        return value
+        return self.translate(name, {each: each for each in allowed}, value)
 
     def translate(self, name: str, names: dict[Any, Any], default: Any = _REQUIRED) -> Any:
         """Our word for a field's value."""
         value = self.take(name, default)
-        if value not in names:
+        if isinstance(value, (list, dict)) or value not in names:
             raise ValueError(
-                f"config.json: {name}={value!r} is not supported; allowed: {', '.join(map(repr, names))}"
+                f"{self.where}: {name}={value!r} is not supported; allowed: {', '.join(map(repr, names))}"
             )
         return names[value]
 
@@ -68,6 +66,6 @@ class Fields:
         if unknown:
             shown = ", ".join(f"{name}={value!r}" for name, value in unknown.items())
             raise ValueError(
-                f"config.json: unknown {shown}; fields that might change the network are not ignored; "
+                f"{self.where}: unknown {shown}; fields that might change the network are not ignored; "
                 "remove them if they do not"
             )

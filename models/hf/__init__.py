@@ -1,0 +1,89 @@
+"""Hugging Face checkpoints in and out.
+
+`load(folder) -> (config, params)`, `save(config, params, folder)`. One module an architecture, or a group of
+near ones: how its config.json is read and written, and which of its tensors is which parameter of ours.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from models.config import Dtype, ModelConfig
+from models.hf.describe import ARCHITECTURES, read_config, write_config
+from models.hf.files import SHARD_BYTES, Tensors, whole_folder, write_tensors
+from models.hf.slots import Slot, flat, match, nested, shapes_of, slots
+from models.layers import Params
+
+__all__ = ["ARCHITECTURES", "load", "save"]
+
+
+def load(folder: Path | str, dtype: Dtype = "float32") -> tuple[ModelConfig, Params]:
+    """Configuration and float32 parameters of a checkpoint; `dtype` is the compute type.
+
+    Tensors are read one at a time into arrays of the model's size.
+
+    Raises:
+      ValueError: an architecture or a field that we do not support; a tensor that is missing, left over, of
+        another shape or not of floats. It names the file, the tensor, what was seen and what is expected.
+    """
+    folder = Path(folder)
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} is no checkpoint: it has no config.json")
+    try:
+        module, config = read_config(json.loads(path.read_text()))
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from None
+    config = replace(config, dtype=dtype)
+    tensors, shapes = Tensors(folder), shapes_of(config)
+    found = match(list(slots(module.entries(config), shapes)), tensors)
+    arrays = {path: _zeros(shape) for path, shape in shapes.items()}
+    for name, slot in found.items():
+        for path, part in zip(slot.entry.paths, slot.entry.ours(tensors.read(name)), strict=True):
+            arrays[path][slot.index] = part
+    return config, nested({path: jax.device_put(arrays.pop(path), may_alias=True) for path in shapes})
+
+
+def save(config: ModelConfig, params: Params, folder: Path | str, shard_bytes: int = SHARD_BYTES) -> None:
+    """Writes config.json and float32 safetensors; the folder is whole or not there.
+
+    Scales that the architecture does not have (muP's, those of embedding and attention) are folded into the
+    parameters. Of a mixture of experts the training's dispatch and z-loss are not kept.
+
+    Raises:
+      ValueError: no architecture says what `config` says, `params` are not its parameters, or there is
+        something at `folder`.
+    """
+    module, config, described, factors = write_config(config)
+    arrays, shapes = flat(params), shapes_of(config)
+    for path in shapes | arrays:
+        seen = arrays[path].shape if path in arrays else None
+        if seen != shapes.get(path):
+            raise ValueError(
+                f"params: {path} has shape {seen}; the configuration asks for {shapes.get(path)}"
+            )
+
+    def make(slot: Slot) -> np.ndarray:
+        parts = [np.asarray(arrays[path])[slot.index] for path in slot.entry.paths]
+        scales = [np.float32(factors.get(path, 1.0)) for path in slot.entry.paths]
+        return slot.entry.theirs(
+            *(part if scale == 1 else part * scale for part, scale in zip(parts, scales))
+        )
+
+    with whole_folder(Path(folder)) as temporary:
+        text = json.dumps(described | {"torch_dtype": "float32"}, indent=2)
+        (temporary / "config.json").write_text(text + "\n")
+        wanted = slots(module.entries(config), shapes)
+        tensors = ((slot.name, slot.shape, lambda slot=slot: make(slot)) for slot in wanted)
+        write_tensors(temporary, tensors, shard_bytes)
+
+
+def _zeros(shape: tuple[int, ...]) -> np.ndarray:
+    """Float32 zeros that begin where jax can take them over on a CPU without a copy."""
+    n_bytes, align = 4 * int(np.prod(shape)), 64
+    memory = np.zeros(n_bytes + align, np.uint8)
+    begin = -memory.ctypes.data % align
+    return memory[begin : begin + n_bytes].view(np.float32).reshape(shape)
