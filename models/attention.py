@@ -52,14 +52,15 @@ class Attention(nnx.Module):
         return self.output(q, k, v, mask_BTS), (k, v)
 
     def decode(self, x_B1D, tables, cache, position_B):
-        """One token a row against the row's cache (k, v) [B,S,G,K], in which it takes a slot."""
+        """One token a row against the row's cache (k, v) [B,G,S,K], in which it takes a slot."""
         q, k, v = self.queries_keys_values(x_B1D, tables)
-        n_slots, rows = cache[0].shape[1], jnp.arange(x_B1D.shape[0])
-        k_BSGK, v_BSGK = (
-            slots.at[rows, position_B % n_slots].set(new[:, 0]) for slots, new in zip(cache, (k, v))
+        n_slots, rows = cache[0].shape[2], jnp.arange(x_B1D.shape[0])
+        k_BGSK, v_BGSK = (
+            slots.at[rows, :, position_B % n_slots].set(new[:, 0]) for slots, new in zip(cache, (k, v))
         )
         seen_B1S = (slot_positions(position_B, n_slots) >= 0)[:, None]
-        return self.output(q, k_BSGK, v_BSGK, seen_B1S), (k_BSGK, v_BSGK)
+        values = attend_by_group(q, k_BGSK, v_BGSK, seen_B1S, self.scale, cap=self.softcap)
+        return project(values, self.w_o, self.b_o), (k_BGSK, v_BGSK)
 
 
 def qk_norm(config: TransformerConfig, n_heads: int, axis: str) -> RMSNorm | None:
@@ -100,12 +101,19 @@ def attend(
 
     `cap` bounds the scores (`layers.softcap`); `bias` [H,T,S], or [B,H,T,S], is added to them.
     """
+    k_BGSK, v_BGSK = k_BSGK.transpose(0, 2, 1, 3), v_BSGK.transpose(0, 2, 1, 3)
+    return attend_by_group(q_BTHK, k_BGSK, v_BGSK, mask_BTS, scale, cap=cap, bias_HTS=bias_HTS)
+
+
+def attend_by_group(
+    q_BTHK, k_BGSK, v_BGSK, mask_BTS, scale: float, *, cap: float = 0.0, bias_HTS: jax.Array | None = None
+) -> jax.Array:
+    """`attend` with keys and values as matrix products want them, and as a cache keeps them."""
     b, t, h, k = q_BTHK.shape
-    g = k_BSGK.shape[2]
+    g = k_BGSK.shape[1]
     # The h/g query heads of a group become rows of one matrix product with the group's keys.
     q_BGRK = (q_BTHK * scale).reshape(b, t, g, -1, k).transpose(0, 2, 3, 1, 4).reshape(b, g, -1, k)
     mask_BGRS = jnp.tile(mask_BTS, (1, h // g, 1))[:, None]
-    k_BGSK, v_BGSK = k_BSGK.transpose(0, 2, 1, 3), v_BSGK.transpose(0, 2, 1, 3)
     if cap or bias_HTS is not None:
         scores_BGRS = softcap((q_BGRK @ k_BGSK.swapaxes(2, 3)).astype(jnp.float32), cap)
         if bias_HTS is not None:

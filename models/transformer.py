@@ -112,7 +112,7 @@ def build(config: TransformerConfig, feed_forward: type = MLP) -> Model:
         masks = {window: causal_mask(tokens_BT.shape[1], window) for window in set(config.windows)}
         tables_1T = tables(positions_1T)
 
-        def block(kind: int, x_BTD, layer, _):
+        def block(kind: int, x_BTD, layer):
             window = config.windows[kind]
             return bind_block(layer)(x_BTD, tables_1T, masks[window], window, exact)
 
@@ -131,60 +131,54 @@ def build(config: TransformerConfig, feed_forward: type = MLP) -> Model:
     def prefill(params: Params, tokens_BT: jax.Array, lengths_B: jax.Array, max_len: int):
         x_BTD, outs = forward(params, tokens_BT, exact=True)
         last_BD = jnp.take_along_axis(x_BTD, (lengths_B - 1)[:, None, None], axis=1)[:, 0]
-        keep = jax.vmap(to_slots, in_axes=(0, None, None))
-        kept = [
-            [keep(kv, lengths_B, min(max_len, window or max_len)) for kv in keys_values]
-            for window, (keys_values, _) in zip(config.windows, outs)
-        ]
-        cache = {"k": [k for k, _ in kept], "v": [v for _, v in kept], "lengths": lengths_B}
+        n_kinds, cache = len(config.windows), {"k": [], "v": [], "lengths": lengths_B}
+        for i in range(config.n_layers):
+            n_slots = min(max_len, config.windows[i % n_kinds] or max_len)
+            for name, kv in zip("kv", outs[i % n_kinds][0]):
+                slots_BSGK = to_slots(kv[i // n_kinds], lengths_B, n_slots)
+                cache[name].append(slots_BSGK.swapaxes(1, 2)[None])
         return logits(params, last_BD), cache
 
     def decode(params: Params, token_B: jax.Array, cache: Cache):
         ends, position_B = bind_ends(params["ends"]), cache["lengths"]
         tables_B1 = tables(position_B[:, None])
 
-        def block(kind: int, x_B1D, layer, keys_values):
-            return bind_block(layer).decode(x_B1D, tables_B1, keys_values, position_B)
-
-        x_B1D = ends.embed(token_B[:, None], position_B[:, None])
-        kept = list(zip(cache["k"], cache["v"]))
-        x_B1D, kept = scan_layers(block, x_B1D, params["blocks"], len(config.windows), kept)
-        cache = {"k": [k for k, _ in kept], "v": [v for _, v in kept], "lengths": position_B + 1}
+        x_B1D, slots = ends.embed(token_B[:, None], position_B[:, None]), {"k": [], "v": []}
+        # Unrolled, so that each layer's slots are an array of their own, written in place and never copied.
+        for i, (k, v) in enumerate(zip(cache["k"], cache["v"])):
+            layer = jax.tree.map(lambda leaf, i=i: leaf[i], params["blocks"])
+            x_B1D, (k, v) = bind_block(layer).decode(x_B1D, tables_B1, (k[0], v[0]), position_B)
+            slots["k"].append(k[None])
+            slots["v"].append(v[None])
+        cache = slots | {"lengths": position_B + 1}
         return logits(params, ends.final_norm(x_B1D)[:, 0]), cache
 
     return Model(config, init, hidden, logits, prefill, decode, {"ends": ends_axes, "blocks": blocks_axes})
 
 
-def scan_layers(block: Callable, x: jax.Array, params: Params, n_kinds: int, extras: list | None = None):
-    """Runs x through all layers: `block(kind, x, layer, extra) -> (x, out)`, kinds 0 … n_kinds-1 in turn.
+def scan_layers(block: Callable, x: jax.Array, params: Params, n_kinds: int):
+    """Runs x through all layers: `block(kind, x, layer) -> (x, out)`, kinds 0 … n_kinds-1 in turn.
 
-    `params` have a leading layer axis, `extras[kind]` and the outs that come back, by kind, an axis of that
-    kind's layers. One scan runs the whole cycles of kinds, so the program does not grow with depth; layers
-    of a cycle that is cut short follow it.
+    `params` have a leading layer axis; the outs come back by kind, stacked. One scan runs the whole cycles
+    of kinds, so the program does not grow with depth; layers of a cycle that is cut short follow it.
     """
-    extras = [None] * n_kinds if extras is None else extras
     n_cycles, n_rest = divmod(len(jax.tree.leaves(params)[0]), n_kinds)
     n_scanned = n_cycles * n_kinds
 
-    def of_kind(kind: int) -> Params:
-        return jax.tree.map(lambda leaf: leaf[kind:n_scanned:n_kinds], params)
+    def at(layers: Params, i: int) -> Params:
+        return jax.tree.map(lambda leaf: leaf[i], layers)
 
-    def at(tree, i: int):
-        return jax.tree.map(lambda leaf: leaf[i], tree)
-
-    def cycle(x, inputs):
-        layers, extras = inputs
+    def cycle(x, layers):
         outs = []
         for kind in range(n_kinds):
-            x, out = block(kind, x, layers[kind], extras[kind])
+            x, out = block(kind, x, at(layers, kind))
             outs.append(out)
         return x, outs
 
-    # Apart by kind: what a layer reads is then what the scan was given, and not kept for the backward pass.
-    layers = [of_kind(kind) for kind in range(n_kinds)]
-    x, outs = jax.lax.scan(cycle, x, (layers, jax.tree.map(lambda leaf: leaf[:n_cycles], extras)))
+    layers = jax.tree.map(lambda leaf: leaf[:n_scanned].reshape(n_cycles, n_kinds, *leaf.shape[1:]), params)
+    x, outs = jax.lax.scan(cycle, x, layers)
     for kind in range(n_rest):
-        x, out = block(kind, x, at(params, n_scanned + kind), at(extras[kind], n_cycles))
+        x, out = block(kind, x, at(params, n_scanned + kind))
         outs[kind] = jax.tree.map(lambda many, one: jnp.concatenate([many, one[None]]), outs[kind], out)
     return x, outs
 
