@@ -65,7 +65,7 @@ def decoding_steps(family: str, length: int) -> Callable[[], jax.Array]:
 
 
 def medians(calls: dict[str, Callable[[], jax.Array]], base: str, times: int = 1) -> dict[str, dict]:
-    """Per call, median milliseconds of one of its `times` steps, and median ratio to the base's in a round."""
+    """Per call, median milliseconds of each of its `times` steps, and median ratio to the base's."""
     rounds = []
     for _ in range(ROUNDS):
         seconds = {}
