@@ -16,11 +16,13 @@ setup(
         "importlib_resources",  # tensorflow-datasets needs it and does not say so
         "jax>=0.10",
         "jinja2",
+        "ml_dtypes",
         "numpy>=2",
         "optax>=0.2.8",
         "orbax-checkpoint>=0.12",
         "pandas>=2.2",
         "pyarrow",
+        "safetensors>=0.8",
         "sentencepiece",
         "seqio",
         "vl-convert-python",
@@ -28,6 +30,7 @@ setup(
     extras_require={
         "dev": ["hypothesis", "psutil", "pyright", "pytest", "pytest-xdist", "ruff", "selenium", "zstandard"],
         "cuda": ["jax[cuda13]"],
+        "hf": ["torch", "transformers>=5"],  # tests that transformers reads what we export
         "tpu": ["jax[tpu]"],
     },
     package_data={"scaling.report": ["page.css", "page.html", "page.js"]},

@@ -77,7 +77,7 @@ def write_decoder(config: TransformerConfig) -> dict[str, Any]:
 
 
 def read_windows(fields: Fields, window: int, default: list[str]) -> tuple[int, ...]:
-    """Windows of the layers from `layer_types`, as their shortest repeating part; `default` stands in for it."""
+    """Windows of the layers by `layer_types`, else `default`, as their shortest repeating part."""
     types = fields.take("layer_types", default)
     widths = {"full_attention": 0} | ({"sliding_attention": window} if window else {})
     unknown = [kind for kind in types if kind not in widths]

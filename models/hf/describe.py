@@ -52,13 +52,13 @@ def read_config(described: dict[str, Any]) -> tuple[ModuleType, ModelConfig]:
 def write_config(config: ModelConfig) -> tuple[ModuleType, ModelConfig, dict[str, Any], dict[str, float]]:
     """The module and the config.json of the architecture that says all that `config` says.
 
-    Also the configuration it is written from, `config` or what `fold` makes of it, and what parameters are to be
-    multiplied with, by path.
+    Also the configuration it is written from, `config` or what `fold` makes of it, and what parameters are
+    to be multiplied with, by path.
 
     Raises:
       ValueError: no architecture does.
     """
-    module = FAMILIES.get(config.family)
+    module: Any = FAMILIES.get(config.family)
     attempts: list[tuple[ModelConfig, dict[str, float]]] = [(config, {})]
     if isinstance(config, TransformerConfig):
         attempts.append(fold(config))

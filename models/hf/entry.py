@@ -1,4 +1,4 @@
-"""One line a tensor: what it is called in a Hugging Face checkpoint, where we keep it, how each becomes the other."""
+"""One line a tensor: its name in a Hugging Face checkpoint, where we keep it, how each becomes the other."""
 
 import math
 from collections.abc import Callable

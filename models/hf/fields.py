@@ -18,7 +18,7 @@ HARMLESS = frozenset(
     length_penalty max_length min_length no_repeat_ngram_size num_beam_groups num_beams num_return_sequences
     prefix remove_invalid_values repetition_penalty suppress_tokens temperature top_k top_p typical_p
     tf_legacy_loss
-    """.split()
+    """.split()  # noqa: SIM905
 )
 _REQUIRED = object()
 

@@ -93,9 +93,9 @@ Tensor = tuple[str, tuple[int, ...], Callable[[], np.ndarray]]
 
 
 def write_tensors(folder: Path, tensors: Iterable[Tensor], shard_bytes: int = SHARD_BYTES) -> None:
-    """Writes tensors, given as (name, shape, how to make it), as float32 in one file or several with an index.
+    """Writes tensors, given as (name, shape, how to make it), as float32; one is in memory at a time.
 
-    One tensor is in memory at a time.
+    More bytes than `shard_bytes` go to several files with an index.
     """
     shards: list[list[Tensor]] = [[]]
     size = total = 0

@@ -1,4 +1,4 @@
-"""Multipliers that other programs do not have, folded into the parameters: another network, the same function."""
+"""Multipliers that others do not have, folded into the parameters: another network, the same function."""
 
 from dataclasses import replace
 
@@ -7,8 +7,8 @@ from models.parametrization import attention_scale, branch_scale, logit_scale
 
 
 def fold(config: TransformerConfig) -> tuple[TransformerConfig, dict[str, float]]:
-    """The configuration without scales of embedding, attention, branches and logits (so without muP), and what
-    the parameters are multiplied with instead, by path."""
+    """The configuration without scales of embedding, attention, branches and logits (so without muP), and
+    what the parameters are multiplied with instead, by path."""
     factors: dict[str, float] = {}
 
     def multiply(factor: float, *paths: str) -> None:

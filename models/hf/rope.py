@@ -10,8 +10,8 @@ from models.hf.fields import Fields
 def read_rope(fields: Fields, max_len: int, theta: float = 10_000.0) -> tuple[float, RopeScaling | None]:
     """Base and stretching of the rotary positions; `theta` is the architecture's own default.
 
-    Version 4 has `rope_theta` and `rope_scaling`, version 5 both in `rope_parameters`. A length trained on that
-    is not given is `max_len`, as in transformers.
+    Version 4 has `rope_theta` and `rope_scaling`, version 5 both in `rope_parameters`. Where the length
+    trained on is not given it is `max_len`, as in transformers.
 
     Raises:
       ValueError: a kind or a parameter that we do not support.

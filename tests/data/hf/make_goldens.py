@@ -13,6 +13,7 @@ gpt2, llama and mixtral are not made here: they have more in their golden.npz, a
 configuration in the older spelling besides.
 """
 
+import copy
 import sys
 from pathlib import Path
 
@@ -176,7 +177,7 @@ def make(name: str, config, folder: Path) -> None:
     config._experts_implementation = "eager"
     auto = hf.AutoModelForSeq2SeqLM if config.is_encoder_decoder else hf.AutoModelForCausalLM
     for seed in range(100):
-        model = auto.from_config(config, dtype=torch.float32).eval()
+        model = auto.from_config(copy.deepcopy(config), dtype=torch.float32).eval()
         if name == "t5-v1.1":  # published ones have a head of their own, which transformers 5 forgets
             model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
             model.config.tie_word_embeddings = False

@@ -1,0 +1,336 @@
+"""Hugging Face checkpoints: what transformers computes from them, what comes back, and what is refused.
+
+tests/data/hf/make_goldens.py says how the goldens were made. Logits agree to 1e-4 in float32.
+"""
+
+import dataclasses
+import functools
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import models
+from models import hf
+from models.config import Experts, MuP, RNNConfig, RopeScaling, TransformerConfig
+from models.hf.describe import read_config
+from models.presets import ladder
+
+GOLDENS = sorted(path.parent for path in Path("tests/data/hf").glob("*/config.json"))
+GOLDEN = pytest.mark.parametrize("folder", GOLDENS, ids=lambda path: path.name)
+SMALL = TransformerConfig(vocab_size=31, d_model=16, n_layers=2, n_heads=4, n_kv_heads=2, d_head=6, d_ff=24)
+MIX = Experts(n_experts=4, top_k=2, d_expert=10, dispatch="dropless")
+
+
+@functools.cache
+def loaded(folder: Path):
+    return hf.load(folder)
+
+
+@functools.cache
+def tensors(folder: Path) -> dict[str, np.ndarray]:
+    return load_file(folder / "model.safetensors")
+
+
+def config_of(folder: Path) -> dict:
+    return json.loads((folder / "config.json").read_text())
+
+
+def write(folder: Path, fields: dict, tensors: dict[str, np.ndarray]) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(fields))
+    save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
+# Small programs that run once: compiling is all the time they take.
+compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@GOLDEN
+def test_logits_and_greedy_continuation_are_those_of_transformers(folder):
+    config, params = loaded(folder)
+    golden, model = np.load(folder / "golden.npz"), models.build(config)
+    inputs, steps = golden["input_ids"], golden["greedy_ids"].shape[1]
+    source = {}
+    if model.has_encoder:
+        source = {"source_BS": inputs, "source_mask_BS": golden["attention_mask"].astype(bool)}
+        inputs, prompt = golden["decoder_input_ids"], golden["decoder_input_ids"][:, :1]
+    else:
+        prompt = inputs
+
+    @compiled
+    def run(params, source):
+        def step(state, _):
+            logits_BV, cache = state
+            token_B = logits_BV.argmax(-1).astype(jnp.int32)
+            return model.decode(params, token_B, cache), token_B
+
+        lengths_B = jnp.full(2, prompt.shape[1])
+        state = model.prefill(params, prompt, lengths_B, prompt.shape[1] + steps, **source)
+        _, tokens_TB = jax.lax.scan(step, state, length=steps)
+        return model.apply(params, inputs, **source), tokens_TB.T
+
+    with jax.default_matmul_precision("highest"):
+        logits, continuation = run(params, source)
+    np.testing.assert_allclose(logits, golden["logits"], atol=1e-4)
+    np.testing.assert_array_equal(continuation, golden["greedy_ids"])
+
+
+@GOLDEN
+def test_saved_again_it_is_the_same_checkpoint(folder, tmp_path):
+    config, params = loaded(folder)
+    hf.save(config, params, tmp_path / "out")
+    before, after = tensors(folder), load_file(tmp_path / "out" / "model.safetensors")
+    assert before.keys() == after.keys()
+    for name, tensor in before.items():
+        # Gemma's scales are stored less one, which rounds.
+        error = 1e-7 if folder.name == "gemma2" and "norm" in name else 0
+        np.testing.assert_allclose(after[name], tensor, rtol=0, atol=error, err_msg=name)
+    assert config_of(tmp_path / "out").get("model_type") == config_of(folder).get("model_type")
+    assert read_config(config_of(tmp_path / "out"))[1] == config
+
+
+@pytest.mark.parametrize("name", ["llama", "mixtral"])
+def test_both_spellings_of_a_published_config_are_one_model(name):
+    old = json.loads((Path("tests/data/hf") / name / "config.v4style.json").read_text())
+    assert "rope_parameters" not in old and "rope_theta" in old
+    assert read_config(old)[1] == loaded(Path("tests/data/hf") / name)[0]
+
+
+@pytest.mark.parametrize("folder", [f for f in GOLDENS if "rope_parameters" in config_of(f)], ids=str)
+def test_the_older_spelling_of_rope_says_the_same(folder):
+    fields = config_of(folder)
+    scaling = fields.pop("rope_parameters")
+    old = fields | {"rope_theta": scaling.pop("rope_theta")}
+    old["rope_scaling"] = scaling if scaling["rope_type"] != "default" else None
+    assert read_config(old)[1] == loaded(folder)[0]
+    if old["rope_scaling"]:  # older yet
+        old["rope_scaling"]["type"] = old["rope_scaling"].pop("rope_type")
+        assert read_config(old)[1] == loaded(folder)[0]
+
+
+@pytest.mark.parametrize("by", ["architectures", "model_type"])
+def test_either_name_of_an_architecture_is_enough(by):
+    fields = config_of(Path("tests/data/hf/qwen3"))
+    del fields["model_type" if by == "architectures" else "architectures"]
+    assert read_config(fields)[1] == loaded(Path("tests/data/hf/qwen3"))[0]
+
+
+def test_absent_fields_have_the_defaults_of_their_architecture():
+    def read(name, *absent, **changed):
+        fields = config_of(Path("tests/data/hf") / name) | changed
+        return read_config({key: value for key, value in fields.items() if key not in absent})[1]
+
+    llama = read("llama", "num_key_value_heads", "head_dim", "rms_norm_eps", "tie_word_embeddings")
+    assert (llama.n_kv_heads, llama.d_head, llama.norm_eps, llama.tied_embeddings) == (4, 16, 1e-6, False)
+    assert read("mistral", "sliding_window").windows == (4096,)
+    assert read("mistral", sliding_window=None).windows == (0,)
+    assert read("qwen3", "head_dim").d_head == 128
+    gemma = read("gemma2", "layer_types", "attn_logit_softcapping", "tie_word_embeddings")
+    assert (gemma.windows, gemma.attention_softcap, gemma.tied_embeddings) == ((5, 0), 50.0, True)
+    assert read("gemma2", final_logit_softcapping=None).logit_softcap == 0
+    assert read("qwen3-windows", "layer_types").windows == (0, 5, 5)
+    assert read("qwen3-windows", use_sliding_window=False, layer_types=None).windows == (0,)
+    assert read("mixtral", "rope_parameters").rope_theta == 1e6
+    assert read("gpt2-inner", n_inner=None).d_ff == 96
+    yarn = {"rope_type": "yarn", "factor": 4.0, "mscale": 2.0, "mscale_all_dim": 1.0}
+    scaling = read("llama", rope_parameters=yarn).rope_scaling
+    assert scaling.original_len == 64  # max_position_embeddings
+    assert scaling.attention_factor == pytest.approx((0.2 * np.log(4) + 1) / (0.1 * np.log(4) + 1))
+
+
+REFUSED = [
+    ("llama", {"hidden_act": "quick_gelu"}, "hidden_act='quick_gelu'"),
+    ("llama", {"pretraining_tp": 2}, "pretraining_tp=2"),
+    ("llama", {"sliding_window": 8}, "sliding_window=8"),
+    ("llama", {"rope_parameters": {"rope_type": "longrope", "short_factor": [1]}}, "rope_type='longrope'"),
+    ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "shift": 1}}, "shift=1"),
+    ("llama", {"rope_parameters": {"full_attention": {"rope_theta": 1.0}}}, "full_attention"),
+    ("llama", {"partial_rotary_factor": 0.5}, "partial_rotary_factor=0.5"),
+    ("llama", {"quantization_config": {"bits": 4}}, "quantization_config"),
+    ("llama", {"hidden_size": None}, "hidden_size is missing"),
+    ("mistral", {"attention_bias": True}, "attention_bias=True"),
+    ("qwen3", {"layer_types": ["full_attention", "linear_attention"]}, "linear_attention"),
+    ("qwen3", {"layer_types": ["full_attention"]}, "allowed are 2"),
+    ("gemma2", {"use_bidirectional_attention": True}, "use_bidirectional_attention=True"),
+    ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx=True"),
+    ("gpt2", {"add_cross_attention": True}, "add_cross_attention=True"),
+    ("olmoe", {"clip_qkv": 8.0}, "clip_qkv=8.0"),
+    ("olmoe", {"sliding_window": 8}, "sliding_window=8"),
+    ("qwen3-moe", {"mlp_only_layers": [1]}, r"mlp_only_layers=\[1\]"),
+    ("qwen3-moe", {"decoder_sparse_step": 2}, "decoder_sparse_step=2"),
+    ("qwen3-moe", {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}, "max_window_l"),
+    ("llama", {"architectures": ["LlamaForSequenceClassification"]}, "allowed: LlamaForCausalLM"),
+    ("llama", {"architectures": None, "model_type": "llama4"}, "model_type='llama4'"),
+]
+
+
+@pytest.mark.parametrize(("name", "changed", "said"), REFUSED)
+def test_a_field_with_an_effect_that_we_do_not_have_is_refused_by_name(name, changed, said):
+    with pytest.raises(ValueError, match=said):
+        read_config(config_of(Path("tests/data/hf") / name) | changed)
+
+
+def test_fields_of_training_and_generation_change_nothing():
+    folder = Path("tests/data/hf/llama")
+    more = {"attention_dropout": 0.1, "temperature": 0.6, "use_cache": False, "sliding_window": None}
+    assert read_config(config_of(folder) | more)[1] == loaded(folder)[0]
+
+
+def test_tensors_that_do_not_fit_are_named(tmp_path):
+    folder = Path("tests/data/hf/llama")
+    fields, good = config_of(folder), tensors(folder)
+    name = "model.layers.1.mlp.up_proj.weight"
+    bad = [
+        ({key: value for key, value in good.items() if key != name}, f"{name} is missing.*\\(112, 64\\)"),
+        (good | {name: good[name].T.copy()}, f"{name} has shape \\(64, 112\\).*asks for \\(112, 64\\)"),
+        (good | {"model.layers.3.mlp.up_proj.weight": good[name]}, "layers.3.mlp.up_proj.weight.*left over"),
+        (good | {name: good[name].astype(np.int8)}, f"{name} is I8"),
+    ]
+    for each, said in bad:
+        with pytest.raises(ValueError, match=said) as error:
+            hf.load(write(tmp_path, fields, each))
+        assert str(tmp_path) in str(error.value)
+
+
+def test_known_extras_and_a_missing_base_prefix_are_accepted(tmp_path):
+    folder = Path("tests/data/hf/gpt2-inner")
+    bare = {name.removeprefix("transformer."): value for name, value in tensors(folder).items()}
+    bare["lm_head.weight"] = bare["wte.weight"]
+    bare["h.0.attn.bias"] = np.tril(np.ones((1, 1, 40, 40), np.float32))
+    _, params = hf.load(write(tmp_path, config_of(folder), bare))
+    jax.tree.map(np.testing.assert_array_equal, params, loaded(folder)[1])
+    bare["h.0.attn.bias_2"] = bare["wte.weight"]
+    with pytest.raises(ValueError, match="attn.bias_2 of shape"):
+        hf.load(write(tmp_path, config_of(folder), bare))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_read_as_float32(dtype, tmp_path):
+    folder = Path("tests/data/hf/mixtral-wide")
+    half = {name: value.astype(jnp.dtype(dtype)) for name, value in tensors(folder).items()}
+    config, params = hf.load(write(tmp_path, config_of(folder) | {"dtype": dtype}, half))
+    assert config == loaded(folder)[0]
+    rounded = jax.tree.map(lambda p: np.asarray(p).astype(jnp.dtype(dtype)), loaded(folder)[1])
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b.astype(np.float32)), params, rounded)
+
+
+def test_the_compute_type_is_asked_for():
+    config, params = hf.load(Path("tests/data/hf/qwen3"), dtype="bfloat16")
+    assert config.dtype == "bfloat16"
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+
+
+OURS = {
+    "ladder": ladder(32, 31),
+    "odd-heads": dataclasses.replace(SMALL, d_model=18, rope_scaling=RopeScaling("linear", 2.0)),
+    "scores": dataclasses.replace(SMALL, attention_scale=0.3, qkv_bias=True, output_bias=True),
+    "mup": dataclasses.replace(SMALL, mup=MuP(8, 1, 4), tied_embeddings=True, embedding_scale=3.0),
+    "mup-qk-norm": dataclasses.replace(SMALL, mup=MuP(8, 1, 4), qk_norm="head", windows=(4, 0)),
+    "mup-post": dataclasses.replace(
+        SMALL, mup=MuP(8, 1, 4), qk_norm="width", norm_position="post", embedding_scale=3.0
+    ),
+    "mup-moe": dataclasses.replace(SMALL, mup=MuP(8, 1, 4), experts=MIX, family="moe", qk_norm="head"),
+    "gpt2": dataclasses.replace(
+        loaded(Path("tests/data/hf/gpt2-inner"))[0], tied_embeddings=False, embedding_scale=2.0, max_len=16
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_own_models_are_exported_as_the_same_function(name, tmp_path):
+    """Scales that an architecture does not have are folded into the parameters."""
+    config = OURS[name]
+    shapes, rng = jax.eval_shape(models.build(config).init, jax.random.key(0)), np.random.default_rng(1)
+    params = jax.tree.map(lambda p: rng.normal(0.2, 0.3, p.shape).astype(np.float32), shapes)
+    hf.save(config, params, tmp_path / "out")
+    back, again = hf.load(tmp_path / "out")
+    tokens_BT = rng.integers(0, config.vocab_size, (2, 9))
+
+    @compiled
+    def both(params, again):
+        return models.build(config).apply(params, tokens_BT), models.build(back).apply(again, tokens_BT)
+
+    with jax.default_matmul_precision("highest"):
+        ours, theirs = both(params, again)
+    assert 0.1 < np.std(ours) < 10
+    np.testing.assert_allclose(theirs, ours, atol=2e-5)
+
+
+CANNOT = [
+    (dataclasses.replace(SMALL, positions="none"), "positions='none' \\(it has 'rope'\\)"),
+    (dataclasses.replace(SMALL, gated=False), "gated=False"),
+    (dataclasses.replace(SMALL, logit_softcap=3.0), "logit_softcap=3.0"),
+    (dataclasses.replace(SMALL, windows=(4, 0)), "windows=\\(4, 0\\)"),
+    (
+        dataclasses.replace(SMALL, norm_position="post"),
+        "Olmo2ForCausalLM.*qk_norm='none' \\(it has 'width'\\)",
+    ),
+    (
+        dataclasses.replace(SMALL, family="moe", experts=dataclasses.replace(MIX, renormalize=False)),
+        "MixtralForCausalLM.*renormalize=False",
+    ),
+    (dataclasses.replace(SMALL, family="moe", experts=dataclasses.replace(MIX, d_shared=8)), "d_shared=8"),
+    (RNNConfig(31, 8, 1), "family='rnn' has no Hugging Face architecture"),
+]
+
+
+@pytest.mark.parametrize(("config", "said"), CANNOT)
+def test_what_no_architecture_has_is_not_exported(config, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        hf.save(config, {}, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_parameters_of_another_model_are_not_exported(tmp_path):
+    config, params = loaded(Path("tests/data/hf/qwen3"))
+    with pytest.raises(ValueError, match=r"params: .* has shape .*; the configuration"):
+        hf.save(dataclasses.replace(config, d_ff=8), params, tmp_path / "out")
+    with pytest.raises(ValueError, match="params: blocks/.* has shape None"):
+        hf.save(config, {"ends": params["ends"]}, tmp_path / "out")
+
+
+@GOLDEN
+def test_transformers_reads_what_we_export_and_agrees(folder, tmp_path):
+    torch = pytest.importorskip("torch", reason="needs the extra 'hf': pip install isoflop[hf]")
+    transformers = pytest.importorskip("transformers", reason="needs the extra 'hf'")
+    if folder.name == "rwkv7":
+        pytest.skip("transformers has no RWKV-7")
+    config, params = loaded(folder)
+    hf.save(config, params, tmp_path / "out")
+    encoder = models.build(config).has_encoder
+    auto = transformers.AutoModelForSeq2SeqLM if encoder else transformers.AutoModelForCausalLM
+    network = auto.from_pretrained(tmp_path / "out", dtype=torch.float32, attn_implementation="eager").eval()
+    golden = np.load(folder / "golden.npz")
+    names = ["input_ids", *(("attention_mask", "decoder_input_ids") if encoder else ())]
+    with torch.no_grad():
+        logits = network(**{name: torch.from_numpy(golden[name]) for name in names}).logits.numpy()
+    np.testing.assert_allclose(logits, golden["logits"], atol=1e-4)
+
+
+def test_an_export_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    config, params = loaded(Path("tests/data/hf/qwen3"))
+    written = []
+
+    def fail(*_, **__):
+        written.append(list(tmp_path.rglob("*")))
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("models.hf.files.struct.pack", fail)
+    with pytest.raises(OSError, match="full"):
+        hf.save(config, params, tmp_path / "out")
+    assert written[0] and not list(tmp_path.iterdir())
+
+
+def test_an_export_replaces_nothing(tmp_path):
+    config, params = loaded(Path("tests/data/hf/qwen3"))
+    shutil.copytree("tests/data/hf/qwen3", tmp_path / "out")
+    with pytest.raises(ValueError, match="is there already"):
+        hf.save(config, params, tmp_path / "out")
