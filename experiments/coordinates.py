@@ -3,6 +3,7 @@
 In a parametrisation under which hyperparameters transfer, the change is the same at every width and depth.
 """
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,12 +21,10 @@ from models.model import Model
 
 def changes(
     config: ModelConfig, optimizer: OptimizerConfig, batches: Sequence[np.ndarray], seed: int = 0
-) -> np.ndarray:
+) -> dict[str, float]:
     """Mean absolute change that one step a batch, int32[B,T+1], brings to activations on the first of them.
 
-    Returns:
-      float[n_layers + 2]: the stream after the embedding and after each layer, normalised as for the head,
-      and the logits. Weight decay and learning rate are those of `optimizer`, the rate without a schedule.
+    The learning rate is that of `optimizer` throughout. For names and meaning see `activations`.
     """
     n_rows, n_tokens = batches[0].shape
     run = RunConfig(
@@ -43,18 +42,17 @@ def changes(
     before, step = observe(params), jnp.int32(0)
     for batch in batches:
         params, opt_state, step, _ = compiled.step(params, opt_state, step, jnp.asarray(batch), hyper)
-    return np.array([float(jnp.abs(b - a).mean()) for a, b in zip(before, observe(params))])
+    return {name: float(jnp.abs(after - before[name]).mean()) for name, after in observe(params).items()}
 
 
-def activations(model: Model, params: Any, tokens_BT: jax.Array) -> list[jax.Array]:
-    """The normalised stream [B,T,D] after the embedding and after each layer, and the logits [B,T,V].
+def activations(model: Model, params: Any, tokens_BT: jax.Array) -> dict[str, jax.Array]:
+    """The stream [B,T,D] on its way, normalised as for the head, and the logits [B,T,V].
 
     It is for families whose parameters are "ends" and stacked "blocks": the first l blocks are a network too.
     """
-
-    def stream(n_layers: int) -> jax.Array:
-        first = jax.tree.map(lambda leaf: leaf[:n_layers], params["blocks"])
-        return model.hidden(params | {"blocks": first}, tokens_BT)[0]
-
-    streams = [stream(n_layers) for n_layers in range(model.config.n_layers + 1)]
-    return [*streams, model.logits(params, streams[-1])]
+    n = model.config.n_layers
+    seen = {}
+    for name, n_layers in {"embedding": 0, "half the layers": n // 2, "all layers": n}.items():
+        first = jax.tree.map(operator.itemgetter(slice(n_layers)), params["blocks"])
+        seen[name] = model.hidden(params | {"blocks": first}, tokens_BT)[0]
+    return seen | {"logits": model.logits(params, seen["all layers"])}

@@ -35,9 +35,8 @@ CONVENTIONS = {
     "lr": "bottom of a parabola in log lr through log losses; its interval from the scatter about them",
     "moves": "largest optimum / smallest over the sizes, with its interval",
     "base_costs": "validation loss at the rate that is best at the base size / best measured - 1",
-    "change": "mean absolute change in a few steps of the normalised stream after each layer (0: the "
-    "embedding), and of the logits",
-    "grows": "change at the largest size / at the smallest, at the layer where that is largest",
+    "change": "mean absolute change in a few steps of the normalised stream, and of the logits",
+    "grows": "change at the largest size / at the smallest, where that is most",
 }
 
 
@@ -189,7 +188,7 @@ def locate(settings: Settings, losses: Losses) -> tuple[pd.DataFrame, pd.DataFra
 
 
 def coordinate_table(settings: Settings) -> pd.DataFrame:
-    """Changes in a few steps of training: along, parametrisation, size, layer, change."""
+    """Changes in a few steps of training: along, parametrisation, size, after, change."""
     training, _ = open_splits(settings.data)
     batches = [
         batch(
@@ -208,23 +207,22 @@ def coordinate_table(settings: Settings) -> pd.DataFrame:
                 found = coordinates.changes(
                     network(settings, name, size), settings.optimizer, batches, settings.seed
                 )
-                for layer, change in zip([*map(str, range(size[1] + 1)), "logits"], found):
-                    row = {"along": along, "parametrisation": name, "size": size[along == "depth"]}
-                    rows.append(row | {"layer": layer, "change": float(change)})
+                row = {"along": along, "parametrisation": name, "size": size[along == "depth"]}
+                rows += [row | {"after": place, "change": change} for place, change in found.items()]
     return pd.DataFrame(rows)
 
 
 def growth(table: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """How much more the largest size changes than the smallest, at the layer where that is most."""
+    """How much more the largest size changes than the smallest, where that is most."""
     found: dict[str, dict[str, float]] = {"width": {}, "depth": {}}
     for along, by_parametrisation in found.items():
         for name in PARAMETRISATIONS:
             rows = table[(table["along"] == along) & (table["parametrisation"] == name)]
             small, large = (
-                dict(zip(rows["layer"][rows["size"] == size], rows["change"][rows["size"] == size]))
+                dict(zip(rows["after"][rows["size"] == size], rows["change"][rows["size"] == size]))
                 for size in (rows["size"].min(), rows["size"].max())
             )
-            by_parametrisation[name] = max(large[layer] / small[layer] for layer in small)
+            by_parametrisation[name] = max(large[place] / small[place] for place in small)
     return found
 
 
@@ -265,10 +263,16 @@ def configure(settings: Settings, name: str, size: Size, lr: float) -> RunConfig
 
 
 def network(settings: Settings, name: str, size: Size) -> ModelConfig:
-    """The family's model of this width and depth, otherwise as on the ladder of sizes."""
+    """The family's model of this width and depth, otherwise the ladder's, with a head of its own.
+
+    A head that is the embedding, too, gives a wide shallow network large logits to begin with in the standard
+    parametrisation, which would be another reason for rates to differ.
+    """
     d_model, n_layers = size
     vocab_size, mup = settings.data.vocab_size, None
+    base = ladder(settings.base_width, vocab_size, settings.family)
     if name == "mup":
-        base = ladder(settings.base_width, vocab_size, settings.family)
         mup = MuP(settings.base_width, settings.base_depth, getattr(base, "d_head", 1))
-    return ladder(d_model, vocab_size, settings.family, n_layers=n_layers, mup=mup)
+    untied = {"tied_embeddings": False, "embedding_scale": 1.0}
+    changes = {field: value for field, value in untied.items() if hasattr(base, field)}
+    return ladder(d_model, vocab_size, settings.family, n_layers=n_layers, mup=mup, **changes)

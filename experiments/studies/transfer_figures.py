@@ -114,14 +114,7 @@ def moves(optima: pd.DataFrame) -> alt.HConcatChart:
 
 
 def changes(coordinates: pd.DataFrame) -> alt.VConcatChart:
-    """Change of activations in a few steps against the size: a line a layer, and the logits."""
-    table = coordinates.assign(depth=pd.to_numeric(coordinates["layer"], errors="coerce"))
-    last = table.groupby(["along", "parametrisation", "size"])["depth"].transform("max")
-    share = table["depth"] / last
-    table["where"] = np.select(
-        [share == 0, share == 0.5, share == 1], ["embedding", "half the layers", "all layers"], "logits"
-    )
-    shown = table.loc[share.isin([0, 0.5, 1]) | table["depth"].isna()]
+    """Change of activations in a few steps against the size: a line a place in the network."""
 
     def panel(row: pd.DataFrame, name: str) -> Any:
         mine = row[row["parametrisation"] == name]
@@ -129,11 +122,11 @@ def changes(coordinates: pd.DataFrame) -> alt.VConcatChart:
         across = theme.x("size", row["along"].iloc[0].capitalize(), row["size"], label=theme.plain)
         across["axis"] = alt.Axis(grid=False, values=ticks, labelExpr="round(datum.value)")
         up = theme.y("change", "Mean absolute change", row["change"], label=short)
-        by = colour(row, "where", "After")
+        by = colour(row, "after", "After")
         line = alt.Chart(mine).mark_line(strokeWidth=2, point={"size": 30, "opacity": 1})
         return alt.layer(line.encode(x=across, y=up, color=by))
 
-    return grid(panel, shown)
+    return grid(panel, coordinates)
 
 
 def short(value: float) -> str:
