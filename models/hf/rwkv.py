@@ -15,9 +15,8 @@ def read_config(fields: dict[str, Any]) -> RWKV4Config | RWKV7Config:
     Raises:
       ValueError: a field that we do not support, with its value and what is allowed.
     """
-    return (
-        _read_rwkv7(Fields(fields)) if fields.get("architecture") == "rwkv7" else _read_rwkv4(Fields(fields))
-    )
+    is_rwkv7 = "rwkv7" in (fields.get("model_type"), fields.get("architecture"))
+    return _read_rwkv7(Fields(fields)) if is_rwkv7 else _read_rwkv4(Fields(fields))
 
 
 def write_config(config: RWKV4Config | RWKV7Config) -> dict[str, Any]:
