@@ -92,7 +92,7 @@ class TransformerConfig:
     tied_embeddings: bool = False
     embedding_scale: float = 1.0
     positions: Literal["rope", "learned", "sinusoidal", "none"] = "rope"
-    max_len: int = 0  # rows of the table of learned positions
+    max_len: int = 0  # rows of the table of learned positions; elsewhere the length meant, 0: not said
     rope_theta: float = 10_000.0
     rope_scaling: RopeScaling | None = None
     norm: Literal["rms", "layer"] = "rms"

@@ -75,7 +75,8 @@ class Ends(nnx.Module):
         self.config, self.dtype = config, jnp.dtype(config.dtype)
 
     def embed(self, tokens_BT: jax.Array, positions_BT: jax.Array) -> jax.Array:
-        x_BTD = lookup(self.embedding, tokens_BT) * self.config.embedding_scale
+        # The product in the compute type rounds the scale to it, as Gemma 2 was trained.
+        x_BTD = lookup(self.embedding, tokens_BT).astype(self.dtype) * self.config.embedding_scale
         if self.config.positions == "learned":
             x_BTD = x_BTD + self.position[...][positions_BT]
         if self.config.positions == "sinusoidal":
