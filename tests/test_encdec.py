@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import models
+from models import hf
 from models.config import EncDecConfig
 from models.encdec import bucket, encode
 from models.presets import ladder
@@ -167,3 +169,24 @@ def test_cache_bytes_equal_the_real_cache(network):
 def test_ladder_has_the_parameters_of_the_transformer(d_model):
     ours, like = (models.count(ladder(d_model, 259, family)) for family in ("encdec", "transformer"))
     assert abs(ours.n_params / like.n_params - 1) < 0.03
+
+
+def test_equals_t5_of_an_independent_implementation():
+    """Golden values of transformers' T5 under a source mask: encoder, logits, greedy continuation."""
+    folder = Path("tests/data/hf/t5")
+    config, params = hf.load(folder)
+    golden, model = np.load(folder / "golden.npz"), models.build(config)
+    source = {"source_BS": golden["input_ids"], "source_mask_BS": golden["attention_mask"]}
+    with jax.default_matmul_precision("highest"):
+        encoded_BSD = jax.jit(lambda p: encode(config, p, **source))(params)
+        logits_BTV = jax.jit(model.apply)(params, golden["decoder_input_ids"], **source)
+        start_B1 = jnp.full((2, 1), golden["decoder_input_ids"][0, 0])
+        prefill = jax.jit(lambda p: model.prefill(p, start_B1, jnp.ones(2, jnp.int32), 17, **source))
+        logits_BV, cache = prefill(params)
+        decode, written = jax.jit(model.decode), []
+        for _ in range(16):
+            written.append(logits_BV.argmax(axis=-1))
+            logits_BV, cache = decode(params, written[-1], cache)
+    np.testing.assert_allclose(encoded_BSD, golden["encoder_last_hidden_state"], atol=1e-4)
+    np.testing.assert_allclose(logits_BTV, golden["logits"], atol=1e-4)
+    np.testing.assert_array_equal(jnp.stack(written, axis=1), golden["greedy_ids"])
