@@ -22,6 +22,8 @@ VERBS = {
     "report": "write the page of a study or a table of runs",
     "evaluate": "loss and bits per byte of a checkpoint, with intervals",
     "sample": "generate text from a checkpoint",
+    "import": "turn a Hugging Face checkpoint into a run's folder",
+    "export": "write a checkpoint in Hugging Face's format",
     "list": "list studies, model families, laws or data tasks",
 }
 PACKAGES = ("models", "experiments", "scaling", "launch")

@@ -58,6 +58,11 @@ def load_vocab(config: DataConfig, root: Path | str | None = None) -> Vocab:
     Raises:
       ValueError: unknown vocabulary, or the cache cannot be prepared.
     """
+    if config.vocab == "imported":
+        raise ValueError(
+            "the vocabulary of this imported model cannot be read; use it by token ids from Python "
+            "(models.decoding.sample), or import it with --vocab bytes if its tokens are bytes"
+        )
     if config.vocab == "bytes":
         return ByteVocab()
     return SentencePieceVocab(prepare(config, root) / "vocab.model")
