@@ -18,7 +18,7 @@ from models.counting import Counts, Part
 from models.layers import Keys, project, weight
 from models.mlp import ACTIVATIONS, MLP
 from models.model import Aux, Model
-from models.parametrization import branch_std, head_std, logit_scale
+from models.parametrization import branch_std, head_std, logit_scale, narrow_std
 from models.sharding import constrain, gathered
 
 BLOCK = 128  # slots of a block without drops: copying a block's weights costs about half its products
@@ -46,7 +46,7 @@ class MoE(nnx.Module):
         self.w_down = weight(keys, (n, f, d), branch_std(config, f), "experts: mlp -> embed")
         self.shared = MLP(_shared(config), keys) if experts.d_shared else None
         gated = experts.d_shared and experts.shared_gate
-        self.shared_gate = weight(keys, (d, 1), d**-0.5, "embed -> gate") if gated else None
+        self.shared_gate = weight(keys, (d, 1), narrow_std(config), "embed -> gate") if gated else None
         self.experts, self.activation, self.router_scale = experts, config.activation, logit_scale(config)
 
     def __call__(self, x_BTD: jax.Array, exact: bool = False) -> tuple[jax.Array, Aux]:
