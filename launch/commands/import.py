@@ -2,8 +2,8 @@
 
 The folder has parameters and no training: in its config.json, optimizer, schedule and tokens are stand-ins,
 and import.json says where the parameters come from. What `isoflop export` wrote comes back with its data and
-its vocabulary. Tokenizers of others are copied along but not read yet: such a model is used by token ids, from
-Python, unless its tokens are bytes (--vocab bytes).
+its vocabulary. Tokenizers of others are copied along but not read yet: such a model is used by token ids,
+from Python, unless its tokens are bytes (--vocab bytes).
 
 Example: isoflop import ~/models/Qwen3-0.6B --out out/qwen3
 """
