@@ -1,4 +1,4 @@
-"""RWKV-4's average: equal to a plain recurrence, gradient and all; stable; the state of an independent one."""
+"""RWKV-4's average: equal to a plain recurrence, gradient and all; stable; an independent one's state."""
 
 from pathlib import Path
 
