@@ -155,6 +155,7 @@ REFUSED = [
     ("llama", {"partial_rotary_factor": 0.5}, "partial_rotary_factor=0.5"),
     ("llama", {"quantization_config": {"bits": 4}}, "quantization_config"),
     ("llama", {"hidden_size": None}, "hidden_size is missing"),
+    ("llama", {"hidden_size": "64"}, "wrong type"),
     ("mistral", {"attention_bias": True}, "attention_bias=True"),
     ("qwen3", {"layer_types": ["full_attention", "linear_attention"]}, "linear_attention"),
     ("qwen3", {"layer_types": ["full_attention"]}, "allowed are 2"),

@@ -46,7 +46,10 @@ def read_config(described: dict[str, Any]) -> tuple[ModuleType, ModelConfig]:
         raise ValueError(
             f"config.json: architectures={names!r}, model_type={kind!r} is not supported; allowed: {allowed}"
         )
-    return MODULES[kind], MODULES[kind].read_config(described | {"model_type": kind})
+    try:
+        return MODULES[kind], MODULES[kind].read_config(described | {"model_type": kind})
+    except TypeError as error:
+        raise ValueError(f"config.json: a field has a value of the wrong type ({error})") from None
 
 
 def write_config(config: ModelConfig) -> tuple[ModuleType, ModelConfig, dict[str, Any], dict[str, float]]:
