@@ -18,13 +18,15 @@ from models import build
 from models.config import ModelConfig
 from models.model import Model
 
+PLACES = ("embedding", "half the layers", "all layers", "logits")
+
 
 def changes(
     config: ModelConfig, optimizer: OptimizerConfig, batches: Sequence[np.ndarray], seed: int = 0
 ) -> dict[str, float]:
     """Mean absolute change that one step a batch, int32[B,T+1], brings to activations on the first of them.
 
-    The learning rate is that of `optimizer` throughout. For names and meaning see `activations`.
+    The learning rate is that of `optimizer` throughout. For the places see `activations`.
     """
     n_rows, n_tokens = batches[0].shape
     run = RunConfig(
@@ -42,17 +44,17 @@ def changes(
     before, step = observe(params), jnp.int32(0)
     for batch in batches:
         params, opt_state, step, _ = compiled.step(params, opt_state, step, jnp.asarray(batch), hyper)
-    return {name: float(jnp.abs(after - before[name]).mean()) for name, after in observe(params).items()}
+    after = observe(params)
+    return {place: float(jnp.abs(after[place] - before[place]).mean()) for place in PLACES}
 
 
 def activations(model: Model, params: Any, tokens_BT: jax.Array) -> dict[str, jax.Array]:
-    """The stream [B,T,D] on its way, normalised as for the head, and the logits [B,T,V].
+    """At each of PLACES: the stream [B,T,D], normalised as for the head, after it; the logits [B,T,V].
 
     It is for families whose parameters are "ends" and stacked "blocks": the first l blocks are a network too.
     """
-    n = model.config.n_layers
-    seen = {}
-    for name, n_layers in {"embedding": 0, "half the layers": n // 2, "all layers": n}.items():
+    n, streams = model.config.n_layers, []
+    for n_layers in (0, n // 2, n):
         first = jax.tree.map(operator.itemgetter(slice(n_layers)), params["blocks"])
-        seen[name] = model.hidden(params | {"blocks": first}, tokens_BT)[0]
-    return seen | {"logits": model.logits(params, seen["all layers"])}
+        streams.append(model.hidden(params | {"blocks": first}, tokens_BT)[0])
+    return dict(zip(PLACES, [*streams, model.logits(params, streams[-1])]))

@@ -65,26 +65,33 @@ def transfer(
             )
         groups.append(tuple(np.log(np.array(kept)).T))
     found = valleys(groups, n_draws, np.random.default_rng(seed), shared_curvature=True)
-    tails = [(1 - level) / 2, (1 + level) / 2]
     optima = []
     for sweep, valley in zip(losses, found):
-        lo, hi = np.exp(np.nanquantile(valley.draws, tails))
+        lo, hi = _interval(valley.draws, level)
         cost = _loss_at(sweep, found[base].log_x) / min(sweep.values()) - 1
         optima.append(
             Optimum(
                 lr=float(np.exp(valley.log_x)),
-                lo=float(lo),
-                hi=float(hi),
+                lo=lo,
+                hi=hi,
                 loss=float(np.exp(valley.log_loss)),
                 at_edge=bool(valley.at_edge),
                 base_costs=float(cost),
             )
         )
     draws = np.array([valley.draws for valley in found])
-    moved = np.exp(np.nanmax(draws, axis=0) - np.nanmin(draws, axis=0))
+    lo, hi = _interval(draws.max(axis=0) - draws.min(axis=0), level)
     lrs = [optimum.lr for optimum in optima]
-    lo, hi = np.quantile(moved, tails)
-    return Transfer(tuple(optima), moves=max(lrs) / min(lrs), lo=float(lo), hi=float(hi))
+    return Transfer(tuple(optima), moves=max(lrs) / min(lrs), lo=lo, hi=hi)
+
+
+def _interval(log_draws: np.ndarray, level: float) -> tuple[float, float]:
+    """The middle of the draws; NaN where none is known."""
+    known = log_draws[np.isfinite(log_draws)]
+    if not len(known):
+        return np.nan, np.nan
+    lo, hi = np.exp(np.quantile(known, [(1 - level) / 2, (1 + level) / 2]))
+    return float(lo), float(hi)
 
 
 def _loss_at(sweep: Mapping[float, float], log_lr: float) -> float:
