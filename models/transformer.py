@@ -169,15 +169,18 @@ def scan_layers(block: Callable, x: jax.Array, params: Params, n_kinds: int):
     def at(layers: Params, i: int) -> Params:
         return jax.tree.map(lambda leaf: leaf[i], layers)
 
+    def of_kind(kind: int) -> Params:
+        return jax.tree.map(lambda leaf: leaf[kind:n_scanned:n_kinds], params)
+
     def cycle(x, layers):
         outs = []
         for kind in range(n_kinds):
-            x, out = block(kind, x, at(layers, kind))
+            x, out = block(kind, x, layers[kind])
             outs.append(out)
         return x, outs
 
-    layers = jax.tree.map(lambda leaf: leaf[:n_scanned].reshape(n_cycles, n_kinds, *leaf.shape[1:]), params)
-    x, outs = jax.lax.scan(cycle, x, layers)
+    # Apart by kind: what a layer reads is then what the scan was given, and not kept for the backward pass.
+    x, outs = jax.lax.scan(cycle, x, [of_kind(kind) for kind in range(n_kinds)])
     for kind in range(n_rest):
         x, out = block(kind, x, at(params, n_scanned + kind))
         outs[kind] = jax.tree.map(lambda many, one: jnp.concatenate([many, one[None]]), outs[kind], out)
