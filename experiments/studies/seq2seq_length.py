@@ -53,7 +53,7 @@ CONVENTIONS = {
     "lo, hi of accuracies": f"{LEVEL:.0%} interval of the mean over seeds (Student's t), cut at 0 and 1",
     "seconds": "one training step: loss, gradient and Adam's update; median of the repeats",
     "lo, hi of seconds": "fastest and slowest repeat",
-    "products_in_line": "longest chain of matrix products in the gradient's program, each waiting for the last",
+    "products_in_line": "longest chain of matrix products in a gradient, each of which needs the one before",
     "flops": "matrix products of one training step, forward and backward, by models.count",
 }
 
