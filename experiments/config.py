@@ -214,7 +214,9 @@ def _convert_union(hints: tuple, value: Any, where: str) -> Any:
     families = {
         name: kind for kind in kinds for name in typing.get_args(typing.get_type_hints(kind)["family"])
     }
-    family = value.get("family", next(iter(families))) if isinstance(value, dict) else None
+    if not isinstance(value, dict):
+        raise ValueError(f"{where}: expected an object with a field 'family', got {value!r}")
+    family = value.get("family", next(iter(families)))
     if family not in families:
         raise ValueError(f"{where}.family={family!r}; allowed are {', '.join(map(repr, families))}")
     return _convert(families[family], value, where)

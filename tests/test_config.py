@@ -1,6 +1,7 @@
 """Run configurations: exact JSON, stable identity, errors that name the field."""
 
 import dataclasses
+import json
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,8 @@ from experiments.config import (
     from_json,
     to_json,
 )
-from models.presets import ladder
+from models.config import MuP, RopeScaling
+from models.presets import LADDERS, ladder
 
 RUN = RunConfig(ladder(16, 259), DataConfig(), OptimizerConfig(1e-3), ScheduleConfig(), 512, 128, 10**6)
 
@@ -40,9 +42,23 @@ def test_json_round_trip_is_exact_and_keeps_the_identity(lr, seed, warmup, path,
     assert again == run and again.run_id == run.run_id
 
 
+@pytest.mark.parametrize("family", LADDERS)
+def test_the_family_says_which_configuration_a_model_has(family):
+    run = dataclasses.replace(RUN, model=ladder(16, 259, family))
+    assert from_json(RunConfig, json.loads(json.dumps(to_json(run)))) == run
+    with pytest.raises(ValueError, match=r"model.family='mlp'; allowed are 'transformer', 'moe'"):
+        from_json(RunConfig, to_json(run) | {"model": to_json(run.model) | {"family": "mlp"}})
+
+
+def test_optional_parts_of_a_model_come_back():
+    model = ladder(16, 259, mup=MuP(8, 2, 8), rope_scaling=RopeScaling("llama3", 8.0, original_len=64))
+    run = dataclasses.replace(RUN, model=model)
+    assert from_json(RunConfig, json.loads(json.dumps(to_json(run)))) == run
+
+
 def test_identity_is_stable_between_versions():
     """A changed default or field changes every id: results that exist would be trained again."""
-    assert RUN.run_id == "aa581fcad005"
+    assert RUN.run_id == "282a05030e4d"
 
 
 def test_every_field_is_part_of_the_identity():
