@@ -8,6 +8,7 @@ import numpy as np
 from scaling.valley import valleys
 
 MIN_RATES = 3
+NEAREST = 5  # rates around the best that place the bottom; farther ones only bend the parabola
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ def transfer(
 ) -> Transfer:
     """The optima of sweeps (learning rate -> loss, infinite where diverged), one a size.
 
-    Each is the bottom of a parabola in log lr through the log losses near the best, one curvature for all;
-    intervals come from the scatter about the parabolas. `base` is the index of the size whose rate the
-    others would be given.
+    Each is the bottom of a parabola in log lr through the log losses of the rates nearest to the best, one
+    curvature for all; intervals come from the scatter about the parabolas. `base` is the index of the size
+    whose rate the others would be given.
 
     Raises:
       ValueError: a size with fewer than three finished rates.
@@ -63,7 +64,9 @@ def transfer(
                 f"size {i} of {len(losses)}: {len(kept)} finished learning rates; "
                 f"an optimum takes {MIN_RATES} at least: try lower ones"
             )
-        groups.append(tuple(np.log(np.array(kept)).T))
+        log_lr, log_loss = np.log(np.array(kept)).T
+        near = np.argsort(np.abs(log_lr - log_lr[log_loss.argmin()]), kind="stable")[:NEAREST]
+        groups.append((log_lr[near], log_loss[near]))
     found = valleys(groups, n_draws, np.random.default_rng(seed), shared_curvature=True)
     optima = []
     for sweep, valley in zip(losses, found):

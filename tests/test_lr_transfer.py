@@ -45,7 +45,7 @@ def planted():
 
 def test_plan_holds_every_size_once_in_both_parametrisations(planted):
     sweep, refine, _ = planted
-    assert len(sweep) == 2 * 8 * 5 and len(refine) == 2 * 8 * 2
+    assert len(sweep) == 2 * 9 * 5 and len(refine) == 2 * 9 * 4
     ids = [config.run_id for config in sweep + refine]
     assert len(set(ids)) == len(ids)
     assert ids == [config.run_id for plan in run_all(Settings())[:2] for config in plan]
@@ -62,11 +62,13 @@ def test_rates_are_refined_around_the_best(planted):
     for config in refine:
         size = ("mup" if config.model.mup else "standard", config.model.d_model, config.model.n_layers)
         rates.setdefault(size, []).append(config.optimizer.lr)
-    assert rates["standard", 256, 2] == [5e-4, 2e-3]
-    assert rates["mup", 256, 2] == [8e-3, 3.2e-2]
+    assert rates["standard", 256, 2] == [5e-4, 7.071e-4, 1.414e-3, 2e-3]
+    assert rates["mup", 256, 2] == [8e-3, 1.131e-2, 2.263e-2, 3.2e-2]
 
 
-@pytest.mark.parametrize("best, new", [(0, [1.25e-4, 6.25e-5]), (-1, [0.128, 0.256])])
+@pytest.mark.parametrize(
+    "best, new", [(0, [6.25e-5, 1.25e-4, 1.768e-4, 3.536e-4]), (-1, [4.525e-2, 9.051e-2, 0.128, 0.256])]
+)
 def test_rates_beyond_the_sweep_are_tried_where_the_best_lies_at_its_edge(best, new):
     settings = Settings(widths=(32,), depths=(2,))
     sweep = lr_transfer.sweep(settings)
@@ -77,25 +79,25 @@ def test_rates_beyond_the_sweep_are_tried_where_the_best_lies_at_its_edge(best, 
 
 
 def test_planted_optima_are_found_written_and_drawn(planted, monkeypatch, tmp_path):
-    """Under standard the optimum moves ×16 over widths and ×√8 over depths, under muP not at all."""
+    """Under standard the optimum moves ×16 over widths and ×4 over depths, under muP not at all."""
     monkeypatch.setattr(lr_transfer, "coordinate_table", planted_coordinates)
     words = lr_transfer.finish(Settings(), tmp_path, planted[2])
     written = json.loads((tmp_path / "transfer.json").read_text())
     moves = {(row["along"], row["parametrisation"]): row for row in written["moves"]}
     assert moves["width", "standard"]["moves"] == pytest.approx(16, rel=0.05)
-    assert moves["depth", "standard"]["moves"] == pytest.approx(8**0.5, rel=0.05)
+    assert moves["depth", "standard"]["moves"] == pytest.approx(4, rel=0.05)
     for along in ("width", "depth"):
         assert moves[along, "mup"]["moves"] == pytest.approx(1, abs=0.02)
         assert moves[along, "mup"]["base_costs"] < 0.01 < moves[along, "standard"]["base_costs"]
     assert written["grows"]["width"] == pytest.approx({"standard": 16, "mup": 1})
     optima = pd.read_csv(tmp_path / "optima.csv")
-    assert len(optima) == 18 and ((optima.lo < optima.lr) & (optima.lr < optima.hi)).all()
+    assert len(optima) == 20 and ((optima.lo < optima.lr) & (optima.lr < optima.hi)).all()
     wide = optima[(optima.d_model == 256) & (optima.parametrisation == "standard")]
     assert wide.lr.item() == pytest.approx(0.0015, rel=0.05)
     for name in ("sweeps", "optima", "coordinates"):
         content = (tmp_path / "figures" / f"{name}.png").read_bytes()
         assert content.startswith(b"\x89PNG") and len(content) > 20_000
-    assert "over 16× width, standard: moves ×1" in words and "over 8× depth, mup     : moves ×1.0" in words
+    assert "over 16× width, standard: moves ×1" in words and "over 16× depth, mup     : moves ×1.0" in words
 
 
 def test_the_whole_study_runs(monkeypatch, tmp_path):
@@ -117,7 +119,7 @@ def test_the_whole_study_runs(monkeypatch, tmp_path):
             done = [train(config, tmp_path / config.run_id, Hooks()) for config in configs]
             rows = pd.concat([rows, pd.DataFrame(done)], ignore_index=True)
         words = study.finish(tmp_path, Runs(rows))
-    assert len(rows) == 2 * 5 and (rows.status == "done").all()
+    assert len(rows) == 2 * 7 and (rows.status == "done").all()
     # Both parametrisations are one at the base size.
     optima = pd.read_csv(tmp_path / "optima.csv")
     assert len(optima) == 4 and len(set(optima.loss)) == 1

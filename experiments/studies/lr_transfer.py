@@ -1,9 +1,10 @@
 """Learning rates that stay right: standard parametrisation against muP, over widths and over depths.
 
 1. sweep: learning rates a factor of 4 apart for every width and every depth, in both parametrisations.
-2. refine: the rates on either side of each best one.
+2. refine: rates a factor of √2 apart around each best one.
 Then the optimum of each size with its interval, how far optima move, what the base size's rate costs at other
-sizes, a coordinate check, and pictures of it all.
+sizes, a coordinate check, and pictures of it all. (Of the change of logits, a part through the head's initial
+values vanishes as 1/√width under muP; the part that is learnt stays.)
 """
 
 import dataclasses
@@ -51,11 +52,11 @@ class Settings:
     seed: int = 0
     family: str = "transformer"
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
-    optimizer: OptimizerConfig = dataclasses.field(default_factory=lambda: OptimizerConfig(4e-3, b2=0.99))
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=lambda: OptimizerConfig(1e-3, b2=0.99))
     base_width: int = 32
     base_depth: int = 2
     widths: tuple[int, ...] = (16, 32, 64, 128, 256)
-    depths: tuple[int, ...] = (2, 4, 8, 16)
+    depths: tuple[int, ...] = (2, 4, 8, 16, 32)
     lrs: tuple[float, ...] = (2.5e-4, 1e-3, 4e-3, 1.6e-2, 6.4e-2)
     n_steps: int = 256
     seq_len: int = 64
@@ -116,12 +117,14 @@ def sweep(settings: Settings) -> list[RunConfig]:
 
 
 def refine(settings: Settings, runs: Runs) -> list[RunConfig]:
-    """Half and twice the best rate of each size; where it is the least or the largest, two beyond it."""
+    """Rates around each size's best, a factor of √2 apart; beyond it where it is the least or the largest."""
     losses, configs = by_rate(runs, sweep(settings)), []
     for which in swept(settings):
         best = min(losses[which], key=lambda lr: losses[which][lr])
-        factors = {min(settings.lrs): (0.5, 0.25), max(settings.lrs): (2, 4)}.get(best, (0.5, 2))
-        configs += [configure(settings, *which, float(f"{best * factor:.4g}")) for factor in factors]
+        steps = {min(settings.lrs): (-4, -2, -1, 1), max(settings.lrs): (-1, 1, 2, 4)}.get(
+            best, (-2, -1, 1, 2)
+        )
+        configs += [configure(settings, *which, float(f"{best * 2 ** (n / 2):.4g}")) for n in steps]
     return configs
 
 

@@ -93,7 +93,10 @@ def moves(optima: pd.DataFrame) -> alt.HConcatChart:
         across["axis"] = alt.Axis(grid=False, values=ticks, labelExpr="round(datum.value)")
         up = theme.y("lr", "Best learning rate", ends, label=short)
         by = alt.Color(
-            "words:N", title=None, scale=alt.Scale(domain=list(COLOURS), range=list(COLOURS.values()))
+            "words:N",
+            title=None,
+            scale=alt.Scale(domain=list(COLOURS), range=list(COLOURS.values())),
+            legend=alt.Legend(symbolType="circle", symbolOpacity=1),
         )
         base = alt.Chart(row)
         panels.append(
