@@ -54,7 +54,7 @@ def accuracy(summary: pd.DataFrame, trained: int, chance: float) -> Any:
     table, colour = alt.Chart(summary).encode(x=across), by_network(summary)
     return alt.layer(
         end.mark_rule(stroke="var(--line)", strokeDash=[4, 4], strokeWidth=1.5),
-        end.mark_text(**NOTE, baseline="top").encode(y=alt.value(4), text="words:N"),
+        end.mark_text(**NOTE).encode(y=alt.value(0.87 * HEIGHT), text="words:N"),
         luck.mark_rule(stroke="var(--line)", strokeWidth=1.5),
         luck.mark_text(align="right", dy=-8, fill=theme.MUTED).encode(x=across, text="words:N"),
         table.mark_area(opacity=0.18).encode(y=alt.Y("lo:Q", scale=up["scale"]), y2="hi:Q", color=colour),
