@@ -1,12 +1,14 @@
-"""Show the runs of a study and what they cost; nothing runs. A stage can be planned when the stages before it
-are done: with the --out of a study under way, its results are used.
+"""Show the runs of a study, what they cost and whether they fit a device's memory; nothing runs. A stage can
+be planned when the stages before it are done: with the --out of a study under way, its results are used.
 
 Example: isoflop plan quickstart
 """
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -16,6 +18,9 @@ from launch.store import Planned, Store
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("out", None, "folder of the study, if it has begun", flag_values=FLAGS)
 flags.DEFINE_multi_string("set", [], "change a setting: FIELD=VALUE; may be repeated", flag_values=FLAGS)
+flags.DEFINE_float(
+    "device_bytes", None, "memory of a device, 80e9 for example; default: that of one here", flag_values=FLAGS
+)
 flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
 USAGE = "isoflop plan NAME|FILE.py [--out DIR] [--set FIELD=VALUE …] [flags]"
 
@@ -24,6 +29,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     """Prints the plan."""
     if len(args) != 1:
         raise ValueError(f"expected the name of a study, got {args}; usage: {USAGE}")
+    from experiments.memory import device_memory
     from experiments.studies import load_study
     from launch.driver import plan_stages
     from launch.local import machine_slots
@@ -31,27 +37,70 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     study = load_study(args[0], flags.set)
     results = Store(Path(flags.out)).results() if flags.out else {}
     stages = plan_stages(study, results)
+    device_bytes = flags.device_bytes or device_memory()
+    memory = memory_by_shape([run for runs in stages.values() for run in runs or []], device_bytes)
     if flags.json:
         plain = {
-            name: None if runs is None else [asdict(run) for run in runs] for name, runs in stages.items()
+            name: runs and [asdict(run) | {"memory": memory[run.shape]} for run in runs]
+            for name, runs in stages.items()
         }
         print(json.dumps(plain, indent=1))
     else:
-        print(as_text(stages, measured_rates(results, []), len(machine_slots())))
+        print(as_text(stages, measured_rates(results, []), len(machine_slots()), memory))
+        print(fits(memory, device_bytes))
     return 0
 
 
-def as_text(stages: dict[str, list[Planned] | None], measured: dict[int, float], n_workers: int) -> str:
+def memory_by_shape(runs: list[Planned], device_bytes: float) -> dict[str, dict[str, Any]]:
+    """Bytes that a run of each shape needs, by what they hold, and the smallest mesh on which it fits."""
+    from experiments.config import RunConfig, from_json
+    from experiments.memory import needs
+
+    one_of_each = {run.shape: run.config for run in runs}
+    return {shape: needs(from_json(RunConfig, config), device_bytes) for shape, config in one_of_each.items()}
+
+
+def fits(memory: dict[str, dict[str, Any]], device_bytes: float) -> str:
+    """What of the planned runs does not fit a device, and on which mesh it would."""
+    have = f"a device's {size(device_bytes)}"
+    too_large = sorted(
+        (each for each in memory.values() if each["mesh"] != {}), key=lambda each: each["total"]
+    )
+    lines = []
+    for each in too_large:
+        mesh = ",".join(f"{axis}={n}" for axis, n in (each["mesh"] or {}).items())
+        would = (
+            f"--mesh {mesh} would ({math.prod(each['mesh'].values())} devices)" if mesh else "no mesh would"
+        )
+        lines.append(
+            f"d_model {each['d_model']} does not fit {have}: it needs {size(each['total'])}; {would}"
+        )
+    most = max((each["total"] for each in memory.values()), default=0)
+    return "\n".join(lines) or f"memory: at most {size(most)} of {have}"
+
+
+def size(n_bytes: float) -> str:
+    """13631488 -> "13.6MB"."""
+    return short(n_bytes).replace("B", "G") + "B"
+
+
+def as_text(
+    stages: dict[str, list[Planned] | None],
+    measured: dict[int, float],
+    n_workers: int,
+    memory: dict[str, dict[str, Any]],
+) -> str:
     """A table of runs a stage, then what it takes."""
     rates = measured or ROUGH_RATES
     lines, known = [], [run for runs in stages.values() for run in runs or []]
-    header = f"  {'run':<14}{'N':>8}{'D':>8}{'FLOPs':>10}{'lr':>9}{'batch':>8}{'d_model':>9}{'time':>14}"
+    header = f"  {'run':<14}{'N':>8}{'D':>8}{'FLOPs':>10}{'lr':>9}{'batch':>8}{'d_model':>9}"
+    header += f"{'memory':>9}{'time':>14}"
     previous = ""
     for name, runs in stages.items():
         if runs is None:
             lines.append(f"{name}: planned after stage {previous}, from its results")
         else:
-            lines += [f"{name}: {n_runs(len(runs))}", header, *(_row(run, rates) for run in runs)]
+            lines += [f"{name}: {n_runs(len(runs))}", header, *(_row(run, rates, memory) for run in runs)]
         previous = name
     flops, seconds = sum(run.flops for run in known), sum(run_seconds(run, rates) for run in known)
     basis = "at the speeds measured here" if measured else "guessed from one CPU core's speed on tiny models"
@@ -62,10 +111,10 @@ def as_text(stages: dict[str, list[Planned] | None], measured: dict[int, float],
     return "\n".join(lines)
 
 
-def _row(run: Planned, rates: dict[int, float]) -> str:
+def _row(run: Planned, rates: dict[int, float], memory: dict[str, dict[str, Any]]) -> str:
     config = run.config
     return (
         f"  {run.run_id:<14}{short(run.n_params):>8}{short(run.n_tokens):>8}{run.flops:>10.1e}"
         f"{config['optimizer']['lr']:>9.2g}{config['batch_tokens']:>8}{config['model']['d_model']:>9}"
-        f"{duration(run_seconds(run, rates)):>14}"
+        f"{size(memory[run.shape]['total']):>9}{duration(run_seconds(run, rates)):>14}"
     )
