@@ -110,8 +110,8 @@ def to_json(found: Comparison) -> dict:
 def last_words(found: Comparison, level: float) -> str:
     """A line a family, at the largest compute of the comparison."""
     last = found.frontiers.groupby("family", sort=False).last().reset_index()
-    lines = [f"at {last.flops[0]:.1e} FLOPs, N active, {level:.0%} intervals:"]
-    for row in last.itertuples():
+    lines = [f"at {last.flops.iloc[0]:.1e} FLOPs, N active, {level:.0%} intervals:"]
+    for _, row in last.iterrows():
         half = (row.hi - row.lo) / 2
         lines.append(
             f"  {row.family:<12} N* = {row.n_params:>9,.0f}  loss {row.loss:.3f} ± {half:.3f}  "

@@ -121,7 +121,7 @@ def _table(found: Comparison) -> Table:
         ends = f"{last['loss']:.3f} ± {(last['hi'] - last['lo']) / 2:.3f}"
         texts = [*numbers, f"{fit.exponents['a']:.3f}", si(last["n_params"]), ends, worth]
         rows.append(Row([Cell(name, None, "text"), *(Cell(text) for text in texts)]))
-    flops = found.frontiers["flops"].max()
+    flops = float(np.max(found.frontiers["flops"].to_numpy()))
     return Table(
         f"The laws, and the best models at {sci(flops)} FLOPs",
         [Column("Family", text=True), *map(Column, heads)],
