@@ -12,7 +12,7 @@ import models
 from models import hf
 from models.config import RWKV7Config
 from models.rwkv7 import SLOWEST, delta_rule, delta_rule_step, inverse
-from tests.test_recurrent import perturbed
+from tests.test_recurrent import drawn
 
 
 def plain(r, log_w, k, v, a, b):
@@ -103,7 +103,7 @@ def test_inverse_of_a_triangular_system_and_its_gradient():
 def gradient():
     """Parameters of a small model with nothing left at 0, and a function from such to a loss's gradient."""
     model = models.build(RWKV7Config(31, 16, 2, 8, 16, 2, 2, 2, 2, chunk=16))
-    params = perturbed(jax.jit(model.init)(jax.random.key(0)))
+    params = drawn(model)
     tokens_BT = jax.random.randint(jax.random.key(1), (2, 20), 0, 31)
     return params, jax.jit(
         jax.grad(lambda p: jnp.square(jax.nn.log_softmax(model.apply(p, tokens_BT))).mean())
