@@ -65,15 +65,23 @@ def recur(cell: Callable, state: State, x_gates_TBG: jax.Array, mask_TB: jax.Arr
     """The states [T,B,D] after every token.
 
     The gradient is written out so that the recurrent matrix gets its own in one product over all steps,
-    instead of a sum that is read and written at every step.
+    instead of a sum that is read and written at every step; and, as in `layers.matmul`, so that no copy of
+    the matrix in the compute type is kept.
     """
     return _recur_forward(cell, state, x_gates_TBG, mask_TB, w_DG)[0]
 
 
+def _recurrent_matrix(w_DG: jax.Array, dtype) -> jax.Array:
+    # Steps follow each other, so their matrix may not lie on several devices.
+    return constrain(w_DG.astype(dtype), None, None)
+
+
 def _recur_forward(cell, state, x_gates_TBG, mask_TB, w_DG):
+    matrix_DG = _recurrent_matrix(w_DG, x_gates_TBG.dtype)
+
     def step(state, inputs):
         x_gates, mask_B = inputs
-        h_gates = state[0].astype(w_DG.dtype) @ w_DG
+        h_gates = state[0].astype(matrix_DG.dtype) @ matrix_DG
         state = advance(cell, state, x_gates, h_gates, mask_B)
         return state, (state, h_gates)
 
@@ -83,20 +91,21 @@ def _recur_forward(cell, state, x_gates_TBG, mask_TB, w_DG):
 
 def _recur_backward(cell, saved, d_states):
     state, states, x_gates_TBG, h_gates_TBG, mask_TB, w_DG = saved
+    matrix_DG = _recurrent_matrix(w_DG, x_gates_TBG.dtype)
     before = tuple(jnp.concatenate([first[None], each[:-1]]) for first, each in zip(state, states))
 
     def step(d_state, inputs):
         state, x_gates, h_gates, mask_B, d_out = inputs
         _, pull = jax.vjp(lambda s, x, h: advance(cell, s, x, h, mask_B), state, x_gates, h_gates)
         (d_h, *d_rest), d_x_gates, d_h_gates = pull(tuple(map(jnp.add, d_state, d_out)))
-        return (d_h + d_h_gates @ w_DG.T, *d_rest), (d_x_gates, d_h_gates)
+        return (d_h + d_h_gates @ matrix_DG.T, *d_rest), (d_x_gates, d_h_gates)
 
     inputs = (before, x_gates_TBG, h_gates_TBG, mask_TB, d_states)
     nothing = tuple(map(jnp.zeros_like, state))
     d_state, (d_x_gates_TBG, d_h_gates_TBG) = jax.lax.scan(step, nothing, inputs, reverse=True)
     rows = ((0, 1), (0, 1))
-    d_w_DG = jax.lax.dot_general(before[0].astype(w_DG.dtype), d_h_gates_TBG, (rows, ((), ())))
-    return d_state, d_x_gates_TBG, None, d_w_DG
+    d_matrix_DG = jax.lax.dot_general(before[0].astype(matrix_DG.dtype), d_h_gates_TBG, (rows, ((), ())))
+    return d_state, d_x_gates_TBG, None, d_matrix_DG.astype(w_DG.dtype)
 
 
 recur.defvjp(_recur_forward, _recur_backward)
@@ -116,11 +125,9 @@ class Layer(nnx.Module):
 
     def __call__(self, x_TBD: jax.Array, mask_TB: jax.Array, state: State) -> tuple[jax.Array, State]:
         """Output [T,B,D] and the state after each row's last token that the mask lets through."""
-        # The input's share of the gates, for all steps in one product. Steps follow each other, so neither
-        # they nor the recurrent matrix may lie on several devices.
+        # The input's share of the gates, for all steps in one product; steps may not lie on several devices.
         x_gates_TBG = constrain(project(x_TBD, self.w_x, self.bias), None, "batch", None)
-        w_h = constrain(self.w_h[...].astype(x_TBD.dtype), None, None)
-        states: Any = recur(self.cell, state, x_gates_TBG, mask_TB, w_h)
+        states: Any = recur(self.cell, state, x_gates_TBG, mask_TB, self.w_h[...])
         x_TBD = constrain(x_TBD + states[0].astype(x_TBD.dtype), "length", "batch", None)
         return x_TBD, tuple(each[-1] for each in states)
 
