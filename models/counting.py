@@ -37,10 +37,13 @@ class Counts:
     """Parameters and FLOPs of a model, a component at a time.
 
     `cache` lists what one row of a batch keeps while decoding: (bytes a slot, most slots), 0 for no limit.
+    `again` is what remat computes a second time: the products of the blocks, without the last one of a block
+    where no gradient depends on its result.
     """
 
     parts: dict[str, Part]
     cache: tuple[tuple[int, int], ...]
+    again: Part
 
     @property
     def total(self) -> Part:
@@ -80,9 +83,19 @@ class Counts:
         """
         return 3 * self.forward_flops_per_token(seq_len)
 
+    def hardware_flops_per_token(self, seq_len: int, remat: bool) -> float:
+        """FLOPs of all matrix products of a training step, per token: those of `flops_per_token`, wasted ones
+        and, with `remat`, those computed again."""
+        passes = 3 * _computed(self.total, seq_len)
+        return passes + _computed(self.again, seq_len) if remat else passes
+
     def cache_bytes(self, n_tokens: int) -> int:
         """Bytes that one row keeps to decode up to `n_tokens` tokens, in the compute type."""
         return sum(slot * (min(n_tokens, most) if most else n_tokens) for slot, most in self.cache)
+
+
+def _computed(part: Part, seq_len: int) -> float:
+    return part.flops + part.context_flops * seq_len + part.wasted_flops
 
 
 def itemsize(config: Any) -> int:

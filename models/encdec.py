@@ -287,7 +287,9 @@ def count(config: EncDecConfig) -> Counts:
         "head": _over_half(Part(head, flops=2 * v * d)),
     }
     slot = 2 * config.n_heads * config.d_head * itemsize(config)
-    return Counts(parts, cache=((slot, 0),) * 2 * decoder_layers + ((1, 0),))
+    cache = ((slot, 0),) * 2 * decoder_layers + ((1, 0),)
+    last = _over_half(Part(0, flops=-2 * d * config.d_ff)) * layers
+    return Counts(parts, cache, again=parts["attention"] + parts["cross"] + parts["mlp"] + last)
 
 
 def _over_half(part: Part) -> Part:

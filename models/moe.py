@@ -249,7 +249,12 @@ def count(config: TransformerConfig) -> Counts:
         "experts": mixture * layers,
         "shared": Part(shared, flops=2 * shared) * layers,
     }
-    return replace(counts, parts=parts)
+    last = Part(0, flops=mixture.flops // 3, wasted_flops=mixture.wasted_flops / 3)
+    if not experts.shared_gate:  # a gate's gradient depends on what it scales
+        last = last + Part(0, flops=2 * d * experts.d_shared)
+    again = parts["attention"] + parts["router"] + parts["experts"] + parts["shared"]
+    again = again + last * -layers if config.norm_position == "pre" else again
+    return replace(counts, parts=parts, again=again)
 
 
 def _experts(config: TransformerConfig) -> Experts:

@@ -281,4 +281,5 @@ def count(config: RNNConfig) -> Counts:
         "head": Part(v * d, flops=v * d),
     }
     cache = ((4 * n_states * d, 1),) * config.n_layers
-    return Counts(parts, cache + ((itemsize(config) * d + 1, 0),) * config.attention)
+    cache += ((itemsize(config) * d + 1, 0),) * config.attention
+    return Counts(parts, cache, again=stack + stack)

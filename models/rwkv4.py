@@ -241,4 +241,4 @@ def count(config: RWKV4Config) -> Counts:
         "head": Part(0 if config.tied_embeddings else v * d, flops=2 * v * d),
     }
     state = 2 * d * itemsize(config) + 3 * a * 4
-    return Counts(parts, cache=((state, 1),) * layers)
+    return Counts(parts, cache=((state, 1),) * layers, again=parts["time_mix"] + parts["channel_mix"])

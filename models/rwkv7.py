@@ -301,4 +301,6 @@ def count(config: RWKV7Config) -> Counts:
         "head": Part(v * d, flops=2 * v * d),
     }
     state = 2 * d * itemsize(config) + d * k * 4
-    return Counts(parts, cache=((state, 1),) * layers)
+    last = Part(0, flops=-2 * d * f * layers)
+    again = parts["time_mix"] + parts["state"] + parts["channel_mix"] + last
+    return Counts(parts, cache=((state, 1),) * layers, again=again)

@@ -207,6 +207,9 @@ def count(config: TransformerConfig) -> Counts:
         "norms": Part((norms_a_layer * layers + d) * norm_width + n_heads * config.d_head * layers),
         "head": Part(0 if config.tied_embeddings else v * d, flops=2 * v * d),
     }
+    # A norm after the branch needs the branch's result; what only adds it does not.
+    last = Part(0, flops=-2 * d * config.d_ff * layers if config.norm_position == "pre" else 0)
     slot = 2 * config.n_kv_heads * config.d_head * itemsize(config)
     windows = [config.windows[i % len(config.windows)] for i in range(layers)]
-    return Counts(parts, cache=tuple((slot, window) for window in windows))
+    cache = tuple((slot, window) for window in windows)
+    return Counts(parts, cache, again=parts["attention"] + parts["mlp"] + last)
