@@ -1,9 +1,14 @@
-"""Shared fixtures: where public tables and corpora are read from, and strict broadcasting."""
+"""Shared fixtures: where public tables and corpora are read from; no deadlines for random tests."""
 
 import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Time is measured by benchmarks; on a busy machine a deadline only makes a sound test fail.
+settings.register_profile("isoflop", deadline=None)
+settings.load_profile("isoflop")
 
 
 @pytest.fixture(scope="session")

@@ -265,7 +265,7 @@ def test_plan_shows_what_can_be_planned_and_runs_nothing(tmp_path):
     assert (code, err) == (0, "") and not (tmp_path / "x").exists()
     lines = out.splitlines()
     assert lines[0] == "sweep: 7 runs" and "verify: planned after stage sweep, from its results" in lines
-    assert lines[-1].startswith("in all so far: 7 runs")
+    assert lines[-2].startswith("in all so far: 7 runs") and lines[-1].startswith("memory: at most ")
 
 
 def test_plan_uses_the_results_of_a_study_under_way(finished):
