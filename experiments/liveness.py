@@ -64,27 +64,38 @@ class Flat:
             kind, reads = equation.primitive.name, [read(atom) for atom in equation.invars]
             called = None if kind in HEAVY else next(filter(None, map(equation.params.get, CALLED)), None)
             if called is not None:
-                made = self.add(getattr(called, "jaxpr", called), reads)
+                made = self.add(opened(called), reads)
             elif kind in SAME:
                 made = reads
             else:
                 made = [self.new(var) for var in equation.outvars]
-                inside = _inside(kind, equation.params)
-                self.steps.append(Step(kind, [r for r in reads if r is not None], made, inside))
+                self.steps.append(Step(kind, [r for r in reads if r is not None], made, _inside(equation)))
             known |= dict(zip(equation.outvars, made, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
 
 
-def _inside(kind: str, parameters: dict[str, Any]) -> int:
+def _inside(equation: Any) -> int:
     """The most that one round of a loop, or one branch, holds besides what comes in and goes out."""
+    kind, parameters = equation.primitive.name, equation.params
     if kind == "scan":
-        slices = parameters["num_consts"] + parameters["num_carry"]
-        return peak_bytes(parameters["jaxpr"].jaxpr, slices)
+        body = opened(parameters["jaxpr"])
+        pairs = enumerate(zip(equation.invars, body.invars, strict=True))
+        sliced = (i for i, (out, inner) in pairs if n_dims(out) != n_dims(inner))
+        return peak_bytes(body, next(sliced, None))
     if kind == "while":
-        return peak_bytes(parameters["body_jaxpr"].jaxpr)
+        return peak_bytes(opened(parameters["body_jaxpr"]))
     if kind == "cond":
-        return max(peak_bytes(branch.jaxpr) for branch in parameters["branches"])
+        return max(peak_bytes(opened(branch)) for branch in parameters["branches"])
     return 0
+
+
+def n_dims(atom: Any) -> int:
+    return len(atom.aval.shape)
+
+
+def opened(jaxpr: Any) -> Jaxpr:
+    """A program without its constants."""
+    return getattr(jaxpr, "jaxpr", jaxpr)
 
 
 def peak_bytes(jaxpr: Jaxpr, first_slice: int | None = None) -> int:

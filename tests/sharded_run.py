@@ -10,17 +10,14 @@ import sys
 from pathlib import Path
 
 import jax
+import numpy as np
 
-jax.config.update("jax_num_cpu_devices", 8)
-
-import numpy as np  # noqa: E402
-
-from experiments.checkpoint import Checkpoints  # noqa: E402
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig  # noqa: E402
-from experiments.train import Stopped, programs, train  # noqa: E402
-from models.presets import ladder  # noqa: E402
-from models.sharding import make_mesh  # noqa: E402
-from tests.tiny_run import make_cache  # noqa: E402
+from experiments.checkpoint import Checkpoints
+from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.train import Stopped, programs, train
+from models.presets import ladder
+from models.sharding import make_mesh
+from tests.tiny_run import make_cache
 
 MESHES = ({"data": 2, "fsdp": 4}, {"fsdp": 2, "tensor": 4}, {"fsdp": 8})
 
@@ -49,6 +46,7 @@ def restored(run: RunConfig, folder: Path, mesh) -> tuple:
 
 
 def main() -> None:
+    jax.config.update("jax_num_cpu_devices", 8)  # before jax does anything
     folder = Path(sys.argv[1])
     cache = folder / "cache" / "docstrings-tiny"
     fingerprint = make_cache(cache)

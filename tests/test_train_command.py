@@ -73,6 +73,19 @@ def test_ctrl_c_saves_the_run_and_the_same_command_continues(cache, tmp_path):
     assert steps == sorted(steps) and steps[-1] == 6_000
 
 
+def test_a_run_is_spread_over_a_mesh(cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "2")
+    config = write_config(cache, tmp_path / "config.json")
+    spread = start(cache, config, "--out", tmp_path / "run", "--mesh", "fsdp=2")
+    out, err = spread.communicate(timeout=240)
+    assert spread.returncode == 0 and out.splitlines()[-1].startswith("done: loss "), err
+    row = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert row["n_devices"] == 2 and 0 < row["loss"] < 6
+    refused = start(cache, config, "--out", tmp_path / "other", "--mesh", "fsdp=3")
+    _, err = refused.communicate(timeout=120)
+    assert refused.returncode == 2 and err.count("\n") == 1 and "needs 3 devices and there are 2" in err
+
+
 @pytest.mark.parametrize(
     "text, said",
     [
