@@ -89,7 +89,8 @@ def test_planted_optima_are_found_written_and_drawn(planted, monkeypatch, tmp_pa
     for along in ("width", "depth"):
         assert moves[along, "mup"]["moves"] == pytest.approx(1, abs=0.02)
         assert moves[along, "mup"]["base_costs"] < 0.01 < moves[along, "standard"]["base_costs"]
-    assert written["grows"]["width"] == pytest.approx({"standard": 16, "mup": 1})
+    assert written["grows"]["width"]["standard"] == pytest.approx([16, 16])
+    assert written["grows"]["width"]["mup"] == pytest.approx([1, 1])
     optima = pd.read_csv(tmp_path / "optima.csv")
     assert len(optima) == 20 and ((optima.lo < optima.lr) & (optima.lr < optima.hi)).all()
     wide = optima[(optima.d_model == 256) & (optima.parametrisation == "standard")]

@@ -37,7 +37,7 @@ CONVENTIONS = {
     "moves": "largest optimum / smallest over the sizes, with its interval",
     "base_costs": "validation loss at the rate that is best at the base size / best measured - 1",
     "change": "mean absolute change in a few steps of the normalised stream, and of the logits",
-    "grows": "change at the largest size / at the smallest, where that is most",
+    "grows": "change at the largest size / at the smallest, where that is least and where it is most",
 }
 
 
@@ -215,9 +215,9 @@ def coordinate_table(settings: Settings) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def growth(table: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """How much more the largest size changes than the smallest, where that is most."""
-    found: dict[str, dict[str, float]] = {"width": {}, "depth": {}}
+def growth(table: pd.DataFrame) -> dict[str, dict[str, tuple[float, float]]]:
+    """How much more the largest size changes than the smallest, where that is least and where it is most."""
+    found: dict[str, dict[str, tuple[float, float]]] = {"width": {}, "depth": {}}
     for along, by_parametrisation in found.items():
         for name in PARAMETRISATIONS:
             rows = table[(table["along"] == along) & (table["parametrisation"] == name)]
@@ -225,11 +225,14 @@ def growth(table: pd.DataFrame) -> dict[str, dict[str, float]]:
                 dict(zip(rows["after"][rows["size"] == size], rows["change"][rows["size"] == size]))
                 for size in (rows["size"].min(), rows["size"].max())
             )
-            by_parametrisation[name] = max(large[place] / small[place] for place in small)
+            ratios = [large[place] / small[place] for place in small]
+            by_parametrisation[name] = (min(ratios), max(ratios))
     return found
 
 
-def last_words(settings: Settings, moves: pd.DataFrame, grows: dict[str, dict[str, float]]) -> str:
+def last_words(
+    settings: Settings, moves: pd.DataFrame, grows: dict[str, dict[str, tuple[float, float]]]
+) -> str:
     """What the best rate does, in a line for each row of sizes, and the coordinate check."""
     ends = {"width": settings.widths, "depth": settings.depths}
     checked = {"width": settings.checked_widths, "depth": settings.checked_depths}
@@ -241,11 +244,13 @@ def last_words(settings: Settings, moves: pd.DataFrame, grows: dict[str, dict[st
             f"  over {max(ends[along]) / min(ends[along]):g}× {along}, {row['parametrisation']:8}: moves "
             f"×{row['moves']:.2f} [{row['lo']:.2f}, {row['hi']:.2f}]; the base's rate costs up to {words}"
         )
-    lines.append("activations change in a few steps, largest size to smallest:")
+    lines.append("activations change in a few steps, largest size to smallest, over places in the network:")
     for along, by in grows.items():
         factor = max(checked[along]) / min(checked[along])
         lines.append(
-            f"  over {factor:g}× {along}: ×{by['standard']:.2f} under standard, ×{by['mup']:.2f} under muP"
+            "  over {:g}× {}: ×{:.2f} to ×{:.2f} under standard, ×{:.2f} to ×{:.2f} under muP".format(
+                factor, along, *by["standard"], *by["mup"]
+            )
         )
     return "\n".join(lines)
 
