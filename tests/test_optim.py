@@ -72,16 +72,24 @@ def updates_of(name: str, model: Model, hyper: optim.Hyper, params, grads, lr: f
     return jax.jit(step.update)(grads, optim.init_state(name, model, params), params)[0]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def quick_compilation():
+    """Programs here run once: optimizing them takes most of the time."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="module")
 def gpt2():
     """A model, its parameters moved off their initial values, and a gradient like them."""
     model = models.build(GPT2)
-    params = jax.jit(model.init)(jax.random.key(1))
+    params, rng = jax.jit(model.init)(jax.random.key(1)), np.random.default_rng(0)
 
-    def noise(p, seed):
-        return 0.1 * jax.random.normal(jax.random.key(p.size + seed), p.shape)
+    def noise(p):
+        return jnp.asarray(0.1 * rng.standard_normal(p.shape), jnp.float32)
 
-    return model, jax.tree.map(lambda p: p + noise(p, 0), params), jax.tree.map(lambda p: noise(p, 1), params)
+    return model, jax.tree.map(lambda p: p + noise(p), params), jax.tree.map(noise, params)
 
 
 def test_adamw_step_by_hand():
@@ -200,7 +208,8 @@ def test_every_parameter_is_either_muons_or_adams(gpt2):
             for layer in update:
                 values = np.linalg.svd(layer.reshape(fan_in, fan_out), compute_uv=False)
                 values /= max(1, fan_out / fan_in) ** 0.5
-                assert len(values) == min(fan_in, fan_out) and values.min() > 0.6 and values.max() < 1.3
+                # Newton and Schulz's five steps do not lift a value near zero, as square matrices have one.
+                assert len(values) == min(fan_in, fan_out) and values[:-1].min() > 0.6 and values[0] < 1.3
     attention = {f"blocks/attention/w_{x}" for x in "qkvo"}
     assert by_muon == attention | {f"blocks/mlp/w_{x}" for x in ("gate", "up", "down")}
 
