@@ -12,8 +12,8 @@ import time
 import jax
 import jax.numpy as jnp
 
+from benchmarks.stepper import run_config
 from experiments import optim
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.train import programs
 from models.config import TransformerConfig
 from models.presets import ladder
@@ -23,15 +23,13 @@ BATCH, SEQ_LEN = 4, 256
 
 def compiled_step(model: TransformerConfig) -> tuple[float, int]:
     """Seconds to trace and compile the training step, and the bytes of its temporary arrays."""
-    config = RunConfig(
-        model, DataConfig(), OptimizerConfig(1e-3), ScheduleConfig(), BATCH * SEQ_LEN, SEQ_LEN, 10**6
-    )
+    hyper = optim.hyperparameters(run_config(model, BATCH, SEQ_LEN))
     made = programs(model, "adamw", "wsd")
     params, opt_state = jax.eval_shape(made.init, jax.random.key(0))
     tokens = jax.ShapeDtypeStruct((BATCH, SEQ_LEN + 1), jnp.int32)
     step = jax.ShapeDtypeStruct((), jnp.int32)
     began = time.perf_counter()
-    program = made.step.lower(params, opt_state, step, tokens, optim.hyperparameters(config)).compile()
+    program = made.step.lower(params, opt_state, step, tokens, hyper).compile()
     return time.perf_counter() - began, program.memory_analysis().temp_size_in_bytes
 
 

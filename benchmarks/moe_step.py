@@ -1,6 +1,6 @@
 """Time of a training step of a mixture of experts over that of the dense model with equal active FLOPs.
 
-    python benchmarks/moe_step.py [--json]
+    python -m benchmarks.moe_step [--json]
 
 Both models have width 256, 6 layers and 8 rows of 256 tokens in float32; 8 experts of half the dense
 feed-forward width, two for each token. `ratio` is the median over rounds in which the two take turns, so a
@@ -10,17 +10,12 @@ busy machine slows both. The optimizer's update counts: the experts have four ti
 import argparse
 import json
 import time
-from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from experiments import optim
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
-from experiments.train import programs
+from benchmarks.stepper import stepper
 from models import count
-from models.config import Experts, ModelConfig, TransformerConfig
+from models.config import Experts, TransformerConfig
 
 D_FF, BATCH, SEQ_LEN, ROUNDS, STEPS = 688, 8, 256, 9, 3
 DENSE = TransformerConfig(256, 256, 6, n_heads=4, n_kv_heads=4, d_head=64, d_ff=D_FF)
@@ -33,26 +28,9 @@ MODELS = {
 }
 
 
-def stepper(model: ModelConfig) -> Callable[[], jax.Array]:
-    """A call that runs one training step, compiled already, and gives its loss."""
-    config = RunConfig(
-        model, DataConfig(), OptimizerConfig(1e-3), ScheduleConfig(), BATCH * SEQ_LEN, SEQ_LEN, 10**9
-    )
-    compiled, hyper = programs(model, "adamw", "wsd"), optim.hyperparameters(config)
-    state = [*compiled.init(jax.random.key(0)), jnp.int32(0)]
-    tokens_BT = jax.random.randint(jax.random.key(1), (BATCH, SEQ_LEN + 1), 0, 256)
-
-    def step() -> jax.Array:
-        *state[:], numbers = compiled.step(*state, tokens_BT, hyper)
-        return numbers["loss"]
-
-    step().block_until_ready()
-    return step
-
-
 def measure() -> dict[str, dict[str, float]]:
     """Per model: median milliseconds of a step, and of its ratio to the dense step of the same round."""
-    steppers = {name: stepper(model) for name, model in MODELS.items()}
+    steppers = {name: stepper(model, BATCH, SEQ_LEN) for name, model in MODELS.items()}
     rounds = []
     for _ in range(ROUNDS):
         times = {}

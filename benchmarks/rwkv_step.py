@@ -1,6 +1,6 @@
 """Time of a training step of RWKV-4 and RWKV-7 over a transformer's, and of a decoding step far into a text.
 
-    python benchmarks/rwkv_step.py [--json]
+    python -m benchmarks.rwkv_step [--json]
 
 Training: the ladder's models of width 256, whose parameters are equal, on 2 rows of 1024 tokens in float32.
 Decoding: the time of one step after 10,000 tokens over that after 10, for a batch of 1. `ratio` is the median
@@ -17,33 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 
 import models
-from experiments import optim
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
-from experiments.train import programs
+from benchmarks.stepper import stepper
 from models import count
 from models.presets import ladder
 
 FAMILIES = ("transformer", "rwkv4", "rwkv7")
 D_MODEL, VOCAB, BATCH, SEQ_LEN, ROUNDS = 256, 256, 2, 1024, 7
 NEAR, FAR, DECODE_STEPS = 10, 10_000, 50
-
-
-def training_step(family: str) -> Callable[[], jax.Array]:
-    """A call that runs one training step, compiled already, and gives its loss."""
-    model = ladder(D_MODEL, VOCAB, family)
-    config = RunConfig(
-        model, DataConfig(), OptimizerConfig(1e-3), ScheduleConfig(), BATCH * SEQ_LEN, SEQ_LEN, 10**9
-    )
-    compiled, hyper = programs(model, "adamw", "wsd"), optim.hyperparameters(config)
-    state = [*compiled.init(jax.random.key(0)), jnp.int32(0)]
-    tokens_BT = jax.random.randint(jax.random.key(1), (BATCH, SEQ_LEN + 1), 0, VOCAB)
-
-    def step() -> jax.Array:
-        *state[:], numbers = compiled.step(*state, tokens_BT, hyper)
-        return numbers["loss"]
-
-    step().block_until_ready()
-    return step
 
 
 def decoding_steps(family: str, length: int) -> Callable[[], jax.Array]:
@@ -84,7 +64,9 @@ def medians(calls: dict[str, Callable[[], jax.Array]], base: str, times: int = 1
 
 
 def measure() -> dict[str, dict[str, float]]:
-    training = medians({family: training_step(family) for family in FAMILIES}, FAMILIES[0])
+    training = medians(
+        {family: stepper(ladder(D_MODEL, VOCAB, family), BATCH, SEQ_LEN) for family in FAMILIES}, FAMILIES[0]
+    )
     for family, row in training.items():
         counts = count(ladder(D_MODEL, VOCAB, family))
         row["n_params"] = counts.n_params

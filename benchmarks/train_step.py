@@ -19,10 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import models
-from experiments import optim
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from benchmarks.stepper import stepper
 from experiments.loss import training_loss
-from experiments.train import programs
 from models.attention import Attention, causal_mask
 from models.config import Experts, TransformerConfig
 from models.layers import functional
@@ -53,18 +51,7 @@ def seconds(call, at_least: float = 2.0) -> float:
 
 def step_seconds(model: TransformerConfig, batch: int, seq_len: int) -> float:
     """Time of one whole training step with AdamW."""
-    config = RunConfig(
-        model, DataConfig(), OptimizerConfig(1e-3), ScheduleConfig(), batch * seq_len, seq_len, 10**9
-    )
-    compiled, hyper = programs(model, "adamw", "wsd"), optim.hyperparameters(config)
-    state = [*compiled.init(jax.random.key(0)), jnp.int32(0)]
-    tokens_BT = jax.random.randint(jax.random.key(1), (batch, seq_len + 1), 0, model.vocab_size)
-
-    def step():
-        *state[:], numbers = compiled.step(*state, tokens_BT, hyper)
-        return numbers
-
-    return seconds(step, 5.0)
+    return seconds(stepper(model, batch, seq_len), 5.0)
 
 
 def ideal_seconds(config: TransformerConfig, batch: int, seq_len: int) -> float:

@@ -16,7 +16,7 @@ from flax import nnx
 from models.attention import attend, causal_mask, slot_positions, to_slots
 from models.config import EncDecConfig, TransformerConfig
 from models.counting import Counts, Part, attention_part, itemsize, mlp_part
-from models.layers import Keys, Params, RMSNorm, functional, project, stacked, unembed, weight
+from models.layers import Keys, Params, RMSNorm, functional, last, project, stacked, unembed, weight
 from models.mlp import MLP
 from models.model import Model
 from models.parametrization import branch_std
@@ -231,7 +231,7 @@ def build(config: EncDecConfig) -> Model:
 
     def prefill(params: Params, tokens_BT, lengths_B, max_len: int, source_BS, source_mask_BS=None):
         x_BTD, (own, source), source_mask_B1S = forward(params, tokens_BT, source_BS, source_mask_BS)
-        last_BD = jnp.take_along_axis(x_BTD, (lengths_B - 1)[:, None, None], axis=1)[:, 0]
+        last_BD = last(x_BTD, lengths_B)
         k, v = (jax.vmap(to_slots, in_axes=(0, None, None))(each, lengths_B, max_len) for each in own)
         cache = {
             "k": k,

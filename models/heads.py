@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models.layers import Keys, Params, constant, functional, project
+from models.layers import Keys, Params, constant, functional, last, project
 from models.model import Aux, Model
 
 
@@ -72,11 +72,6 @@ def scalar(model: Model) -> Head:
         return jnp.where(_real(tokens_BT.shape[1], lengths_B), values_BT1[..., 0], 0), aux
 
     return Head(model.config, head.init, apply_with_aux, head.axes)
-
-
-def last(x_BT: jax.Array, lengths_B: jax.Array) -> jax.Array:
-    """What stands at each row's last real token: [B,T,…] -> [B,…]."""
-    return x_BT[jnp.arange(len(x_BT)), lengths_B - 1]
 
 
 def mean(x_BTD: jax.Array, lengths_B: jax.Array) -> jax.Array:

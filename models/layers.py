@@ -171,6 +171,11 @@ def norm(kind: str, d_model: int, eps: float) -> RMSNorm | LayerNorm:
     return RMSNorm((d_model,), eps) if kind == "rms" else LayerNorm(d_model, eps)
 
 
+def last(x_BT: jax.Array, lengths_B: jax.Array) -> jax.Array:
+    """What stands at each row's last real token: [B,T,…] -> [B,…]."""
+    return x_BT[jnp.arange(len(x_BT)), lengths_B - 1]
+
+
 def softcap(x: jax.Array, cap: float) -> jax.Array:
     """cap · tanh(x / cap); as it is where `cap` is 0 (Gemma 2)."""
     return cap * jnp.tanh(x / cap) if cap else x

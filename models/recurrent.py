@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from models.config import RWKV4Config, RWKV7Config
-from models.layers import Keys, LayerNorm, Params, functional, project, stacked, unembed, weight
+from models.layers import Keys, LayerNorm, Params, functional, last, project, stacked, unembed, weight
 from models.model import Model
 from models.parametrization import head_std, logit_scale
 from models.sharding import lookup
@@ -90,8 +90,3 @@ def recurrent(config: RWKV4Config | RWKV7Config, kind: type, enter: Callable) ->
 def shifted(x_BTD: jax.Array) -> jax.Array:
     """x one token earlier, zeros before the first."""
     return jnp.pad(x_BTD[:, :-1], ((0, 0), (1, 0), (0, 0)))
-
-
-def last(x_BTD: jax.Array, lengths_B: jax.Array) -> jax.Array:
-    """What each row [B,D] has at its last real token."""
-    return jnp.take_along_axis(x_BTD, (lengths_B - 1)[:, None, None], axis=1)[:, 0]

@@ -18,7 +18,7 @@ from flax import nnx
 from models.attention import softmax
 from models.config import RNNConfig
 from models.counting import Counts, Part, itemsize
-from models.layers import Keys, Params, constant, functional, project, stacked, weight
+from models.layers import Keys, Params, constant, functional, last, project, stacked, weight
 from models.model import Model
 from models.sharding import constrain, lookup
 
@@ -248,7 +248,7 @@ def build(config: RNNConfig) -> Model:
         memory, states = _encode(config, params, source_BS, source_mask_BS)
         mask_BT = jnp.arange(tokens_BT.shape[1]) < lengths_B[:, None]
         x_BTD, states = decoder(params, tokens_BT, mask_BT, memory, states)
-        last_BD = jnp.take_along_axis(x_BTD, (lengths_B - 1)[:, None, None], axis=1)[:, 0]
+        last_BD = last(x_BTD, lengths_B)
         source = {"source": memory[0][None], "source_mask": memory[1][None]} if config.attention else {}
         return logits(params, last_BD), {"states": states} | source
 

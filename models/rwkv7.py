@@ -13,10 +13,10 @@ from flax import nnx
 
 from models.config import RWKV7Config
 from models.counting import Counts, Part, itemsize
-from models.layers import Keys, LayerNorm, constant, project, weight
+from models.layers import Keys, LayerNorm, constant, last, project, weight
 from models.model import Model
 from models.parametrization import branch_scale
-from models.recurrent import State, last, recurrent, shifted
+from models.recurrent import State, recurrent, shifted
 from models.sharding import constrain
 
 HEAD_EPS = 64e-5  # of the norm of each head's output, whatever the head size

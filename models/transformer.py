@@ -10,7 +10,7 @@ from flax import nnx
 from models.attention import Attention, causal_mask, to_slots
 from models.config import TransformerConfig
 from models.counting import Counts, Part, attention_part, itemsize, mlp_part
-from models.layers import Keys, Params, functional, norm, project, softcap, stacked, unembed, weight
+from models.layers import Keys, Params, functional, last, norm, project, softcap, stacked, unembed, weight
 from models.mlp import MLP
 from models.model import Aux, Model
 from models.parametrization import branch_scale, head_std, logit_scale
@@ -131,7 +131,7 @@ def build(config: TransformerConfig, feed_forward: type = MLP) -> Model:
 
     def prefill(params: Params, tokens_BT: jax.Array, lengths_B: jax.Array, max_len: int):
         x_BTD, outs = forward(params, tokens_BT, exact=True)
-        last_BD = jnp.take_along_axis(x_BTD, (lengths_B - 1)[:, None, None], axis=1)[:, 0]
+        last_BD = last(x_BTD, lengths_B)
         n_kinds, cache = len(config.windows), {"k": [], "v": [], "lengths": lengths_B}
         for i in range(config.n_layers):
             n_slots = min(max_len, config.windows[i % n_kinds] or max_len)

@@ -13,6 +13,7 @@ from models import count, moe
 from models.config import Experts, TransformerConfig
 from models.layers import functional
 from models.presets import ladder
+from tests.ragged import assert_decoding_is_the_forward_pass
 from tests.test_counting import product_flops
 
 E, K, D, F = 5, 2, 12, 8
@@ -192,14 +193,7 @@ def test_prefill_and_decode_drop_nothing_for_ragged_rows(n_experts):
     tokens_BT = jax.random.randint(jax.random.key(2), (3, 12), 0, 61)
     full_BTV = jax.jit(exact.apply)(params, tokens_BT)
     assert np.abs(full_BTV - jax.jit(model.apply)(params, tokens_BT)).max() > 0.01
-    lengths_B, rows = jnp.array([5, 8, 1]), jnp.arange(3)
-    padded_BT = jnp.where(jnp.arange(8) < lengths_B[:, None], tokens_BT[:, :8], 7)
-    logits_BV, cache = jax.jit(model.prefill, static_argnums=3)(params, padded_BT, lengths_B, 12)
-    np.testing.assert_allclose(logits_BV, full_BTV[rows, lengths_B - 1], atol=1e-5)
-    decode = jax.jit(model.decode)
-    for step in range(4):
-        logits_BV, cache = decode(params, tokens_BT[rows, lengths_B + step], cache)
-        np.testing.assert_allclose(logits_BV, full_BTV[rows, lengths_B + step], atol=1e-5)
+    assert_decoding_is_the_forward_pass(model, params, tokens_BT, full_BTV=full_BTV)
 
 
 COUNTED = [mixture(capacity_factor=1.25), mixture(d_shared=10, shared_gate=True), ladder(64, 259, "moe")]

@@ -14,6 +14,7 @@ import models
 from models import count
 from models.config import RWKV4Config, RWKV7Config
 from models.presets import ladder
+from tests.ragged import assert_decoding_is_the_forward_pass
 from tests.test_counting import product_flops
 
 V, D, LAYERS = 61, 16, 3
@@ -60,20 +61,11 @@ def test_outputs_depend_on_no_later_token_and_on_all_before(network):
 def test_prefill_and_decode_equal_the_full_forward_pass_for_ragged_rows(network):
     model, params = network
     tokens_BT = jax.random.randint(jax.random.key(2), (3, 41), 0, V)
-    full_BTV = jax.jit(model.apply)(params, tokens_BT)
-    lengths_B, rows = jnp.array([5, 37, 1]), jnp.arange(3)
-    padded_BT = jnp.where(jnp.arange(37) < lengths_B[:, None], tokens_BT[:, :37], 7)
-    prefill, decode = jax.jit(model.prefill, static_argnums=3), jax.jit(model.decode)
-    logits_BV, cache = prefill(params, padded_BT, lengths_B, 41)
-    np.testing.assert_allclose(logits_BV, full_BTV[rows, lengths_B - 1], atol=2e-5)
+    cache = assert_decoding_is_the_forward_pass(model, params, tokens_BT, (5, 37, 1), atol=2e-5)
 
     # Padding leaves the state as it is: that of the row alone.
-    _, alone = prefill(params, tokens_BT[:1, :5], jnp.array([5]), 41)
+    _, alone = jax.jit(model.prefill, static_argnums=3)(params, tokens_BT[:1, :5], jnp.array([5]), 41)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[:, 0], b[:, 0], atol=2e-5), cache, alone)
-
-    for step in range(4):
-        logits_BV, cache = decode(params, tokens_BT[rows, lengths_B + step], cache)
-        np.testing.assert_allclose(logits_BV, full_BTV[rows, lengths_B + step], atol=2e-5)
 
 
 def test_recurrence_alone_equals_the_parallel_form(network):

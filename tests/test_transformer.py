@@ -10,6 +10,7 @@ import pytest
 
 import models
 from models.config import RopeScaling, TransformerConfig
+from tests.ragged import assert_decoding_is_the_forward_pass
 
 SMALL = {
     "vocab_size": 61,
@@ -94,15 +95,7 @@ def test_logits_depend_on_no_later_token(network):
 
 def test_prefill_and_decode_equal_the_full_forward_pass_for_ragged_rows(network):
     model, params, tokens_BT = network
-    full_BTV = jax.jit(model.apply)(params, tokens_BT)
-    lengths_B, rows = jnp.array([5, 8, 1]), jnp.arange(3)
-    padded_BT = jnp.where(jnp.arange(8) < lengths_B[:, None], tokens_BT[:, :8], 7)
-    logits_BV, cache = jax.jit(model.prefill, static_argnums=3)(params, padded_BT, lengths_B, 12)
-    np.testing.assert_allclose(logits_BV, full_BTV[rows, lengths_B - 1], atol=1e-5)
-    decode = jax.jit(model.decode)
-    for step in range(4):
-        logits_BV, cache = decode(params, tokens_BT[rows, lengths_B + step], cache)
-        np.testing.assert_allclose(logits_BV, full_BTV[rows, lengths_B + step], atol=1e-5)
+    assert_decoding_is_the_forward_pass(model, params, tokens_BT)
 
 
 def test_cache_of_a_sliding_window_is_a_ring_of_its_length():

@@ -82,7 +82,7 @@ def of_family(settings: Settings, family: str) -> quickstart.Settings:
 
 
 def only(runs: Runs, family: str) -> Runs:
-    """The runs of one family; all of none, before the first stage."""
+    """The runs of one family; the table is empty, without columns, before the first stage."""
     table = runs.table
     return dataclasses.replace(runs, table=table[table.family == family]) if len(table) else runs
 
