@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import models
-from benchmarks.stepper import stepper
+from benchmarks.stepper import run_config, stepper
+from experiments import optim
 from experiments.loss import training_loss
 from models.attention import Attention, causal_mask
 from models.config import Experts, TransformerConfig
@@ -90,6 +91,9 @@ def parts_ms(config: TransformerConfig, batch: int, seq_len: int) -> dict[str, f
     params = jax.jit(model.init)(key)
     tokens_BT = jax.random.randint(key, (batch, seq_len + 1), 0, config.vocab_size)
     loss = jax.jit(jax.grad(lambda p: training_loss(model, p, tokens_BT)[0]))
+    hyper = optim.hyperparameters(run_config(config, batch, seq_len))
+    opt_state = optim.init_state("adamw", model, params)
+    update = jax.jit(optim.optimizer("adamw", model, hyper, hyper["lr"]).update)
     one_layer = models.build(dataclasses.replace(config, n_layers=1))
     head = jax.jit(jax.grad(lambda p, x: jax.nn.logsumexp(one_layer.logits(p, x), axis=-1).mean(), (0, 1)))
     return {
@@ -97,6 +101,7 @@ def parts_ms(config: TransformerConfig, batch: int, seq_len: int) -> dict[str, f
         "feed_forward": module_ms(lambda k: MLP(config, k), lambda m, x: m(x)[0]),
         "head_and_loss": 1e3 * seconds(functools.partial(head, params, x_BTD), 1.0),
         "whole_gradient": 1e3 * seconds(functools.partial(loss, params), 2.0),
+        "optimizer": 1e3 * seconds(functools.partial(update, params, opt_state, params), 1.0),
     }
 
 
@@ -117,8 +122,7 @@ def measure_cpu(d_model: int, n_layers: int) -> dict:
         "fraction": ideal / step,
         **parts,
         "norms_residuals_copies": parts["whole_gradient"]
-        - sum(ms for name, ms in parts.items() if name != "whole_gradient"),
-        "optimizer": 1e3 * step - parts["whole_gradient"],
+        - sum(parts[name] for name in ("attention", "feed_forward", "head_and_loss")),
     }
 
 
