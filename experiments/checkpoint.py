@@ -1,5 +1,6 @@
 """Checkpoints of a run: asynchronous, whole or absent, and the newest that can be read wins."""
 
+import copy
 import json
 import logging
 import sys
@@ -28,7 +29,7 @@ class Checkpoints:
         self.manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     def save(self, step: int, params: Any, opt_state: Any, meta: dict[str, Any]) -> None:
-        """Starts writing; the arrays are copied before this returns, so they may be donated at once.
+        """Starts writing; all is copied before this returns: arrays may be donated, `meta` changed at once.
 
         A checkpoint of this step that is already there is kept: equal configurations write equal bits.
         """
@@ -39,7 +40,7 @@ class Checkpoints:
         items = ocp.args.Composite(
             params=ocp.args.StandardSave(params),
             opt_state=ocp.args.StandardSave(opt_state),
-            meta=ocp.args.JsonSave(meta),
+            meta=ocp.args.JsonSave(copy.deepcopy(meta)),  # orbax would read it later, in its own thread
         )
         if not self.manager.save(step, args=items, force=True):
             raise OSError(f"{self.folder}: the checkpoint of step {step} was not written")

@@ -21,6 +21,17 @@ def test_the_newest_is_restored_item_by_item(tmp_path):
     np.testing.assert_array_equal(restored["params"]["w"], np.full(3, 0.3, np.float32))
 
 
+def test_what_changes_after_save_returns_is_not_in_the_checkpoint(tmp_path):
+    """It is written behind the training loop's back, which goes on appending to its list of losses."""
+    for step in range(1, 9):
+        checkpoints, meta = Checkpoints(tmp_path), {"recent": [0.5] * step}
+        checkpoints.save(step, {"w": jnp.ones(3)}, {"m": jnp.zeros(2)}, meta)
+        meta["recent"] += [0.1] * 1000
+        checkpoints.close()
+        restored = Checkpoints(tmp_path).restore(meta=None)
+        assert restored is not None and restored["meta"] == {"recent": [0.5] * step}
+
+
 def test_reading_past_a_damaged_checkpoint_leaves_it_and_saving_replaces_it(tmp_path, capsys):
     folder = tmp_path / "checkpoints"
     save(folder, 1, 0.1)
