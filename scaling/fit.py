@@ -1,25 +1,26 @@
 """Fitting a law to a table of runs: parameters with intervals, the frontier's exponents, and forecasts."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
-from scaling import isoflop, uncertainty
-from scaling.laws import CHINCHILLA, LAWS, Law
+from scaling import isoflop, laws, uncertainty
+from scaling.laws import CHINCHILLA, Law
 from scaling.runs import Runs
 from scaling.solver import ROUGH, Lanes, Solution, best, solve
 from scaling.uncertainty import Forecast
 
 APPROACHES = (2, 3)
 AT_BOUND = 1e-6
-FORMS = {form.name: form for law in LAWS.values() for form in (law, law.relaxed or law)}
 
 
 class Prediction(NamedTuple):
-    """Loss, nats per token, with the interval for the measured loss of one new run (NaN without draws)."""
+    """The law's target (for most, loss in nats per token), and the interval for what one new run will measure.
+
+    The interval is NaN without draws."""
 
     loss: Any
     lo: Any
@@ -61,19 +62,27 @@ class Fit:
     conventions: dict[str, Any]
     holdout: dict[str, float] = field(default_factory=dict)
 
-    def predict(self, n_params, n_tokens) -> Prediction:
-        """Loss of new runs; scalars, or arrays that broadcast.
+    def predict(self, n_params=None, n_tokens=None, **columns) -> Prediction:
+        """The target of new runs, from the columns that the law reads; scalars, or arrays that broadcast.
 
-        It comes from the law's relaxed form unless the fit was made without (`relax`, see scaling/laws.py),
-        and the interval holds run-to-run noise too.
+        It comes from the law's relaxed form unless the fit was made without (`relax`, see `Law`), and the interval holds run-to-run noise too.
+
+        Raises:
+          ValueError: a column is missing, or a value is not positive (a column that is never rescaled may
+            be anything).
         """
-        n, d = np.broadcast_arrays(np.asarray(n_params, float), np.asarray(n_tokens, float))
-        if not (np.all(n > 0) and np.all(d > 0)):
-            raise ValueError("predict: n_params and n_tokens must be positive")
-        found = self.forecast.predict(
-            FORMS[self.forecast.law], {"n_params": n.ravel(), "n_tokens": d.ravel()}, self.level
-        )
-        return Prediction(*[v.reshape(n.shape) if n.ndim else float(v[0]) for v in found])
+        law = laws.find(self.forecast.law)
+        given = {"n_params": n_params, "n_tokens": n_tokens, **columns}
+        missing = [name for name in law.columns if given.get(name) is None]
+        if missing:
+            raise ValueError(f"predict: the law {self.law} reads {', '.join(missing)} too; give all of them")
+        x = dict(zip(law.columns, np.broadcast_arrays(*[np.asarray(given[c], float) for c in law.columns])))
+        wrong = [name for name in law.columns if name not in law.pure and not np.all(x[name] > 0)]
+        if wrong:
+            raise ValueError(f"predict: {' and '.join(wrong)} must be positive")
+        shape = np.shape(x[law.columns[0]])
+        found = self.forecast.predict(law, {name: value.ravel() for name, value in x.items()}, self.level)
+        return Prediction(*[v.reshape(shape) if shape else float(v[0]) for v in found])
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; `from_json` gives back the same fit."""
@@ -101,7 +110,7 @@ class Fit:
     def from_json(content: Mapping[str, Any]) -> "Fit":
         """Raises ValueError where a key is missing or the law is unknown."""
         try:
-            law = FORMS[content["law"]]
+            law = laws.find(content["law"])
             ci, frontier = dict(content["ci"]), dict(content["frontier"])
             return Fit(
                 level=ci.pop("level"),
@@ -122,6 +131,7 @@ class Fit:
 
     def __str__(self) -> str:
         """Values with intervals, exponents, status and notes."""
+        law = laws.find(self.law)
         rows = [_line(k, v, self.ci.get(k)) for k, v in self.params.items()]
         rows += [
             _line(f"N* ~ C^{k}" if k == "a" else f"D* ~ C^{k}", v, self.exponents_ci.get(k))
@@ -129,7 +139,7 @@ class Fit:
         ]
         how = f"approach {self.approach}, {self.n_points} runs, {self.dropped} dropped, delta {self.delta:g}"
         tail = f"objective {self.objective:.10g}; noise {self.forecast.noise:.2%} of the loss; {self.status}"
-        head = f"{self.law}: L = {FORMS[self.law].formula}  ({how}; {self.level:.0%} intervals)"
+        head = f"{self.law}: {law.target} = {law.formula}  ({how}; {self.level:.0%} intervals)"
         return "\n".join([head, *rows, tail, *[f"note: {note}" for note in self.notes]])
 
 
@@ -163,29 +173,24 @@ def fit(
     Raises:
       ValueError: unknown law or approach, a setting out of range, or too few usable runs.
     """
-    form = _checked(law, approach, n_bootstrap, level, delta)
-    usable = runs.for_fit()
+    _check(approach, n_bootstrap, level, delta)
+    form = laws.find(law)
+    usable = runs.for_fit(form.target, form.columns)
     table, needed = usable.table, len(form.params) + 1
-    distinct = len(table.drop_duplicates(["n_params", "n_tokens"]))
+    distinct = len(table.drop_duplicates(list(form.columns)))
     if distinct < needed:
         why = f"; {usable.notes[-1]}" if usable.notes else ""
         raise ValueError(
             f"{law} has {len(form.params)} parameters and needs {needed} different runs, not {distinct}{why}"
         )
     rng = np.random.default_rng(seed)
-    columns = {c: table[c].to_numpy(float) for c in {*form.columns, "n_params", "n_tokens", "loss"}}
-    units = {c: float(np.exp(np.log(columns[c]).mean())) for c in form.columns}
-    units["loss"] = float(columns["loss"].min())
-    x = {c: columns[c] / units[c] for c in form.columns}
-    y = np.log(columns["loss"] / units["loss"])
-    run = np.arange(len(y))
-    if "run_id" in table:
-        run = np.unique(table["run_id"].astype(str).to_numpy(str), return_inverse=True)[1]
+    x, y, units = in_units(form, table)
+    run = run_numbers(table)
 
     solution, draws = _free_fit(form, x, y, run, n_bootstrap, delta, rng)
     params = dict(zip(form.params, map(float, form.unscale(solution.theta[0], units))))
     samples = form.unscale(draws, units)
-    profiles = _profiles(usable, approach, n_bootstrap, seed, level)
+    profiles = _profiles(usable, form, approach, n_bootstrap, seed, level)
     exponents, exponents_ci = _exponents(form, params, samples, profiles if approach == 2 else None, level)
     relaxed = form.relaxed if relax and form.relaxed else form
     known = uncertainty.posterior(relaxed, x, y[None], run, n_bootstrap, len(form.params), rng)
@@ -196,7 +201,7 @@ def fit(
         noise=float(known.noise[0]),
         dof=float(max(run.max() + 1 - len(form.params), 2)),
         drift=float(known.drift[0]),
-        reach=float((columns["n_params"] * columns["n_tokens"]).max()),
+        reach=reach(form, table),
     )
     return Fit(
         law=law,
@@ -221,11 +226,12 @@ def fit(
 
 def held_out(fit: Fit, runs: Runs) -> Fit:
     """The fit with its errors on runs that it has not seen: relative, and the share inside the interval."""
-    table = runs.for_fit().table
+    law = laws.find(fit.law)
+    table = runs.for_fit(law.target, law.columns).table
     if table.empty:
         raise ValueError("no finished run is held out; mark some, or leave --holdout away")
-    found = fit.predict(table["n_params"].to_numpy(), table["n_tokens"].to_numpy())
-    loss = table["loss"].to_numpy()
+    found = fit.predict(**{name: table[name].to_numpy(float) for name in law.columns})
+    loss = table[law.target].to_numpy(float)
     errors = np.asarray(found.loss) / loss - 1
     summary = {
         "n": len(table),
@@ -239,13 +245,30 @@ def held_out(fit: Fit, runs: Runs) -> Fit:
     return replace(fit, holdout=summary)
 
 
-def _checked(law: str, approach: int, n_bootstrap: int, level: float, delta: float) -> Law:
-    if law not in LAWS:
-        near = difflib.get_close_matches(law, LAWS, n=1)
-        raise ValueError(
-            f"unknown law {law!r}; "
-            + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(LAWS)}")
-        )
+def in_units(law: Law, table: pd.DataFrame) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, float]]:
+    """(columns, target, units): what the solver takes, in units of the data; see `Law`."""
+    columns = {name: table[name].to_numpy(float) for name in law.columns}
+    target = table[law.target].to_numpy(float)
+    units = {n: 1.0 if n in law.pure else float(np.exp(np.log(v).mean())) for n, v in columns.items()}
+    units[law.target] = float(target.min()) if law.scale == "log" else 1.0
+    x = {name: value / units[name] for name, value in columns.items()}
+    return x, np.log(target / units[law.target]) if law.scale == "log" else target, units
+
+
+def run_numbers(table: pd.DataFrame) -> np.ndarray:
+    """The run of each row, numbered from 0: points of one curve share a run_id."""
+    if "run_id" not in table:
+        return np.arange(len(table))
+    return np.unique(table["run_id"].astype(str).to_numpy(str), return_inverse=True)[1]
+
+
+def reach(law: Law, table: pd.DataFrame) -> float | None:
+    """The largest n_params * n_tokens; None for a law that reads not both."""
+    both = {"n_params", "n_tokens"} <= set(law.columns)
+    return float((table["n_params"] * table["n_tokens"]).to_numpy().max()) if both else None
+
+
+def _check(approach: int, n_bootstrap: int, level: float, delta: float) -> None:
     if approach not in APPROACHES:
         raise ValueError(f"approach={approach}; allowed are 2 (IsoFLOP profiles) and 3 (the law itself)")
     if n_bootstrap < 0:
@@ -254,7 +277,6 @@ def _checked(law: str, approach: int, n_bootstrap: int, level: float, delta: flo
         raise ValueError(f"level={level}; it must lie between 0 and 1, for example 0.9")
     if not delta > 0:
         raise ValueError(f"delta={delta}; it must be positive, for example 1e-3")
-    return LAWS[law]
 
 
 def _free_fit(law: Law, x, y: np.ndarray, run: np.ndarray, n_bootstrap: int, delta: float, rng):
@@ -269,9 +291,9 @@ def _free_fit(law: Law, x, y: np.ndarray, run: np.ndarray, n_bootstrap: int, del
 
 
 def _profiles(
-    runs: Runs, approach: int, n_bootstrap: int, seed: int, level: float
+    runs: Runs, law: Law, approach: int, n_bootstrap: int, seed: int, level: float
 ) -> isoflop.Profiles | None:
-    if approach == 3 and not isoflop.budgets(runs.table):
+    if law.target != "loss" or (approach == 3 and not isoflop.budgets(runs.table)):
         return None
     profiles = isoflop.profiles(runs, n_bootstrap, seed, level)
     if approach == 2 and profiles.n_params is None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from scaling.fit import FORMS, Fit
+from scaling import laws
+from scaling.fit import Fit
 from scaling.solver import values
 
 GRID = 257  # sizes tried at once; the best of them and its neighbours carry a parabola
@@ -122,7 +123,7 @@ def _losses(
     n_tokens = flops[:, None] / cost(n_params)
     rows = [
         values(
-            FORMS[fit.law],
+            laws.find(fit.law),
             theta[i : i + 1],
             {"n_params": n_params[i].ravel(), "n_tokens": n_tokens[i].ravel()},
         )

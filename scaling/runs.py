@@ -6,7 +6,7 @@ out, never repaired in silence; tables that cannot be used are refused with one 
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -40,16 +40,27 @@ class Runs:
     notes: tuple[str, ...] = ()
     dropped: int = 0
 
-    def for_fit(self) -> "Runs":
+    def for_fit(self, target: str = "loss", columns: Sequence[str] = ()) -> "Runs":
         """The runs a law is fitted to: finished ones and, of a study, those of its grid; the rest is noted.
 
         The rates of a study's tune runs are varied on purpose, and its verify run is what is to be predicted.
+        Rows need a finite number in `target` and in all of `columns`.
+
+        Raises:
+          ValueError: the table has no such column.
         """
         runs = self
         in_grid = np.isin(self.table["stage"], GRID_STAGES) if "stage" in self.table else np.zeros(1, bool)
         if in_grid.any():
             runs = runs.without(~in_grid, "other stages than the grid")
-        return runs.without(~_finished(runs.table), "diverged or not finished")
+        runs = runs.without(~_finished(runs.table), "diverged or not finished")
+        for name in (target, *columns):
+            if name not in runs.table:
+                raise ValueError(
+                    f"the law reads {name}, which the table has not; name its column with --columns {name}=…"
+                )
+            runs = runs.without(~np.isfinite(_numbers(runs.table[name])), f"{name} is no finite number")
+        return runs
 
     def without(self, rows: np.ndarray, why: str) -> "Runs":
         """The other rows, and a note of what was left out."""

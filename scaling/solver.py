@@ -1,4 +1,4 @@
-"""The solver: robust nonlinear least squares on the logarithm of the loss, many problems in one program.
+"""The solver: robust nonlinear least squares, many problems in one program.
 
 A lane is one problem: a start point, weights of the rows, a Huber delta and a prior. All lanes share the
 table's columns and run in one vmapped, compiled loop of damped Gauss–Newton steps in float64.
@@ -24,9 +24,9 @@ EXACT, ROUGH = 1e-12, 1e-7  # stop when the next step promises less than this fr
 class Lanes(NamedTuple):
     """Problems to solve; the leading axis is the lane, and an axis of length 1 serves all lanes."""
 
-    y: np.ndarray  # [lanes, rows] logarithm of the loss, in units of the data
+    y: np.ndarray  # [lanes, rows] the target in units of the data, its log if the scale is log
     weight: np.ndarray  # [lanes, rows]
-    delta: np.ndarray  # [lanes] where the Huber loss turns from square to linear, in log loss
+    delta: np.ndarray  # [lanes] where the Huber loss turns from square to linear, on the scale of y
     mean: np.ndarray  # [lanes, params] of the prior
     precision: np.ndarray  # [lanes, params] of the prior, in the units of the summed Huber loss (0: no prior)
 
@@ -40,9 +40,9 @@ class Solution(NamedTuple):
 def solve(
     law: Law, x: Mapping[str, np.ndarray], lanes: Lanes, start: np.ndarray, tolerance: float = EXACT
 ) -> Solution:
-    """Minimises sum_i w_i huber(y_i - log loss(theta, x_i)) + sum_j precision_j (theta_j - mean_j)^2 / 2.
+    """Minimises sum_i w_i huber(y_i - log value(theta, x_i)) + sum_j precision_j (theta_j - mean_j)^2 / 2.
 
-    Huber on log loss, summed, as in Hoffmann et al. 2022, appendix D.3.
+    Huber on log loss, summed, as in Hoffmann et al. 2022, appendix D.3; a law of linear scale takes no log.
 
     Args:
       x: the law's columns [rows], in units of the data.
@@ -68,8 +68,13 @@ def best(solutions: Solution, n_starts: int) -> Solution:
     return Solution(*[field[at] for field in solutions])
 
 
+def told(law: Law, theta: np.ndarray, x: Mapping[str, np.ndarray]) -> np.ndarray:
+    """`values` on the scale that errors are taken on."""
+    return np.log(values(law, theta, x)) if law.scale == "log" else values(law, theta, x)
+
+
 def values(law: Law, theta: np.ndarray, x: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The law's loss [thetas, rows] for parameters [thetas, params] at columns [rows], in float64."""
+    """The law's values [thetas, rows] for parameters [thetas, params] at columns [rows], in float64."""
     with jax.enable_x64(True):
         columns = {name: np.asarray(x[name], np.float64) for name in law.columns}
         return np.asarray(_values(law, np.asarray(theta, np.float64), columns))
@@ -77,7 +82,7 @@ def values(law: Law, theta: np.ndarray, x: Mapping[str, np.ndarray]) -> np.ndarr
 
 @partial(jax.jit, static_argnames="law")
 def _values(law: Law, theta, x: Columns):
-    return jax.vmap(lambda t: law.loss(t, x))(theta)
+    return jax.vmap(lambda t: law.value(t, x))(theta)
 
 
 @partial(jax.jit, static_argnames="law")
@@ -97,17 +102,18 @@ def _solve_lane(law: Law, x: Columns, tolerance, y, weight, delta, mean, precisi
     """Levenberg–Marquardt; parameters pressed against their bound are held there."""
     low, high = jnp.array(law.bounds).T
 
-    def log_loss(theta):
-        return jnp.log(law.loss(theta, x))
+    def fitted(theta):
+        value = law.value(theta, x)
+        return jnp.log(value) if law.scale == "log" else value
 
     def objective(theta):
-        size = jnp.abs(y - log_loss(theta))
+        size = jnp.abs(y - fitted(theta))
         huber = jnp.where(size <= delta, 0.5 * size**2, delta * (size - 0.5 * delta))
         return jnp.sum(weight * huber) + 0.5 * jnp.sum(precision * (theta - mean) ** 2)
 
     def derivatives(theta):
         """Gradient, Hessian without the law's own curvature (Gauss–Newton), and a scale a parameter."""
-        residual, slopes = y - log_loss(theta), jax.jacfwd(log_loss)(theta)
+        residual, slopes = y - fitted(theta), jax.jacfwd(fitted)(theta)
         pull = weight * jnp.clip(residual, -delta, delta)
         gradient = -slopes.T @ pull + precision * (theta - mean)
         inside = weight * (jnp.abs(residual) <= delta)

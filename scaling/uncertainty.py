@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scaling.laws import Law
-from scaling.solver import ROUGH, Lanes, best, solve, values
+from scaling.solver import ROUGH, Lanes, best, solve, told, values
 
 KNEE = 1.345  # Huber's delta in standard deviations of the noise: 95 % efficient if the noise is Gaussian
 KNEE_VARIANCE = 0.7102  # E[min(z^2, KNEE^2)] for Gaussian z
@@ -37,7 +37,7 @@ class Forecast:
       theta: its parameters [params]; samples: draws of them [draws, params], draws may be 0.
       noise: standard deviation of log loss from run to run; dof: degrees of freedom it was estimated with.
       drift: standard deviation of what the law is off by, in log loss per decade of compute beyond `reach`,
-        the largest n_params * n_tokens among the runs.
+        the largest n_params * n_tokens among the runs (None: the law does not read both).
     """
 
     law: str
@@ -46,7 +46,7 @@ class Forecast:
     noise: float
     dof: float
     drift: float
-    reach: float
+    reach: float | None
 
     def predict(
         self, law: Law, x: Mapping[str, np.ndarray], level: float
@@ -57,11 +57,12 @@ class Forecast:
             return loss, np.full_like(loss, np.nan), np.full_like(loss, np.nan)
         rng = np.random.default_rng(0)
         scatter = self.noise * rng.standard_t(self.dof, len(self.samples))[:, None]
-        beyond = np.maximum(np.log10(x["n_params"] * x["n_tokens"] / self.reach), 0.0)
-        scatter = scatter + self.drift * beyond * rng.standard_normal(len(self.samples))[:, None]
-        log_loss = np.log(values(law, self.samples, x)) + scatter
-        lo, hi = np.exp(np.quantile(log_loss, [(1 - level) / 2, (1 + level) / 2], axis=0))
-        return loss, lo, hi
+        if self.reach is not None:
+            beyond = np.maximum(np.log10(x["n_params"] * x["n_tokens"] / self.reach), 0.0)
+            scatter = scatter + self.drift * beyond * rng.standard_normal(len(self.samples))[:, None]
+        drawn = told(law, self.samples, x) + scatter
+        lo, hi = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        return (loss, np.exp(lo), np.exp(hi)) if law.scale == "log" else (loss, lo, hi)
 
     def to_json(self) -> dict[str, Any]:
         return {**vars(self), "theta": self.theta.tolist(), "samples": self.samples.tolist()}
@@ -124,9 +125,11 @@ def posterior(
     every = np.ones((1, y.shape[1]))
     for _ in range(ROUNDS):
         theta = best(solve(law, x, lanes(n_starts, every, mean[None]), start), n_starts).theta
-        residual = y - np.log(values(law, theta, x))
+        residual = y - told(law, theta, x)
         noise, start, n_starts = _noise(residual, noise, dof / n_runs), theta, 1
-    drift = _drift(law, x, y, lanes(1, _held_in(x), mean[None]), theta, noise)
+    drift = np.zeros(n_tables)
+    if {"n_params", "n_tokens"} <= set(law.columns):
+        drift = _drift(law, x, y, lanes(1, _held_in(x), mean[None]), theta, noise)
     n, spread = n_tables * n_draws, n_runs / dof
     weight = rng.gamma(1 / spread, spread, (n, n_runs))[:, run]
     centre = mean + np.where(np.isfinite(sd), sd, 0.0) * rng.standard_normal((n, len(mean)))
@@ -158,7 +161,7 @@ def _drift(
     kept = lanes.weight[0] > 0
     if kept.sum() < len(law.params) + 2 or kept.all():
         return np.full(len(y), DRIFT)
-    error = y - np.log(values(law, solve(law, x, lanes, theta).theta, x))
+    error = y - told(law, solve(law, x, lanes, theta).theta, x)
     excess = np.maximum(error[:, ~kept].mean(axis=1) ** 2 - noise**2 / (~kept).sum(), 0.0)
     log_c = np.log10(x["n_params"] * x["n_tokens"])
     decades = max(log_c[~kept].mean() - log_c[kept].max(), 0.3)

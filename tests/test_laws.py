@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.fit import FORMS
-from scaling.laws import CHINCHILLA, CHINCHILLA_LOOSE
+from scaling.laws import CHINCHILLA, FORMS
+from scaling.laws.chinchilla import CHINCHILLA_LOOSE
 from scaling.solver import values
 
 FORM_LIST = list(FORMS.values())

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from scaling.laws import CHINCHILLA_LOOSE
+from scaling.laws.chinchilla import CHINCHILLA_LOOSE
 from scaling.solver import values
 from scaling.uncertainty import Forecast, posterior, resample
 from tests.planted import best_size, chinchilla, isoflop_points

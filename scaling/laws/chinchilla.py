@@ -1,56 +1,12 @@
-"""The laws: the loss of a run as a function of columns of the table of runs.
+"""Chinchilla's law, and the same with its ties loosened, which forecasts are made with."""
 
-A law is a few lines of pure JAX: `loss(theta, x)` takes the parameters in the order of `params` and a dict of
-columns, and returns nats per token. Adding one is a constant here and a line in LAWS.
-"""
-
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-Columns = Mapping[str, Array]
-
-
-@dataclass(frozen=True)
-class Law:
-    """One functional form of the loss.
-
-    Fits are made in units of the data: columns divided by their geometric means, the loss by the smallest one
-    measured. `bounds`, `starts` and `prior` are in those units, so they need no knowledge of the table.
-
-    Attributes:
-      params: parameter names, in the order of `theta`.
-      columns: columns of the table of runs that the law reads.
-      loss: (theta [n_params], columns) -> loss, same shape as a column.
-      unscale: (theta [..., n_params] in units of the data, units) -> theta in nats, parameters and tokens.
-        `units` maps each column, and "loss", to its unit.
-      bounds: box of theta; a fit that ends on it says so.
-      starts: start points of the fit.
-      prior: mean and standard deviation of each parameter, used in forecasts only (inf: no prior).
-      relaxed: the form that forecasts are made with, because no law is exactly true; None for the law itself.
-      formula, source: for people.
-    """
-
-    name: str
-    params: tuple[str, ...]
-    columns: tuple[str, ...]
-    loss: Callable[[Array, Columns], Array]
-    unscale: Callable[[np.ndarray, Mapping[str, float]], np.ndarray]
-    bounds: tuple[tuple[float, float], ...]
-    starts: tuple[tuple[float, ...], ...]
-    prior: tuple[tuple[float, float], ...]
-    formula: str
-    source: str
-    relaxed: "Law | None" = None
-
-
-FREE = (0.0, float("inf"))  # a prior that says nothing
-
-
-# ---- Chinchilla ------------------------------------------------------------------------------------------
+from scaling.laws.law import FREE, Columns, Law
 
 
 def _chinchilla(theta: Array, x: Columns) -> Array:
@@ -93,7 +49,7 @@ CHINCHILLA_LOOSE = Law(
     name="chinchilla-loose",
     params=("E", "K", "tau", "p", "q", "g", "a"),
     columns=("n_params", "n_tokens"),
-    loss=_loose,
+    value=_loose,
     unscale=_unscale_loose,
     bounds=((0.0, 1.0), (0.0, 50.0), (0.1, 3.0), (0.02, 4.0), (0.02, 4.0), (-8.0, 8.0), (0.0, 1.0)),
     starts=tuple((0.5, 0.6, 0.85, p, p, g, 0.5) for p in (0.3, 0.7) for g in (-1.0, 0.0, 1.0)),
@@ -107,7 +63,7 @@ CHINCHILLA = Law(
     name="chinchilla",
     params=("E", "A", "B", "alpha", "beta"),
     columns=("n_params", "n_tokens"),
-    loss=_chinchilla,
+    value=_chinchilla,
     unscale=_unscale_chinchilla,
     bounds=((0.0, 1.0), (0.0, 50.0), (0.0, 50.0), (0.0, 4.0), (0.0, 4.0)),
     starts=tuple((0.6, 0.3, 0.3, a, b) for a in (0.2, 0.5, 1.0) for b in (0.2, 0.5, 1.0)),
@@ -116,4 +72,3 @@ CHINCHILLA = Law(
     source="Hoffmann et al. 2022 (arXiv 2203.15556), eq. 2; its robust fit: appendix D.3, eq. 3",
     relaxed=CHINCHILLA_LOOSE,
 )
-LAWS = {law.name: law for law in (CHINCHILLA,)}

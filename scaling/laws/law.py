@@ -1,0 +1,56 @@
+"""What a law is: the value of one column of a table of runs as a function of other columns.
+
+A law is a few lines of pure JAX: `value(theta, x)` takes the parameters in the order of `params` and a dict
+of columns. Adding one is a file of this package and a line in its LAWS; a user's own is a file anywhere.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jax import Array
+
+Columns = Mapping[str, Array]
+FREE = (0.0, float("inf"))  # a prior that says nothing
+
+
+@dataclass(frozen=True)
+class Law:
+    """One functional form.
+
+    Fits are made in units of the data: columns divided by their geometric means, a target on a log scale by
+    the smallest value measured. `bounds`, `starts` and `prior` are in those units, so they need no knowledge
+    of the table.
+
+    Attributes:
+      params: parameter names, in the order of `theta`.
+      columns: columns of the table of runs that the law reads.
+      value: (theta [n_params], columns) -> the target, same shape as a column.
+      unscale: (theta [..., n_params] in units of the data, units) -> theta in the table's own units.
+        `units` maps each column, and the target, to its unit.
+      bounds: box of theta; a fit that ends on it says so.
+      starts: start points of the fit.
+      prior: mean and standard deviation of each parameter, used in forecasts only (inf: no prior).
+      formula, source: for people.
+      target: the column that the law foretells.
+      scale: errors are of the target's logarithm ("log") or of the target itself ("linear", for what may
+        be zero or has a ceiling, such as an accuracy).
+      pure: columns that are never rescaled (unit 1): shares, bits, ratios.
+      relaxed: the form that forecasts are made with, because no law is exactly true; None for the law itself.
+    """
+
+    name: str
+    params: tuple[str, ...]
+    columns: tuple[str, ...]
+    value: Callable[[Array, Columns], Array]
+    unscale: Callable[[np.ndarray, Mapping[str, float]], np.ndarray]
+    bounds: tuple[tuple[float, float], ...]
+    starts: tuple[tuple[float, ...], ...]
+    prior: tuple[tuple[float, float], ...]
+    formula: str
+    source: str
+    target: str = "loss"
+    scale: Literal["log", "linear"] = "log"
+    pure: tuple[str, ...] = ()
+    relaxed: "Law | None" = None
