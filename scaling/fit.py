@@ -18,7 +18,7 @@ AT_BOUND = 1e-6
 
 
 class Prediction(NamedTuple):
-    """The law's target (for most, loss in nats per token), and the interval for what one new run will measure.
+    """The law's target (for most, loss in nats per token), and the interval for one new run's interval.
 
     The interval is NaN without draws."""
 
@@ -65,7 +65,8 @@ class Fit:
     def predict(self, n_params=None, n_tokens=None, **columns) -> Prediction:
         """The target of new runs, from the columns that the law reads; scalars, or arrays that broadcast.
 
-        It comes from the law's relaxed form unless the fit was made without (`relax`, see `Law`), and the interval holds run-to-run noise too.
+        It comes from the law's relaxed form unless the fit was made without (`relax`, see `Law`), and the
+        interval holds run-to-run noise too.
 
         Raises:
           ValueError: a column is missing, or a value is not positive (a column that is never rescaled may
