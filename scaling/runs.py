@@ -21,6 +21,7 @@ USUAL_NAMES = {
     "flops": ("c", "compute", "training flop", "training flops", "flop"),
     "loss": ("l", "final_loss", "val_loss", "smooth loss", "eval_loss"),
 }
+NEEDED = ("n_params", "n_tokens", "loss")  # what most laws read and foretell
 GRID_STAGES = ("grid", "extend")  # the stages of a study whose runs had their hyperparameters tuned
 NAMED_ROWS = 5  # bad rows named one by one; the rest is counted
 
@@ -71,13 +72,16 @@ class Runs:
         return replace(self, table=kept, notes=(*self.notes, note), dropped=self.dropped + n)
 
 
-def read_runs(path: Path | str, columns: Mapping[str, str] | None = None) -> Runs:
+def read_runs(
+    path: Path | str, columns: Mapping[str, str] | None = None, needed: Sequence[str] = NEEDED
+) -> Runs:
     """Reads and checks a table: .csv, .jsonl or .parquet (compressed or not), or a study directory.
 
     Without flops, 6·N·D stands in; without n_tokens, flops / (6·N). Both are written into the conventions.
 
     Args:
       columns: our names -> the table's names, for example {"n_params": "N"}.
+      needed: the columns that will be used: those that a law reads, and its target.
 
     Raises:
       ValueError: the file cannot be read, a column is missing, or no row is usable.
@@ -85,50 +89,54 @@ def read_runs(path: Path | str, columns: Mapping[str, str] | None = None) -> Run
     path = Path(path)
     source = path / "runs.csv" if path.is_dir() else path
     conventions = _conventions(path / "runs.json") if path.is_dir() else {}
-    return check(_rename(_read(source), columns or {}, source.name), conventions, source.name)
+    return check(_rename(_read(source), columns or {}, source.name), conventions, source.name, needed)
 
 
-def check(table: pd.DataFrame, conventions: Mapping[str, Any], name: str = "the table") -> Runs:
+def check(
+    table: pd.DataFrame,
+    conventions: Mapping[str, Any],
+    name: str = "the table",
+    needed: Sequence[str] = NEEDED,
+) -> Runs:
     """Checks every row; see `read_runs`. Rows are named by their number in the table, the first being 1.
 
     A loss that is missing or infinite is a run that diverged: it stays in the table and out of every fit.
     """
-    _require_columns(table, name)
+    _require_columns(table, name, needed)
     table, conventions, notes = table.reset_index(drop=True), dict(conventions), []
     twice = table.duplicated().to_numpy()
-    for column in [c for c in USUAL_NAMES if c in table]:
+    for column in dict.fromkeys(c for c in (*USUAL_NAMES, *needed) if c in table):
         numbers = _numbers(table[column])
         notes += _name_rows(
             table, _is_text(table[column], numbers), column, "is not a number, read as missing"
         )
         table[column] = numbers
-    if "n_tokens" not in table:
+    if "n_tokens" in needed and "n_tokens" not in table:
         table["n_tokens"] = table["flops"] / (6.0 * table["n_params"])
         conventions["n_tokens"] = "flops / (6 * n_params): the table has no n_tokens"
-    if "flops" not in table:
-        table["flops"] = np.nan
-        conventions["flops"] = "6 * n_params * n_tokens: the table has no flops"
-    elif (missing := np.isnan(table["flops"].to_numpy())).any():
-        notes.append(f"{missing.sum()} rows have no flops: 6 * n_params * n_tokens stands in")
-    table["flops"] = table["flops"].fillna(6.0 * table["n_params"] * table["n_tokens"])
+    checked = list(dict.fromkeys(needed))
+    if {"n_params", "n_tokens"} <= set(table.columns):
+        checked.append("flops")
+        if "flops" not in table:
+            table["flops"] = np.nan
+            conventions["flops"] = "6 * n_params * n_tokens: the table has no flops"
+        elif (missing := np.isnan(table["flops"].to_numpy())).any():
+            notes.append(f"{missing.sum()} rows have no flops: 6 * n_params * n_tokens stands in")
+        table["flops"] = table["flops"].fillna(6.0 * table["n_params"] * table["n_tokens"])
     drop = np.zeros(len(table), bool)
-    for column in ("n_params", "n_tokens", "flops"):
-        values = table[column].to_numpy()
-        wrong = ~(np.isfinite(values) & (values > 0)) & ~drop
-        notes += _name_rows(table, wrong, column, "must be positive and finite, row dropped")
+    for column in checked:
+        wrong, must = _unusable(column, table[column].to_numpy())
+        notes += _name_rows(table, wrong & ~drop, column, f"{must}, row dropped")
         drop |= wrong
-    for wrong, what in (
-        (table["loss"].to_numpy() <= 0, "must be positive, row dropped"),
-        (twice, "in a row that repeats an earlier one in every column, row dropped"),
-    ):
-        notes += _name_rows(table, wrong & ~drop, "loss", what)
-        drop |= wrong
+    again = "in a row that repeats an earlier one in every column, row dropped"
+    notes += _name_rows(table, twice & ~drop, needed[-1], again)
+    drop |= twice
     kept = table.loc[~drop].reset_index(drop=True)
     if kept.empty:
         raise ValueError(
             f"{name}: none of {len(drop)} rows is usable; {notes[0] if notes else 'it is empty'}"
         )
-    if "status" not in kept:
+    if "status" not in kept and "loss" in kept:
         kept["status"] = np.where(np.isfinite(kept["loss"]), "done", "diverged")
     return Runs(kept, conventions, tuple(notes), int(drop.sum()))
 
@@ -146,7 +154,7 @@ def read_points(
     path = Path(path)
     given = _read(path)
     table = _rename(given, columns or {}, path.name)
-    _require_columns(table, path.name, ("n_params",))
+    _require_columns(table, path.name, ("n_params", "n_tokens"))
     points = {}
     for column in ("n_params", "n_tokens" if "n_tokens" in table else "flops"):
         points[column] = _numbers(table[column])
@@ -181,6 +189,16 @@ def _finished(table: pd.DataFrame) -> np.ndarray:
     )
 
 
+def _unusable(column: str, values: np.ndarray) -> tuple[np.ndarray, str]:
+    """Which values cannot be used, and what they must be. A loss that is not finite is a diverged run."""
+    if column == "loss":
+        return values <= 0, "must be positive"
+    counted = column in ("flops", "lr", "k") or column.startswith("n_") or column.endswith("_tokens")
+    if counted:
+        return ~(np.isfinite(values) & (values > 0)), "must be positive and finite"
+    return ~np.isfinite(values), "must be finite"
+
+
 def _name_rows(table: pd.DataFrame, rows: np.ndarray, column: str, what: str) -> list[str]:
     """One note a bad row, and a count of those beyond the first few."""
     found = np.flatnonzero(rows)
@@ -190,15 +208,20 @@ def _name_rows(table: pd.DataFrame, rows: np.ndarray, column: str, what: str) ->
     return [*notes, f"and {more} more rows whose {column} {what}"] if more > 0 else notes
 
 
-def _require_columns(table: pd.DataFrame, name: str, needed: tuple[str, ...] = ("n_params", "loss")) -> None:
-    missing = [c for c in needed if c not in table]
-    if "n_tokens" not in table and "flops" not in table:
-        missing.append("n_tokens")
+def _require_columns(table: pd.DataFrame, name: str, needed: Sequence[str]) -> None:
+    """n_tokens may come from flops, and flops from n_tokens."""
+    missing = [c for c in needed if c not in table and not _derived(c, table, needed)]
     if missing:
         wanted = [*missing, "flops"] if "n_tokens" in missing else missing
         guess = [f"{ours}={theirs}" for ours in wanted if (theirs := _nearest(ours, table.columns))]
         hint = f"try --columns {','.join(guess)}" if guess else f"it has {', '.join(map(str, table.columns))}"
         raise ValueError(f"{name}: no column {', '.join(missing)}; {hint}")
+
+
+def _derived(column: str, table: pd.DataFrame, needed: Sequence[str]) -> bool:
+    """Whether the column follows from C = 6·N·D (a missing n_params is reported by itself)."""
+    other = {"n_tokens": "flops", "flops": "n_tokens"}.get(column)
+    return other in table and ("n_params" in table or "n_params" in needed)
 
 
 def _nearest(ours: str, theirs) -> str | None:

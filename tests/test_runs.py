@@ -36,6 +36,15 @@ def test_missing_flops_are_six_n_d_and_said(tmp_path):
     assert "6 * n_params * n_tokens" in runs.conventions["flops"]
 
 
+def test_a_law_of_other_columns_needs_neither_sizes_nor_flops():
+    samples = pd.DataFrame({"k": [1, 2, 4, 0, "many"], "pass_rate": [0.0, 0.3, 0.4, 0.5, 0.6]})
+    runs = check(samples, {}, needed=("k", "pass_rate"))
+    assert list(runs.table.k) == [1, 2, 4] and not {"flops", "n_tokens"} & set(runs.table)
+    assert "row 4: k=0.0 must be positive and finite, row dropped" in runs.notes
+    with pytest.raises(ValueError, match="no column accuracy"):
+        check(table(), {}, needed=("loss", "accuracy"))
+
+
 def test_six_n_d_does_not_overflow_for_integers(tmp_path):
     path = tmp_path / "big.csv"
     path.write_text("N,D,loss\n70000000000,1400000000000,1.9\n7000000000,140000000000,2.2\n")
@@ -99,7 +108,7 @@ def test_of_a_study_only_the_grid_is_fitted(tmp_path):
 def test_a_missing_column_is_answered_with_the_mapping_to_try(tmp_path):
     path = tmp_path / "runs.csv"
     path.write_text("N,D,final_loss\n1,2,3\n")
-    with pytest.raises(ValueError, match="n_params=N,loss=final_loss,n_tokens=D"):
+    with pytest.raises(ValueError, match="n_params=N,n_tokens=D,loss=final_loss"):
         read_runs(path)
     with pytest.raises(ValueError, match="did you mean 'final_loss'"):
         read_runs(path, {"n_params": "N", "n_tokens": "D", "loss": "final_los"})
