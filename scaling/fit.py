@@ -251,6 +251,7 @@ def in_units(law: Law, table: pd.DataFrame) -> tuple[dict[str, np.ndarray], np.n
     columns = {name: table[name].to_numpy(float) for name in law.columns}
     target = table[law.target].to_numpy(float)
     units = {n: 1.0 if n in law.pure else float(np.exp(np.log(v).mean())) for n, v in columns.items()}
+    units |= {name: units[other] for name, other in law.same_unit}
     units[law.target] = float(target.min()) if law.scale == "log" else 1.0
     x = {name: value / units[name] for name, value in columns.items()}
     return x, np.log(target / units[law.target]) if law.scale == "log" else target, units

@@ -36,7 +36,9 @@ class Law:
       target: the column that the law foretells.
       scale: errors are of the target's logarithm ("log") or of the target itself ("linear", for what may
         be zero or has a ceiling, such as an accuracy).
-      pure: columns that are never rescaled (unit 1): shares, bits, ratios.
+      pure: columns that are never rescaled (unit 1) and may be zero or negative: shares, bits, ratios.
+      same_unit: pairs (column, other): the column is measured in the other's unit, since the law reads
+        their ratio.
       relaxed: the form that forecasts are made with, because no law is exactly true; None for the law itself.
     """
 
@@ -53,4 +55,26 @@ class Law:
     target: str = "loss"
     scale: Literal["log", "linear"] = "log"
     pure: tuple[str, ...] = ()
+    same_unit: tuple[tuple[str, str], ...] = ()
     relaxed: "Law | None" = None
+
+    def __post_init__(self):
+        """Raises ValueError where the fields do not fit together."""
+        if not self.starts or {len(self.bounds), len(self.prior), *map(len, self.starts)} != {
+            len(self.params)
+        }:
+            raise ValueError(
+                f"law {self.name}: bounds, prior and each of one or more starts must have one entry for each "
+                f"of {', '.join(self.params)}"
+            )
+        for start in self.starts:
+            for param, value, (low, high) in zip(self.params, start, self.bounds):
+                if not low < value < high:
+                    raise ValueError(
+                        f"law {self.name}: a start has {param}={value}; it must lie between {low} and {high}"
+                    )
+        if self.scale not in ("log", "linear"):
+            raise ValueError(f"law {self.name}: scale={self.scale!r}; allowed are 'log' and 'linear'")
+        unknown = {*self.pure, *(name for pair in self.same_unit for name in pair)} - {*self.columns}
+        if unknown:
+            raise ValueError(f"law {self.name}: no column {', '.join(sorted(unknown))} among {self.columns}")
