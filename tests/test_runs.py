@@ -105,13 +105,14 @@ def test_of_a_study_only_the_grid_is_fitted(tmp_path):
     assert runs.conventions["loss"] == "nats per byte"
 
 
-def test_a_missing_column_is_answered_with_the_mapping_to_try(tmp_path):
+def test_foreign_names_are_read_and_said(tmp_path):
     path = tmp_path / "runs.csv"
-    path.write_text("N,D,final_loss\n1,2,3\n")
-    with pytest.raises(ValueError, match="n_params=N,n_tokens=D,loss=final_loss"):
-        read_runs(path)
-    with pytest.raises(ValueError, match="did you mean 'final_loss'"):
-        read_runs(path, {"n_params": "N", "n_tokens": "D", "loss": "final_los"})
+    path.write_text("N,Tokens, L \n1000,20000,3\n2000,40000,2.5\n")
+    runs = read_runs(path)
+    assert list(runs.table.loss) == [3, 2.5] and list(runs.table.n_tokens) == [20000, 40000]
+    assert "read N as n_params, Tokens as n_tokens, L as loss" in runs.notes
+    assert runs.conventions["n_params"] == "column N of the table; what is counted is not stated"
+    assert runs.conventions["loss"].startswith("column L of the table; unit not stated")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,121 @@
+"""Whole loss curves: tables in which a run (run_id) has a row for each of several moments (n_tokens).
+
+Points of one curve are not independent: fits resample whole runs. And a point inside a learning-rate decay
+stands for no run of that length: one planned to end there would have a lower loss (Hoffmann et al. 2022,
+arXiv 2203.15556, appendix B; Porian et al. 2024, arXiv 2406.19146).
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+SETTINGS = ("n_params", "d_model", "width", "n_layers", "depth", "lr", "batch_tokens", "seed", "family")
+
+
+def remarks(table: pd.DataFrame) -> list[str]:
+    """A line that says how rows belong to runs, where it is not one row a run."""
+    if "run_id" in table:
+        n_runs = len(set(table["run_id"].astype(str)))
+        return [f"{len(table)} rows of {n_runs} runs: resampled by run"] if n_runs < len(table) else []
+    if not {"n_params", "n_tokens", "loss"} <= set(table.columns):
+        return []
+    settings = [name for name in SETTINGS if name in table]
+    done = table.loc[np.isfinite(table["loss"].to_numpy(float))]
+    ordered = done.sort_values([*settings, "n_tokens"], ignore_index=True)
+    curve = ordered.groupby(settings, dropna=False)
+    steps = curve[["n_tokens", "loss"]].diff().to_numpy(float)
+    n_curves, falling = int(curve.ngroups), int(((steps[:, 0] > 0) & (steps[:, 1] < 0)).sum())
+    if len(done) < 4 * n_curves or falling < len(done) - n_curves:
+        return []
+    return [
+        f"the rows look like points of {n_curves} loss curves (same {', '.join(settings)}, the loss falling "
+        "with n_tokens), but no column names the run: if they are, give --columns run_id=…, or the intervals "
+        "will be too narrow"
+    ]
+
+
+def mixed_run(table: pd.DataFrame) -> str | None:
+    """A run_id with several n_params, which shows that it names no runs; None if there is none."""
+    if not {"run_id", "n_params"} <= set(table.columns):
+        return None
+    names = table["run_id"].astype(str)
+    first = table["n_params"].groupby(names).transform("first")
+    mixed = np.flatnonzero(table["n_params"].to_numpy() != first.to_numpy())
+    return names.iloc[mixed[0]] if len(mixed) else None
+
+
+def end_points(table: pd.DataFrame) -> pd.DataFrame:
+    """The last row of each run."""
+    return table.sort_values("n_tokens", kind="stable").drop_duplicates("run_id", keep="last").sort_index()
+
+
+def thinned(table: pd.DataFrame, n_points: int) -> pd.DataFrame:
+    """At most `n_points` rows of each run, evenly spaced in log n_tokens, the last one among them."""
+    log = pd.Series(np.log(table["n_tokens"].to_numpy(float)), table.index)
+    of_run = log.groupby(table["run_id"])
+    first, length = of_run.transform("min"), of_run.transform(np.ptp)
+    window = np.ceil((log - first) / length.replace(0.0, 1.0) * (n_points - 1) - 1e-9)
+    ordered = table.assign(_window=window).sort_values("n_tokens", kind="stable")
+    kept = ordered.drop_duplicates(["run_id", "_window"], keep="last")
+    return kept.sort_index().drop(columns="_window")
+
+
+def at_flops(table: pd.DataFrame, budgets: Sequence[float]) -> pd.DataFrame:
+    """Curves cut at budgets: a row for each run and budget that its curve reaches, as for IsoFLOP profiles.
+
+    Loss and n_tokens are interpolated linearly between the logarithms of neighbouring points, as Porian et
+    al. 2024 (arXiv 2406.19146) did; all else is as in the run's first row. Nothing is extrapolated.
+
+    Args:
+      budgets: FLOPs, in ascending or any other order.
+    """
+    rows = []
+    for _, run in table.sort_values("flops").groupby("run_id", sort=False):
+        log_c, about = np.log(run["flops"].to_numpy(float)), run.iloc[0].to_dict()
+        for budget in budgets:
+            if log_c[0] <= np.log(budget) <= log_c[-1]:
+                cut = {
+                    name: float(np.exp(np.interp(np.log(budget), log_c, np.log(run[name].to_numpy(float)))))
+                    for name in ("n_tokens", "loss")
+                }
+                rows.append(about | cut | {"flops": float(budget)})
+    return pd.DataFrame(rows, columns=list(table.columns))
+
+
+def in_decay(table: pd.DataFrame) -> np.ndarray:
+    """Which rows [rows] lie inside a learning-rate decay: after the peak of the run's lr, not at its end.
+
+    Without a column lr, or where it is the same throughout a run, nothing is known and the answer is no.
+    """
+    inside = np.zeros(len(table), bool)
+    if "lr" not in table:
+        return inside
+    tokens, rates = table["n_tokens"].to_numpy(float), table["lr"].fillna(0.0).to_numpy(float)
+    for rows in table.reset_index(drop=True).groupby("run_id").indices.values():
+        rows = rows[np.argsort(tokens[rows], kind="stable")]
+        past_peak = np.arange(len(rows)) > rates[rows].argmax()
+        inside[rows[:-1]] = (past_peak & (rates[rows] < rates[rows].max()))[:-1]
+    return inside
+
+
+def of_study(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """The training-loss curves of a study's runs, as they were recorded while training.
+
+    Args:
+      folder: the study's; it has runs/<run_id>/metrics.jsonl.
+      table: its runs; their columns are repeated in every row, apart from those of the moment:
+        step, n_tokens, flops, loss (training loss, mean since the row before) and lr.
+    """
+    curves = []
+    for run in table.to_dict("records"):
+        path = folder / "runs" / str(run["run_id"]) / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []  # a cut last line
+        events = [event for line in lines if "train_loss" in (event := json.loads(line))]
+        names = {"tokens": "n_tokens", "train_loss": "loss"}
+        moments = pd.DataFrame(events).rename(columns=names)
+        here = [c for c in ("step", "n_tokens", "flops", "loss", "lr") if c in moments]
+        curves.append(moments[here].assign(**{k: v for k, v in run.items() if k not in here}))
+    return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()

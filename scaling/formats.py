@@ -1,0 +1,121 @@
+"""Files of rows: CSV in its dialects, JSON and Parquet, compressed or not. What is doubtful is refused."""
+
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+import re
+import warnings
+from pathlib import Path
+
+import pandas as pd
+
+UNPACK = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
+FORMATS = ".csv, .tsv, .json, .jsonl or .parquet, also packed as .gz, .bz2, .xz or .zst"
+SEPARATORS = (",", ";", "\t", "|")
+BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The rows of a file as they are, with the names of its columns as trimmed text.
+
+    CSV: the separator (, ; tab |) is the one that the header has most of, and a file separated by ; without
+    a decimal point anywhere has decimal commas. JSON: a list of objects, one object a line, or a dict of
+    columns; nested objects become columns named a.b.
+
+    Raises:
+      ValueError: there is no such file, it is of another format, damaged, or two columns have the same name.
+    """
+    if not path.exists():
+        raise ValueError(f"{path} does not exist; expected a study's directory or a file {FORMATS}")
+    packed = path.suffix if path.suffix in (*UNPACK, ".zst") else ""
+    suffix = Path(path.stem).suffix if packed else path.suffix
+    readers = {".csv": _csv, ".tsv": _csv, ".json": _json, ".jsonl": _json, ".ndjson": _json}
+    if suffix not in (*readers, ".parquet"):
+        raise ValueError(f"{path}: cannot tell its format from {suffix!r}; expected {FORMATS}")
+    try:
+        content = _unpack(path.read_bytes(), packed)
+        table = readers[suffix](_text(content)) if suffix in readers else _parquet(content)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # each format has its own errors; all of them mean the same to the user
+        why = str(error).strip().split("\n")[0] or type(error).__name__
+        raise ValueError(f"{path} is not a readable {suffix} table: {why}") from error
+    table.columns = [str(name).strip() for name in table.columns]
+    table = table.loc[:, table.columns != ""]  # the index that pandas writes
+    twice = table.columns[table.columns.duplicated()]
+    if len(twice):
+        raise ValueError(f"{path}: two columns are named {twice[0]!r}; rename one of them")
+    return table
+
+
+def _unpack(content: bytes, suffix: str) -> bytes:
+    if suffix == ".zst":
+        import pyarrow
+
+        return pyarrow.input_stream(io.BytesIO(content), compression="zstd").read()
+    return UNPACK[suffix](content) if suffix else content
+
+
+def _text(content: bytes) -> str:
+    encoding = next((e for mark, e in BYTE_ORDER_MARKS.items() if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8 text") from None
+    if "\0" in text:
+        raise ValueError("it is not text")
+    if not text.strip():
+        raise ValueError("it is empty")
+    return text
+
+
+def _csv(text: str) -> pd.DataFrame:
+    text = text.lstrip("\r\n")
+    header = re.split(r"[\r\n]", text, maxsplit=1)[0]
+    separator = max(SEPARATORS, key=header.count)
+    with_commas = separator == ";" and not re.search(r"\d\.\d", text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # it would cut rows that are too long
+        try:
+            table = pd.read_csv(
+                io.StringIO(text),
+                sep=separator,
+                decimal="," if with_commas else ".",
+                index_col=False,  # without it, rows longer than the header shift all columns by one
+                low_memory=False,
+            )
+        except pd.errors.ParserWarning:
+            raise ValueError("its rows have more fields than its header") from None
+    table.columns = next(csv.reader([header], delimiter=separator))  # pandas renames one of two equal names
+    return table
+
+
+def _json(text: str) -> pd.DataFrame:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        content = [_object(line, i) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if isinstance(content, dict):
+        values = list(content.values())
+        columns = bool(values) and (
+            all(isinstance(v, list) for v in values) or all(isinstance(v, dict) for v in values)
+        )
+        return pd.DataFrame(content) if columns else pd.json_normalize([content])
+    if not (isinstance(content, list) and all(isinstance(row, dict) for row in content)):
+        raise ValueError("expected a list of objects, or one object a line")
+    return pd.json_normalize(content)
+
+
+def _object(line: str, number: int):
+    try:
+        return json.loads(line)
+    except ValueError:
+        raise ValueError(f"line {number} is not JSON") from None
+
+
+def _parquet(content: bytes) -> pd.DataFrame:
+    table = pd.read_parquet(io.BytesIO(content))
+    return table if isinstance(table.index, pd.RangeIndex) else table.reset_index()

@@ -1,0 +1,118 @@
+"""Names of columns: ours, and those that public tables have for the same thing.
+
+A foreign name is taken where it is well known and only one column has it, and a note says so. Where two
+columns could be meant, the user is asked: a wrong guess is worse than a question.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
+
+# Compared in lower case, words joined by _; a single letter only as it stands (d is as often a width).
+WELL_KNOWN = {
+    "n_params": ("N", "params", "parameters", "num_params", "n_parameters", "num_parameters", "param_count",
+                 "parameter_count", "model_size"),
+    "n_tokens": ("D", "tokens", "num_tokens", "train_tokens", "training_tokens", "tokens_seen",
+                 "token_count"),
+    "flops": ("C", "flop", "compute", "train_flops", "training_flops", "training_flop", "total_flops"),
+    "loss": ("L", "val_loss", "validation_loss", "valid_loss", "eval_loss", "test_loss", "final_loss",
+             "smooth_loss", "train_loss", "training_loss"),
+    "run_id": ("run_name", "run", "name", "exp_name", "experiment"),
+    "lr": ("learning_rate", "peak_lr", "max_lr"),
+    "status": ("state",),
+}  # fmt: skip
+# Names that may be meant, but say what is counted, or too little: proposed only.
+PROPOSED = {
+    "n_params": ("n", "total_params", "active_params", "params_active", "params_active_precise",
+                 "non_embedding_params", "params_total"),
+    "n_tokens": ("d", "t", "dataset_size", "tokens_total"),
+    "flops": ("c",),
+    "loss": ("l", "nll", "cross_entropy", "ce"),
+}  # fmt: skip
+
+
+def with_our_names(
+    table: pd.DataFrame, columns: Mapping[str, str], needed: Sequence[str], name: str
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The table with our names, and what was taken without being asked for: {ours: theirs}.
+
+    Args:
+      columns: what the user says: {ours: theirs}.
+      needed: our names that must be there; n_tokens may come from flops, and flops from n_tokens.
+      name: of the table, for messages.
+
+    Raises:
+      ValueError: a column is missing, or several could be meant; the message has the --columns to give.
+    """
+    table = _renamed(table, columns, name)
+    taken: dict[str, str] = {}
+    unclear: dict[str, list[str]] = {}
+    for ours in dict.fromkeys((*needed, *WELL_KNOWN)):
+        if ours in table:
+            continue
+        known = [_plain(word) for word in (ours, *WELL_KNOWN.get(ours, ()))]
+        free = [c for c in table if c not in (*columns, *taken.values())]
+        found = sorted((c for c in free if _plain(c) in known), key=lambda c: known.index(_plain(c)))
+        if len(found) == 1:
+            taken[ours] = found[0]
+        elif found:
+            unclear[ours] = found
+    table = table.rename(columns={theirs: ours for ours, theirs in taken.items()})
+    missing = [c for c in needed if c not in table and not _follows(c, table, needed)]
+    if missing:
+        raise ValueError(f"{name}: {_question(missing, unclear, table)}")
+    return table, taken
+
+
+def _renamed(table: pd.DataFrame, columns: Mapping[str, str], name: str) -> pd.DataFrame:
+    for ours, theirs in columns.items():
+        if theirs not in table:
+            near = difflib.get_close_matches(theirs, map(str, table.columns), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {_listed(table.columns)}"
+            raise ValueError(f"{name}: no column {theirs!r} to use as {ours}; {hint}")
+        if list(columns.values()).count(theirs) > 1:
+            raise ValueError(f"{name}: column {theirs!r} is to be two of ours; each of them needs its own")
+    hidden = [ours for ours in columns if ours in table and columns[ours] != ours]
+    return table.drop(columns=hidden).rename(columns={theirs: ours for ours, theirs in columns.items()})
+
+
+def _follows(column: str, table: pd.DataFrame, needed: Sequence[str]) -> bool:
+    """Whether the column follows from C = 6·N·D (a missing n_params is reported by itself)."""
+    other = {"n_tokens": "flops", "flops": "n_tokens"}.get(column)
+    return other in table and ("n_params" in table or "n_params" in needed)
+
+
+def _question(missing: list[str], unclear: Mapping[str, list[str]], table: pd.DataFrame) -> str:
+    """What is missing or unclear, and the --columns that most probably is meant."""
+    said = [f"{ours} may be {' or '.join(unclear[ours])}" for ours in missing if ours in unclear]
+    absent = [ours for ours in missing if ours not in unclear]
+    if absent:
+        said.append(f"no column {', '.join(absent)}")
+    free = [c for c in table if c not in WELL_KNOWN]
+    pairs = [f"{ours}={near}" for ours in missing if (near := _nearest(ours, unclear, free))]
+    if "n_tokens" in missing and not any(pair.startswith("n_tokens=") for pair in pairs):
+        pairs += [f"flops={near}" for near in [_nearest("flops", unclear, free)] if near]
+    if not pairs:
+        return f"{' and '.join(said)}; it has {_listed(table.columns)}"
+    return f'{" and ".join(said)}; say which, for example --columns "{",".join(pairs)}"'
+
+
+def _nearest(ours: str, unclear: Mapping[str, list[str]], theirs: Sequence[str]) -> str | None:
+    """The column that most probably is meant."""
+    if ours in unclear:
+        return unclear[ours][0]
+    by_name = {_plain(name): name for name in theirs}
+    proposed = [by_name[word] for word in PROPOSED.get(ours, ()) if word in by_name]
+    close = difflib.get_close_matches(_plain(ours), by_name, n=1)
+    return proposed[0] if proposed else by_name[close[0]] if close else None
+
+
+def _plain(name: str) -> str:
+    return name if len(name) == 1 else re.sub(r"[\s_\-./]+", "_", name.lower())
+
+
+def _listed(columns: Iterable[str]) -> str:
+    first, rest = list(columns)[:20], list(columns)[20:]
+    return ", ".join(first) + (f" and {len(rest)} more" if rest else "")

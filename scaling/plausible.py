@@ -1,0 +1,78 @@
+"""What is odd about a table of runs as a whole: units, a column that is not a loss, one ratio throughout.
+
+These are remarks, never repairs: only the user knows what a number means.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+FAR = 1e8  # a value this many times off the column's median (in logs) belongs to no table of runs
+FAR_OFF = "is out of all proportion to the other rows"
+FEW_PARAMS, FEW_TOKENS = 1e4, 1e6  # only tiny models and toy tables have medians below these
+
+
+def far_off(values: np.ndarray) -> np.ndarray:
+    """Which positive values are out of all proportion to the others."""
+    good = np.isfinite(values) & (values > 0)
+    if not good.any():
+        return np.zeros(len(values), bool)
+    log = np.log(np.where(good, values, 1.0))
+    return good & (np.abs(log - np.median(log[good])) > np.log(FAR))
+
+
+def remarks(table: pd.DataFrame, needed: Sequence[str]) -> list[str]:
+    """One line for each thing that a reader of the table should look at before the fit is believed."""
+    made = []
+    columns = {name: table[name].to_numpy(float) for name in needed if len(table)}
+    n, d, loss = (columns.get(name) for name in ("n_params", "n_tokens", "loss"))
+    if n is not None and d is not None:
+        made += _units(n, d, table["flops"].to_numpy(float))
+        made += _ratio(d / n)
+    if loss is not None and np.isfinite(loss).any():
+        made += _losses(loss[np.isfinite(loss)], n)
+        if n is not None and d is not None:
+            made += _direction(n * d, loss)
+    return made
+
+
+def _units(n: np.ndarray, d: np.ndarray, flops: np.ndarray) -> list[str]:
+    size, tokens = np.median(n), np.median(d)
+    if size < FEW_PARAMS and tokens / size > 1e4:
+        return [f"the median n_params is {size:.3g} beside {tokens:.3g} tokens: in millions or billions?"]
+    if tokens < FEW_TOKENS and size / tokens > 1e2:
+        return [f"the median n_tokens is {tokens:.3g} beside {size:.3g} parameters: in millions or billions?"]
+    excess = np.median(flops / (6.0 * n * d))
+    if not 1e-3 < excess < 1e2:
+        return [f"flops are {excess:.2g} times 6 * n_params * n_tokens: another unit (PF-days, GFLOP)?"]
+    return []
+
+
+def _ratio(per_param: np.ndarray) -> list[str]:
+    if len(per_param) > 2 and np.ptp(np.log(per_param)) < 1e-3:
+        return [
+            f"n_tokens / n_params is {np.median(per_param):.4g} in every row: what size and data each do for "
+            "the loss cannot be told apart; add runs at other ratios"
+        ]
+    return []
+
+
+def _losses(loss: np.ndarray, n: np.ndarray | None) -> list[str]:
+    if len(loss) > 1 and np.ptp(loss) == 0:
+        return [f"every loss is {loss[0]:.6g}: there is nothing to fit"]
+    if np.median(n if n is not None else 0.0) > 1e8 and loss.max() < 1.3:
+        return [f"every loss is below {loss.max():.3g}: per byte, not per token?"]
+    if np.median(loss) > 12:
+        return [f"the median loss is {np.median(loss):.4g}: a perplexity? Its logarithm is the loss"]
+    return []
+
+
+def _direction(compute: np.ndarray, loss: np.ndarray) -> list[str]:
+    done = np.isfinite(loss)
+    if done.sum() < 5 or np.ptp(loss[done]) == 0 or np.ptp(compute[done]) == 0:
+        return []
+    rank = pd.Series(compute[done]).rank().corr(pd.Series(loss[done]).rank())
+    if rank > 0.3:
+        return [f"the loss grows with compute (rank correlation {rank:.2f}): is the column a loss?"]
+    return []
