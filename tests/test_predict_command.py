@@ -71,7 +71,7 @@ def test_points_keep_their_columns_and_gain_three(folder, fit):
         (["none.json", "--flops", "1e20"], "isoflop fit"),
         (["points.csv", "--flops", "1e20"], "not JSON"),
         (["fit.json", "--points", "none.csv"], "does not exist"),
-        (["fit.json", "--points", "points.csv"], "n_params=N,n_tokens=D"),
+        (["fit.json", "--points", "points.csv", "--columns", "n_params=M"], "no column 'M'"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_2(folder, capsys, arguments, words):
