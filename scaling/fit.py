@@ -295,7 +295,9 @@ def _free_fit(law: Law, x, y: np.ndarray, run: np.ndarray, n_bootstrap: int, del
 def _profiles(
     runs: Runs, law: Law, approach: int, n_bootstrap: int, seed: int, level: float
 ) -> isoflop.Profiles | None:
-    if law.target != "loss" or (approach == 3 and not isoflop.budgets(runs.table)):
+    if law.target != "loss" or not {"n_params", "n_tokens"} <= set(law.columns):
+        return None
+    if approach == 3 and not isoflop.budgets(runs.table):
         return None
     profiles = isoflop.profiles(runs, n_bootstrap, seed, level)
     if approach == 2 and profiles.n_params is None:
