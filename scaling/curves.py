@@ -14,6 +14,8 @@ import pandas as pd
 
 SETTINGS = ("n_params", "d_model", "width", "n_layers", "depth", "lr", "batch_tokens", "seed", "family")
 
+CURVE_ROWS = 6  # so many rows of one model, each better than the one before, are rarely runs of their own
+
 
 def remarks(table: pd.DataFrame) -> list[str]:
     """A line that says how rows belong to runs, where it is not one row a run."""
@@ -28,7 +30,7 @@ def remarks(table: pd.DataFrame) -> list[str]:
     curve = ordered.groupby(settings, dropna=False)
     steps = curve[["n_tokens", "loss"]].diff().to_numpy(float)
     n_curves, falling = int(curve.ngroups), int(((steps[:, 0] > 0) & (steps[:, 1] < 0)).sum())
-    if len(done) < 4 * n_curves or falling < len(done) - n_curves:
+    if len(done) < CURVE_ROWS * n_curves or falling < len(done) - n_curves:
         return []
     return [
         f"the rows look like points of {n_curves} loss curves (same {', '.join(settings)}, the loss falling "
@@ -73,7 +75,8 @@ def at_flops(table: pd.DataFrame, budgets: Sequence[float]) -> pd.DataFrame:
       budgets: FLOPs, in ascending or any other order.
     """
     rows = []
-    for _, run in table.sort_values("flops").groupby("run_id", sort=False):
+    finite = table.loc[np.isfinite(table["loss"].to_numpy(float))]
+    for _, run in finite.sort_values("flops").groupby("run_id", sort=False):
         log_c, about = np.log(run["flops"].to_numpy(float)), run.iloc[0].to_dict()
         for budget in budgets:
             if log_c[0] <= np.log(budget) <= log_c[-1]:

@@ -1,0 +1,58 @@
+"""Remarks on a table as a whole: made where something is odd, and only there."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scaling.plausible import far_off, remarks
+from scaling.runs import NEEDED, check
+from tests.planted import isoflop_runs
+
+SOUND = isoflop_runs(noise=0.003).table
+
+
+def said(**columns) -> str:
+    return "; ".join(remarks(SOUND.assign(**columns), NEEDED))
+
+
+def test_a_sound_table_has_none():
+    assert said() == ""
+
+
+@pytest.mark.parametrize("name", ["epoch_chinchilla/kyo_takano_df.csv", "steplaw/dense_lr_bs_loss.csv"])
+def test_nor_have_public_ones(public_data, name):
+    table = check(pd.read_csv(public_data / "runs" / name), {}).table
+    assert not remarks(table, NEEDED)
+
+
+@pytest.mark.parametrize(
+    "columns, words",
+    [
+        ({"n_params": SOUND.n_params / 1e6}, "n_params is"),
+        ({"n_params": SOUND.n_params / 1e9}, "in millions or billions?"),
+        ({"n_tokens": SOUND.n_tokens / 1e9}, "n_tokens is"),
+        ({"flops": SOUND.flops / 8.64e19}, "another unit"),
+        ({"n_tokens": 20 * SOUND.n_params, "flops": 120 * SOUND.n_params**2}, "is 20 in every row"),
+        ({"loss": 3.0}, "every loss is 3"),
+        ({"loss": np.exp(SOUND.loss)}, "perplexity"),
+        ({"loss": SOUND.loss / 4}, "per byte"),
+        ({"loss": 1 / SOUND.loss}, "grows with compute"),
+    ],
+)
+def test_what_is_odd_is_said(columns, words):
+    assert words in said(**columns)
+
+
+def test_values_out_of_all_proportion():
+    values = np.array([1e6, 1e7, 1e8, 1e30, 1e-30, np.nan, -1.0])
+    assert list(np.flatnonzero(far_off(values))) == [3, 4]
+    assert not far_off(np.geomspace(1e3, 1e12, 10)).any()
+    assert not far_off(np.array([np.nan, 0.0])).any()
+
+
+def test_a_row_out_of_all_proportion_is_dropped_and_named():
+    bad = SOUND[["n_params", "n_tokens", "loss"]].copy()
+    bad.loc[2, "n_params"] = 1e30
+    runs = check(bad, {})
+    assert runs.dropped == 1
+    assert "row 3: n_params=1e+30 is out of all proportion to the other rows, row dropped" in runs.notes
