@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-SETTINGS = ("n_params", "d_model", "width", "n_layers", "depth", "lr", "batch_tokens", "seed", "family")
-
+SETTINGS = ("n_params", "d_model", "width", "n_layers", "depth", "batch_tokens", "seed")
 CURVE_ROWS = 6  # so many rows of one model, each better than the one before, are rarely runs of their own
 
 
@@ -24,10 +23,9 @@ def remarks(table: pd.DataFrame) -> list[str]:
         return [f"{len(table)} rows of {n_runs} runs: resampled by run"] if n_runs < len(table) else []
     if not {"n_params", "n_tokens", "loss"} <= set(table.columns):
         return []
-    settings = [name for name in SETTINGS if name in table]
+    settings = [name for name in SETTINGS if name in table and pd.api.types.is_numeric_dtype(table[name])]
     done = table.loc[np.isfinite(table["loss"].to_numpy(float))]
-    ordered = done.sort_values([*settings, "n_tokens"], ignore_index=True)
-    curve = ordered.groupby(settings, dropna=False)
+    curve = done.sort_values("n_tokens").groupby(settings, dropna=False, sort=False)
     steps = curve[["n_tokens", "loss"]].diff().to_numpy(float)
     n_curves, falling = int(curve.ngroups), int(((steps[:, 0] > 0) & (steps[:, 1] < 0)).sum())
     if len(done) < CURVE_ROWS * n_curves or falling < len(done) - n_curves:

@@ -9,6 +9,7 @@ import lzma
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -97,23 +98,30 @@ def _json(text: str) -> pd.DataFrame:
     try:
         content = json.loads(text)
     except ValueError:
-        content = [_object(line, i) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
+        content = _json_lines(text)
     if isinstance(content, dict):
         values = list(content.values())
-        columns = bool(values) and (
-            all(isinstance(v, list) for v in values) or all(isinstance(v, dict) for v in values)
-        )
-        return pd.DataFrame(content) if columns else pd.json_normalize([content])
+        if all(isinstance(v, list) for v in values) or all(isinstance(v, dict) for v in values):
+            return pd.DataFrame(content)  # columns
+        content = [content]  # a file of one line
     if not (isinstance(content, list) and all(isinstance(row, dict) for row in content)):
         raise ValueError("expected a list of objects, or one object a line")
-    return pd.json_normalize(content)
+    nested = any(isinstance(value, dict) for row in content for value in row.values())
+    return pd.json_normalize(content) if nested else pd.DataFrame(content)
 
 
-def _object(line: str, number: int):
+def _json_lines(text: str) -> list[Any]:
+    lines = text.split("\n")
     try:
-        return json.loads(line)
+        return json.loads("[" + ",".join(line for line in lines if line.strip()) + "]")
     except ValueError:
-        raise ValueError(f"line {number} is not JSON") from None
+        pass
+    for number, line in enumerate(lines, 1):
+        try:
+            json.loads(line.strip() or "0")
+        except ValueError:
+            raise ValueError(f"line {number} is not JSON") from None
+    raise ValueError("it is not JSON")
 
 
 def _parquet(content: bytes) -> pd.DataFrame:
