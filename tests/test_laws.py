@@ -1,26 +1,50 @@
-"""The laws: what holds for each, whatever its parameters."""
+"""The laws: what holds for each, whatever its parameters, and how they are found by name."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.laws import CHINCHILLA, FORMS
+import scaling
+from scaling.laws import CHINCHILLA, FORMS, LAWS, find
 from scaling.laws.chinchilla import CHINCHILLA_LOOSE
+from scaling.runs import check
 from scaling.solver import values
+from tests.planted_laws import PLANTED
 
 FORM_LIST = list(FORMS.values())
-POINTS = {"n_params": np.geomspace(1e4, 1e12, 7), "n_tokens": np.geomspace(1e6, 1e13, 7)}
+NOISE = 3e-4
+
+
+@pytest.mark.parametrize("law", LAWS.values(), ids=lambda law: law.name)
+def test_a_law_recovers_planted_parameters(law):
+    truth, table = PLANTED[law.name]
+    target = values(law, np.array([truth]), {name: table[name].to_numpy() for name in law.columns})[0]
+    noise = NOISE * np.random.default_rng(1).standard_normal(len(target))
+    target = target * np.exp(noise) if law.scale == "log" else target + noise
+    runs = check(table.assign(**{law.target: target}), {}, needed=(*law.columns, law.target))
+    fit = scaling.fit(runs, law=law.name, n_bootstrap=0)
+    assert fit.status == "converged"
+    assert list(fit.params.values()) == pytest.approx(list(truth), rel=0.15)
+    assert fit.forecast.noise == pytest.approx(NOISE, rel=0.5)
+    told = fit.predict(**{name: table[name] for name in law.columns}).loss
+    assert told == pytest.approx(target, rel=5 * NOISE, abs=5 * NOISE)
 
 
 @pytest.mark.parametrize("law", FORM_LIST, ids=lambda law: law.name)
 def test_a_law_is_the_same_in_any_units(law):
     rng = np.random.default_rng(0)
-    units = {"n_params": 3e7, "n_tokens": 2e9, "loss": 2.7}
+    table = PLANTED[law.name if law.name in LAWS else "chinchilla"][1]
+    units = {name: 1.0 if name in law.pure else 10 ** rng.uniform(-3, 8) for name in law.columns}
+    units |= {name: units[other] for name, other in law.same_unit}
+    units[law.target] = 2.7 if law.scale == "log" else 1.0
     theta = np.array(law.starts) * np.exp(0.1 * rng.standard_normal(np.shape(law.starts)))
-    scaled = {c: POINTS[c] / units[c] for c in law.columns}
-    natural = values(law, law.unscale(theta, units), POINTS)
-    np.testing.assert_allclose(natural, units["loss"] * values(law, theta, scaled), rtol=1e-9)
+    scaled = {name: table[name].to_numpy() / units[name] for name in law.columns}
+    natural = values(law, law.unscale(theta, units), {name: table[name].to_numpy() for name in law.columns})
+    assert np.isfinite(natural).any()
+    np.testing.assert_allclose(natural, units[law.target] * values(law, theta, scaled), rtol=1e-7)
 
 
 @pytest.mark.parametrize("law", FORM_LIST, ids=lambda law: law.name)
@@ -31,6 +55,52 @@ def test_starts_and_priors_lie_inside_the_bounds(law):
     known = np.isfinite(sd)
     assert np.all((mean[known] >= low[known]) & (mean[known] <= high[known]))
     assert law.source and law.formula
+
+
+@pytest.mark.parametrize(
+    "name, columns, target",
+    [
+        ("broken", ("flops",), "loss"),
+        ("broken:n_params", ("n_params",), "loss"),
+        ("u_shaped:n_params,accuracy", ("n_params",), "accuracy"),
+        ("mixture:web,code", ("share_web", "share_code"), "loss"),
+    ],
+)
+def test_a_law_of_chosen_columns_is_found_again_by_its_own_name(name, columns, target):
+    law = find(name)
+    assert (law.columns, law.target) == (columns, target)
+    assert find(law.name) is law  # as a fit.json names it, and compiled once
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("chinchila", "did you mean 'chinchilla'"),
+        ("nothing alike", "there are chinchilla"),
+        ("mixture", "name two or more domains"),
+        ("mixture:web,web", "name two or more domains"),
+        ("broken:a,b,c", "expected broken:COLUMN"),
+    ],
+)
+def test_a_wrong_name_says_what_there_is(name, words):
+    with pytest.raises(ValueError, match=words):
+        find(name)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"starts": ()}, "one or more starts"),
+        ({"bounds": ((0.0, 1.0),)}, "one entry for each of E, A, B, alpha, beta"),
+        ({"starts": ((2.0, 1.0, 1.0, 1.0, 1.0),)}, "E=2.0; it must lie between 0.0 and 1.0"),
+        ({"scale": "square"}, "'log' and 'linear'"),
+        ({"pure": ("bits",)}, "no column bits"),
+        ({"same_unit": (("unique_tokens", "n_tokens"),)}, "no column unique_tokens"),
+    ],
+)
+def test_a_law_whose_fields_do_not_fit_together_is_refused(change, words):
+    with pytest.raises(ValueError, match=words):
+        dataclasses.replace(CHINCHILLA, **change)
 
 
 positive = st.floats(0.05, 1.5)

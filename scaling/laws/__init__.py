@@ -1,49 +1,71 @@
 """The laws by name; a new one is a file of this package and a line here."""
 
 import difflib
-import importlib.util
-from pathlib import Path
 
+from scaling.laws.annealing import ANNEALING
+from scaling.laws.broken import broken
 from scaling.laws.chinchilla import CHINCHILLA
+from scaling.laws.data_constrained import DATA_CONSTRAINED
+from scaling.laws.downstream import DOWNSTREAM
+from scaling.laws.kaplan import KAPLAN
 from scaling.laws.law import FREE, Columns, Law
+from scaling.laws.mixture import mixture
+from scaling.laws.moe import GRANULARITY, MOE
+from scaling.laws.multi_power import MULTI_POWER
+from scaling.laws.over_optimisation import OVER_OPTIMISATION_BON, OVER_OPTIMISATION_RL
+from scaling.laws.over_training import OVER_TRAINING
+from scaling.laws.own import from_file
+from scaling.laws.precision import PRECISION
+from scaling.laws.repeated_sampling import PASS_AT_K
+from scaling.laws.u_shaped import u_shaped
 
 __all__ = ["CHINCHILLA", "FORMS", "FREE", "LAWS", "Columns", "Law", "find"]
 
-LAWS = {law.name: law for law in (CHINCHILLA,)}
+# Laws of columns of your choice: NAME:COLUMN,… calls the function with these words.
+OF_COLUMNS = {"broken": broken, "mixture": mixture, "u_shaped": u_shaped}
+LAWS = {
+    law.name: law
+    for law in (
+        CHINCHILLA,
+        KAPLAN,
+        OVER_TRAINING,
+        DATA_CONSTRAINED,
+        PRECISION,
+        MOE,
+        GRANULARITY,
+        broken(),
+        u_shaped(),
+        ANNEALING,
+        MULTI_POWER,
+        mixture("web", "code", "books"),
+        DOWNSTREAM,
+        PASS_AT_K,
+        OVER_OPTIMISATION_BON,
+        OVER_OPTIMISATION_RL,
+    )
+}
 FORMS = {form.name: form for law in LAWS.values() for form in (law, law.relaxed or law)}
 
 
 def find(name: str) -> Law:
-    """A law, or the relaxed form of one, by its name; of a user's own, `path.py:name` runs that file.
+    """A law, or the relaxed form of one, by its name.
+
+    `broken:n_params`, `u_shaped:n_params,accuracy` and `mixture:web,code` are of the columns named;
+    `path.py:name` is a user's own, and runs that file.
 
     Raises:
       ValueError: there is no such law, file or name in it.
     """
-    path, colon, variable = name.rpartition(":")
+    if name in FORMS:
+        return FORMS[name]
+    kind, colon, words = name.partition(":")
+    if kind in OF_COLUMNS:
+        try:
+            return OF_COLUMNS[kind](*words.split(",") if colon else ())
+        except TypeError:
+            raise ValueError(f"law {name}: expected {kind}:COLUMN or {kind}:COLUMN,TARGET") from None
     if colon:
-        return _from_file(Path(path), variable)
-    if name not in FORMS:
-        near = difflib.get_close_matches(name, FORMS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(LAWS)}"
-        raise ValueError(f"unknown law {name!r}; {hint} A law of your own is path.py:name")
-    return FORMS[name]
-
-
-def _from_file(path: Path, variable: str) -> Law:
-    if not path.is_file():
-        raise ValueError(f"law {path}:{variable}: no file {path}; expected path.py:name")
-    spec = importlib.util.spec_from_file_location(f"law_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"law {path}:{variable}: {path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise ValueError(f"law {path}:{variable}: {path} failed: {type(error).__name__}: {error}") from error
-    law = getattr(module, variable, None)
-    if not isinstance(law, Law):
-        known = [name for name, value in vars(module).items() if isinstance(value, Law)]
-        raise ValueError(
-            f"law {path}:{variable}: there is no such Law; {path} has {', '.join(known) or 'none'}"
-        )
-    return law
+        return from_file(name)
+    near = difflib.get_close_matches(name, FORMS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(LAWS)}."
+    raise ValueError(f"unknown law {name!r}; {hint} A law of your own is path.py:name")
