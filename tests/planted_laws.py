@@ -56,7 +56,7 @@ PLANTED = {
     ),
     "granularity": (
         (0.8, 18.1, 30.8, 0.15, 0.147, 4.0, 0.58),
-        grid(n_params=SIZES, n_tokens=TOKENS, granularity=(1, 2, 4, 8, 16)),
+        grid(n_active=SIZES, n_tokens=TOKENS, granularity=(1, 2, 4, 8, 16)),
     ),
     "broken": ((1.5, 100.0, 0.1, 0.15, 3e20, 0.4), grid(flops=np.geomspace(1e16, 1e24, 60))),
     "u_shaped": ((2.2, 5e20, 0.06, 0.11), grid(flops=np.geomspace(1e18, 1e23, 20))),

@@ -1,10 +1,12 @@
 """Fit a scaling law to a table of runs: parameters and frontier with intervals, and what they foretell.
 
-TABLE is .csv, .jsonl or .parquet with n_params, loss (nats per token) and n_tokens or flops; DIR is a study.
-Rows that cannot be used are named and left out.
+TABLE is .csv, .jsonl or .parquet with the columns of the law: for most n_params, loss (nats per token) and
+n_tokens or flops. DIR is a study. Rows that cannot be used are named and left out.
 
 Example: isoflop fit runs.csv --columns n_params=N,n_tokens=D,loss=L --out fit.json
 Example: isoflop fit out/quickstart --approach 2
+Example: isoflop fit tasks.csv --law downstream --delta 0.01
+Example: isoflop fit runs.csv --law my_laws.py:my_law
 """
 
 import json
@@ -16,7 +18,12 @@ from launch.worker import prepare_process
 
 FLAGS = flags.FlagValues()
 USAGE = "isoflop fit TABLE|DIR [flags]"
-flags.DEFINE_string("law", "chinchilla", "form of the law; `isoflop list laws` shows them", flag_values=FLAGS)
+flags.DEFINE_string(
+    "law",
+    "chinchilla",
+    "form of the law, see `isoflop list laws`; or path.py:name, a Law of your own",
+    flag_values=FLAGS,
+)
 flags.DEFINE_integer(
     "approach", 3, "the frontier's exponents: 2 from IsoFLOP profiles, 3 from the law", flag_values=FLAGS
 )
@@ -27,7 +34,12 @@ flags.DEFINE_integer("bootstrap", 1000, "resamples behind the intervals; 0 for n
 flags.DEFINE_string("holdout", None, "column whose true rows are not fitted but predicted", flag_values=FLAGS)
 flags.DEFINE_integer("drop_highest", 0, "leave out the runs of the highest losses", flag_values=FLAGS)
 flags.DEFINE_float("level", 0.9, "level of the intervals", flag_values=FLAGS)
-flags.DEFINE_float("delta", 1e-3, "where the Huber loss of log loss turns linear", flag_values=FLAGS)
+flags.DEFINE_float(
+    "delta",
+    1e-3,
+    "where the Huber loss of log loss (or of what the law tells) turns linear",
+    flag_values=FLAGS,
+)
 flags.DEFINE_bool(
     "relax", True, "forecast with the law's relaxed form; --norelax with the law itself", flag_values=FLAGS
 )
@@ -48,9 +60,11 @@ def run(args: list[str], flags) -> int:
     prepare_process()  # before anything imports jax
     import scaling
     from experiments.files import write_atomic
+    from scaling import laws
     from scaling.fit import held_out
 
-    runs, test = split(scaling.read_runs(args[0], columns), flags.holdout)
+    law = laws.find(flags.law)
+    runs, test = split(scaling.read_runs(args[0], columns, (*law.columns, law.target)), flags.holdout)
     if flags.drop_highest:
         runs = drop_highest(runs, flags.drop_highest)
     fit = scaling.fit(
@@ -68,7 +82,11 @@ def run(args: list[str], flags) -> int:
     content = json.dumps(fit.to_json(), allow_nan=False)
     if flags.out:
         write_atomic(flags.out, content + "\n")
-    print(content if flags.json else as_text(fit, float(runs.table["flops"].to_numpy().max())))
+    if flags.json:
+        print(content)
+    else:
+        ahead = as_frontier(fit, float(runs.table["flops"].to_numpy().max())) if has_frontier(law) else []
+        print(as_text(fit, ahead))
     return 0
 
 
@@ -88,6 +106,8 @@ def drop_highest(runs, n: int):
     """Without the `n` runs of the highest loss (and any that tie with them)."""
     import numpy as np
 
+    if "loss" not in runs.table:
+        raise ValueError(f"--drop_highest {n}: the table has no loss; it has {', '.join(runs.table.columns)}")
     loss = runs.table["loss"].to_numpy()
     if not 0 < n < len(loss):
         raise ValueError(
@@ -96,23 +116,29 @@ def drop_highest(runs, n: int):
     return runs.without(loss >= np.sort(loss)[-n], f"the {n} highest losses")
 
 
-def as_text(fit, largest: float) -> str:
-    """The fit and what it foretells at the largest run's budget and beyond."""
+def has_frontier(law) -> bool:
+    """Whether a budget alone decides what the law tells."""
+    return set(law.columns) == {"n_params", "n_tokens"} and law.target == "loss"
+
+
+def as_text(fit, ahead: list[str]) -> str:
+    """The fit, what lies ahead, conventions, and how it does on what was held out."""
+    conventions = [f"convention: {k}: {what}" for k, what in fit.conventions.items() if isinstance(what, str)]
+    held_out = ", ".join(f"{k} {v:.4g}" for k, v in fit.holdout.items())
+    return "\n".join([str(fit), *ahead, *conventions, *([f"held out: {held_out}"] if held_out else [])])
+
+
+def as_frontier(fit, largest: float) -> list[str]:
+    """What the fit foretells at the largest run's budget and beyond, a line each."""
     import scaling
 
-    lines = [str(fit), "", f"{'flops':>10}  {'params':>9}  {'tokens':>9}  loss of a new run"]
+    lines = ["", f"{'flops':>10}  {'params':>9}  {'tokens':>9}  loss of a new run"]
     best = scaling.frontier(fit, [largest * factor for factor in AHEAD])
     for c, n, d, loss, lo, hi in zip(
         best.flops, best.n_params, best.n_tokens, best.loss, best.loss_lo, best.loss_hi
     ):
         lines.append(f"{c:10.3g}  {n:9.3g}  {d:9.3g}  {loss:.4f}  [{lo:.4f}, {hi:.4f}]")
-    lines.append("(optimal split of a budget of C = 6·N·D)")
-    lines += [
-        f"convention: {name}: {what}" for name, what in fit.conventions.items() if isinstance(what, str)
-    ]
-    if fit.holdout:
-        lines.append("held out: " + ", ".join(f"{k} {v:.4g}" for k, v in fit.holdout.items()))
-    return "\n".join(lines)
+    return [*lines, "(optimal split of a budget of C = 6·N·D)"]
 
 
 def parse_columns(pairs: list[str]) -> dict[str, str]:

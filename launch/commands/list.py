@@ -54,7 +54,10 @@ def _models() -> dict[str, str]:
 def _laws() -> dict[str, str]:
     from scaling.laws import LAWS
 
-    return {name: f"{law.formula}  ({law.source})" for name, law in LAWS.items()}
+    def reads(law) -> str:
+        return ", ".join(law.columns if len(law.columns) < 4 else (*law.columns[:2], "…"))
+
+    return {name: f"{law.target} by {reads(law)}: {law.use}" for name, law in LAWS.items()}
 
 
 def _tasks() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The best model for a budget, or the loss of given models, from a fitted law; with intervals.
 
-Intervals are for the measured loss of one new run, so they hold run-to-run noise.
+Intervals are for the measured loss of one new run, so they hold run-to-run noise. A law of other columns, or
+of another target than the loss, is asked by a table: --points.
 
 Example: isoflop predict fit.json --flops 1e21
 Example: isoflop predict fit.json --params 7e9 --tokens 1.4e11
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launch.commands.fit import check_out, parse_columns
+from launch.commands.fit import check_out, has_frontier, parse_columns
 from launch.worker import prepare_process
 
 FLAGS = flags.FlagValues()
@@ -22,7 +23,10 @@ flags.DEFINE_list("flops", [], "budgets to split best between size and tokens, C
 flags.DEFINE_float("params", None, "parameters of the model", flag_values=FLAGS)
 flags.DEFINE_float("tokens", None, "tokens it is trained on", flag_values=FLAGS)
 flags.DEFINE_string(
-    "points", None, "table with n_params, and n_tokens or flops, a row a run", flag_values=FLAGS
+    "points",
+    None,
+    "table of what the law reads (n_tokens may come from flops), a row a run",
+    flag_values=FLAGS,
 )
 flags.DEFINE_list("columns", [], "names in that table, for example n_params=N,n_tokens=D", flag_values=FLAGS)
 flags.DEFINE_string("out", None, "write the table here instead of printing it (.csv)", flag_values=FLAGS)
@@ -42,26 +46,33 @@ def run(args: list[str], flags) -> int:
     budgets = [_number(text) for text in flags.flops]
     columns = parse_columns(flags.columns)
     prepare_process()  # before anything imports jax
-    import numpy as np
     import pandas as pd
 
     import scaling
     from experiments.files import write_atomic
+    from scaling import laws
     from scaling.runs import read_points
 
     fit = read_fit(Path(args[0]))
+    law = laws.find(fit.law)
+    if not flags.points and not has_frontier(law):
+        reads = ", ".join(law.columns)
+        raise ValueError(
+            f"the law {fit.law} tells {law.target} from {reads}; give a table of them by --points"
+        )
     if budgets:
         best = dataclasses.asdict(scaling.frontier(fit, budgets))
         del best["level"]
         table = pd.DataFrame(best)
     else:
         if one_model:
-            points = {"n_params": np.array([flags.params]), "n_tokens": np.array([flags.tokens])}
-            table = pd.DataFrame(points)
+            table = pd.DataFrame({"n_params": [flags.params], "n_tokens": [flags.tokens]})
+            points = dict(table)
         else:
-            table, points = read_points(flags.points, columns)
-        told = fit.predict(points["n_params"], points["n_tokens"])
-        table = table.assign(loss_pred=told.loss, loss_lo=told.lo, loss_hi=told.hi)
+            table, points = read_points(flags.points, columns, law.columns)
+        value, lo, hi = fit.predict(**points)
+        name = law.target
+        table = table.assign(**{f"{name}_pred": value, f"{name}_lo": lo, f"{name}_hi": hi})
     if flags.out:
         write_atomic(flags.out, table.to_csv(index=False))
     elif flags.json:

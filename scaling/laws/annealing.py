@@ -19,7 +19,8 @@ def annealing_columns(lr: np.ndarray, steps: np.ndarray, momentum: float = 0.999
     the steps that follow it.
 
     Args:
-      lr: [n_steps] learning rate of every update, from the first.
+      lr: [n_steps] learning rate of every update, from the first (of a rate logged now and then:
+        np.interp(np.arange(1, last + 1), logged_steps, logged_lr)).
       steps: [rows] how many updates had been made at each measurement.
 
     Raises:
@@ -59,8 +60,6 @@ def _unscale(theta: np.ndarray, units: Mapping[str, float]) -> np.ndarray:
     return np.stack([loss * L0, loss * A * s**alpha, loss * C / s, alpha], axis=-1)
 
 
-# For one model and batch size on any schedule, also one that warms up again. Falls that are over in fewer
-# steps than 1 / (1 - momentum), and slow ones far behind, are told better by multi_power, of more parameters.
 ANNEALING = Law(
     name="annealing",
     params=("L0", "A", "C", "alpha"),
@@ -72,5 +71,6 @@ ANNEALING = Law(
     prior=((0.8, 0.2), FREE, FREE, (0.5, 0.3)),
     formula="L0 + A / S1^alpha - C S2, S1 = lr_sum, S2 = lr_sum * annealed",
     source="Tissue et al. 2024 (arXiv 2408.11029), eq. 1",
+    use="whole curves of one model, any schedule; columns by scaling.laws.annealing.annealing_columns",
     pure=("annealed",),
 )

@@ -41,5 +41,6 @@ def broken(column: str = "flops", target: str = "loss") -> Law:
         prior=((0.65, 0.15), FREE, (0.3, 0.2), (0.0, 0.3), FREE, (0.5, 0.5)),
         formula="E + b x^-c0 (1 + (x/d)^(1/f))^(-c1 f), x = " + column,
         source="Caballero et al. 2022 (arXiv 2210.14891), eq. 1 with one break",
+        use="a power law that turns into another along one line of runs; broken:COLUMN for another column",
         target=target,
     )

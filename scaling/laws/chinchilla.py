@@ -70,5 +70,6 @@ CHINCHILLA = Law(
     prior=((0.65, 0.15), FREE, FREE, (0.5, 0.2), (0.5, 0.2)),
     formula="E + A / N^alpha + B / D^beta",
     source="Hoffmann et al. 2022 (arXiv 2203.15556), eq. 2; its robust fit: appendix D.3, eq. 3",
+    use="models of one kind, trained once through their data",
     relaxed=CHINCHILLA_LOOSE,
 )

@@ -31,7 +31,6 @@ def _unscale(theta: np.ndarray, units: Mapping[str, float]) -> np.ndarray:
     return np.stack([loss * E, loss * A * n**alpha, loss * B * d**beta, alpha, beta, R_D, R_N], axis=-1)
 
 
-# Without repetition (unique_tokens at or above n_tokens) and without spare parameters it is chinchilla's law.
 DATA_CONSTRAINED = Law(
     name="data_constrained",
     params=("E", "A", "B", "alpha", "beta", "R_D", "R_N"),
@@ -43,5 +42,6 @@ DATA_CONSTRAINED = Law(
     prior=((0.65, 0.15), FREE, FREE, (0.5, 0.2), (0.5, 0.2), (15.0, 10.0), (5.0, 5.0)),
     formula="E + A / N'^alpha + B / D'^beta, D' = U (1 + R_D (1 - e^(-(D/U - 1)/R_D))), N' likewise",
     source="Muennighoff et al. 2023 (arXiv 2305.16264), section 3.1",
+    use="tokens met again and again; chinchilla where each is met once",
     same_unit=(("unique_tokens", "n_tokens"),),
 )

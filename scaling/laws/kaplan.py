@@ -23,7 +23,6 @@ def _unscale(theta: np.ndarray, units: Mapping[str, float]) -> np.ndarray:
 
 
 # The paper's N_c = A^(1/alpha_N) and D_c = B^(1/alpha_D) span decades where A and B stay near the loss.
-# Loss goes to 0 with infinite N and D: fit it to reproduce older work, and chinchilla to extrapolate.
 KAPLAN = Law(
     name="kaplan",
     params=("A", "B", "alpha_N", "alpha_D"),
@@ -35,4 +34,5 @@ KAPLAN = Law(
     prior=(FREE, FREE, (0.1, 0.1), (0.1, 0.1)),
     formula="[(A / N^alpha_N)^(1/alpha_D) + (B / D^alpha_D)^(1/alpha_D)]^alpha_D, A = N_c^alpha_N",
     source="Kaplan et al. 2020 (arXiv 2001.08361), eq. 1.5",
+    use="as chinchilla without a floor: to reproduce older work, not to extrapolate",
 )

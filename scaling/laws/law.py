@@ -32,7 +32,7 @@ class Law:
       bounds: box of theta; a fit that ends on it says so.
       starts: start points of the fit.
       prior: mean and standard deviation of each parameter, used in forecasts only (inf: no prior).
-      formula, source: for people.
+      formula, source: for people; use: the tables it is for, and which law is for their like.
       target: the column that the law foretells.
       scale: errors are of the target's logarithm ("log") or of the target itself ("linear", for what may
         be zero or has a ceiling, such as an accuracy).
@@ -52,6 +52,7 @@ class Law:
     prior: tuple[tuple[float, float], ...]
     formula: str
     source: str
+    use: str = ""
     target: str = "loss"
     scale: Literal["log", "linear"] = "log"
     pure: tuple[str, ...] = ()

@@ -43,5 +43,6 @@ def mixture(*domains: str) -> Law:
         prior=((0.65, 0.15), FREE, *[(0.0, 3.0)] * slopes),
         formula=f"c + k exp(sum_j t_j share_j), t_{domains[-1]} = 0",
         source="Ye et al. 2024 (arXiv 2403.16952)",
+        use="shares of data domains, runs of one size and length; mixture:DOMAIN,DOMAIN,… for yours",
         pure=columns,
     )

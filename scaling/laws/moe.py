@@ -28,7 +28,6 @@ def _unscale_moe(theta: np.ndarray, units: Mapping[str, float]) -> np.ndarray:
     return np.stack([loss * E, A, B, alpha, beta, delta, gamma, omega, zeta, x_start, x_max], axis=-1)
 
 
-# For tables where the number of experts varies (1: dense). Expert sizes that vary too: granularity.
 MOE = Law(
     name="moe",
     params=("E", "A", "B", "alpha", "beta", "delta", "gamma", "omega", "zeta", "x_start", "x_max"),
@@ -52,6 +51,7 @@ MOE = Law(
     formula="E + A x^delta / N^(alpha - gamma log x) + B x^omega / D^(beta - zeta log x), "
     "N active, x the experts between x_start and x_max",
     source="Ludziejewski et al. 2025 (arXiv 2502.05172)",
+    use="experts of varied number, 1 for a dense model; of varied width: granularity",
     pure=("n_experts",),
 )
 
@@ -59,28 +59,29 @@ MOE = Law(
 def _granularity(theta: Array, x: Columns) -> Array:
     E, A, B, alpha, beta, g, gamma = theta
     coarse = A + g * jnp.exp(-gamma * jnp.log(x["granularity"]))
-    few_params = coarse * jnp.exp(-alpha * jnp.log(x["n_params"]))
+    few_params = coarse * jnp.exp(-alpha * jnp.log(x["n_active"]))
     return E + few_params + B * jnp.exp(-beta * jnp.log(x["n_tokens"]))
 
 
 def _unscale_granularity(theta: np.ndarray, units: Mapping[str, float]) -> np.ndarray:
     E, A, B, alpha, beta, g, gamma = np.moveaxis(theta, -1, 0)
-    n, d, loss = units["n_params"], units["n_tokens"], units["loss"]
+    n, d, loss = units["n_active"], units["n_tokens"], units["loss"]
     per_n = loss * n**alpha
     return np.stack([loss * E, per_n * A, loss * B * d**beta, alpha, beta, per_n * g, gamma], axis=-1)
 
 
-# For one ratio of total to active parameters. G = 1: an expert is as wide as a dense model's feed-forward.
+# The paper's N is of all parameters; at one ratio of all to active ones this changes A and g alone.
 GRANULARITY = Law(
     name="granularity",
     params=("E", "A", "B", "alpha", "beta", "g", "gamma"),
-    columns=("n_params", "n_tokens", "granularity"),
+    columns=("n_active", "n_tokens", "granularity"),
     value=_granularity,
     unscale=_unscale_granularity,
     bounds=((0.0, 1.0), (0.0, 50.0), (0.0, 50.0), (0.0, 4.0), (0.0, 4.0), (0.0, 50.0), (0.02, 5.0)),
     starts=tuple((0.6, 0.3, 0.3, a, b, 0.1, 0.6) for a in (0.2, 0.5, 1.0) for b in (0.2, 0.5, 1.0)),
     prior=((0.65, 0.15), FREE, FREE, (0.5, 0.2), (0.5, 0.2), FREE, (0.6, 0.5)),
-    formula="E + (A + g / G^gamma) / N^alpha + B / D^beta, N with all experts, G = d_ff / expert width",
+    formula="E + (A + g / G^gamma) / N^alpha + B / D^beta, N active, G = d_ff if dense / width of an expert",
     source="Krajewski et al. 2024 (arXiv 2402.07871), eq. 9",
+    use="experts of varied width, at one ratio of total to active parameters; of varied number: moe",
     pure=("granularity",),
 )

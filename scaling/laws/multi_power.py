@@ -78,7 +78,7 @@ def _unscale(theta: np.ndarray, units: Mapping[str, float]) -> np.ndarray:
     return np.stack([loss * L0, A, B, C, alpha, beta, gamma], axis=-1)
 
 
-# For one model and batch size; the schedule never rises after its warmup. Fewer curves: annealing.
+# The gains of a fall grow by a power law of the learning that follows it, where annealing's grow at one pace.
 MULTI_POWER = Law(
     name="multi_power",
     params=("L0", "A", "B", "C", "alpha", "beta", "gamma"),
@@ -90,5 +90,6 @@ MULTI_POWER = Law(
     prior=((0.8, 0.2), FREE, FREE, FREE, (0.5, 0.3), (0.5, 0.3), (0.5, 0.3)),
     formula="L0 + A / S1^alpha - B sum_k drop_k (1 - (1 + C S_k / rate_k^gamma)^-beta), S_k the sum since",
     source="Luo et al. 2025 (arXiv 2503.12811), eq. 1",
+    use="sharper, for schedules that only fall; columns by scaling.laws.multi_power.multi_power_columns",
     pure=(*DROPS, *RATES, *SINCES),
 )

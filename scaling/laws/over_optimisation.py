@@ -25,7 +25,7 @@ def _unscale(theta: np.ndarray, units: Mapping[str, float]) -> np.ndarray:
     return theta
 
 
-def _law(name: str, value, formula: str) -> Law:
+def _law(name: str, value, formula: str, use: str) -> Law:
     return Law(
         name=name,
         params=("alpha", "beta"),
@@ -37,14 +37,24 @@ def _law(name: str, value, formula: str) -> Law:
         prior=(FREE, FREE),
         formula=formula,
         source="Gao et al. 2022 (arXiv 2210.10760), section 3",
+        use=use,
         target="reward",
         scale="linear",
         pure=("kl",),
     )
 
 
-# `reward` is the gold reward less that of the start, `kl` the policy's divergence from the start in nats:
-# of best-of-n, log n - (n - 1)/n (repeated_sampling.kl_of_best_of_n). The peak of best-of-n is at
-# d = alpha / (2 beta), that of RL at d = exp(alpha / beta - 1).
-OVER_OPTIMISATION_BON = _law("over_optimisation_bon", _best_of_n, "d (alpha - beta d), d = kl^0.5; best of n")
-OVER_OPTIMISATION_RL = _law("over_optimisation_rl", _rl, "d (alpha - beta log d), d = kl^0.5; RL")
+# kl is the policy's divergence from its start in nats: of best-of-n, repeated_sampling.kl_of_best_of_n. The
+# peak of best-of-n is at d = alpha / (2 beta), that of RL at d = exp(alpha / beta - 1).
+OVER_OPTIMISATION_BON = _law(
+    "over_optimisation_bon",
+    _best_of_n,
+    "d (alpha - beta d), d = kl^0.5",
+    "true reward less the start's, of best-of-n against a proxy",
+)
+OVER_OPTIMISATION_RL = _law(
+    "over_optimisation_rl",
+    _rl,
+    "d (alpha - beta log d), d = kl^0.5",
+    "true reward less the start's, of RL against a proxy",
+)

@@ -22,7 +22,7 @@ def _unscale(theta: np.ndarray, units: Mapping[str, float]) -> np.ndarray:
     return np.stack([loss * E, loss * a * n ** (2 * eta), loss * b * d ** (2 * eta), eta], axis=-1)
 
 
-# Chinchilla's law with alpha = beta = 2 eta, so parallel lines at each M: for few runs, all far over-trained.
+# Chinchilla's law with alpha = beta = 2 eta: parallel lines of loss by compute, one for each M.
 OVER_TRAINING = Law(
     name="over_training",
     params=("E", "a", "b", "eta"),
@@ -34,4 +34,5 @@ OVER_TRAINING = Law(
     prior=((0.65, 0.15), FREE, FREE, (0.25, 0.1)),
     formula="E + (a M^eta + b M^-eta) / C^eta, M = D / N, C = 6 N D",
     source="Gadre et al. 2024 (arXiv 2403.08540), eq. 4",
+    use="chinchilla with one exponent for both terms: few runs, all far over-trained",
 )

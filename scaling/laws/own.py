@@ -80,8 +80,9 @@ def check_units(law: Law) -> None:
         raise ValueError(f"law {law.name}: it fails: {type(error).__name__}: {error}") from error
     if told.shape != (5,):
         raise ValueError(f"law {law.name}: value has shape {told.shape} for 5 rows; expected (5,)")
-    if not np.all(np.isfinite(told)):
-        raise ValueError(f"law {law.name}: value is not finite at its first start; move the start")
+    if not np.all(np.isfinite(told)) or (law.scale == "log" and not np.all(told > 0)):
+        positive = " or not positive" if law.scale == "log" else ""
+        raise ValueError(f"law {law.name}: value is not finite{positive} at its first start; move the start")
     if not np.allclose(natural, units[law.target] * told, rtol=1e-6):
         raise ValueError(
             f"law {law.name}: unscale is wrong: the value changes with the units of the columns; "

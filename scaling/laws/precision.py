@@ -21,7 +21,7 @@ def _unscale(theta: np.ndarray, units: Mapping[str, float]) -> np.ndarray:
     return np.stack([loss * E, loss * A * n**alpha, loss * B * d**beta, alpha, beta, gamma], axis=-1)
 
 
-# Of training at weight_bits; where activations have the same bits, gamma speaks for them too.
+# Where activations have the same bits as the weights, gamma speaks for them too.
 PRECISION = Law(
     name="precision",
     params=("E", "A", "B", "alpha", "beta", "gamma"),
@@ -33,5 +33,6 @@ PRECISION = Law(
     prior=((0.65, 0.15), FREE, FREE, (0.5, 0.2), (0.5, 0.2), (2.5, 2.0)),
     formula="E + A / N'^alpha + B / D^beta, N' = N (1 - e^(-weight_bits/gamma))",
     source="Kumar et al. 2024 (arXiv 2411.04330), section 4",
+    use="weights of varied numbers of bits in training",
     pure=("weight_bits",),
 )

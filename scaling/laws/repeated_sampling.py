@@ -60,7 +60,7 @@ def _unscale(theta: np.ndarray, units: Mapping[str, float]) -> np.ndarray:
     return np.stack([a * units["k"] ** b, b], axis=-1)
 
 
-# Of the mean over many problems; a single problem's pass@k is 1 - (1 - rate)^k.
+# A single problem's pass@k is 1 - (1 - rate)^k; the mean over problems of all rates is a power law of k.
 PASS_AT_K = Law(
     name="pass_at_k",
     params=("a", "b"),
@@ -72,6 +72,7 @@ PASS_AT_K = Law(
     prior=(FREE, (0.4, 0.3)),
     formula="exp(-a k^-b), k samples a problem",
     source="Brown et al. 2024 (arXiv 2407.21787), section 3",
+    use="mean over many problems; measure it by scaling.laws.repeated_sampling.pass_at_k",
     target="pass_at_k",
     scale="linear",
 )

@@ -12,9 +12,9 @@ from scaling.laws.law import FREE, Columns, Law
 
 @cache
 def u_shaped(column: str = "flops", target: str = "loss") -> Law:
-    """Two power laws that meet at the lowest point; `u_shaped:n_params,accuracy` is of these columns.
+    """Two power laws that meet at `turn`, the lowest point; `u_shaped:n_params,accuracy` is of these columns.
 
-    A loss that rises past `turn` scales inversely; an accuracy that falls and then rises is U-shaped. A fit
+    A loss that rises past the turn scales inversely; an accuracy that falls and then rises is U-shaped. A fit
     whose turn ends on its bound, or beyond the data, has seen no turn.
     """
 
@@ -40,5 +40,6 @@ def u_shaped(column: str = "flops", target: str = "loss") -> Law:
         formula="lowest (q u^-p + p u^q) / (p + q), u = x / turn, x = " + column,
         source="our form; for inverse scaling (McKenzie et al. 2023, arXiv 2306.09479) and U-shapes "
         "(Wei et al. 2022, arXiv 2211.02011)",
+        use="what falls and rises again along one line of runs; u_shaped:COLUMN,TARGET for others",
         target=target,
     )
