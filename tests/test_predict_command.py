@@ -3,13 +3,18 @@
 import copy
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import scaling
 from launch import cli
 from launch.commands import predict as command
+from scaling.laws import find
+from scaling.runs import check
+from scaling.solver import values
 from tests.planted import isoflop_runs
+from tests.planted_laws import PLANTED
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +62,45 @@ def test_points_keep_their_columns_and_gain_three(folder, fit):
     told = fit.predict(table.N.to_numpy(), table.D.to_numpy())
     assert table.loss_pred.to_numpy() == pytest.approx(told.loss)
     assert ((table.loss_lo < table.loss_pred) & (table.loss_pred < table.loss_hi)).all()
+
+
+@pytest.fixture
+def other(folder):
+    """A fit of a law of other columns and another target, and points to ask it at."""
+    table = PLANTED["downstream"][1]
+    accuracy = values(
+        find("downstream"), np.array([PLANTED["downstream"][0]]), {"loss": table.loss.to_numpy()}
+    )
+    runs = check(table.assign(accuracy=accuracy[0]), {}, needed=("loss", "accuracy"))
+    (folder / "other.json").write_text(
+        json.dumps(scaling.fit(runs, law="downstream", n_bootstrap=20).to_json())
+    )
+    (folder / "losses.csv").write_text("loss\n0.8\n1.2\n")
+    (folder / "bad.csv").write_text("loss\n0.8\n-1\n")
+
+
+def test_a_law_of_other_columns_is_asked_by_a_table_and_names_its_target(other):
+    call("other.json", "--points", "losses.csv", "--out", "q.csv")
+    table = pd.read_csv("q.csv")
+    assert list(table.columns) == ["loss", "accuracy_pred", "accuracy_lo", "accuracy_hi"]
+    low, high, middle, slope = PLANTED["downstream"][0]
+    want = low + (high - low) / (1 + np.exp(slope * (table.loss - middle)))
+    assert table.accuracy_pred.to_numpy() == pytest.approx(want, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--flops", "1e20"], "tells accuracy from loss; give a table of them by --points"),
+        (["--params", "1e9", "--tokens", "1e10"], "give a table of them by --points"),
+        (["--points", "points.csv"], "no column loss"),
+        (["--points", "bad.csv"], "row 2: loss=-1"),
+    ],
+)
+def test_what_a_law_of_other_columns_cannot_tell_is_refused(other, capsys, arguments, words):
+    assert cli.main(["predict", "other.json", *arguments]) == 2
+    said = capsys.readouterr()
+    assert words in said.err and said.err.count("\n") == 1 and said.out == ""
 
 
 @pytest.mark.parametrize(
