@@ -39,17 +39,14 @@ def read_table(path: Path) -> pd.DataFrame:
     try:
         content = _unpack(path.read_bytes(), packed)
         table = readers[suffix](_text(content)) if suffix in readers else _parquet(content)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # each format has its own errors; all of them mean the same to the user
-        why = str(error).strip().split("\n")[0] or type(error).__name__
+        why = getattr(error, "strerror", None) or str(error).strip().split("\n")[0] or type(error).__name__
         raise ValueError(f"{path} is not a readable {suffix} table: {why}") from error
-    table.columns = [str(name).strip() for name in table.columns]
-    table = table.loc[:, table.columns != ""]  # the index that pandas writes
-    twice = table.columns[table.columns.duplicated()]
+    table.columns = [" ".join(str(name).split()) for name in table.columns]
+    twice = table.columns[table.columns.duplicated() & (table.columns != "")]
     if len(twice):
         raise ValueError(f"{path}: two columns are named {twice[0]!r}; rename one of them")
-    return table
+    return table.loc[:, table.columns != ""]  # without the index that pandas writes
 
 
 def _unpack(content: bytes, suffix: str) -> bytes:

@@ -46,7 +46,7 @@ def with_our_names(
     Raises:
       ValueError: a column is missing, or several could be meant; the message has the --columns to give.
     """
-    table = _renamed(table, columns, name)
+    table = _renamed(table.rename(columns=str), columns, name)
     taken: dict[str, str] = {}
     unclear: dict[str, list[str]] = {}
     for ours in dict.fromkeys((*needed, *WELL_KNOWN)):

@@ -11,6 +11,7 @@ import pandas as pd
 FAR = 1e8  # a value this many times off the column's median (in logs) belongs to no table of runs
 FAR_OFF = "is out of all proportion to the other rows"
 FEW_PARAMS, FEW_TOKENS = 1e4, 1e6  # only tiny models and toy tables have medians below these
+GAPS = {"n_params": 1e3, "n_tokens": 1e3, "loss": 10.0}  # a lone value this far from the next is odd
 
 
 def far_off(values: np.ndarray) -> np.ndarray:
@@ -24,7 +25,7 @@ def far_off(values: np.ndarray) -> np.ndarray:
 
 def remarks(table: pd.DataFrame, needed: Sequence[str]) -> list[str]:
     """One line for each thing that a reader of the table should look at before the fit is believed."""
-    made = []
+    made = [note for name in needed if name in GAPS for note in _apart(table, name, GAPS[name])]
     columns = {name: table[name].to_numpy(float) for name in needed if len(table)}
     n, d, loss = (columns.get(name) for name in ("n_params", "n_tokens", "loss"))
     if n is not None and d is not None:
@@ -35,6 +36,20 @@ def remarks(table: pd.DataFrame, needed: Sequence[str]) -> list[str]:
         if n is not None and d is not None:
             made += _direction(n * d, loss)
     return made
+
+
+def _apart(table: pd.DataFrame, column: str, gap: float) -> list[str]:
+    """The largest or the smallest value, if it stands alone."""
+    values = table[column].to_numpy(float)
+    order = np.flatnonzero(np.isfinite(values))[np.argsort(values[np.isfinite(values)], kind="stable")]
+    if len(order) < 4:
+        return []
+    ends = [(order[-1], order[-2]), (order[0], order[1])]
+    return [
+        f"{column}={values[end]:.6g} stands alone, the next is {values[other]:.6g}: a slip or a diverged run?"
+        for end, other in ends
+        if abs(np.log(values[end] / values[other])) > np.log(gap)
+    ]
 
 
 def _units(n: np.ndarray, d: np.ndarray, flops: np.ndarray) -> list[str]:

@@ -22,6 +22,7 @@ NUMBERS = ("n_params", "n_tokens", "flops", "loss", "lr")
 GRID_STAGES = ("grid", "extend")  # the stages of a study whose runs had their hyperparameters tuned
 NOT_FINISHED = ("diverged", "failed", "running", "crashed", "killed", "preempted")
 AGAIN = "in a row that repeats an earlier one in every column, row dropped"
+TOO_LARGE = 1e40  # no count of anything; powers of it would leave the range of floats
 NAMED_ROWS = 5  # bad rows named one by one; the rest is counted
 
 
@@ -95,7 +96,7 @@ def read_runs(
     path = Path(path)
     source = path / "runs.csv" if path.is_dir() else path
     sidecar = source.with_name(source.name.split(".")[0] + ".json")
-    conventions = _conventions(sidecar) if sidecar != source else {}
+    conventions = _conventions(sidecar, of_study=path.is_dir()) if sidecar != source else {}
     return check(read_table(source), conventions, source.name, needed, columns)
 
 
@@ -164,7 +165,7 @@ def read_points(
         for wrong, what in _unusable(column, table[column].to_numpy())[:1]:
             if wrong.any():
                 row = int(wrong.argmax())
-                raise ValueError(f"{path.name}: row {row + 1}: {column}={said.iloc[row]} {what}")
+                raise ValueError(f"{path.name}: row {row + 1}: {column}={_shown(said.iloc[row])} {what}")
     _fill_in(table, needed)
     return given, {column: table[column].to_numpy(float) for column in needed}
 
@@ -243,26 +244,39 @@ def _unusable(column: str, values: np.ndarray) -> list[tuple[np.ndarray, str]]:
     if column == "loss":
         return [(values <= 0, "must be positive"), (plausible.far_off(values), plausible.FAR_OFF)]
     if column in ("flops", "lr", "k") or column.startswith("n_") or column.endswith("_tokens"):
-        bad = ~(np.isfinite(values) & (values > 0))
-        return [(bad, "must be positive and finite"), (plausible.far_off(values), plausible.FAR_OFF)]
+        bad = ~((values > 0) & (values < TOO_LARGE))
+        return [
+            (bad, f"must be positive and below {TOO_LARGE:g}"),
+            (plausible.far_off(values), plausible.FAR_OFF),
+        ]
     return [(~np.isfinite(values), "must be finite")]
 
 
 def _name_rows(table: pd.DataFrame, rows: np.ndarray, column: str, what: str) -> list[str]:
     """One note a bad row, and a count of those beyond the first few."""
     found = np.flatnonzero(rows)
-    runs = [f" (run_id {table['run_id'].iloc[i]})" if "run_id" in table else "" for i in found[:NAMED_ROWS]]
-    notes = [f"row {i + 1}{run}: {column}={table[column].iloc[i]} {what}" for i, run in zip(found, runs)]
-    more = len(found) - NAMED_ROWS
+    notes, more = [], len(found) - NAMED_ROWS
+    for i in found[:NAMED_ROWS]:
+        run = f" (run_id {_shown(table['run_id'].iloc[i])})" if "run_id" in table else ""
+        notes.append(f"row {i + 1}{run}: {column}={_shown(table[column].iloc[i])} {what}")
     return [*notes, f"and {more} more rows whose {column} {what}"] if more > 0 else notes
 
 
-def _conventions(sidecar: Path) -> dict[str, Any]:
-    if not sidecar.exists():
+def _shown(cell: Any) -> str:
+    """A cell on one short line."""
+    text = " ".join(str(cell).split())
+    return text if len(text) <= 40 else f"{text[:40]}…"
+
+
+def _conventions(sidecar: Path, of_study: bool) -> dict[str, Any]:
+    """What is stated beside a table. Another file of that name may hold anything; a study's may not."""
+    if not sidecar.is_file():
         return {}
     try:
         content = json.loads(sidecar.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{sidecar} is not JSON ({error}); delete it or make it whole") from error
+        if of_study:
+            raise ValueError(f"{sidecar} is not JSON ({error}); delete it or make it whole") from error
+        return {}
     stated = content.get("conventions") if isinstance(content, dict) else None
     return stated if isinstance(stated, dict) else {}

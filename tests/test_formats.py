@@ -113,8 +113,8 @@ def test_the_index_of_a_parquet_file_may_be_a_column(tmp_path):
         (b"3", "runs.json", "expected a list of objects"),
         (b"[" * 100_000, "runs.json", "not a readable .json"),
         (b"PAR1", "runs.parquet", "not a readable .parquet"),
-        (b"a,b\n", "runs.csv.gz", "cannot be read"),
-        (b"a,b\n", "runs.csv.zst", "cannot be read"),
+        (b"a,b\n", "runs.csv.gz", "not a readable .csv"),
+        (b"a,b\n", "runs.csv.zst", "not a readable .csv"),
         (b"x", "runs.xlsx", "cannot tell its format from '.xlsx'"),
         (b"x", "runs", "cannot tell its format from ''"),
     ],
@@ -127,5 +127,5 @@ def test_a_missing_file_and_a_folder(tmp_path):
     with pytest.raises(ValueError, match="does not exist; expected a study's directory or a file"):
         read_table(tmp_path / "none.csv")
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(ValueError, match="cannot be read: Is a directory"):
+    with pytest.raises(ValueError, match=r"not a readable \.csv table: Is a directory"):
         read_table(tmp_path / "folder.csv")

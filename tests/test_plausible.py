@@ -31,6 +31,8 @@ def test_nor_have_public_ones(public_data, name):
         ({"n_params": SOUND.n_params / 1e6}, "n_params is"),
         ({"n_params": SOUND.n_params / 1e9}, "in millions or billions?"),
         ({"n_tokens": SOUND.n_tokens / 1e9}, "n_tokens is"),
+        ({"n_params": SOUND.n_params.where(SOUND.index != 3, 1e13)}, "n_params=1e+13 stands alone"),
+        ({"loss": SOUND.loss.where(SOUND.index != 3, 99.0)}, "loss=99 stands alone"),
         ({"flops": SOUND.flops / 8.64e19}, "another unit"),
         ({"n_tokens": 20 * SOUND.n_params, "flops": 120 * SOUND.n_params**2}, "is 20 in every row"),
         ({"loss": 3.0}, "every loss is 3"),
