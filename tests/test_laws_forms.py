@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import scaling
 from scaling.laws import CHINCHILLA, LAWS, find
+from scaling.runs import read_runs
 from scaling.solver import values
 
 EXCESS = (400.0, 1500.0, 0.35, 0.36)  # A, B, alpha, beta
@@ -119,6 +121,18 @@ def test_reward_starts_at_none_and_peaks_where_the_law_says(name, peak):
     d = peak * np.linspace(0, 2, 41)
     told = tell(f"over_optimisation_{name}", (0.9, 0.25), kl=d**2)
     assert told[0] == 0 and told.argmax() == 20
+
+
+def test_hoffmanns_runs_have_a_floor_and_nearly_one_exponent(public_data):
+    table = public_data / "runs/epoch_chinchilla/svg_extracted_data.csv"
+    runs = read_runs(table, {"n_params": "Model Size", "flops": "Training FLOP"})
+    runs = runs.without(runs.table["loss"].rank(ascending=False).to_numpy() <= 5, "the 5 highest losses")
+    own, one, no_floor = (
+        scaling.fit(runs, law=law, n_bootstrap=0) for law in ("chinchilla", "over_training", "kaplan")
+    )
+    assert own.params["alpha"] < 2 * one.params["eta"] < own.params["beta"]
+    assert own.objective < one.objective < 1.01 * own.objective
+    assert no_floor.objective > 2 * own.objective
 
 
 def test_laws_of_the_loss_share_one_belief_of_its_floor():

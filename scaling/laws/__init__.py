@@ -58,14 +58,14 @@ def find(name: str) -> Law:
     """
     if name in FORMS:
         return FORMS[name]
-    kind, colon, words = name.partition(":")
+    kind, colon, words = str(name).partition(":")
     if kind in OF_COLUMNS:
         try:
             return OF_COLUMNS[kind](*words.split(",") if colon else ())
         except TypeError:
             raise ValueError(f"law {name}: expected {kind}:COLUMN or {kind}:COLUMN,TARGET") from None
     if colon:
-        return from_file(name)
+        return from_file(str(name))
     near = difflib.get_close_matches(name, FORMS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(LAWS)}."
     raise ValueError(f"unknown law {name!r}; {hint} A law of your own is path.py:name")
