@@ -135,7 +135,7 @@ def applied(runs: Runs, said: Mapping[str, Any]) -> Runs:
         of, to = _of_and_to("n_params", said["n_params"], COUNTS)
         if of != to:
             table["n_params"] = recounted(table["n_params"], of, to, Architecture.of(table, **known))
-        if str(conventions.get("flops")).startswith("6 *"):
+        if str(conventions.get("flops")).startswith("6 * n_params"):
             table["flops"] = 6.0 * table["n_params"] * table["n_tokens"]
         conventions["n_params"] = COUNTS[to] + (f"; converted from {of}" if of != to else "")
     if "loss" in said:

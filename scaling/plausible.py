@@ -31,6 +31,7 @@ def remarks(table: pd.DataFrame, needed: Sequence[str]) -> list[str]:
     if n is not None and d is not None:
         made += _units(n, d, table["flops"].to_numpy(float))
         made += _ratio(d / n)
+        made += _sweep(table)
     if loss is not None and np.isfinite(loss).any():
         made += _losses(loss[np.isfinite(loss)], n)
         if n is not None and d is not None:
@@ -71,6 +72,19 @@ def _ratio(per_param: np.ndarray) -> list[str]:
             "the loss cannot be told apart; add runs at other ratios"
         ]
     return []
+
+
+def _sweep(table: pd.DataFrame) -> list[str]:
+    """Learning rates varied on purpose; of a study, for_fit knows which rows these are."""
+    if "lr" not in table or "stage" in table:
+        return []
+    rates = table.groupby(["n_params", "n_tokens"])["lr"].nunique().to_numpy()
+    if len(rates) > len(table) / 3 or np.median(rates) < 3:
+        return []
+    return [
+        f"{len(rates)} pairs of n_params and n_tokens have {np.median(rates):.0f} learning rates each (median): "
+        "a sweep? The law of well-tuned runs needs the best of each pair alone"
+    ]
 
 
 def _losses(loss: np.ndarray, n: np.ndarray | None) -> list[str]:

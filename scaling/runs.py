@@ -18,7 +18,7 @@ from scaling.formats import read_table
 from scaling.names import with_our_names
 
 NEEDED = ("n_params", "n_tokens", "loss")  # what most laws read and foretell
-NUMBERS = ("n_params", "n_tokens", "flops", "loss", "lr")
+NUMBERS = ("n_params", "n_active", "n_tokens", "flops", "loss", "lr")
 GRID_STAGES = ("grid", "extend")  # the stages of a study whose runs had their hyperparameters tuned
 NOT_FINISHED = ("diverged", "failed", "running", "crashed", "killed", "preempted")
 AGAIN = "in a row that repeats an earlier one in every column, row dropped"
@@ -210,19 +210,26 @@ def _finished(table: pd.DataFrame) -> np.ndarray:
 
 
 def _fill_in(table: pd.DataFrame, needed: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Adds n_tokens and flops to the table where they follow from C = 6·N·D: (conventions, notes)."""
+    """Adds n_tokens and flops to the table where they follow from C = 6·N·D: (conventions, notes).
+
+    N are the active parameters, where the table tells them apart.
+    """
     conventions, notes = {}, []
+    if "n_params" not in table:
+        return conventions, notes
+    size, six_n = "n_params", 6.0 * table["n_params"]
+    if "n_active" in table:
+        size, six_n = "n_active", (6.0 * table["n_active"]).fillna(six_n)
     if "n_tokens" in needed and "n_tokens" not in table:
-        table["n_tokens"] = table["flops"] / (6.0 * table["n_params"])
-        conventions["n_tokens"] = "flops / (6 * n_params): the table has no n_tokens"
-    if {"n_params", "n_tokens"} <= set(table.columns):
-        six_n_d = 6.0 * table["n_params"] * table["n_tokens"]
+        table["n_tokens"] = table["flops"] / six_n
+        conventions["n_tokens"] = f"flops / (6 * {size}): the table has no n_tokens"
+    if "n_tokens" in table:
         if "flops" not in table:
-            table["flops"] = six_n_d
-            conventions["flops"] = "6 * n_params * n_tokens: the table has no flops"
+            table["flops"] = six_n * table["n_tokens"]
+            conventions["flops"] = f"6 * {size} * n_tokens: the table has no flops"
         elif missing := int(table["flops"].isna().to_numpy().sum()):
-            table["flops"] = table["flops"].fillna(six_n_d)
-            notes.append(f"{missing} rows have no flops: 6 * n_params * n_tokens stands in")
+            table["flops"] = table["flops"].fillna(six_n * table["n_tokens"])
+            notes.append(f"{missing} rows have no flops: 6 * {size} * n_tokens stands in")
     return conventions, notes
 
 

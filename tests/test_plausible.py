@@ -19,10 +19,14 @@ def test_a_sound_table_has_none():
     assert said() == ""
 
 
-@pytest.mark.parametrize("name", ["epoch_chinchilla/kyo_takano_df.csv", "steplaw/dense_lr_bs_loss.csv"])
-def test_nor_have_public_ones(public_data, name):
-    table = check(pd.read_csv(public_data / "runs" / name), {}).table
+def test_nor_has_a_public_one(public_data):
+    table = check(pd.read_csv(public_data / "runs/epoch_chinchilla/kyo_takano_df.csv"), {}).table
     assert not remarks(table, NEEDED)
+
+
+def test_a_sweep_of_learning_rates_is_remarked(public_data):
+    said = check(pd.read_csv(public_data / "runs/steplaw/dense_lr_bs_loss.csv"), {}).notes
+    assert any("17 pairs of n_params and n_tokens" in note and "best of each" in note for note in said)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from scaling.runs import check, read_points, read_runs
 def table(n=8, **columns):
     n_params = np.geomspace(1e4, 1e6, n)
     made = {"n_params": n_params, "n_tokens": 20 * n_params, "loss": 2 + 100 / n_params}
-    return pd.DataFrame(made | columns)
+    return pd.DataFrame(made).assign(**columns)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "csv.gz"])
@@ -57,6 +57,12 @@ def test_missing_tokens_come_from_flops_and_said():
     runs = check(given, {})
     np.testing.assert_allclose(runs.table.n_tokens, 20 * runs.table.n_params)
     assert "flops / (6 * n_params)" in runs.conventions["n_tokens"]
+
+
+def test_of_experts_only_the_active_ones_cost_flops():
+    runs = check(table(n_active=lambda t: t.n_params / 8), {})
+    np.testing.assert_allclose(runs.table.flops, 6 / 8 * runs.table.n_params * runs.table.n_tokens)
+    assert "6 * n_active * n_tokens" in runs.conventions["flops"]
 
 
 @pytest.mark.parametrize(
