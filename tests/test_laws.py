@@ -91,6 +91,8 @@ def test_a_wrong_name_says_what_there_is(name, words):
     "change, words",
     [
         ({"starts": ()}, "one or more starts"),
+        ({"columns": "n_params"}, "columns='n_params'; it must be a tuple"),
+        ({"params": ["E", "A"]}, "it must be a tuple"),
         ({"bounds": ((0.0, 1.0),)}, "one entry for each of E, A, B, alpha, beta"),
         ({"starts": ((2.0, 1.0, 1.0, 1.0, 1.0),)}, "E=2.0; it must lie between 0.0 and 1.0"),
         ({"scale": "square"}, "'log' and 'linear'"),

@@ -61,9 +61,11 @@ class Law:
 
     def __post_init__(self):
         """Raises ValueError where the fields do not fit together."""
-        if not self.starts or {len(self.bounds), len(self.prior), *map(len, self.starts)} != {
-            len(self.params)
-        }:
+        for name in ("params", "columns", "bounds", "starts", "prior", "pure", "same_unit"):
+            if not isinstance(getattr(self, name), tuple):
+                raise ValueError(f"law {self.name}: {name}={getattr(self, name)!r}; it must be a tuple")
+        entries = {len(self.bounds), len(self.prior), *map(len, self.starts)}
+        if not self.starts or entries != {len(self.params)}:
             raise ValueError(
                 f"law {self.name}: bounds, prior and each of one or more starts must have one entry for each "
                 f"of {', '.join(self.params)}"
