@@ -11,6 +11,7 @@ import scaling
 from launch import cli
 from launch.commands import predict as command
 from scaling.laws import find
+from scaling.returns import budget_for
 from scaling.runs import check
 from scaling.solver import values
 from tests.planted import isoflop_runs
@@ -47,6 +48,22 @@ def test_a_budget_is_split_best(folder, fit, capsys):
     best = scaling.frontier(fit, [1e20, 1e21])
     assert [row["n_params"] for row in rows] == pytest.approx(list(best.n_params))
     assert [row["loss_lo"] for row in rows] == pytest.approx(list(best.loss_lo))
+
+
+def test_a_budget_with_limits_and_tokens_to_serve(folder, fit, capsys):
+    call("fit.json", "--flops", "1e21", "--max_params", 1e9, "--inference_tokens", 1e12, "--json")
+    row = json.loads(capsys.readouterr().out)[0]
+    best = scaling.frontier(fit, 1e21, max_params=1e9, inference_tokens=1e12)
+    assert row["n_params"] == pytest.approx(best.n_params) and row["n_params"] <= 1e9
+    assert row["n_tokens"] == pytest.approx(best.n_tokens)
+
+
+def test_the_budget_for_a_loss(folder, fit, capsys):
+    call("fit.json", "--loss", "2.3")
+    found = budget_for(fit, 2.3)
+    text = capsys.readouterr().out
+    assert f"budget     {found.flops:.4g} [{found.flops_lo:.3g}, {found.flops_hi:.3g}] FLOPs" in text
+    assert f"params     {found.n_params:.4g}\n" in text and "loss       2.3000\n" in text
 
 
 def test_one_model_is_told_with_its_interval(folder, fit, capsys):
@@ -91,7 +108,7 @@ def test_a_law_of_other_columns_is_asked_by_a_table_and_names_its_target(other):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["--flops", "1e20"], "tells accuracy from loss; give a table of them by --points"),
+        (["--flops", "1e20"], "only a law of loss by n_params (or n_active) and n_tokens"),
         (["--params", "1e9", "--tokens", "1e10"], "give a table of them by --points"),
         (["--points", "points.csv"], "no column loss"),
         (["--points", "bad.csv"], "row 2: loss=-1"),
@@ -109,6 +126,13 @@ def test_what_a_law_of_other_columns_cannot_tell_is_refused(other, capsys, argum
         (["fit.json"], "give one of"),
         (["fit.json", "--flops", "1e20", "--params", "1e9"], "give one of"),
         (["fit.json", "--params", "1e9"], "go together"),
+        (["fit.json", "--loss", "1.0"], "out of reach"),
+        (["fit.json", "--flops", "1e20", "--max_params", "-1"], "max_params=-1"),
+        (["fit.json", "--flops", "1e20", "--given", "unique_tokens=1e9"], "takes no other columns"),
+        (
+            ["fit.json", "--params", "1e9", "--tokens", "1e10", "--max_tokens", "1e9"],
+            "go with --flops or --loss",
+        ),
         (["fit.json", "--params", "-1e9", "--tokens", "1e10"], "positive"),
         (["fit.json", "--flops", "much"], "expected a number"),
         (["fit.json", "--flops", "-1e20"], "positive and finite"),

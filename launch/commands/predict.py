@@ -4,6 +4,7 @@ Intervals are for the measured loss of one new run, so they hold run-to-run nois
 of another target than the loss, is asked by a table: --points.
 
 Example: isoflop predict fit.json --flops 1e21
+Example: isoflop predict fit.json --loss 2.1 --inference_tokens 1e13
 Example: isoflop predict fit.json --params 7e9 --tokens 1.4e11
 Example: isoflop predict fit.json --points planned.csv --out predicted.csv
 """
@@ -18,8 +19,15 @@ from launch.commands.fit import check_out, has_frontier, parse_columns
 from launch.worker import prepare_process
 
 FLAGS = flags.FlagValues()
-USAGE = "isoflop predict FIT.json (--flops C | --params N --tokens D | --points P.csv) [flags]"
+USAGE = "isoflop predict FIT.json (--flops C | --loss L | --params N --tokens D | --points P.csv) [flags]"
 flags.DEFINE_list("flops", [], "budgets to split best between size and tokens, C = 6·N·D", flag_values=FLAGS)
+flags.DEFINE_list("loss", [], "losses to reach with the least compute", flag_values=FLAGS)
+flags.DEFINE_float(
+    "inference_tokens", 0.0, "tokens to serve, which the budget pays for too, 2·N each", flag_values=FLAGS
+)
+flags.DEFINE_float("max_params", float("inf"), "the largest model allowed", flag_values=FLAGS)
+flags.DEFINE_float("max_tokens", float("inf"), "the most tokens there are", flag_values=FLAGS)
+flags.DEFINE_list("given", [], "what else the law reads, as unique_tokens=1e11", flag_values=FLAGS)
 flags.DEFINE_float("params", None, "parameters of the model", flag_values=FLAGS)
 flags.DEFINE_float("tokens", None, "tokens it is trained on", flag_values=FLAGS)
 flags.DEFINE_string(
@@ -38,12 +46,16 @@ def run(args: list[str], flags) -> int:
     if len(args) != 1:
         raise ValueError(f"expected one fit.json, got {args}; usage: {USAGE}")
     one_model = flags.params is not None or flags.tokens is not None
-    if sum([bool(flags.flops), one_model, flags.points is not None]) != 1:
-        raise ValueError("give one of --flops C, --params N with --tokens D, and --points P.csv")
+    if sum([bool(flags.flops), bool(flags.loss), one_model, flags.points is not None]) != 1:
+        raise ValueError("give one of --flops C, --loss L, --params N with --tokens D, and --points P.csv")
     if one_model and (flags.params is None or flags.tokens is None):
         raise ValueError("--params and --tokens go together; for the best split of a budget give --flops")
     check_out(flags.out)
-    budgets = [_number(text) for text in flags.flops]
+    budgets = [number("--flops", text) for text in flags.flops]
+    losses = [number("--loss", text) for text in flags.loss]
+    terms = parse_given(flags.given) | limits(flags)
+    if terms and not (budgets or losses):
+        raise ValueError(f"{', '.join(terms)} go with --flops or --loss; for one model give --points")
     columns = parse_columns(flags.columns)
     prepare_process()  # before anything imports jax
     import pandas as pd
@@ -51,19 +63,19 @@ def run(args: list[str], flags) -> int:
     import scaling
     from experiments.files import write_atomic
     from scaling import laws
+    from scaling.returns import budget_for
     from scaling.runs import read_points
 
     fit = read_fit(Path(args[0]))
     law = laws.find(fit.law)
-    if not flags.points and not has_frontier(law):
+    if one_model and not has_frontier(law):
         reads = ", ".join(law.columns)
         raise ValueError(
             f"the law {fit.law} tells {law.target} from {reads}; give a table of them by --points"
         )
-    if budgets:
-        best = dataclasses.asdict(scaling.frontier(fit, budgets))
-        del best["level"]
-        table = pd.DataFrame(best)
+    if budgets or losses:
+        best = scaling.frontier(fit, budgets, **terms) if budgets else budget_for(fit, losses, **terms)
+        table = pd.DataFrame(dataclasses.asdict(best)).drop(columns="level")
     else:
         if one_model:
             table = pd.DataFrame({"n_params": [flags.params], "n_tokens": [flags.tokens]})
@@ -102,24 +114,43 @@ def read_fit(path: Path):
 
 
 def as_text(table, level: float) -> str:
-    """One line a model: value [lo, hi]."""
+    """A few lines a model: value [lo, hi]."""
     lines = []
     for _, row in table.iterrows():
         if "flops" in row:
-            size = f"{row['n_params']:.4g} [{row['n_params_lo']:.3g}, {row['n_params_hi']:.3g}]"
-            tokens = f"{row['n_tokens']:.4g} [{row['n_tokens_lo']:.3g}, {row['n_tokens_hi']:.3g}]"
-            lines += [
-                f"budget     {row['flops']:.4g} FLOPs (C = 6·N·D)",
-                f"params     {size}",
-                f"tokens     {tokens}",
-            ]
-        loss = row["loss"] if "loss" in row else row["loss_pred"]
-        lines.append(f"loss       {loss:.4f} [{row['loss_lo']:.4f}, {row['loss_hi']:.4f}]")
+            lines.append(f"budget     {_told(row, 'flops')} FLOPs")
+            lines += [f"{what:<10} {_told(row, f'n_{what}')}" for what in ("params", "tokens")]
+        name = "loss" if "loss" in row else "loss_pred"
+        bounds = f" [{row['loss_lo']:.4f}, {row['loss_hi']:.4f}]" if "loss_lo" in row else ""
+        lines.append(f"loss       {row[name]:.4f}{bounds}")
     return "\n".join([*lines, f"({level:.0%} intervals; of the loss for one new run)"])
 
 
-def _number(text: str) -> float:
+def _told(row, name: str) -> str:
+    bounds = f" [{row[f'{name}_lo']:.3g}, {row[f'{name}_hi']:.3g}]" if f"{name}_lo" in row else ""
+    return f"{row[name]:.4g}{bounds}"
+
+
+def limits(flags) -> dict[str, float]:
+    """What a budget may be spent on, as far as it was said."""
+    said = {name: getattr(flags, name) for name in ("inference_tokens", "max_params", "max_tokens")}
+    return {name: value for name, value in said.items() if value != FLAGS[name].default}
+
+
+def parse_given(pairs: list[str]) -> dict[str, float]:
+    """["unique_tokens=1e10"] -> {"unique_tokens": 1e10}."""
+    given = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals):
+            raise ValueError(f"--given {pair}: expected COLUMN=NUMBER, for example unique_tokens=1e10")
+        given[name.strip()] = number(f"--given {name}", value)
+    return given
+
+
+def number(flag: str, text: str) -> float:
+    """Raises ValueError where it is none."""
     try:
         return float(text)
     except ValueError:
-        raise ValueError(f"--flops {text}: expected a number such as 1e21") from None
+        raise ValueError(f"{flag} {text}: expected a number such as 1e21") from None
