@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import scaling
-from scaling.laws import CHINCHILLA, LAWS, find
+from scaling.laws import find
 from scaling.runs import read_runs
 from scaling.solver import values
 
@@ -133,8 +133,3 @@ def test_hoffmanns_runs_have_a_floor_and_nearly_one_exponent(public_data):
     assert own.params["alpha"] < 2 * one.params["eta"] < own.params["beta"]
     assert own.objective < one.objective < 1.01 * own.objective
     assert no_floor.objective > 2 * own.objective
-
-
-def test_laws_of_the_loss_share_one_belief_of_its_floor():
-    floors = {law.prior[law.params.index("E")] for law in LAWS.values() if "E" in law.params}
-    assert floors == {CHINCHILLA.prior[0]}
