@@ -19,7 +19,7 @@ CURVE_ROWS = 6  # so many rows of one model, each better than the one before, ar
 def remarks(table: pd.DataFrame) -> list[str]:
     """A line that says how rows belong to runs, where it is not one row a run."""
     if "run_id" in table:
-        n_runs = len(set(table["run_id"].astype(str)))
+        n_runs = len(table["run_id"].astype(str).unique())
         return [f"{len(table)} rows of {n_runs} runs: resampled by run"] if n_runs < len(table) else []
     if not {"n_params", "n_tokens", "loss"} <= set(table.columns):
         return []

@@ -82,8 +82,8 @@ def _sweep(table: pd.DataFrame) -> list[str]:
     if len(rates) > len(table) / 3 or np.median(rates) < 3:
         return []
     return [
-        f"{len(rates)} pairs of n_params and n_tokens have {np.median(rates):.0f} learning rates each (median): "
-        "a sweep? The law of well-tuned runs needs the best of each pair alone"
+        f"{len(rates)} pairs of n_params and n_tokens have {np.median(rates):.0f} learning rates each: a "
+        "sweep? The law of well-tuned runs needs the best of each pair alone"
     ]
 
 
