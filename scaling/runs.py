@@ -57,7 +57,7 @@ class Runs:
         in_grid = np.isin(self.table["stage"], GRID_STAGES) if "stage" in self.table else np.zeros(1, bool)
         if in_grid.any():
             runs = runs.without(~in_grid, "other stages than the grid")
-        runs = runs.without(~_finished(runs.table), "diverged or not finished")
+        runs = runs.without(~_finished(runs.table, (target, *columns)), "diverged or not finished")
         for name in (target, *columns):
             if name not in runs.table:
                 raise ValueError(
@@ -135,7 +135,7 @@ def check(
     if kept.empty:
         first = next((note for note in notes if note.startswith("row ")), "it is empty")
         raise ValueError(f"{name}: none of {len(drop)} rows is usable; {first}")
-    if "status" not in kept and "loss" in kept:
+    if "status" not in kept and "loss" in needed:
         kept["status"] = np.where(np.isfinite(kept["loss"]), "done", "diverged")
     if mixed := curves.mixed_run(kept):
         kept = kept.drop(columns="run_id")
@@ -159,8 +159,10 @@ def read_points(
     path = Path(path)
     given = read_table(path)
     table, _ = with_our_names(given, columns or {}, needed, path.name)
-    used = [c for c in dict.fromkeys((*needed, "n_params", "flops")) if c in table]
-    for column in used if "n_tokens" not in table else needed:
+    used = [c for c in needed if c in table]
+    if len(used) < len(needed):  # the rest is derived
+        used += [c for c in ("n_params", "n_tokens", "flops") if c in table and c not in used]
+    for column in used:
         said, table[column] = table[column], _numbers(table[column])
         for wrong, what in _unusable(column, table[column].to_numpy())[:1]:
             if wrong.any():
@@ -202,8 +204,10 @@ def _repeated(table: pd.DataFrame) -> np.ndarray:
         return table.astype(str).duplicated().to_numpy()
 
 
-def _finished(table: pd.DataFrame) -> np.ndarray:
-    done = np.isfinite(table["loss"].to_numpy(float)) if "loss" in table else np.ones(len(table), bool)
+def _finished(table: pd.DataFrame, needed: Sequence[str]) -> np.ndarray:
+    done = np.ones(len(table), bool)
+    if "loss" in needed and "loss" in table:
+        done &= np.isfinite(_numbers(table["loss"]))
     if "status" in table:
         done &= ~table["status"].astype(str).str.lower().isin(NOT_FINISHED).to_numpy()
     return done

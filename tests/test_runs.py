@@ -158,6 +158,38 @@ def test_points_to_predict_must_all_be_good(tmp_path, value):
         read_points(path)
 
 
+def test_points_give_the_columns_that_are_asked_for(tmp_path):
+    path = tmp_path / "points.csv"
+    path.write_text("name,N,C,unique_tokens\na,1e6,1.2e14,1e6\n")
+    given, points = read_points(path, needed=("n_params", "n_tokens", "unique_tokens"))
+    assert {k: v.tolist() for k, v in points.items()} == {
+        "n_params": [1e6],
+        "n_tokens": [2e7],
+        "unique_tokens": [1e6],
+    }
+    assert list(given.columns) == ["name", "N", "C", "unique_tokens"]
+    path.write_text("params,tokens\n1e6,2e7\n")
+    assert read_points(path, needed=("flops",))[1]["flops"][0] == pytest.approx(1.2e14)
+    path.write_text("params,compute\n1e6,-1\n")
+    with pytest.raises(ValueError, match="row 1: flops=-1 must be positive"):
+        read_points(path)
+
+
+def test_a_loss_that_no_law_reads_leaves_no_run_out():
+    runs = check(
+        pd.DataFrame({"k": [1, 2], "pass_at_k": [0.1, 0.2], "loss": np.nan}), {}, needed=("k", "pass_at_k")
+    )
+    assert len(runs.for_fit("pass_at_k", ("k",)).table) == 2
+
+
+def test_what_is_taken_the_logarithm_of_must_be_positive():
+    runs = check(table(epochs=[0, 1, 2, 3, 4, 5, 6, np.nan]), {}, needed=("n_params", "epochs", "loss"))
+    assert runs.dropped == 1  # the missing one; none is no error where a law may read it
+    assert len(runs.for_fit(columns=("epochs",)).table) == 7
+    usable = runs.for_fit(columns=("epochs",), positive=("epochs",))
+    assert len(usable.table) == 6 and usable.notes[-1] == "left out 1 of 7 rows: epochs is not positive"
+
+
 cell = st.one_of(st.floats(), st.integers(-(10**30), 10**30), st.text(max_size=4), st.none(), st.just(1e30))
 
 
