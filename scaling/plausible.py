@@ -8,21 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-FAR = 1e8  # a value this many times off the column's median (in logs) belongs to no table of runs
-FAR_OFF = "is out of all proportion to the other rows"
 FEW_PARAMS, FEW_TOKENS = 1e4, 1e6  # only tiny models and toy tables have medians below these
 GAPS = {"n_params": 1e3, "n_tokens": 1e3, "loss": 10.0}  # a lone value this far from the next is odd
 
 
-def far_off(values: np.ndarray) -> np.ndarray:
-    """Which positive values are out of all proportion to the others."""
-    good = np.isfinite(values) & (values > 0)
-    if not good.any():
-        return np.zeros(len(values), bool)
-    log = np.log(np.where(good, values, 1.0))
-    return good & (np.abs(log - np.median(log[good])) > np.log(FAR))
-
-
+@np.errstate(all="ignore")
 def remarks(table: pd.DataFrame, needed: Sequence[str]) -> list[str]:
     """One line for each thing that a reader of the table should look at before the fit is believed."""
     made = [note for name in needed if name in GAPS for note in _apart(table, name, GAPS[name])]

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from scaling import curves, plausible
+from scaling.cells import is_given, name_rows, numbers, shown, unusable
 from scaling.formats import read_table
 from scaling.names import with_our_names
 
@@ -22,8 +23,6 @@ NUMBERS = ("n_params", "n_active", "n_tokens", "flops", "loss", "lr")
 GRID_STAGES = ("grid", "extend")  # the stages of a study whose runs had their hyperparameters tuned
 NOT_FINISHED = ("diverged", "failed", "running", "crashed", "killed", "preempted")
 AGAIN = "in a row that repeats an earlier one in every column, row dropped"
-TOO_LARGE = 1e40  # no count of anything; powers of it would leave the range of floats
-NAMED_ROWS = 5  # bad rows named one by one; the rest is counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +62,9 @@ class Runs:
                 raise ValueError(
                     f"the law reads {name}, which the table has not; name its column with --columns {name}=…"
                 )
-            runs = runs.without(~np.isfinite(_numbers(runs.table[name])), f"{name} is no finite number")
+            runs = runs.without(~np.isfinite(numbers(runs.table[name])), f"{name} is no finite number")
             if name in positive:
-                runs = runs.without(_numbers(runs.table[name]) <= 0, f"{name} is not positive")
+                runs = runs.without(numbers(runs.table[name]) <= 0, f"{name} is not positive")
         return runs
 
     def without(self, rows: np.ndarray, why: str) -> "Runs":
@@ -117,19 +116,19 @@ def check(
     notes = [f"read {', '.join(f'{theirs} as {ours}' for ours, theirs in taken.items())}"] if taken else []
     twice = _repeated(table)
     for column in dict.fromkeys(c for c in (*NUMBERS, *needed) if c in table):
-        numbers = _numbers(table[column])
-        wrong = np.isnan(numbers) & _is_given(table[column])
-        notes += _name_rows(table, wrong, column, "is not a number, read as missing")
-        table[column] = numbers
+        values = numbers(table[column])
+        wrong = np.isnan(values) & is_given(table[column])
+        notes += name_rows(table, wrong, column, "is not a number, read as missing")
+        table[column] = values
     stated, filled = _fill_in(table, needed)
     notes += filled
     drop = np.zeros(len(table), bool)
     with_flops = ("flops",) if {"n_params", "n_tokens"} <= set(needed) else ()
     for column in dict.fromkeys((*needed, *with_flops)):
-        for wrong, what in _unusable(column, table[column].to_numpy()):
-            notes += _name_rows(table, wrong & ~drop, column, f"{what}, row dropped")
+        for wrong, what in unusable(column, table[column].to_numpy()):
+            notes += name_rows(table, wrong & ~drop, column, f"{what}, row dropped")
             drop |= wrong
-    notes += _name_rows(table, twice & ~drop, needed[-1], AGAIN)
+    notes += name_rows(table, twice & ~drop, needed[-1], AGAIN)
     drop |= twice
     kept = table.loc[~drop].reset_index(drop=True)
     if kept.empty:
@@ -163,37 +162,13 @@ def read_points(
     if len(used) < len(needed):  # the rest is derived
         used += [c for c in ("n_params", "n_tokens", "flops") if c in table and c not in used]
     for column in used:
-        said, table[column] = table[column], _numbers(table[column])
-        for wrong, what in _unusable(column, table[column].to_numpy())[:1]:
+        said, table[column] = table[column], numbers(table[column])
+        for wrong, what in unusable(column, table[column].to_numpy())[:1]:
             if wrong.any():
                 row = int(wrong.argmax())
-                raise ValueError(f"{path.name}: row {row + 1}: {column}={_shown(said.iloc[row])} {what}")
+                raise ValueError(f"{path.name}: row {row + 1}: {column}={shown(said.iloc[row])} {what}")
     _fill_in(table, needed)
     return given, {column: table[column].to_numpy(float) for column in needed}
-
-
-def _numbers(column: Any) -> np.ndarray:
-    """As float64; NaN for what is no number. A truth value, a date or a complex number is none."""
-    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf":
-        return column.to_numpy(float)
-    return np.array([_number(cell) for cell in column], float)
-
-
-def _number(cell: Any) -> float:
-    if isinstance(cell, (bool, np.bool_)):
-        return np.nan
-    try:
-        return float(cell)
-    except (TypeError, ValueError, OverflowError):
-        return np.nan
-
-
-def _is_given(column: Any) -> np.ndarray:
-    """Where something is said, and it is not that the value is missing."""
-    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf":
-        return column.notna().to_numpy()
-    said_nan = column.astype(str).str.strip().str.lower().isin(["nan", "none", "null", ""])
-    return column.notna().to_numpy() & ~said_nan.to_numpy()
 
 
 def _repeated(table: pd.DataFrame) -> np.ndarray:
@@ -207,7 +182,7 @@ def _repeated(table: pd.DataFrame) -> np.ndarray:
 def _finished(table: pd.DataFrame, needed: Sequence[str]) -> np.ndarray:
     done = np.ones(len(table), bool)
     if "loss" in needed and "loss" in table:
-        done &= np.isfinite(_numbers(table["loss"]))
+        done &= np.isfinite(numbers(table["loss"]))
     if "status" in table:
         done &= ~table["status"].astype(str).str.lower().isin(NOT_FINISHED).to_numpy()
     return done
@@ -248,35 +223,6 @@ def _unstated(needed: Sequence[str], taken: Mapping[str, str]) -> dict[str, str]
         for name, what in unknown.items()
         if name in needed
     }
-
-
-def _unusable(column: str, values: np.ndarray) -> list[tuple[np.ndarray, str]]:
-    """Which values cannot be used, and what is wrong. A loss that is not finite is a diverged run's."""
-    if column == "loss":
-        return [(values <= 0, "must be positive"), (plausible.far_off(values), plausible.FAR_OFF)]
-    if column in ("flops", "lr", "k") or column.startswith("n_") or column.endswith("_tokens"):
-        bad = ~((values > 0) & (values < TOO_LARGE))
-        return [
-            (bad, f"must be positive and below {TOO_LARGE:g}"),
-            (plausible.far_off(values), plausible.FAR_OFF),
-        ]
-    return [(~np.isfinite(values), "must be finite")]
-
-
-def _name_rows(table: pd.DataFrame, rows: np.ndarray, column: str, what: str) -> list[str]:
-    """One note a bad row, and a count of those beyond the first few."""
-    found = np.flatnonzero(rows)
-    notes, more = [], len(found) - NAMED_ROWS
-    for i in found[:NAMED_ROWS]:
-        run = f" (run_id {_shown(table['run_id'].iloc[i])})" if "run_id" in table else ""
-        notes.append(f"row {i + 1}{run}: {column}={_shown(table[column].iloc[i])} {what}")
-    return [*notes, f"and {more} more rows whose {column} {what}"] if more > 0 else notes
-
-
-def _shown(cell: Any) -> str:
-    """A cell on one short line."""
-    text = " ".join(str(cell).split())
-    return text if len(text) <= 40 else f"{text[:40]}…"
 
 
 def _conventions(sidecar: Path, of_study: bool) -> dict[str, Any]:

@@ -77,6 +77,14 @@ def test_a_bad_value_is_named_with_row_and_column_and_dropped(column, value):
     assert any(f"row 4: {column}={value}" in note and "dropped" in note for note in runs.notes)
 
 
+def test_a_row_out_of_all_proportion_is_dropped_and_named():
+    bad = table()
+    bad.loc[2, "n_params"] = 1e30
+    runs = check(bad, {})
+    assert runs.dropped == 1
+    assert "row 3: n_params=1e+30 is out of all proportion to the other rows, row dropped" in runs.notes
+
+
 def test_text_among_numbers_is_named_with_what_it_says():
     bad = table().astype(object)
     bad.loc[2, "n_params"] = "12k"
