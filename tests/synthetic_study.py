@@ -104,7 +104,7 @@ def write_study(folder: Path, seed: int = 0, verify: bool = True, name: str = "q
     trained = runs.table["stage"] != "verify"
     before = type(runs)(runs.table[trained], runs.conventions)
     fit = scaling.fit(before)
-    _write(folder / "lr.json", hparams.fit_lr(before).to_json())
+    _write(folder / "lr.json", hparams.fit_hparams(before).to_json())
     _write(folder / "fit.json", fit.to_json())
     if verify:
         run = runs.table[~trained].iloc[0]

@@ -30,7 +30,7 @@ from experiments.studies.study import Stage, Study
 from models import count
 from models.config import ModelConfig
 from models.presets import ladder
-from scaling.hparams import LrLaw, fit_lr
+from scaling.hparams import HparamLaws, fit_hparams
 from scaling.isoflop import profiles
 from scaling.report import write_report
 from scaling.runs import Runs
@@ -125,9 +125,9 @@ def tune(settings: Settings) -> list[RunConfig]:
 
 def grid(settings: Settings, runs: Runs) -> list[RunConfig]:
     """All sizes of all budgets, each at the rate that the sweeps extrapolate to it."""
-    law = fit_lr(runs)
+    laws = fit_hparams(runs)
     return [
-        with_lr(settings, law, d_model, budget.flops)
+        with_lr(settings, laws, d_model, budget.flops)
         for budget in settings.grid
         for d_model in budget.d_models
     ]
@@ -135,7 +135,7 @@ def grid(settings: Settings, runs: Runs) -> list[RunConfig]:
 
 def extend(settings: Settings, runs: Runs) -> list[RunConfig]:
     """Two sizes beyond each edge of the grid at which a budget's best size lies; none if all lie inside."""
-    law, configs = fit_lr(tuned(runs)), []
+    laws, configs = fit_hparams(tuned(runs)), []
     for minimum, budget in zip(profiles(runs, n_bootstrap=0).minima, settings.grid):
         if minimum.at_edge:
             sizes = [count(network(settings, d_model)).n_params for d_model in budget.d_models]
@@ -143,15 +143,15 @@ def extend(settings: Settings, runs: Runs) -> list[RunConfig]:
             below = budget.d_models[nearest] < np.median(budget.d_models)
             edge, step = (min(budget.d_models), -8) if below else (max(budget.d_models), 16)
             widths = [width for width in (edge + step, edge + 2 * step) if width >= 8]
-            configs += [with_lr(settings, law, width, budget.flops) for width in widths]
+            configs += [with_lr(settings, laws, width, budget.flops) for width in widths]
     return configs
 
 
 def verify(settings: Settings, runs: Runs) -> list[RunConfig]:
     """The size of the ladder whose predicted loss is lowest at the verification budget."""
     flops = settings.verify_factor * max(budget.flops for budget in settings.grid)
-    law, fit = fit_lr(tuned(runs)), fit_grid(runs, n_bootstrap=0)
-    candidates = [with_lr(settings, law, d_model, flops) for d_model in range(16, 257, 8)]
+    laws, fit = fit_hparams(tuned(runs)), fit_grid(runs, n_bootstrap=0)
+    candidates = [with_lr(settings, laws, d_model, flops) for d_model in range(16, 257, 8)]
     losses = [fit.predict(count(c.model).n_params, c.n_tokens).loss for c in candidates]
     return [candidates[int(np.argmin(losses))]]
 
@@ -173,7 +173,7 @@ def predict(settings: Settings, folder: Path, runs: Runs, config: RunConfig) -> 
         "hi": float(prediction.hi),
         "level": settings.level,
     }
-    write_json(folder / "lr.json", fit_lr(tuned(runs), level=settings.level).to_json())
+    write_json(folder / "lr.json", fit_hparams(tuned(runs), level=settings.level).to_json())
     write_json(folder / "fit.json", fit.to_json())
     write_json(folder / "verify.json", verification)
 
@@ -226,11 +226,11 @@ def network(settings: Settings, d_model: int) -> ModelConfig:
     return ladder(d_model, settings.data.vocab_size, settings.family)
 
 
-def with_lr(settings: Settings, law: LrLaw, d_model: int, flops: float) -> RunConfig:
+def with_lr(settings: Settings, laws: HparamLaws, d_model: int, flops: float) -> RunConfig:
     """A run at the rate that the law gives; three digits of it, so that the plan is the same everywhere."""
     config = configure(settings, d_model, flops, lr=1.0)
-    lr, _, _ = law.predict(count(config.model).n_params, config.n_tokens)
-    optimizer = dataclasses.replace(config.optimizer, lr=float(f"{float(lr):.3g}"))
+    lr = laws.predict(count(config.model).n_params, config.n_tokens).lr
+    optimizer = dataclasses.replace(config.optimizer, lr=float(f"{lr:.3g}"))
     return dataclasses.replace(config, optimizer=optimizer)
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import scaling
 from scaling.families import Comparison, compare
 from scaling.fit import Fit
-from scaling.hparams import LrLaw
+from scaling.hparams import HparamLaws
 
 CURVE_POINTS = 70  # moments of a curve in the page; more cannot be seen
 CURVE_START = 0.01  # a curve is shown from this fraction of its run on
@@ -27,7 +27,7 @@ class ReportData:
     fit: Fit | None
     no_fit: str  # why there is no one law, in one line
     families: Comparison | None = None  # instead of one law, where the runs are of several families
-    lr: LrLaw | None = None
+    lr: HparamLaws | None = None
     verify: dict[str, Any] | None = None
     curves: pd.DataFrame = field(default_factory=pd.DataFrame)
     study: dict[str, Any] = field(default_factory=dict)
@@ -66,7 +66,7 @@ def load(path: Path, fit: Path | None = None, columns: dict[str, str] | None = N
         fit=law,
         no_fit=no_fit,
         families=families,
-        lr=LrLaw.from_json(lr) if lr else None,
+        lr=HparamLaws.from_json(lr) if lr else None,
         verify=verify or None,
         curves=read_curves(folder, runs.table),
         study=study,

@@ -114,7 +114,7 @@ def _learning_rate(data: ReportData, runs: pd.DataFrame) -> Section | None:
     sweep = Figure(
         "lr_sweep",
         "Loss against learning rate",
-        "Curves: parabolas in the log of the rate, one a size; open marks: their minima with "
+        "Curves: the fitted valleys in the log of the rate, one a size; open marks: their minima with "
         f"{rates.level:.0%} intervals.{edge}{lost}",
         charts.lr_sweep(rates.runs, rates.parabolas, rates.optima),
     )

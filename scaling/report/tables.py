@@ -10,7 +10,6 @@ from scaling.families import flops_per_token
 from scaling.isoflop import budgets
 from scaling.report.data import ReportData
 from scaling.report.theme import e_notation, is_done, of_stage, si
-from scaling.valley import valleys
 
 BEYOND = 1.6  # the frontier is drawn this factor past the last compute of interest …
 AHEAD = 10.0  # … or this far where no run has tested the law
@@ -140,21 +139,16 @@ def learning_rates(data: ReportData, table: pd.DataFrame) -> Rates | None:
         return None
     best = pd.DataFrame([asdict(optimum) for optimum in data.lr.optima])
     best["size"] = [si(n_params) for n_params in best["n_params"]]
-    groups = [swept[(swept["size"] == size) & swept["loss"].notna()] for size in best["size"]]
-    logs = [(np.log(group["lr"].to_numpy()), np.log(group["loss"].to_numpy())) for group in groups]
-    found = valleys(logs, 1, np.random.default_rng(0), shared_curvature=True)
-    parabolas = []
-    for size, valley, group in zip(best["size"], found, groups):
-        rates, losses = _parabola(valley.curve, group["lr"].to_numpy())
-        parabolas.append(pd.DataFrame({"size": size, "lr": rates, "loss": losses}))
-    return Rates(
-        swept,
-        pd.concat(parabolas),
-        best,
-        _rate_law(data, table),
-        data.lr.law.replace(" * ", "·"),
-        data.lr.level,
-    )
+    best = best.rename(columns={"lr_lo": "lo", "lr_hi": "hi", "lr_at_edge": "at_edge"})
+    valleys = []
+    for cell, (size, optimum) in enumerate(zip(best["size"], data.lr.optima)):
+        tried = data.lr.runs.loc[data.lr.runs["cell"] == cell, "lr"]
+        rates = np.geomspace(tried.min() / MARGIN, tried.max() * MARGIN, DRAWN)
+        batch = {"batch_tokens": np.full(DRAWN, optimum.batch_tokens)}
+        losses = data.lr.surface(cell).loss(lr=rates, **batch)
+        valleys.append(pd.DataFrame({"size": size, "lr": rates, "loss": losses}))
+    formula = data.lr.formulas["lr"]
+    return Rates(swept, pd.concat(valleys), best, _rate_law(data, table), formula, data.lr.level)
 
 
 def _rate_law(data: ReportData, table: pd.DataFrame) -> pd.DataFrame:
@@ -163,6 +157,5 @@ def _rate_law(data: ReportData, table: pd.DataFrame) -> pd.DataFrame:
     n_params = np.geomspace(table["n_params"].min() / MARGIN, table["n_params"].max() * MARGIN, DRAWN)
     line = np.polyfit(np.log(table["n_params"]), np.log(table["n_tokens"]), 1)
     n_tokens = np.exp(np.polyval(line, np.log(n_params)))
-    return pd.DataFrame(dict(zip(("lr", "lo", "hi"), data.lr.predict(n_params, n_tokens)))).assign(
-        n_params=n_params
-    )
+    told = data.lr.predict(n_params, n_tokens)
+    return pd.DataFrame({"n_params": n_params, "lr": told.lr, "lo": told.lr_lo, "hi": told.lr_hi})

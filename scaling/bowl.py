@@ -1,0 +1,72 @@
+"""A valley of log loss in one or two hyperparameters: d.K.d / 2 + T.d.d.d / 6 around its bottom.
+
+K is the curvature and T the skew, which tells the steep side from the flat one. A `shape` lists their
+entries, one a term of `terms`.
+"""
+
+from dataclasses import dataclass
+from itertools import combinations_with_replacement, permutations
+
+import numpy as np
+
+LEAST_CURVATURE = 1e-3  # of log loss per squared log unit; flatter valleys have no usable bottom
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """The loss around the optimum of one cell, in the logs of the swept settings (a axes).
+
+    Attributes:
+      axes: their names; centre [a]: log settings of the optimum; log_loss: there.
+      curvature [a, a], skew [a, a, a]: of log loss.
+    """
+
+    axes: tuple[str, ...]
+    centre: np.ndarray
+    curvature: np.ndarray
+    skew: np.ndarray
+    log_loss: float
+
+    def loss(self, **settings) -> np.ndarray:
+        """Nats per token at settings named as the axes, arrays of one shape.
+
+        It holds where it is within some 5 % of the optimum's loss: no valley is cubic far from there.
+        """
+        d = np.stack([np.log(settings[axis]) for axis in self.axes], axis=-1) - self.centre
+        quadratic = np.einsum("...i,ij,...j->...", d, self.curvature, d) / 2
+        cubic = np.einsum("...i,...j,...k,ijk->...", d, d, d, self.skew) / 6
+        return np.exp(self.log_loss + quadratic + cubic)
+
+
+def terms(axes: int) -> list[tuple[int, ...]]:
+    """The axes of each second- and third-order term: (0, 0), (0, 1), … (0, 0, 0), …"""
+    return [term for order in (2, 3) for term in combinations_with_replacement(range(axes), order)]
+
+
+def basis(d: np.ndarray) -> np.ndarray:
+    """[..., a] -> [..., terms]: what each entry of a shape is multiplied by."""
+    columns = []
+    for term in terms(d.shape[-1]):
+        ways = len(set(permutations(term))) / (2 if len(term) == 2 else 6)
+        columns.append(ways * d[..., list(term)].prod(-1))
+    return np.stack(columns, axis=-1)
+
+
+def tensors(shape: np.ndarray, axes: int) -> tuple[np.ndarray, np.ndarray]:
+    """K [..., a, a] and T [..., a, a, a] of shapes [..., terms]."""
+    curvature, skew = (np.zeros((*shape.shape[:-1], *(axes,) * order)) for order in (2, 3))
+    for i, term in enumerate(terms(axes)):
+        for index in permutations(term):
+            (curvature if len(term) == 2 else skew)[(..., *index)] = shape[..., i]
+    return curvature, skew
+
+
+def with_bottom(shape: np.ndarray, axes: int) -> np.ndarray:
+    """The nearest shapes that curve upwards in every direction."""
+    values, vectors = np.linalg.eigh(tensors(shape, axes)[0])
+    values = np.maximum(values, LEAST_CURVATURE)
+    upward = (vectors * values[..., None, :]) @ np.swapaxes(vectors, -1, -2)
+    entries = [
+        upward[(..., *term)] if len(term) == 2 else shape[..., i] for i, term in enumerate(terms(axes))
+    ]
+    return np.stack(entries, axis=-1)
