@@ -27,7 +27,7 @@ def read_table(path: Path) -> pd.DataFrame:
     columns; nested objects become columns named a.b.
 
     Raises:
-      ValueError: there is no such file, it is of another format, damaged, or two columns have the same name.
+      ValueError: there is no such file, or it is of another format or damaged.
     """
     if not path.exists():
         raise ValueError(f"{path} does not exist; expected a study's directory or a file {FORMATS}")
@@ -43,9 +43,6 @@ def read_table(path: Path) -> pd.DataFrame:
         why = getattr(error, "strerror", None) or str(error).strip().split("\n")[0] or type(error).__name__
         raise ValueError(f"{path} is not a readable {suffix} table: {why}") from error
     table.columns = [" ".join(str(name).split()) for name in table.columns]
-    twice = table.columns[table.columns.duplicated() & (table.columns != "")]
-    if len(twice):
-        raise ValueError(f"{path}: two columns are named {twice[0]!r}; rename one of them")
     return table.loc[:, table.columns != ""]  # without the index that pandas writes
 
 

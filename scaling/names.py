@@ -46,7 +46,11 @@ def with_our_names(
     Raises:
       ValueError: a column is missing, or several could be meant; the message has the --columns to give.
     """
-    table = _renamed(table.rename(columns=str), columns, name)
+    table = table.rename(columns=str)
+    twice = table.columns[table.columns.duplicated()]
+    if len(twice):
+        raise ValueError(f"{name}: two columns are named {twice[0]!r}; rename one of them")
+    table = _renamed(table, columns, name)
     taken: dict[str, str] = {}
     unclear: dict[str, list[str]] = {}
     for ours in dict.fromkeys((*needed, *WELL_KNOWN)):
@@ -59,11 +63,13 @@ def with_our_names(
             taken[ours] = found[0]
         elif found:
             unclear[ours] = found
-    table = table.rename(columns={theirs: ours for ours, theirs in taken.items()})
-    missing = [c for c in needed if c not in table and not _follows(c, table, needed)]
+    named = table.rename(columns={theirs: ours for ours, theirs in taken.items()})
+    missing = [c for c in needed if c not in named and not _follows(c, named, needed)]
     if missing:
-        raise ValueError(f"{name}: {_question(missing, unclear, table)}")
-    return table, taken
+        raise ValueError(
+            f"{name}: {_question(missing, unclear, columns, table.drop(columns=taken.values()))}"
+        )
+    return named, taken
 
 
 def _renamed(table: pd.DataFrame, columns: Mapping[str, str], name: str) -> pd.DataFrame:
@@ -84,19 +90,22 @@ def _follows(column: str, table: pd.DataFrame, needed: Sequence[str]) -> bool:
     return other in table and ("n_params" in table or "n_params" in needed)
 
 
-def _question(missing: list[str], unclear: Mapping[str, list[str]], table: pd.DataFrame) -> str:
+def _question(
+    missing: list[str], unclear: Mapping[str, list[str]], columns: Mapping[str, str], table: pd.DataFrame
+) -> str:
     """What is missing or unclear, and the --columns that most probably is meant."""
     said = [f"{ours} may be {' or '.join(unclear[ours])}" for ours in missing if ours in unclear]
     absent = [ours for ours in missing if ours not in unclear]
     if absent:
         said.append(f"no column {', '.join(absent)}")
     free = [c for c in table if c not in WELL_KNOWN]
-    pairs = [f"{ours}={near}" for ours in missing if (near := _nearest(ours, unclear, free))]
-    if "n_tokens" in missing and not any(pair.startswith("n_tokens=") for pair in pairs):
-        pairs += [f"flops={near}" for near in [_nearest("flops", unclear, free)] if near]
-    if not pairs:
-        return f"{' and '.join(said)}; it has {_listed(table.columns)}"
-    return f'{" and ".join(said)}; say which, for example --columns "{",".join(pairs)}"'
+    guess = {ours: near for ours in missing if (near := _nearest(ours, unclear, free))}
+    if "n_tokens" in missing and "n_tokens" not in guess and (near := _nearest("flops", unclear, free)):
+        guess["flops"] = near
+    if not guess:
+        return f"{' and '.join(said)}; left are {_listed(table.columns)}"
+    pairs = ",".join(f"{ours}={theirs}" for ours, theirs in {**columns, **guess}.items())
+    return f'{" and ".join(said)}; say which, for example --columns "{pairs}"'
 
 
 def _nearest(ours: str, unclear: Mapping[str, list[str]], theirs: Sequence[str]) -> str | None:

@@ -63,11 +63,6 @@ def test_the_index_that_pandas_writes_is_no_column(tmp_path):
     pd.testing.assert_frame_equal(read_table(tmp_path / "runs.csv"), ROWS)
 
 
-@pytest.mark.parametrize("header", ["loss,n_params,loss", "loss,n_params, loss ", '"loss",n_params,loss'])
-def test_two_columns_of_one_name_are_refused(tmp_path, header):
-    assert "two columns are named 'loss'" in refused(tmp_path, f"{header}\n1,2,3\n")
-
-
 RECORDS = ROWS.to_dict("records")
 
 

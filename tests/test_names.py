@@ -58,8 +58,13 @@ def test_compute_is_proposed_where_there_are_no_tokens():
 
 
 def test_no_column_is_proposed_twice_or_from_nowhere():
-    assert refused("n_params", "loss", "x").endswith("no column n_tokens; it has n_params, loss, x")
-    assert "it has a, b" in refused("a", "b")
+    assert refused("N", "loss", "x").endswith("no column n_tokens; left are loss, x")
+    assert refused("a", "b").endswith("left are a, b")
+
+
+def test_what_the_user_has_said_is_in_the_line_to_paste():
+    said = refused("size", "d", "loss", columns={"n_params": "size"})
+    assert said.endswith('--columns "n_params=size,n_tokens=d"')
 
 
 def test_what_the_user_says_goes_first():

@@ -129,6 +129,14 @@ def test_foreign_names_are_read_and_said(tmp_path):
     assert runs.conventions["loss"].startswith("column L of the table; unit not stated")
 
 
+@pytest.mark.parametrize("header", ["loss,n_params,loss", "loss,n_params, loss ", '"loss",n_params,loss'])
+def test_two_columns_of_one_name_are_refused(tmp_path, header):
+    path = tmp_path / "runs.csv"
+    path.write_text(f"{header}\n1,2,3\n")
+    with pytest.raises(ValueError, match=r"^runs\.csv: two columns are named 'loss'"):
+        read_runs(path)
+
+
 @pytest.mark.parametrize(
     "name, content",
     [
