@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 UNPACK = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
+PACKED = (*UNPACK, ".zst")
 FORMATS = ".csv, .tsv, .json, .jsonl or .parquet, also packed as .gz, .bz2, .xz or .zst"
 SEPARATORS = (",", ";", "\t", "|")
 BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
@@ -31,7 +32,7 @@ def read_table(path: Path) -> pd.DataFrame:
     """
     if not path.exists():
         raise ValueError(f"{path} does not exist; expected a study's directory or a file {FORMATS}")
-    packed = path.suffix if path.suffix in (*UNPACK, ".zst") else ""
+    packed = path.suffix if path.suffix in PACKED else ""
     suffix = Path(path.stem).suffix if packed else path.suffix
     readers = {".csv": _csv, ".tsv": _csv, ".json": _json, ".jsonl": _json, ".ndjson": _json}
     if suffix not in (*readers, ".parquet"):

@@ -85,9 +85,9 @@ def _renamed(table: pd.DataFrame, columns: Mapping[str, str], name: str) -> pd.D
 
 
 def _follows(column: str, table: pd.DataFrame, needed: Sequence[str]) -> bool:
-    """Whether the column follows from C = 6·N·D (a missing n_params is reported by itself)."""
+    """Whether the column follows from C = 6·N·D (a size that is missing is reported by itself)."""
     other = {"n_tokens": "flops", "flops": "n_tokens"}.get(column)
-    return other in table and ("n_params" in table or "n_params" in needed)
+    return other in table and not {"n_params", "n_active"}.isdisjoint((*table.columns, *needed))
 
 
 def _question(

@@ -15,7 +15,7 @@ import pandas as pd
 
 from scaling import curves, plausible
 from scaling.cells import is_given, name_rows, numbers, shown, unusable
-from scaling.formats import read_table
+from scaling.formats import PACKED, read_table
 from scaling.names import with_our_names
 
 NEEDED = ("n_params", "n_tokens", "loss")  # what most laws read and foretell
@@ -94,7 +94,7 @@ def read_runs(
     """
     path = Path(path)
     source = path / "runs.csv" if path.is_dir() else path
-    sidecar = source.with_name(source.name.split(".")[0] + ".json")
+    sidecar = (source.with_suffix("") if source.suffix in PACKED else source).with_suffix(".json")
     conventions = _conventions(sidecar, of_study=path.is_dir()) if sidecar != source else {}
     return check(read_table(source), conventions, source.name, needed, columns)
 
@@ -123,7 +123,7 @@ def check(
     stated, filled = _fill_in(table, needed)
     notes += filled
     drop = np.zeros(len(table), bool)
-    with_flops = ("flops",) if {"n_params", "n_tokens"} <= set(needed) else ()
+    with_flops = ("flops",) if "n_tokens" in needed and {"n_params", "n_active"} & set(needed) else ()
     for column in dict.fromkeys((*needed, *with_flops)):
         for wrong, what in unusable(column, table[column].to_numpy()):
             notes += name_rows(table, wrong & ~drop, column, f"{what}, row dropped")
@@ -194,11 +194,12 @@ def _fill_in(table: pd.DataFrame, needed: Sequence[str]) -> tuple[dict[str, str]
     N are the active parameters, where the table tells them apart.
     """
     conventions, notes = {}, []
-    if "n_params" not in table:
+    size = "n_active" if "n_active" in table else "n_params"
+    if size not in table:
         return conventions, notes
-    size, six_n = "n_params", 6.0 * table["n_params"]
-    if "n_active" in table:
-        size, six_n = "n_active", (6.0 * table["n_active"]).fillna(six_n)
+    six_n = 6.0 * table[size]
+    if "n_params" in table:
+        six_n = six_n.fillna(6.0 * table["n_params"])
     if "n_tokens" in needed and "n_tokens" not in table:
         table["n_tokens"] = table["flops"] / six_n
         conventions["n_tokens"] = f"flops / (6 * {size}): the table has no n_tokens"

@@ -63,6 +63,17 @@ def test_of_experts_only_the_active_ones_cost_flops():
     runs = check(table(n_active=lambda t: t.n_params / 8), {})
     np.testing.assert_allclose(runs.table.flops, 6 / 8 * runs.table.n_params * runs.table.n_tokens)
     assert "6 * n_active * n_tokens" in runs.conventions["flops"]
+    alone = check(table(n_active=1e6).drop(columns="n_params"), {}, needed=("n_active", "n_tokens", "loss"))
+    np.testing.assert_allclose(alone.table.flops, 6e6 * alone.table.n_tokens)
+
+
+@pytest.mark.parametrize("name", ["my.runs.csv", "my.runs.csv.gz"])
+def test_a_file_beside_a_table_states_its_conventions(tmp_path, name):
+    table().to_csv(tmp_path / name, index=False)
+    (tmp_path / "my.runs.json").write_text('{"conventions": {"n_params": "without embeddings"}}')
+    assert read_runs(tmp_path / name).conventions["n_params"] == "without embeddings"
+    (tmp_path / "my.runs.json").write_text("[1, 2]")  # no sidecar, something of the user's own
+    assert "not stated" in read_runs(tmp_path / name).conventions["n_params"]
 
 
 @pytest.mark.parametrize(
