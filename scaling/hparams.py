@@ -29,6 +29,7 @@ TOLD_BY_PRIOR = 0.6  # of the prior's standard deviation left: the runs hardly t
 # A term in log N log D extrapolates badly: it is tried only with so many cells, and kept only where it is so
 # many standard deviations off zero. The last is that of its prior.
 INTERACTION_CELLS, SUPPORT, INTERACTION_SD = 8, 3.0, 0.3
+NOISY = 0.01  # of the loss: more than seeds do
 
 
 @dataclass(frozen=True)
@@ -227,6 +228,9 @@ def fit_hparams(runs: Runs, seed: int = 0, level: float = 0.9, n_draws: int = 10
         if np.any(np.abs(crossed.law[3]) > SUPPORT * crossed.laws[:, 3].std(axis=0)):
             together = crossed
             notes.append("the runs support a term in log N log D")
+    if apart.noise > NOISY:
+        varied = " and ".join(axes)
+        notes.append(f"runs are {apart.noise:.1%} off their valleys: is more varied than {varied}?")
     params, ci = _natural(together, axes, origin, level)
     per_batch = None
     if axes == AXES:
