@@ -65,8 +65,8 @@ class Fit:
     def predict(self, n_params=None, n_tokens=None, **columns) -> Prediction:
         """The target of new runs, from the columns that the law reads; scalars, or arrays that broadcast.
 
-        It comes from the law's relaxed form unless the fit was made without (`relax`, see `Law`), and the
-        interval holds run-to-run noise too.
+        It comes from the law's relaxed form, unless the fit was made without (`relax`), and what that is off
+        by (scaling/uncertainty.py); the interval holds run-to-run noise too.
 
         Raises:
           ValueError: a column is missing, or a value is not positive (a column that is never rescaled may
@@ -180,7 +180,8 @@ def fit(
     table, needed = usable.table, len(form.params) + 1
     distinct = len(table.drop_duplicates(list(form.columns)))
     if distinct < needed:
-        why = f"; {usable.notes[-1]}" if usable.notes else ""
+        lost = [note for note in usable.notes if "left out" in note or "dropped" in note]
+        why = f"; {lost[-1]}" if lost else ""
         raise ValueError(
             f"{law} has {len(form.params)} parameters and needs {needed} different runs, not {distinct}{why}"
         )
@@ -194,16 +195,7 @@ def fit(
     profiles = _profiles(usable, form, approach, n_bootstrap, seed, level)
     exponents, exponents_ci = _exponents(form, params, samples, profiles if approach == 2 else None, level)
     relaxed = form.relaxed if relax and form.relaxed else form
-    known = uncertainty.posterior(relaxed, x, y[None], run, n_bootstrap, len(form.params), rng)
-    forecast = Forecast(
-        law=relaxed.name,
-        theta=relaxed.unscale(known.theta[0], units),
-        samples=relaxed.unscale(known.draws[0], units),
-        noise=float(known.noise[0]),
-        dof=float(max(run.max() + 1 - len(form.params), 2)),
-        drift=float(known.drift[0]),
-        reach=reach(form, table),
-    )
+    forecast = uncertainty.forecast(relaxed, x, y, units, n_bootstrap, rng)
     return Fit(
         law=law,
         approach=approach,
@@ -262,12 +254,6 @@ def run_numbers(table: pd.DataFrame) -> np.ndarray:
     if "run_id" not in table:
         return np.arange(len(table))
     return np.unique(table["run_id"].astype(str).to_numpy(str), return_inverse=True)[1]
-
-
-def reach(law: Law, table: pd.DataFrame) -> float | None:
-    """The largest n_params * n_tokens; None for a law that reads not both."""
-    both = {"n_params", "n_tokens"} <= set(law.columns)
-    return float((table["n_params"] * table["n_tokens"]).to_numpy().max()) if both else None
 
 
 def _check(approach: int, n_bootstrap: int, level: float, delta: float) -> None:

@@ -1,31 +1,33 @@
 """Doubt: resampling of runs, and the forecast of the measured loss of a new, larger run.
 
 Three things make a new run differ from the law's line, and a forecast's interval holds all three. The
-parameters are known only roughly: they are drawn again and again. A run repeated with another seed ends
-elsewhere: its noise is read off the residuals. And no law is exactly true: forecasts use the law's relaxed
-form, where what the law ties together may differ within a prior, and add a drift that grows with the distance
-from the data.
+parameters are known only roughly. A run repeated with another seed ends elsewhere: its noise is read off the
+residuals. And no law is exactly true: forecasts use the law's relaxed form, where what the law ties together
+may differ within a prior, and what even that is off by; see scaling/discrepancy.py.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from scipy import linalg, stats
 
+from scaling.discrepancy import RIDGE, Discrepancy, covariance, places, strengths
 from scaling.laws import Law
-from scaling.solver import ROUGH, Lanes, best, solve, told, values
+from scaling.solver import told
 
-KNEE = 1.345  # Huber's delta in standard deviations of the noise: 95 % efficient if the noise is Gaussian
-KNEE_VARIANCE = 0.7102  # E[min(z^2, KNEE^2)] for Gaussian z
-NOISE = (1e-4, 0.2)  # range of the noise of log loss
-ROUNDS = 4  # of fitting and estimating the noise in turn
-
-
-# What the law is off by, per decade of compute beyond the data: a guess (in log loss), and how many held-out
-# checks it counts for. One check inside a small table says little; it corrects the guess where they clash.
-DRIFT, DRIFT_CHECKS = 0.007, 3.0
-HELD_OUT = 0.8  # runs above this quantile of compute are held out to check the extrapolation
+CELLS = 200  # places with runs that a forecast tells apart; more are averaged with their neighbours
+EXCESS = 0.04  # a run whose log loss is this far above that of a cheaper one counts half
+SAME_COST = 1.05  # runs whose compute differs by less cost the same
+OUTLIER = 2.5  # standard deviations of noise, read off the median error, beyond which a run counts less
+NOISE_FLOOR = 1e-6
+STEPS, TRIES = 60, 8  # of the least squares; of each step, more damped each time
+ROUNDS = 4  # of fitting the law and measuring its discrepancy in turn
+TAILS = 8  # degrees of freedom of Student's t: the discrepancy's strengths are themselves estimates
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +36,13 @@ class Forecast:
 
     Attributes:
       law: name of the form used.
-      theta: its parameters [params]; samples: draws of them [draws, params], draws may be 0.
-      noise: standard deviation of log loss from run to run; dof: degrees of freedom it was estimated with.
-      drift: standard deviation of what the law is off by, in log loss per decade of compute beyond `reach`,
-        the largest n_params * n_tokens among the runs (None: the law does not read both).
+      theta: its most probable parameters [params]; samples: draws of them [draws, params], draws may be 0.
+      noise: standard deviation of a run's error, on the law's scale (log loss).
+      dof: degrees of freedom of the interval.
+      units: of the law's columns and target, in which all below is measured.
+      center, covariance: theta in those units [params], and its doubt [params, params].
+      discrepancy: what the law is off by; None for a law without a place for compute.
+      x, y, spread: the runs, averaged in cells: columns, target and noise over `noise` [cells].
     """
 
     law: str
@@ -45,42 +50,56 @@ class Forecast:
     samples: np.ndarray
     noise: float
     dof: float
-    drift: float
-    reach: float | None
+    units: dict[str, float]
+    center: np.ndarray
+    covariance: np.ndarray
+    discrepancy: Discrepancy | None
+    x: dict[str, np.ndarray]
+    y: np.ndarray
+    spread: np.ndarray
 
     def predict(
         self, law: Law, x: Mapping[str, np.ndarray], level: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Loss, and both ends of the interval for one new run, at each row of `x` (NaN without draws)."""
-        loss = values(law, self.theta[None], x)[0]
-        if not len(self.samples):
-            return loss, np.full_like(loss, np.nan), np.full_like(loss, np.nan)
-        rng = np.random.default_rng(0)
-        scatter = self.noise * rng.standard_t(self.dof, len(self.samples))[:, None]
-        if self.reach is not None:
-            beyond = np.maximum(np.log10(x["n_params"] * x["n_tokens"] / self.reach), 0.0)
-            scatter = scatter + self.drift * beyond * rng.standard_normal(len(self.samples))[:, None]
-        drawn = told(law, self.samples, x) + scatter
-        lo, hi = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        return (loss, np.exp(lo), np.exp(hi)) if law.scale == "log" else (loss, lo, hi)
+        """The target, and both ends of the interval for one new run, at each row of `x`.
+
+        The ends are NaN without draws."""
+        x = {name: np.asarray(x[name], float) / self.units[name] for name in law.columns}
+        middle, slopes = linearised(law, self.center, x)
+        variance = np.full(len(middle), self.noise**2)
+        at, here = places(law, x), places(law, self.x)
+        if self.discrepancy and at is not None and here is not None:
+            across = self.discrepancy.between(at, here)
+            known = covariance(self.discrepancy, here, self.noise * self.spread)
+            weights = np.linalg.solve(known, across.T).T
+            fitted, seen = linearised(law, self.center, self.x)
+            middle = middle + weights @ (self.y - fitted)
+            slopes = slopes - weights @ seen
+            whole = np.array([self.discrepancy.between(place[None], place[None])[0, 0] for place in at])
+            variance = variance + np.maximum(whole - np.sum(weights * across, axis=1), 0.0)
+        variance = variance + np.einsum("ij,jk,ik->i", slopes, self.covariance, slopes)
+        half = stats.t.ppf((1 + level) / 2, self.dof) * np.sqrt(variance)
+        half = half if len(self.samples) else np.full_like(half, np.nan)
+        ends = (middle, middle - half, middle + half)
+        unit = self.units[law.target]
+        found = [unit * (np.exp(np.minimum(end, 50.0)) if law.scale == "log" else end) for end in ends]
+        return found[0], found[1], found[2]
 
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "theta": self.theta.tolist(), "samples": self.samples.tolist()}
+        arrays = {name: value.tolist() for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        x = {name: column.tolist() for name, column in self.x.items()}
+        error = asdict(self.discrepancy) if self.discrepancy else None
+        return {**vars(self), **arrays, "x": x, "discrepancy": error}
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> "Forecast":
-        theta = np.asarray(content["theta"], float)
-        samples = np.asarray(content["samples"], float).reshape(-1, len(theta))
-        return Forecast(**{**content, "theta": theta, "samples": samples})
-
-
-class Posterior(NamedTuple):
-    """Per table: most probable parameters, their draws (units of the data), noise and drift of log loss."""
-
-    theta: np.ndarray  # [tables, params]
-    draws: np.ndarray  # [tables, draws, params]
-    noise: np.ndarray  # [tables]
-    drift: np.ndarray  # [tables]
+        arrays = {
+            name: np.asarray(value, float) for name, value in content.items() if isinstance(value, list)
+        }
+        arrays["samples"] = arrays["samples"].reshape(-1, len(arrays["theta"]))
+        x = {name: np.asarray(column, float) for name, column in content["x"].items()}
+        error = Discrepancy(**content["discrepancy"]) if content["discrepancy"] else None
+        return Forecast(**{**content, **arrays, "x": x, "discrepancy": error})
 
 
 def resample(run: np.ndarray, n_draws: int, rng: np.random.Generator) -> np.ndarray:
@@ -92,77 +111,165 @@ def resample(run: np.ndarray, n_draws: int, rng: np.random.Generator) -> np.ndar
     return rng.multinomial(n_runs, np.full(n_runs, 1 / n_runs), size=n_draws).astype(float)[:, run]
 
 
-def posterior(
+def forecast(
     law: Law,
     x: Mapping[str, np.ndarray],
     y: np.ndarray,
-    run: np.ndarray,
+    units: Mapping[str, float],
     n_draws: int,
-    n_fitted: int,
     rng: np.random.Generator,
-) -> Posterior:
-    """What tables of losses, measured at the same points, say of a law under its prior.
+) -> Forecast:
+    """What runs say of a law under its prior.
 
-    The noise is estimated from the residuals by Huber's proposal 2. Each draw solves the problem again with
-    random weights of the runs and a random centre of the prior: for a linear law with Gaussian noise, nearly
-    a draw from the posterior ("randomise, then optimise"; the weights are those of the Bayesian bootstrap,
-    Rubin 1981, their variance raised by n / (n - n_fitted) for the degrees of freedom that the fit took).
+    The law's parameters and the strengths of its discrepancy are found in turn: the parameters by generalised
+    least squares, the strengths by restricted likelihood. Runs far above the cheapest way to their loss say
+    little of the frontier and count less, as do outliers. The parameters' doubt is the Gaussian one around
+    the most probable values.
 
     Args:
-      x: columns [rows]; y: log losses [tables, rows]; both in units of the data.
-      run: number of the run of each row.
+      x: columns [rows]; y: the target on the scale of the law's errors [rows]; both in units of the data.
     """
-    mean, sd = np.array(law.prior).T
-    (low, high), n_tables, n_runs = np.array(law.bounds).T, len(y), int(run.max()) + 1
-    dof = max(n_runs - n_fitted, 2)
-    start, n_starts, noise = np.tile(law.starts, (n_tables, 1)), len(law.starts), np.full(n_tables, 0.01)
-
-    def lanes(copies: int, weight: np.ndarray, centre: np.ndarray) -> Lanes:
-        precision = noise[:, None] ** 2 / sd**2
-        each = [np.repeat(a, copies, axis=0) for a in (y, KNEE * noise, precision)]
-        return Lanes(each[0], weight, each[1], centre, each[2])
-
-    every = np.ones((1, y.shape[1]))
+    x, y, rows = _cells(law, x, y)
+    prior, at = Prior.of(law), places(law, x)
+    base = rows**-0.5
+    if at is not None and law.target == "loss":
+        base = base * np.sqrt(1 + (_excess(at[:, 0], y) / EXCESS) ** 2)
+    spread, noise, error, starts = base, 0.01, None, np.array(law.starts)
     for _ in range(ROUNDS):
-        theta = best(solve(law, x, lanes(n_starts, every, mean[None]), start), n_starts).theta
-        residual = y - told(law, theta, x)
-        noise, start, n_starts = _noise(residual, noise, dof / n_runs), theta, 1
-    drift = np.zeros(n_tables)
-    if {"n_params", "n_tokens"} <= set(law.columns):
-        drift = _drift(law, x, y, lanes(1, _held_in(x), mean[None]), theta, noise)
-    n, spread = n_tables * n_draws, n_runs / dof
-    weight = rng.gamma(1 / spread, spread, (n, n_runs))[:, run]
-    centre = mean + np.where(np.isfinite(sd), sd, 0.0) * rng.standard_normal((n, len(mean)))
-    drawn = np.zeros((0, len(mean)))
-    if n_draws:
-        problems = lanes(n_draws, weight, np.clip(centre, low, high))
-        drawn = solve(law, x, problems, np.repeat(theta, n_draws, axis=0), ROUGH).theta
-    return Posterior(theta, drawn.reshape(n_tables, n_draws, len(mean)), noise, drift)
+        known = covariance(error, at, noise * spread)
+        theta = min((_settle(law, x, y, known, start, prior) for start in starts), key=lambda s: s[1])[0]
+        fitted, slopes = linearised(law, theta, x)
+        residual, starts = y - fitted, theta[None]
+        if at is None:
+            left = residual / spread
+            noise = max(float(np.sqrt(left @ left / max(len(y) - len(theta), 1))), NOISE_FLOOR)
+        else:
+            error, noise = strengths(at, residual, slopes, spread, prior.precision)
+        known = covariance(error, at, noise * spread)
+        own = (noise * spread) ** 2 * np.linalg.solve(known, residual)  # the runs', not the law's
+        off = np.abs(own) / base
+        spread = base * np.maximum(off / (OUTLIER * max(1.5 * np.median(off), NOISE_FLOOR)), 1.0)
+    known = covariance(error, at, noise * spread)
+    fitted, slopes = linearised(law, theta, x)
+    doubt = np.linalg.inv(slopes.T @ np.linalg.solve(known, slopes) + np.diag(prior.precision + RIDGE))
+    root = np.linalg.cholesky(doubt + 1e-14 * np.diag(np.diag(doubt)))
+    drawn = theta + rng.standard_normal((n_draws, len(theta))) @ root.T
+    return Forecast(
+        law=law.name,
+        theta=law.unscale(theta, units),
+        samples=law.unscale(np.clip(drawn, *np.array(law.bounds).T), units),
+        noise=noise,
+        dof=float(min(TAILS, max(len(y) - len(theta), 2))),
+        units=dict(units),
+        center=theta,
+        covariance=doubt,
+        discrepancy=error,
+        x=x,
+        y=y,
+        spread=spread,
+    )
 
 
-def _noise(residual: np.ndarray, noise: np.ndarray, share: float) -> np.ndarray:
-    """Standard deviation of residuals [tables, rows], outliers bounded; `share` of them are free to vary."""
-    for _ in range(10):
-        bounded = np.minimum(residual**2, (KNEE * noise[:, None]) ** 2).mean(axis=1)
-        noise = np.clip(np.sqrt(bounded / (share * KNEE_VARIANCE)), *NOISE)
-    return noise
+def _cells(law: Law, x: Mapping[str, np.ndarray], y: np.ndarray):
+    """(columns, target, rows of each) of at most CELLS groups of rows that lie close together."""
+    x = {name: np.asarray(x[name], float) for name in law.columns}
+    if len(y) <= CELLS:
+        return x, y, np.ones(len(y))
+    plain = {name: x[name] if name in law.pure else np.log(x[name]) for name in law.columns}
+    place = np.concatenate([column.reshape(len(y), -1) for column in plain.values()], axis=1)
+    place, step, label = place / np.maximum(place.std(axis=0), 1e-12), 0.05, np.arange(len(y))
+    while label.max() >= CELLS:
+        label = np.unique(np.round(place / step), axis=0, return_inverse=True)[1].ravel()
+        step *= 1.25
+    rows = np.bincount(label).astype(float)
+
+    def mean(column: np.ndarray) -> np.ndarray:
+        total = np.zeros((len(rows), *column.shape[1:]))
+        np.add.at(total, label, column)
+        return total / rows.reshape(-1, *[1] * (column.ndim - 1))
+
+    means = {name: mean(column) for name, column in plain.items()}
+    return {n: m if n in law.pure else np.exp(m) for n, m in means.items()}, mean(y), rows
 
 
-def _held_in(x: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Weights [1, rows]: 0 for the runs of the largest compute, and those just below: budgets stay whole."""
-    compute = x["n_params"] * x["n_tokens"]
-    return (compute < np.quantile(compute, HELD_OUT) / 1.1)[None].astype(float)
+def _excess(log_c: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """How far each log loss lies above the best among the runs that cost no more [rows]; log_c to base 10."""
+    order = np.argsort(log_c, kind="stable")
+    best = np.minimum.accumulate(y[order])
+    return y - best[np.searchsorted(log_c[order], log_c + np.log10(SAME_COST), side="right") - 1]
 
 
-def _drift(
-    law: Law, x: Mapping[str, np.ndarray], y: np.ndarray, lanes: Lanes, theta: np.ndarray, noise: np.ndarray
-):
-    """What the law, fitted to the smaller runs, is off by at the larger ones, per decade."""
-    kept = lanes.weight[0] > 0
-    if kept.sum() < len(law.params) + 2 or kept.all():
-        return np.full(len(y), DRIFT)
-    error = y - told(law, solve(law, x, lanes, theta).theta, x)
-    excess = np.maximum(error[:, ~kept].mean(axis=1) ** 2 - noise**2 / (~kept).sum(), 0.0)
-    log_c = np.log10(x["n_params"] * x["n_tokens"])
-    decades = max(log_c[~kept].mean() - log_c[kept].max(), 0.3)
-    return np.sqrt((DRIFT_CHECKS * DRIFT**2 + excess / decades**2) / (DRIFT_CHECKS + 1))
+def linearised(law: Law, theta: np.ndarray, x: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The law on the scale of its errors [rows], and its slopes by the parameters [rows, params]."""
+    with jax.enable_x64(True):
+        columns = {name: np.asarray(x[name], np.float64) for name in law.columns}
+        value, slopes = _linearised(law, np.asarray(theta, np.float64), columns)
+        return np.asarray(value), np.asarray(slopes)
+
+
+@partial(jax.jit, static_argnames="law")
+def _linearised(law: Law, theta, x):
+    def scaled(theta):
+        value = law.value(theta, x)
+        return jnp.log(value) if law.scale == "log" else value
+
+    return scaled(theta), jax.jacfwd(scaled)(theta)
+
+
+class Prior(NamedTuple):
+    """Gaussian prior of a law's parameters: mean and precision [params]; precision 0 says nothing."""
+
+    mean: np.ndarray
+    precision: np.ndarray
+
+    @staticmethod
+    def of(law: Law) -> "Prior":
+        mean, sd = np.array(law.prior).T
+        return Prior(np.where(np.isfinite(sd), mean, 0.0), np.where(np.isfinite(sd), sd**-2.0, 0.0))
+
+
+def _settle(
+    law: Law,
+    x: Mapping[str, np.ndarray],
+    y: np.ndarray,
+    errors: np.ndarray,
+    start: np.ndarray,
+    prior: Prior,
+) -> tuple[np.ndarray, float]:
+    """(theta, cost): least squares under the prior, for errors of this covariance, inside the law's bounds.
+
+    Gauss–Newton, damped as by Levenberg and Marquardt.
+    """
+    low, high = np.array(law.bounds).T
+    root = np.linalg.cholesky(errors)
+
+    def whiten(values: np.ndarray) -> np.ndarray:
+        return linalg.solve_triangular(root, values, lower=True, check_finite=False)
+
+    def cost(theta: np.ndarray) -> float:
+        with np.errstate(all="ignore"):  # outside the law's domain: not a number, and so no better
+            white = whiten(y - told(law, theta[None], x)[0])
+            return float(white @ white + prior.precision @ (theta - prior.mean) ** 2)
+
+    theta = np.clip(start, low, high)
+    now, damping = cost(theta), 1e-2
+    for _ in range(STEPS):
+        value, slopes = linearised(law, theta, x)
+        left, slopes = whiten(y - value), whiten(slopes)
+        pull = slopes.T @ left - prior.precision * (theta - prior.mean)
+        hessian = slopes.T @ slopes + np.diag(prior.precision)
+        free = ~(((theta <= low) & (pull < 0)) | ((theta >= high) & (pull > 0)))
+        before = now
+        for _ in range(TRIES):
+            damped = hessian + damping * np.diag(np.diag(hessian) + RIDGE)
+            step = np.zeros_like(theta)
+            step[free] = np.linalg.solve(damped[np.ix_(free, free)], pull[free])
+            tried = np.clip(theta + step, low, high)
+            reached = cost(tried)
+            if reached < now:
+                theta, now, damping = tried, reached, max(damping / 5, 1e-9)
+                break
+            damping *= 5
+        if before - now <= 1e-7 * now + 1e-9:
+            break
+    return theta, now

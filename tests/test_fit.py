@@ -211,7 +211,11 @@ def hostile(kind: int, rng) -> pd.DataFrame:
 def test_hostile_tables_end_in_a_status_without_a_warning(kind):
     rng = np.random.default_rng(kind)
     for _ in range(4):
-        fit = scaling.fit(check(hostile(kind, rng), {}), n_bootstrap=30)
+        try:
+            fit = scaling.fit(check(hostile(kind, rng), {}), n_bootstrap=30)
+        except ValueError as error:  # values out of all proportion were left out, and too few are left
+            assert kind in (3, 4, 5) and "needs 6 different runs" in str(error)
+            continue
         told, best = fit.predict(1e9, 1e10), scaling.frontier(fit, 1e20)
         assert told.lo <= told.hi and np.isfinite(told.loss) and best.n_params > 0
         json.dumps(fit.to_json(), allow_nan=False)

@@ -7,30 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import scaling
 from scaling.laws import CHINCHILLA, FORMS, LAWS, find
 from scaling.laws.chinchilla import CHINCHILLA_LOOSE
-from scaling.runs import check
 from scaling.solver import values
 from tests.planted_laws import PLANTED
 
 FORM_LIST = list(FORMS.values())
-NOISE = 3e-4
-
-
-@pytest.mark.parametrize("law", LAWS.values(), ids=lambda law: law.name)
-def test_a_law_recovers_planted_parameters(law):
-    truth, table = PLANTED[law.name]
-    target = values(law, np.array([truth]), {name: table[name].to_numpy() for name in law.columns})[0]
-    noise = NOISE * np.random.default_rng(1).standard_normal(len(target))
-    target = target * np.exp(noise) if law.scale == "log" else target + noise
-    runs = check(table.assign(**{law.target: target}), {}, needed=(*law.columns, law.target))
-    fit = scaling.fit(runs, law=law.name, n_bootstrap=0)
-    assert fit.status == "converged"
-    assert list(fit.params.values()) == pytest.approx(list(truth), rel=0.15)
-    assert fit.forecast.noise == pytest.approx(NOISE, rel=0.5)
-    told = fit.predict(**{name: table[name] for name in law.columns}).loss
-    assert told == pytest.approx(target, rel=5 * NOISE, abs=5 * NOISE)
 
 
 @pytest.mark.parametrize("law", FORM_LIST, ids=lambda law: law.name)
@@ -116,14 +98,14 @@ def test_the_loose_law_with_its_ties_made_fast_is_chinchillas(alpha, beta, ratio
     # On the frontier (u = 0) the terms are K q / (p + q) and K p / (p + q).
     g = np.log(alpha * A / (beta * B)) / total
     K = A * np.exp(-alpha * g) * total / beta
-    tied = np.array([[floor, K, 1.0, alpha, beta, g, beta / total]])
+    tied = np.array([[floor, K, alpha * beta / total, alpha, beta, g, beta / total]])
     x = {"n_params": np.geomspace(0.1, 10, 6), "n_tokens": np.geomspace(3, 0.2, 6)}
     want = values(CHINCHILLA, np.array([[floor, A, B, alpha, beta]]), x)
     np.testing.assert_allclose(values(CHINCHILLA_LOOSE, tied, x), want, rtol=1e-9)
 
 
 def test_the_loose_law_is_lowest_on_its_frontier_at_equal_compute():
-    theta = np.array([[0.4, 0.6, 0.8, 0.3, 0.6, 0.2, 0.45]])
+    theta = np.array([[0.4, 0.6, 0.16, 0.3, 0.6, 0.2, 0.45]])
     log_c = 1.7
     log_n = 0.2 + 0.45 * log_c + np.linspace(-1, 1, 101)
     losses = values(CHINCHILLA_LOOSE, theta, {"n_params": np.exp(log_n), "n_tokens": np.exp(log_c - log_n)})[
