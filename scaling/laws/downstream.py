@@ -13,7 +13,7 @@ from scaling.laws.law import Columns, Law
 if TYPE_CHECKING:
     from scaling.fit import Fit, Prediction
 
-QUANTILES = 80  # equally likely values that stand for a forecast's distribution; even, so they are pairs
+QUANTILES = 40  # equally likely values that stand for a forecast's distribution; even, so they are pairs
 
 
 def two_step(loss_fit: "Fit", accuracy_fit: "Fit", **columns) -> "Prediction":
@@ -34,8 +34,9 @@ def two_step(loss_fit: "Fit", accuracy_fit: "Fit", **columns) -> "Prediction":
     if np.any(np.isnan([loss.lo, told.lo])):  # no draws
         return told._replace(lo=told.loss * np.nan, hi=told.loss * np.nan)
     accuracies = _spread(accuracy_fit, {"loss": _spread(loss_fit, columns)})
+    likely = accuracies.reshape(QUANTILES**2, *np.shape(told.loss))
     tail = (1 - loss_fit.level) / 2
-    lo, hi = np.quantile(accuracies.reshape(QUANTILES**2, *np.shape(told.loss)), [tail, 1 - tail], axis=0)
+    lo, hi = np.quantile(likely, [tail, 1 - tail], axis=0, method="hazen")  # each the middle of its share
     return told._replace(lo=lo, hi=hi)
 
 
