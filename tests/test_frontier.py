@@ -17,10 +17,16 @@ HOFFMANN = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.336, "beta": 0.283}
 
 def known(params: dict[str, float], law: str = "chinchilla", draws: np.ndarray | None = None) -> Fit:
     """A fit with these parameters, exactly; with draws of them [draws, params], less exactly."""
-    theta = np.array([params[name] for name in laws.find(law).params])
+    form = laws.find(law)
+    theta = np.array([params[name] for name in form.params])
     samples = np.zeros((0, len(theta))) if draws is None else draws
-    reach = 1e19 if "n_params" in laws.find(law).columns else None
-    forecast = Forecast(law, theta, samples, noise=0.003, dof=20.0, drift=0.0, reach=reach)
+    covariance = np.zeros((len(theta), len(theta))) if draws is None else np.cov(draws, rowvar=False)
+    one = np.ones(1)
+    forecast = Forecast(
+        law, theta, samples, noise=0.003, dof=20.0, units=dict.fromkeys((*form.columns, "loss"), 1.0),
+        center=theta, covariance=covariance, discrepancy=None, x=dict.fromkeys(form.columns, one), y=one,
+        spread=one,
+    )  # fmt: skip
     return Fit(
         law=law, approach=3, params=params, ci={}, level=0.9, samples=samples, exponents={}, exponents_ci={},
         n_points=0, dropped=0, objective=0.0, delta=1e-3, forecast=forecast, profiles=None, status="known",
