@@ -78,7 +78,7 @@ class Fit:
         if missing:
             raise ValueError(f"predict: the law {self.law} reads {', '.join(missing)} too; give all of them")
         x = dict(zip(law.columns, np.broadcast_arrays(*[np.asarray(given[c], float) for c in law.columns])))
-        wrong = [name for name in law.columns if name not in law.pure and not np.all(x[name] > 0)]
+        wrong = [name for name in law.columns if name in law.positive and not np.all(x[name] > 0)]
         if wrong:
             raise ValueError(f"predict: {' and '.join(wrong)} must be positive")
         shape = np.shape(x[law.columns[0]])
@@ -139,7 +139,9 @@ class Fit:
             for k, v in self.exponents.items()
         ]
         how = f"approach {self.approach}, {self.n_points} runs, {self.dropped} dropped, delta {self.delta:g}"
-        tail = f"objective {self.objective:.10g}; noise {self.forecast.noise:.2%} of the loss; {self.status}"
+        noise, target = self.forecast.noise, law.target
+        scatter = f"{noise:.2%} of the {target}" if law.scale == "log" else f"{noise:.3g} in {target}"
+        tail = f"objective {self.objective:.10g}; noise {scatter}; {self.status}"
         head = f"{self.law}: {law.target} = {law.formula}  ({how}; {self.level:.0%} intervals)"
         return "\n".join([head, *rows, tail, *[f"note: {note}" for note in self.notes]])
 
@@ -177,6 +179,8 @@ def fit(
     _check(approach, n_bootstrap, level, delta)
     form = laws.find(law)
     usable = runs.for_fit(form.target, form.columns)
+    for name in form.positive:
+        usable = usable.without(usable.table[name].to_numpy(float) <= 0, f"{name} is not positive")
     table, needed = usable.table, len(form.params) + 1
     distinct = len(table.drop_duplicates(list(form.columns)))
     if distinct < needed:

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import scaling
 from scaling.laws import CHINCHILLA, FORMS, LAWS, find
 from scaling.laws.chinchilla import CHINCHILLA_LOOSE
+from scaling.runs import check
 from scaling.solver import values
 from tests.planted_laws import PLANTED
 
@@ -112,3 +114,12 @@ def test_the_loose_law_is_lowest_on_its_frontier_at_equal_compute():
         0
     ]
     assert losses.argmin() == 50
+
+
+def test_rows_of_which_no_logarithm_can_be_taken_are_left_out_and_said():
+    truth, table = PLANTED["annealing"]
+    loss = values(LAWS["annealing"], np.array([truth]), {name: table[name].to_numpy() for name in table})[0]
+    table = table.assign(loss=loss, lr_sum=table["lr_sum"].where(np.arange(len(table)) > 0, 0.0))
+    fit = scaling.fit(check(table, {}, needed=("lr_sum", "annealed", "loss")), law="annealing", n_bootstrap=0)
+    assert any("lr_sum is not positive" in note for note in fit.notes)
+    assert list(fit.params.values()) == pytest.approx(list(truth), rel=0.01)

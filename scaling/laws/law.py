@@ -59,6 +59,12 @@ class Law:
     same_unit: tuple[tuple[str, str], ...] = ()
     relaxed: "Law | None" = None
 
+    @property
+    def positive(self) -> tuple[str, ...]:
+        """Columns, the target among them, of which the law takes logarithms: no other value serves."""
+        scaled = tuple(name for name in self.columns if name not in self.pure)
+        return (*scaled, self.target) if self.scale == "log" else scaled
+
     def __post_init__(self):
         """Raises ValueError where the fields do not fit together."""
         for name in ("params", "columns", "bounds", "starts", "prior", "pure", "same_unit"):
