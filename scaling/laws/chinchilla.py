@@ -25,8 +25,8 @@ def _unscale_chinchilla(theta: np.ndarray, units: Mapping[str, float]) -> np.nda
 # On the frontier of Chinchilla's law the loss is E + K (ND)^-gamma, and around it, at equal compute, the
 # excess grows by a skewed cosh in log N. The same two exponents rule both: gamma = pq / (p + q), with
 # p = alpha and q = beta the steepness towards small and large N, and the optimal N grows as C^(q / (p + q)).
-# Real profiles are more curved than their frontier allows (small models on too many tokens, large ones on too
-# few, lose more than the sum of two power laws), so a fit that keeps the ties reads a wrong E off the profiles
+# Real profiles are more curved than their frontier allows (small models on too many tokens and large ones on
+# too few lose more than the sum of two power laws), so a fit that keeps the ties reads a wrong E off them
 # and misses the frontier. Here gamma and a are free; gamma = pq / (p + q), a = q / (p + q) is Chinchilla's.
 
 
