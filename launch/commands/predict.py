@@ -12,6 +12,7 @@ Example: isoflop predict fit.json --points planned.csv --out predicted.csv
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -53,7 +54,7 @@ def run(args: list[str], flags) -> int:
     check_out(flags.out)
     budgets = [number("--flops", text) for text in flags.flops]
     losses = [number("--loss", text) for text in flags.loss]
-    terms = parse_given(flags.given) | limits(flags)
+    terms: dict[str, Any] = parse_given(flags.given) | limits(flags)
     if terms and not (budgets or losses):
         raise ValueError(f"{', '.join(terms)} go with --flops or --loss; for one model give --points")
     columns = parse_columns(flags.columns)
