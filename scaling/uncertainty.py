@@ -17,14 +17,14 @@ import numpy as np
 from scipy import linalg, stats
 
 from scaling.discrepancy import RIDGE, Discrepancy, covariance, places, strengths
-from scaling.laws import Law
-from scaling.solver import told
+from scaling.laws import Columns, Law
 
 CELLS = 200  # places with runs that a forecast tells apart; more are averaged with their neighbours
 EXCESS = 0.04  # a run whose log loss is this far above that of a cheaper one counts half
 SAME_COST = 1.05  # runs whose compute differs by less cost the same
 OUTLIER = 2.5  # standard deviations of noise, read off the median error, beyond which a run counts less
 NOISE_FLOOR = 1e-6
+BLOCK = 64  # rows
 STEPS, TRIES = 60, 8  # of the least squares; of each step, more damped each time
 ROUNDS = 4  # of fitting the law and measuring its discrepancy in turn
 TAILS = 8  # degrees of freedom of Student's t: the discrepancy's strengths are themselves estimates
@@ -201,19 +201,32 @@ def _excess(log_c: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def linearised(law: Law, theta: np.ndarray, x: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """The law on the scale of its errors [rows], and its slopes by the parameters [rows, params]."""
+    rows = len(x[law.columns[0]])
     with jax.enable_x64(True):
-        columns = {name: np.asarray(x[name], np.float64) for name in law.columns}
-        value, slopes = _linearised(law, np.asarray(theta, np.float64), columns)
-        return np.asarray(value), np.asarray(slopes)
+        value, slopes = _linearised(law, np.asarray(theta, np.float64), _padded(law, x))
+        return np.asarray(value)[:rows], np.asarray(slopes)[:rows]
 
 
-@partial(jax.jit, static_argnames="law")
+def _padded(law: Law, x: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Columns with their last row repeated up to a multiple of BLOCK: few lengths, few compilations."""
+    columns = {name: np.asarray(x[name], np.float64) for name in law.columns}
+    return {
+        name: np.pad(column, [(0, -len(column) % BLOCK), *[(0, 0)] * (column.ndim - 1)], mode="edge")
+        for name, column in columns.items()
+    }
+
+
+def _scaled(law: Law, theta: jax.Array, x: Columns) -> jax.Array:
+    value = law.value(theta, x)
+    return jnp.log(value) if law.scale == "log" else value
+
+
+_value = partial(jax.jit, static_argnums=0)(_scaled)
+
+
+@partial(jax.jit, static_argnums=0)
 def _linearised(law: Law, theta, x):
-    def scaled(theta):
-        value = law.value(theta, x)
-        return jnp.log(value) if law.scale == "log" else value
-
-    return scaled(theta), jax.jacfwd(scaled)(theta)
+    return _scaled(law, theta, x), jax.jacfwd(partial(_scaled, law))(theta, x)
 
 
 class Prior(NamedTuple):
@@ -241,14 +254,14 @@ def _settle(
     Gauss–Newton, damped as by Levenberg and Marquardt.
     """
     low, high = np.array(law.bounds).T
-    root = np.linalg.cholesky(errors)
+    root, padded = np.linalg.cholesky(errors), _padded(law, x)
 
     def whiten(values: np.ndarray) -> np.ndarray:
         return linalg.solve_triangular(root, values, lower=True, check_finite=False)
 
-    def cost(theta: np.ndarray) -> float:
-        with np.errstate(all="ignore"):  # outside the law's domain: not a number, and so no better
-            white = whiten(y - told(law, theta[None], x)[0])
+    def cost(theta: np.ndarray) -> float:  # not a number, and so no better, outside the law's domain
+        with jax.enable_x64(True), np.errstate(all="ignore"):
+            white = whiten(y - np.asarray(_value(law, theta, padded))[: len(y)])
             return float(white @ white + prior.precision @ (theta - prior.mean) ** 2)
 
     theta = np.clip(start, low, high)
