@@ -62,7 +62,7 @@ BAD = [np.nan, np.inf, -np.inf, 0, -1.0, -1e30, 1e30, 1e-30, 10**400, "many", ""
 cell = st.one_of(st.floats(), st.integers(-(10**40), 10**40), st.text(max_size=5), st.sampled_from(BAD))
 
 
-@settings(max_examples=700)
+@settings(max_examples=900)
 @given(st.lists(st.tuples(cell, cell, cell), min_size=0, max_size=7))
 def test_any_cells(rows):
     table = pd.DataFrame(rows, columns=LAW_COLUMNS, dtype=object)
@@ -71,7 +71,7 @@ def test_any_cells(rows):
 
 
 @pytest.mark.slow
-@settings(max_examples=200)
+@settings(max_examples=40)
 @given(
     st.lists(st.sampled_from(BAD), min_size=4, max_size=4), st.sampled_from(LAW_COLUMNS), st.integers(0, 9)
 )
@@ -136,7 +136,7 @@ TYPES = {
 
 
 @pytest.mark.slow
-@settings(max_examples=350, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.sampled_from(sorted(VALUES)), min_size=1, max_size=3, unique=True),
     st.sampled_from(sorted(TYPES)),
@@ -195,7 +195,7 @@ PIECES = (",", ";", "\t", '"', "\n", "\r", "{", "}", "[", "]", ":", "\x00", "1e3
           "null", "loss", "n_params", "1,000", "\ufeff", "\u2028")  # fmt: skip
 
 
-@settings(max_examples=900, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=1000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(["runs.csv", "runs.tsv", "runs.jsonl", "runs.json", "runs.parquet", "runs.csv.gz"]),
     st.lists(
