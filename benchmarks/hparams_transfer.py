@@ -1,6 +1,6 @@
 """Laws of learning rate and batch: what they cost when extrapolated, and how often their intervals hold.
 
-`python -m benchmarks.hparams_transfer [simulated tables a case, default 40]` prints four tables, about five
+`python -m benchmarks.hparams_transfer [simulated tables a case, default 40]` prints five tables, about three
 minutes on two cores. The first three read the step-law runs (arXiv 2503.04715) in the folder named by
 ISOFLOP_PUBLIC_DATA (default ../shared/data), N without embeddings (of the experts' table: active), batches
 in tokens.
@@ -11,6 +11,7 @@ in tokens.
    setting told. Next to it laws through the separate optima (two steps), and the published law.
 3. Critical batches.
 4. Simulated sweeps: how often 90 % intervals hold, and expected against true penalties.
+5. The same of intervals by resampling cells and runs, for one case.
 """
 
 import os
@@ -211,11 +212,44 @@ def show_coverage(n_tables: int) -> None:
             )
 
 
+def show_resampling(n_tables: int, n_resamples: int = 40) -> None:
+    """Table 5: laws of resampled cells and runs at a new size, against the interval of `fit_hparams`."""
+    sizes, scatter = line(7), 0.1
+    x = sizes.max(axis=0) + 1.5
+    held, widths = {"posterior": [], "resampling": []}, {"posterior": [], "resampling": []}
+    for seed in range(n_tables):
+        rng = np.random.default_rng(seed)
+        truth = random_truth(rng, 2, scatter)
+        runs, _ = planted_sweeps(truth, sizes, 0.001, None, rng)
+        best = np.array([1.0, *x]) @ truth.law + scatter * rng.standard_normal(2)
+        told = fit_hparams(runs, n_draws=500).predict(*np.exp(ORIGIN + x))
+        ends = {"posterior": np.log([[told.lr_lo, told.batch_lo], [told.lr_hi, told.batch_hi]])}
+        cells = [cell for _, cell in runs.table.groupby(["n_params", "n_tokens"])]
+        drawn = []
+        for _ in range(n_resamples):
+            parts, picks = [], rng.integers(0, len(cells), len(cells))
+            for i, pick in enumerate(picks):
+                cell = cells[pick].iloc[rng.integers(0, len(cells[pick]), len(cells[pick]))]
+                before = np.sum(picks[:i] == pick)  # drawn twice is two cells, so a little apart
+                parts.append(cell.assign(n_params=cell["n_params"] * 1.03**before))
+            again = fit_hparams(replace(runs, table=pd.concat(parts)), n_draws=2).predict(*np.exp(ORIGIN + x))
+            drawn.append(np.log([again.lr, again.batch_tokens]))
+        ends["resampling"] = np.quantile(drawn, [0.05, 0.95], axis=0)
+        for name, (lo, hi) in ends.items():
+            held[name] += list((lo < best) & (best < hi))
+            widths[name] += list(hi - lo)
+    print(f"\n7 cells in line, 5 x 5 grid, noise 0.1 %, scatter {scatter}: 90% intervals of a new size")
+    for name in held:
+        print(f"  by {name}: {np.mean(held[name]):.2f} hold, width {np.mean(widths[name]):.2f}")
+
+
 if __name__ == "__main__":
+    n_tables = int(sys.argv[1]) if len(sys.argv) > 1 else 40
     if FOLDER.is_dir():
         show_laws()
         show_transfer()
         show_critical()
     else:
         print(f"no step-law tables at {FOLDER}; set ISOFLOP_PUBLIC_DATA")
-    show_coverage(int(sys.argv[1]) if len(sys.argv) > 1 else 40)
+    show_coverage(n_tables)
+    show_resampling(n_tables // 2)

@@ -2,9 +2,9 @@
 
 From sweeps (scattered settings, some diverged, several seeds) at several (n_params, n_tokens): the optimum of
 each, and lr* and batch* as power laws of N and D, fitted to all runs at once (`scaling.surface`). That
-extrapolates as well as laws through the separate optima where the sweeps are full grids and better where they
-are sparse, and its intervals cover where those by resampling cells and runs are too narrow
-(`benchmarks/hparams_transfer.py`).
+extrapolates as well as power laws through the separate optima where sweeps are full grids, and better where
+they are sparse. Intervals are of its posterior: resampling cells and runs held too seldom
+(`benchmarks/hparams_transfer.py` measures both).
 """
 
 from collections.abc import Mapping
@@ -30,6 +30,7 @@ TOLD_BY_PRIOR = 0.6  # of the prior's standard deviation left: the runs hardly t
 # many standard deviations off zero. The last is that of its prior.
 INTERACTION_CELLS, SUPPORT, INTERACTION_SD = 8, 3.0, 0.3
 NOISY = 0.01  # of the loss: more than seeds do
+MOST_EXCESS = 100.0  # of log loss: far beyond what any valley tells, and still a number
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,8 @@ class HparamLaws:
         away = advised - optima
         excess = np.exp(x[:, 1:] @ self.trend) * np.einsum("nmi,ij,nmj->nm", away, self.curvature, away) / 2
         lo, hi = np.quantile(drawn, [(1 - self.level) / 2, (1 + self.level) / 2], axis=0)
-        found = [np.full(len(x), np.nan)] * 6 + [np.expm1(np.mean(excess, axis=0))]
+        penalty = np.expm1(np.minimum(np.mean(excess, axis=0), MOST_EXCESS))
+        found = [np.full(len(x), np.nan)] * 6 + [penalty]
         for i, axis in enumerate(self.axes):
             at = 3 * AXES.index(axis)
             found[at : at + 3] = np.exp([advised[:, i], lo[:, i], hi[:, i]])
@@ -211,7 +213,8 @@ def fit_hparams(runs: Runs, seed: int = 0, level: float = 0.9, n_draws: int = 10
         of several parametrizations.
     """
     if "parametrization" in runs.table and len(set(runs.table["parametrization"])) > 1:
-        raise ValueError("the table has several parametrizations; their laws differ: fit_parametrizations")
+        names = ", ".join(sorted(set(map(str, runs.table["parametrization"]))))
+        raise ValueError(f"parametrization is {names}; each has laws of its own: use fit_parametrizations")
     rng = np.random.default_rng(seed)
     runs = swept(runs)
     axes, groups = cells(runs.table)

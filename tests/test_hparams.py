@@ -199,7 +199,7 @@ def test_parametrizations_get_a_law_each():
         runs.table.assign(parametrization=name) for name, runs in (("standard", standard), ("mup", mup))
     ]
     both = check(pd.concat(tables), {})
-    with pytest.raises(ValueError, match="several parametrizations"):
+    with pytest.raises(ValueError, match="parametrization is mup, standard"):
         fit_hparams(both)
     laws = fit_parametrizations(both)
     assert laws["standard"].params["lr"]["N"] == pytest.approx(-0.4, abs=0.03)
@@ -213,6 +213,7 @@ def test_wrong_input_is_refused():
     with pytest.raises(ValueError, match="3 finished values of lr"):
         fit_hparams(check(runs.table[runs.table.lr > 1.5e-2], {}))
     laws = fit_hparams(runs)
+    assert np.isfinite(laws.predict(1e300, 1e300).penalty)
     with pytest.raises(ValueError, match="n_tokens=-1"):
         laws.predict(1e6, -1)
     with pytest.raises(ValueError, match="only lr was swept"):
