@@ -78,8 +78,8 @@ def _unscale(theta: np.ndarray, units: Mapping[str, float]) -> np.ndarray:
     return np.stack([loss * L0, A, B, C, alpha, beta, gamma], axis=-1)
 
 
-# The gain of a fall grows by a power law of the learning that follows it, where annealing's grows at one pace.
-# The authors' code counts the rise of the warmup too, as a negative fall, so its L0 is lower by about B * peak.
+# The gain of a fall grows by a power law of the learning that follows, where annealing's grows at one pace.
+# The authors' code counts the warmup's rise as a negative fall, so its L0 is lower by about B * peak.
 MULTI_POWER = Law(
     name="multi_power",
     params=("L0", "A", "B", "C", "alpha", "beta", "gamma"),
