@@ -1,0 +1,95 @@
+"""Tables of runs from a known truth, with what real tables add to a law: for checking what is said of them.
+
+A world is Chinchilla's law (Hoffmann et al. 2022, arXiv 2203.15556, eq. 2) and the ways in which reality is
+not it: noise from seed to seed, learning rates beside their best, profiles more curved than the law's, small
+budgets that lose by warm-ups, wild runs, runs that are missing, and sizes counted by another convention.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+LR_CURVATURE = 0.01  # log loss lost by a learning rate that is a factor of e beside its best
+
+
+@dataclass(frozen=True)
+class World:
+    """A truth.
+
+    Attributes:
+      E, A, B, alpha, beta: Chinchilla's law, nats per token, parameters and tokens.
+      noise: standard deviation of log loss from seed to seed.
+      mistuned: standard deviation of log lr around its best; it only ever costs.
+      bend: excess loss, relative, of a size a factor of e from the best for its compute, beyond the law's.
+      warmup: relative loss lost at `small` FLOPs; it falls as the inverse square root of compute.
+      wild: share of runs that lose another 5 to 50 %; missing: share of runs not in the table.
+      uncounted: parameters that the table's N leaves out, as c * N^(2/3): embeddings of a ladder of shapes.
+    """
+
+    E: float
+    A: float
+    B: float
+    alpha: float
+    beta: float
+    noise: float = 0.003
+    mistuned: float = 0.0
+    bend: float = 0.0
+    warmup: float = 0.0
+    small: float = 1e17
+    wild: float = 0.0
+    missing: float = 0.0
+    uncounted: float = 0.0
+
+    def loss(self, n_params: np.ndarray, n_tokens: np.ndarray) -> np.ndarray:
+        """Expected loss of well-tuned runs."""
+        flops = 6.0 * n_params * n_tokens
+        excess = self.A / n_params**self.alpha + self.B / n_tokens**self.beta
+        off = np.log(n_params / self.best_size(flops))
+        lost = 1 + self.warmup * np.sqrt(self.small / flops)
+        return (self.E + excess * (1 + self.bend * off**2)) * lost
+
+    def best_size(self, flops) -> np.ndarray:
+        """Compute-optimal N (Hoffmann et al. 2022, eq. 4); bend and warm-up do not move it."""
+        total = self.alpha + self.beta
+        scale = (self.alpha * self.A / (self.beta * self.B)) ** (1 / total)
+        return scale * (np.asarray(flops, float) / 6) ** (self.beta / total)
+
+
+def random_world(rng: np.random.Generator, flops: float = 1e19, **reality: float) -> World:
+    """Exponents, irreducible share and tokens per parameter as published tables have them, at this budget."""
+    alpha, beta = rng.uniform(0.25, 0.45, 2)
+    share, excess = rng.uniform(0.45, 0.75), rng.uniform(0.6, 1.2)
+    n_params = np.sqrt(flops / 6 / 10 ** rng.uniform(0.8, 1.7))
+    n_tokens = flops / 6 / n_params
+    A = excess * beta / (alpha + beta) * n_params**alpha
+    B = excess * alpha / (alpha + beta) * n_tokens**beta
+    world = World(excess * share / (1 - share), A, B, float(alpha), float(beta), small=flops / 100)
+    return replace(world, **{"noise": 10 ** rng.uniform(-2.7, -2.1), **reality})
+
+
+def isoflop_grid(
+    world: World, budgets, sizes: int = 7, reach: float = 1.5, rng: np.random.Generator | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n_params, n_tokens): sizes evenly spaced in the logarithm, e^±reach around the best of each budget.
+
+    With `rng` the grids' middles are off by up to half of that, as before the best sizes are known.
+    """
+    budgets = np.asarray(budgets, float)
+    shift = 0.0 if rng is None else rng.uniform(-reach / 2, reach / 2, (len(budgets), 1))
+    log_n = np.log(world.best_size(budgets))[:, None] + shift + np.linspace(-reach, reach, sizes)
+    n_params = np.exp(log_n).ravel()
+    return n_params, np.repeat(budgets, sizes) / (6.0 * n_params)
+
+
+def measure(
+    world: World, n_params: np.ndarray, n_tokens: np.ndarray, rng: np.random.Generator
+) -> pd.DataFrame:
+    """A table of these runs: n_params (as it counts them), n_tokens, loss."""
+    count = len(n_params)
+    loss = world.loss(n_params, n_tokens) * np.exp(world.noise * rng.standard_normal(count))
+    loss = loss * np.exp(LR_CURVATURE * (world.mistuned * rng.standard_normal(count)) ** 2)
+    loss = loss * np.where(rng.random(count) < world.wild, np.exp(rng.uniform(0.05, 0.4, count)), 1.0)
+    counted = n_params - world.uncounted * n_params ** (2 / 3)
+    table = pd.DataFrame({"n_params": counted, "n_tokens": n_tokens, "loss": loss})
+    return table.loc[rng.random(count) >= world.missing].reset_index(drop=True)
