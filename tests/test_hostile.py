@@ -6,7 +6,6 @@ Tables have 16 rows, of which injuries make the same four unusable or none: fits
 import functools
 import json
 import tempfile
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -41,9 +40,7 @@ def is_one_clear_line(error: ValueError) -> bool:
 def outcome(make) -> scaling.Fit | None:
     """The fit, checked; None where the input was refused in one clear line."""
     try:
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.PerformanceWarning)
-            fit = make()
+        fit = make()
     except ValueError as error:
         assert is_one_clear_line(error), error
         return None
@@ -62,7 +59,7 @@ BAD = [np.nan, np.inf, -np.inf, 0, -1.0, -1e30, 1e30, 1e-30, 10**400, "many", ""
 cell = st.one_of(st.floats(), st.integers(-(10**40), 10**40), st.text(max_size=5), st.sampled_from(BAD))
 
 
-@settings(max_examples=900)
+@settings(max_examples=950)
 @given(st.lists(st.tuples(cell, cell, cell), min_size=0, max_size=7))
 def test_any_cells(rows):
     table = pd.DataFrame(rows, columns=LAW_COLUMNS, dtype=object)
@@ -71,9 +68,9 @@ def test_any_cells(rows):
 
 
 @pytest.mark.slow
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
-    st.lists(st.sampled_from(BAD), min_size=4, max_size=4), st.sampled_from(LAW_COLUMNS), st.integers(0, 9)
+    st.lists(st.sampled_from(BAD), min_size=4, max_size=4), st.sampled_from(LAW_COLUMNS), st.integers(0, 2)
 )
 def test_bad_cells_are_dropped_and_the_rest_is_fitted_as_if_they_had_never_been(values, column, seed):
     table = sound_table(seed)
@@ -95,11 +92,11 @@ def fit_without_the_hurt(seed: int) -> scaling.Fit:
 # ---- whole tables ------------------------------------------------------------------------------------------
 
 LADDER = np.geomspace(1e7, 1e10, ROWS)
-rng = np.random.default_rng(0)
+NOISE = np.exp(np.random.default_rng(0).normal(1, 1, ROWS))
 VALUES = {
     "constant loss": lambda t: t.assign(loss=3.0),
     "loss rising": lambda t: t.assign(loss=10 / t.loss),
-    "loss of noise": lambda t: t.assign(loss=np.exp(rng.normal(1, 1, ROWS))),
+    "loss of noise": lambda t: t.assign(loss=NOISE),
     "loss tiny": lambda t: t.assign(loss=t.loss * 1e-30),
     "loss huge": lambda t: t.assign(loss=t.loss * 1e30),
     "one loss huge": lambda t: t.assign(loss=t.loss.where(t.index != 5, 1e5)),
@@ -136,7 +133,7 @@ TYPES = {
 
 
 @pytest.mark.slow
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.sampled_from(sorted(VALUES)), min_size=1, max_size=3, unique=True),
     st.sampled_from(sorted(TYPES)),
@@ -195,7 +192,7 @@ PIECES = (",", ";", "\t", '"', "\n", "\r", "{", "}", "[", "]", ":", "\x00", "1e3
           "null", "loss", "n_params", "1,000", "\ufeff", "\u2028")  # fmt: skip
 
 
-@settings(max_examples=1000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=1050, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(["runs.csv", "runs.tsv", "runs.jsonl", "runs.json", "runs.parquet", "runs.csv.gz"]),
     st.lists(
