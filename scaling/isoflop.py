@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from scaling.runs import Runs
 from scaling.valley import Valley, valleys
@@ -22,7 +23,7 @@ MIN_SIZES = 3
 class Minimum:
     """The best size at one budget; lo and hi are its interval. `at_edge`: only a bound, others may be better.
 
-    curve: log loss as a parabola in log n_params, highest power first.
+    curve: log loss as a polynomial of log n_params, highest power first.
     """
 
     flops: float
@@ -32,7 +33,7 @@ class Minimum:
     n_params_lo: float
     n_params_hi: float
     at_edge: bool
-    curve: tuple[float, float, float]
+    curve: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def none_to_nan(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def profiles(runs: Runs, n_bootstrap: int = 1000, seed: int = 0, level: float = 0.9) -> Profiles:
-    """Fits a parabola to each budget of a table that has budgets (several sizes at equal FLOPs).
+    """Fits a valley to each budget of a table that has budgets (several sizes at equal FLOPs).
 
     Raises:
       ValueError: no budget has three sizes.
@@ -154,13 +155,25 @@ def _tokens_at(group: pd.DataFrame, valley: Valley) -> tuple[float, np.ndarray]:
 def _power_law(
     log_c: np.ndarray, center: Sequence[float], draws: Sequence[np.ndarray], level: float
 ) -> PowerLaw:
-    """Weighted by the spread of the draws. The interval is that of the line through each draw, widened where
-    the minima lie further from the line than their own doubt explains."""
+    """Weighted by the spread of the draws and by how far minima lie from the line beyond it (the moment
+    estimate of DerSimonian and Laird 1986); the interval has both."""
+    y = np.asarray(center)
     spread = np.maximum([np.subtract(*np.nanquantile(d, [0.84, 0.16])) / 2 for d in draws], 1e-6)
-    slope, height = np.polyfit(log_c, center, 1, w=1 / spread)
-    off = (np.asarray(center) - slope * log_c - height) / spread
-    excess = np.sqrt(max(1.0, np.sum(off**2) / (len(off) - 2))) if len(off) > 2 else 1.0
-    rows = np.stack(draws)[:, np.isfinite(np.stack(draws)).all(axis=0)]
-    slopes = np.polyfit(log_c, rows, 1, w=1 / spread)[0] if rows.shape[1] else np.array([np.nan])
-    lo, hi = slope + excess * (np.quantile(slopes, [(1 - level) / 2, (1 + level) / 2]) - slope)
-    return PowerLaw(float(np.exp(height)), float(slope), float(lo), float(hi))
+    design = np.stack([log_c, np.ones_like(log_c)], axis=1)
+    excess = _excess_variance(design, y, 1 / spread**2)
+    weight = 1 / (spread**2 + excess)
+    covariance = np.linalg.inv(design.T @ (design * weight[:, None]))
+    slope, height = covariance @ design.T @ (weight * y)
+    half = stats.norm.ppf((1 + level) / 2) if len(y) < 3 else stats.t.ppf((1 + level) / 2, len(y) - 2)
+    half *= np.sqrt(covariance[0, 0])
+    return PowerLaw(float(np.exp(height)), float(slope), float(slope - half), float(slope + half))
+
+
+def _excess_variance(design: np.ndarray, y: np.ndarray, weight: np.ndarray) -> float:
+    """Variance of y about a line beyond what 1 / weight explains."""
+    if len(y) < 3:
+        return 0.0
+    inverse = np.linalg.inv(design.T @ (design * weight[:, None]))
+    left = y - design @ (inverse @ design.T @ (weight * y))
+    leverage = np.sum(weight**2 * np.sum((design @ inverse) * design, axis=1))
+    return max(0.0, float((weight @ left**2 - (len(y) - 2)) / (weight.sum() - leverage)))

@@ -11,6 +11,7 @@ import numpy as np
 # Rows whose log loss is further above the best bend the parabola more than they place its bottom …
 WINDOW = 0.05
 MIN_ROWS = 5  # … but so many nearest rows are kept
+SKEWED_ROWS = 6  # as many rows place a bottom between walls of unequal steepness
 LEAST_CURVATURE = 1e-4  # of log loss per squared unit of log x; flatter valleys have no usable bottom
 
 
@@ -21,7 +22,7 @@ class Valley(NamedTuple):
       log_x, log_loss: where it is and how deep.
       draws: log_x under the noise of the losses [n_draws]; NaN where a draw has no bottom.
       loss_draws: log_loss likewise.
-      curve: coefficients of the parabola, highest power first.
+      curve: coefficients of the polynomial in log x, highest power first.
       at_edge: the bottom is not inside the values tried, so it is only a bound.
     """
 
@@ -29,7 +30,7 @@ class Valley(NamedTuple):
     log_loss: float
     draws: np.ndarray
     loss_draws: np.ndarray
-    curve: tuple[float, float, float]
+    curve: tuple[float, ...]
     at_edge: bool
 
 
@@ -41,26 +42,26 @@ def valleys(
 ) -> list[Valley]:
     """One valley a group of (log x, log loss), all fitted together by least squares.
 
-    The noise of a row is the scatter about all parabolas together, and no less than 0.1 %: one group alone
-    has too few rows to tell. With `shared_curvature` the parabolas differ in place and depth only.
+    A parabola takes both walls to be equally steep, and where they are not its bottom is off towards the
+    gentler one: groups with enough rows get a cubic. With `shared_curvature` all are parabolas that differ in
+    place and depth only. The noise of a row is the scatter about all curves together, and no less than 0.1 %:
+    one group alone has too few rows to tell.
     """
     kept = [_window(log_x, log_loss) for log_x, log_loss in groups]
-    middles = [log_x.mean() for log_x, _ in kept]
-    design = _design([log_x - middle for (log_x, _), middle in zip(kept, middles)], shared_curvature)
+    middles = [log_x[log_loss.argmin()] for log_x, log_loss in kept]
+    design, columns = _design([log_x - middle for (log_x, _), middle in zip(kept, middles)], shared_curvature)
     losses = np.concatenate([log_loss for _, log_loss in kept])
     inverse = np.linalg.pinv(design)
-    coefficients = inverse @ losses
+    fitted = inverse @ losses
     spare = len(losses) - np.linalg.matrix_rank(design)
-    scatter = np.sum((losses - design @ coefficients) ** 2) / spare if spare > 0 else 0.0
+    scatter = np.sum((losses - design @ fitted) ** 2) / spare if spare > 0 else 0.0
     noise = max(np.sqrt(scatter), 1e-3)
     wide = noise * np.sqrt(spare / rng.chisquare(spare, (n_draws, 1))) if spare > 0 else noise  # Student's t
-    draws = coefficients + wide * rng.standard_normal((n_draws, len(losses))) @ inverse.T
-    found = []
-    bends = 1 if shared_curvature else len(groups)
-    for i, ((log_x, log_loss), middle) in enumerate(zip(groups, middles)):
-        at = [i if bends > 1 else 0, bends + i, bends + len(groups) + i]  # its bend, slope and height
-        found.append(_bottom(log_x, log_loss, middle, coefficients[at], draws[:, at]))
-    return found
+    draws = fitted + wide * rng.standard_normal((n_draws, len(losses))) @ inverse.T
+    return [
+        _bottom(log_x, log_loss, middle, *[_pick(coefficients, at) for coefficients in (fitted, draws)])
+        for (log_x, log_loss), middle, at in zip(kept, middles, columns)
+    ]
 
 
 def _window(log_x: np.ndarray, log_loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -69,27 +70,52 @@ def _window(log_x: np.ndarray, log_loss: np.ndarray) -> tuple[np.ndarray, np.nda
     return log_x[keep], log_loss[keep]
 
 
-def _design(groups: list[np.ndarray], shared_curvature: bool) -> np.ndarray:
-    """Columns: curvature of each group (or of all), then slopes, then heights."""
-    own = np.repeat(np.eye(len(groups)), [len(x) for x in groups], axis=0)
-    x = np.concatenate(groups)[:, None]
-    square = x**2 if shared_curvature else own * x**2
-    return np.hstack([square, own * x, own])
+def _design(groups: list[np.ndarray], shared_curvature: bool) -> tuple[np.ndarray, list[list[int | None]]]:
+    """The design matrix, and of each group the columns of its third, second, first and zeroth power."""
+    rows, columns = [], []
+    n_rows, first = sum(map(len, groups)), 0
+    for x in groups:
+        block = np.zeros((4, n_rows))
+        block[:, first : first + len(x)] = x**3, x**2, x, np.ones_like(x)
+        first += len(x)
+        skewed = not shared_curvature and len(np.unique(x)) >= SKEWED_ROWS
+        at: list[int | None] = [None, 0 if shared_curvature else None, None, None]
+        if shared_curvature:
+            if rows:
+                rows[0] = rows[0] + block[1]
+            else:
+                rows.append(block[1])
+        for power in range(4):
+            if at[power] is None and (power or skewed):
+                at[power] = len(rows)
+                rows.append(block[power])
+        columns.append(at)
+    return np.stack(rows, axis=1), columns
 
 
-def _bottom(log_x, log_loss, middle: float, coefficients: np.ndarray, draws: np.ndarray) -> Valley:
-    bend, slope, height = coefficients
-    curve = (float(bend), float(slope - 2 * bend * middle), float(height - slope * middle + bend * middle**2))
+def _pick(coefficients: np.ndarray, at: list[int | None]) -> np.ndarray:
+    """A group's own coefficients, highest power first [..., 4]; 0 for a power that it has not."""
+    nothing = np.zeros_like(coefficients[..., 0])
+    return np.stack([nothing if i is None else coefficients[..., i] for i in at], axis=-1)
+
+
+def _lowest(coefficients: np.ndarray) -> np.ndarray:
+    """Where polynomials [..., 4] have their local minimum, NaN where none is to be used."""
+    cubic, square, slope, _ = np.moveaxis(coefficients, -1, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        usable = draws[:, 0] > LEAST_CURVATURE
-        off = np.where(usable, -draws[:, 1] / (2 * draws[:, 0]), np.nan)
-        loss_draws = np.where(usable, draws[:, 2] + off * draws[:, 1] / 2, np.nan)
+        root = np.sqrt(square**2 - 3 * cubic * slope)  # half the curvature at the minimum
+        usable = (root > LEAST_CURVATURE) & (square + root > LEAST_CURVATURE)
+        return np.where(usable, -slope / (square + root), np.nan)
+
+
+def _bottom(log_x, log_loss, middle: float, fitted: np.ndarray, draws: np.ndarray) -> Valley:
+    off, drawn = float(_lowest(fitted)), _lowest(draws)
+    depths = np.sum(draws * drawn[:, None] ** np.arange(3, -1, -1), axis=1)
+    curve = tuple(float(c) for c in np.poly1d(fitted)(np.poly1d([1.0, -middle])).coeffs)
     sizes = np.unique(log_x)
     means = [log_loss[log_x == size].mean() for size in sizes]
     lowest = int(np.argmin(means))
-    off_here = -slope / (2 * bend) if bend > LEAST_CURVATURE else np.nan
-    inside = sizes[0] < middle + off_here < sizes[-1]
-    if not inside:  # the best value tried bounds it
-        return Valley(sizes[lowest], means[lowest], middle + off, loss_draws, curve, True)
+    if not sizes[0] < middle + off < sizes[-1]:  # the best value tried bounds it
+        return Valley(sizes[lowest], means[lowest], middle + drawn, depths, curve, True)
     at_edge = lowest in (0, len(sizes) - 1)
-    return Valley(middle + off_here, height + off_here * slope / 2, middle + off, loss_draws, curve, at_edge)
+    return Valley(middle + off, float(np.polyval(fitted, off)), middle + drawn, depths, curve, at_edge)
