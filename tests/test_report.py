@@ -56,12 +56,18 @@ def written(study):
     return sorted((study / "figures").iterdir())
 
 
-def test_whole_study_has_every_section_and_a_png_of_each_figure(study, written):
+def test_whole_study_has_every_section_and_a_png_and_a_pdf_of_each_figure(study, written):
     page = Outline((study / "report.html").read_text())
-    assert page.sections == ["frontier", "isoflop", "learning-rate", "curves", "law", "runs", "about"]
-    assert {path.stem for path in written} == FIGURES
-    for path in written:
-        image = path.read_bytes()
+    assert page.sections == [
+        *("frontier", "calculator", "isoflop", "learning-rate", "curves"),
+        *("law", "runs", "appendix", "about"),
+    ]
+    images = {path.name: path.read_bytes() for path in written}
+    assert set(images) == {f"{figure}.{kind}" for figure in FIGURES for kind in ("png", "pdf")}
+    for path, image in images.items():
+        if path.endswith(".pdf"):
+            assert image.startswith(b"%PDF") and b"/FontFile" in image, path
+            continue
         width, height = (int.from_bytes(image[i : i + 4], "big") for i in (16, 20))
         assert image.startswith(b"\x89PNG") and width == 2 * theme.PNG_WIDTH and height > 700, path
 
@@ -80,7 +86,8 @@ def test_law_is_written_with_its_parameters_and_intervals(study):
     assert "L = E + A / N<sup>α</sup> + B / D<sup>β</sup>" in page
     for name in ("E", "A", "B", "alpha", "beta"):
         low, high = fit["ci"][name]
-        assert f">{fit['params'][name]:.4g}</td>" in page and f">{low:.4g} to {high:.4g}</td>" in page
+        for value in (fit["params"][name], low, high):
+            assert f">{theme.four(value)}</td>" in page
 
 
 def test_nested_facts_stay_readable(study, tmp_path):

@@ -1,5 +1,6 @@
 """The page in headless Chromium: draws, stays silent and offline, fits a phone, follows light and dark."""
 
+import io
 import json
 import shutil
 import time
@@ -7,7 +8,10 @@ import time
 import pandas as pd
 import pytest
 
-from scaling.report import write_report
+import scaling
+from scaling.cost import cost
+from scaling.report import tables, write_report
+from scaling.report.data import load
 from tests.synthetic_study import write_study
 from tests.test_report import EVIL
 
@@ -171,21 +175,44 @@ def test_table_sorts_and_filters(browser, study):
     assert browser.execute_script("return document.querySelector('.filter output').textContent") == str(shown)
 
 
-def test_figure_downloads_are_made_in_the_page(browser, study):
-    open_page(browser, study)
-    browser.execute_script("""
+def saved_by(browser, buttons: str) -> dict[str, str]:
+    """Presses these buttons: name -> text of each file that the page saves."""
+    pressed = browser.execute_script("""
         window.saved = [];
         save = (name, url) => saved.push([name, decodeURIComponent(url)]);
-        for (const button of document.querySelectorAll('#figure-isoflop button')) button.click();
-    """)
+        const buttons = [...document.querySelectorAll(arguments[0])];
+        buttons.forEach((button) => button.click());
+        return buttons.length;
+    """, buttons)  # fmt: skip
     until = time.monotonic() + 30
-    while len(saved := browser.execute_script("return saved")) < 2 and time.monotonic() < until:
+    while len(saved := browser.execute_script("return saved")) < pressed and time.monotonic() < until:
         time.sleep(0.05)
-    files = dict(saved)
+    return {name: text.removeprefix("data:text/csv;charset=utf-8,") for name, text in saved}
+
+
+def test_figure_downloads_are_made_in_the_page(browser, study):
+    open_page(browser, study)
+    files = saved_by(browser, "#figure-isoflop button")
     assert files["isoflop.png"].startswith("data:image/png;base64,") and len(files["isoflop.png"]) > 20_000
-    lines = files["isoflop.csv"].removeprefix("data:text/csv;charset=utf-8,").splitlines()
+    layers = pd.read_csv(io.StringIO(files["isoflop.csv"])).groupby("layer")
     runs = pd.read_csv(study / "runs.csv")
-    assert len(lines) == 1 + runs["stage"].isin(["grid", "extend"]).sum() and "n_params" in lines[0]
+    assert layers.size()["runs"] == runs["stage"].isin(["grid", "extend"]).sum()
+    assert layers["n_params"].count()["minima"] == 3
+
+
+def test_every_table_and_figure_gives_its_numbers_as_csv(browser, study):
+    open_page(browser, study)
+    files = saved_by(browser, "[data-get=csv]")
+    n_figures, n_tables = browser.execute_script(
+        "return ['figure', 'table'].map((tag) => document.querySelectorAll(`main ${tag}`).length)"
+    )
+    assert len(files) == n_figures + n_tables
+    runs, told = pd.read_csv(study / "runs.csv"), pd.read_csv(io.StringIO(files["table_runs.csv"]))
+    assert len(told) == len(runs) and sorted(told["FLOPs"]) == pytest.approx(sorted(runs["flops"]))
+    fit = json.loads((study / "fit.json").read_text())
+    params = pd.read_csv(io.StringIO(files["table_parameters.csv"]))
+    assert list(params.iloc[:, 1]) == pytest.approx(list(fit["params"].values()))
+    assert list(params.iloc[0, 2:]) == pytest.approx(fit["ci"]["E"])
 
 
 def test_menu_of_the_loss_curves_fades_the_other_stages(browser, study):
@@ -229,3 +256,91 @@ def test_pointing_at_a_curve_says_which_run_it_is(browser, study):
         time.sleep(0.05)
     ids = pd.read_csv(study / "runs.csv", dtype={"run_id": str})["run_id"]
     assert any(run_id in tip for run_id in ids) and "Final loss" in tip
+
+
+def calculated(browser, **fields) -> dict[str, float]:
+    """What the calculator answers to these fields by their names; what is not given is left empty."""
+    return browser.execute_script(
+        """
+        const form = document.getElementById('calculate');
+        for (const name of ['flops', 'n_params', 'n_tokens']) form[name].value = '';
+        for (const [name, value] of Object.entries(arguments[0])) form[name].value = value;
+        form.dispatchEvent(new Event('input', { bubbles: true }));
+        const shown = form.querySelectorAll('output dd');
+        if (!shown.length) return form.querySelector('output').textContent;
+        return Object.fromEntries([...shown].map((dd) => [dd.dataset.name, Number(dd.dataset.value)]));
+    """,
+        fields,
+    )
+
+
+def test_calculator_agrees_with_python(browser, study):
+    from scaling.families import flops_per_token
+
+    open_page(browser, study)
+    data = load(study)
+    runs = tables.runs(data)
+    per_token = flops_per_token(runs[runs["stage"] != "tune"])
+    machine = {"hardware": "a100", "n_devices": 16, "mfu": 0.3}
+    for flops in (2.3e11, 7.7e12, 1.9e15):
+        told = calculated(browser, flops=f"{flops:g}", **machine)
+        best = scaling.frontier(data.fit, flops, per_token)
+        setting = data.lr.predict(best.n_params, best.n_tokens)
+        spent = cost(flops, **machine)
+        expected = {"flops": flops, "n_params": best.n_params, "n_tokens": best.n_tokens, "loss": best.loss}
+        expected |= {"lr": setting.lr, "hours": spent.hours, "money": spent.money, "kwh": spent.kwh}
+        assert told == pytest.approx(expected, rel=0.01)
+        by_size = calculated(browser, n_params=f"{best.n_params:.6g}", **machine)
+        assert by_size == pytest.approx(told, rel=0.02)
+        by_data = calculated(browser, n_tokens=f"{best.n_tokens:.6g}", **machine)
+        assert by_data == pytest.approx(told, rel=0.02)
+
+
+def test_calculator_off_the_optimum_agrees_with_python(browser, study):
+    open_page(browser, study)
+    fit = load(study).fit
+    for n_params, n_tokens in ((2e4, 4e7), (4e5, 3e6), (7.3e4, 2.2e7)):
+        told = calculated(browser, n_params=f"{n_params / 1e3:g}k", n_tokens=f"{n_tokens / 1e6:g}M")
+        assert told["loss"] == pytest.approx(fit.predict(n_params, n_tokens).loss, rel=0.01)
+        again = calculated(browser, flops=f"{told['flops']:.8g}", n_params=f"{n_params:g}")
+        assert again["n_tokens"] == pytest.approx(n_tokens, rel=1e-4)
+        assert again["best_loss"] <= again["loss"]
+
+
+@pytest.mark.parametrize(
+    "fields, said",
+    [
+        ({"flops": "1e30"}, "Outside"),
+        ({"flops": "1e5"}, "Outside"),
+        ({"n_params": "1e15"}, "Outside"),
+        ({"flops": "1e12", "n_params": "9e9"}, "30 times off"),
+        ({"flops": "a lot"}, "no number"),
+        ({"flops": "-1"}, "no number"),
+        ({"flops": "0"}, "no number"),
+        ({}, "Give a budget"),
+        ({"flops": "1e12", "n_params": "1e5", "n_tokens": "1e6"}, "empty"),
+        ({"flops": "1e12", "mfu": "40"}, "MFU"),
+        ({"flops": "1e12", "mfu": "0.4", "n_devices": "0"}, "Devices"),
+    ],
+)
+def test_calculator_says_why_it_does_not_answer(browser, study, fields, said):
+    open_page(browser, study)
+    assert said in calculated(browser, **fields)
+
+
+def test_snippet_is_copied(browser, study):
+    open_page(browser, study)
+    browser.execute_script("""
+        window.copied = [];
+        document.addEventListener('copy', () => copied.push(String(getSelection())));
+    """)
+    for button in browser.find_elements("css selector", ".snippet button"):
+        browser.execute_script(
+            "arguments[0].scrollIntoView({ block: 'center', behavior: 'instant' })", button
+        )
+        button.click()  # a real one: without a reader's hand nothing may be copied
+        assert button.text == "Copied"
+    copied, shown = browser.execute_script(
+        "return [copied, [...document.querySelectorAll('.snippet pre')].map((pre) => pre.textContent)]"
+    )
+    assert [text.strip() for text in copied] == [text.strip() for text in shown] and len(shown) == 2

@@ -1,4 +1,6 @@
-"""The page of a study, or of any table of runs with a law: report.html, and figures/*.png beside it.
+"""The page of a study, or of any table of runs with a law: report.html, and what a paper takes beside it.
+
+That is figures/*.png and *.pdf, and appendix.tex and appendix.md: the fit and its conventions to paste.
 
 The law is DIR/fit.json, or the one given by --fit, or is fitted on the spot (Chinchilla). Sections with
 nothing to show are left out. The page is one file, loads nothing from anywhere and can be mailed.

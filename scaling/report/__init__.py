@@ -1,4 +1,4 @@
-"""The report: a study directory or a table of runs in, one self-contained HTML page and PNG figures out."""
+"""The report: a study directory or a table of runs in, a self-contained HTML page and its figures out."""
 
 import os
 import tempfile
@@ -15,7 +15,10 @@ __all__ = ["write_report"]
 def write_report(
     source: Path, out: Path, fit: Path | None = None, columns: dict[str, str] | None = None
 ) -> Path:
-    """Writes the page of a study directory or table to `out`, and each figure to figures/NAME.png beside it.
+    """Writes the page of a study directory or table to `out`.
+
+    Beside it lie each figure as figures/NAME.png and NAME.pdf and, where there is one law, the fit with its
+    conventions as appendix.tex and appendix.md.
 
     `fit` is a fit.json; without it the directory's own is used, or a law is fitted here. `columns` renames
     the columns of a foreign table, as in `scaling.read_runs`. Returns `out`.
@@ -30,12 +33,19 @@ def write_report(
         pool.submit(theme.warm_up)
         head, sections = build(data)
         figures = [figure for section in sections for figure in section.figures]
-        images = {figure.name: pool.submit(theme.png, figure.spec) for figure in figures}
+        images = {
+            f"{figure.name}.{kind}": pool.submit(draw, figure.spec)
+            for figure in figures
+            for kind, draw in (("png", theme.png), ("pdf", theme.pdf))
+        }
         html = page.render(head, sections, page.bundled(bundling))
     folder = out.parent / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     for name, image in images.items():
-        _write(folder / f"{name}.png", image.result())
+        _write(folder / name, image.result())
+    for section in sections:
+        for snippet in section.snippets:
+            _write(out.parent / snippet.file, snippet.text.encode())
     _write(out, html.encode())
     return out
 

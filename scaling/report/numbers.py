@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup, escape
 
-from scaling.laws import LAWS
+from scaling import laws
 from scaling.report.data import ReportData
 from scaling.report.page import Cell, Column, Row, Section, Table
-from scaling.report.theme import e_notation, is_done, plain, si
+from scaling.report.theme import e_notation, four, is_done, plain, si
 
 
 def _fixed(digits: int, sign: str = "") -> Callable[[float], str]:
@@ -96,7 +96,7 @@ def law_tables(data: ReportData) -> list[Table]:
     for found, words in ((fit["frontier"], ""), (fit["isoflop"] or {}, ", by profile minima")):
         for name in [name for name in EXPONENTS if name in found]:
             exponents.append(_estimate(EXPONENTS[name] + words, found[name], found["ci"].get(name)))
-    heads = [Column("Value"), Column(f"{fit['ci']['level']:.0%} interval")]
+    heads = [Column("Value"), Column(f"{fit['ci']['level']:.0%} from"), Column("to")]
     return [
         Table("Parameters", [Column("Parameter", text=True), *heads], params),
         Table("Frontier", [Column("Exponent", text=True), *heads], exponents),
@@ -104,14 +104,18 @@ def law_tables(data: ReportData) -> list[Table]:
 
 
 def _estimate(name: str, value: float, interval: list[float] | None) -> Row:
-    between = f"{interval[0]:.4g} to {interval[1]:.4g}" if interval else "–"
-    return Row([Cell(name, None, "text"), *(Cell(_minus(text)) for text in (f"{value:.4g}", between))])
+    ends = [_value(end) for end in interval] if interval else [Cell("–"), Cell("–")]
+    return Row([Cell(name, None, "text"), _value(value), *ends])
+
+
+def _value(value: float) -> Cell:
+    return Cell(_minus(four(value)), value)
 
 
 def formula(data: ReportData) -> Markup:
     """The law as HTML: Greek letters, exponents raised."""
     assert data.fit is not None
-    text = f"L = {LAWS[data.fit.law].formula}"
+    text = f"L = {laws.find(data.fit.law).formula}"
     for name, letter in LETTERS.items():
         text = text.replace(name, letter)
     return Markup(re.sub(r"\^(\w+)", r"<sup>\1</sup>", str(escape(text))))
@@ -121,7 +125,7 @@ def law_source(data: ReportData) -> str:
     """Where the law comes from, what its letters are, and what its parameters are good for."""
     assert data.fit is not None
     text = "L is the loss, N the parameters, D the training tokens; the form is that of "
-    text += f"{LAWS[data.fit.law].source}. "
+    text += f"{laws.find(data.fit.law).source}. "
     text += "The numbers below are a plain fit of it, to compare with published ones. Forecasts here use "
     if data.fit.forecast.law != data.fit.law:
         text += f"its looser form “{data.fit.forecast.law}”: its frontier and profiles bend more freely."

@@ -1,6 +1,6 @@
-// Draws the figures (Vega-Lite, SVG), offers each as PNG and CSV, sorts and filters the table of runs.
+// Draws the figures (Vega-Lite, SVG), offers them as PNG and all data as CSV, sorts and filters the table of runs.
 "use strict";
-const specs = JSON.parse(document.getElementById("specs").textContent);
+const { specs, calculator } = JSON.parse(document.getElementById("data").textContent);
 
 // The spec with its legend in so many columns (0: one row), its title above it where there is little room.
 function withLegend(spec, columns, narrow) {
@@ -43,13 +43,25 @@ async function savePng(name) {
   result.finalize();
 }
 
-function saveCsv(name) {
-  const { datasets } = specs[name];
-  const rows = datasets.runs ?? datasets.optima ?? datasets.curves;
-  const columns = Object.keys(rows[0]);
-  const cell = (value) => (value == null ? "" : /[",\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : value);
-  const lines = [columns.join(","), ...rows.map((row) => columns.map((column) => cell(row[column])).join(","))];
-  save(`${name}.csv`, `data:text/csv;charset=utf-8,${encodeURIComponent(lines.join("\n"))}`);
+// Rows of cells as a CSV file.
+function saveCsv(name, rows) {
+  const quoted = (value) => (/[",\n\r]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : value);
+  const lines = rows.map((row) => row.map((value) => quoted(value ?? "")).join(","));
+  save(`${name}.csv`, `data:text/csv;charset=utf-8,${encodeURIComponent(lines.join("\n") + "\n")}`);
+}
+
+// All that a figure draws: one row a mark; the first column names its layer.
+function figureRows(name) {
+  const tables = Object.entries(specs[name].datasets);
+  const columns = [...new Set(tables.flatMap(([, rows]) => rows.flatMap(Object.keys)))];
+  const cells = ([layer, rows]) => rows.map((row) => [layer, ...columns.map((column) => row[column])]);
+  return [["layer", ...columns], ...tables.flatMap(cells)];
+}
+
+// Whole numbers where the page shows rounded ones.
+function tableRows(table) {
+  const cells = (row) => [...row.cells].map((cell) => cell.dataset.v ?? cell.textContent.trim());
+  return [...table.rows].map(cells);
 }
 
 function interactiveTable(table) {
@@ -83,12 +95,146 @@ function interactiveTable(table) {
   });
 }
 
+// ---- Calculator: log-linear between the grid's points, nothing beyond them ----
+
+const SUFFIXES = { "": 1, k: 1e3, m: 1e6, b: 1e9, g: 1e9, t: 1e12, p: 1e15, e: 1e18 };
+
+// "70B", "1.5e22", "3,000" as a number; NaN for what is none.
+function parsed(text) {
+  const [, number, suffix] = text.replace(/[\s,_]/g, "").match(/^(\d*\.?\d+(?:e[+-]?\d+)?)([a-z]?)$/i) ?? [];
+  return Number(number) * SUFFIXES[suffix?.toLowerCase()];
+}
+
+// Where x lies among the rising xs: index, and share of the way to the next; null outside.
+function place(xs, x) {
+  const slack = 1 + 1e-9;
+  const i = xs.findIndex((low, k) => x * slack >= low && x <= xs[k + 1] * slack);
+  return i < 0 ? null : [i, Math.log(x / xs[i]) / Math.log(xs[i + 1] / xs[i])];
+}
+
+const between = (ys, [i, share]) => ys[i] ** (1 - share) * ys[i + 1] ** share;
+const between2 = (rows, [i, share], at) => between([between(rows[i], at), between(rows[i + 1], at)], [0, share]);
+
+// flops, n_params and n_tokens from those of them that are given; throws the reason why not.
+function completed({ flops, n_params, n_tokens }) {
+  const table = calculator;
+  const cost = (size) => table.per_token * size ** table.exponent;
+  if (flops && n_params && n_tokens) throw "Leave one of the three empty.";
+  if (n_params && n_tokens) flops = cost(n_params) * n_tokens;
+  else if (flops && n_tokens) n_params = (flops / n_tokens / table.per_token) ** (1 / table.exponent);
+  else if (!flops) {
+    const best = n_params ? table.n_params : table.n_params.map((size, i) => table.flops[i] / cost(size));
+    const at = place(best, n_params || n_tokens);
+    if (!at) throw "Outside what the calculator covers: no budget in its range has this as its best.";
+    flops = between(table.flops, at);
+  }
+  const at = place(table.flops, flops);
+  if (!at) throw `Outside what the calculator covers: ${flops.toPrecision(2)} FLOPs.`;
+  const best = between(table.n_params, at);
+  n_params ||= n_tokens ? (flops / n_tokens / table.per_token) ** (1 / table.exponent) : best;
+  const across = place(table.ratios, n_params / best);
+  if (!across) throw "Outside what the calculator covers: this size is more than 30 times off the best one.";
+  return { flops, n_params, n_tokens: flops / cost(n_params), best, at, across };
+}
+
+const count = (x) => x.toLocaleString("en", { notation: "compact", maximumSignificantDigits: 3 }).replace("K", "k");
+const number = (x) =>
+  x >= 1e-4 && x < 1e6 ? x.toLocaleString("en", { maximumSignificantDigits: 3 }) : x.toExponential(1).replace("+", "");
+const nats = (x) => x.toFixed(3);
+const duration = (hours) => (hours < 0.1 ? `${number(3600 * hours)} s` : hours < 72 ? `${number(hours)} h` : `${number(hours / 24)} days`);
+
+// What is to be shown: [name, title, value, text].
+function answer(form) {
+  const given = {};
+  for (const name of ["flops", "n_params", "n_tokens"]) {
+    const text = form[name].value.trim();
+    given[name] = text ? parsed(text) : 0;
+    if (text && !(given[name] > 0)) throw `“${text}” is no number above 0; write 1e22, 70B or 3,000.`;
+  }
+  if (!Object.values(given).some(Boolean)) throw "Give a budget, a size or an amount of data.";
+  const [n_devices, mfu] = [parsed(form.n_devices.value), parsed(form.mfu.value)];
+  if (!(n_devices >= 1)) throw "Devices: at least 1.";
+  if (!(mfu > 0 && mfu <= 1)) throw "MFU: above 0 and at most 1.";
+
+  const { flops, n_params, n_tokens, best, at, across } = completed(given);
+  const told = (name) => calculator[name] && between2(calculator[name], at, across);
+  const range = (write, lo, hi) => (lo ? `${write(lo)} to ${write(hi)}` : "");
+  const is_best = Math.abs(n_params / best - 1) < 1e-6;
+  const ends = (lo, hi) => (is_best && calculator[lo] ? range(count, between(calculator[lo], at), between(calculator[hi], at)) : "");
+  const rows = [
+    ["flops", "Compute C", flops, `${number(flops)} FLOPs`],
+    ["n_params", is_best ? "Best parameters N" : "Parameters N", n_params, count(n_params), ends("n_lo", "n_hi")],
+    ["n_tokens", is_best ? "Best tokens D" : "Tokens D", n_tokens, count(n_tokens), ends("d_lo", "d_hi")],
+    ["loss", "Loss", told("loss"), nats(told("loss")), range(nats, told("lo"), told("hi"))],
+  ];
+  if (!is_best) {
+    const lowest = between2(calculator.loss, at, place(calculator.ratios, 1));
+    rows.push(["best_loss", "Best for this compute", lowest, nats(lowest), `N = ${count(best)}`]);
+  }
+  if (calculator.lr) rows.push(["lr", "Learning rate", told("lr"), number(told("lr")), range(number, told("lr_lo"), told("lr_hi"))]);
+  if (calculator.batch_tokens)
+    rows.push(["batch_tokens", "Batch, tokens", told("batch_tokens"), count(told("batch_tokens")), range(count, told("batch_lo"), told("batch_hi"))]);
+
+  const device = calculator.hardware[form.hardware.value];
+  const device_hours = flops / (device.peak_flops * mfu) / 3600;
+  const kwh = ((device_hours * device.watts) / 1000) * calculator.pue;
+  rows.push(["hours", "Time", device_hours / n_devices, duration(device_hours / n_devices), `${number(device_hours)} device hours`]);
+  if (device.dollars_per_hour) {
+    const money = device_hours * device.dollars_per_hour;
+    rows.push(["money", "Money", money, `$${number(money)}`, `at $${device.dollars_per_hour} a device hour`]);
+  }
+  rows.push(["kwh", "Energy", kwh, `${number(kwh)} kWh`]);
+  return rows;
+}
+
+function showAnswer(form) {
+  const output = form.querySelector("output");
+  const element = (tag, text) => Object.assign(document.createElement(tag), { textContent: text });
+  try {
+    const list = document.createElement("dl");
+    list.className = "key";
+    for (const [name, title, value, text, note] of answer(form)) {
+      const [row, shown] = [document.createElement("div"), element("dd", text)];
+      Object.assign(shown.dataset, { name, value });
+      if (note) shown.append(element("small", note));
+      row.append(element("dt", title), shown);
+      list.append(row);
+    }
+    output.replaceChildren(list);
+  } catch (reason) {
+    if (typeof reason !== "string") throw reason;
+    output.replaceChildren(element("p", reason));
+  }
+}
+
+// The clipboard may be closed to a page opened from a file; the selection is not.
+async function copy(block) {
+  const [button, text] = [block.querySelector("button"), block.querySelector("pre")];
+  getSelection().selectAllChildren(text);
+  if (!document.execCommand("copy")) await navigator.clipboard.writeText(text.textContent);
+  getSelection().removeAllRanges();
+  button.textContent = "Copied";
+}
+
 const charts = [...document.querySelectorAll(".chart")];
 charts.forEach((box) => {
   const figure = box.closest("figure");
   figure.querySelector("[data-get=png]").addEventListener("click", () => savePng(box.dataset.spec));
-  figure.querySelector("[data-get=csv]").addEventListener("click", () => saveCsv(box.dataset.spec));
+  figure.querySelector("[data-get=csv]").addEventListener("click", () => saveCsv(box.dataset.spec, figureRows(box.dataset.spec)));
 });
+document.querySelectorAll(".block").forEach((block) => {
+  const table = block.querySelector("table");
+  block.querySelector("[data-get=csv]").addEventListener("click", () => saveCsv(table.dataset.name, tableRows(table)));
+});
+document.querySelectorAll(".snippet").forEach((block) => {
+  block.querySelector("button").addEventListener("click", () => copy(block));
+});
+const form = document.getElementById("calculate");
+if (form) {
+  form.addEventListener("input", () => showAnswer(form));
+  form.addEventListener("submit", (event) => event.preventDefault());
+  showAnswer(form);
+}
 const runs = document.getElementById("runs-table");
 if (runs) interactiveTable(runs);
 Promise.all(charts.map(draw)).then(() => (document.documentElement.dataset.ready = "true"));

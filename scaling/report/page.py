@@ -1,4 +1,4 @@
-"""The page: one HTML file that loads nothing, and a PNG of each figure beside it."""
+"""The page: what it is made of, and one HTML file that loads nothing."""
 
 import base64
 import hashlib
@@ -56,6 +56,15 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Snippet:
+    """Text to copy; `file` is the name it is written under beside the page."""
+
+    title: str
+    file: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Section:
     id: str
     title: str
@@ -64,6 +73,8 @@ class Section:
     figures: list[Figure] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     facts: dict[str, list[tuple[str, str]]] = field(default_factory=dict)  # title -> (name, value)
+    snippets: list[Snippet] = field(default_factory=list)
+    calculator: dict[str, Any] = field(default_factory=dict)  # what calculator.py makes
 
 
 @dataclass(frozen=True)
@@ -102,6 +113,7 @@ def render(head: Head, sections: list[Section], vega: str) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     specs = {figure.name: figure.spec for section in sections for figure in section.figures}
+    calculators = [section.calculator for section in sections if section.calculator]
     own_scope = "(() => {" + vega.replace("</script", "<\\/script") + "})();"
     scripts = {"vega": own_scope, "script": theme.text("page.js")}
     hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts.values())
@@ -112,7 +124,7 @@ def render(head: Head, sections: list[Section], vega: str) -> str:
         policy=policy,
         css=Markup(theme.text("page.css")),
         sections=sections,
-        specs=Markup(_json_in_html(specs)),
+        data=Markup(_json_in_html({"specs": specs, "calculator": calculators[0] if calculators else None})),
         **{name: Markup(script) for name, script in scripts.items()},
         **vars(head),
     )

@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 
 from scaling.report import charts, families, numbers, tables
+from scaling.report.calculator import grid
 from scaling.report.data import ReportData
 from scaling.report.headline import head
-from scaling.report.page import Figure, Head, Section
+from scaling.report.page import Figure, Head, Section, Snippet
+from scaling.report.snippet import appendix
 from scaling.report.theme import is_done, of_stage, si
 
 
@@ -22,11 +24,13 @@ def build(data: ReportData) -> tuple[Head, list[Section]]:
     made = [
         families.section(data, law),
         _frontier(data, law, frontier, profiles),
+        _calculator(data, law),
         _isoflop(data, frontier, profiles),
         _learning_rate(data, runs),
         _curves(data),
         _law(data, law, frontier),
         numbers.run_table(runs),
+        _appendix(data),
         numbers.about(data),
     ]
     return head(data, runs, law, frontier), [section for section in made if section]
@@ -78,6 +82,20 @@ def _frontier(
         charts.predicted_measured(law, forecast),
     )
     return Section("frontier", "The frontier", figures=[loss, sizes, match])
+
+
+def _calculator(data: ReportData, law: pd.DataFrame) -> Section | None:
+    table = grid(data, law)
+    if not table:
+        return None
+    advice = " Learning rate and batch: the laws of the sweeps." if data.lr else ""
+    text = (
+        "Give a budget, a size or an amount of data: the other two are chosen for the lowest loss. Give two, "
+        f"and the third follows. Intervals: {table['level']:.0%}; of the loss, for one new run.{advice} "
+        "Hours, money and energy are of this one run, at the machine's share of its peak (MFU) and with the "
+        f"building's power (PUE {table['pue']:g}). From {table['reach'][0]} to {table['reach'][1]} FLOPs."
+    )
+    return Section("calculator", "Calculator", text, calculator=table)
 
 
 def _isoflop(data: ReportData, frontier: pd.DataFrame, profiles: tables.Profiles | None) -> Section | None:
@@ -159,3 +177,18 @@ def _law(data: ReportData, law: pd.DataFrame, frontier: pd.DataFrame) -> Section
     )
     source, formula = numbers.law_source(data), numbers.formula(data)
     return Section("law", "The law", source, formula, [figure], numbers.law_tables(data))
+
+
+def _appendix(data: ReportData) -> Section | None:
+    made = appendix(data)
+    if made is None:
+        return None
+    text = (
+        "The fit, its conventions and how it was made, ready to paste; after the reporting checklist of "
+        "“(Mis)Fitting: A Survey of Scaling Laws” (Li et al. 2025, arXiv 2502.18969)."
+    )
+    snippets = [
+        Snippet("LaTeX", "appendix.tex", made.latex),
+        Snippet("Markdown", "appendix.md", made.markdown),
+    ]
+    return Section("appendix", "For an appendix", text, snippets=snippets)

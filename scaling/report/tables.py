@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 
 import scaling
+from scaling import laws
 from scaling.families import flops_per_token
+from scaling.fit import Fit
 from scaling.isoflop import budgets
 from scaling.report.data import ReportData
 from scaling.report.theme import e_notation, is_done, of_stage, si
@@ -16,6 +18,12 @@ AHEAD = 10.0  # … or this far where no run has tested the law
 BUDGETS = 24  # points of the drawn frontier
 DRAWN = 60  # points of a drawn parabola
 MARGIN = 1.15  # parabolas and laws are drawn this factor past their last point
+
+
+def splits_budgets(fit: Fit) -> bool:
+    """Whether the law tells the loss from N and D alone, so that a budget has a best split."""
+    law = laws.find(fit.law)
+    return set(law.columns) == {"n_params", "n_tokens"} and law.target == "loss"
 
 
 def runs(data: ReportData) -> pd.DataFrame:
@@ -30,7 +38,7 @@ def runs(data: ReportData) -> pd.DataFrame:
             table[name] = value
     table["loss"] = np.where(is_done(table), table["loss"], np.nan)
     table["size"] = [si(n_params) for n_params in table["n_params"]]
-    if data.fit is None:
+    if data.fit is None or not splits_budgets(data.fit):
         return table.assign(predicted=np.nan, lo=np.nan, hi=np.nan, residual=np.nan)
     forecast = data.fit.predict(table["n_params"].to_numpy(), table["n_tokens"].to_numpy())
     for name, values in zip(("predicted", "lo", "hi"), forecast):
@@ -46,7 +54,7 @@ def frontier(data: ReportData, table: pd.DataFrame) -> pd.DataFrame:
 
     Columns: flops, n_params, n_lo, n_hi, n_tokens, loss, lo, hi, and lo_percent, hi_percent of the loss.
     """
-    if data.fit is None:
+    if data.fit is None or not splits_budgets(data.fit):
         return pd.DataFrame()
     low, high = table["flops"].min() / BEYOND, table["flops"].max() * AHEAD
     if data.verify:

@@ -1,7 +1,7 @@
-"""How every figure looks: colours from page.css, number labels, axes, and the PNG of a chart.
+"""How every figure looks: colours from page.css, number labels, axes, and a chart as PNG and PDF.
 
 A chart says its colours as `var(--name)`. In the page the browser resolves them, so one chart serves light,
-dark and print; for a PNG they are replaced by the light values of page.css.
+dark and print; for PNG and PDF they are replaced by the light values of page.css.
 """
 
 import json
@@ -17,6 +17,7 @@ import pandas as pd
 import vl_convert
 
 PNG_WIDTH = 800  # CSS pixels; written at twice the resolution
+PDF_WIDTH = 560  # CSS pixels; 420 points
 RAMP = 10  # colours --ramp-0 … --ramp-9 of page.css, from small to large
 STAR = "M0,-1L.29,-.4L.95,-.31L.48,.15L.59,.81L0,.5L-.59,.81L-.48,.15L-.95,-.31L-.29,-.4Z"
 TIPS = {
@@ -120,6 +121,11 @@ def e_notation(value: float) -> str:
 def plain(value: float) -> str:
     """A loss or a rate as it is: 2.25, 0.003."""
     return f"{value:.6g}"
+
+
+def four(value: float) -> str:
+    """A parameter to four digits, without an exponent as long as it is readable: 12850, 0.3473."""
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.4g}"
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -270,12 +276,22 @@ def finish(layers: list[Any], tables: dict[str, pd.DataFrame], height: int = 340
     }
 
 
-def png(spec: dict[str, Any], width: int = PNG_WIDTH) -> bytes:
+def png(spec: dict[str, Any]) -> bytes:
     """The figure as PNG on white, in the colours of the light page."""
+    return vl_convert.vegalite_to_png(_on_white(spec, PNG_WIDTH, 16), scale=2)
+
+
+def pdf(spec: dict[str, Any]) -> bytes:
+    """The figure as vector PDF for a paper: as wide as a text column, its fonts embedded."""
+    return vl_convert.vegalite_to_pdf(_on_white(spec, PDF_WIDTH, 4))
+
+
+def _on_white(spec: dict[str, Any], width: int, padding: int) -> str:
     colours = light_colours()
-    fixed = json.dumps(spec | {"width": width, "background": "#ffffff", "padding": 16}, ensure_ascii=False)
-    fixed = re.sub(r"var\(--([\w-]+)\)", lambda match: colours[match[1]], fixed)
-    return vl_convert.vegalite_to_png(fixed, scale=2)
+    fixed = json.dumps(
+        spec | {"width": width, "background": "#ffffff", "padding": padding}, ensure_ascii=False
+    )
+    return re.sub(r"var\(--([\w-]+)\)", lambda match: colours[match[1]], fixed)
 
 
 def warm_up() -> None:
