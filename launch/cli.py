@@ -22,6 +22,7 @@ VERBS = {
     "compare": "which law foretells larger runs best",
     "next": "the runs that would sharpen a prediction most, and what they cost",
     "hparams": "laws of the best learning rate and batch, and the setting for a new size",
+    "forecast": "when text, power and money run short, by scenario and with intervals",
     "report": "write the page of a study or a table of runs",
     "evaluate": "loss and bits per byte of a checkpoint, with intervals",
     "sample": "generate text from a checkpoint",

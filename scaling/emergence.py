@@ -86,9 +86,10 @@ class Jump:
         measured, told = (f"{v[at]:.2f} to {v[at + 1]:.2f}" for v in (self.exact, self.told))
         unseen = np.isnan(self.p_break)
         smooth = "too few models to see it break" if unseen else f"a break in it: p = {self.p_break:.2g}"
+        counts = f"{self.length:.2f} [{self.length_lo:.2f}, {self.length_hi:.2f}]"
         why = {
-            "metric": f"all of it the metric's doing (a leap beside it: p = {self.p_leap:.2g}; {smooth}; answers "
-            f"count for {self.length:.2f} [{self.length_lo:.2f}, {self.length_hi:.2f}] of their tokens)",
+            "metric": f"all of it the metric's doing (a leap beside it: p = {self.p_leap:.2g}; {smooth}; an "
+            f"answer counts for {counts} of its tokens)",
             "break": f"but that metric itself breaks near {self.break_at:.2g} (p = {self.p_break:.2g})",
             "leap": f"and exact match leaps beside it near {self.leap_at:.2g} (p = {self.p_leap:.2g})",
         }
