@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from scaling import isoflop, laws, uncertainty
+from scaling.envelope import envelope
 from scaling.laws import CHINCHILLA, Law
 from scaling.runs import Runs
 from scaling.solver import ROUGH, Lanes, Solution, best, solve
 from scaling.uncertainty import Forecast
 
-APPROACHES = (2, 3)
+APPROACHES = (1, 2, 3)
 AT_BOUND = 1e-6
 
 
@@ -167,7 +168,8 @@ def fit(
     appendix D.3, and carry no prior: they are what others report. Forecasts have one.
 
     Args:
-      approach: 3 takes the frontier's exponents from the law, 2 from the minima of IsoFLOP profiles.
+      approach: 3 takes the frontier's exponents from the law, 2 from the minima of IsoFLOP profiles, 1 from
+        the envelope of the runs.
       n_bootstrap: resamples of the runs behind the intervals; 0 gives values without intervals.
       delta: in log loss, where the Huber loss turns from square to linear.
       relax: forecast with the law's relaxed form, which extrapolates better on published tables; without it
@@ -197,7 +199,13 @@ def fit(
     params = dict(zip(form.params, map(float, form.unscale(solution.theta[0], units))))
     samples = form.unscale(draws, units)
     profiles = _profiles(usable, form, approach, n_bootstrap, seed, level)
-    exponents, exponents_ci = _exponents(form, params, samples, profiles if approach == 2 else None, level)
+    exponents, exponents_ci = _exponents(form, params, samples, level)
+    if approach == 1:
+        exponents, exponents_ci = _of_envelope(usable, n_bootstrap, seed, level)
+    elif approach == 2 and profiles and profiles.n_params and profiles.n_tokens:
+        laws_of_c = {"a": profiles.n_params, "b": profiles.n_tokens}
+        exponents = {name: found.exponent for name, found in laws_of_c.items()}
+        exponents_ci = {name: (found.lo, found.hi) for name, found in laws_of_c.items()}
     relaxed = form.relaxed if relax and form.relaxed else form
     forecast = uncertainty.forecast(relaxed, x, y, units, n_bootstrap, rng)
     return Fit(
@@ -262,7 +270,9 @@ def run_numbers(table: pd.DataFrame) -> np.ndarray:
 
 def _check(approach: int, n_bootstrap: int, level: float, delta: float) -> None:
     if approach not in APPROACHES:
-        raise ValueError(f"approach={approach}; allowed are 2 (IsoFLOP profiles) and 3 (the law itself)")
+        raise ValueError(
+            f"approach={approach}; allowed are 1 (envelope), 2 (IsoFLOP profiles) and 3 (the law itself)"
+        )
     if n_bootstrap < 0:
         raise ValueError(f"n_bootstrap={n_bootstrap}; it must be 0 or more")
     if not 0 < level < 1:
@@ -297,20 +307,24 @@ def _profiles(
     return profiles
 
 
-def _exponents(
-    law: Law, params: dict[str, float], samples: np.ndarray, profiles: isoflop.Profiles | None, level: float
-):
+def _of_envelope(runs: Runs, n_bootstrap: int, seed: int, level: float):
+    """N* ~ C^a and, at 6ND FLOPs, D* ~ C^(1 - a)."""
+    found = envelope(runs, n_bootstrap, seed, level)
+    if found is None:
+        raise ValueError("approach 1: fewer than three sizes are the best at any compute; add sizes")
+    a = found.exponent
+    ends = {"a": (found.lo, found.hi), "b": (1 - found.hi, 1 - found.lo)} if np.isfinite(found.lo) else {}
+    return {"a": a, "b": 1 - a}, ends
+
+
+def _exponents(law: Law, params: dict[str, float], samples: np.ndarray, level: float):
     """Hoffmann et al. 2022, eq. 4: a = beta / (alpha + beta), b = alpha / (alpha + beta)."""
-    if profiles and profiles.n_params and profiles.n_tokens:
-        a, b = profiles.n_params, profiles.n_tokens
-        return {"a": a.exponent, "b": b.exponent}, {"a": (a.lo, a.hi), "b": (b.lo, b.hi)}
     if law is not CHINCHILLA:
         return {}, {}
     both = np.vstack([list(params.values()), samples])[:, 3:]
     a = both[:, 1] / np.maximum(both.sum(axis=1), 1e-12)
-    return {"a": float(a[0]), "b": float(1 - a[0])}, _interval(
-        ("a", "b"), np.stack([a[1:], 1 - a[1:]], -1), level
-    )
+    ends = _interval(("a", "b"), np.stack([a[1:], 1 - a[1:]], -1), level)
+    return {"a": float(a[0]), "b": float(1 - a[0])}, ends
 
 
 def _interval(names, samples: np.ndarray, level: float) -> dict[str, tuple[float, float]]:

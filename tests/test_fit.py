@@ -140,7 +140,7 @@ def test_a_law_the_runs_do_not_determine_says_so():
     "settings, words",
     [
         ({"law": "chinchila"}, "did you mean 'chinchilla'"),
-        ({"approach": 4}, "allowed are 2"),
+        ({"approach": 4}, "allowed are 1"),
         ({"n_bootstrap": -1}, "n_bootstrap=-1"),
         ({"level": 1.0}, "level=1.0"),
         ({"delta": 0.0}, "delta=0.0"),

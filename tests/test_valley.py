@@ -22,8 +22,8 @@ def test_walls_of_unequal_steepness_do_not_shift_the_bottom():
     x = np.linspace(-2.5, 0.6, 9)
     loss = np.log(1.0 + 0.3 * (0.6 * np.exp(-0.3 * x) + 0.3 * np.exp(0.6 * x)) / 0.9)
     (found,) = valleys([(x, loss)], 100, np.random.default_rng(0))
-    square, slope, _ = np.polyfit(x, loss, 2)
-    assert abs(found.log_x) < 0.02 < 0.05 < abs(slope / (2 * square))
+    square, slope, _ = np.polyfit(x[3:], loss[3:], 2)
+    assert abs(found.log_x) < 0.3 * abs(slope / (2 * square))
 
 
 def test_the_draws_cover_the_true_bottom():

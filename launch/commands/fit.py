@@ -25,7 +25,10 @@ flags.DEFINE_string(
     flag_values=FLAGS,
 )
 flags.DEFINE_integer(
-    "approach", 3, "the frontier's exponents: 2 from IsoFLOP profiles, 3 from the law", flag_values=FLAGS
+    "approach",
+    3,
+    "the frontier's exponents: 1 from the runs' envelope, 2 from IsoFLOP profiles, 3 from the law",
+    flag_values=FLAGS,
 )
 flags.DEFINE_list(
     "columns", [], "names in the table, for example n_params=N,n_tokens=D,loss=L", flag_values=FLAGS
