@@ -1,10 +1,13 @@
 """The solver: robust nonlinear least squares, many problems in one program.
 
-A lane is one problem: a start point, weights of the rows, a Huber delta and a prior. All lanes share the
-table's columns and run in one vmapped, compiled loop of damped Gauss–Newton steps in float64.
+A lane is one problem: a start point, weights of the rows, a Huber delta and a prior. Lanes share the table's
+columns and take damped Gauss–Newton steps in float64, as many at a time in one compiled program as stay in
+the cache; a lane that is done makes room for the next problem, and every core has its own share of them.
 """
 
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
@@ -14,11 +17,14 @@ import numpy as np
 
 from scaling.laws import Columns, Law
 
-LANES = (
-    128  # lanes of one call: few enough that stragglers stop little, and always the same so it compiles once
-)
+Array = jax.Array | np.ndarray
+
+BLOCK = 2**15  # rows of all lanes of one program together: what stays in the cache of a core
+MOST_LANES = 256
 MAX_STEPS = 300
-EXACT, ROUGH = 1e-12, 1e-7  # stop when the next step promises less than this fraction of the objective
+ROOT_HALF = int(np.sqrt(0.5).view(np.int64))
+ARTANH = 1 / np.arange(21, 0, -2)  # of the powers of z^2 in artanh(z) / z, from the highest
+EXACT, ROUGH = 1e-14, 1e-7  # stop when the next step promises less than this fraction of the objective
 
 
 class Lanes(NamedTuple):
@@ -49,16 +55,14 @@ def solve(
       start: [lanes, params].
       tolerance: ROUGH moves no parameter by a visible part of its doubt, and is for draws.
     """
-    n = len(start)
-    arrays = [np.broadcast_to(array, (n, *np.shape(array)[1:])) for array in (*lanes, start)]
-    parts = []
-    with jax.enable_x64(True):
-        for first in range(0, n, LANES):
-            rows = np.minimum(np.arange(first, first + LANES), n - 1)  # the last part is filled up
-            parts.append(
-                _solve(law, dict(x), np.float64(tolerance), *[np.float64(array[rows]) for array in arrays])
-            )
-        return Solution(*[np.concatenate([np.asarray(part) for part in field])[:n] for field in zip(*parts)])
+    n, n_rows = len(start), np.shape(lanes.y)[1]
+    n_lanes = min(max(BLOCK // n_rows, 1), MOST_LANES)
+    n_shares = min(os.cpu_count() or 1, -(-n // n_lanes))
+    problems = [np.broadcast_to(array, (n, *np.shape(array)[1:])) for array in (*lanes, start)]
+    shares = zip(*[np.array_split(array, n_shares) for array in problems])
+    with ThreadPoolExecutor(n_shares) as pool:
+        solved = pool.map(partial(_solve_share, law, x, tolerance, n_lanes), shares)
+        return Solution(*[np.concatenate(field) for field in zip(*solved)])
 
 
 def best(solutions: Solution, n_starts: int) -> Solution:
@@ -76,8 +80,17 @@ def told(law: Law, theta: np.ndarray, x: Mapping[str, np.ndarray]) -> np.ndarray
 def values(law: Law, theta: np.ndarray, x: Mapping[str, np.ndarray]) -> np.ndarray:
     """The law's values [thetas, rows] for parameters [thetas, params] at columns [rows], in float64."""
     with jax.enable_x64(True):
-        columns = {name: np.asarray(x[name], np.float64) for name in law.columns}
-        return np.asarray(_values(law, np.asarray(theta, np.float64), columns))
+        return np.asarray(_values(law, np.asarray(theta, np.float64), _columns(law, x)))
+
+
+def slopes(law: Law, theta: np.ndarray, x: Mapping[str, np.ndarray]) -> np.ndarray:
+    """How fast `told` changes with each parameter, at theta [params]: [params, rows]."""
+    with jax.enable_x64(True):
+        return np.asarray(_slopes(law, np.asarray(theta, np.float64), _columns(law, x)))
+
+
+def _columns(law: Law, x: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: np.asarray(x[name], np.float64) for name in law.columns}
 
 
 @partial(jax.jit, static_argnames="law")
@@ -86,64 +99,134 @@ def _values(law: Law, theta, x: Columns):
 
 
 @partial(jax.jit, static_argnames="law")
-def _solve(law: Law, x: Columns, tolerance, y, weight, delta, mean, precision, start):
-    return jax.vmap(partial(_solve_lane, law, x, tolerance))(y, weight, delta, mean, precision, start)
+def _slopes(law: Law, theta, x: Columns):
+    return _linearize(law, x, theta)[1]
 
 
 class _State(NamedTuple):
+    """Of one lane between steps; the derivatives are those at theta."""
+
+    trial: jax.Array  # where to look next
+    promised: jax.Array  # how much lower the objective should be there
     theta: jax.Array
     objective: jax.Array
+    gradient: jax.Array
+    hessian: jax.Array
     damping: jax.Array
     step: jax.Array
     converged: jax.Array
+    stopped: jax.Array
 
 
-def _solve_lane(law: Law, x: Columns, tolerance, y, weight, delta, mean, precision, start):
+def _fresh(start) -> _State:
+    """A lane that knows nothing yet but where to look first."""
+    none, unknown, no = jnp.zeros_like(start), jnp.asarray(jnp.inf), jnp.asarray(False)
+    first, nothing = jnp.asarray(1e-2), jnp.outer(none, none)
+    return _State(start, jnp.asarray(0.0), start, unknown, none, nothing, first, jnp.asarray(0), no, no)
+
+
+def _choose(condition: jax.Array, this: _State, other: _State) -> _State:
+    return jax.tree.map(partial(jnp.where, condition), this, other)
+
+
+def _solve_share(law: Law, x: Mapping[str, np.ndarray], tolerance: float, n_lanes: int, problems) -> Solution:
+    """Solves problems in a fixed number of lanes, so that one program serves any number of problems."""
+    n, begun = len(problems[-1]), 0
+    found = Solution(np.array(problems[-1], float), np.full(n, np.inf), np.zeros(n, bool))
+    at = np.full(n_lanes, n)  # the problem that each lane is at; n: none left, and the lane rests
+    held = [np.zeros((n_lanes, *array.shape[1:])) for array in problems]
+    with jax.enable_x64(True):
+        columns = jax.device_put(_columns(law, x))
+        state = jax.vmap(_fresh)(held[-1])
+        while True:
+            free = np.flatnonzero(at == n)[: n - begun]
+            at[free] = np.arange(begun, begun + len(free))
+            begun += len(free)
+            for mine, all_ in zip(held, problems):
+                mine[free] = all_[at[free]]
+            if (at == n).all():
+                return found
+            *lanes, start = held
+            fresh = np.isin(np.arange(n_lanes), free)
+            state = _advance(law, columns, np.float64(tolerance), Lanes(*lanes), start, fresh, state)
+            ready = (at < n) & np.asarray(state.stopped)
+            for field, last in zip(found, (state.theta, state.objective, state.converged)):
+                field[at[ready]] = np.asarray(last)[ready]
+            at[ready] = n
+
+
+@partial(jax.jit, static_argnames="law", compiler_options={"xla_cpu_prefer_vector_width": 512})
+def _advance(law: Law, x: Columns, tolerance, lanes: Lanes, start, fresh, state: _State) -> _State:
+    """One step of every lane; lanes that are fresh begin at their start."""
+    state = jax.vmap(_choose)(fresh, jax.vmap(_fresh)(start), state)
+    return jax.vmap(partial(_step, law, x, tolerance))(lanes, state)
+
+
+def _step(law: Law, x: Columns, tolerance, lane: Lanes, s: _State) -> _State:
     """Levenberg–Marquardt; parameters pressed against their bound are held there."""
     low, high = jnp.array(law.bounds).T
+    there = _evaluate(law, x, lane, s.trial, s.damping)
+    better = there[0] < s.objective
+    quality = (s.objective - there[0]) / jnp.maximum(jnp.abs(s.promised), 1e-300)
+    change = jnp.where(better, jnp.where(quality > 0.75, 0.1, jnp.where(quality < 0.25, 2.0, 1.0)), 4.0)
+    damping = jnp.maximum(s.damping * change, 1e-13)
+    objective, gradient, hessian, theta = (
+        jnp.where(better, new, old)
+        for new, old in zip((*there, s.trial), (s.objective, s.gradient, s.hessian, s.theta))
+    )
+    held = ((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0))
+    scale = jnp.where(held, 0.0, (jnp.diagonal(hessian) + 1e-30) ** -0.5)
+    damped = scale[:, None] * hessian * scale + jnp.diag(jnp.where(held, 1.0, damping))
+    factor = jnp.linalg.cholesky(damped)  # NaN where rounding made it indefinite: more damping, then
+    move = -scale * jax.scipy.linalg.cho_solve((factor, True), scale * gradient)
+    trial = jnp.clip(theta + jnp.nan_to_num(move), low, high)
+    taken = trial - theta
+    promised = -(gradient @ taken + 0.5 * taken @ hessian @ taken)
+    done = (damping <= 1e-2) & (-0.5 * gradient @ move <= tolerance * objective)
+    done |= damping > 1e13  # damped to nothing: no better point within rounding
+    done &= jnp.isfinite(objective) & jnp.isfinite(promised)
+    stopped = done | (s.step + 1 >= MAX_STEPS)
+    new = _State(trial, promised, theta, objective, gradient, hessian, damping, s.step + 1, done, stopped)
+    return _choose(s.stopped, s, new)
 
-    def fitted(theta):
-        value = law.value(theta, x)
-        return jnp.log(value) if law.scale == "log" else value
 
-    def objective(theta):
-        size = jnp.abs(y - fitted(theta))
-        huber = jnp.where(size <= delta, 0.5 * size**2, delta * (size - 0.5 * delta))
-        return jnp.sum(weight * huber) + 0.5 * jnp.sum(precision * (theta - mean) ** 2)
+def _evaluate(law: Law, x: Columns, lane: Lanes, theta, damping):
+    """(objective, gradient, Hessian), the Hessian without the law's own curvature (Gauss–Newton).
 
-    def derivatives(theta):
-        """Gradient, Hessian without the law's own curvature (Gauss–Newton), and a scale a parameter."""
-        residual, slopes = y - fitted(theta), jax.jacfwd(fitted)(theta)
-        pull = weight * jnp.clip(residual, -delta, delta)
-        gradient = -slopes.T @ pull + precision * (theta - mean)
-        inside = weight * (jnp.abs(residual) <= delta)
-        hessian = (slopes * inside[:, None]).T @ slopes + jnp.diag(precision)
-        majorant = weight * jnp.minimum(1.0, delta / jnp.maximum(jnp.abs(residual), 1e-300))
-        return gradient, hessian, jnp.sum(slopes**2 * majorant[:, None], axis=0) + precision + 1e-30
+    A row beyond delta pulls with constant force and has no curvature, so that far from the optimum little is
+    left to scale steps with. Such rows get a part of the curvature of the parabola that touches the loss at
+    their residual (all of it is reweighted least squares: safe and slow), and less of it the better the steps
+    have been: close to the optimum the steps are Newton's.
+    """
+    fitted, slopes = _linearize(law, x, theta)
+    residual, off = lane.y - fitted, theta - lane.mean
+    size, bounded = jnp.abs(residual), jnp.clip(residual, -lane.delta, lane.delta)
+    pull = lane.weight * bounded
+    touching = jnp.minimum(jnp.sqrt(damping), 1.0) * lane.delta / size
+    curvature = lane.weight * jnp.where(size <= lane.delta, 1.0, touching)
+    return (
+        pull @ (residual - 0.5 * bounded) + 0.5 * jnp.sum(lane.precision * off**2),
+        lane.precision * off - slopes @ pull,
+        (slopes * curvature) @ slopes.T + jnp.diag(lane.precision),
+    )
 
-    def advance(s: _State) -> _State:
-        gradient, hessian, curvature = derivatives(s.theta)
-        held = ((s.theta <= low) & (gradient > 0)) | ((s.theta >= high) & (gradient < 0))
-        scale = jnp.where(held, 0.0, curvature**-0.5)
-        damped = scale[:, None] * hessian * scale + jnp.diag(jnp.where(held, 1.0, s.damping))
-        factor = jnp.linalg.cholesky(damped)  # NaN where it is not positive definite: more damping, then
-        move = -scale * jax.scipy.linalg.cho_solve((factor, True), scale * gradient)
-        theta = jnp.clip(s.theta + jnp.nan_to_num(move), low, high)
-        taken = theta - s.theta
-        promised = -(gradient @ taken + 0.5 * taken @ hessian @ taken)
-        value = objective(theta)
-        better = value < s.objective
-        quality = (s.objective - value) / jnp.maximum(jnp.abs(promised), 1e-300)
-        change = jnp.where(better, jnp.where(quality > 0.75, 0.1, jnp.where(quality < 0.25, 2.0, 1.0)), 4.0)
-        done = (s.damping <= 1e-2) & (-0.5 * gradient @ move <= tolerance * s.objective)
-        return _State(
-            jnp.where(better, theta, s.theta),
-            jnp.where(better, value, s.objective),
-            jnp.maximum(s.damping * change, 1e-13),
-            s.step + 1,
-            done | (s.damping > 1e13),  # damped to nothing: no better point within rounding
-        )
 
-    first = _State(start, objective(start), jnp.asarray(1e-2), jnp.asarray(0), jnp.asarray(False))
-    last = jax.lax.while_loop(lambda s: ~s.converged & (s.step < MAX_STEPS), advance, first)
-    return last.theta, last.objective, last.converged
+def _linearize(law: Law, x: Columns, theta) -> tuple[jax.Array, jax.Array]:
+    """What the law tells [rows] on the scale of errors, and its slopes [params, rows]."""
+    value, push = jax.linearize(lambda t: law.value(t, x), theta)
+    slopes = jax.vmap(push)(jnp.eye(len(theta)))
+    return (_log(value), slopes / value) if law.scale == "log" else (value, slopes)
+
+
+def _log(value: jax.Array) -> jax.Array:
+    """The logarithm of positive numbers, to the last digits; NaN of others.
+
+    XLA on CPU takes logarithms in float64 one by one, which was a third of a step; these are vectorised. The
+    division stands last so that XLA computes the result once: what ends cheaply is repeated where it is used.
+    """
+    bits = jax.lax.bitcast_convert_type(value, jnp.int64)
+    exponent = (bits - ROOT_HALF) >> 52  # value = 2^exponent m, and m between the roots of 1/2 and 2
+    m = jax.lax.bitcast_convert_type(bits - (exponent << 52), jnp.float64)
+    m = jnp.where((value > 0) & (value < jnp.inf), m, jnp.nan)
+    series = jnp.polyval(ARTANH, ((m - 1) / (m + 1)) ** 2)  # log m = 2 artanh((m - 1) / (m + 1))
+    return (exponent * np.log(2) * (m + 1) + 2 * (m - 1) * series) / (m + 1)

@@ -6,7 +6,7 @@ import pytest
 from scipy import optimize
 
 from scaling.laws import CHINCHILLA
-from scaling.solver import LANES, Lanes, best, solve, values
+from scaling.solver import BLOCK, Lanes, best, solve, values
 
 TRUTH = np.array([0.5, 0.3, 0.25, 0.35, 0.4])
 X = {"n_params": np.geomspace(0.05, 20, 30), "n_tokens": np.tile(np.geomspace(0.1, 10, 6), 5)}
@@ -72,13 +72,16 @@ def test_a_strong_prior_holds_its_parameters():
     np.testing.assert_allclose(found.theta[0, [0, 3, 4]], [0.2, 0.6, 0.6], atol=1e-6)
 
 
+MANY = 2 * BLOCK // 30 + 3  # more than two cores take at a time
+
+
 def test_lanes_are_independent_and_may_be_any_number():
     rng = np.random.default_rng(0)
     clean = np.log(values(CHINCHILLA, TRUTH[None], X)[0])
-    y = clean + 0.01 * rng.standard_normal((LANES + 3, 30))
-    all_at_once = solve(CHINCHILLA, X, lanes(y), np.repeat(STARTS[4:5], LANES + 3, 0))
+    y = clean + 0.01 * rng.standard_normal((MANY, 30))
+    all_at_once = solve(CHINCHILLA, X, lanes(y), np.repeat(STARTS[4:5], MANY, 0))
     alone = solve(CHINCHILLA, X, lanes(y[-1:]), STARTS[4:5])
-    assert all_at_once.theta.shape == (LANES + 3, 5)
+    assert all_at_once.theta.shape == (MANY, 5)
     np.testing.assert_allclose(all_at_once.theta[-1], alone.theta[0], rtol=1e-6)
 
 
