@@ -75,7 +75,7 @@ def test_held_out_rows_are_predicted_not_fitted(table, tmp_path, capsys):
     "arguments, words",
     [
         (["nowhere.csv"], "does not exist"),
-        (["runs.csv", "--columns", "n_params"], "OURS=THEIRS"),
+        (["runs.csv", "--columns", "n_params"], "NAME=VALUE"),
         (["runs.csv", "--columns", "loss=los"], "did you mean 'loss'"),
         (["runs.csv", "--law", "chinchila"], "did you mean 'chinchilla'"),
         (["runs.csv", "--holdout", "test"], "no such column"),

@@ -33,6 +33,13 @@ flags.DEFINE_integer(
 flags.DEFINE_list(
     "columns", [], "names in the table, for example n_params=N,n_tokens=D,loss=L", flag_values=FLAGS
 )
+flags.DEFINE_list(
+    "convert",
+    [],
+    "what the table counts, and counts to turn into others, for example "
+    "n_params=non_embedding:total,vocab_size=50304,tied=1",
+    flag_values=FLAGS,
+)
 flags.DEFINE_integer("bootstrap", 1000, "resamples behind the intervals; 0 for none", flag_values=FLAGS)
 flags.DEFINE_string("holdout", None, "column whose true rows are not fitted but predicted", flag_values=FLAGS)
 flags.DEFINE_integer("drop_highest", 0, "leave out the runs of the highest losses", flag_values=FLAGS)
@@ -59,15 +66,16 @@ def run(args: list[str], flags) -> int:
     if len(args) != 1:
         raise ValueError(f"expected one table of runs or study directory, got {args}; usage: {USAGE}")
     check_out(flags.out)
-    columns = parse_columns(flags.columns)
+    columns, convert = parse_columns(flags.columns), parse_columns(flags.convert, "convert")
     prepare_process()  # before anything imports jax
     import scaling
     from experiments.files import write_atomic
-    from scaling import laws
+    from scaling import conventions, laws
     from scaling.fit import held_out
 
     law = laws.find(flags.law)
-    runs, test = split(scaling.read_runs(args[0], columns, (*law.columns, law.target)), flags.holdout)
+    whole = scaling.read_runs(args[0], columns, (*law.columns, law.target))
+    runs, test = split(conventions.applied(whole, convert) if convert else whole, flags.holdout)
     if flags.drop_highest:
         runs = drop_highest(runs, flags.drop_highest)
     fit = scaling.fit(
@@ -89,7 +97,7 @@ def run(args: list[str], flags) -> int:
         print(content)
     else:
         ahead = as_frontier(fit, float(runs.table["flops"].to_numpy().max())) if has_frontier(law) else []
-        print(as_text(fit, ahead))
+        print(as_text(fit, [*as_approaches(runs, fit), *ahead]))
     return 0
 
 
@@ -131,6 +139,15 @@ def as_text(fit, ahead: list[str]) -> str:
     return "\n".join([str(fit), *ahead, *conventions, *([f"held out: {held_out}"] if held_out else [])])
 
 
+def as_approaches(runs, fit) -> list[str]:
+    """The exponent of the best size by three approaches, for Chinchilla's law with intervals."""
+    from scaling.approaches import approaches
+
+    if fit.law != "chinchilla" or not len(fit.samples):
+        return []
+    return ["the best size by approach:", str(approaches(runs, fit))]
+
+
 def as_frontier(fit, largest: float) -> list[str]:
     """What the fit foretells at the largest run's budget and beyond, a line each."""
     import scaling
@@ -144,13 +161,13 @@ def as_frontier(fit, largest: float) -> list[str]:
     return [*lines, "(optimal split of a budget of C = 6·N·D)"]
 
 
-def parse_columns(pairs: list[str]) -> dict[str, str]:
+def parse_columns(pairs: list[str], flag: str = "columns") -> dict[str, str]:
     """["n_params=N"] -> {"n_params": "N"}."""
     columns = {}
     for pair in pairs:
         ours, equals, theirs = pair.partition("=")
         if not (ours and equals and theirs):
-            raise ValueError(f"--columns {pair}: expected OURS=THEIRS, for example n_params=N")
+            raise ValueError(f"--{flag} {pair}: expected NAME=VALUE, for example n_params=N")
         columns[ours.strip()] = theirs.strip()
     return columns
 
