@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from scaling import laws
 from scaling.doubt import Doubt, doubts, remaining
 from scaling.families import flops_per_token
 from scaling.fit import Fit
@@ -21,11 +22,10 @@ from scaling.runs import Runs
 from scaling.target import Target, find
 from scaling.uncertainty import TAILS
 
-# Powers of a run's FLOPs that its use is divided by. With 1 many FLOPs go to runs so cheap that they tell
-# little, with less to fewer and larger ones.
-PRICES = (1.0, 0.75, 0.5)
-GOOD_ENOUGH = 1.05  # of the plans, that with the fewest runs which leaves at most so much more variance
-WORTH = 0.002  # a run that takes away less than this part of the target's variance is not made
+# The power of a run's FLOPs that its use is divided by. With 1 most runs are so cheap that each tells little,
+# and twice as many leave no less doubt (benchmarks/design_gain.py).
+PRICE = 0.5
+WORTH = 0.005  # a run that takes away less than this part of the target's variance is not made
 PER_DECADE, SIZES = 8, 9  # candidates: budgets a decade, and sizes at each …
 SPREAD = 4.0  # … from a quarter of the best to four times
 NEAREST = 0.5  # of the target's compute: a dearer run is no preparation for it
@@ -98,8 +98,8 @@ def next_runs(
 
     Args:
       fit: a fit to `runs`, with draws.
-      target: "loss@1e21" or "n_params@1e21", the lowest loss or the best size at a budget of FLOPs; "a", the
-        exponent of the best size (N* ~ C^a); or a parameter of the law, such as "alpha".
+      target: "loss@1e21" or "n_params@1e21", the lowest loss or the best size at a budget of FLOPs, or "a",
+        the exponent of the best size (N* ~ C^a).
       sizes: the only values that n_params may take.
       columns: what else the law reads, the same for all new runs.
 
@@ -107,15 +107,10 @@ def next_runs(
       ValueError: an unknown target, a fit without draws, or too few FLOPs for any run.
     """
     (budget,) = positive("flops", flops)
-    largest = float(runs.table["flops"].to_numpy().max())
-    wanted = find(fit, target, largest, **columns)
+    wanted = find(fit, target, float(_fitted(fit, runs)["flops"].to_numpy().max()), **columns)
     table = candidates(fit, runs, min(float(budget), NEAREST * wanted.flops), sizes, **columns)
     doubt = doubts(fit, wanted, table)
-    price = table["flops"].to_numpy()
-    plans = [_choose(doubt, price, float(budget), power) for power in PRICES]
-    left = [remaining(doubt, plan) for plan in plans]
-    good = [plan for plan, variance in zip(plans, left) if variance <= GOOD_ENOUGH * min(left)]
-    chosen = min(good, key=len)
+    chosen = _choose(doubt, table["flops"].to_numpy(), float(budget))
     new = table.iloc[chosen].sort_values("flops", ignore_index=True)
     return Plan(new, wanted, *_interval(wanted, remaining(doubt, chosen), doubt, fit.level), fit.level)
 
@@ -128,8 +123,8 @@ def candidates(
     Raises:
       ValueError: the cheapest of them takes more than `flops`, or no size is near the best.
     """
-    spend = spending(fit, **columns)
-    low = float(runs.table["flops"].to_numpy().min()) / BELOW
+    spend, fitted = spending(fit, **columns), _fitted(fit, runs)
+    low = float(fitted["flops"].to_numpy().min()) / BELOW
     if flops < low:
         raise ValueError(f"flops={flops:g} is less than the smallest run worth making takes, {low:.3g}")
     budgets = np.geomspace(low, flops, 2 + int(PER_DECADE * np.log10(flops / low)))
@@ -139,7 +134,7 @@ def candidates(
     else:
         ladder = np.unique(positive("sizes", sizes))
         n_params = np.broadcast_to(ladder, (len(budgets), len(ladder)))
-    per_token = flops_per_token(runs.table.assign(n_params=runs.table[spend.size]))
+    per_token = flops_per_token(fitted.assign(n_params=fitted[spend.size]))
     n_tokens = (budgets[:, None] / per_token(n_params)).round()
     near = (np.abs(np.log(n_params / best[:, None])) <= np.log(SPREAD) + 0.01) & (n_tokens >= 1)
     if not near.any():
@@ -148,16 +143,22 @@ def candidates(
     return pd.DataFrame({**x, "flops": x["n_tokens"] * per_token(x[spend.size])})
 
 
-def _choose(doubt: Doubt, price: np.ndarray, budget: float, power: float) -> list[int]:
-    """Candidates taken one by one, none twice, by the variance each takes away for its price to a power."""
+def _fitted(fit: Fit, runs: Runs) -> pd.DataFrame:
+    """The runs that a law is fitted to."""
+    law = laws.find(fit.law)
+    return runs.for_fit(law.target, law.columns).table
+
+
+def _choose(doubt: Doubt, flops: np.ndarray, budget: float) -> list[int]:
+    """Candidates taken one by one, none twice, by the variance each takes away for its FLOPs."""
     chosen: list[int] = []
-    free, shared = np.ones(len(price), bool), doubt.shared
+    free, shared = np.ones(len(flops), bool), doubt.shared
     while True:
         gain = shared[0, 1:] ** 2 / (np.diag(shared)[1:] + doubt.noise)
-        affordable = free & (gain > WORTH * shared[0, 0]) & (price <= budget - price[chosen].sum())
+        affordable = free & (gain > WORTH * shared[0, 0]) & (flops <= budget - flops[chosen].sum())
         if not affordable.any():
             return chosen
-        best = int(np.where(affordable, gain / price**power, -1.0).argmax())
+        best = int(np.where(affordable, gain / flops**PRICE, -1.0).argmax())
         chosen.append(best)
         free[best] = False
         column = shared[:, best + 1]

@@ -17,13 +17,13 @@ from launch.commands.predict import number, parse_given
 from launch.worker import prepare_process
 
 FLAGS = flags.FlagValues()
-USAGE = "isoflop next [TABLE|DIR] --flops BUDGET [--target loss@FLOPS|n_params@FLOPS|a|PARAMETER] [flags]"
+USAGE = "isoflop next [TABLE|DIR] --flops BUDGET [--target loss@FLOPS|n_params@FLOPS|a] [flags]"
 flags.DEFINE_float("flops", None, "FLOPs of all the runs together", flag_values=FLAGS)
 flags.DEFINE_string(
     "target",
     None,
-    "loss@FLOPS or n_params@FLOPS (the lowest loss, the best size at a budget), the exponent a of N* ~ C^a, "
-    "or a parameter of the law; default: the loss at ten times the largest run",
+    "loss@FLOPS or n_params@FLOPS (the lowest loss, the best size at a budget), or the exponent a of "
+    "N* ~ C^a; default: the loss at ten times the largest run",
     flag_values=FLAGS,
 )
 flags.DEFINE_list("sizes", [], "the only values that n_params may take, as 1e8,2e8", flag_values=FLAGS)
@@ -76,7 +76,8 @@ def _planned(path: str, flags, columns: dict[str, str], sizes: list[float] | Non
     from scaling.design import next_runs
 
     runs = scaling.read_runs(path, columns)
-    target = flags.target or f"loss@{AHEAD * float(runs.table['flops'].to_numpy().max()):.3g}"
+    largest = float(runs.for_fit().table["flops"].to_numpy().max())
+    target = flags.target or f"loss@{AHEAD * largest:.3g}"
     return next_runs(scaling.fit(runs, law=flags.law), runs, target, flags.flops, sizes, **given)
 
 
