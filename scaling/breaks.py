@@ -27,7 +27,8 @@ def find(scale, loss, variance=0.0, n_draws: int = 1000, seed: int = 0) -> tuple
             f"a break is looked for among {FEWEST} or more scales, all positive and finite, and so the losses"
         )
     known = np.broadcast_to(variance, x.shape)[order]
-    u, y = np.log(x / x[0]) / np.log(x[-1] / x[0]), np.log(y)
+    log_x, y = np.log(x), np.log(y)
+    u = (log_x - log_x[0]) / (log_x[-1] - log_x[0])
     places = np.unique(u)
     places = ((places[:-1] + places[1:]) / 2)[1:-1]  # at least two models on either side
     curve = np.vander(u, 3 + (len(x) >= MANY))
@@ -44,7 +45,8 @@ def find(scale, loss, variance=0.0, n_draws: int = 1000, seed: int = 0) -> tuple
     seen = ratios((y / deviation)[None])[:, 0]
     noise = np.random.default_rng(seed).standard_normal((n_draws, len(x)))
     p_value = (1 + np.sum(ratios(noise).max(axis=0) >= seen.max())) / (1 + n_draws)
-    return float(p_value), float(x[0] * (x[-1] / x[0]) ** places[seen.argmax()])
+    where = log_x[0] + (log_x[-1] - log_x[0]) * places[seen.argmax()]
+    return float(p_value), float(np.exp(where))
 
 
 def _scatter(design: np.ndarray, y: np.ndarray, known: np.ndarray) -> float:

@@ -121,16 +121,16 @@ def jump(
         table, scale, "answer_loss" if is_loss else "token_accuracy"
     )
     half = 0.5 / (n_answer * n_questions + 1)  # tokens that were never, or always, right may be so by luck
-    p = np.exp(-smooth) if is_loss else np.clip(smooth, half, 1 - half)
-    loss = -np.log(p)
+    loss = smooth if is_loss else -np.log(np.clip(smooth, half, 1 - half))
 
     told, ratios = _leaps(loss[None], exact[None], n_answer, n_questions)
     told, ratios = told[0], ratios[0]
-    n_decisive = np.maximum(np.log(told) / np.log(p), 1)  # independent tokens that an answer counts for
+    n_decisive = np.maximum(-np.log(told) / loss, 1)  # independent tokens that an answer counts for
     rng = np.random.default_rng(seed)
     drawn = rng.binomial(n_questions.astype(int), told, (n_draws, len(x))) / n_questions
     loss_drawn, variance = np.broadcast_to(loss, drawn.shape), 0.0
     if not is_loss:
+        p = np.exp(-loss)
         p_drawn = _accuracy_beside(drawn, p, told, n_decisive, n_questions, rng)
         loss_drawn = -np.log(np.clip(p_drawn, half, 1 - half))
         variance = (1 - p) / (p * n_questions * n_decisive * loss**2)  # of log loss
@@ -152,7 +152,7 @@ def jump(
         length_lo=float(lo),
         length_hi=float(hi),
         p_leap=p_leap,
-        leap_at=float(np.sqrt(x[leap] * x[leap + 1])),
+        leap_at=float(np.sqrt(x[leap]) * np.sqrt(x[leap + 1])),
         p_break=p_break,
         break_at=break_at,
         verdict="leap" if p_leap < alpha / 2 else "break" if p_break < alpha / 2 else "metric",
@@ -210,7 +210,9 @@ def _score(design, offset, exact, n_questions, eta) -> tuple[np.ndarray, np.ndar
         slope = -np.exp(eta) * told
         weighted = design * (n_questions * slope**2 / (told * (1 - told)))[..., None]
         aim = eta + (exact - told) / slope - offset
-        square = np.einsum("dmj,dmk->djk", weighted, design) + 1e-9 * np.eye(design.shape[-1])
+        square = np.einsum("dmj,dmk->djk", weighted, design)
+        ridge = 1e-9 * np.trace(square, axis1=1, axis2=2) + 1e-12
+        square = square + ridge[:, None, None] * np.eye(design.shape[-1])
         theta = np.linalg.solve(square, np.einsum("dmj,dm->dj", weighted, aim)[..., None])
         eta = np.clip(offset + (design @ theta)[..., 0], -25.0, 5.5)  # told from 1e-106 to 1 - 1e-11
     told = np.exp(-np.exp(eta))

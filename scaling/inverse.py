@@ -92,9 +92,11 @@ def shape(
     neighbours = _neighbours(x, weight)
 
     def noise(values: np.ndarray) -> np.ndarray:
-        """[draws, 1] scatter, in standard errors. A median: a turn or a leap is no scatter."""
-        found = np.median(np.abs(values @ neighbours.T), axis=1, keepdims=True) / MEDIAN
-        return found if se is None else np.maximum(found, 1.0)
+        """[draws, 1] scatter in standard errors; a median, as a turn or a leap is none unless it is all."""
+        apart = np.abs(values @ neighbours.T)
+        root = np.sqrt(np.mean(apart**2, axis=1))
+        found = np.maximum(np.median(apart, axis=1) / MEDIAN, root / 2)[:, None]
+        return np.maximum(found, 1e-300 if se is None else 1.0)
 
     def certain(slopes: np.ndarray, values: np.ndarray) -> np.ndarray:
         """[draws, slopes] in their standard errors."""

@@ -5,6 +5,8 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from scaling.emergence import brier, exact_match, jump
 
@@ -131,3 +133,26 @@ def test_order_of_rows_does_not_matter():
 def test_bad_tables_are_refused(change, words):
     with pytest.raises(ValueError, match=words):
         jump(change(family(0)))
+
+
+SHARES = st.sampled_from([0.0, 1e-12, 0.3, 0.5, 0.5 + 1e-12, 1 - 1e-12, 1.0])
+MODEL = st.fixed_dictionaries({
+    "flops": st.sampled_from([1e-300, 1.0, 2.0, 1e18, 1e24, 1e300]) | st.floats(1e-9, 1e30),
+    "exact_match": SHARES | st.floats(0, 1),
+    "n_answer": st.sampled_from([1, 10, 1000]),
+    "n_questions": st.sampled_from([1, 20, 10**6]),
+    "token_accuracy": SHARES | st.floats(0, 1),
+    "answer_loss": st.sampled_from([1e-12, 0.1, 1000.0]) | st.floats(1e-9, 10),
+})  # fmt: skip
+
+
+@given(st.lists(MODEL, min_size=1, max_size=20), st.booleans())
+@settings(max_examples=150)
+def test_hostile_families_end_in_a_verdict_or_a_clear_refusal(models, as_loss):
+    table = pd.DataFrame(models).drop(columns="token_accuracy" if as_loss else "answer_loss")
+    try:
+        found = jump(table, n_draws=10)
+    except ValueError as refusal:
+        assert "no jump to explain" in str(refusal)
+    else:
+        assert 0 < found.p_leap <= 1 and np.isfinite(found.told).all() and str(found)

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from scaling.inverse import shape
+from scaling.inverse import WORDS, shape
 
 SE = 0.05
 MONOTONE = {
@@ -34,7 +36,7 @@ def test_monotone_curves_turn_no_more_often_than_stated(form, known):
 
 
 def test_the_worst_monotone_curve_uses_the_level():
-    found = shapes(lambda u: 50.0 * (u > 0.97), n=20, seeds=300)
+    found = shapes(lambda u: 5 * np.maximum(u - 0.7, 0), n=20, seeds=300)
     assert 0.02 < np.mean([one.p_turn < 0.1 for one in found]) < 0.14
 
 
@@ -96,3 +98,26 @@ def test_replicates_and_order_are_fine():
 def test_bad_input_is_refused(scale, value, se, words):
     with pytest.raises(ValueError, match=words):
         shape(scale, value, se)
+
+
+POINT = st.tuples(
+    st.sampled_from([1e-300, 1.0, 1e18, 1e300]) | st.floats(1e-9, 1e30),
+    st.sampled_from([0.0, 1.0, 1e-300, 1e30]) | st.floats(-1e30, 1e30),
+    st.sampled_from([1e-12, 1.0, 1e12]),
+)
+
+
+@given(st.lists(POINT, min_size=1, max_size=20), st.booleans())
+@settings(max_examples=150)
+def test_hostile_values_end_in_a_shape_or_a_clear_refusal(points, known):
+    scale, value, se = zip(*points)
+    try:
+        found = shape(scale, value, se if known else None, n_draws=10)
+    except ValueError as refusal:
+        assert "different scales" in str(refusal)
+    else:
+        assert found.kind in WORDS and 0 < found.p_turn <= 1 and 0 < found.p_trend <= 1 and str(found)
+
+
+def test_values_that_are_all_equal_have_no_shape():
+    assert shape(10.0 ** np.arange(8), np.ones(8)).kind == "undecided"
