@@ -7,6 +7,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -14,10 +15,22 @@ from scaling.report import theme, write_report
 from scaling.report.data import load
 from scaling.report.page import Cell, Column, Head, Row, Section, Table, render
 from scaling.report.sections import build
+from tests.planted_sweeps import cross, planted_sweeps, random_truth
 from tests.synthetic_study import make_runs, write_study
 
 EVIL = "</script><script>window.owned = 1</script><img src=x onerror=owned=1>"
-FIGURES = {"frontier", "frontier_params", "predicted", "isoflop", "lr_sweep", "lr_law", "curves", "residuals"}
+FIGURES = {
+    "frontier",
+    "frontier_params",
+    "predicted",
+    "isoflop",
+    "lr_sweep",
+    "lr_law",
+    "curves",
+    "residuals",
+    "laws_errors",
+    "laws_intervals",
+}
 
 
 class Outline(HTMLParser):
@@ -60,7 +73,7 @@ def test_whole_study_has_every_section_and_a_png_and_a_pdf_of_each_figure(study,
     page = Outline((study / "report.html").read_text())
     assert page.sections == [
         *("frontier", "calculator", "isoflop", "learning-rate", "curves"),
-        *("law", "runs", "appendix", "about"),
+        *("law", "laws", "runs", "appendix", "about"),
     ]
     images = {path.name: path.read_bytes() for path in written}
     assert set(images) == {f"{figure}.{kind}" for figure in FIGURES for kind in ("png", "pdf")}
@@ -138,6 +151,42 @@ def test_table_alone_leaves_out_what_it_has_no_data_for(tmp_path):
     sections = Outline(page).sections
     assert {"frontier", "law", "runs", "about"} <= set(sections)
     assert not {"curves", "learning-rate"} & set(sections)
+
+
+def test_table_of_sweeps_has_their_laws_and_a_loss_law_of_the_best_settings(tmp_path):
+    rng = np.random.default_rng(0)
+    table = planted_sweeps(random_truth(rng), cross(3), 1e-3, None, rng)[0].table
+    table.to_csv(tmp_path / "sweeps.csv", index=False)
+    data = load(tmp_path / "sweeps.csv")
+    assert data.fit.n_points == 9 and len(data.runs.table) == len(table)
+    head, sections = build(data)
+    made = {section.id: section for section in sections}
+    names = [figure.name for figure in made["learning-rate"].figures]
+    assert names == ["surface_1", "surface_2", "surface_3", "surface_4", "lr_law", "batch_law"]
+    assert {"lr", "batch_tokens"} <= set(made["calculator"].calculator)
+    page = render(head, sections, vega="")
+    assert "not the best setting of their N and D" in page
+    shown = re.sub("<script.*?</script>|<style.*?</style>", "", page, flags=re.DOTALL)
+    assert not re.search(r"\bstage\b|\btune\b|IsoFLOP grid|verification", shown, re.IGNORECASE)
+
+
+def test_points_of_curves_are_counted_as_runs_once(tmp_path):
+    table = make_runs().query("stage == 'grid'").drop(columns="stage")
+    curves = pd.concat(
+        [table.assign(n_tokens=f * table["n_tokens"], flops=f * table["flops"], loss=table["loss"] / f**0.1)
+         for f in (0.25, 0.5, 1.0)]
+    )  # fmt: skip
+    curves.to_csv(tmp_path / "curves.csv", index=False)
+    head, _ = build(load(tmp_path / "curves.csv"))
+    key = {name: (value, note) for name, value, note in head.key}
+    assert key["Runs"][0] == str(len(table)) and f"{len(curves)} points" in key["Runs"][1]
+    assert key["Compute"][0] == theme.sci(table["flops"].sum())
+
+
+def test_forecast_of_bottlenecks_only_where_it_is_asked_for(study):
+    data = load(study)
+    with_it = [section.id for section in build(data, with_forecast=True)[1]]
+    assert "bottlenecks" in with_it and "bottlenecks" not in [section.id for section in build(data)[1]]
 
 
 def test_too_few_runs_for_a_law_still_give_a_page_that_says_so(tmp_path):

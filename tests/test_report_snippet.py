@@ -23,7 +23,7 @@ def data():
     grid = table[table["stage"].isin(["grid", "extend"])].drop(columns="stage").reset_index(drop=True)
     runs = scaling.Runs(grid, {"n_params": "without embedding", "loss": EVIL})
     fit = scaling.fit(runs.without(grid["loss"].to_numpy() > grid["loss"].max() * 0.98, "the highest losses"))
-    return ReportData("t", "t.csv", runs, held_out(fit, runs), "")
+    return ReportData("t", "t.csv", runs, runs, held_out(fit, runs), "")
 
 
 def test_everything_on_the_checklist_is_said(data):

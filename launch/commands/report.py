@@ -9,6 +9,7 @@ Example: isoflop report out/quickstart
 Example: isoflop report runs.csv --columns n_params=N,n_tokens=D,flops=C --out report.html
 """
 
+import os
 from pathlib import Path
 
 from absl import flags
@@ -23,6 +24,9 @@ flags.DEFINE_string("fit", None, "a fit.json to show instead of the directory's 
 flags.DEFINE_list(
     "columns", [], "names in the table, for example n_params=N,n_tokens=D,loss=L", flag_values=FLAGS
 )
+flags.DEFINE_bool(
+    "forecast", False, "add when text, power and money run short, see `isoflop forecast`", flag_values=FLAGS
+)
 
 
 def run(args: list[str], flags) -> int:
@@ -31,10 +35,11 @@ def run(args: list[str], flags) -> int:
         raise ValueError(f"expected one study directory or table of runs, got {args}; usage: {USAGE}")
     check_out(flags.out)
     columns = parse_columns(flags.columns)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small matrices: threads cost 10 times what they give
     prepare_process()  # before anything imports jax
     from scaling.report import write_report
 
     source = Path(args[0])
     out = Path(flags.out) if flags.out else (source if source.is_dir() else source.parent) / "report.html"
-    print(write_report(source, out, Path(flags.fit) if flags.fit else None, columns))
+    print(write_report(source, out, Path(flags.fit) if flags.fit else None, columns, flags.forecast))
     return 0

@@ -13,7 +13,11 @@ __all__ = ["write_report"]
 
 
 def write_report(
-    source: Path, out: Path, fit: Path | None = None, columns: dict[str, str] | None = None
+    source: Path,
+    out: Path,
+    fit: Path | None = None,
+    columns: dict[str, str] | None = None,
+    with_forecast: bool = False,
 ) -> Path:
     """Writes the page of a study directory or table to `out`.
 
@@ -21,7 +25,8 @@ def write_report(
     conventions as appendix.tex and appendix.md.
 
     `fit` is a fit.json; without it the directory's own is used, or a law is fitted here. `columns` renames
-    the columns of a foreign table, as in `scaling.read_runs`. Returns `out`.
+    the columns of a foreign table, as in `scaling.read_runs`. `with_forecast` adds the forecast of
+    bottlenecks (`scaling.forecast`). Returns `out`.
 
     Raises:
       ValueError: a file is not what it should be, or holds no runs.
@@ -31,7 +36,7 @@ def write_report(
     # Figures are drawn, and the libraries packed, outside this interpreter and beside what it does.
     with page.start_bundling() as bundling, ThreadPoolExecutor(1) as pool:
         pool.submit(theme.warm_up)
-        head, sections = build(data)
+        head, sections = build(data, with_forecast)
         figures = [figure for section in sections for figure in section.figures]
         images = {
             f"{figure.name}.{kind}": pool.submit(draw, figure.spec)

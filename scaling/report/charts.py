@@ -22,6 +22,7 @@ from scaling.report.theme import (
     groups,
     is_done,
     plain,
+    signed,
     stages,
     tips,
     x,
@@ -65,7 +66,8 @@ def _run_points(table: pd.DataFrame, across: alt.X, up: alt.Y, size: int = 36) -
     )
 
 
-def _edge_shape() -> Any:
+def edge_shape() -> Any:
+    """A diamond, or a triangle for what lies at the edge of what was tried."""
     return alt.condition("datum.at_edge", alt.value("triangle-up"), alt.value("diamond"))
 
 
@@ -159,13 +161,20 @@ def predicted_measured(runs: pd.DataFrame, forecast: pd.DataFrame) -> dict[str, 
     return finish(layers, {"runs": runs, "diagonal": ends, "forecast": forecast})
 
 
+def reach(values) -> float:
+    """How far an axis of differences goes: to the largest, unless a few lie far out."""
+    sizes = np.abs(np.asarray(values, float))
+    sizes = sizes[np.isfinite(sizes)]
+    return float(min(sizes.max(), 4 * np.quantile(sizes, 0.9))) or 1.0
+
+
 def residuals(runs: pd.DataFrame, frontier: pd.DataFrame) -> dict[str, Any]:
-    """How far each run lies from the law, in per cent of the law, against compute."""
-    limit = max(runs["residual"].abs().max(), frontier[["lo_percent", "hi_percent"]].abs().max().max())
+    """How far each run lies from the law, in per cent of the law, against compute; `edge` is where a run that
+    lies beyond the axis is drawn."""
+    limit = max(runs["edge"].abs().max(), frontier[["lo_percent", "hi_percent"]].abs().max().max())
     across = x("flops", COMPUTE, frontier["flops"], label=e_notation, pad=0)
-    signed = lambda value: f"{value:+.6g}".replace("-", "−") if value else "0"  # noqa: E731
-    up = y("residual", "Measured against the law, %", [-limit, limit], log=False, pad=0.06, label=signed)
-    zero = pd.DataFrame({"residual": [0]})
+    up = y("edge", "Measured against the law, %", [-limit, limit], log=False, pad=0.06, label=signed)
+    zero = pd.DataFrame({"edge": [0]})
     band = chart("frontier", "band").mark_area(**BAND)
     layers = [
         band.encode(x=across, y=alt.Y("lo_percent:Q", scale=up["scale"]), y2="hi_percent:Q"),
@@ -196,7 +205,7 @@ def isoflop(
         .add_params(pick),
         chart("minima")
         .mark_point(**HOLLOW, size=110)
-        .encode(shape=_edge_shape(), tooltip=tips(minima, "flops", "n_params", "n_tokens", "loss"), **shared),
+        .encode(shape=edge_shape(), tooltip=tips(minima, "flops", "n_params", "n_tokens", "loss"), **shared),
     ]
     tables = {"runs": runs, "parabolas": parabolas, "minima": minima, "frontier": frontier}
     return finish(layers, tables, height=440)
@@ -222,7 +231,7 @@ def lr_sweep(runs: pd.DataFrame, parabolas: pd.DataFrame, optima: pd.DataFrame) 
         .mark_point(**HOLLOW, size=110)
         .encode(
             x=across,
-            shape=_edge_shape(),
+            shape=edge_shape(),
             tooltip=tips(optima, "n_params", "lr", "lo", "hi", "loss"),
             **shared,
         ),
@@ -251,7 +260,7 @@ def lr_law(runs: pd.DataFrame, law: pd.DataFrame, optima: pd.DataFrame) -> dict[
         reach.mark_rule(stroke=INK, strokeWidth=1.5).encode(**between),
         chart("optima")
         .mark_point(**HOLLOW, size=80)
-        .encode(x=across, y=up, shape=_edge_shape(), tooltip=tips(optima, "n_params", "lr", "lo", "hi")),
+        .encode(x=across, y=up, shape=edge_shape(), tooltip=tips(optima, "n_params", "lr", "lo", "hi")),
     ]
     return finish(layers, {"runs": runs, "law": law, "optima": optima})
 

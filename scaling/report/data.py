@@ -1,7 +1,7 @@
 """What a page is made from: the files of a study directory, or a table of runs and a fit."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 import scaling
 from scaling.families import Comparison, compare
 from scaling.fit import Fit
-from scaling.hparams import HparamLaws
+from scaling.hparams import HparamLaws, fit_hparams
 
 CURVE_POINTS = 70  # moments of a curve in the page; more cannot be seen
 CURVE_START = 0.01  # a curve is shown from this fraction of its run on
@@ -24,6 +24,7 @@ class ReportData:
     name: str
     source: str
     runs: scaling.Runs
+    law_runs: scaling.Runs  # those of them that laws of the loss are about
     fit: Fit | None
     no_fit: str  # why there is no one law, in one line
     families: Comparison | None = None  # instead of one law, where the runs are of several families
@@ -49,13 +50,16 @@ def load(path: Path, fit: Path | None = None, columns: dict[str, str] | None = N
         raise ValueError(f"{path} has no runs; a report needs at least one row")
     folder = path if path.is_dir() else None
     known = fit or (folder / "fit.json" if folder and (folder / "fit.json").exists() else None)
-    families = None if known else _compare_here(runs)
+    rates, law_runs = (None, runs) if folder else _tuned(runs)
+    families = None if known else _compare_here(law_runs)
     if families:
         law, no_fit = None, "Each family of models has a law of its own."
     else:
-        law, no_fit = (Fit.from_json(read_json(known)), "") if known else _fit_here(runs)
+        law, no_fit = (Fit.from_json(read_json(known)), "") if known else _fit_here(law_runs)
     if folder is None:
-        return ReportData(path.stem, path.name, runs, law, no_fit, families)
+        if law_runs is not runs:
+            runs = replace(runs, table=_marked(runs.table, law_runs.table))
+        return ReportData(path.stem, path.name, runs, law_runs, law, no_fit, families, rates)
     lr, verify, study, about = (
         _read_if_there(folder / f"{name}.json") for name in ("lr", "verify", "study", "runs")
     )
@@ -63,6 +67,7 @@ def load(path: Path, fit: Path | None = None, columns: dict[str, str] | None = N
         name=study.get("name", path.resolve().name),
         source=path.resolve().name,
         runs=runs,
+        law_runs=runs,
         fit=law,
         no_fit=no_fit,
         families=families,
@@ -73,6 +78,25 @@ def load(path: Path, fit: Path | None = None, columns: dict[str, str] | None = N
         versions=about.get("versions") or study.get("versions", {}),
         device=str(about.get("device", "")),
     )
+
+
+def _tuned(runs: scaling.Runs) -> tuple[HparamLaws | None, scaling.Runs]:
+    """Of a table with sweeps: their laws, and the best run of each size. The law of well-tuned runs is of
+    those alone."""
+    try:
+        laws = fit_hparams(runs)
+    except ValueError:  # no sweep, or nothing that can be called one
+        return None, runs
+    table = runs.table
+    lowest = table.groupby(["n_params", "n_tokens"])["loss"].transform("min")
+    return laws, runs.without((table["loss"] != lowest).to_numpy(), "not the best setting of their N and D")
+
+
+def _marked(table: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
+    """With the settings that were not the best of their size told apart, as the stages of a study are."""
+    key = ["n_params", "n_tokens", "loss"]
+    kept = table[key].merge(best[key].drop_duplicates(), how="left", indicator="there")["there"] == "both"
+    return table.assign(stage=np.where(kept, "run", "tune"))
 
 
 def _compare_here(runs: scaling.Runs) -> Comparison | None:

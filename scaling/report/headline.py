@@ -8,7 +8,7 @@ import pandas as pd
 from scaling.report import families
 from scaling.report.data import ReportData
 from scaling.report.page import Head
-from scaling.report.theme import is_done, sci, si
+from scaling.report.theme import is_done, plain, sci, si
 
 
 def head(data: ReportData, runs: pd.DataFrame, law: pd.DataFrame, frontier: pd.DataFrame) -> Head:
@@ -82,10 +82,31 @@ def _extrapolated(best: dict[str, Any]) -> list[tuple[str, bool]]:
 
 def _fitted_to(data: ReportData, law: pd.DataFrame) -> str:
     assert data.fit is not None
+    settings = len(data.runs.table) - len(data.law_runs.table)
+    best = f", the best of their sweeps ({settings:,} others tried)" if settings else ""
+    largest = f"{sci(law['flops'].to_numpy().max())} FLOPs"
     return (
-        f"The law was fitted to {data.fit.n_points} runs; the number above is for ten times the compute of "
-        f"the largest of them ({sci(law['flops'].to_numpy().max())} FLOPs), where nothing has been measured."
+        f"The law was fitted to {data.fit.n_points:,} {_points(data)}{best}; the number above is for ten "
+        f"times the compute of the largest of them ({largest}), where nothing has been measured."
     )
+
+
+def _points(data: ReportData) -> str:
+    """What a row is: a run, or a point of a run's curve."""
+    return "points of training curves" if n_runs(data.runs.table) < len(data.runs.table) else "runs"
+
+
+def n_runs(table: pd.DataFrame) -> int:
+    """Rows of one run_id are points of one run's curve."""
+    named = table["run_id"].astype(str).nunique() if "run_id" in table else 0
+    return named if named > 1 else len(table)
+
+
+def _flops(table: pd.DataFrame) -> float:
+    """Of all runs together, each counted once."""
+    if n_runs(table) < len(table):
+        return float(table.groupby("run_id")["flops"].max().sum())
+    return float(table["flops"].sum())
 
 
 def _key(
@@ -104,20 +125,21 @@ def _key(
         low, high = data.fit.exponents_ci.get("a", (np.nan, np.nan))
         note = f"N* ∝ Cᵃ, {data.fit.level:.0%} in {low:.2f} to {high:.2f}"
         key.append(("Exponent a", f"{data.fit.exponents['a']:.2f}", note))
-    if data.fit is not None and not verify:
+    if len(frontier) and not verify:
         best = frontier.iloc[(frontier["flops"] - law["flops"].max()).abs().argmin()]
-        key.append(
-            ("Tokens per parameter", f"{best['n_tokens'] / best['n_params']:.2g}", "at the largest compute")
-        )
+        ratio = float(f"{best['n_tokens'] / best['n_params']:.2g}")
+        key.append(("Tokens per parameter", plain(ratio), "at the largest compute"))
         spread = (law["residual"] ** 2).mean() ** 0.5
         key.append(("Residual", f"{spread:.2g}%", "root mean square, forecast against measured"))
     diverged = len(runs) - int(is_done(runs).sum())
-    key.append(("Runs", f"{len(runs)}", f"{diverged} diverged" if diverged else "none diverged"))
+    n = n_runs(data.runs.table)
+    note = f"{diverged} diverged" if diverged else "none diverged"
+    key.append(("Runs", f"{n:,}", note if n == len(runs) else f"{len(runs):,} points of their curves"))
     seconds = np.nansum(runs["wall_seconds"].to_numpy()) if "wall_seconds" in runs else 0
     key.append(
         (
             "Compute",
-            sci(runs["flops"].to_numpy().sum()),
+            sci(_flops(data.runs.table)),
             f"FLOPs, {_duration(seconds)} of training" if seconds else "FLOPs",
         )
     )

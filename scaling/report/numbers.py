@@ -58,9 +58,11 @@ NAMES = {
 }
 
 
-def run_table(runs: pd.DataFrame) -> Section:
+def run_table(runs: pd.DataFrame, of_study: bool) -> Section:
     """All runs; a column that says the same of every run is left out unless it is one of ALWAYS."""
     shown = [n for n in RUN_COLUMNS if n in runs and (n in ALWAYS or len(set(runs[n].astype(str))) > 1)]
+    if not of_study:
+        shown = [name for name in shown if name != "stage"]
     columns = [Column(RUN_COLUMNS[name][0], text=RUN_COLUMNS[name][1] is None) for name in shown]
     rows = []
     for run in runs.to_dict("records"):
@@ -118,7 +120,12 @@ def formula(data: ReportData) -> Markup:
     text = f"L = {laws.find(data.fit.law).formula}"
     for name, letter in LETTERS.items():
         text = text.replace(name, letter)
-    return Markup(re.sub(r"\^(\w+)", r"<sup>\1</sup>", str(escape(text))))
+    return raised(text)
+
+
+def raised(text: str) -> Markup:
+    """A formula as HTML, what follows ^ as exponents."""
+    return Markup(re.sub(r"\^([−-]?[\w.]*\w)", r"<sup>\1</sup>", _minus(str(escape(text)))))
 
 
 def law_source(data: ReportData) -> str:

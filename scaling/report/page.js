@@ -139,7 +139,7 @@ function completed({ flops, n_params, n_tokens }) {
 
 const count = (x) => x.toLocaleString("en", { notation: "compact", maximumSignificantDigits: 3 }).replace("K", "k");
 const number = (x) =>
-  x >= 1e-4 && x < 1e6 ? x.toLocaleString("en", { maximumSignificantDigits: 3 }) : x.toExponential(1).replace("+", "");
+  x >= 1e-4 && x < 1e6 ? x.toLocaleString("en", { maximumSignificantDigits: 3 }) : x.toExponential(1).replace(".0e", "e").replace("+", "");
 const nats = (x) => x.toFixed(3);
 const duration = (hours) => (hours < 0.1 ? `${number(3600 * hours)} s` : hours < 72 ? `${number(hours)} h` : `${number(hours / 24)} days`);
 

@@ -6,7 +6,8 @@ A section whose data are missing is None and left out.
 import numpy as np
 import pandas as pd
 
-from scaling.report import charts, families, numbers, tables
+from scaling.forecast import forecast
+from scaling.report import bottlenecks, charts, comparison, families, hyperparameters, numbers, tables
 from scaling.report.calculator import grid
 from scaling.report.data import ReportData
 from scaling.report.headline import head
@@ -14,9 +15,11 @@ from scaling.report.page import Figure, Head, Section, Snippet
 from scaling.report.snippet import appendix
 from scaling.report.theme import is_done, of_stage, si
 
+LARGE = 1e18  # FLOPs; a law of smaller runs says nothing of the largest
 
-def build(data: ReportData) -> tuple[Head, list[Section]]:
-    """The whole page from what was read."""
+
+def build(data: ReportData, with_forecast: bool = False) -> tuple[Head, list[Section]]:
+    """The whole page from what was read; the forecast of bottlenecks only where it is asked for."""
     runs = tables.runs(data)
     law = runs.loc[is_done(runs) & ~of_stage(runs, "tune")]
     frontier = tables.frontier(data, law)
@@ -29,7 +32,9 @@ def build(data: ReportData) -> tuple[Head, list[Section]]:
         _learning_rate(data, runs),
         _curves(data),
         _law(data, law, frontier),
-        numbers.run_table(runs),
+        comparison.section(data),
+        _bottlenecks(data, law) if with_forecast else None,
+        numbers.run_table(runs, bool(data.study)),
         _appendix(data),
         numbers.about(data),
     ]
@@ -120,6 +125,8 @@ def _isoflop(data: ReportData, frontier: pd.DataFrame, profiles: tables.Profiles
 
 
 def _learning_rate(data: ReportData, runs: pd.DataFrame) -> Section | None:
+    if data.lr and data.lr.axes != ("lr",):
+        return hyperparameters.section(data.lr)
     rates = tables.learning_rates(data, runs)
     if rates is None:
         return None
@@ -140,7 +147,8 @@ def _learning_rate(data: ReportData, runs: pd.DataFrame) -> Section | None:
         "lr_law",
         "The best rate as a function of size",
         f"Line and band: the fitted law, {rates.formula}; open marks: the optima it was fitted to; the "
-        "others: the rates given to later runs. Right of the last open mark the law is extrapolated.",
+        f"others: {'the rates given to later runs' if data.study else 'the best rates tried'}. Right of the "
+        "last open mark the law is extrapolated.",
         charts.lr_law(
             runs.loc[~of_stage(runs, "tune") & runs["lr"].notna().to_numpy()], rates.law, rates.optima
         ),
@@ -166,17 +174,30 @@ def _curves(data: ReportData) -> Section | None:
 def _law(data: ReportData, law: pd.DataFrame, frontier: pd.DataFrame) -> Section | None:
     if data.fit is None:
         return None
+    figures = [_residuals(data, law, frontier)] if len(frontier) else []
+    source, formula = numbers.law_source(data), numbers.formula(data)
+    return Section("law", "The law", source, formula, figures, numbers.law_tables(data))
+
+
+def _residuals(data: ReportData, law: pd.DataFrame, frontier: pd.DataFrame) -> Figure:
     residual = law["residual"].to_numpy()[~of_stage(law, "verify")]
-    spread = np.sqrt(np.mean(residual**2))
-    figure = Figure(
+    spread, limit = np.sqrt(np.mean(residual**2)), charts.reach(law["residual"])
+    n_beyond = int((law["residual"].abs() > limit).to_numpy().sum())
+    beyond = f" {n_beyond} further off are drawn at the edge." if n_beyond else ""
+    return Figure(
         "residuals",
         "What the law leaves over",
         f"Each run's loss against the law, in %; root mean square of the fitted runs: {spread:.2g}%. Band: "
-        f"{_level(data)} interval for a new run on the frontier. A slope or a bend would be the law's fault.",
-        charts.residuals(law, frontier),
+        f"{_level(data)} interval for a new run on the frontier. A slope or a bend would be the law's fault."
+        f"{beyond}",
+        charts.residuals(law.assign(edge=law["residual"].clip(-limit, limit)), frontier),
     )
-    source, formula = numbers.law_source(data), numbers.formula(data)
-    return Section("law", "The law", source, formula, [figure], numbers.law_tables(data))
+
+
+def _bottlenecks(data: ReportData, law: pd.DataFrame) -> Section:
+    """By the law's frontier, if its runs are large enough to say something of the largest there are."""
+    speaks = data.fit is not None and tables.splits_budgets(data.fit) and law["flops"].max() > LARGE
+    return bottlenecks.section(forecast(data.fit if speaks else None))
 
 
 def _appendix(data: ReportData) -> Section | None:

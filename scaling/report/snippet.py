@@ -13,6 +13,7 @@ import numpy as np
 from scaling import laws
 from scaling.fit import Fit
 from scaling.report.data import ReportData
+from scaling.report.headline import n_runs
 from scaling.report.theme import four
 
 GREEK = ("alpha", "beta", "gamma", "delta", "zeta", "eta", "theta", "kappa", "lambda", "omega")
@@ -98,14 +99,13 @@ def _sentences(data: ReportData, fit: Fit) -> list[Sentence]:
 
 def _n_runs(data: ReportData) -> str:
     """Points of one curve share a run_id."""
-    usable = data.runs.for_fit().table
-    n = usable["run_id"].nunique() if "run_id" in usable else len(usable)
+    n = n_runs(data.law_runs.for_fit().table)
     return f"{n:,} training runs" if n > 1 else "one training run"
 
 
 def _ranges(data: ReportData, fit: Fit) -> Sentence:
     """Of N, D and C among the rows that were fitted."""
-    usable = data.runs.for_fit().table
+    usable = data.law_runs.for_fit().table
     if len(usable) != fit.n_points:  # some were held back when the fit was made; it remembers what it saw
         usable = {name: column * fit.forecast.units[name] for name, column in fit.forecast.x.items()}
     pieces: Sentence = []

@@ -95,15 +95,19 @@ def profiles(data: ReportData, table: pd.DataFrame) -> Profiles | None:
     if data.fit is None or data.fit.profiles is None:
         return None
     minima = pd.DataFrame([asdict(minimum) for minimum in data.fit.profiles.minima])
+    if not data.study and minima["at_edge"].to_numpy().all():  # runs of equal compute by chance
+        return None
     minima["budget"] = [e_notation(flops) for flops in minima["flops"]]
     points, parabolas = [], []
     for group in budgets(table.loc[~of_stage(table, "verify")]):
         off = np.log(minima["flops"].to_numpy() / group["flops"].to_numpy().mean())
         nearest = minima.to_dict("records")[np.abs(off).argmin()]
         points.append(group.assign(budget=nearest["budget"], budget_flops=nearest["flops"]))
+        if nearest["curve"][0] <= 0:  # opens downwards: no valley
+            continue
         sizes, losses = _parabola(nearest["curve"], group["n_params"].to_numpy())
         parabolas.append(pd.DataFrame({"budget": nearest["budget"], "n_params": sizes, "loss": losses}))
-    if not points:
+    if not parabolas:
         return None
     return Profiles(pd.concat(points), pd.concat(parabolas), minima)
 
@@ -142,7 +146,7 @@ class Rates:
 
 def learning_rates(data: ReportData, table: pd.DataFrame) -> Rates | None:
     """The sweeps behind the law of the learning rate, and the law along the runs that used it."""
-    swept = table.loc[of_stage(table, "tune")]
+    swept = table.loc[of_stage(table, "tune")] if data.study else table
     if data.lr is None or swept.empty:
         return None
     best = pd.DataFrame([asdict(optimum) for optimum in data.lr.optima])

@@ -25,6 +25,9 @@ TIPS = {
     "n_params": ("Parameters N", ".4~s"),
     "n_tokens": ("Tokens D", ".4~s"), "flops": ("FLOPs C", ".3~e"), "loss": ("Loss", ".4f"),
     "lr": ("Learning rate", ".3~g"), "predicted": ("By the law", ".4f"), "residual": ("Residual, %", "+.2f"),
+    "batch_tokens": ("Batch, tokens", ".4~s"), "excess": ("Above the optimum, %", ".2f"),
+    "law": ("Law", None), "told": ("Foretold", ".4f"), "error": ("Error, %", "+.2f"),
+    "ratio": ("Times the compute", ".3~g"),
     "lo": ("Interval from", ".4~g"), "hi": ("to", ".4~g"), "final": ("Final loss", ".4f"),
 }  # fmt: skip
 SHOWN = {
@@ -44,6 +47,11 @@ SHOWN = {
     "words",
     "lo_percent",
     "hi_percent",
+    "edge",
+    "inside",
+    "cell",
+    "axis",
+    "best",
 }
 SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
 
@@ -126,6 +134,16 @@ def plain(value: float) -> str:
 def four(value: float) -> str:
     """A parameter to four digits, without an exponent as long as it is readable: 12850, 0.3473."""
     return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.4g}"
+
+
+def signed(value: float) -> str:
+    """A difference with its sign: +0.5, −2, 0."""
+    return f"{value:+.6g}".replace("-", "−") if value else "0"
+
+
+def thinned(table: pd.DataFrame, most: int) -> pd.DataFrame:
+    """At most so many rows, evenly taken: a browser draws no more in a moment, and a reader sees no more."""
+    return table.iloc[:: -(-len(table) // most)] if len(table) > most else table
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
