@@ -42,18 +42,18 @@ def test_without_a_fit_there_is_no_price(outlook, section):
     assert names == [*bare, "next_percent"]
 
 
-def test_tables_hold_dates_and_all_inputs_with_sources(section, outlook):
-    when, inputs = section.tables
+def test_dates_and_all_inputs_are_told_with_their_sources(section, outlook):
+    (when,) = section.tables
     assert len(when.rows) == len(outlook.when)
-    text = {cell.text for row in inputs.rows for cell in row.cells}
-    assert {"text stock", "3e+14", "1e+14 to 1e+15", "tokens, 2024.5"} <= text
-    assert any("2211.04325" in word for word in text)
+    told = {name: text for lines in section.facts.values() for name, text in lines}
+    assert told["Text stock"].startswith("3e+14 [1e+14, 1e+15] tokens in 2024.5. ")
+    assert "2211.04325" in told["Text stock"] and "Compute growth, slow" in told
 
 
 def test_the_section_fits_the_page(section):
     head = Head("t", "k", [("h", False)], "l", [], "f")
     page = render(head, [section], vega="")
-    assert 'id="bottlenecks"' in page and "text stock" in page
+    assert 'id="bottlenecks"' in page and "Text stock" in page
 
 
 def test_what_is_never_reached_is_drawn_too():

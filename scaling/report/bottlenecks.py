@@ -29,8 +29,11 @@ def section(outlook: Outlook) -> Section:
         "What the largest training run needs if trends go on, by scenario, in futures drawn from the inputs "
         "below. Nothing feeds back: that a trend asks for more than there is, and when, is the answer."
     )
-    tables = [_when(outlook), _inputs(outlook)]
-    return Section("bottlenecks", "Bottlenecks", text, figures=figures(outlook), tables=tables)
+    inputs = _inputs(outlook)
+    half = len(inputs) // 2
+    facts = {"Inputs, with 90% intervals and sources": inputs[:half], "Inputs, continued": inputs[half:]}
+    drawn, when = figures(outlook), [_when(outlook)]
+    return Section("bottlenecks", "Bottlenecks", text, figures=drawn, tables=when, facts=facts)
 
 
 def figures(outlook: Outlook) -> list[Figure]:
@@ -246,12 +249,11 @@ def _when(outlook: Outlook) -> Table:
     return Table("When", columns, rows)
 
 
-def _inputs(outlook: Outlook) -> Table:
-    heads = ("Input", "Scenario", "Value", "90% interval", "Unit", "Source")
-    rows = []
+def _inputs(outlook: Outlook) -> list[tuple[str, str]]:
+    lines = []
     for name, scenario, value in listed(outlook.worlds):
-        unit = f"{value.unit}, {value.year:g}" if value.year else value.unit
-        numbers = (f"{value.value:.4g}", f"{value.lo:.4g} to {value.hi:.4g}")
-        words = (name.replace("_", " "), scenario, *numbers, unit, value.source)
-        rows.append(Row([Cell(word, kind="text") for word in words]))
-    return Table("Inputs", [Column(head, text=True) for head in heads], rows)
+        title = name.replace("_", " ") + ("" if scenario == "all" else f", {scenario}")
+        year = f" in {value.year:g}" if value.year else ""
+        numbers = f"{value.value:.4g} [{value.lo:.4g}, {value.hi:.4g}] {value.unit}{year}"
+        lines.append((title.capitalize(), f"{numbers}. {value.source}"))
+    return lines
