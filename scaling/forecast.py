@@ -32,7 +32,7 @@ QUANTITIES = {  # of the largest run, and of what there is
     "run_share": "of the world's in a year",
     "dollars": "its price, $",
     "tonnes_co2": "its carbon, t CO2",
-    "loss": "its loss, nats per token",
+    "loss": "best loss, nats per token",
     "sector_twh": "all data centres, TWh a year",
     "sector_share": "of the world's electricity",
 }
@@ -127,10 +127,8 @@ def futures(
     h100_hours = cost(flops, "h100", mfu=1.0).device_hours / drawn["mfu"]
     kwh = h100_hours * drawn["watts"] / 1000 / growth("efficiency_growth", of="watts")
     days = np.minimum(grown("run_days", "run_days_growth"), drawn["longest_run_days"])
-    sector, electricity = (
-        grown("data_centres", "data_centres_growth"),
-        grown("electricity", "electricity_growth"),
-    )
+    sector = grown("data_centres", "data_centres_growth")
+    electricity = grown("electricity", "electricity_growth")
     megawatts = kwh / (24 * days) / 1000
     stock = grown("text_stock", "text_growth")
     found = {
