@@ -12,6 +12,7 @@ import numpy as np
 
 from scaling import cost
 
+FASTEST = 100.0  # times a year that anything may grow or shrink
 Z = 1.6449  # standard normal numbers lie between -Z and Z nine times in ten
 
 
@@ -58,7 +59,7 @@ class World:
     """The inputs. Amounts hold at their year and grow by the rate named after them.
 
     Raises:
-      ValueError: an mfu above 1.
+      ValueError: an mfu above 1, or a number that no trend can be of.
     """
 
     largest_run: Input = Input(
@@ -122,6 +123,11 @@ class World:
     def __post_init__(self):
         if self.mfu.hi > 1:
             raise ValueError(f"mfu={self.mfu.hi:g}; it is a share of the peak, at most 1")
+        for name, value in vars(self).items():
+            if name.endswith("_growth") and not (1 / FASTEST <= value.lo and value.hi <= FASTEST):
+                raise ValueError(f"{name}={value.hi:g}; it is times a year, {1 / FASTEST:g} to {FASTEST:g}")
+            if not (1e-30 <= value.lo and value.hi <= 1e60):
+                raise ValueError(f"{name}={value.hi:g}; it is from 1e-30 to 1e60")
 
 
 WORLD = World()

@@ -76,6 +76,8 @@ def test_later_settings_win():
         ("mfu=0.4:0.5:0.6", "in order"),
         ("mfu=4", "at most 1"),
         ("mfu=0", "positive"),
+        ("compute_growth=1e40", "times a year, 0.01 to 100"),
+        ("text_stock=1e70", "1e-30 to 1e60"),
         ("text_stock=1e999", "finite"),
         ("mfu=0.4@2025", "of no year"),
     ],
