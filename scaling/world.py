@@ -124,9 +124,9 @@ class World:
         if self.mfu.hi > 1:
             raise ValueError(f"mfu={self.mfu.hi:g}; it is a share of the peak, at most 1")
         for name, value in vars(self).items():
-            if name.endswith("_growth") and not (1 / FASTEST <= value.lo and value.hi <= FASTEST):
+            if name.endswith("_growth") and not (value.lo >= 1 / FASTEST and value.hi <= FASTEST):
                 raise ValueError(f"{name}={value.hi:g}; it is times a year, {1 / FASTEST:g} to {FASTEST:g}")
-            if not (1e-30 <= value.lo and value.hi <= 1e60):
+            if not (value.lo >= 1e-30 and value.hi <= 1e60):
                 raise ValueError(f"{name}={value.hi:g}; it is from 1e-30 to 1e60")
 
 
