@@ -17,8 +17,6 @@ import numpy as np
 
 from scaling.laws import Columns, Law
 
-Array = jax.Array | np.ndarray
-
 BLOCK = 2**15  # rows of all lanes of one program together: what stays in the cache of a core
 MOST_LANES = 256
 MAX_STEPS = 300
@@ -83,10 +81,11 @@ def values(law: Law, theta: np.ndarray, x: Mapping[str, np.ndarray]) -> np.ndarr
         return np.asarray(_values(law, np.asarray(theta, np.float64), _columns(law, x)))
 
 
-def slopes(law: Law, theta: np.ndarray, x: Mapping[str, np.ndarray]) -> np.ndarray:
-    """How fast `told` changes with each parameter, at theta [params]: [params, rows]."""
+def linear(law: Law, theta: np.ndarray, x: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """`told` at theta [params], and its slopes by the parameters [rows, params]."""
     with jax.enable_x64(True):
-        return np.asarray(_slopes(law, np.asarray(theta, np.float64), _columns(law, x)))
+        fitted, slopes = _linear(law, _columns(law, x), np.asarray(theta, np.float64))
+        return np.asarray(fitted), np.asarray(slopes).T
 
 
 def _columns(law: Law, x: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -96,11 +95,6 @@ def _columns(law: Law, x: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 @partial(jax.jit, static_argnames="law")
 def _values(law: Law, theta, x: Columns):
     return jax.vmap(lambda t: law.value(t, x))(theta)
-
-
-@partial(jax.jit, static_argnames="law")
-def _slopes(law: Law, theta, x: Columns):
-    return _linearize(law, x, theta)[1]
 
 
 class _State(NamedTuple):
@@ -198,7 +192,7 @@ def _evaluate(law: Law, x: Columns, lane: Lanes, theta, damping):
     their residual (all of it is reweighted least squares: safe and slow), and less of it the better the steps
     have been: close to the optimum the steps are Newton's.
     """
-    fitted, slopes = _linearize(law, x, theta)
+    fitted, slopes = _linear(law, x, theta)
     residual, off = lane.y - fitted, theta - lane.mean
     size, bounded = jnp.abs(residual), jnp.clip(residual, -lane.delta, lane.delta)
     pull = lane.weight * bounded
@@ -211,7 +205,8 @@ def _evaluate(law: Law, x: Columns, lane: Lanes, theta, damping):
     )
 
 
-def _linearize(law: Law, x: Columns, theta) -> tuple[jax.Array, jax.Array]:
+@partial(jax.jit, static_argnames="law")
+def _linear(law: Law, x: Columns, theta) -> tuple[jax.Array, jax.Array]:
     """What the law tells [rows] on the scale of errors, and its slopes [params, rows]."""
     value, push = jax.linearize(lambda t: law.value(t, x), theta)
     slopes = jax.vmap(push)(jnp.eye(len(theta)))
