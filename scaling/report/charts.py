@@ -187,8 +187,8 @@ def residuals(runs: pd.DataFrame, frontier: pd.DataFrame) -> dict[str, Any]:
 def isoflop(
     runs: pd.DataFrame, parabolas: pd.DataFrame, minima: pd.DataFrame, frontier: pd.DataFrame
 ) -> dict[str, Any]:
-    """Loss against parameters at fixed compute: runs, a parabola in log N per budget, and its minimum."""
-    across = x("n_params", "Parameters N", parabolas["n_params"], pad=0.01)
+    """Loss against parameters at fixed compute: runs, a valley in log N per budget, and its minimum."""
+    across = x("n_params", "Parameters N", [*parabolas["n_params"], *runs["n_params"]], pad=0.01)
     up = y("loss", LOSS, [*runs["loss"], *minima["loss"]], label=plain)
     colour = groups(runs, "budget", "Compute C, FLOPs", by="budget_flops")
     pick, opacity = _faded("budget")

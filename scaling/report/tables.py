@@ -103,10 +103,12 @@ def profiles(data: ReportData, table: pd.DataFrame) -> Profiles | None:
         off = np.log(minima["flops"].to_numpy() / group["flops"].to_numpy().mean())
         nearest = minima.to_dict("records")[np.abs(off).argmin()]
         points.append(group.assign(budget=nearest["budget"], budget_flops=nearest["flops"]))
-        if nearest["curve"][0] <= 0:  # opens downwards: no valley
-            continue
+        if np.polyval(np.polyder(nearest["curve"], 2), np.log(nearest["n_params"])) <= 0:
+            continue  # no valley there
         sizes, losses = _parabola(nearest["curve"], group["n_params"].to_numpy())
-        parabolas.append(pd.DataFrame({"budget": nearest["budget"], "n_params": sizes, "loss": losses}))
+        drawn = pd.DataFrame({"budget": nearest["budget"], "n_params": sizes, "loss": losses})
+        among = (losses > 0.98 * group["loss"].min()) & (losses < 1.02 * group["loss"].max())
+        parabolas.append(drawn.loc[among])  # far from the runs that placed it a cubic may go anywhere
     if not parabolas:
         return None
     return Profiles(pd.concat(points), pd.concat(parabolas), minima)
