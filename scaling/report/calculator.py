@@ -4,6 +4,7 @@ The page interpolates in logs (page.js) and refuses what lies outside the grid. 
 sizes as ratios to the best size of that budget, 1 in the middle.
 """
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -31,8 +32,9 @@ def grid(data: ReportData, law: pd.DataFrame) -> dict[str, Any]:
     """
     if data.fit is None or not splits_budgets(data.fit):
         return {}
-    low, high = law["flops"].min() / BEYOND, law["flops"].max() * AHEAD
-    flops = np.geomspace(low, high, round(PER_DECADE * np.log10(high / low)) + 1)
+    spent = law["flops"].to_numpy(float)
+    low, high = float(spent.min() / BEYOND), float(spent.max() * AHEAD)
+    flops = np.geomspace(low, high, round(PER_DECADE * math.log10(high / low)) + 1)
     per_token = flops_per_token(law)
     best = scaling.frontier(data.fit, flops, per_token)
     if not np.all(np.isfinite(best.n_params)):
@@ -63,7 +65,7 @@ def grid(data: ReportData, law: pd.DataFrame) -> dict[str, Any]:
         "hardware": {key: asdict(device) for key, device in cost.HARDWARE.items()},
         "pue": cost.PUE,
         "mfu": cost.MFU,
-        "first": f"{10 * law['flops'].max():.0e}".replace("e+", "e"),
+        "first": f"{10 * spent.max():.0e}".replace("e+", "e"),
         "reach": [sci(low), sci(high)],
     }
 

@@ -1,5 +1,6 @@
 """The section that asks which law foretells larger runs best, and shows how far off each was."""
 
+from dataclasses import replace
 from typing import Any
 
 import altair as alt
@@ -14,6 +15,7 @@ from scaling.report.page import Cell, Column, Figure, Row, Section, Table
 from scaling.report.theme import INK, VERIFY, finish, plain, si, signed, thinned, tips, x, y
 
 MOST = 300  # runs drawn of one law
+MOST_ROWS = 2000  # of a table that is compared on; more tell no more of the laws
 RATIO = "Compute of the run over that of the largest fitted one, ×"
 HEADS = ("Held-out runs", "Median error, %", "Bias, %", "Inside interval, %", "Half interval, %", "Score",
          "Weight")  # fmt: skip
@@ -25,7 +27,8 @@ def section(data: ReportData) -> Section | None:
     if data.fit is None:
         return None
     try:
-        found = compare_laws(data.law_runs, level=data.fit.level)
+        rows = thinned(data.law_runs.table, MOST_ROWS).reset_index(drop=True)
+        found = compare_laws(replace(data.law_runs, table=rows), level=data.fit.level)
     except ValueError:
         return None
     held_out = found.held_out.assign(
@@ -39,7 +42,7 @@ def section(data: ReportData) -> Section | None:
     best, level = found.candidates[0].law, f"{data.fit.level:.0%}"
     laws = [candidate.law for candidate in found.candidates]
     beyond = ""
-    if (held_out["error"].abs() > limit).any():
+    if (held_out["error"].abs().to_numpy() > limit).any():
         beyond = " Errors beyond the axis are drawn at its edge."
     errors = Figure(
         "laws_errors",
@@ -53,7 +56,7 @@ def section(data: ReportData) -> Section | None:
         f"Whether the intervals of {best} hold the measured loss",
         f"Bars: {level} interval for each held-out run, relative to its measured loss. {level} of them "
         f"should cross 0; {found.candidates[0].coverage:.0%} do.",
-        _intervals(thinned(held_out[held_out["law"] == best], MOST), limit),
+        _intervals(thinned(held_out.loc[held_out["law"] == best], MOST), limit),
     )
     return Section("laws", "Which law", _text(found), figures=[errors, intervals], tables=[_table(found)])
 

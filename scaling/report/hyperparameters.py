@@ -141,7 +141,7 @@ def _law(laws: HparamLaws, axis: str) -> Figure:
     )
 
 
-def _some(values: pd.Series) -> np.ndarray:
+def _some(values) -> np.ndarray:
     """A few of the values, the smallest and the largest among them."""
     known = np.unique(values)
     return known[np.unique(np.linspace(0, len(known) - 1, LINES).round().astype(int))]

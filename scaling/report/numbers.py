@@ -43,6 +43,7 @@ RUN_COLUMNS: dict[str, tuple[str, Callable[[float], str] | None]] = {
     "seed": ("Seed", plain),
     "wall_seconds": ("Seconds", _fixed(1)),
 }
+MOST_ROWS = 2000  # of the table: a page with more is slow to open
 ALWAYS = ("n_params", "n_tokens", "flops", "loss")
 LETTERS = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ"}
 EXPONENTS = {"a": "N* ∝ Cᵃ", "b": "D* ∝ Cᵇ"}
@@ -65,10 +66,11 @@ def run_table(runs: pd.DataFrame, of_study: bool) -> Section:
         shown = [name for name in shown if name != "stage"]
     columns = [Column(RUN_COLUMNS[name][0], text=RUN_COLUMNS[name][1] is None) for name in shown]
     rows = []
-    for run in runs.to_dict("records"):
+    for run in runs.head(MOST_ROWS).to_dict("records"):
         rows.append(Row([_cell(name, run[name], run["status"]) for name in shown], _mark(run)))
     lost = " Diverged runs have no loss and no part in any fit." if not is_done(runs).all() else ""
-    text = f"Click a heading to sort.{lost} N: parameters; D: training tokens; loss in nats per token."
+    first = f" The first {MOST_ROWS:,} of {len(runs):,} rows." if len(runs) > MOST_ROWS else ""
+    text = f"Click a heading to sort.{first}{lost} N: parameters; D: training tokens; loss in nats per token."
     return Section("runs", "Runs", text, tables=[Table("Runs", columns, rows, filter=True)])
 
 
@@ -149,12 +151,14 @@ def about(data: ReportData) -> Section:
     corpus = conventions.pop("data", {})
     fit = data.fit.to_json() if data.fit else {}
     study = {name: data.study.get(name) for name in ("name", "overrides", "seed")}
+    table = {"file": "" if data.study else data.source, "notes": list(data.runs.notes)}
+    table |= {"rows left out": data.runs.dropped} if data.runs.dropped else {}
     versions = [(name, str(version)) for name, version in data.versions.items()]
     facts = {
         "Conventions": _lines(conventions),
         "Data": _lines(corpus if isinstance(corpus, dict) else {"data": corpus}),
         "Fit": _lines({name: fit.get(name) for name in FIT_FACTS}),
-        "Table": _lines({"file": "" if data.study else data.source, "notes": list(data.runs.notes)}),
+        "Table": _lines(table),
         "Study": _lines(study),
         "Made with": _lines({"device": data.device}) + versions,
     }

@@ -13,8 +13,9 @@ from scaling.report.data import ReportData
 from scaling.report.headline import head
 from scaling.report.page import Figure, Head, Section, Snippet
 from scaling.report.snippet import appendix
-from scaling.report.theme import is_done, of_stage, si
+from scaling.report.theme import is_done, of_stage, si, thinned
 
+MOST = 2000  # points of a figure
 LARGE = 1e18  # FLOPs; a law of smaller runs says nothing of the largest
 
 
@@ -67,7 +68,7 @@ def _frontier(
         f"new run; points: the runs.{star}"
         + _convention(data, "flops", "FLOPs:")
         + _convention(data, "loss", "Loss:"),
-        charts.frontier_loss(law, frontier, forecast),
+        charts.frontier_loss(thinned(law, MOST), frontier, forecast),
     )
     minima = " Diamonds: minima of the IsoFLOP profiles, an independent estimate." if profiles else ""
     sizes = Figure(
@@ -84,7 +85,7 @@ def _frontier(
         "predicted",
         "Predicted against measured",
         f"On the diagonal the law is exact. {seen}",
-        charts.predicted_measured(law, forecast),
+        charts.predicted_measured(thinned(law, MOST), forecast),
     )
     return Section("frontier", "The frontier", figures=[loss, sizes, match])
 
@@ -183,20 +184,22 @@ def _residuals(data: ReportData, law: pd.DataFrame, frontier: pd.DataFrame) -> F
     residual = law["residual"].to_numpy()[~of_stage(law, "verify")]
     spread, limit = np.sqrt(np.mean(residual**2)), charts.reach(law["residual"])
     n_beyond = int((law["residual"].abs() > limit).to_numpy().sum())
-    beyond = f" {n_beyond} further off are drawn at the edge." if n_beyond else ""
+    beyond = f" Drawn at the edge: {n_beyond} further off." if n_beyond else ""
     return Figure(
         "residuals",
         "What the law leaves over",
         f"Each run's loss against the law, in %; root mean square of the fitted runs: {spread:.2g}%. Band: "
         f"{_level(data)} interval for a new run on the frontier. A slope or a bend would be the law's fault."
         f"{beyond}",
-        charts.residuals(law.assign(edge=law["residual"].clip(-limit, limit)), frontier),
+        charts.residuals(thinned(law.assign(edge=law["residual"].clip(-limit, limit)), MOST), frontier),
     )
 
 
 def _bottlenecks(data: ReportData, law: pd.DataFrame) -> Section:
     """By the law's frontier, if its runs are large enough to say something of the largest there are."""
-    speaks = data.fit is not None and tables.splits_budgets(data.fit) and law["flops"].max() > LARGE
+    speaks = (
+        data.fit is not None and tables.splits_budgets(data.fit) and law["flops"].to_numpy().max() > LARGE
+    )
     return bottlenecks.section(forecast(data.fit if speaks else None))
 
 
