@@ -71,10 +71,10 @@ class Diagnostics:
         first = self.influential[0]
         return "\n".join(
             [
-                f"{self.n_reached} of {self.n_starts} starts reached the optimum",
+                f"starts: {self.n_reached} of {self.n_starts} reached the optimum; condition number "
+                f"{self.condition:.2g}",
                 *self.at_bounds,
                 *self.flat,
-                f"condition number {self.condition:.2g}",
                 f"without the run of row {first.row} the forecast at {self.forecast_at} moves by "
                 f"{first.moved:+.2g}, more than without any other",
             ]

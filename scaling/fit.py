@@ -8,14 +8,17 @@ import numpy as np
 import pandas as pd
 
 from scaling import isoflop, laws, uncertainty
+from scaling.diagnostics import Diagnostics, diagnose
 from scaling.envelope import envelope
 from scaling.laws import CHINCHILLA, Law
+from scaling.nearby import resampled
 from scaling.runs import Runs
 from scaling.solver import ROUGH, Lanes, Solution, best, solve
 from scaling.uncertainty import Forecast
 
 APPROACHES = (1, 2, 3)
-AT_BOUND = 1e-6
+MANY_RUNS = 10_000  # from here on resamples are told to first order, see scaling/nearby.py
+UNDETERMINED = 1e7  # condition number of the slopes, from where on some parameters may have any value
 
 
 class Prediction(NamedTuple):
@@ -40,6 +43,7 @@ class Fit:
       objective: summed Huber loss of log loss at `params`; delta: where it turns linear.
       forecast: what predictions are made with; see scaling/uncertainty.py.
       profiles: approach 2 on the same runs, None where the table has no budgets.
+      diagnostics: what the runs leave open, and which of them decide.
       status: "converged", or what is wrong and what to do; notes: rows left out and other remarks.
       holdout: errors on runs that were held out, if any.
     """
@@ -62,6 +66,7 @@ class Fit:
     notes: tuple[str, ...]
     conventions: dict[str, Any]
     holdout: dict[str, float] = field(default_factory=dict)
+    diagnostics: Diagnostics | None = None
 
     def predict(self, n_params=None, n_tokens=None, **columns) -> Prediction:
         """The target of new runs, from the columns that the law reads; scalars, or arrays that broadcast.
@@ -100,6 +105,7 @@ class Fit:
             "objective": self.objective,
             "delta": self.delta,
             "status": self.status,
+            "diagnostics": self.diagnostics.to_json() if self.diagnostics else None,
             "notes": list(self.notes),
             "conventions": self.conventions,
             "holdout": self.holdout,
@@ -121,6 +127,7 @@ class Fit:
                 exponents=frontier,
                 samples=np.asarray(content["samples"], float).reshape(-1, len(law.params)),
                 forecast=Forecast.from_json(content["forecast"]),
+                diagnostics=Diagnostics.from_json(found) if (found := content["diagnostics"]) else None,
                 profiles=isoflop.Profiles.from_json(content["isoflop"]) if content["isoflop"] else None,
                 notes=tuple(content["notes"]),
                 **{k: content[k] for k in ("law", "approach", "params", "n_points", "dropped", "objective")},
@@ -144,7 +151,8 @@ class Fit:
         scatter = f"{noise:.2%} of the {target}" if law.scale == "log" else f"{noise:.3g} in {target}"
         tail = f"objective {self.objective:.10g}; noise {scatter}; {self.status}"
         head = f"{self.law}: {law.target} = {law.formula}  ({how}; {self.level:.0%} intervals)"
-        return "\n".join([head, *rows, tail, *[f"note: {note}" for note in self.notes]])
+        doubts = [str(self.diagnostics)] if self.diagnostics else []
+        return "\n".join([head, *rows, tail, *doubts, *[f"note: {note}" for note in self.notes]])
 
 
 def _line(name: str, value: float, interval: tuple[float, float] | None) -> str:
@@ -195,7 +203,9 @@ def fit(
     x, y, units = in_units(form, table)
     run = run_numbers(table)
 
-    solution, draws = _free_fit(form, x, y, run, n_bootstrap, delta, rng)
+    from_starts, draws = _free_fit(form, x, y, run, n_bootstrap, delta, rng)
+    solution = best(from_starts, len(from_starts.theta))
+    found = diagnose(form, x, y, run, delta, from_starts)
     params = dict(zip(form.params, map(float, form.unscale(solution.theta[0], units))))
     samples = form.unscale(draws, units)
     profiles = _profiles(usable, form, approach, n_bootstrap, seed, level)
@@ -223,7 +233,8 @@ def fit(
         delta=delta,
         forecast=forecast,
         profiles=profiles,
-        status=_status(form, solution),
+        status=_status(form, solution, found, int(run.max()) + 1),
+        diagnostics=found,
         notes=usable.notes,
         conventions=usable.conventions,
     )
@@ -281,15 +292,20 @@ def _check(approach: int, n_bootstrap: int, level: float, delta: float) -> None:
         raise ValueError(f"delta={delta}; it must be positive, for example 1e-3")
 
 
-def _free_fit(law: Law, x, y: np.ndarray, run: np.ndarray, n_bootstrap: int, delta: float, rng):
-    """The optimum over all start points, and from there those of resampled runs [n_bootstrap, params]."""
+def _free_fit(
+    law: Law, x: Mapping[str, np.ndarray], y: np.ndarray, run: np.ndarray, n_bootstrap: int, delta: float, rng
+) -> tuple[Solution, np.ndarray]:
+    """The solution from every start point, and optima of resampled runs [n_bootstrap, params]."""
     none = np.zeros((1, len(law.params)))
     lanes = Lanes(y[None], np.ones((1, len(y))), np.array([delta]), none, none)
-    solution = best(solve(law, x, lanes, np.array(law.starts)), len(law.starts))
+    solution = solve(law, x, lanes, np.array(law.starts))
     if n_bootstrap == 0:
         return solution, np.zeros((0, len(law.params)))
+    theta = best(solution, len(solution.theta)).theta
+    if run.max() >= MANY_RUNS:
+        return solution, resampled(law, x, y, theta[0], delta, run, n_bootstrap, rng)
     lanes = lanes._replace(weight=uncertainty.resample(run, n_bootstrap, rng))
-    return solution, solve(law, x, lanes, np.repeat(solution.theta, n_bootstrap, axis=0), ROUGH).theta
+    return solution, solve(law, x, lanes, np.repeat(theta, n_bootstrap, axis=0), ROUGH).theta
 
 
 def _profiles(
@@ -334,15 +350,15 @@ def _interval(names, samples: np.ndarray, level: float) -> dict[str, tuple[float
     return {name: (float(ends[0, i]), float(ends[1, i])) for i, name in enumerate(names)}
 
 
-def _status(law: Law, solution: Solution) -> str:
+def _status(law: Law, solution: Solution, found: Diagnostics, n_runs: int) -> str:
     """ "converged", or the reason to doubt the parameters."""
-    low, high = np.array(law.bounds).T
-    theta = solution.theta[0]
-    pressed = [
-        p for p, t, lo, hi in zip(law.params, theta, low, high) if t <= lo + AT_BOUND or t >= hi - AT_BOUND
-    ]
     if not solution.converged[0]:
         return "NOT CONVERGED: the runs may not determine the law; add sizes or budgets"
-    if pressed:
-        return f"AT A BOUND: {', '.join(pressed)}; the runs do not determine it, add larger budgets"
+    if found.at_bounds:
+        return f"AT A BOUND: {', '.join(found.at_bounds)}; the runs do not determine it, add larger budgets"
+    if found.condition > UNDETERMINED:
+        why = found.flat[0] if found.flat else "some parameters change together without changing the fit"
+        return f"NOT DETERMINED: {why}; add sizes or budgets"
+    if n_runs <= len(law.params):
+        return f"FEW RUNS: {n_runs} for {len(law.params)} parameters; intervals are too narrow, add runs"
     return "converged"

@@ -106,4 +106,4 @@ def test_what_ends_on_a_bound_is_named_and_not_called_flat():
 def test_json_and_text_tell_the_same():
     found = diagnosed(LINE, *line())
     assert Diagnostics.from_json(json.loads(json.dumps(found.to_json()))) == found
-    assert "2 of 2 starts" in str(found) and f"row {found.influential[0].row} " in str(found)
+    assert "2 of 2 reached" in str(found) and f"row {found.influential[0].row} " in str(found)
