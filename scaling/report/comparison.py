@@ -16,7 +16,8 @@ from scaling.report.theme import INK, VERIFY, finish, plain, si, signed, thinned
 
 MOST = 300  # runs drawn of one law
 MOST_ROWS = 2000  # of a table that is compared on; more tell no more of the laws
-RATIO = "Compute of the run over that of the largest fitted one, ×"
+OFF = "Foretold against measured, %"
+RATIO = "Compute over the largest fitted run's, ×"
 HEADS = ("Held-out runs", "Median error, %", "Bias, %", "Inside interval, %", "Half interval, %", "Score",
          "Weight")  # fmt: skip
 SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down")
@@ -54,9 +55,9 @@ def section(data: ReportData) -> Section | None:
     intervals = Figure(
         "laws_intervals",
         f"Whether the intervals of {best} hold the measured loss",
-        f"Bars: {level} interval for each held-out run, relative to its measured loss. {level} of them "
-        f"should cross 0; {found.candidates[0].coverage:.0%} do.",
-        _intervals(thinned(held_out.loc[held_out["law"] == best], MOST), limit),
+        f"Bars: {level} interval for each held-out run, relative to its measured loss; below them, how many "
+        f"times the compute it has. {level} of them should cross 0; {found.candidates[0].coverage:.0%} do.",
+        _intervals(thinned(held_out.loc[held_out["law"] == best], MOST)),
     )
     return Section("laws", "Which law", _text(found), figures=[errors, intervals], tables=[_table(found)])
 
@@ -70,7 +71,8 @@ def _text(found: LawComparison) -> str:
 
 def _errors(held_out: pd.DataFrame, laws: list[str], limit: float) -> dict[str, Any]:
     """Error in per cent against the ratio of compute, by law."""
-    across, up = _axes(held_out, limit)
+    across = x("ratio", RATIO, held_out["ratio"], label=plain)
+    up = y("edge", OFF, [-limit, limit], log=False, pad=0.06, label=signed)
     legend = alt.Legend(title="Law", symbolOpacity=1)
     colours = alt.Scale(domain=laws, range=[COLOURS[i % len(COLOURS)] for i in range(len(laws))])
     shapes = alt.Scale(domain=laws, range=[SHAPES[i % len(SHAPES)] for i in range(len(laws))])
@@ -84,9 +86,15 @@ def _errors(held_out: pd.DataFrame, laws: list[str], limit: float) -> dict[str, 
     return finish(layers, {"runs": held_out, "zero": pd.DataFrame({"edge": [0.0]})})
 
 
-def _intervals(held_out: pd.DataFrame, limit: float) -> dict[str, Any]:
-    """The forecast's interval of each held-out run in per cent of what was measured."""
-    across, up = _axes(held_out, limit)
+def _intervals(held_out: pd.DataFrame) -> dict[str, Any]:
+    """The forecast's interval of each held-out run in per cent of what was measured, nearest runs first."""
+    held_out = held_out.sort_values(["ratio", "error"]).assign(rank=np.arange(len(held_out)))
+    ratios = held_out["ratio"].to_numpy()
+    limit = reach([*held_out["lo"], *held_out["hi"]])
+    far = lambda rank: f"{ratios[int(rank)]:.2g}×"  # noqa: E731
+    title = "Held-out runs, cheapest first"
+    across = x("rank", title, held_out["rank"], log=False, pad=0.02, label=far)
+    up = y("edge", OFF, [-limit, limit], log=False, pad=0.06, label=signed)
     kinds = ["holds it", "misses it"]
     colour = alt.Color(
         "inside:N",
@@ -94,20 +102,12 @@ def _intervals(held_out: pd.DataFrame, limit: float) -> dict[str, Any]:
         legend=alt.Legend(title="Interval", symbolType="stroke", symbolStrokeWidth=3),
     )
     bars = chart("runs").mark_rule(strokeWidth=1.4, opacity=0.65, clip=True)
+    between = {"y": alt.Y("lo:Q", scale=up["scale"]), "y2": "hi:Q"}
     layers = [
         chart("zero").mark_rule(stroke="var(--line)", strokeWidth=1.5).encode(y=up),
-        bars.encode(
-            x=across, y=alt.Y("lo:Q", scale=up["scale"]), y2="hi:Q", color=colour, tooltip=_tips(held_out)
-        ),
+        bars.encode(x=across, color=colour, tooltip=_tips(held_out), **between),
     ]
     return finish(layers, {"runs": held_out, "zero": pd.DataFrame({"edge": [0.0]})})
-
-
-def _axes(held_out: pd.DataFrame, limit: float) -> tuple[alt.X, alt.Y]:
-    across = x("ratio", RATIO, held_out["ratio"], label=plain)
-    return across, y(
-        "edge", "Foretold against measured, %", [-limit, limit], log=False, pad=0.06, label=signed
-    )
 
 
 def _tips(held_out: pd.DataFrame) -> list[alt.Tooltip]:

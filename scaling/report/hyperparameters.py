@@ -15,7 +15,7 @@ from scaling.report.theme import finish, groups, plain, ramp, si, tips, x, y
 
 SURFACES = 4  # cells drawn, from the smallest to the largest
 LEVELS = (0.25, 0.5, 1.0, 2.0)  # contours: per cent of the loss above the optimum
-RAYS, STEPS, FAR = 72, 200, 4.0  # a contour is sought along so many rays, so far out in log units
+RAYS, STEPS, FAR = 120, 100, 4.0  # a contour is sought along so many rays, so far out in log units
 LINES = 3  # of a law, at as many values of the other size
 DRAWN = 40
 TITLES = {
@@ -88,15 +88,17 @@ def _surface(laws: HparamLaws, cell: int, k: int) -> Figure:
 
 def _contour(surface: Surface, level: float) -> pd.DataFrame:
     """Where loss is first `level` per cent above the bottom, along rays from there; rows in order."""
-    angle = np.linspace(0, 2 * np.pi, RAYS + 1)
-    radius = np.linspace(0, FAR, STEPS)[1:, None]
-    z = surface.centre[:, None, None] + np.stack([radius * np.cos(angle), radius * np.sin(angle)])
+    angle, radius = np.linspace(0, 2 * np.pi, RAYS + 1), np.linspace(0, FAR, STEPS)
+    ray = np.stack([np.cos(angle), np.sin(angle)])
+    z = surface.centre[:, None, None] + radius[:, None] * ray[:, None]
     excess = 100 * (surface.loss(**dict(zip(surface.axes, np.exp(z)))) / np.exp(surface.log_loss) - 1)
-    beyond = excess > level
-    first = beyond.argmax(axis=0)
-    rows = np.exp(z[:, first, np.arange(RAYS + 1)])
+    beyond = (excess > level).argmax(axis=0)  # 0: nowhere
+    after, before = (excess[np.maximum(beyond + step, 0), np.arange(RAYS + 1)] for step in (0, -1))
+    share = np.where(beyond > 0, (level - before) / np.where(after > before, after - before, 1), 0)
+    at = (np.maximum(beyond - 1, 0) + share) * radius[1]
+    rows = np.exp(surface.centre[:, None] + at * ray)
     table = pd.DataFrame(dict(zip(surface.axes, rows))).assign(cell=f"{level:g}%", axis=np.arange(RAYS + 1.0))
-    return table.loc[beyond.any(axis=0)]
+    return table.loc[beyond > 0]
 
 
 def _law(laws: HparamLaws, axis: str) -> Figure:

@@ -94,7 +94,7 @@ def _calculator(data: ReportData, law: pd.DataFrame) -> Section | None:
     table = grid(data, law)
     if not table:
         return None
-    advice = " Learning rate and batch: the laws of the sweeps." if data.lr else ""
+    advice = " Learning rate and batch, as far as they were swept: their laws." if data.lr else ""
     text = (
         "Give a budget, a size or an amount of data: the other two are chosen for the lowest loss. Give two, "
         f"and the third follows. Intervals: {table['level']:.0%}; of the loss, for one new run.{advice} "

@@ -48,6 +48,7 @@ SHOWN = {
     "lo_percent",
     "hi_percent",
     "edge",
+    "rank",
     "inside",
     "cell",
     "axis",
