@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import scaling
 from scaling.report import theme, write_report
 from scaling.report.data import load
 from scaling.report.page import Cell, Column, Head, Row, Section, Table, render
@@ -260,3 +261,14 @@ def test_import_is_light():
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_law_that_splits_no_budget_is_shown_without_a_frontier(tmp_path):
+    table = make_runs().query("stage == 'grid'").drop(columns="stage")
+    table.to_csv(tmp_path / "grid.csv", index=False)
+    fit = scaling.fit(scaling.read_runs(tmp_path / "grid.csv"), law="broken", n_bootstrap=20)
+    (tmp_path / "fit.json").write_text(json.dumps(fit.to_json()))
+    page = page_of(tmp_path / "grid.csv", fit=tmp_path / "fit.json")
+    sections = Outline(page).sections
+    assert {"law", "runs", "appendix", "about"} <= set(sections)
+    assert not {"frontier", "calculator"} & set(sections) and "(1 + (x/d)" in page

@@ -101,10 +101,11 @@ def law_tables(data: ReportData) -> list[Table]:
         for name in [name for name in EXPONENTS if name in found]:
             exponents.append(_estimate(EXPONENTS[name] + words, found[name], found["ci"].get(name)))
     heads = [Column("Value"), Column(f"{fit['ci']['level']:.0%} from"), Column("to")]
-    return [
+    found = [
         Table("Parameters", [Column("Parameter", text=True), *heads], params),
         Table("Frontier", [Column("Exponent", text=True), *heads], exponents),
     ]
+    return [table for table in found if table.rows]
 
 
 def _estimate(name: str, value: float, interval: list[float] | None) -> Row:
