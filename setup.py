@@ -24,6 +24,7 @@ setup(
         "pyarrow",
         "safetensors>=0.8",
         "sentencepiece",
+        "scipy",
         "seqio",
         "vl-convert-python",
     ],

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from scaling.runs import Runs
 from scaling.valley import Valley, valleys
@@ -164,7 +164,8 @@ def _power_law(
     weight = 1 / (spread**2 + excess)
     covariance = np.linalg.inv(design.T @ (design * weight[:, None]))
     slope, height = covariance @ design.T @ (weight * y)
-    half = stats.norm.ppf((1 + level) / 2) if len(y) < 3 else stats.t.ppf((1 + level) / 2, len(y) - 2)
+    middle = (1 + level) / 2
+    half = special.ndtri(middle) if len(y) < 3 else special.stdtrit(len(y) - 2, middle)
     half *= np.sqrt(covariance[0, 0])
     return PowerLaw(float(np.exp(height)), float(slope), float(slope - half), float(slope + half))
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import linalg, stats
+from scipy import linalg, special
 
 from scaling.discrepancy import RIDGE, Discrepancy, covariance, places, strengths
 from scaling.laws import Columns, Law
@@ -78,7 +78,7 @@ class Forecast:
             whole = np.array([self.discrepancy.between(place[None], place[None])[0, 0] for place in at])
             variance = variance + np.maximum(whole - np.sum(weights * across, axis=1), 0.0)
         variance = variance + np.einsum("ij,jk,ik->i", slopes, self.covariance, slopes)
-        half = stats.t.ppf((1 + level) / 2, self.dof) * np.sqrt(variance)
+        half = special.stdtrit(self.dof, (1 + level) / 2) * np.sqrt(variance)
         half = half if len(self.samples) else np.full_like(half, np.nan)
         ends = (middle, middle - half, middle + half)
         unit = self.units[law.target]
