@@ -272,3 +272,18 @@ def test_a_law_that_splits_no_budget_is_shown_without_a_frontier(tmp_path):
     sections = Outline(page).sections
     assert {"law", "runs", "appendix", "about"} <= set(sections)
     assert not {"frontier", "calculator"} & set(sections) and "(1 + (x/d)" in page
+
+
+def test_repeats_of_the_best_setting_stay_in_the_law(tmp_path):
+    rng = np.random.default_rng(1)
+    table = planted_sweeps(random_truth(rng), cross(3), 1e-3, None, rng)[0].table
+    best = table.loc[table.groupby(["n_params", "n_tokens"])["loss"].idxmin()]
+    again = best.assign(loss=best["loss"] * 1.001)
+    pd.concat([table, again]).to_csv(tmp_path / "seeds.csv", index=False)
+    assert load(tmp_path / "seeds.csv").fit.n_points == 2 * 9
+
+
+def test_stages_that_a_table_states_are_kept(tmp_path):
+    make_runs().to_csv(tmp_path / "runs.csv", index=False)
+    data = load(tmp_path / "runs.csv")
+    assert data.fit.n_points == make_runs()["stage"].isin(["grid", "extend"]).sum() and data.lr is None

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 
 import scaling
+from scaling.cells import numbers
 from scaling.families import Comparison, compare
 from scaling.fit import Fit
 from scaling.hparams import HparamLaws, fit_hparams
+from scaling.sweeps import AXES
 
 CURVE_POINTS = 70  # moments of a curve in the page; more cannot be seen
 CURVE_START = 0.01  # a curve is shown from this fraction of its run on
@@ -50,15 +52,17 @@ def load(path: Path, fit: Path | None = None, columns: dict[str, str] | None = N
         raise ValueError(f"{path} has no runs; a report needs at least one row")
     folder = path if path.is_dir() else None
     known = fit or (folder / "fit.json" if folder and (folder / "fit.json").exists() else None)
-    rates, law_runs = (None, runs) if folder else _tuned(runs)
+    rates, law_runs = None if folder else _sweeps(runs), runs
+    if rates:  # the law of well-tuned runs is of the best of each size
+        off = _off_setting(runs.table)
+        law_runs = runs.without(off, "not the best setting of their N and D")
+        runs = replace(runs, table=runs.table.assign(stage=np.where(off, "tune", "run")))
     families = None if known else _compare_here(law_runs)
     if families:
         law, no_fit = None, "Each family of models has a law of its own."
     else:
         law, no_fit = (Fit.from_json(read_json(known)), "") if known else _fit_here(law_runs)
     if folder is None:
-        if law_runs is not runs:
-            runs = replace(runs, table=_marked(runs.table, law_runs.table))
         return ReportData(path.stem, path.name, runs, law_runs, law, no_fit, families, rates)
     lr, verify, study, about = (
         _read_if_there(folder / f"{name}.json") for name in ("lr", "verify", "study", "runs")
@@ -80,23 +84,22 @@ def load(path: Path, fit: Path | None = None, columns: dict[str, str] | None = N
     )
 
 
-def _tuned(runs: scaling.Runs) -> tuple[HparamLaws | None, scaling.Runs]:
-    """Of a table with sweeps: their laws, and the best run of each size. The law of well-tuned runs is of
-    those alone."""
+def _sweeps(runs: scaling.Runs) -> HparamLaws | None:
+    """The laws of the settings that a table sweeps; its `stage`, where it has one, says what is swept."""
+    if "stage" in runs.table or len(set(runs.table.get("family", ()))) > 1:
+        return None
     try:
-        laws = fit_hparams(runs)
+        return fit_hparams(runs)
     except ValueError:  # no sweep, or nothing that can be called one
-        return None, runs
-    table = runs.table
-    lowest = table.groupby(["n_params", "n_tokens"])["loss"].transform("min")
-    return laws, runs.without((table["loss"] != lowest).to_numpy(), "not the best setting of their N and D")
+        return None
 
 
-def _marked(table: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
-    """With the settings that were not the best of their size told apart, as the stages of a study are."""
-    key = ["n_params", "n_tokens", "loss"]
-    kept = table[key].merge(best[key].drop_duplicates(), how="left", indicator="there")["there"] == "both"
-    return table.assign(stage=np.where(kept, "run", "tune"))
+def _off_setting(table: pd.DataFrame) -> np.ndarray:
+    """Which runs have another setting than the best run of their N and D."""
+    loss = table["loss"].fillna(np.inf)
+    best = loss.groupby([table["n_params"], table["n_tokens"]]).transform("idxmin").to_numpy()
+    settings = [numbers(table[axis]) for axis in AXES if axis in table]
+    return np.any([(setting != setting[best]) & ~np.isnan(setting) for setting in settings], axis=0)
 
 
 def _compare_here(runs: scaling.Runs) -> Comparison | None:

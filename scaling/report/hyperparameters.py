@@ -56,12 +56,12 @@ def _surface(laws: HparamLaws, cell: int, k: int) -> Figure:
     near = np.searchsorted(bins, excess.to_numpy(), side="left").clip(max=len(LEVELS))
     runs = runs.assign(excess=excess, best=[label[i] for i in near])
     best = pd.DataFrame([asdict(optimum)]).assign(at_edge=optimum.lr_at_edge or optimum.batch_at_edge)
-    edge = (
-        " The triangle lies at the edge of what was tried: only a bound." if best["at_edge"].iloc[0] else ""
-    )
+    edge = ""
+    if best["at_edge"].iloc[0]:
+        edge = " The triangle lies at the edge of what was tried: only a bound."
     contours = pd.concat([_contour(laws.surface(cell), level) for level in LEVELS])
-    across, up = (x("lr", TITLES["lr"], runs["lr"], label=plain),
-                  y("batch_tokens", TITLES["batch_tokens"], runs["batch_tokens"]))  # fmt: skip
+    across = x("lr", TITLES["lr"], runs["lr"], label=plain)
+    up = y("batch_tokens", TITLES["batch_tokens"], runs["batch_tokens"])
     colour = alt.Color(
         "best:N",
         scale=alt.Scale(domain=label, range=ramp(len(label))[::-1]),

@@ -59,10 +59,13 @@ NAMES = {
 }
 
 
-def run_table(runs: pd.DataFrame, of_study: bool) -> Section:
-    """All runs; a column that says the same of every run is left out unless it is one of ALWAYS."""
+def run_table(runs: pd.DataFrame, has_stages: bool) -> Section:
+    """All runs; a column that says the same of every run is left out unless it is one of ALWAYS.
+
+    Stages are shown where the table states them.
+    """
     shown = [n for n in RUN_COLUMNS if n in runs and (n in ALWAYS or len(set(runs[n].astype(str))) > 1)]
-    if not of_study:
+    if not has_stages:
         shown = [name for name in shown if name != "stage"]
     columns = [Column(RUN_COLUMNS[name][0], text=RUN_COLUMNS[name][1] is None) for name in shown]
     rows = []

@@ -117,11 +117,12 @@ const between2 = (rows, [i, share], at) => between([between(rows[i], at), betwee
 
 // flops, n_params and n_tokens from those of them that are given; throws the reason why not.
 function completed({ flops, n_params, n_tokens }) {
-  const table = calculator;
-  const cost = (size) => table.per_token * size ** table.exponent;
+  const { per_token, exponent, ...table } = calculator;
+  const cost = (size) => per_token * size ** exponent;
+  const size_of = (spent, tokens) => (spent / tokens / per_token) ** (1 / exponent);
   if (flops && n_params && n_tokens) throw "Leave one of the three empty.";
   if (n_params && n_tokens) flops = cost(n_params) * n_tokens;
-  else if (flops && n_tokens) n_params = (flops / n_tokens / table.per_token) ** (1 / table.exponent);
+  else if (flops && n_tokens) n_params = size_of(flops, n_tokens);
   else if (!flops) {
     const best = n_params ? table.n_params : table.n_params.map((size, i) => table.flops[i] / cost(size));
     const at = place(best, n_params || n_tokens);
@@ -131,7 +132,7 @@ function completed({ flops, n_params, n_tokens }) {
   const at = place(table.flops, flops);
   if (!at) throw `Outside what the calculator covers: ${flops.toPrecision(2)} FLOPs.`;
   const best = between(table.n_params, at);
-  n_params ||= n_tokens ? (flops / n_tokens / table.per_token) ** (1 / table.exponent) : best;
+  n_params ||= n_tokens ? size_of(flops, n_tokens) : best;
   const across = place(table.ratios, n_params / best);
   if (!across) throw "Outside what the calculator covers: this size is more than 30 times off the best one.";
   return { flops, n_params, n_tokens: flops / cost(n_params), best, at, across };
@@ -143,7 +144,7 @@ const number = (x) =>
 const nats = (x) => x.toFixed(3);
 const duration = (hours) => (hours < 0.1 ? `${number(3600 * hours)} s` : hours < 72 ? `${number(hours)} h` : `${number(hours / 24)} days`);
 
-// What is to be shown: [name, title, value, text].
+// What is to be shown: [name, title, value, text, note].
 function answer(form) {
   const given = {};
   for (const name of ["flops", "n_params", "n_tokens"]) {

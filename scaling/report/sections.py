@@ -35,7 +35,7 @@ def build(data: ReportData, with_forecast: bool = False) -> tuple[Head, list[Sec
         _law(data, law, frontier),
         comparison.section(data),
         _bottlenecks(data, law) if with_forecast else None,
-        numbers.run_table(runs, bool(data.study)),
+        numbers.run_table(runs, "stage" in data.law_runs.table),
         _appendix(data),
         numbers.about(data),
     ]
