@@ -86,7 +86,7 @@ def load(path: Path, fit: Path | None = None, columns: dict[str, str] | None = N
 
 def _sweeps(runs: scaling.Runs) -> HparamLaws | None:
     """The laws of the settings that a table sweeps; its `stage`, where it has one, says what is swept."""
-    if "stage" in runs.table or len(set(runs.table.get("family", ()))) > 1:
+    if "stage" in runs.table or ("family" in runs.table and len(set(runs.table["family"])) > 1):
         return None
     try:
         return fit_hparams(runs)
