@@ -185,9 +185,13 @@ def _is_about_storage(error: BaseException) -> bool:
 
 
 def prepare_process(cores: str = "") -> None:
-    """Pins this process and names the persistent compile cache. Must come before jax is imported."""
+    """Pins this process and names the persistent compile cache. Must come before numpy and jax are imported.
+
+    The matrices of numpy are small here: BLAS threads cost ten times what they give.
+    """
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     cache = Path(os.environ.get("ISOFLOP_CACHE") or Path.home() / ".cache/isoflop")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "xla"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

@@ -9,7 +9,6 @@ Example: isoflop report out/quickstart
 Example: isoflop report runs.csv --columns n_params=N,n_tokens=D,flops=C --out report.html
 """
 
-import os
 from pathlib import Path
 
 from absl import flags
@@ -35,7 +34,6 @@ def run(args: list[str], flags) -> int:
         raise ValueError(f"expected one study directory or table of runs, got {args}; usage: {USAGE}")
     check_out(flags.out)
     columns = parse_columns(flags.columns)
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # small matrices: threads cost 10 times what they give
     prepare_process()  # before anything imports jax
     from scaling.report import write_report
 
