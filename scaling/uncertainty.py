@@ -178,8 +178,9 @@ def _cells(law: Law, x: Mapping[str, np.ndarray], y: np.ndarray):
     plain = {name: x[name] if name in law.pure else np.log(x[name]) for name in law.columns}
     place = np.concatenate([column.reshape(len(y), -1) for column in plain.values()], axis=1)
     place, step, label = place / np.maximum(place.std(axis=0), 1e-12), 0.05, np.arange(len(y))
+    hashing = np.random.default_rng(0).integers(1, 2**62, place.shape[1])  # one number a cell sorts faster
     while label.max() >= CELLS:
-        label = np.unique(np.round(place / step), axis=0, return_inverse=True)[1].ravel()
+        label = np.unique(np.round(place / step).astype(np.int64) @ hashing, return_inverse=True)[1]
         step *= 1.25
     rows = np.bincount(label).astype(float)
 

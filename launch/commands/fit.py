@@ -58,6 +58,7 @@ flags.DEFINE_string("out", None, "write the fit to this JSON file", flag_values=
 flags.DEFINE_bool("json", False, "print the fit as JSON", flag_values=FLAGS)
 
 AHEAD = (1.0, 10.0, 100.0)  # budgets to foretell, in units of the largest run's
+MANY = 10_000  # runs; of more, resampling envelopes takes longer than all the rest
 TRUE = ("1", "1.0", "true", "yes", "test")
 
 
@@ -143,7 +144,7 @@ def as_approaches(runs, fit) -> list[str]:
     """The exponent of the best size by three approaches, for Chinchilla's law with intervals."""
     from scaling.approaches import approaches
 
-    if fit.law != "chinchilla" or not len(fit.samples):
+    if fit.law != "chinchilla" or not len(fit.samples) or fit.n_points > MANY:
         return []
     return ["the best size by approach:", str(approaches(runs, fit))]
 
