@@ -4,8 +4,8 @@
 docs/public_tables.md) and prints, by group of tables and for all: the median absolute error of the loss, how
 often 90 % intervals hold it, half their median width, and the mean interval score (Gneiting and Raftery 2007,
 eq. 43), each averaged over splits and tables. Every table is cut at three budgets. Compared are the default
-fit, the law itself (--norelax), plain approach 3 (the law's robust fit and its bootstrap, no noise added), and
-the law fitted with the held-out runs included, which is as close as its form comes.
+fit, the law itself (--norelax), plain approach 3 (the law's robust fit and its bootstrap, no noise), and the
+law fitted with the held-out runs included, which is as close as its form comes.
 """
 
 import os
