@@ -295,9 +295,9 @@ def finish(layers: list[Any], tables: dict[str, pd.DataFrame], height: int = 340
     }
 
 
-def png(spec: dict[str, Any]) -> bytes:
+def png(spec: dict[str, Any], width: int = PNG_WIDTH) -> bytes:
     """The figure as PNG on white, in the colours of the light page."""
-    return vl_convert.vegalite_to_png(_on_white(spec, PNG_WIDTH, 16), scale=2)
+    return vl_convert.vegalite_to_png(_on_white(spec, width, 16), scale=2)
 
 
 def pdf(spec: dict[str, Any]) -> bytes:
