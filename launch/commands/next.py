@@ -22,8 +22,7 @@ flags.DEFINE_float("flops", None, "FLOPs of all the runs together", flag_values=
 flags.DEFINE_string(
     "target",
     None,
-    "loss@FLOPS or n_params@FLOPS (the lowest loss, the best size at a budget), or the exponent a of "
-    "N* ~ C^a; default: the loss at ten times the largest run",
+    "loss@FLOPS, n_params@FLOPS (of the best size) or a, its exponent; default: loss at ten times the largest run",
     flag_values=FLAGS,
 )
 flags.DEFINE_list("sizes", [], "the only values that n_params may take, as 1e8,2e8", flag_values=FLAGS)
