@@ -22,7 +22,7 @@ flags.DEFINE_float("flops", None, "FLOPs of all the runs together", flag_values=
 flags.DEFINE_string(
     "target",
     None,
-    "loss@FLOPS, n_params@FLOPS (of the best size) or a, its exponent; default: loss at ten times the largest run",
+    "loss@FLOPS, n_params@FLOPS (the best size) or a, its exponent; default: loss at 10 times the largest",
     flag_values=FLAGS,
 )
 flags.DEFINE_list("sizes", [], "the only values that n_params may take, as 1e8,2e8", flag_values=FLAGS)
