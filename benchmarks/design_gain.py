@@ -1,17 +1,19 @@
-"""What planning saves: intervals and coverage against FLOPs, for `next_runs` and for a uniform IsoFLOP grid.
+"""What planning saves: intervals and coverage against FLOPs, of `next_runs` and of a uniform IsoFLOP grid.
 
-`python benchmarks/design_gain.py [tables a truth] [design_gain.csv]` simulates tables of runs from known
-laws with noise, exactly true or a little wrong. The grid has five budgets over two decades with seven sizes
-each, its middle off by a third. The plan starts with four sizes at each of the grid's two smallest budgets
-and then makes what `next_runs` proposes, up to a share of the grid's FLOPs in all. Both are fitted alike
-and asked for the loss, the best size and the exponent at 30 times the grid's largest budget. Printed: the
-half-width of the 90 % interval (of the loss and the best size relative), how often it holds what comes
-true, and the root mean square of the error. Ten tables a truth take half an hour on two cores, most of it
-compiling for each number of runs.
+`python benchmarks/design_gain.py [tables] [design_gain.csv]` simulates worlds (scaling/simulate.py) that
+follow Chinchilla's law exactly, have profiles more curved than the law's, or lose by warm-ups at small
+budgets. The grid has five budgets over two decades with seven sizes each. The plan starts with four sizes at
+each of the grid's three smallest budgets and then makes what `next_runs` proposes, in two rounds, up to a
+share of the grid's FLOPs in all. Both are fitted alike and asked for the loss and the best size at 30 times
+the grid's largest budget, and for the exponent of the best size.
+
+Printed, as means over the tables: FLOPs as a share of the grid's, runs, the half-width of the 90 % interval
+as the plan promised it and as it came, in log for the loss and the size, how often it held what comes true,
+and the root mean square of the error. Twenty tables take an hour on two cores, most of it compiling for each
+number of runs.
 """
 
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -20,116 +22,76 @@ import pandas as pd
 import scaling
 from scaling.design import SPREAD, next_runs
 from scaling.runs import Runs, check
+from scaling.simulate import World, isoflop_grid, measure, random_world
 from scaling.target import find
 
 NOISE = 0.004  # of log loss, from run to run
+REALITIES = {"exact": {}, "bent": {"bend": 0.04}, "warm-up": {"warmup": 0.01}}
 BUDGETS = np.geomspace(1e17, 1e19, 5)
-AROUND = 1.35 * np.geomspace(1 / SPREAD, SPREAD, 7)
-TARGET = 30 * BUDGETS[-1]
-TARGETS = (f"loss@{TARGET:g}", f"n_params@{TARGET:g}", "a")
+SIZES, START = 7, 4  # at each budget: of the grid, of the plan's first runs
+WHOLE = SIZES * float(BUDGETS.sum())
+FAR = 30 * BUDGETS[-1]
+TARGETS = (f"loss@{FAR:g}", f"n_params@{FAR:g}", "a")
 SHARES = (0.3, 0.45, 0.6)  # of the grid's FLOPs
-TRUTHS = (  # exponents and irreducible shares as published tables have them
-    {"E": 1.8, "A": 400.0, "B": 1500.0, "alpha": 0.35, "beta": 0.36},
-    {"E": 1.7, "A": 480.0, "B": 400.0, "alpha": 0.34, "beta": 0.28},
-    {"E": 0.8, "A": 70.0, "B": 120.0, "alpha": 0.22, "beta": 0.23},
-    {"E": 2.1, "A": 250.0, "B": 1e5, "alpha": 0.3, "beta": 0.55},
-)
 
 
-def best_size(flops, truth):
-    """Hoffmann et al. 2022, eq. 4."""
-    ratio = truth["alpha"] * truth["A"] / (truth["beta"] * truth["B"])
-    return (ratio * (flops / 6) ** truth["beta"]) ** (1 / (truth["alpha"] + truth["beta"]))
+def grid(world: World, budgets: np.ndarray, sizes: int, rng: np.random.Generator) -> Runs:
+    points = isoflop_grid(world, budgets, sizes, float(np.log(SPREAD)), rng)
+    return check(measure(world, *points, rng), {})
 
 
-def true(n_params, n_tokens, truth):
-    """Chinchilla's law."""
-    return truth["E"] + truth["A"] / n_params ** truth["alpha"] + truth["B"] / n_tokens ** truth["beta"]
-
-
-def bent(n_params, n_tokens, truth):
-    """Profiles more curved than Chinchilla's and skewed, an excess that falls more slowly."""
-    flops = 6 * n_params * n_tokens
-    off = np.log(n_params / best_size(flops, truth))
-    excess = true(n_params, n_tokens, truth) - truth["E"]
-    return truth["E"] + excess * (1 + 0.04 * off**2 + 0.01 * off**3) * (flops / 1e19) ** 0.015
-
-
-def curved(n_params, n_tokens, truth):
-    """A frontier that is no power law: its slope in log excess changes by 0.02 a decade."""
-    decades = np.log10(6 * n_params * n_tokens / 1e18)
-    excess = true(n_params, n_tokens, truth) - truth["E"]
-    return truth["E"] + excess * np.exp(0.01 * decades**2)
-
-
-def measure(world: Callable, truth: dict, n_params, n_tokens, rng) -> Runs:
-    loss = world(n_params, n_tokens, truth) * np.exp(NOISE * rng.standard_normal(len(n_params)))
-    return check(pd.DataFrame({"n_params": n_params, "n_tokens": n_tokens, "loss": loss}), {})
-
-
-def grid(world: Callable, truth: dict, budgets, around, rng) -> Runs:
-    n_params = np.outer(best_size(budgets, truth), around).ravel()
-    return measure(world, truth, n_params, np.repeat(budgets, len(around)) / (6 * n_params), rng)
-
-
-def planned(world: Callable, truth: dict, target: str, flops: float, rng) -> tuple[Runs, float]:
-    """All runs, and the half-width promised: the first are few, what is proposed is made in two rounds."""
-    runs = grid(world, truth, BUDGETS[:3], AROUND[::2], rng)
+def planned(world: World, target: str, flops: float, rng: np.random.Generator) -> tuple[Runs, float]:
+    """All runs, and the half-width promised."""
+    runs = grid(world, BUDGETS[:3], START, rng)
     for part in (0.5, 1.0):
         left = flops - float(runs.table["flops"].to_numpy().sum())
         plan = next_runs(scaling.fit(runs), runs, target, part * left)
-        new = measure(world, truth, plan.runs["n_params"].to_numpy(), plan.runs["n_tokens"].to_numpy(), rng)
-        runs = check(pd.concat([runs.table, new.table], ignore_index=True), {})
+        new = measure(world, plan.runs["n_params"].to_numpy(), plan.runs["n_tokens"].to_numpy(), rng)
+        runs = check(pd.DataFrame(pd.concat([runs.table[list(new)], new], ignore_index=True)), {})
     return runs, replace(plan.target, lo=plan.lo, hi=plan.hi).half_width()
 
 
-def truths(world: Callable, truth: dict) -> dict[str, float]:
+def truth(world: World, target: str) -> float:
     """What is asked for, as it is."""
-    sizes = best_size(TARGET, truth) * np.exp(np.linspace(-4, 1, 20001))
-    best = {c: sizes[np.argmin(world(sizes, c / (6 * sizes), truth))] for c in (TARGET, BUDGETS[-1])}
-    loss = float(world(best[TARGET], TARGET / (6 * best[TARGET]), truth))
-    exponent = np.log(best[TARGET] / best[BUDGETS[-1]]) / np.log(TARGET / BUDGETS[-1])
-    return dict(zip(TARGETS, (loss, best[TARGET], exponent)))
+    size = world.best_size(FAR)
+    if target == "a":
+        return world.beta / (world.alpha + world.beta)
+    return float(size if target.startswith("n_params") else world.loss(size, FAR / (6 * size)))
 
 
-def judge(runs: Runs, target: str, truth: float, rng) -> dict[str, float]:
+def judge(world: World, runs: Runs, target: str, rng: np.random.Generator) -> dict[str, float]:
     """Half-width of the interval, whether it holds what comes true, and the error."""
-    fit = scaling.fit(runs)
-    found = find(fit, target, BUDGETS[-1])
-    error = np.log(found.value / truth) if found.log else found.value - truth
-    comes = truth * np.exp(NOISE * rng.standard_normal()) if target == TARGETS[0] else truth
-    return {
-        "half": found.half_width(), "held": found.lo <= comes <= found.hi, "error": error,
-        "runs": len(runs.table), "flops": float(runs.table["flops"].to_numpy().sum()),
-    }  # fmt: skip
+    found, right = find(scaling.fit(runs), target, BUDGETS[-1]), truth(world, target)
+    noise = np.exp(NOISE * rng.standard_normal()) if target.startswith("loss") else 1.0
+    error = np.log(found.value / right) if found.log else found.value - right
+    return {"half": found.half_width(), "held": found.lo <= right * noise <= found.hi, "error": error}
 
 
-def simulate(n_tables: int, worlds=(true, bent, curved), targets=TARGETS, shares=SHARES) -> pd.DataFrame:
+def simulate(n_tables: int, realities=tuple(REALITIES), targets=TARGETS, shares=SHARES) -> pd.DataFrame:
     """One row a fitted table; `allowed` is its share of the grid's FLOPs, 1 for the grid itself."""
     rows = []
-    for world in worlds:
-        for truth in TRUTHS:
-            right = truths(world, truth)
-            for seed in range(n_tables):
-                for target in targets:
-                    cases = [one(world, truth, right, seed, target, allowed) for allowed in (1.0, *shares)]
-                    rows += [{"world": world.__name__} | case for case in cases]
+    for reality in realities:
+        for seed in range(n_tables):
+            world = random_world(np.random.default_rng(seed), BUDGETS[-1], noise=NOISE, **REALITIES[reality])
+            for target in targets:
+                for allowed in (1.0, *shares):
+                    case = {"world": reality, "target": target, "allowed": allowed}
+                    rows.append(case | one(world, target, allowed, np.random.default_rng([seed, 1])))
     return pd.DataFrame(rows)
 
 
-def one(world: Callable, truth: dict, right: dict, seed: int, target: str, allowed: float) -> dict:
-    whole = float(BUDGETS.sum() * len(AROUND))
-    rng, promised = np.random.default_rng(seed), np.nan
-    if allowed == 1:
-        runs = grid(world, truth, BUDGETS, AROUND, rng)
-    else:
-        runs, promised = planned(world, truth, target, allowed * whole, rng)
-    told = judge(runs, target, right[target], rng)
-    return {"target": target, "allowed": allowed, "promised": promised, "share": told["flops"] / whole} | told
+def one(world: World, target: str, allowed: float, rng: np.random.Generator) -> dict[str, float]:
+    runs, promised = (
+        (grid(world, BUDGETS, SIZES, rng), np.nan)
+        if allowed == 1
+        else planned(world, target, allowed * WHOLE, rng)
+    )
+    share = float(runs.table["flops"].to_numpy().sum()) / WHOLE
+    return {"share": share, "runs": len(runs.table), "promised": promised} | judge(world, runs, target, rng)
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """A line for each world, target and share allowed: means, and the root mean square of the error."""
+    """A line for each world, target and share allowed."""
     names = ["world", "target", "allowed"]
     squared = rows.assign(error=rows["error"] ** 2).groupby(names, sort=False, as_index=False)
     table = pd.DataFrame(squared[["share", "runs", "promised", "half", "held", "error"]].mean())
@@ -137,8 +99,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    rows = simulate(int(sys.argv[1]) if len(sys.argv) > 1 else 10)
-    table = summary(rows)
+    table = summary(simulate(int(sys.argv[1]) if len(sys.argv) > 1 else 20))
     print(table.to_string(index=False, float_format=lambda v: f"{v:.4f}"))
     if len(sys.argv) > 2:
         table.to_csv(sys.argv[2], index=False)
