@@ -87,7 +87,12 @@ def _open(file: Path) -> BinaryIO:
     return opener(file, "rb")  # type: ignore[return-value]
 
 
-def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
+def lines(file: Path) -> Iterator[tuple[int, bytes]]:
+    """Numbered lines, from 1, of a file that may be compressed.
+
+    Raises:
+      ValueError: a line that is not UTF-8.
+    """
     with _open(file) as stream:
         for number, line in enumerate(stream, 1):
             try:
@@ -101,7 +106,7 @@ def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
 
 def _read_text(file: Path) -> Iterator[bytes]:
     part, size = [], 0
-    for _, line in _lines(file):
+    for _, line in lines(file):
         part.append(line)
         size += len(line)
         if size >= 2 * PART_BYTES or (size >= PART_BYTES and not line.strip()):
@@ -111,7 +116,7 @@ def _read_text(file: Path) -> Iterator[bytes]:
 
 
 def _read_jsonl(file: Path) -> Iterator[bytes]:
-    for number, line in _lines(file):
+    for number, line in lines(file):
         if not line.strip():
             continue
         try:
