@@ -22,6 +22,7 @@ setup(
         "orbax-checkpoint>=0.12",
         "pandas>=2.2",
         "pyarrow",
+        "pyyaml",
         "safetensors>=0.8",
         "sentencepiece",
         "scipy",
@@ -29,9 +30,14 @@ setup(
         "vl-convert-python",
     ],
     extras_require={
-        "dev": ["hypothesis", "psutil", "pyright", "pytest", "pytest-xdist", "ruff", "selenium", "zstandard"],
+        "dev": [
+            *("hypothesis", "psutil", "pyright", "pytest", "pytest-xdist", "ruff", "selenium", "zstandard"),
+            *("kubeflow-trainer-api", "kubernetes", "kubernetes-validate", "tensorboardX"),
+        ],
         "cuda": ["jax[cuda13]"],
         "hf": ["torch", "transformers>=5"],  # tests that transformers reads what we export
+        "kubernetes": ["kubernetes"],
+        "tensorboard": ["tensorboardX"],
         "tpu": ["jax[tpu]"],
     },
     package_data={"scaling.report": ["page.css", "page.html", "page.js"]},
