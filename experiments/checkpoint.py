@@ -70,6 +70,12 @@ class Checkpoints:
         self.manager.close()
 
 
+def newest_step(run: Path) -> int:
+    """The step of the newest checkpoint in a run's directory, by its name alone; 0 if there is none."""
+    names = (path.name for path in (run / "checkpoints").glob("[0-9]*"))
+    return max((int(name) for name in names if name.isdecimal()), default=0)
+
+
 def load(run: Path) -> tuple[RunConfig, Any]:
     """Configuration and parameters of the newest checkpoint in a run's directory.
 

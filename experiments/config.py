@@ -13,6 +13,9 @@ from models.config import ModelConfig
 
 T = TypeVar("T")
 
+# Later fields, left out of the JSON at these values: what was there before them keeps its identity.
+LEFT_OUT = {"warmup_tokens": 0}
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -49,12 +52,17 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """Learning rate over the run: `warmup`, `decay` are fractions of all steps, `final` one of the peak."""
+    """Learning rate over the run: `warmup`, `decay` are fractions of all steps, `final` one of the peak.
+
+    `warmup_tokens`, if not 0, is the length of the warm-up in the place of `warmup`: runs of any length then
+    begin alike, and under "wsd" share all steps before the first decay (`RunConfig.trunk_key`).
+    """
 
     name: Literal["wsd", "cosine"] = "wsd"
     warmup: float = 0.05
     decay: float = 0.3
     final: float = 0.0
+    warmup_tokens: int = 0
 
     def __post_init__(self):
         if self.name not in ("wsd", "cosine"):
@@ -64,6 +72,8 @@ class ScheduleConfig:
                 f"schedule: warmup={self.warmup}, decay={self.decay}; "
                 "they are fractions of the run whose sum is at most 1"
             )
+        if self.warmup_tokens < 0:
+            raise ValueError(f"schedule: warmup_tokens={self.warmup_tokens}; it must not be negative")
 
 
 @dataclass(frozen=True)
@@ -97,6 +107,11 @@ class RunConfig:
                 f"run: n_tokens={self.n_tokens} is less than one batch of {self.batch_tokens} tokens; "
                 "train for at least one step"
             )
+        if self.schedule.warmup_tokens > (1 - self.schedule.decay) * self.n_tokens:
+            raise ValueError(
+                f"schedule: warmup_tokens={self.schedule.warmup_tokens} and decay={self.schedule.decay} are "
+                f"more than the run's n_tokens={self.n_tokens}; shorten one of them"
+            )
 
     @property
     def batch_size(self) -> int:
@@ -111,7 +126,7 @@ class RunConfig:
     @property
     def run_id(self) -> str:
         """First 12 hex digits of the sha256 of the configuration: equal exactly for equal runs."""
-        return hashlib.sha256(json.dumps(to_json(self), sort_keys=True).encode()).hexdigest()[:12]
+        return _digest(to_json(self))
 
     @property
     def shape_key(self) -> str:
@@ -119,10 +134,47 @@ class RunConfig:
         static = [to_json(self.model), self.optimizer.name, self.schedule.name, self.batch_size, self.seq_len]
         return json.dumps(static, sort_keys=True)
 
+    @property
+    def pack_key(self) -> str:
+        """Equal for runs that may train as one vmapped program: of one shape, data and length."""
+        values = to_json(self)
+        del values["seed"]
+        return _digest(values | {"optimizer": self.optimizer.name, "schedule": self.schedule.name})
+
+    @property
+    def trunk_key(self) -> str:
+        """Equal for runs that take the same steps, to the bit, as long as none of them decays; "": no others.
+
+        They differ in their length, and in how they decay. Needs warm-ups that do not depend on the length.
+        """
+        if self.schedule.name != "wsd" or not self.schedule.warmup_tokens:
+            return ""
+        values = to_json(self)
+        del values["n_tokens"]
+        return _digest(values | {"schedule": self.schedule.warmup_tokens})
+
+    @property
+    def branch_step(self) -> int:
+        """Steps before the learning rate's decay begins; never the run's last step.
+
+        The schedule is read at the middle of a step, in float32: a step that rounding could move into the
+        decay is left to the decay.
+        """
+        n_stable = (1 - self.schedule.decay) * self.n_steps + 0.5 - 1e-6 * self.n_steps
+        return max(0, min(self.n_steps - 1, int(n_stable)))
+
+
+def _digest(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
 
 def to_json(config: Any) -> dict[str, Any]:
     """A configuration as read from its JSON: nested dicts and lists; `from_json` gives the equal one back."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+    def known(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {name: value for name, value in pairs if (name, value) not in LEFT_OUT.items()}
+
+    return json.loads(json.dumps(dataclasses.asdict(config, dict_factory=known)))
 
 
 def from_json(kind: type[T], values: dict[str, Any], where: str = "") -> T:
@@ -154,7 +206,7 @@ def apply_overrides(config: T, overrides: list[str]) -> T:
     Raises:
       ValueError: no "=", an unknown field (the nearest name is suggested) or a value of the wrong type.
     """
-    values = to_json(config)
+    values = json.loads(json.dumps(dataclasses.asdict(config)))  # type: ignore[call-overload]
     for override in overrides:
         path, equals, text = override.partition("=")
         if not equals:

@@ -32,6 +32,7 @@ def hyperparameters(config: RunConfig) -> Hyper:
         "weight_decay": optimizer.weight_decay,
         "clip_norm": optimizer.clip_norm,
         "warmup": schedule.warmup,
+        "warmup_steps": schedule.warmup_tokens / config.batch_tokens,
         "decay": schedule.decay,
         "final": schedule.final,
         "n_steps": config.n_steps,
@@ -47,7 +48,9 @@ def wsd(progress: jax.Array, hyper: Hyper) -> jax.Array:
 
 def cosine(progress: jax.Array, hyper: Hyper) -> jax.Array:
     """Warm-up, then half a cosine down to `final` over the rest of the run."""
-    after = (progress - hyper["warmup"]) / jnp.maximum(1 - hyper["warmup"], 1e-9)
+    steps = hyper["warmup_steps"]
+    warmup = jnp.where(steps > 0, steps / hyper["n_steps"], hyper["warmup"])
+    after = (progress - warmup) / jnp.maximum(1 - warmup, 1e-9)
     return hyper["final"] + (1 - hyper["final"]) * 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(after, 0, 1)))
 
 
@@ -55,9 +58,14 @@ SCHEDULES = {"wsd": wsd, "cosine": cosine}
 
 
 def learning_rate(schedule: str, step: jax.Array, hyper: Hyper) -> jax.Array:
-    """Learning rate of step 0, 1, …; the schedule is read at the middle of the step."""
-    progress = (step.astype(jnp.float32) + 0.5) / hyper["n_steps"]
-    warmup = jnp.clip(progress / jnp.maximum(hyper["warmup"], 1e-9), 0, 1)
+    """Learning rate of step 0, 1, …; the schedule is read at the middle of the step.
+
+    A warm-up of `warmup_steps`, if not 0, does not depend on n_steps, nor does what follows it under wsd.
+    """
+    middle = step.astype(jnp.float32) + 0.5
+    progress, steps = middle / hyper["n_steps"], hyper["warmup_steps"]
+    relative = progress / jnp.maximum(hyper["warmup"], 1e-9)
+    warmup = jnp.clip(jnp.where(steps > 0, middle / jnp.maximum(steps, 1e-9), relative), 0, 1)
     return hyper["lr"] * warmup * SCHEDULES[schedule](progress, hyper)
 
 

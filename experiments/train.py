@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -49,6 +49,8 @@ class Hooks(Protocol):
     """How a run talks to whoever started it; nothing here changes the result."""
 
     def should_stop(self) -> bool: ...
+
+    def lost(self) -> bool: ...
 
     def progress(self, step: int, n_steps: int, tokens_per_second: float, loss: float) -> None: ...
 
@@ -93,7 +95,22 @@ def programs(model_config: ModelConfig, optimizer: str, schedule: str, mesh: Mes
     )
 
 
-def train(config: RunConfig, out: Path, hooks: Hooks, mesh: Mesh | None = None) -> dict[str, Any]:
+def train_pack(
+    configs: Sequence[RunConfig],
+    outs: Sequence[Path],
+    hooks: Sequence[Hooks],
+    mesh: Mesh | None = None,
+    trunks: Path | None = None,
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Trains runs of one pack_key together; yields (index, row of the table of runs) of each as it ends."""
+    if len(configs) > 1:
+        raise ValueError(f"pack: {len(configs)} runs; only one at a time can train")
+    yield 0, train(configs[0], outs[0], hooks[0], mesh, trunks)
+
+
+def train(
+    config: RunConfig, out: Path, hooks: Hooks, mesh: Mesh | None = None, trunks: Path | None = None
+) -> dict[str, Any]:
     """Trains one run in the folder `out` and returns its row of the table of runs.
 
     Started again after any interruption it continues from the newest checkpoint and ends with the same bits

@@ -1,15 +1,22 @@
-"""What is evaluated: the newest checkpoint of a run, with its network and its vocabulary."""
+"""What is evaluated: the newest checkpoint of a run, or a Hugging Face folder, with its vocabulary."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import models
 from experiments import checkpoint
-from experiments.config import RunConfig
-from experiments.data.vocab import Vocab, load_vocab
+from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig, from_json
+from experiments.data.vocab import ByteVocab, SentencePieceVocab, Vocab, load_vocab
+from experiments.evaluate.identity import find_run, is_hugging_face
+from models import hf
 from models.model import Model
+
+__all__ = ["Subject", "find_run", "open_subject"]
+
+EXPORTED = "isoflop.json"  # the run that a Hugging Face folder was exported from
+LONGEST = 2048  # a longer context is not used without being asked for
 
 
 @dataclass(frozen=True)
@@ -24,29 +31,77 @@ class Subject:
 
 
 def open_subject(path: Path) -> Subject:
-    """Loads a run directory, or the verification run of a study directory.
+    """Loads a run directory, a Hugging Face folder, or the verification run of a study directory.
 
     Raises:
-      ValueError: neither of the two, or no checkpoint there that can be read.
+      ValueError: none of these, no checkpoint there that can be read, or a tokenizer that cannot.
     """
     folder = find_run(path)
+    if is_hugging_face(folder):
+        return _open_hugging_face(folder)
     config, params = checkpoint.load(folder)
     return Subject(folder, config, models.build(config.model), params, load_vocab(config.data))
 
 
-def find_run(path: Path) -> Path:
-    """The run directory that `path` names; a study stands for its verification run.
+def _open_hugging_face(folder: Path) -> Subject:
+    """Optimizer, schedule and tokens of its configuration are stand-ins, unless we exported it."""
+    exported = folder / EXPORTED
+    vocab = None if exported.is_file() else foreign_vocab(folder)
+    network, params = hf.load(folder)
+    if exported.is_file():
+        config = replace(from_json(RunConfig, json.loads(exported.read_text())), model=network)
+        vocab = load_vocab(config.data)
+    else:
+        seq_len = min(getattr(network, "max_len", 0) or LONGEST, LONGEST)
+        data = DataConfig("imported", "", "imported", network.vocab_size)
+        rest = {"batch_tokens": seq_len, "seq_len": seq_len, "n_tokens": seq_len}
+        config = RunConfig(network, data, OptimizerConfig(lr=1e-5), ScheduleConfig(), **rest)
+    assert vocab is not None
+    return Subject(folder, config, models.build(network), params, vocab)
+
+
+class TokenizerVocab:
+    """A Hugging Face tokenizer.json, read by their `tokenizers` library; no special tokens are added."""
+
+    def __init__(self, file: Path, eos_id: int):
+        try:
+            import tokenizers  # here: only foreign models need it
+        except ImportError:
+            raise ValueError(
+                f"{file}: reading it needs the tokenizers library: pip install tokenizers"
+            ) from None
+        self._tokenizer = tokenizers.Tokenizer.from_file(str(file))
+        self.size, self.eos_id = self._tokenizer.get_vocab_size(), eos_id
+
+    def encode(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def decode(self, ids) -> str:
+        return self._tokenizer.decode([int(i) for i in ids])
+
+
+def foreign_vocab(folder: Path) -> Vocab:
+    """The tokenizer of a Hugging Face folder: tokenizer.json, or a SentencePiece model, or bytes (ByT5).
 
     Raises:
-      ValueError: `path` is neither a run nor a study with a verification run.
+      ValueError: none of these is there, or no token that ends a text.
     """
-    if (path / "config.json").is_file():
-        return path
-    if (path / "verify.json").is_file():
-        return path / "runs" / json.loads((path / "verify.json").read_text())["run_id"]
-    runs = sorted(path.glob("runs/*/config.json"))
-    if runs:
-        raise ValueError(
-            f"{path} is a study without a verification run yet; name a run, such as {runs[0].parent}"
-        )
-    raise ValueError(f"{path} is neither a run (no config.json) nor a study (no verify.json or runs/)")
+    config = json.loads((folder / "config.json").read_text())
+    eos_id = config.get("eos_token_id")
+    eos_id = eos_id[0] if isinstance(eos_id, list) else eos_id
+    settings = folder / "tokenizer_config.json"
+    if settings.is_file() and "ByT5" in str(json.loads(settings.read_text()).get("tokenizer_class")):
+        return ByteVocab()
+    if eos_id is None:
+        raise ValueError(f"{folder}/config.json has no eos_token_id; documents need a token that ends them")
+    if (folder / "tokenizer.json").is_file():
+        return TokenizerVocab(folder / "tokenizer.json", eos_id)
+    for name in ("tokenizer.model", "spiece.model"):
+        if (folder / name).is_file():
+            vocab = SentencePieceVocab(folder / name)
+            vocab.eos_id = eos_id
+            return vocab
+    raise ValueError(
+        f"{folder} has no tokenizer that can be read: tokenizer.json, tokenizer.model or spiece.model; if its "
+        "tokens are bytes, isoflop import it with --vocab bytes"
+    )

@@ -5,12 +5,12 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
-from experiments.studies import families, lr_transfer, quickstart
+from experiments.studies import emergence, families, lr_transfer, quickstart
 from experiments.studies.study import Stage, Study
 
 __all__ = ["STUDIES", "Stage", "Study", "load_study"]
 
-STUDIES = {"quickstart": quickstart, "families": families, "lr_transfer": lr_transfer}
+STUDIES = {"quickstart": quickstart, "families": families, "lr_transfer": lr_transfer, "emergence": emergence}
 
 
 def load_study(name: str, overrides: list[str]) -> Study:
