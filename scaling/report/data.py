@@ -33,6 +33,8 @@ class ReportData:
     lr: HparamLaws | None = None
     verify: dict[str, Any] | None = None
     curves: pd.DataFrame = field(default_factory=pd.DataFrame)
+    answers: pd.DataFrame = field(default_factory=pd.DataFrame)  # of scaling.emergence, by length
+    misprints: pd.DataFrame = field(default_factory=pd.DataFrame)  # of scaling.inverse, by place
     study: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     device: str = ""
@@ -78,6 +80,8 @@ def load(path: Path, fit: Path | None = None, columns: dict[str, str] | None = N
         lr=HparamLaws.from_json(lr) if lr else None,
         verify=verify or None,
         curves=read_curves(folder, runs.table),
+        answers=_table_if_there(folder / "emergence.csv"),
+        misprints=_table_if_there(folder / "misprints.csv"),
         study=study,
         versions=about.get("versions") or study.get("versions", {}),
         device=str(about.get("device", "")),
@@ -133,6 +137,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _read_if_there(path: Path) -> dict[str, Any]:
     return read_json(path) if path.exists() else {}
+
+
+def _table_if_there(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path) if path.exists() else pd.DataFrame()
 
 
 def read_curves(folder: Path, table: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,16 @@ import numpy as np
 import pandas as pd
 
 from scaling.forecast import forecast
-from scaling.report import bottlenecks, charts, comparison, families, hyperparameters, numbers, tables
+from scaling.report import (
+    bottlenecks,
+    charts,
+    comparison,
+    emergence,
+    families,
+    hyperparameters,
+    numbers,
+    tables,
+)
 from scaling.report.calculator import grid
 from scaling.report.data import ReportData
 from scaling.report.headline import head
@@ -27,6 +36,7 @@ def build(data: ReportData, with_forecast: bool = False) -> tuple[Head, list[Sec
     profiles = tables.profiles(data, law)
     made = [
         families.section(data, law),
+        *emergence.sections(data),
         _frontier(data, law, frontier, profiles),
         _calculator(data, law),
         _isoflop(data, frontier, profiles),

@@ -28,6 +28,8 @@ TIPS = {
     "batch_tokens": ("Batch, tokens", ".4~s"), "excess": ("Above the optimum, %", ".2f"),
     "law": ("Law", None), "told": ("Foretold", ".4f"), "error": ("Error, %", "+.2f"),
     "ratio": ("Times the compute", ".3~g"),
+    "n_answer": ("Tokens of an answer", ".4~g"), "exact_match": ("Exact match", ".4f"),
+    "token_accuracy": ("Token accuracy", ".4f"), "brier": ("Brier score", ".4f"), "place": ("Where", None),
     "lo": ("Interval from", ".4~g"), "hi": ("to", ".4~g"), "final": ("Final loss", ".4f"),
 }  # fmt: skip
 SHOWN = {
