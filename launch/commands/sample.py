@@ -44,7 +44,13 @@ def run(args: list[str], flags) -> int:
     from experiments.evaluate.subject import open_subject
     from models.decoding.sample import Settings, sample
 
-    settings = Settings(flags.temperature, flags.top_k, flags.top_p, flags.min_p, flags.repetition_penalty)
+    settings = Settings(
+        temperature=flags.temperature,
+        top_k=flags.top_k,
+        top_p=flags.top_p,
+        min_p=flags.min_p,
+        repetition_penalty=flags.repetition_penalty,
+    )
     subject = open_subject(Path(args[0]))
     if subject.folder != Path(args[0]):
         print(f"sampling from the study's verification run, {subject.folder}", file=sys.stderr)

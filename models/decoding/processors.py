@@ -1,23 +1,62 @@
 """From logits to the distribution that is sampled: pure functions [B,V] -> [B,V], removed tokens become -inf.
 
-Numbers may be traced, so changing one does not recompile. Each has a value at which it changes nothing:
-temperature 1, top_k 0, top_p 1, min_p 0, repetition_penalty 1.
+Numbers may be traced, so changing one does not recompile. Each has a value at which it changes nothing
+(`settings.Settings` has them as defaults), and costs next to nothing there. `keep` is how many of a row's
+most likely tokens a processor leaves whatever its rule says.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from models.decoding.history import History
 
-def process(logits_BV: jax.Array, seen_BV: jax.Array, settings: dict[str, jax.Array]) -> jax.Array:
-    """All processors in the order of Hugging Face's `generate`; `settings` holds one scalar for each."""
-    logits_BV = repetition_penalty(logits_BV, seen_BV, settings["repetition_penalty"])
-    logits_BV = temperature(logits_BV, settings["temperature"])
-    logits_BV = top_k(logits_BV, settings["top_k"])
-    logits_BV = top_p(logits_BV, settings["top_p"])
-    return min_p(logits_BV, settings["min_p"])
+Number = jax.Array | float
 
 
-def repetition_penalty(logits_BV: jax.Array, seen_BV: jax.Array, penalty: jax.Array | float) -> jax.Array:
+def process(logits_BV: jax.Array, history: History, settings: dict[str, Any], eos_ids: Any = -1) -> jax.Array:
+    """All processors in the order of Hugging Face's `generate`; `settings` are `Settings.arrays`.
+
+    Presence and frequency penalties, which that does not have, stand beside the repetition penalty.
+    `eos_ids` are what `min_new_tokens` bans: one token or several; -1 is none.
+    """
+    s, keep = settings, settings["min_tokens_to_keep"]
+
+    def all_of_them(x_BV: jax.Array) -> jax.Array:
+        seen_BV = history.prompt_BV | (history.counts_BV > 0)
+        x_BV = logit_bias(x_BV, s["logit_bias"])
+        x_BV = repetition_penalty(x_BV, seen_BV, s["repetition_penalty"])
+        x_BV = count_penalties(x_BV, history.counts_BV, s["presence_penalty"], s["frequency_penalty"])
+        x_BV = no_repeat_ngram(x_BV, history.text_BT, history.lengths_B, s["no_repeat_ngram_size"])
+        x_BV = min_new_tokens(x_BV, history.new_B, s["min_new_tokens"], eos_ids)
+        x_BV = temperature(x_BV, s["temperature"])
+        x_BV = top_k(x_BV, s["top_k"], keep)
+        x_BV = top_p(x_BV, s["top_p"], keep)
+        x_BV = min_p(x_BV, s["min_p"], keep)
+        x_BV = typical(x_BV, s["typical_p"], keep)
+        x_BV = epsilon(x_BV, s["epsilon_cutoff"], keep)
+        return eta(x_BV, s["eta_cutoff"], keep)
+
+    at_one = [s[name] != 1 for name in ("repetition_penalty", "temperature", "top_p", "typical_p")]
+    at_zero = ("presence_penalty", "frequency_penalty", "no_repeat_ngram_size", "min_new_tokens", "top_k")
+    at_zero += ("min_p", "epsilon_cutoff", "eta_cutoff")
+    used = at_one + [s[name] != 0 for name in at_zero] + [jnp.any(s["logit_bias"] != 0)]
+    return when(jnp.any(jnp.stack(used)), all_of_them, logits_BV)
+
+
+def when(used: Any, processor: Callable[[jax.Array], jax.Array], logits_BV: jax.Array) -> jax.Array:
+    """`processor(logits)`, computed only if it is used."""
+    return jax.lax.cond(used, processor, lambda x: x, logits_BV)
+
+
+def logit_bias(logits_BV: jax.Array, bias_V: jax.Array) -> jax.Array:
+    """Adds a number to each token's logit; -inf bans the token."""
+    return logits_BV + bias_V
+
+
+def repetition_penalty(logits_BV: jax.Array, seen_BV: jax.Array, penalty: Number) -> jax.Array:
     """Makes seen tokens less likely if penalty > 1: positive logits are divided by it, negative multiplied.
 
     `seen_BV` is bool: the token occurs in the prompt or in what was sampled (Keskar et al. 2019, §4.1).
@@ -26,50 +65,155 @@ def repetition_penalty(logits_BV: jax.Array, seen_BV: jax.Array, penalty: jax.Ar
     return jnp.where(seen_BV, penalised_BV, logits_BV)
 
 
-def temperature(logits_BV: jax.Array, t: jax.Array | float) -> jax.Array:
+def count_penalties(
+    logits_BV: jax.Array, counts_BV: jax.Array, presence: Number, frequency: Number
+) -> jax.Array:
+    """Subtracts `presence` from tokens sampled before, and `frequency` for each time they were.
+
+    `counts_BV` is int: how often each token was sampled; the prompt does not count (as in vLLM and the OpenAI
+    API).
+    """
+    return logits_BV - presence * (counts_BV > 0) - frequency * counts_BV
+
+
+def no_repeat_ngram(logits_BV: jax.Array, text_BT: jax.Array, lengths_B: jax.Array, n: Any) -> jax.Array:
+    """Bans each token that would complete n tokens that the text holds already; n = 0 bans none.
+
+    `text_BT` is prompt and sampled tokens, padded on the right; row b has lengths[b] of them (Paulus et al.
+    2018).
+    """
+    rows, positions_T = jnp.arange(len(text_BT)), jnp.arange(text_BT.shape[1])
+
+    def ban(x_BV: jax.Array) -> jax.Array:
+        def same(back, matches_BT):
+            """Of the positions that match so far, those where also the token `back` before is the same."""
+            last_B = text_BT[rows, jnp.maximum(lengths_B - back, 0)]
+            return matches_BT & (jnp.roll(text_BT, back, axis=1) == last_B[:, None])
+
+        within_BT = (positions_T >= n - 1) & (positions_T < lengths_B[:, None])
+        ends_BT = jax.lax.fori_loop(1, n, same, within_BT)
+        banned_BV = jnp.zeros(x_BV.shape, bool).at[rows[:, None], text_BT].max(ends_BT)
+        return jnp.where(banned_BV, -jnp.inf, x_BV)
+
+    return when(n > 0, ban, logits_BV)
+
+
+def min_new_tokens(logits_BV: jax.Array, new_B: jax.Array, least: Any, eos_ids: Any) -> jax.Array:
+    """Bans `eos_ids` (one token or several, -1: none) in rows that have fewer than `least` sampled tokens."""
+    is_eos_V = jnp.any(jnp.arange(logits_BV.shape[1]) == jnp.reshape(eos_ids, (-1, 1)), axis=0)
+    return jnp.where(is_eos_V & (new_B < least)[:, None], -jnp.inf, logits_BV)
+
+
+def temperature(logits_BV: jax.Array, t: Number) -> jax.Array:
     """Divides logits by `t`; 0 keeps the largest alone (of equal ones, the first), without a division."""
     largest_BV = jax.nn.one_hot(jnp.argmax(logits_BV, axis=-1), logits_BV.shape[-1], dtype=bool)
     greedy_BV = jnp.where(largest_BV, 0.0, -jnp.inf)
     return jnp.where(t == 0, greedy_BV, logits_BV / jnp.where(t == 0, 1.0, t))
 
 
-def top_k(logits_BV: jax.Array, k: jax.Array | int) -> jax.Array:
+def top_k(logits_BV: jax.Array, k: Any, keep: Any = 1) -> jax.Array:
     """Keeps the k largest logits and what equals the k-th; k = 0 keeps all (Fan et al. 2018)."""
-    some = (k > 0) & (k < logits_BV.shape[-1])
-    return jax.lax.cond(some, lambda x: _keep_largest(x, jnp.ones_like(x), k), lambda x: x, logits_BV)
+
+    def cut(x_BV: jax.Array) -> jax.Array:
+        order_BV = _order(x_BV)
+        return _remove(x_BV, order_BV < _cutoff(order_BV, 1, jnp.maximum(k, keep)))
+
+    return when((k > 0) & (k < logits_BV.shape[-1]), cut, logits_BV)
 
 
-def top_p(logits_BV: jax.Array, p: jax.Array | float) -> jax.Array:
-    """Keeps the most likely tokens until their mass reaches p, at least one (Holtzman et al. 2020).
+def top_p(logits_BV: jax.Array, p: Number, keep: Any = 1) -> jax.Array:
+    """Keeps the most likely tokens until their mass reaches p (Holtzman et al. 2020).
 
     The token that crosses p is in, and so is what equals it; p = 1 keeps all.
     """
-    return jax.lax.cond(p < 1, lambda x: _keep_largest(x, jax.nn.softmax(x), p), lambda x: x, logits_BV)
+    return when(p < 1, lambda x_BV: _keep_mass(x_BV, x_BV, p, keep), logits_BV)
 
 
-def min_p(logits_BV: jax.Array, p: jax.Array | float) -> jax.Array:
-    """Keeps tokens at least p times as likely as the most likely one (Nguyen et al. 2024)."""
-    floor_B1 = jnp.max(logits_BV, axis=-1, keepdims=True) + jnp.log(p)
-    return jnp.where(logits_BV < floor_B1, -jnp.inf, logits_BV)
+def min_p(logits_BV: jax.Array, p: Number, keep: Any = 1) -> jax.Array:
+    """Keeps tokens at least p times as likely as the likeliest one (Nguyen et al. 2024); p = 0 keeps all."""
+
+    def cut(x_BV: jax.Array) -> jax.Array:
+        return _remove(x_BV, x_BV < jnp.max(x_BV, axis=-1, keepdims=True) + jnp.log(p), keep)
+
+    return when(p > 0, cut, logits_BV)
 
 
-def _keep_largest(logits_BV: jax.Array, weights_BV: jax.Array, budget: jax.Array | float) -> jax.Array:
-    """Keeps the tokens whose strictly larger tokens together weigh less than `budget`.
+def typical(logits_BV: jax.Array, p: Number, keep: Any = 1) -> jax.Array:
+    """Keeps the tokens of most typical information until their mass reaches p (Meister et al. 2023, eq. 9).
 
-    The cut-off is found by bisection over all float32 values: exact, and on CPU 20 times faster than a sort.
+    Typical is an information -log p(token) near its mean, the entropy; p = 1 keeps all.
     """
-    bits_BV = jax.lax.bitcast_convert_type(logits_BV.astype(jnp.float32), jnp.int32)
+
+    def cut(x_BV: jax.Array) -> jax.Array:
+        logprobs_BV = jax.nn.log_softmax(x_BV)
+        return _keep_mass(x_BV, -jnp.abs(logprobs_BV + _entropy(logprobs_BV)), p, keep)
+
+    return when(p < 1, cut, logits_BV)
+
+
+def epsilon(logits_BV: jax.Array, least: Number, keep: Any = 1) -> jax.Array:
+    """Keeps tokens whose probability is at least `least` (Hewitt et al. 2022); 0 keeps all."""
+    return when(least > 0, lambda x: _remove(x, jax.nn.softmax(x) < least, keep), logits_BV)
+
+
+def eta(logits_BV: jax.Array, least: Number, keep: Any = 1) -> jax.Array:
+    """Keeps tokens whose probability is at least min(least, √least · e^-entropy) (Hewitt et al. 2022)."""
+
+    def cut(x_BV: jax.Array) -> jax.Array:
+        logprobs_BV = jax.nn.log_softmax(x_BV)
+        floor_B1 = jnp.minimum(least, jnp.sqrt(least) * jnp.exp(-_entropy(logprobs_BV)))
+        return _remove(x_BV, jnp.exp(logprobs_BV) < floor_B1, keep)
+
+    return when(least > 0, cut, logits_BV)
+
+
+def _entropy(logprobs_BV: jax.Array) -> jax.Array:
+    """[B,1] in nats; removed tokens add nothing."""
+    each_BV = jnp.where(jnp.isfinite(logprobs_BV), jnp.exp(logprobs_BV) * logprobs_BV, 0.0)
+    return -jnp.sum(each_BV, axis=-1, keepdims=True)
+
+
+def _remove(logits_BV: jax.Array, remove_BV: jax.Array, keep: Any = 1) -> jax.Array:
+    """Sets tokens to -inf, but none of a row's `keep` largest or their equals."""
+    order_BV = _order(logits_BV)
+    least_B1 = jax.lax.cond(
+        keep > 1,
+        lambda: _cutoff(order_BV, 1, keep),
+        lambda: jnp.max(order_BV, axis=-1, keepdims=True),
+    )
+    return jnp.where(remove_BV & (order_BV < least_B1), -jnp.inf, logits_BV)
+
+
+def _keep_mass(logits_BV: jax.Array, key_BV: jax.Array, mass: Number, keep: Any) -> jax.Array:
+    """Keeps tokens by falling key until their probabilities reach `mass`, and at least `keep`."""
+    order_BV = _order(key_BV)
+    cutoff_B1 = _cutoff(order_BV, jax.nn.softmax(logits_BV), mass)
+    cutoff_B1 = jax.lax.cond(
+        keep > 1, lambda: jnp.minimum(cutoff_B1, _cutoff(order_BV, 1, keep)), lambda: cutoff_B1
+    )
+    return jnp.where(order_BV < cutoff_B1, -jnp.inf, logits_BV)
+
+
+def _order(x_BV: jax.Array) -> jax.Array:
+    """Integers that are ordered as the float32 numbers are."""
+    bits_BV = jax.lax.bitcast_convert_type(x_BV.astype(jnp.float32), jnp.int32)
     # Flipping the magnitude of negative floats makes their bits increase with their value.
-    order_BV = jnp.where(bits_BV < 0, bits_BV ^ 0x7FFFFFFF, bits_BV)
+    return jnp.where(bits_BV < 0, bits_BV ^ 0x7FFFFFFF, bits_BV)
+
+
+def _cutoff(order_BV: jax.Array, weights: Any, budget: Number) -> jax.Array:
+    """[B,1]: the least number whose strictly larger ones together weigh less than `budget`.
+
+    It is found by bisection over all float32 values: exact, and on CPU 20 times faster than a sort.
+    """
 
     def halve(_, bounds):
         low_B1, high_B1 = bounds
         middle_B1 = (low_B1 & high_B1) + ((low_B1 ^ high_B1) >> 1)  # the mean, without overflow
-        above_B1 = jnp.sum(jnp.where(order_BV > middle_B1, weights_BV, 0), axis=-1, keepdims=True)
+        above_B1 = jnp.sum(jnp.where(order_BV > middle_B1, weights, 0), axis=-1, keepdims=True)
         enough_B1 = above_B1 >= budget
         return jnp.where(enough_B1, middle_B1 + 1, low_B1), jnp.where(enough_B1, high_B1, middle_B1)
 
     high_B1 = jnp.max(order_BV, axis=-1, keepdims=True)
     low_B1 = jnp.full_like(high_B1, jnp.iinfo(jnp.int32).min)
-    _, cutoff_B1 = jax.lax.fori_loop(0, 32, halve, (low_B1, high_B1))
-    return jnp.where(order_BV < cutoff_B1, -jnp.inf, logits_BV)
+    return jax.lax.fori_loop(0, 32, halve, (low_B1, high_B1))[1]

@@ -4,7 +4,6 @@ Lengths and row counts are rounded up to powers of two, so that few shapes are e
 depends on its prompt, its seed and the settings alone, not on the rows beside it or the padding around it.
 """
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,38 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models.decoding import processors
+from models.decoding import history, processors
+from models.decoding.settings import Settings
 from models.model import Model
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How logits become a distribution; the defaults sample from the model as it is. See `processors`."""
-
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-
-    def __post_init__(self):
-        if not 0 <= self.temperature < float("inf"):
-            raise ValueError(f"temperature={self.temperature}; it must be at least 0, and 0 is greedy")
-        if self.top_k < 0:
-            raise ValueError(f"top_k={self.top_k}; it must be at least 0, and 0 keeps every token")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p={self.top_p}; it must be above 0 and at most 1, and 1 keeps every token")
-        if not 0 <= self.min_p <= 1:
-            raise ValueError(f"min_p={self.min_p}; it must be from 0 to 1, and 0 keeps every token")
-        if not 0 < self.repetition_penalty < float("inf"):
-            raise ValueError(
-                f"repetition_penalty={self.repetition_penalty}; it must be positive, and 1 is off"
-            )
-
-    def arrays(self) -> dict[str, Any]:
-        """The scalars that `processors.process` takes, with fixed types: new values never recompile."""
-        values = {name: np.float32(value) for name, value in dataclasses.asdict(self).items()}
-        return values | {"top_k": np.int32(min(self.top_k, np.iinfo(np.int32).max))}
 
 
 @dataclass(frozen=True)
@@ -122,9 +92,9 @@ def _continue(model, params, texts, source, rows, settings, max_tokens, eos_id, 
         tokens_PT[i, : len(text)], lengths_P[i] = text, len(text)
     spare = bucket(len(rows), least=1) - len(rows)  # rows that are closed before they start
     source_B = np.pad(source, (0, spare))
-    seen_BV = np.zeros((len(source_B), n_vocab), bool)
-    for b, row in enumerate(rows):
-        seen_BV[b, row.history] = True
+    n_new = [len(row.logprobs) for row in rows]
+    prompts = [row.history[: len(row.history) - n] for row, n in zip(rows, n_new)] + [[]] * spare
+    sampled = [row.history[len(row.history) - n :] for row, n in zip(rows, n_new)] + [[]] * spare
     first_B = np.array([len(row.logprobs) for row in rows], np.int32)
     room_B = max_tokens - first_B
     if context is not None:
@@ -135,10 +105,12 @@ def _continue(model, params, texts, source, rows, settings, max_tokens, eos_id, 
         "first": first_B,
         "room": room_B,
     }
-    state = {name: np.pad(values, (0, spare)) for name, values in state.items()} | {"seen": seen_BV}
+    state = {name: np.pad(values, (0, spare)) for name, values in state.items()}
     most = int(room_B.max())
+    n_slots = bucket(max(len(row.history) for row in rows) + most)
+    state["history"] = history.begin(prompts, sampled, n_vocab, n_slots)
     start = _prefill(model, params, tokens_PT, lengths_P, source_B, bucket(longest + most))
-    out = _decode(model, params, start, state, settings.arrays(), np.int32(eos_id), bucket(most))
+    out = _decode(model, params, start, state, settings.arrays(n_vocab), np.int32(eos_id), bucket(most))
     out = jax.device_get(out)
     for b, row in enumerate(rows):
         row.history += out["tokens"][b, : out["lengths"][b]].tolist()
@@ -178,7 +150,7 @@ def _decode(model: Model, params, start, rows, settings, eos_id, n_out: int):
 
     def choose(step, logits_BV, state):
         """Draws a token for every row from its logits and records it."""
-        processed_BV = processors.process(logits_BV, state["seen"], settings)
+        processed_BV = processors.process(logits_BV, state["history"], settings, eos_id)
         token_B = draw(keys_B, rows["first"] + step, processed_BV)
         logprob_B = jax.nn.log_softmax(logits_BV)[rows_B, token_B]
         ended_B = ~state["closed"] & (token_B == eos_id)
@@ -186,7 +158,7 @@ def _decode(model: Model, params, start, rows, settings, eos_id, n_out: int):
             "tokens": state["tokens"].at[:, step].set(token_B),
             "logprobs": state["logprobs"].at[:, step].set(logprob_B),
             "lengths": state["lengths"] + ~state["closed"],
-            "seen": state["seen"].at[rows_B, token_B].set(True),
+            "history": history.extend(state["history"], token_B),
             "ended": state["ended"] | ended_B,
             "closed": state["closed"] | ended_B | (step + 1 >= rows["room"]),
         }
@@ -200,7 +172,7 @@ def _decode(model: Model, params, start, rows, settings, eos_id, n_out: int):
         "tokens": jnp.zeros((len(rows_B), n_out), jnp.int32),
         "logprobs": jnp.zeros((len(rows_B), n_out), jnp.float32),
         "lengths": jnp.zeros(len(rows_B), jnp.int32),
-        "seen": rows["seen"],
+        "history": rows["history"],
         "ended": jnp.zeros(len(rows_B), bool),
         "closed": rows["room"] == 0,
     }
