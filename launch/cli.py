@@ -13,9 +13,12 @@ from absl import flags
 
 VERBS = {
     "study": "plan, train, fit and report in one; run it again to continue",
-    "plan": "show the runs of a study and what they cost; nothing runs",
-    "status": "what of a study is done, running, left or failed",
+    "plan": "show the runs of a study and what they cost, and write them to its folder; nothing runs",
+    "submit": "hand a planned study to this machine, Slurm or Kubernetes",
+    "status": "what of a study is done, running, left or failed, and why",
     "logs": "print the log of a run",
+    "cancel": "cancel runs, or a study and its jobs",
+    "retry": "give failed and cancelled runs their attempts back",
     "train": "train one run",
     "fit": "fit a scaling law to a table of runs",
     "predict": "loss, or the best model for a budget, from a fitted law",
@@ -28,6 +31,7 @@ VERBS = {
     "sample": "generate text from a checkpoint",
     "import": "turn a Hugging Face checkpoint into a run's folder",
     "export": "write a checkpoint in Hugging Face's format",
+    "tensorboard": "training curves of a study for TensorBoard or Weights & Biases",
     "list": "list studies, model families, laws or data tasks",
 }
 PACKAGES = ("models", "experiments", "scaling", "launch")

@@ -1,12 +1,13 @@
-"""Drives a study through its stages: plan, have the runs trained, gather their results.
+"""Takes a study through its stages: plans each from the results of those before it, gathers all in a table.
 
 A stage is planned from the runs of the stages before it and nothing else, so the plan is the same however
-often the driver was killed on the way.
+often whoever plans was killed on the way.
 """
 
 import hashlib
 import json
-import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -14,13 +15,11 @@ import pandas as pd
 from experiments.config import RunConfig, to_json
 from experiments.files import write_atomic
 from experiments.studies import Stage, Study
-from launch.local import Pool, Slot
-from launch.progress import Display, duration, finished_line, n_runs, short, snapshot, stage_lines
+from launch.progress import last_words, short
 from launch.store import Planned, Store
 from models import count
 from scaling.runs import Runs
 
-POLL_SECONDS = 0.2
 COLUMNS = (
     *("run_id", "stage", "status", "n_params", "n_embed", "n_total", "n_active", "n_tokens", "flops"),
     *("loss", "loss_se", "bits_per_byte", "lr", "batch_tokens", "seq_len", "family", "d_model", "n_layers"),
@@ -40,93 +39,93 @@ def planned_run(stage: str, config: RunConfig) -> Planned:
         n_tokens=n_tokens,
         flops=float(counts.flops_per_token(config.seq_len) * n_tokens),
         config=to_json(config),
+        pack=config.pack_key,
+        trunk=config.trunk_key,
+        branch_step=config.branch_step,
+        n_steps=config.n_steps,
     )
 
 
-def plan_stages(study: Study, results: dict[str, dict[str, Any]]) -> dict[str, list[Planned] | None]:
-    """The runs of every stage that the results allow to plan; None for a stage that must wait for more."""
-    plans: dict[str, list[Planned] | None] = {}
-    stage_of: dict[str, str] = {}
+@dataclass(frozen=True)
+class Ahead:
+    """How far a study is planned.
+
+    plans: runs by stage, None for a stage that waits for those before it. stage: the first that has runs to
+    do; None when all are done. added: runs that are new in the store. dropped: ids of runs that an earlier
+    definition of the study planned and this one does not.
+    """
+
+    plans: dict[str, list[Planned] | None]
+    stage: Stage | None = None
+    added: tuple[Planned, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    @property
+    def stage_of(self) -> dict[str, str]:
+        """The stage that first planned a run, by run id, in order."""
+        first: dict[str, str] = {}
+        for name, plan in self.plans.items():
+            for run in plan or []:
+                first.setdefault(run.run_id, name)
+        return first
+
+    @property
+    def waiting(self) -> list[str]:
+        """Stages that cannot be planned yet."""
+        return [name for name, plan in self.plans.items() if plan is None]
+
+
+def stages(study: Study, store: Store) -> Iterator[Ahead]:
+    """Plans stage after stage into the store, and yields at each that has runs to do.
+
+    The next step of this iterator is due when the runs of `stage` are done; the last one has no stage. One
+    process at a time may be in here.
+    """
+    plans: dict[str, list[Planned] | None] = {stage.name: None for stage in study.stages}
     for stage in study.stages:
-        if stage_of.keys() <= results.keys() and None not in plans.values():
-            plan = [planned_run(stage.name, config) for config in stage.plan(read_table(results, stage_of))]
-            stage_of = {run.run_id: stage.name for run in plan} | stage_of
-            plans[stage.name] = plan
-        else:
-            plans[stage.name] = None
+        results = store.results()
+        runs = read_table(results, Ahead(plans).stage_of)
+        configs = stage.plan(runs)
+        plan = plans[stage.name] = [planned_run(stage.name, config) for config in configs]
+        if not {run.run_id for run in plan} <= results.keys():
+            store.create()
+            if stage.before:
+                stage.before(store.folder, runs, configs)
+            yield _written(store, Ahead(plans, stage), plan)
+    yield _written(store, Ahead(plans), [])
+
+
+def _written(store: Store, ahead: Ahead, plan: list[Planned]) -> Ahead:
+    """Brings the store up to date with what is planned now."""
+    added = store.add(plan)
+    dropped = store.keep_only(ahead.stage_of.keys())
+    store.note_waiting(ahead.waiting)
+    return Ahead(dict(ahead.plans), ahead.stage, tuple(added), tuple(dropped))
+
+
+def check(study: Study) -> None:
+    """Raises ValueError if the first stage cannot be planned; nothing is written."""
+    study.stages[0].plan(read_table({}, {}))
+
+
+def plan_stages(study: Study) -> dict[str, list[Planned] | None]:
+    """The runs of every stage that can be planned before any run is done; nothing is written."""
+    plans: dict[str, list[Planned] | None] = {}
+    for stage in study.stages:
+        waits = any(plan != [] for plan in plans.values())
+        plans[stage.name] = (
+            None if waits else [planned_run(stage.name, config) for config in stage.plan(read_table({}, {}))]
+        )
     return plans
 
 
-class RunsFailed(Exception):
-    """Runs of a stage have used up their attempts; later stages cannot be planned without them."""
-
-    def __init__(self, run_ids: list[str]):
-        super().__init__(f"{n_runs(len(run_ids))} failed")
-        self.run_ids = run_ids
-
-
-def drive(
-    study: Study, store: Store, pool: Pool, display: Display, parts: list[Slot], whole: list[Slot]
-) -> Runs:
-    """Brings every run of every stage to its end and the table of runs up to date; returns it.
-
-    Stages use the machine in `parts`, or the `whole` of it for one run at a time.
-
-    Raises:
-      RunsFailed: at the end of the first stage with failed runs.
-      WorkersFailed, OSError: as Pool.check.
-    """
-    stage_of: dict[str, str] = {}  # the stage that first planned a run, in order
-    for k, stage in enumerate(study.stages, 1):
-        title = f"stage {k}/{len(study.stages)} {stage.name}"
-        slots = whole if stage.whole_machine else parts
-        if not _was_finished(store, stage):
-            pool.use(slots)  # workers load their libraries while the stage is planned
-        runs = read_table(store.results(), stage_of)
-        configs = stage.plan(runs)
-        plan = [planned_run(stage.name, config) for config in configs]
-        stage_of |= {run.run_id: stage.name for run in plan if run.run_id not in stage_of}
-        if not plan:
-            display.say(f"{title}: no runs needed")
-        elif not {run.run_id for run in plan} <= store.results().keys():
-            if stage.before:
-                stage.before(store.folder, runs, configs)
-            store.add(plan)
-            pool.use(slots)
-            began = time.monotonic()
-            failed = _wait(store, pool, display, plan, title, len(slots))
-            write_table(store, stage_of)
-            if failed:
-                raise RunsFailed(failed)
-            display.say(f"{title}: {n_runs(len(plan))} done, {duration(time.monotonic() - began)}")
-    pool.use([])
-    return read_table(store.results(), stage_of)
-
-
-def _was_finished(store: Store, stage: Stage) -> bool:
-    """Whether an earlier driver completed the stage, as far as can be told without planning it."""
-    run_ids = {run.run_id for run in store.planned().values() if run.stage == stage.name}
-    return bool(run_ids) and run_ids <= store.results().keys()
-
-
-def _wait(
-    store: Store, pool: Pool, display: Display, plan: list[Planned], title: str, n_workers: int
-) -> list[str]:
-    """Watches until every run of the plan has ended; returns the ids of those that failed."""
-    told = set(store.results())
-    while True:
-        states, results = store.states(), store.results()
-        if not display.live:
-            for run_id in results.keys() - told:
-                display.say(f"{title} · {finished_line(store.planned()[run_id], results[run_id])}")
-        told |= results.keys()
-        seen = snapshot(store, n_workers)
-        display.show(stage_lines(seen, plan[0].stage, title, display.columns, display.bar))
-        if not any(states[run.run_id] in ("planned", "running") for run in plan):
-            display.clear()
-            return [run.run_id for run in plan if states[run.run_id] == "failed"]
-        pool.check(len(results))
-        time.sleep(POLL_SECONDS)
+def finish(study: Study, store: Store, ahead: Ahead) -> str:
+    """Writes the table and the results of a study whose runs are all done; returns its last words."""
+    write_table(store, ahead.stage_of)
+    runs = read_table(store.results(), ahead.stage_of)
+    words = f"\n{final_table(runs)}\n\n{study.finish(store.folder, runs)}"
+    write_atomic(store.finished, words + "\n")
+    return last_words(store)
 
 
 def read_table(results: dict[str, dict[str, Any]], stage_of: dict[str, str]) -> Runs:

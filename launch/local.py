@@ -1,175 +1,155 @@
-"""A pool of worker processes on this machine: one a core, or one a GPU."""
+"""Brings a study to its end on this machine: a pool of workers, stage after stage, with live status."""
 
-import glob
-import importlib.util
+import json
 import os
-import random
 import signal
-import subprocess
-import sys
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
-from experiments.files import write_atomic
-from launch.worker import STORAGE_FAILED
+from launch import definition
+from launch.leases import known_dead, process_identity
+from launch.lock import only_process
+from launch.pool import Pool, Slot, machine_slots, whole_machine
+from launch.process import plan_on_cpu
+from launch.progress import Display, duration, finished_line, n_runs, snapshot, stage_lines
+from launch.request import Request
+from launch.store import UNFINISHED, Planned, Store
 
-WORKER = (sys.executable, "-m", "launch.worker")
-GRACE_SECONDS = 30.0  # for a worker to checkpoint and leave
-
-
-class WorkersFailed(Exception):
-    """Workers end again and again without finishing a run."""
-
-
-@dataclass(frozen=True)
-class Slot:
-    """The part of the machine that one worker has: its cores, or a GPU and any core."""
-
-    name: str
-    cores: tuple[int, ...] = ()
-    gpu: str = ""
+POLL_SECONDS = 0.2
+POLL_SHARE = 0.1  # of its time the driver spends on looking, at most
 
 
-def machine_slots(n_workers: int | None = None) -> list[Slot]:
-    """`n_workers` equal parts of this machine; by default one a GPU, else one a core."""
-    gpus, cores = _gpus(), _cores()
-    if gpus:
-        return [Slot(f"gpu{k}", gpu=gpus[k % len(gpus)]) for k in range(n_workers or len(gpus))]
-    n = n_workers or len(cores)
-    return [Slot(f"cpu{k}", cores=tuple(cores[k % len(cores) :: n])) for k in range(n)]
+class Interrupted(Exception):
+    """Somebody asked the driver to stop; the workers have saved their runs."""
 
 
-def whole_machine() -> list[Slot]:
-    """One part: everything."""
-    return [Slot("all", cores=tuple(_cores()))]
+class RunsLeft(Exception):
+    """Runs of a stage have used up their attempts or are cancelled; later stages cannot be planned."""
+
+    def __init__(self, run_ids: list[str]):
+        super().__init__(f"{n_runs(len(run_ids))} left")
+        self.run_ids = run_ids
 
 
-@dataclass
-class Pool:
-    """Workers of the study in `folder`, one a slot in use; a worker that dies is replaced.
+def submit(request: Request) -> str:
+    """Runs the study from here to its end and returns its last words; with n_workers=0 others do the work.
 
-    A worker learns from the end of its standard input, a pipe from here, that it should leave. Workers have
-    a session of their own, so that Ctrl-C in a terminal reaches only us and we stop them in order.
+    Raises:
+      RunsLeft, WorkersFailed, OSError: as `drive`. Interrupted: by Ctrl-C or SIGTERM.
     """
-
-    folder: Path
-    command: tuple[str, ...] = field(default_factory=lambda: WORKER)
-    environment: dict[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
-    max_deaths: int = 3  # of one slot's workers, while no run is finished
-    _workers: dict[Slot, subprocess.Popen] = field(default_factory=dict)
-    _leaving: list[subprocess.Popen] = field(default_factory=list)
-    _deaths: dict[Slot, int] = field(default_factory=dict)
-    _finished: int = 0
-
-    def use(self, slots: list[Slot]) -> None:
-        """Has exactly one worker in each of `slots`; workers elsewhere leave in their own time."""
-        for slot in self._workers.keys() - set(slots):
-            worker = self._workers.pop(slot)
-            assert worker.stdin
-            worker.stdin.close()
-            self._leaving.append(worker)
-        for slot in slots:
-            if slot not in self._workers:
-                self._workers[slot] = self._start(slot)
-
-    def check(self, n_finished: int) -> None:
-        """Replaces workers that have died. `n_finished` runs are finished so far: while that number grows,
-        deaths are forgiven.
-
-        Raises:
-          WorkersFailed: workers of one slot died `max_deaths` times in a row.
-          OSError: a worker could not write into the study's folder.
-        """
-        if n_finished > self._finished:
-            self._finished, self._deaths = n_finished, {}
-        self._leaving = [worker for worker in self._leaving if worker.poll() is None]
-        for slot, worker in list(self._workers.items()):
-            code = worker.poll()
-            if code is None:
-                continue
-            if code == STORAGE_FAILED:
-                probe = self.folder / "store" / "scratch" / "probe"
-                write_atomic(probe, bytes(2**20))  # fails with the system's own words
-                probe.unlink()
-                raise OSError(f"{self.folder}: a worker could not write; see {self._log(slot)}")
-            self._deaths[slot] = self._deaths.get(slot, 0) + 1
-            if self._deaths[slot] >= self.max_deaths:
-                raise WorkersFailed(
-                    f"worker {slot.name} died {self.max_deaths} times while no run was finished, "
-                    f"last {_cause(code)}; see {self._log(slot)}"
-                )
-            self._workers[slot] = self._start(slot)
-
-    def stop(self) -> None:
-        """Lets every worker checkpoint and leave; kills those that have not left after GRACE_SECONDS."""
-        self.use([])
-        deadline = time.monotonic() + GRACE_SECONDS
-        try:
-            for worker in self._leaving:
-                worker.wait(max(0.0, deadline - time.monotonic()))
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            for worker in self._leaving:
-                worker.kill()
-                worker.wait()
-        self._leaving = []
-
-    def _start(self, slot: Slot) -> subprocess.Popen:
-        command = [*self.command, str(self.folder), "--wait"]
-        if slot.cores:
-            command += ["--cores", ",".join(map(str, slot.cores))]
-        # Workers that share a GPU, or follow each other on it, must not each reserve most of its memory.
-        memory = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-        environment = memory | self.environment | ({"CUDA_VISIBLE_DEVICES": slot.gpu} if slot.gpu else {})
-        with open(self._log(slot), "ab") as log:
-            return subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
-            )
-
-    def _log(self, slot: Slot) -> Path:
-        return self.folder / "store" / f"worker-{slot.name}.log"
+    parts = [] if request.n_workers == 0 else machine_slots(request.n_workers)
+    if request.dry_run:
+        cores = ", ".join(f"{slot.name} ({slot.gpu or slot.cores})" for slot in parts) or "no workers"
+        return f"{n_runs(len(request.unfinished))} would be trained here by {cores}"
+    store = request.store
+    with only_process(store.root / "driver.lock"):
+        whole = whole_machine() if parts else []
+        return run_study(store, lambda: definition.load(store), parts, whole, request.pack)
 
 
-def _gpus() -> list[str]:
-    """CUDA devices that workers' jax would use, as CUDA_VISIBLE_DEVICES names them; jax is not imported."""
-    platforms = os.environ.get("JAX_PLATFORMS", "")
-    plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin")
-    if (platforms and "cuda" not in platforms and "gpu" not in platforms) or not any(
-        importlib.util.find_spec(name) for name in plugins
-    ):
-        return []
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name for name in visible.split(",") if name.strip() not in ("", "-1")]
-    return [str(k) for k in range(len(glob.glob("/dev/nvidia[0-9]*")))]
+def run_study(
+    store: Store, load: Callable[[], Any], parts: list[Slot], whole: list[Slot], pack: str = "auto"
+) -> str:
+    """Drives the study that `load` gives to its end with workers in these slots. The caller holds the lock.
 
-
-def _cores() -> list[int]:
-    """Cores that this process may use. A container may have less time than cores: then any few of them, so
-    that neighbours in the same position do not all pile up on the first ones."""
-    if not hasattr(os, "sched_getaffinity"):  # not Linux
-        return list(range(os.cpu_count() or 1))
-    cores = sorted(os.sched_getaffinity(0))
-    return sorted(random.sample(cores, min(len(cores), _cpu_quota())))
-
-
-def _cpu_quota() -> int:
-    """Cores' worth of time that a container may use."""
+    Raises:
+      RunsLeft, WorkersFailed, OSError: as `drive`. Interrupted: by Ctrl-C or SIGTERM.
+    """
+    pool = Pool(store.folder, pack=pack, environment=plan_on_cpu())
+    identity = json.dumps(process_identity(os.getpid()))
+    store.record_job({"backend": "local", "kind": "workers", "id": identity, "slots": len(parts)})
+    display = Display()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return sys.maxsize
-    return sys.maxsize if quota == "max" else max(1, round(int(quota) / int(period)))
+        return drive(load, store, pool, display, parts, whole)
+    except OSError as error:
+        what = error.strerror or error
+        raise OSError(f"{store.folder}: {what}; when that is mended, the same command continues") from error
+    except KeyboardInterrupt:
+        display.clear()
+        print("stopping: the workers save their runs; run the same command to continue", flush=True)
+        raise Interrupted from None
+    finally:
+        display.clear()
+        pool.stop()
 
 
-def _cause(code: int) -> str:
-    """An exit code in words."""
-    if code >= 0:
-        return f"with exit code {code}"
-    hint = " (out of memory?)" if code == -signal.SIGKILL else ""
-    return f"by {signal.Signals(-code).name}{hint}"
+def drive(
+    load: Callable[[], Any], store: Store, pool: Pool, display: Display, parts: list[Slot], whole: list[Slot]
+) -> str:
+    """Brings every run of every stage to its end, then the table and the results; returns the last words.
+
+    Stages use the machine in `parts`, or the `whole` of it for one run at a time.
+
+    Raises:
+      RunsLeft: at the end of the first stage with failed or cancelled runs.
+      WorkersFailed, OSError: as Pool.check.
+    """
+    if any(state in UNFINISHED for state in store.states().values()):
+        pool.use(parts)  # workers begin, or load their libraries, while we load ours
+    from launch.driver import finish, stages, write_table
+
+    study = load()
+    n_stages, told = len(study.stages), set()
+    for ahead in stages(study, store):
+        for k, stage in enumerate(study.stages, 1):
+            title = f"stage {k}/{n_stages} {stage.name}"
+            if ahead.plans[stage.name] == [] and stage.name not in told:
+                told.add(stage.name)
+                display.say(f"{title}: no runs needed")
+            if stage is ahead.stage:
+                slots = whole if stage.whole_machine else parts
+                pool.use(slots)
+                began = time.monotonic()
+                plan = ahead.plans[stage.name] or []
+                left = _wait(store, pool, display, plan, title, len(slots))
+                write_table(store, ahead.stage_of)
+                if left:
+                    raise RunsLeft(left)
+                display.say(f"{title}: {n_runs(len(plan))} done, {duration(time.monotonic() - began)}")
+    pool.use([])
+    return finish(study, store, ahead)
+
+
+def _wait(
+    store: Store, pool: Pool, display: Display, plan: list[Planned], title: str, n_workers: int
+) -> list[str]:
+    """Watches until every run of the plan has ended; returns the ids of those that ended without a result."""
+    told = set(store.results())
+    while True:
+        began = time.monotonic()
+        seen = snapshot(store, n_workers)
+        if not display.live:
+            for run_id in seen.ended - told:
+                run = store.planned()[run_id]
+                display.say(f"{title} · {finished_line(run, store.result(run_id))}")
+        told |= seen.ended
+        display.show(stage_lines(seen, plan[0].stage, title, display.columns, display.bar))
+        if not any(seen.states[run.run_id] in UNFINISHED for run in plan):
+            display.clear()
+            return [run.run_id for run in plan if seen.states[run.run_id] in ("failed", "cancelled")]
+        pool.check(len(seen.ended))
+        time.sleep(max(POLL_SECONDS, (time.monotonic() - began) / POLL_SHARE))
+
+
+def cancel(jobs: list[dict[str, Any]]) -> str:
+    """Asks the processes that drive the study on this machine to stop."""
+    drivers = [owner["pid"] for owner in _owners(jobs) if _is_here(owner)]
+    for pid in drivers:
+        os.kill(pid, signal.SIGTERM)
+    return f"told process {', '.join(map(str, drivers))} to stop" if drivers else "no process here drives it"
+
+
+def states(jobs: list[dict[str, Any]]) -> list[str]:
+    """A line for each process that drives the study on this machine."""
+    return [f"local: process {owner['pid']} drives the study" for owner in _owners(jobs) if _is_here(owner)]
+
+
+def _owners(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [json.loads(job["id"]) for job in jobs]
+
+
+def _is_here(owner: dict[str, Any]) -> bool:
+    """Whether the process is of this host and boot, and lives."""
+    return owner["host"] == process_identity(os.getpid())["host"] and not known_dead(owner)

@@ -3,32 +3,54 @@
 import math
 import os
 import shutil
+import statistics
 import sys
 import time
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from launch.store import STATES, Planned, Store
+from launch.store import STATES, UNFINISHED, Look, Planned, Store
 
 LOG_SECONDS = 10.0
+FAILURES_SHOWN = 20
+RESULTS_A_SIZE = 3  # read for the speed of models of one size
+SIZES_READ = 100
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run whose last attempt failed: the last line of its traceback, how often, and whether it is left."""
+
+    run_id: str
+    error: str
+    attempts: int
+    state: str
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """State of a study: runs by stage and state, what runs now, and the time it will take.
+    """State of a study: runs by stage and state, what runs now, what failed, and the time it will take.
 
-    stages: {stage: {state: number of runs}}. running: (run, its progress file). seconds_left: of the runs
-    planned so far, by measured speeds; None before any was measured.
+    states: {run id: state}. stages: {stage: {state: number of runs}}. running: (run, its progress file).
+    failures: the first ones. seconds_left: of the runs planned so far, by measured speeds; None before any
+    was measured. worker_seconds: (done, left), likewise, all workers together.
     """
 
+    states: dict[str, str]
     stages: dict[str, dict[str, int]]
     running: list[tuple[Planned, dict[str, Any]]]
-    errors: dict[str, str]
+    failures: list[Failure]
     seconds_left: float | None
+    worker_seconds: tuple[float, float] | None = None
 
     def count(self, *states: str) -> int:
         """Runs of all stages in any of the states."""
         return sum(counts[state] for counts in self.stages.values() for state in states)
+
+    @property
+    def ended(self) -> set[str]:
+        """Runs with a result."""
+        return {run_id for run_id, state in self.states.items() if state in ("done", "diverged")}
 
     @property
     def tokens_per_second(self) -> float:
@@ -36,28 +58,55 @@ class Snapshot:
         return sum(progress.get("tokens_per_second", 0) for _, progress in self.running)
 
 
-def snapshot(store: Store, n_workers: int) -> Snapshot:
-    """Reads the store, as it is now."""
-    states = store.states()
+def snapshot(store: Store, n_workers: int = 0) -> Snapshot:
+    """Reads the store, as it is now; opens few files, however many runs there are. n_workers: that will share
+    the rest of the work (0: as many as runs run now)."""
+    look = store.look()
     planned = store.planned()  # after the states: runs are only ever added
     stages = {run.stage: dict.fromkeys(STATES, 0) for run in planned.values()}
-    for run_id, state in states.items():
-        stages[planned[run_id].stage][state] += 1
-    running = [(planned[r], store.progress(r)) for r, state in states.items() if state == "running"]
-    waiting = [planned[run_id] for run_id, state in states.items() if state == "planned"]
-    rates = measured_rates(store.results(), running)
-    return Snapshot(stages, running, store.errors(), _seconds_left(waiting, running, rates, n_workers))
+    by_state: dict[str, list[Planned]] = {state: [] for state in STATES}
+    for run_id, state in look.states.items():
+        run = planned[run_id]
+        stages[run.stage][state] += 1
+        by_state[state].append(run)
+    running = [(run, store.progress(run.run_id)) for run in by_state["claimed"] + by_state["running"]]
+    ended = by_state["done"] + by_state["diverged"]
+    rates = measured_rates(store, ended, running)
+    waiting = by_state["planned"]
+    return Snapshot(
+        look.states,
+        stages,
+        running,
+        _failures(store, look),
+        _seconds_left(waiting, running, rates, n_workers or len(running)),
+        _worker_seconds(ended, waiting, running, rates) if rates else None,
+    )
+
+
+def _failures(store: Store, look: Look) -> list[Failure]:
+    """The first runs with failed attempts; those that are left come first."""
+    troubled = [run_id for run_id in look.attempts if look.states.get(run_id) in ("failed", *UNFINISHED)]
+    troubled.sort(key=lambda run_id: (look.states[run_id] != "failed", run_id))
+    return [
+        Failure(run_id, store.error(run_id, n := look.attempts[run_id]), n, look.states[run_id])
+        for run_id in troubled[:FAILURES_SHOWN]
+    ]
 
 
 def measured_rates(
-    results: dict[str, dict[str, Any]], running: list[tuple[Planned, dict[str, Any]]]
+    store: Store, ended: list[Planned], running: list[tuple[Planned, dict[str, Any]]]
 ) -> dict[int, float]:
-    """FLOP/s of one worker by model size (n_params), from finished and running runs."""
+    """FLOP/s of one worker by model size (n_params), from running runs and the last few results of a size."""
     rates = {}
     for run, progress in running:
         if progress.get("tokens_per_second"):
             rates[run.n_params] = progress["tokens_per_second"] * run.flops / run.n_tokens
-    rates |= {row["n_params"]: row["flops_per_second"] for row in results.values()}
+    last: dict[int, list[str]] = {}
+    for run in reversed(ended):
+        if len(sample := last.setdefault(run.n_params, [])) < RESULTS_A_SIZE:
+            sample.append(run.run_id)
+    for n_params, run_ids in list(last.items())[:SIZES_READ]:
+        rates[n_params] = statistics.median(store.result(run_id)["flops_per_second"] for run_id in run_ids)
     return rates
 
 
@@ -71,16 +120,28 @@ def run_seconds(run: Planned, rates: dict[int, float]) -> float:
     return run.flops / rates[nearest]
 
 
+def _left(running: list[tuple[Planned, dict[str, Any]]], rates: dict[int, float]) -> list[float]:
+    """Seconds that each running run still takes."""
+    return [
+        run_seconds(run, rates) * (1 - progress.get("step", 0) / progress.get("n_steps", 1))
+        for run, progress in running
+    ]
+
+
 def _seconds_left(waiting, running, rates: dict[int, float], n_workers: int) -> float | None:
     """Until all these runs are done by `n_workers`: the work shared evenly, but no run is split."""
     if not rates or not (waiting or running):
         return None if waiting or running else 0.0
-    whole = [run_seconds(run, rates) for run in waiting]
-    parts = [
-        run_seconds(run, rates) * (1 - progress.get("step", 0) / progress.get("n_steps", 1))
-        for run, progress in running
-    ]
+    whole, parts = [run_seconds(run, rates) for run in waiting], _left(running, rates)
     return max(sum(whole + parts) / max(n_workers, 1), *whole, *parts)
+
+
+def _worker_seconds(ended, waiting, running, rates: dict[int, float]) -> tuple[float, float]:
+    """Of all workers together: spent so far, and left; at the measured speeds."""
+    parts = _left(running, rates)
+    begun = sum(run_seconds(run, rates) for run, _ in running) - sum(parts)
+    spent = sum(run_seconds(run, rates) for run in ended) + begun
+    return spent, sum(run_seconds(run, rates) for run in waiting) + sum(parts)
 
 
 # ---- words ---------------------------------------------------------------------------------------------
@@ -127,8 +188,13 @@ def headline(seen: Snapshot, stage: str, title: str) -> str:
     """The stage in one line."""
     counts = seen.stages.get(stage, dict.fromkeys(STATES, 0))
     n, done = sum(counts.values()), counts["done"] + counts["diverged"]
-    words = [title, f"{done}/{n} runs", f"{counts['running']} running", f"{counts['planned']} left"]
-    words += [f"{counts[state]} {state}" for state in ("diverged", "failed") if counts[state]]
+    words = [
+        title,
+        f"{done}/{n} runs",
+        f"{counts['claimed'] + counts['running']} running",
+        f"{counts['planned']} left",
+    ]
+    words += [f"{counts[state]} {state}" for state in ("diverged", "failed", "cancelled") if counts[state]]
     if seen.seconds_left:
         words.append(f"about {duration(seen.seconds_left)} to go")
     if seen.tokens_per_second:
@@ -155,6 +221,12 @@ def stage_lines(seen: Snapshot, stage: str, title: str, columns: int, bar: str) 
     """The stage, then its running runs."""
     runs = [running_line(run, progress, columns, bar) for run, progress in seen.running]
     return [headline(seen, stage, title), *runs]
+
+
+def last_words(store: Store) -> str:
+    """What a finished study found, and where its page is now: folders move."""
+    page = store.folder / "report.html"
+    return store.finished.read_text().rstrip("\n") + (f"\nreport: {page}" if page.exists() else "")
 
 
 # ---- screen --------------------------------------------------------------------------------------------

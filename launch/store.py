@@ -1,36 +1,45 @@
 """The state of a study's runs, kept as names in a folder: any number of processes share it without a server.
 
-    store/study.jsonl     the planned runs, one a line; added to by the driver, never changed
-    store/lease/ID.EPOCH  claim number EPOCH on run ID; its time stamp is the owner's heartbeat (0: released)
+    store/study.jsonl     the planned runs, one a line; added to by whoever plans, never changed
+    store/waiting.json    stages that cannot be planned before these runs are done
+    store/jobs.jsonl      what was handed to which scheduler, one line a job
+    store/lease/ID.EPOCH  claim number EPOCH on run ID (see leases.py)
     store/done/ID         the run's result, whole; the first one counts; runs/ID/result.json is a link to it
     store/diverged/ID     marks the result as a divergence
     store/failed/ID.N     the error of attempt N
+    store/cancelled/ID    marks a run that nobody shall train, by a person's wish
+    store/dropped/ID      marks a run that the study's definition no longer holds
     store/progress/ID     how far a running run is; for display only
 
-Every name is made by link(2), so of several claimants exactly one wins, on NFS too. A lease is never renamed
-or removed: it is overtaken by the next epoch when its heartbeat is older than `ttl`, when it was released, or
-when its owner is a process of this host that is gone. The overtaken owner sees the next epoch and must stop.
+A run that went well leaves two files here, one lease and its result, and nothing is ever rewritten.
+A run whose attempt N failed rests for `backoff`·2^N seconds before it can be claimed again, and is left as
+failed after `max_attempts`.
 """
 
 import contextlib
-import functools
 import json
 import os
-import socket
-import tempfile
 import time
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments.files import sync_folder, write_atomic
+from experiments.files import write_atomic
+from launch.leases import Lease, Leases, publish
 
-STATES: tuple[str, ...] = ("planned", "running", "done", "diverged", "failed")
+STATES: tuple[str, ...] = ("planned", "claimed", "running", "done", "diverged", "failed", "cancelled")
+UNFINISHED = ("planned", "claimed", "running")
+FOLDERS = ("lease", "done", "diverged", "failed", "cancelled", "dropped", "progress", "scratch")
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A run to do. `config` is its RunConfig as JSON; runs of equal `shape` share a compiled step."""
+    """A run to do. `config` is its RunConfig as JSON; runs of equal `shape` share a compiled step.
+
+    pack: runs of equal `pack` may train together as one program ("": none may). trunk: runs of equal `trunk`
+    take the same steps until the `branch_step` of the shorter one ("": shares nothing).
+    """
 
     run_id: str
     stage: str
@@ -39,14 +48,19 @@ class Planned:
     n_tokens: int
     flops: float
     config: dict[str, Any]
+    pack: str = ""
+    trunk: str = ""
+    branch_step: int = 0
+    n_steps: int = 0
 
 
 @dataclass(frozen=True)
-class Lease:
-    """The right to run `run_id` until the lease of the next epoch exists."""
+class Look:
+    """All runs at one moment: state (one of STATES) and failed attempts by id; those that rest after one."""
 
-    run_id: str
-    epoch: int
+    states: dict[str, str]
+    attempts: dict[str, int]
+    resting: set[str]
 
 
 @dataclass
@@ -56,6 +70,7 @@ class Store:
     folder: Path
     ttl: float = 90.0
     max_attempts: int = 3
+    backoff: float = 2.0
     _planned: dict[str, Planned] = field(default_factory=dict, repr=False)
     _planned_stamp: tuple[int, ...] = field(default=(), repr=False)
     _results: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
@@ -76,9 +91,14 @@ class Store:
     def run_folder(self, run_id: str) -> Path:
         return self.folder / "runs" / run_id
 
+    @property
+    def trunks(self) -> Path:
+        """Where runs that share their first steps leave them to each other."""
+        return self.folder / "trunks"
+
     def create(self) -> None:
         """Makes the folders; nothing happens where they exist."""
-        for name in ("lease", "done", "diverged", "failed", "progress", "scratch"):
+        for name in FOLDERS:
             (self.root / name).mkdir(parents=True, exist_ok=True)
 
     # ---- what is planned -------------------------------------------------------------------------------
@@ -105,40 +125,110 @@ class Store:
             write_atomic(self.manifest, "".join(lines))
         return list(new.values())
 
+    def keep_only(self, run_ids: Collection[str]) -> list[str]:
+        """Marks all other planned runs as dropped, takes the mark from these; returns the newly dropped."""
+        dropped = self._names("dropped")
+        for run_id in dropped.intersection(run_ids):
+            (self.root / "dropped" / run_id).unlink(missing_ok=True)
+        new = [run_id for run_id in self.planned() if run_id not in run_ids and run_id not in dropped]
+        for run_id in new:
+            (self.root / "dropped" / run_id).touch()
+        return new
+
+    def waiting(self) -> list[str]:
+        """Stages that wait for the runs that are planned now."""
+        try:
+            return json.loads((self.root / "waiting.json").read_text())
+        except FileNotFoundError:
+            return []
+
+    def note_waiting(self, stages: list[str]) -> None:
+        if stages != self.waiting():
+            write_atomic(self.root / "waiting.json", json.dumps(stages))
+
+    def cancel(self, run_ids: Iterable[str]) -> None:
+        """Marks runs that nobody shall train; who trains one now leaves it. Finished ones stay finished."""
+        for run_id in run_ids:
+            (self.root / "cancelled" / run_id).touch()
+
+    def retry(self, run_ids: Collection[str]) -> None:
+        """Takes the mark of cancellation from these runs and gives them all their attempts again."""
+        for run_id in self._names("cancelled").intersection(run_ids):
+            (self.root / "cancelled" / run_id).unlink(missing_ok=True)
+        for name in sorted(self._names("failed"), reverse=True):  # no gap if we are killed on the way
+            if name.rpartition(".")[0] in run_ids:
+                (self.root / "failed" / name).unlink(missing_ok=True)
+
+    # ---- what was submitted where ----------------------------------------------------------------------
+
+    def record_job(self, job: dict[str, Any]) -> None:
+        """Notes a job handed to a backend: {"backend", "id", "kind": "workers" or "controller", "slots"}."""
+        with open(self.root / "jobs.jsonl", "a") as file:
+            file.write("\n" + json.dumps({"time": time.time(), **job}) + "\n")  # a torn line stays alone
+            file.flush()
+            os.fsync(file.fileno())
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Recorded jobs, oldest first; a line that a crash cut off is left out."""
+        jobs = []
+        with contextlib.suppress(FileNotFoundError):
+            for line in (self.root / "jobs.jsonl").read_text().splitlines():
+                with contextlib.suppress(json.JSONDecodeError):
+                    jobs.append(json.loads(line))
+        return jobs
+
     # ---- what has become of it -------------------------------------------------------------------------
 
-    def states(self) -> dict[str, str]:
-        """State (one of STATES) of every planned run, from file names alone and the stamps of open leases."""
-        done, diverged = self._names("done"), self._names("diverged")
+    def look(self) -> Look:
+        """All runs as they are now, from file names alone and the stamps of open leases."""
+        done, diverged, dropped = self._names("done"), self._names("diverged"), self._names("dropped")
+        cancelled, spoken = self._names("cancelled"), self._names("progress")
         attempts = _last_numbers(self._names("failed"))
-        epochs = _last_numbers(self._names("lease"))
+        epochs, leases = _last_numbers(self._names("lease")), self._leases
 
         def state(run_id: str) -> str:
+            if run_id in dropped:
+                return "cancelled"
             if run_id in done:
                 return "diverged" if run_id in diverged else "done"
+            if run_id in cancelled:
+                return "cancelled"
             if attempts.get(run_id, 0) >= self.max_attempts:
                 return "failed"
-            return "running" if self._is_held(run_id, epochs.get(run_id, 0)) else "planned"
+            if leases.is_held(run_id, epochs.get(run_id, 0)):
+                return "running" if run_id in spoken else "claimed"
+            return "planned"
 
-        return {run_id: state(run_id) for run_id in self.planned()}
+        states = {run_id: state(run_id) for run_id in self.planned()}
+        resting = {
+            run_id
+            for run_id, n in attempts.items()
+            if states.get(run_id) == "planned" and self._rests(run_id, n)
+        }
+        return Look(states, attempts, resting)
+
+    def states(self) -> dict[str, str]:
+        """State (one of STATES) of every planned run."""
+        return self.look().states
 
     def results(self) -> dict[str, dict[str, Any]]:
         """Results of finished runs by id, in planned order; mends links that a crash left out."""
         done = self._names("done")
-        for run_id in done - self._results.keys():
+        return {run_id: self.result(run_id) for run_id in self.planned() if run_id in done}
+
+    def result(self, run_id: str) -> dict[str, Any]:
+        """The result of a finished run."""
+        if run_id not in self._results:
             self._results[run_id] = json.loads((self.root / "done" / run_id).read_text())
             self._expose(run_id)
-        return {run_id: self._results[run_id] for run_id in self.planned() if run_id in done}
+        return self._results[run_id]
 
-    def errors(self) -> dict[str, str]:
-        """The last error of every unfinished run that has one."""
-        done = self._names("done")
-        last = _last_numbers(self._names("failed"))
-        return {
-            run_id: json.loads((self.root / "failed" / f"{run_id}.{n}").read_text())["error"]
-            for run_id, n in last.items()
-            if run_id not in done
-        }
+    def error(self, run_id: str, attempt: int) -> str:
+        """The last line of the traceback of a failed attempt; "" if it is forgotten by now."""
+        try:
+            return json.loads((self.root / "failed" / f"{run_id}.{attempt}").read_text())["error"]
+        except FileNotFoundError:
+            return ""
 
     def progress(self, run_id: str) -> dict[str, Any]:
         """What the run's worker last said of it ({} before the first word)."""
@@ -147,66 +237,76 @@ class Store:
         except (FileNotFoundError, json.JSONDecodeError):
             return {}
 
-    def forgive(self) -> None:
-        """Forgets all errors, so that failed runs get their attempts again."""
-        for name in self._names("failed"):
-            (self.root / "failed" / name).unlink(missing_ok=True)
-
     # ---- claims ----------------------------------------------------------------------------------------
 
     def claim(self, run_id: str) -> Lease | None:
-        """The lease on a run, or None if it is finished or someone else has it."""
-        epoch = 0
-        while self._lease_path(run_id, epoch + 1).exists():
-            epoch += 1
-        if self._is_held(run_id, epoch):
+        """The lease on a run, or None if it is ended, rests, is not wanted or someone else has it."""
+        if self._is_closed(run_id):
             return None
-        if not self._publish(self._lease_path(run_id, epoch + 1), json.dumps(process_identity(os.getpid()))):
+        lease = self._leases.claim(run_id, self._count("lease", run_id))
+        if lease is None:
             return None
-        lease = Lease(run_id, epoch + 1)
         if (self.root / "done" / run_id).exists():  # finished between our look and our claim
             self.release(lease)
             return None
+        (self.root / "progress" / run_id).unlink(missing_ok=True)
         return lease
+
+    def deaths(self, run_id: str) -> int:
+        """How many owners in a row, up to now, were gone without giving the run back."""
+        return self._leases.deaths(run_id, self._count("lease", run_id))
 
     def beat(self, lease: Lease) -> None:
         """Says that the owner lives."""
-        os.utime(self._lease_path(lease.run_id, lease.epoch))
+        self._leases.beat(lease)
 
     def lost(self, lease: Lease) -> bool:
         """Whether somebody took the run over."""
-        return self._lease_path(lease.run_id, lease.epoch + 1).exists()
+        return self._leases.lost(lease)
 
     def release(self, lease: Lease) -> None:
         """Gives the run back. The heartbeat must have ended."""
-        os.utime(self._lease_path(lease.run_id, lease.epoch), (0, 0))
+        self._leases.release(lease)
+
+    def unwanted(self, run_id: str) -> bool:
+        """Whether nobody shall train the run any more."""
+        return (self.root / "cancelled" / run_id).exists() or (self.root / "dropped" / run_id).exists()
+
+    def tell(self, lease: Lease, progress: dict[str, Any]) -> None:
+        """Shows how far the run is."""
+        scratch = self.root / "scratch" / f"{lease.run_id}.{lease.epoch}"
+        scratch.write_text(json.dumps(progress))
+        scratch.replace(self.root / "progress" / lease.run_id)
 
     def finish(self, lease: Lease, result: dict[str, Any]) -> bool:
         """Records the result, durably; False if the lease was lost or a result is there already."""
         if self.lost(lease):
             return False
         if result["status"] == "diverged":  # the mark comes first: the result is what finishes the run
-            self._publish(self.root / "diverged" / lease.run_id, "", durable=True)
-        won = self._publish(
-            self.root / "done" / lease.run_id, json.dumps(result, indent=1) + "\n", durable=True
-        )
+            self._publish("diverged", lease.run_id, "")
+        won = self._publish("done", lease.run_id, json.dumps(result, indent=1) + "\n")
         self._expose(lease.run_id)
         (self.root / "progress" / lease.run_id).unlink(missing_ok=True)
         return won
 
-    def fail(self, lease: Lease, error: str) -> None:
-        """Records a failed attempt and gives the run back."""
+    def fail(self, lease: Lease, error: str) -> int:
+        """Records a failed attempt and gives the run back; returns the number of the attempt (0: lost)."""
         if self.lost(lease):
-            return
-        n = _last_numbers(self._names("failed")).get(lease.run_id, 0) + 1
+            return 0
+        n = self._count("failed", lease.run_id) + 1
         text = json.dumps({"error": error, "epoch": lease.epoch})
-        self._publish(self.root / "failed" / f"{lease.run_id}.{n}", text, durable=True)
+        self._publish("failed", f"{lease.run_id}.{n}", text)
         self.release(lease)
+        return n
 
     # ---- files -----------------------------------------------------------------------------------------
 
-    def _lease_path(self, run_id: str, epoch: int) -> Path:
-        return self.root / "lease" / f"{run_id}.{epoch}"
+    @property
+    def _leases(self) -> Leases:
+        return Leases(self.root / "lease", self.root / "scratch", self.ttl)
+
+    def _publish(self, folder: str, name: str, text: str) -> bool:
+        return publish(self.root / "scratch", self.root / folder / name, text, durable=True)
 
     def _names(self, folder: str) -> set[str]:
         try:
@@ -214,45 +314,28 @@ class Store:
         except FileNotFoundError:  # a study that has not begun
             return set()
 
-    def _is_held(self, run_id: str, epoch: int) -> bool:
-        """Whether the lease of this epoch (0: none) is alive."""
-        if epoch == 0:
-            return False
-        path = self._lease_path(run_id, epoch)
-        stamp = path.stat().st_mtime
-        if stamp == 0:
-            return False
-        # Exact age only where this host's clock says it matters: it costs a write. Hosts' clocks differ.
-        if time.time() - stamp > self.ttl / 2 and self._now() - stamp > self.ttl:
-            return False
-        try:
-            owner = json.loads(path.read_text())
-        except json.JSONDecodeError:  # torn by a power cut; its heartbeat will tell
+    def _count(self, folder: str, run_id: str) -> int:
+        """The last N for which ID.N is in the folder; 0 for none."""
+        n = 0
+        while (self.root / folder / f"{run_id}.{n + 1}").exists():
+            n += 1
+        return n
+
+    def _is_closed(self, run_id: str) -> bool:
+        """Whether the run is not to be claimed now, whoever has it."""
+        if (self.root / "done" / run_id).exists() or self.unwanted(run_id):
             return True
-        return not known_dead(owner)
+        n = self._count("failed", run_id)
+        return n >= self.max_attempts or self._rests(run_id, n)
 
-    def _now(self) -> float:
-        """The file system's clock, which stamps the leases too; this host's where we may not write."""
-        try:
-            with tempfile.NamedTemporaryFile(dir=self.root / "scratch") as file:
-                return os.stat(file.name).st_mtime
-        except PermissionError:
-            return time.time()
-
-    def _publish(self, path: Path, text: str, durable: bool = False) -> bool:
-        """Gives `text` the name `path`, whole; False if the name is taken. The answer of link(2) may get lost
-        on NFS, so the count of links decides."""
-        with tempfile.NamedTemporaryFile("w", dir=self.root / "scratch") as file:
-            file.write(text)
-            file.flush()
-            os.fchmod(file.fileno(), 0o644)
-            if durable:
-                os.fsync(file.fileno())
-            with contextlib.suppress(FileExistsError):
-                os.link(file.name, path)
-            if durable:
-                sync_folder(path.parent)
-            return os.stat(file.name).st_nlink > 1
+    def _rests(self, run_id: str, n_failed: int) -> bool:
+        """Whether the last failure is too fresh to try again."""
+        if n_failed == 0:
+            return False
+        with contextlib.suppress(FileNotFoundError):  # forgotten just now
+            stamp = (self.root / "failed" / f"{run_id}.{n_failed}").stat().st_mtime
+            return time.time() - stamp < self.backoff * 2**n_failed
+        return False
 
     def _expose(self, run_id: str) -> None:
         """Links the result to where readers of the study look for it."""
@@ -261,36 +344,6 @@ class Store:
             target.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):  # another process was as quick
                 os.link(self.root / "done" / run_id, target)
-
-
-def process_identity(pid: int) -> dict[str, Any]:
-    """Names a process for ever: host, boot and pid namespace, pid, and the clock tick it started at."""
-    return {"host": _host(), "pid": pid, "start": _start_tick(pid)}
-
-
-def known_dead(owner: dict[str, Any]) -> bool:
-    """True only if the process ran on this host, in this boot, and is certainly gone."""
-    return owner["host"] == _host() != "" and _start_tick(owner["pid"]) != owner["start"]
-
-
-@functools.cache
-def _host() -> str:
-    """Host name, boot id and pid namespace; "" where /proc does not tell (then only the heartbeat counts)."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{socket.gethostname()}/{boot}/{os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return ""
-
-
-def _start_tick(pid: int) -> int:
-    """Clock tick at which the process started; 0 for none, for a zombie and where /proc does not tell."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return 0
-    fields = text[text.rindex(")") + 2 :].split()  # the command's name before it may hold anything
-    return 0 if fields[0] in "ZX" else int(fields[19])
 
 
 def _last_numbers(names: set[str]) -> dict[str, int]:

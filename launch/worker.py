@@ -1,18 +1,18 @@
-"""A worker process: claims planned runs one after another, trains them and records what came of each.
+"""A worker process: claims planned runs, trains those that fit together, and records what came of each.
 
-    python -m launch.worker DIR [--cores 0,1] [--wait]
+    python -m launch.worker DIR [--pack auto|K] [--seconds S] [--wait] [--cores 0,1]
 
-It prefers runs whose compiled step it already has. SIGTERM and SIGINT make it checkpoint, give its run back
-and exit. With --wait it stays for runs planned later, until its standard input ends: the driver holds the
-other end of that pipe, so a worker outlives neither the study nor a driver that was killed.
+It prefers runs whose compiled step it already has. On SIGTERM, SIGINT or SIGUSR1 it checkpoints, gives its
+runs back and exits with 0, within 20 s: if that does not suffice, it gives up the steps since the last
+checkpoint. With --seconds it leaves in time before so much wall time is over; its exit code is 75 if runs
+are left then. With --wait it stays for runs planned later, until the study is finished; where its standard
+input is a pipe, from a pool that started it, it leaves when that ends.
 """
 
 import argparse
 import contextlib
 import errno
-import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -22,20 +22,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from launch.claims import Claimed, Queue
+from launch.process import WORK_LEFT, prepare_process, stop_at_end_of_input, stop_in, stop_on_signals
 from launch.progress import Every
-from launch.store import Lease, Planned, Store
+from launch.store import UNFINISHED, Lease, Planned, Store
 
-POLL_SECONDS = 0.1
 LOOK_SECONDS = 0.5  # between two looks at the lease, two writes of progress
-STORAGE_FAILED = os.EX_IOERR  # exit code: no run is to blame, the disk is full or not writable
-
-
-class LeaseLost(Exception):
-    """Another worker has taken the run over; ours must not write any more."""
+STOP_SECONDS = 20.0  # from the wish to stop to the lease given back, at most
+LEAVE_SECONDS = STOP_SECONDS + 5  # before its time is over a worker begins to leave
+MOST_DEATHS = 3  # workers that may die in a row over a run before that counts as its failure
+STORAGE_FAILED = os.EX_IOERR  # exit code 74: no run is to blame, the disk is full or not writable
 
 
 class Stopped(Exception):
-    """The run was asked to stop, has saved its state, and can be continued."""
+    """The runs were asked to stop, have saved their state, and can be continued."""
 
 
 @dataclass
@@ -45,105 +45,155 @@ class Hooks:
     store: Store
     lease: Lease
     stop: threading.Event
-    vanished: threading.Event = field(default_factory=threading.Event)  # the lease cannot be touched
+    vanished: bool = False  # the lease cannot be touched
+    _lost: bool = False
     _check_due: Every = field(default_factory=lambda: Every(LOOK_SECONDS))
     _report_due: Every = field(default_factory=lambda: Every(LOOK_SECONDS))
 
     def should_stop(self) -> bool:
-        """Whether to save the state and raise Stopped.
-
-        Raises:
-          LeaseLost: the run is another worker's now; a process that slept past its lease learns it here.
-        """
-        if self._check_due() and (self.vanished.is_set() or self.store.lost(self.lease)):
-            raise LeaseLost
+        """Whether to save the state of all runs that train together and raise Stopped."""
         return self.stop.is_set()
+
+    def lost(self) -> bool:
+        """Whether nothing of the run may be written any more: it is another worker's, or nobody wants it.
+
+        A process that slept past its lease learns it here; looks at most twice a second.
+        """
+        if not self._lost and self._check_due():
+            gone = self.vanished or self.store.lost(self.lease)
+            self._lost = gone or self.store.unwanted(self.lease.run_id)
+        return self._lost
 
     def progress(self, step: int, n_steps: int, tokens_per_second: float, loss: float) -> None:
         """Shows how far the run is; may be called at every step, writes at most twice a second."""
-        if self._report_due():
+        if self._report_due() and not self.lost():
             seen = {"step": step, "n_steps": n_steps, "tokens_per_second": tokens_per_second, "loss": loss}
-            path = self.store.root / "progress" / self.lease.run_id
-            scratch = self.store.root / "scratch" / f"{self.lease.run_id}.{self.lease.epoch}"
-            scratch.write_text(json.dumps(seen))
-            scratch.replace(path)
+            self.store.tell(self.lease, seen)
 
 
-# Trains one run: configuration as JSON, folder, hooks -> its result. Raises Stopped when asked to stop.
-Job = Callable[[dict[str, Any], Path, Hooks], dict[str, Any]]
+@dataclass(frozen=True)
+class Job:
+    """How runs are trained.
+
+    train(configurations as JSON, folders, hooks, folder of trunks): yields (index, result) of each as it
+    ends; raises Stopped when asked to stop. newest_step(folder): the step it would continue from.
+    pack_size(configuration): how many runs like it train best as one program.
+    """
+
+    train: Callable[
+        [list[dict[str, Any]], list[Path], list[Hooks], Path], Iterator[tuple[int, dict[str, Any]]]
+    ]
+    newest_step: Callable[[Path], int]
+    pack_size: Callable[[dict[str, Any]], int]
 
 
-def work(store: Store, job: Job, stop: threading.Event, wait: bool = False) -> None:
-    """Runs planned runs until told to stop or, unless `wait`, until none is free.
+def work(store: Store, job: Job, stop: threading.Event, wait: bool = False, pack: str = "auto") -> None:
+    """Trains planned runs until told to stop or, unless `wait`, until none is left to claim.
 
     Raises:
       OSError: the study's folder cannot be written.
     """
-    shape = ""
+
+    def pack_size(run: Planned) -> int:
+        if pack != "auto":
+            return int(pack)
+        fair = -(-(queue.n_free() + 1) // n_workers(store))
+        return min(job.pack_size(run.config), fair)
+
+    queue = Queue(store, pack_size, job.newest_step)
     while not stop.is_set():
-        lease = claim_next(store, shape)
-        if lease:
-            run = store.planned()[lease.run_id]
-            shape = run.shape
-            run_one(store, lease, run, job, stop)
-        elif wait:
-            stop.wait(POLL_SECONDS)
+        if members := queue.claim():
+            train_together(store, members, job, stop)
+        elif queue.more_to_come or (wait and not store.finished.exists()):
+            stop.wait(queue.pause)
         else:
             return
 
 
-def claim_next(store: Store, shape: str) -> Lease | None:
-    """Claims a free run: of `shape` first, then of a shape that nobody works on; the most expensive first."""
-    states = store.states()
-    planned = store.planned()  # after the states: runs are only ever added
-    busy = {planned[run_id].shape for run_id, state in states.items() if state == "running"}
-    free = [planned[run_id] for run_id, state in states.items() if state == "planned"]
-    for run in sorted(free, key=lambda run: (run.shape != shape, run.shape in busy, -run.flops)):
-        if lease := store.claim(run.run_id):
-            return lease
-    return None
+def n_workers(store: Store) -> int:
+    """Workers that share the study, as last submitted."""
+    slots = [job["slots"] for job in store.jobs() if job["kind"] == "workers"]
+    return max(1, slots[-1]) if slots else 1
 
 
-def run_one(store: Store, lease: Lease, run: Planned, job: Job, stop: threading.Event) -> None:
-    """Trains one claimed run and records its end: a result, a failed attempt, or given back unfinished."""
-    out = store.run_folder(run.run_id)
-    out.mkdir(parents=True, exist_ok=True)
-    hooks = Hooks(store, lease, stop)
-    with _output_into(out / "log.txt"):
-        _say(f"attempt {lease.epoch} begins in process {os.getpid()}")
+def train_together(store: Store, members: list[Claimed], job: Job, stop: threading.Event) -> None:
+    """Trains claimed runs as one and records the end of each: a result, a failed attempt, or given back
+    unfinished.
+
+    Raises:
+      OSError: the study's folder cannot be written.
+    """
+    outs = [store.run_folder(member.run.run_id) for member in members]
+    hooks = [Hooks(store, member.lease, stop) for member in members]
+    for out in outs:
+        out.mkdir(parents=True, exist_ok=True)
+    together = f", with {len(members) - 1} others; output is in {outs[0]}/log.txt" if len(members) > 1 else ""
+    open_members = dict(enumerate(members))
+
+    def say(indices: list[int], text: str) -> None:
+        for index in indices:
+            _say(outs[index] / "log.txt", text)
+
+    for index, member in enumerate(members):
+        say([index], f"attempt {member.lease.epoch} begins in process {os.getpid()}{together}")
+    configs = [member.run.config for member in members]
+    with _output_into(outs[0] / "log.txt"):
         try:
-            with _heartbeat(store, lease, hooks.vanished):
-                result = job(run.config, out, hooks)
-            if store.finish(lease, result):
-                _say(f"{result['status']}, loss {result['loss']:.4f}")
-            else:
-                _say("another worker's result counts")
+            with _keeping(hooks, stop):
+                for index, result in job.train(configs, outs, hooks, store.trunks):
+                    if store.finish(members[index].lease, result):
+                        say([index], f"{result['status']}, loss {result['loss']:.4f}")
+                    else:
+                        say([index], "another worker's result counts")
+                    del open_members[index]
+            say(list(open_members), "given up: another worker has taken this run over, or it is cancelled")
+            _give_back(store, open_members.values())
         except Stopped:
-            store.release(lease)
-            _say("stopped; the run can be continued")
-        except LeaseLost:
-            _say("another worker has taken this run over")
+            _give_back(store, open_members.values())
+            say(list(open_members), "stopped; the run can be continued")
         except Exception as error:
             if _is_about_storage(error):
-                store.release(lease)
-                raise OSError(f"{out}: {error}") from error
-            traceback.print_exc()
-            store.fail(lease, traceback.format_exception_only(error)[-1].strip())
+                _give_back(store, open_members.values())
+                raise OSError(f"{outs[0]}: {error}") from error
+            say(list(open_members), traceback.format_exc().rstrip())
+            words = traceback.format_exception_only(error)[-1].strip()
+            for member in open_members.values():
+                store.fail(member.lease, words)
+
+
+def _give_back(store: Store, members) -> None:
+    for member in members:
+        store.release(member.lease)
 
 
 @contextlib.contextmanager
-def _heartbeat(store: Store, lease: Lease, vanished: threading.Event) -> Iterator[None]:
-    """Touches the lease three times within its time to live, until the block ends."""
-    ended = threading.Event()
+def _keeping(hooks: list[Hooks], stop: threading.Event) -> Iterator[None]:
+    """Touches the leases three times within their time to live until the block ends.
 
-    def beat():
-        while not ended.wait(store.ttl / 3):
-            try:
-                store.beat(lease)
-            except OSError:
-                vanished.set()
+    A block that has not ended STOP_SECONDS after the wish to stop, in a step or a compilation that takes
+    longer, ends with the process; its leases are given back.
+    """
+    store, ended = hooks[0].store, threading.Event()
 
-    thread = threading.Thread(target=beat, daemon=True)
+    def keep():
+        beat_due, wished = time.monotonic() + store.ttl / 3, None
+        while not ended.wait(min(store.ttl / 3, LOOK_SECONDS)):
+            now = time.monotonic()
+            if stop.is_set():
+                wished = wished or now
+                if now - wished > STOP_SECONDS:
+                    for hook in hooks:
+                        store.release(hook.lease)
+                    os._exit(getattr(stop, "code", 0))
+            if now >= beat_due:
+                beat_due = now + store.ttl / 3
+                for hook in hooks:
+                    try:
+                        store.beat(hook.lease)
+                    except OSError:
+                        hook.vanished = True
+
+    thread = threading.Thread(target=keep, daemon=True)
     thread.start()
     try:
         yield
@@ -174,8 +224,9 @@ def _redirect(descriptors: list[int]) -> None:
     os.dup2(descriptors[1], 2)
 
 
-def _say(text: str) -> None:
-    print(time.strftime("%Y-%m-%d %H:%M:%S"), text, flush=True)
+def _say(log: Path, text: str) -> None:
+    with open(log, "a") as file:
+        file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
 
 def _is_about_storage(error: BaseException) -> bool:
@@ -184,72 +235,50 @@ def _is_about_storage(error: BaseException) -> bool:
     return getattr(error, "errno", None) in codes or any(os.strerror(code) in str(error) for code in codes)
 
 
-def prepare_process(cores: str = "") -> None:
-    """Pins this process and names the persistent compile cache. Must come before numpy and jax are imported.
-
-    The matrices of numpy are small here: BLAS threads cost ten times what they give.
-    """
-    if cores and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    cache = Path(os.environ.get("ISOFLOP_CACHE") or Path.home() / ".cache/isoflop")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "xla"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-
-
-def stop_on_signals() -> threading.Event:
-    """An event that SIGTERM or SIGINT sets; a second one ends the process at once."""
-    stop = threading.Event()
-
-    def handle(number, _):
-        stop.set()
-        signal.signal(number, signal.SIG_DFL)
-
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
-    return stop
-
-
-def _stop_at_end_of_input(stop: threading.Event) -> None:
-    def watch():
-        while os.read(0, 4096):
-            pass
-        stop.set()
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _training() -> Job:
+def training() -> Job:
     """Real training. Imports jax, so the process must be prepared."""
-    from experiments import train
+    import jax
+
+    from experiments import checkpoint, memory, train
     from experiments.config import RunConfig, from_json
 
-    def job(config: dict[str, Any], out: Path, hooks: Hooks) -> dict[str, Any]:
+    def train_all(configs, outs, hooks, trunks):
         try:
-            return train.train(from_json(RunConfig, config), out, hooks)
+            yield from train.train_pack(
+                [from_json(RunConfig, c) for c in configs], outs, hooks, trunks=trunks
+            )
         except train.Stopped:
             raise Stopped from None
 
-    return job
+    def pack_size(config: dict[str, Any]) -> int:
+        device = jax.local_devices()[0]
+        return memory.pack_size(from_json(RunConfig, config), memory.device_memory(), device.platform)
+
+    return Job(train_all, checkpoint.newest_step, pack_size)
 
 
 def main(job: Job | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m launch.worker", description=__doc__)
     parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("--pack", default="auto", help="runs that train as one program: auto or a number")
+    parser.add_argument("--seconds", type=float, help="leave before so many seconds of wall time are over")
+    parser.add_argument("--wait", action="store_true", help="wait for more runs until the study is finished")
     parser.add_argument("--cores", default="", help="cores to stay on, for example 0,1")
-    parser.add_argument("--wait", action="store_true", help="wait for more runs until standard input ends")
     arguments = parser.parse_args()
     stop = stop_on_signals()
     if arguments.wait:
-        _stop_at_end_of_input(stop)
+        stop_at_end_of_input(stop)
+    if arguments.seconds:
+        stop_in(max(arguments.seconds - LEAVE_SECONDS, arguments.seconds / 2), stop, WORK_LEFT)
     prepare_process(arguments.cores)
+    store = Store(arguments.folder)
     try:
-        work(Store(arguments.folder), job or _training(), stop, arguments.wait)
+        work(store, job or training(), stop, arguments.wait, arguments.pack)
+        return stop.code if any(state in UNFINISHED for state in store.states().values()) else 0
     except OSError as error:
         with contextlib.suppress(OSError):
             print(error, file=sys.stderr, flush=True)
         os._exit(STORAGE_FAILED)  # the usual way out would flush into the full disk again and lose the code
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,34 +1,56 @@
 """A worker as `python -m launch.worker`, whose training only counts steps. Used by the tests of launch.
 
 The configuration says how a run behaves: seed 13 fails, seed 14 kills its process, lr > 1 diverges. A step
-takes 1 ms and is saved in runs/ID/steps, which must hold 0 1 2 … however often the run was continued.
+takes 1 ms (seed 15: a minute) and is saved in runs/ID/steps, which must hold 0 1 2 … however often the run
+was continued, alone or in a pack.
 """
 
+import functools
 import os
 import sys
 import time
 from pathlib import Path
 
 from launch import worker
+from launch.store import Store
 
 
-def train(config, out: Path, hooks) -> dict:
-    n_steps = config["n_tokens"] // config["batch_tokens"]
+def newest_step(out: Path) -> int:
     steps = out / "steps"
-    begin = len(steps.read_text().split()) if steps.exists() else 0
-    started = time.monotonic()
-    for step in range(begin, n_steps):
-        if hooks.should_stop():
+    return len(steps.read_text().split()) if steps.exists() else 0
+
+
+def train(configs, outs, hooks, trunks):
+    """Steps of all runs in turn; yields the result of each as it ends."""
+    begin = newest_step(outs[0])
+    assert all(newest_step(out) == begin for out in outs)
+    started, left = time.monotonic(), dict(enumerate(configs))
+    for step in range(begin, max(n_steps(config) for config in configs)):
+        if any(hook.should_stop() for hook in hooks):
             raise worker.Stopped
-        with open(steps, "a") as file:
-            file.write(f"{step}\n")
-        hooks.progress(step, n_steps, 1000.0 * config["batch_tokens"], 5.0 - step / n_steps)
-        time.sleep(0.001)
-        if config["seed"] == 13:
-            raise RuntimeError(f"seed {config['seed']} is unlucky")
-        if config["seed"] == 14:
-            sys.stdout.flush()
-            os._exit(9)
+        left = {k: config for k, config in left.items() if not hooks[k].lost()}
+        for k, config in list(left.items()):
+            with open(outs[k] / "steps", "a") as file:
+                file.write(f"{step}\n")
+            speed = 1000.0 * config["batch_tokens"]
+            hooks[k].progress(step, n_steps(config), speed, 5.0 - step / n_steps(config))
+            if config["seed"] == 13:
+                raise RuntimeError(f"seed {config['seed']} is unlucky")
+            if config["seed"] == 14:
+                os._exit(9)
+            if step + 1 == n_steps(config):
+                del left[k]
+                yield k, result(config, time.monotonic() - started)
+        if not left:
+            return
+        time.sleep(60 if configs[0]["seed"] == 15 else 0.001)
+
+
+def n_steps(config) -> int:
+    return config["n_tokens"] // config["batch_tokens"]
+
+
+def result(config, seconds: float) -> dict:
     lr, diverged = config["optimizer"]["lr"], config["optimizer"]["lr"] > 1
     return {
         "status": "diverged" if diverged else "done",
@@ -38,7 +60,7 @@ def train(config, out: Path, hooks) -> dict:
         "n_tokens": config["n_tokens"],
         "flops": 1e9,
         "seed": config["seed"],
-        "wall_seconds": time.monotonic() - started,
+        "wall_seconds": seconds,
         "flops_per_second": 1e9,
         "data": {"task": "none", "tokenizer": {"name": "bytes"}},
         "conventions": {"loss": "nats per token"},
@@ -47,5 +69,9 @@ def train(config, out: Path, hooks) -> dict:
     }
 
 
+JOB = worker.Job(train, newest_step, pack_size=lambda config: int(os.environ.get("FAKE_PACK", "1")))
+
 if __name__ == "__main__":
-    sys.exit(worker.main(train))
+    worker.Store = functools.partial(Store, backoff=0.05, ttl=float(os.environ.get("FAKE_TTL", "90")))
+    worker.STOP_SECONDS = float(os.environ.get("FAKE_STOP_SECONDS", worker.STOP_SECONDS))
+    sys.exit(worker.main(JOB))

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from launch import store as store_module
-from launch.store import Planned, Store, known_dead, process_identity
+from launch import leases
+from launch.leases import known_dead, process_identity
+from launch.store import Planned, Store
 
 
 def planned(k: int, stage: str = "grid", shape: str = "s", flops: float = 1e9) -> Planned:
@@ -63,10 +64,13 @@ def test_a_run_goes_through_its_states(tmp_path):
     a, b, c = store.planned()
     lease = store.claim(a)
     assert store.claim(a) is None
-    assert store.states() == {a: "running", b: "planned", c: "planned"}
+    assert store.states() == {a: "claimed", b: "planned", c: "planned"}
+    store.tell(lease, {"step": 3})
+    assert store.states()[a] == "running" and store.progress(a) == {"step": 3}
     store.release(lease)
     assert store.states()[a] == "planned"
     again = store.claim(a)
+    assert store.states()[a] == "claimed"  # of its second owner there is no word yet
     assert again.epoch == 2 and store.finish(again, done())
     assert store.finish(store.claim(b), {"status": "diverged", "loss": None})
     assert store.claim(a) is None
@@ -75,16 +79,89 @@ def test_a_run_goes_through_its_states(tmp_path):
     assert json.loads((tmp_path / "runs" / a / "result.json").read_text()) == done()
 
 
-def test_a_run_fails_after_its_attempts_and_can_be_forgiven(tmp_path):
-    store = new_store(tmp_path, 1)
+def test_a_run_fails_after_its_attempts_and_can_be_tried_again(tmp_path):
+    store = new_store(tmp_path, 1, backoff=0.0)
     (run_id,) = store.planned()
     for n in range(store.max_attempts):
         assert store.states() == {run_id: "planned"}
-        store.fail(store.claim(run_id), f"ValueError: {n}")
-    assert store.states() == {run_id: "failed"}
-    assert store.errors() == {run_id: "ValueError: 2"}
-    store.forgive()
-    assert store.states() == {run_id: "planned"} and store.errors() == {}
+        assert store.fail(store.claim(run_id), f"ValueError: {n}") == n + 1
+    assert store.states() == {run_id: "failed"} and store.claim(run_id) is None
+    assert store.look().attempts == {run_id: 3} and store.error(run_id, 3) == "ValueError: 2"
+    store.retry([run_id])
+    assert store.states() == {run_id: "planned"} and store.look().attempts == {}
+    assert store.claim(run_id)
+
+
+def test_a_run_that_failed_rests_twice_as_long_each_time(tmp_path):
+    store = new_store(tmp_path, 1, backoff=10.0)
+    (run_id,) = store.planned()
+    for n, seconds in ((1, 20), (2, 40)):
+        store.fail(store.claim(run_id), "ValueError: no")
+        path = store.root / "failed" / f"{run_id}.{n}"
+        for ago, rests in ((seconds - 5, True), (seconds + 5, False)):
+            os.utime(path, (time.time() - ago,) * 2)
+            assert store.states() == {run_id: "planned"}
+            assert store.look().resting == ({run_id} if rests else set())
+            if rests:
+                assert store.claim(run_id) is None
+
+
+def test_a_cancelled_run_is_nobodys_until_it_is_tried_again(tmp_path):
+    store = new_store(tmp_path)
+    a, b, c = store.planned()
+    lease, finished = store.claim(a), store.claim(b)
+    store.finish(finished, done())
+    store.cancel([a, b, c])
+    assert store.states() == {a: "cancelled", b: "done", c: "cancelled"}
+    assert store.unwanted(a) and store.claim(c) is None
+    store.release(lease)
+    store.retry([a])
+    assert store.states() == {a: "planned", b: "done", c: "cancelled"}
+    assert not store.unwanted(a) and store.claim(a).epoch == 2
+
+
+def test_runs_that_no_longer_belong_are_set_aside_and_come_back(tmp_path):
+    store = new_store(tmp_path)
+    a, b, c = store.planned()
+    store.finish(store.claim(a), done())
+    assert store.keep_only({b}) == [a, c]
+    assert store.keep_only({b}) == []
+    assert store.states() == {a: "cancelled", b: "planned", c: "cancelled"}
+    store.retry([a, b, c])  # is of cancelled runs, not of these
+    assert store.claim(c) is None and store.unwanted(c)
+    assert store.keep_only({a, b, c}) == []
+    assert store.states() == {a: "done", b: "planned", c: "planned"}
+
+
+def test_deaths_of_owners_are_counted_until_one_gives_the_run_back(tmp_path):
+    store = new_store(tmp_path, 1)
+    (run_id,) = store.planned()
+    for n in range(3):
+        assert store.claim(run_id).deaths == n and store.deaths(run_id) == n + 1
+        age(store, run_id, n + 1, 1000)
+    lease = store.claim(run_id)
+    store.release(lease)
+    assert store.deaths(run_id) == 0 and store.claim(run_id).deaths == 0
+
+
+def test_jobs_are_kept_in_order_and_a_torn_line_is_left_out(tmp_path):
+    store = new_store(tmp_path)
+    assert store.jobs() == []
+    for name in ("7", "8"):
+        store.record_job({"backend": "slurm", "id": name, "kind": "workers", "slots": 2})
+        with open(store.root / "jobs.jsonl", "a") as file:
+            file.write('{"backend": "sl')
+    assert [job["id"] for job in store.jobs()] == ["7", "8"]
+    assert time.time() - store.jobs()[0]["time"] < 10
+
+
+def test_lines_of_an_earlier_version_still_load(tmp_path):
+    store = new_store(tmp_path, 1)
+    line = json.loads(store.manifest.read_text())
+    for name in ("pack", "trunk", "branch_step", "n_steps"):
+        del line[name]
+    store.manifest.write_text(json.dumps(line) + "\n")
+    assert list(Store(tmp_path).planned().values()) == [planned(0)]
 
 
 def test_a_stale_lease_is_taken_over_and_its_owner_fenced(tmp_path):
@@ -100,7 +177,7 @@ def test_a_stale_lease_is_taken_over_and_its_owner_fenced(tmp_path):
     store.beat(slow)  # too late: only the newest epoch counts
     assert not store.finish(slow, done(1.0))
     store.fail(slow, "ValueError: from the slow one")
-    assert store.errors() == {}
+    assert store.look().attempts == {}
     assert store.finish(quick, done(2.0))
     assert store.results()[run_id] == done(2.0)
 
@@ -124,7 +201,7 @@ def test_a_lease_of_a_killed_process_is_free_at_once(tmp_path):
     code += "print(Store(Path(sys.argv[1])).claim(sys.argv[2]), flush=True); time.sleep(60)"
     owner = python(code, tmp_path, run_id)
     owner.stdout.readline()
-    assert store.states() == {run_id: "running"} and store.claim(run_id) is None
+    assert store.states() == {run_id: "claimed"} and store.claim(run_id) is None
     owner.kill()
     while not known_dead(json.loads((store.root / "lease" / f"{run_id}.1").read_text())):
         time.sleep(0.01)  # a zombie until we wait for it: dead all the same
@@ -137,7 +214,7 @@ def test_only_a_process_of_this_boot_and_host_is_known_dead(monkeypatch):
     assert not known_dead(me)
     assert known_dead(me | {"start": me["start"] + 1})  # the pid was given to another process
     assert not known_dead(me | {"start": me["start"] + 1, "host": "elsewhere"})
-    monkeypatch.setattr(store_module, "_host", lambda: "")  # no /proc: nothing is known
+    monkeypatch.setattr(leases, "_host", lambda: "")  # no /proc: nothing is known
     assert not known_dead({"host": "", "pid": 1, "start": 5})
 
 
@@ -164,7 +241,7 @@ import random, sys, time
 from pathlib import Path
 from launch.store import Store
 store, name = Store(Path(sys.argv[1])), sys.argv[2]
-while any(state in ("planned", "running") for state in store.states().values()):
+while any(state in ("planned", "claimed", "running") for state in store.states().values()):
     free = [run_id for run_id, state in store.states().items() if state == "planned"]
     random.shuffle(free)
     for run_id in free:

@@ -23,8 +23,8 @@ HERE = Path(__file__).parent
 STUDY = str(HERE / "fake_study.py")
 CODE = f"""
 import sys
-from launch import cli, local
-local.WORKER = (sys.executable, {str(HERE / "fake_worker.py")!r})
+from launch import cli, pool
+pool.WORKER = (sys.executable, {str(HERE / "fake_worker.py")!r})
 sys.exit(cli.main(sys.argv[1:]))
 """
 

@@ -11,7 +11,7 @@ import json
 from absl import flags
 
 from launch.commands.fit import parse_columns
-from launch.worker import prepare_process
+from launch.process import prepare_process
 
 FLAGS = flags.FlagValues()
 USAGE = "isoflop compare TABLE|DIR [flags]"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launch.worker import prepare_process
+from launch.process import prepare_process
 
 FLAGS = flags.FlagValues()
 USAGE = "isoflop fit TABLE|DIR [flags]"

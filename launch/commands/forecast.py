@@ -18,7 +18,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launch.worker import prepare_process
+from launch.process import prepare_process
 
 FLAGS = flags.FlagValues()
 USAGE = "isoflop forecast [--fit FIT.json] [--set [SCENARIO.]NAME=VALUE[:LO:HI][@YEAR] …] [flags]"

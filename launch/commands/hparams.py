@@ -14,7 +14,7 @@ import math
 from absl import flags
 
 from launch.commands.fit import check_out, parse_columns
-from launch.worker import prepare_process
+from launch.process import prepare_process
 
 FLAGS = flags.FlagValues()
 USAGE = "isoflop hparams TABLE|DIR [flags]"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launch.worker import prepare_process
+from launch.process import prepare_process
 
 FLAGS = flags.FlagValues()
 USAGE = "isoflop import DIR_HF --out CKPT [flags]"

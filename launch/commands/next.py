@@ -14,7 +14,7 @@ from absl import flags
 
 from launch.commands.fit import check_out, parse_columns
 from launch.commands.predict import number, parse_given
-from launch.worker import prepare_process
+from launch.process import prepare_process
 
 FLAGS = flags.FlagValues()
 USAGE = "isoflop next [TABLE|DIR] --flops BUDGET [--target loss@FLOPS|n_params@FLOPS|a] [flags]"

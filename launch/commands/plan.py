@@ -1,7 +1,9 @@
 """Show the runs of a study, what they cost and whether they fit a device's memory; nothing runs. A stage can
-be planned when the stages before it are done: with the --out of a study under way, its results are used.
+be planned when those before it are done. With --out the plan is written to the study's folder, for `isoflop
+submit`: again it changes nothing; with other settings it adds the new runs and sets aside those that no
+longer belong.
 
-Example: isoflop plan quickstart
+Example: isoflop plan quickstart --out out/quickstart
 """
 
 import json
@@ -12,11 +14,13 @@ from typing import Any
 
 from absl import flags
 
+from launch import definition
+from launch.lock import only_process
 from launch.progress import ROUGH_RATES, duration, measured_rates, n_runs, run_seconds, short
 from launch.store import Planned, Store
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("out", None, "folder of the study, if it has begun", flag_values=FLAGS)
+flags.DEFINE_string("out", None, "folder to write the plan to", flag_values=FLAGS)
 flags.DEFINE_multi_string("set", [], "change a setting: FIELD=VALUE; may be repeated", flag_values=FLAGS)
 flags.DEFINE_float(
     "device_bytes", None, "memory of a device, 80e9 for example; default: that of one here", flag_values=FLAGS
@@ -26,29 +30,69 @@ USAGE = "isoflop plan NAME|FILE.py [--out DIR] [--set FIELD=VALUE …] [flags]"
 
 
 def run(args: list[str], flags: flags.FlagValues) -> int:
-    """Prints the plan."""
+    """Prints the plan; with --out writes it."""
     if len(args) != 1:
         raise ValueError(f"expected the name of a study, got {args}; usage: {USAGE}")
+    store = Store(Path(flags.out)) if flags.out else None
+    if store:
+        definition.check_name(store, args[0])
     from experiments.memory import device_memory
     from experiments.studies import load_study
-    from launch.driver import plan_stages
-    from launch.local import machine_slots
+    from launch.driver import Ahead, plan_stages
+    from launch.pool import machine_slots
 
     study = load_study(args[0], flags.set)
-    results = Store(Path(flags.out)).results() if flags.out else {}
-    stages = plan_stages(study, results)
+    ahead = write(store, study, args[0], flags.set) if store else Ahead(plan_stages(study))
     device_bytes = flags.device_bytes or device_memory()
-    memory = memory_by_shape([run for runs in stages.values() for run in runs or []], device_bytes)
+    memory = memory_by_shape([run for runs in ahead.plans.values() for run in runs or []], device_bytes)
     if flags.json:
         plain = {
             name: runs and [asdict(run) | {"memory": memory[run.shape]} for run in runs]
-            for name, runs in stages.items()
+            for name, runs in ahead.plans.items()
         }
         print(json.dumps(plain, indent=1))
-    else:
-        print(as_text(stages, measured_rates(results, []), len(machine_slots()), memory))
-        print(fits(memory, device_bytes))
+        return 0
+    measured = rates_of(store) if store else {}
+    print(as_text(ahead.plans, measured, len(machine_slots()), memory))
+    print(fits(memory, device_bytes))
+    if store:
+        print(changes(store, ahead))
     return 0
+
+
+def write(store: Store, study: Any, name: str, overrides: list[str]) -> Any:
+    """Brings the study's folder up to date with this definition; returns what is planned."""
+    from launch.driver import check, stages
+
+    if not store.root.exists():
+        check(study)  # settings that cannot be planned are refused before anything is written
+    store.create()
+    with only_process(store.root / "driver.lock"):
+        ahead = next(stages(study, store))
+        definition.write(store, name, overrides, study.settings)
+        if ahead.stage is not None:
+            store.finished.unlink(missing_ok=True)  # what it says was of the study as it was
+    return ahead
+
+
+def changes(store: Store, ahead: Any) -> str:
+    """What is new in the folder, and which runs no longer belong."""
+    lines = [
+        f"{store.folder}: {n_runs(len(ahead.added))} added" if ahead.added else f"{store.folder}: no new runs"
+    ]
+    if ahead.dropped:
+        some = ", ".join(ahead.dropped[:5]) + (" …" if len(ahead.dropped) > 5 else "")
+        lines.append(f"{n_runs(len(ahead.dropped))} no longer in the study, set aside: {some}")
+    if ahead.stage:
+        lines.append(f"`isoflop submit {store.folder}` trains them")
+    return "\n".join(lines)
+
+
+def rates_of(store: Store) -> dict[int, float]:
+    """Speeds measured in the study so far."""
+    planned = store.planned()
+    ended = [planned[run_id] for run_id, state in store.states().items() if state in ("done", "diverged")]
+    return measured_rates(store, ended, [])
 
 
 def memory_by_shape(runs: list[Planned], device_bytes: float) -> dict[str, dict[str, Any]]:

@@ -17,7 +17,7 @@ from typing import Any
 from absl import flags
 
 from launch.commands.fit import check_out, has_frontier, parse_columns
-from launch.worker import prepare_process
+from launch.process import prepare_process
 
 FLAGS = flags.FlagValues()
 USAGE = "isoflop predict FIT.json (--flops C | --loss L | --params N --tokens D | --points P.csv) [flags]"

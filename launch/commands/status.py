@@ -1,28 +1,81 @@
-"""What of a study is done, running, left or failed, read from its folder alone.
+"""What of a study is done, running, left or failed, and why; how long the rest takes and what it
+costs. Read from its folder alone, in a moment, however many runs there are.
 
-Example: isoflop status out/quickstart
+Example: isoflop status out/quickstart --watch
 """
 
 import json
+import time
+from dataclasses import asdict
 from pathlib import Path
 
 from absl import flags
 
-from launch.progress import Snapshot, duration, running_line, short, snapshot
-from launch.store import STATES, Store
+from launch import cost
+from launch.progress import (
+    LOG_SECONDS,
+    Display,
+    Failure,
+    Snapshot,
+    duration,
+    n_runs,
+    running_line,
+    short,
+    snapshot,
+)
+from launch.store import STATES, UNFINISHED, Store
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
-USAGE = "isoflop status DIR [flags]"
+flags.DEFINE_bool("watch", False, "show it again and again, until the study is finished", flag_values=FLAGS)
+flags.DEFINE_bool("scheduler", False, "ask the schedulers of the study's jobs, too", flag_values=FLAGS)
+USAGE = "isoflop status DIR [--watch] [--scheduler] [--json]"
+WATCH_SECONDS = 1.0
+RUNNING_SHOWN = 20
+ERRORS_SHOWN = 5
 
 
 def run(args: list[str], flags: flags.FlagValues) -> int:
     """Prints the state; 1 if runs have failed."""
     store = open_study(args, USAGE)
-    n_running = sum(state == "running" for state in store.states().values())
-    seen = snapshot(store, n_running)
-    print(json.dumps(as_json(store, seen), indent=1) if flags.json else as_text(store, seen))
+    if flags.watch:
+        seen = watch(store)
+    else:
+        seen = snapshot(store)
+        scheduler = asked(store) if flags.scheduler else []
+        if flags.json:
+            print(json.dumps(as_json(store, seen) | {"scheduler": scheduler}, indent=1))
+        else:
+            print("\n".join([*as_lines(store, seen), *scheduler]))
     return 1 if seen.count("failed") else 0
+
+
+def watch(store: Store) -> Snapshot:
+    """Shows the state again and again until the study is finished or has nothing left to run."""
+    display = Display()
+    while True:
+        began = time.monotonic()
+        seen = snapshot(store)
+        lines = as_lines(store, seen)
+        if store.finished.exists() or not display.live:
+            display.clear()
+            print("\n".join(lines), flush=True)
+        if store.finished.exists():
+            return seen
+        if display.live:
+            display.show(lines)
+        time.sleep(max(WATCH_SECONDS if display.live else LOG_SECONDS, 5 * (time.monotonic() - began)))
+
+
+def asked(store: Store) -> list[str]:
+    """What the schedulers say of the study's jobs: one question a backend."""
+    from launch.commands.submit import BACKENDS
+
+    jobs: dict[str, list[dict]] = {}
+    for job in store.jobs():
+        jobs.setdefault(job["backend"], []).append(job)
+    lines = [line for backend, mine in jobs.items() for line in BACKENDS[backend].states(mine)]
+    return lines or ["no scheduler knows of a job of this study"]
 
 
 def open_study(args: list[str], usage: str) -> Store:
@@ -41,32 +94,65 @@ def open_study(args: list[str], usage: str) -> Store:
 
 def as_json(store: Store, seen: Snapshot) -> dict:
     """The state as plain values."""
+    spent, left = seen.worker_seconds or (None, None)
     return {
         "folder": str(store.folder),
         "finished": store.finished.exists(),
         "counts": {state: seen.count(state) for state in STATES},
         "stages": seen.stages,
+        "waiting": store.waiting(),
         "seconds_left": seen.seconds_left,
+        "worker_seconds": {"spent": spent, "left": left},
+        "cost": {"prices": cost.read(store)},
         "running": [{"run_id": run.run_id, "stage": run.stage, **progress} for run, progress in seen.running],
-        "errors": seen.errors,
+        "failures": [asdict(failure) | {"log": str(_log(store, failure))} for failure in seen.failures],
     }
 
 
-def as_text(store: Store, seen: Snapshot) -> str:
-    """The state as a small table, the running runs, and the first errors."""
+def as_lines(store: Store, seen: Snapshot) -> list[str]:
+    """The state as a small table, the running runs, time and cost, and the first failures."""
     lines = [f"{store.folder}: {'finished' if store.finished.exists() else 'not finished'}"]
-    width = max([5, *map(len, seen.stages)])
+    width = max([5, *map(len, seen.stages), *map(len, store.waiting())])
     lines.append(f"  {'stage':<{width}}" + "".join(f"{state:>10}" for state in STATES))
     for stage, counts in seen.stages.items():
         lines.append(f"  {stage:<{width}}" + "".join(f"{counts[state]:>10}" for state in STATES))
+    for stage in store.waiting():
+        lines.append(f"  {stage:<{width}}  is planned when the runs before it are done")
     if seen.running:
-        left = "unknown" if seen.seconds_left is None else duration(seen.seconds_left)
-        lines.append(
-            f"{len(seen.running)} running, {short(seen.tokens_per_second)} tokens/s, time left {left}"
-        )
-        lines += [running_line(run, progress, columns=110) for run, progress in seen.running]
-    for run_id, error in list(seen.errors.items())[:5]:
-        lines.append(f"error in {run_id}: {error}")
-    if seen.errors:
-        lines.append(f"see `isoflop logs {store.folder} RUN`; `isoflop study` tries failed runs again")
-    return "\n".join(lines)
+        lines.append(f"{len(seen.running)} running, {short(seen.tokens_per_second)} tokens/s")
+        lines += [running_line(run, progress, columns=110) for run, progress in seen.running[:RUNNING_SHOWN]]
+        if len(seen.running) > RUNNING_SHOWN:
+            lines.append(f"  and {len(seen.running) - RUNNING_SHOWN} more")
+    return lines + _time_and_cost(store, seen) + _explained(store, seen)
+
+
+def _time_and_cost(store: Store, seen: Snapshot) -> list[str]:
+    """At the speeds measured in this study."""
+    if seen.worker_seconds is None:
+        return []
+    spent, left = (cost.words(seconds, cost.read(store)) for seconds in seen.worker_seconds)
+    if not seen.count(*UNFINISHED):
+        return [f"spent about {spent}"]
+    when = f"time left about {duration(seen.seconds_left or 0)}" if seen.running else "nothing runs now"
+    return [f"{when}; spent about {spent}; left about {left}"]
+
+
+def _explained(store: Store, seen: Snapshot) -> list[str]:
+    """The first failures, equal ones together."""
+    alike: dict[str, list[Failure]] = {}
+    for failure in seen.failures:
+        alike.setdefault(failure.error, []).append(failure)
+    lines = []
+    for error, failures in list(alike.items())[:ERRORS_SHOWN]:
+        first = failures[0]
+        others = f" and {n_runs(len(failures) - 1)} more" if len(failures) > 1 else ""
+        tries = f"{first.attempts} attempt{'s' if first.attempts > 1 else ''}"
+        ended = f"failed after {tries}" if first.state == "failed" else f"failed in {tries}, is tried again"
+        lines += [f"{first.run_id}{others} {ended}: {error}", f"  log: {_log(store, first)}"]
+    if seen.count("failed"):
+        lines.append(f"`isoflop retry {store.folder}` gives failed runs their attempts back")
+    return lines
+
+
+def _log(store: Store, failure: Failure) -> Path:
+    return store.run_folder(failure.run_id) / "log.txt"

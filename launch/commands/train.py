@@ -10,8 +10,8 @@ from typing import Any
 from absl import flags
 
 from launch.lock import only_process
+from launch.process import prepare_process, stop_on_signals
 from launch.progress import Display, Every, short
-from launch.worker import prepare_process, stop_on_signals
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("out", None, "folder of the run", flag_values=FLAGS)
@@ -35,6 +35,9 @@ class Hooks:
 
     def should_stop(self) -> bool:
         return self.stop.is_set()
+
+    def lost(self) -> bool:
+        return False  # the folder is locked
 
     def progress(self, step: int, n_steps: int, tokens_per_second: float, loss: float) -> None:
         if self.due():

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from launch import local
-from launch.local import Pool, Slot, WorkersFailed, machine_slots, whole_machine
+from launch import pool as pool_module
+from launch.pool import Pool, Slot, WorkersFailed, machine_slots, whole_machine
 from launch.store import Planned, Store
 
 FAKE = (sys.executable, str(Path(__file__).parent / "fake_worker.py"))
@@ -29,7 +29,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def pool(tmp_path):
-    pool = Pool(tmp_path, FAKE)
+    pool = Pool(tmp_path, command=FAKE)
     yield pool
     pool.stop()
 
@@ -46,9 +46,9 @@ def watch(store: Store, pool: Pool, until, seconds: float = 30.0) -> None:
 def machine(monkeypatch):
     """Four cores, no GPU, no quota; the test may change them."""
     found = {"cores": {2, 3, 6, 7}, "gpus": [], "quota": sys.maxsize}
-    monkeypatch.setattr(local.os, "sched_getaffinity", lambda _: found["cores"])
-    monkeypatch.setattr(local, "_gpus", lambda: found["gpus"])
-    monkeypatch.setattr(local, "_cpu_quota", lambda: found["quota"])
+    monkeypatch.setattr(pool_module.os, "sched_getaffinity", lambda _: found["cores"])
+    monkeypatch.setattr(pool_module, "_gpus", lambda: found["gpus"])
+    monkeypatch.setattr(pool_module, "_cpu_quota", lambda: found["quota"])
     return found
 
 
@@ -84,17 +84,17 @@ def test_every_gpu_gets_a_worker(machine):
     ],
 )
 def test_gpus_are_those_that_the_environment_leaves(monkeypatch, environment, expected):
-    monkeypatch.setattr(local.importlib.util, "find_spec", lambda name: name == "jax_cuda13_plugin")
+    monkeypatch.setattr(pool_module.importlib.util, "find_spec", lambda name: name == "jax_cuda13_plugin")
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert local._gpus() == expected
+    assert pool_module._gpus() == expected
 
 
 def test_no_gpu_without_a_jax_that_uses_it(monkeypatch):
-    monkeypatch.setattr(local.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(pool_module.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert local._gpus() == []
+    assert pool_module._gpus() == []
 
 
 def test_workers_live_through_stages_and_are_exchanged_for_one(store, pool):
@@ -148,19 +148,21 @@ def test_a_worker_that_does_not_leave_is_killed(store, pool, monkeypatch):
     (run_id,) = store.planned()
     pool.use([Slot("a")])
     watch(store, pool, (store.run_folder(run_id) / "steps").exists)
-    monkeypatch.setattr(local, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(pool_module, "GRACE_SECONDS", 0.2)
     os.kill(pool._workers[Slot("a")].pid, signal.SIGSTOP)
     pool.stop()
     assert store.states() == {run_id: "planned"}
 
 
 def test_a_folder_that_cannot_be_written_is_said_so(store, pool, monkeypatch):
-    monkeypatch.setattr(pool, "command", (sys.executable, "-c", f"raise SystemExit({local.STORAGE_FAILED})"))
+    monkeypatch.setattr(
+        pool, "command", (sys.executable, "-c", f"raise SystemExit({pool_module.STORAGE_FAILED})")
+    )
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(local, "write_atomic", full)
+    monkeypatch.setattr(pool_module, "write_atomic", full)
     pool.use([Slot("a")])
     with pytest.raises(OSError, match="No space left on device"):
         watch(store, pool, lambda: False, 5)

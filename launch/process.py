@@ -1,0 +1,84 @@
+"""How a process of ours is set up, and how it learns that it should leave."""
+
+import functools
+import os
+import signal
+import stat
+import threading
+from pathlib import Path
+
+WORK_LEFT = os.EX_TEMPFAIL  # exit code 75 of a worker whose time is over while runs are left
+
+
+@functools.cache
+def plan_on_cpu() -> dict[str, str]:
+    """Prepares this process to plan and fit, and to leave accelerators to the workers; returns the
+    environment that those should have."""
+    environment = dict(os.environ)
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    prepare_process()
+    return environment
+
+
+class Stop(threading.Event):
+    """The wish that this worker leave. code: its exit code, if runs are left."""
+
+    code = 0
+
+
+def prepare_process(cores: str = "") -> None:
+    """Pins this process and names the persistent compile cache. Must come before numpy and jax are imported.
+
+    The matrices of numpy are small here: BLAS threads cost ten times what they give.
+    """
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    cache = Path(os.environ.get("ISOFLOP_CACHE") or Path.home() / ".cache/isoflop")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "xla"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+
+def stop_on_signals() -> Stop:
+    """An event that SIGTERM, SIGINT or SIGUSR1 sets, also while compiled code keeps the main thread; a second
+    SIGTERM or SIGINT ends the process at once. Must come before other threads begin."""
+    stop = Stop()
+    numbers = {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1}
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+
+    def listen():
+        seen: set[int] = set()
+        while True:
+            number = signal.sigwait(numbers)
+            if number in seen and number != signal.SIGUSR1:
+                os._exit(128 + number)
+            seen.add(number)
+            stop.set()
+
+    threading.Thread(target=listen, daemon=True).start()
+    return stop
+
+
+def stop_in(seconds: float, stop: Stop, code: int) -> None:
+    """Sets the event after so much wall time, with this exit code."""
+
+    def ring():
+        stop.code = code
+        stop.set()
+
+    timer = threading.Timer(seconds, ring)
+    timer.daemon = True
+    timer.start()
+
+
+def stop_at_end_of_input(stop: Stop) -> None:
+    """Where standard input is a pipe, its end says that whoever holds the other end is gone."""
+    if not stat.S_ISFIFO(os.fstat(0).st_mode):
+        return
+
+    def watch():
+        while os.read(0, 4096):
+            pass
+        stop.set()
+
+    threading.Thread(target=watch, daemon=True).start()
