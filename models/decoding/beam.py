@@ -1,0 +1,185 @@
+"""Beam search, plain and diverse, in one compiled loop; ranks and ends as Hugging Face's `generate` does.
+
+Each step ranks the 2·M best continuations of a prompt's M beams by the sum of their log-probabilities. An EOS
+among the first M of them is a finished hypothesis, with score = sum / length ** length_penalty, the length
+counting generated tokens only, EOS among them. The M best that are not EOS go on. A prompt is done when M
+hypotheses are finished and the best open beam, at its present length, scores no better than the worst of them
+(`early_stopping=False`), or at the limit of tokens, where open beams compete as they are.
+
+Diverse search (Vijayakumar et al. 2018) splits the beams into groups that choose one after another: a token
+loses `diversity` of its score for each beam of earlier groups that took it at this step (Hamming diversity).
+The penalties stay in the score, as in Hugging Face's; the best hypotheses of all groups come back together.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from models.decoding.prefill import bucket, prefill, take_rows
+from models.model import Model
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One continuation. `tokens` includes the EOS that ended it; `logprob` (nats) is the model's own sum;
+    `score` is what it was ranked by; `finish` is "eos", or "length" if `max_tokens` came first."""
+
+    tokens: tuple[int, ...]
+    logprob: float
+    score: float
+    finish: Literal["eos", "length"]
+
+
+def beam_search(
+    model: Model,
+    params: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    beams: int,
+    max_tokens: int,
+    eos_id: int,
+    length_penalty: float = 1.0,
+    groups: int = 1,
+    diversity: float = 0.0,
+) -> list[list[Hypothesis]]:
+    """The `beams` best hypotheses found for each prompt, best first; fewer only where fewer exist.
+
+    Raises:
+      ValueError: no prompt or an empty one, `beams` or `max_tokens` below 1, groups that do not divide the
+        beams, a negative diversity, or one without groups.
+    """
+    _check(prompts, beams, max_tokens, groups, diversity)
+    logits_PV, cache = prefill(model, params, prompts, max_tokens)
+    scalars = {
+        "limit": np.int32(max_tokens),
+        "eos_id": np.int32(eos_id),
+        "length_penalty": np.float32(length_penalty),
+        "diversity": np.float32(diversity),
+    }
+    found = _search(model, params, logits_PV, cache, scalars, groups, beams // groups, bucket(max_tokens))
+    found = jax.device_get(found)
+    return [_hypotheses(found, i, eos_id) for i in range(len(prompts))]
+
+
+def _hypotheses(found: dict[str, np.ndarray], i: int, eos_id: int) -> list[Hypothesis]:
+    """Those of prompt i, from arrays [G,B,M,…]."""
+    mine = {name: values[:, i].reshape(-1, *values.shape[3:]) for name, values in found.items()}
+    hypotheses = []
+    for j in np.argsort(-mine["score"], kind="stable"):
+        if np.isfinite(mine["score"][j]):
+            tokens = tuple(mine["tokens"][j, : mine["length"][j]].tolist())
+            finish = "eos" if tokens[-1] == eos_id else "length"
+            hypotheses.append(Hypothesis(tokens, float(mine["logprob"][j]), float(mine["score"][j]), finish))
+    return hypotheses
+
+
+@functools.partial(jax.jit, static_argnums=(0, 5, 6, 7))
+def _search(model: Model, params, logits_PV, cache, scalars, n_groups: int, n_beams: int, n_out: int):
+    """Finished hypotheses as arrays [G,P,M,…]; rows of the batch are in the order group, prompt, beam."""
+    n_prompts, shape = len(logits_PV), (n_groups, len(logits_PV), n_beams)
+    rows_GBM = jnp.arange(n_groups * n_prompts * n_beams).reshape(shape)
+    prompt_GBM = jnp.broadcast_to(jnp.arange(n_prompts)[:, None], shape)
+
+    def choose(step, logits_RV, state):
+        """Every group's next beams, one group after another."""
+        logprobs_GBMV = jax.nn.log_softmax(logits_RV).reshape(*shape, -1)
+
+        def one_group(taken_BV, group):
+            group = _advance(step, taken_BV, *group, scalars)
+            one_hot_BMV = jax.nn.one_hot(group["last"], taken_BV.shape[-1])
+            return taken_BV + one_hot_BMV.sum(axis=1), group
+
+        taken_BV = jnp.zeros((n_prompts, logits_RV.shape[-1]))
+        return jax.lax.scan(one_group, taken_BV, (logprobs_GBMV, state))[1]
+
+    def body(carry):
+        step, logits_RV, cache, state = carry
+        state = choose(step, logits_RV, state)
+        rows_R = (rows_GBM[..., :1] + state["parent"]).ravel()
+        return step + 1, *model.decode(params, state["last"].ravel(), take_rows(cache, rows_R)), state
+
+    nothing = {
+        "tokens": jnp.zeros((*shape, n_out), jnp.int32),
+        "score": jnp.full(shape, -jnp.inf),
+        "logprob": jnp.full(shape, -jnp.inf),
+    }
+    state = {
+        # All beams begin alike, so only the first may be continued.
+        "open": nothing | {name: nothing[name].at[..., 0].set(0.0) for name in ("score", "logprob")},
+        "finished": nothing | {"length": jnp.zeros(shape, jnp.int32)},
+        "last": jnp.zeros(shape, jnp.int32),
+        "parent": jnp.zeros(shape, jnp.int32),
+        "going": jnp.ones(shape[:2], bool),
+    }
+    rows_R = prompt_GBM.ravel()
+    start = (jnp.int32(0), logits_PV[rows_R], take_rows(cache, rows_R), state)
+    return jax.lax.while_loop(lambda carry: jnp.any(carry[-1]["going"]), body, start)[-1]["finished"]
+
+
+def _advance(step, taken_BV, logprobs_BMV, state, scalars) -> dict[str, Any]:
+    """One group's state after a token; `taken_BV` counts the beams of earlier groups that took a token."""
+    n_prompts, n_beams, n_vocab = logprobs_BMV.shape
+    score_BMV = state["open"]["score"][..., None] + logprobs_BMV
+    score_BMV -= scalars["diversity"] * taken_BV[:, None]
+    logprob_BMV = state["open"]["logprob"][..., None] + logprobs_BMV
+    score_BC, best_BC = jax.lax.top_k(score_BMV.reshape(n_prompts, -1), 2 * n_beams)
+    parent_BC, token_BC = best_BC // n_vocab, best_BC % n_vocab
+    candidates = {
+        "tokens": _gather(state["open"]["tokens"], parent_BC).at[..., step].set(token_BC),
+        "score": score_BC,
+        "logprob": _gather(logprob_BMV.reshape(n_prompts, -1), best_BC),
+    }
+    is_eos_BC = token_BC == scalars["eos_id"]
+
+    length = step + 1
+    scale = length.astype(jnp.float32) ** scalars["length_penalty"]
+    ends_BC = (is_eos_BC | (length >= scalars["limit"])) & (jnp.arange(2 * n_beams) < n_beams)
+    ends_BC &= state["going"][:, None]
+    ended = candidates | {
+        "score": jnp.where(ends_BC, score_BC / scale, -jnp.inf),
+        "length": jnp.full_like(token_BC, length),
+    }
+    both = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), state["finished"], ended)
+    finished = _best(both, both["score"], n_beams)
+
+    follow_BC = jnp.where(is_eos_BC, -jnp.inf, score_BC)
+    extra = {"last": token_BC, "parent": parent_BC}
+    kept = _best(candidates | extra, follow_BC, n_beams)
+    worst_B, hope_B = finished["score"].min(axis=1), follow_BC.max(axis=1) / scale
+    return {
+        "open": {name: kept[name] for name in candidates},
+        "finished": finished,
+        "last": kept["last"],
+        "parent": kept["parent"],
+        "going": state["going"] & (hope_B > worst_B) & (length < scalars["limit"]),
+    }
+
+
+def _best(candidates: dict[str, jax.Array], score_BC: jax.Array, n: int) -> dict[str, jax.Array]:
+    """The n candidates with the largest scores."""
+    best_BN = jax.lax.top_k(score_BC, n)[1]
+    return {name: _gather(values, best_BN) for name, values in candidates.items()}
+
+
+def _gather(values_BC: jax.Array, index_BN: jax.Array) -> jax.Array:
+    """values[b, index[b, n], …] for every b and n."""
+    return jax.vmap(lambda values, index: values[index])(values_BC, index_BN)
+
+
+def _check(prompts, beams: int, max_tokens: int, groups: int, diversity: float) -> None:
+    if not prompts or not all(map(len, prompts)):
+        raise ValueError("no prompt, or an empty one; start an empty text with the end-of-document token")
+    for name, value in (("beams", beams), ("max_tokens", max_tokens), ("groups", groups)):
+        if value < 1:
+            raise ValueError(f"{name}={value}; it must be at least 1")
+    if beams % groups:
+        raise ValueError(f"beams={beams}, groups={groups}; the groups must divide the beams evenly")
+    if diversity < 0 or (diversity and groups == 1):
+        raise ValueError(
+            f"diversity={diversity}, groups={groups}; it must be at least 0, and 0 unless there are groups"
+        )

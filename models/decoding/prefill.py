@@ -1,0 +1,51 @@
+"""The first pass over prompts of any lengths, and rows taken from the cache that it leaves."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from models.model import Model
+
+
+def prefill(model: Model, params: Any, texts: Sequence[Sequence[int]], room: int) -> tuple[jax.Array, Any]:
+    """Next-token logits [P,V] of each text, and a cache with room for `room` more tokens.
+
+    P and the lengths are rounded up to powers of two; rows beyond the texts hold nothing of use. A network
+    with an encoder reads the text as its source, whose last token starts the decoder, as in training.
+    """
+    longest = max(map(len, texts))
+    return prefill_padded(model, params, *padded(texts, bucket(longest)), bucket(longest + room))
+
+
+def padded(texts: Sequence[Sequence[int]], n_tokens: int) -> tuple[np.ndarray, np.ndarray]:
+    """Texts as rows of `n_tokens` [P,T], and their lengths [P]; spare rows have length 1."""
+    tokens_PT = np.zeros((bucket(len(texts), least=1), n_tokens), np.int32)
+    lengths_P = np.ones(len(tokens_PT), np.int32)
+    for i, text in enumerate(texts):
+        tokens_PT[i, : len(text)], lengths_P[i] = text, len(text)
+    return tokens_PT, lengths_P
+
+
+def bucket(size: int, least: int = 16) -> int:
+    """`size` rounded up to a power of two, at least `least`."""
+    return max(least, 1 << (size - 1).bit_length())
+
+
+def take_rows(cache: Any, rows_B: jax.Array) -> Any:
+    """The cache of these rows, which may repeat; leaves are [L,P,…], or [P] as the lengths are."""
+    return jax.tree.map(lambda leaf: jnp.take(leaf, rows_B, axis=min(1, leaf.ndim - 1)), cache)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def prefill_padded(model: Model, params: Any, tokens_PT, lengths_P, max_len: int) -> tuple[jax.Array, Any]:
+    """`prefill` of padded texts, into a cache with room for `max_len` tokens."""
+    if not model.has_encoder:
+        return model.prefill(params, tokens_PT, lengths_P, max_len)
+    last_P1 = jnp.take_along_axis(tokens_PT, lengths_P[:, None] - 1, axis=1)
+    is_source_PT = jnp.arange(tokens_PT.shape[1]) < jnp.maximum(lengths_P - 1, 1)[:, None]
+    source = {"source_BS": tokens_PT, "source_mask_BS": is_source_PT}
+    return model.prefill(params, last_P1, jnp.ones_like(lengths_P), max_len, **source)
