@@ -64,6 +64,11 @@ class Queue:
         """Seconds until it is worth asking again."""
         return max(POLL_SECONDS, self._cost / LOOK_SHARE)
 
+    @property
+    def n_free(self) -> int:
+        """Runs that could be claimed when all were last looked at, less those that we claimed."""
+        return len(self._free)
+
     def _first(self) -> Claimed | None:
         while self._free:
             run = self._free.pop()
@@ -97,8 +102,9 @@ class Queue:
         planned = self.store.planned()  # after the states: runs are only ever added
         held = held_back(self.store, [planned[r] for r, state in look.states.items() if state in UNFINISHED])
         waiting = [run_id for run_id, state in look.states.items() if state == "planned"]
-        self._held = sum(run_id in held for run_id in waiting)
-        self._free = [planned[r] for r in waiting if r not in held and r not in look.resting]
+        self._held = len(held.intersection(waiting))
+        held |= look.resting
+        self._free = [planned[run_id] for run_id in reversed(waiting) if run_id not in held]
         self._sort()
         self._looked = time.monotonic()
         self._cost = self._looked - began
@@ -107,10 +113,6 @@ class Queue:
         planned, states = self.store.planned(), self._look.states
         busy = {planned[run_id].shape for run_id, state in states.items() if state in ("claimed", "running")}
         self._free.sort(key=lambda run: (run.shape == self.shape, run.shape not in busy, run.flops))
-
-    def n_free(self) -> int:
-        """Runs that could be claimed when all were last looked at, less those that we claimed."""
-        return len(self._free)
 
 
 def held_back(store: Store, unfinished: list[Planned]) -> set[str]:

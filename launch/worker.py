@@ -97,17 +97,27 @@ def work(store: Store, job: Job, stop: threading.Event, wait: bool = False, pack
     def pack_size(run: Planned) -> int:
         if pack != "auto":
             return int(pack)
-        fair = -(-(queue.n_free() + 1) // n_workers(store))
+        fair = -(-(queue.n_free + 1) // n_workers(store))
         return min(job.pack_size(run.config), fair)
 
     queue = Queue(store, pack_size, job.newest_step)
     while not stop.is_set():
         if members := queue.claim():
-            train_together(store, members, job, stop)
+            if sound := _sound(store, members):
+                train_together(store, sound, job, stop)
         elif queue.more_to_come or (wait and not store.finished.exists()):
             stop.wait(queue.pause)
         else:
             return
+
+
+def _sound(store: Store, members: list[Claimed]) -> list[Claimed]:
+    """Without a run whose workers die again and again, which counts as a failed attempt."""
+    for member in members:
+        if member.lease.deaths >= MOST_DEATHS:
+            times = f"{member.lease.deaths} times in a row"
+            store.fail(member.lease, f"its worker died {times}: killed from outside, or out of memory")
+    return [member for member in members if member.lease.deaths < MOST_DEATHS]
 
 
 def n_workers(store: Store) -> int:

@@ -6,7 +6,17 @@ import re
 import pytest
 
 from launch import progress
-from launch.progress import Display, Snapshot, duration, headline, running_line, short, snapshot, stage_lines
+from launch.progress import (
+    Display,
+    Failure,
+    Snapshot,
+    duration,
+    headline,
+    running_line,
+    short,
+    snapshot,
+    stage_lines,
+)
 from launch.store import STATES, Planned, Store
 
 
@@ -21,7 +31,7 @@ def result(loss: float = 2.0, status: str = "done", flops_per_second: float = 1e
 
 @pytest.fixture
 def store(tmp_path):
-    store = Store(tmp_path)
+    store = Store(tmp_path, backoff=0.0)
     store.create()
     return store
 
@@ -46,8 +56,9 @@ def test_a_snapshot_counts_states_by_stage(store):
         "tune": dict.fromkeys(STATES, 0) | {"done": 1, "diverged": 1},
         "grid": dict.fromkeys(STATES, 0) | {"failed": 1, "running": 1, "planned": 2},
     }
+    assert seen.states[ids[3]] == "running" and seen.ended == set(ids[:2])
     assert seen.running == [(store.planned()[ids[3]], seen_of_run)]
-    assert seen.errors == {ids[2]: "ValueError: no"}
+    assert seen.failures == [Failure(ids[2], "ValueError: no", 3, "failed")]
     assert seen.tokens_per_second == 1000 and seen.count("done", "diverged") == 2
 
 
@@ -66,6 +77,20 @@ def test_time_left_counts_what_a_running_run_has_done(store):
     say_progress(store, run_id, 75)
     # 1000 tokens/s of 5000 tokens: 5 s, a quarter of which is left
     assert snapshot(store, 1).seconds_left == pytest.approx(1.25)
+
+
+def test_few_results_are_read_and_few_failures_shown_however_many_there_are(store, monkeypatch):
+    store.add([planned(k, n_params=1000 + k % 2) for k in range(80)])
+    for k, run_id in enumerate(list(store.planned())[:60]):
+        if k < 30:
+            store.finish(store.claim(run_id), result(flops_per_second=1e8) | {"n_params": 1000 + k % 2})
+        else:
+            store.fail(store.claim(run_id), "ValueError: no")
+    read = []
+    monkeypatch.setattr(store, "result", lambda run_id: read.append(run_id) or {"flops_per_second": 1e8})
+    seen = snapshot(store, 1)
+    assert len(read) == 2 * progress.RESULTS_A_SIZE and len(seen.failures) == progress.FAILURES_SHOWN
+    assert seen.worker_seconds == pytest.approx((30 * 10, 50 * 10))
 
 
 def test_speed_is_taken_from_the_model_nearest_in_size(store):
@@ -131,7 +156,7 @@ class Terminal(io.StringIO):
 def seen_with(n_running: int, done: int = 0, loss: float = 2.5) -> Snapshot:
     at = {"step": 30, "n_steps": 100, "tokens_per_second": 1000, "loss": loss}
     counts = dict.fromkeys(STATES, 0) | {"running": n_running, "done": done, "planned": 3}
-    return Snapshot({"grid": counts}, [(planned(k), at) for k in range(n_running)], {}, 80.0)
+    return Snapshot({}, {"grid": counts}, [(planned(k), at) for k in range(n_running)], [], 80.0)
 
 
 @pytest.fixture

@@ -12,12 +12,21 @@ from pathlib import Path
 import pytest
 
 from launch import worker
+from launch.claims import Claimed
 from launch.store import Planned, Store
 
 FAKE = str(Path(__file__).parent / "fake_worker.py")
 
 
-def planned(k: int, shape: str = "s", flops: float = 1e9, n_steps: int = 20, lr: float = 0.01, seed: int = 0):
+def planned(
+    k: int,
+    shape: str = "s",
+    flops: float = 1e9,
+    n_steps: int = 20,
+    lr: float = 0.01,
+    seed: int = 0,
+    pack: str = "",
+):
     config = {
         "model": {"d_model": 16},
         "optimizer": {"lr": lr},
@@ -25,11 +34,11 @@ def planned(k: int, shape: str = "s", flops: float = 1e9, n_steps: int = 20, lr:
         "n_tokens": 10 * n_steps,
         "seed": seed,
     }
-    return Planned(f"{k:012x}", "grid", shape, 256, 10 * n_steps, flops, config)
+    return Planned(f"{k:012x}", "grid", shape, 256, 10 * n_steps, flops, config, pack)
 
 
 def new_store(folder: Path, runs: list[Planned], **changes) -> Store:
-    store = Store(folder, **changes)
+    store = Store(folder, **({"backoff": 0.05} | changes))
     store.create()
     store.add(runs)
     return store
@@ -51,31 +60,6 @@ def steps(store: Store, run_id: str) -> list[int]:
     return [int(line) for line in path.read_text().split()] if path.exists() else []
 
 
-def test_the_own_shape_comes_first_then_one_nobody_is_on_then_the_most_expensive(tmp_path):
-    runs = [
-        planned(1, "small", flops=1),
-        planned(2, "small", flops=2),
-        planned(3, "big", flops=9),
-        planned(4, "big", flops=8),
-        planned(5, "middle", flops=5),
-    ]
-    store = new_store(tmp_path, runs)
-    order = []
-    for shape in ("small", "", "big", "small", "small"):
-        order.append(worker.claim_next(store, shape).run_id)
-    # small: its dearest; a new worker: the dearest of all; big and small: their own; then what is left
-    assert order == [runs[k - 1].run_id for k in (2, 3, 4, 1, 5)]
-    assert worker.claim_next(store, "small") is None
-
-
-def test_a_new_worker_takes_a_cheaper_shape_rather_than_one_that_is_being_compiled(tmp_path):
-    runs = [planned(1, "big", flops=9), planned(2, "big", flops=8), planned(3, "small", flops=1)]
-    store = new_store(tmp_path, runs)
-    assert worker.claim_next(store, "").run_id == runs[0].run_id
-    assert worker.claim_next(store, "").run_id == runs[2].run_id
-    assert worker.claim_next(store, "").run_id == runs[1].run_id
-
-
 def test_it_trains_all_runs_and_records_results_divergences_and_failures(tmp_path):
     runs = [planned(1), planned(2, lr=2.0), planned(3, seed=13)]
     store = new_store(tmp_path, runs)
@@ -83,13 +67,13 @@ def test_it_trains_all_runs_and_records_results_divergences_and_failures(tmp_pat
     a, b, c = (run.run_id for run in runs)
     assert store.states() == {a: "done", b: "diverged", c: "failed"}
     assert store.results()[a]["loss"] == pytest.approx(2.026)
-    assert store.errors() == {c: "RuntimeError: seed 13 is unlucky"}
+    assert store.error(c, 3) == "RuntimeError: seed 13 is unlucky"
     log = (store.run_folder(c) / "log.txt").read_text()
     assert log.count("Traceback") == store.max_attempts and "unlucky" in log
     assert "done, loss 2.0260" in (store.run_folder(a) / "log.txt").read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_makes_it_save_and_give_the_run_back(tmp_path, number):
     store = new_store(tmp_path, [planned(1, n_steps=1000)])
     (run_id,) = store.planned()
@@ -97,7 +81,7 @@ def test_a_signal_makes_it_save_and_give_the_run_back(tmp_path, number):
     wait_until(lambda: steps(store, run_id))
     first.send_signal(number)
     assert first.wait(10) == 0
-    assert store.states() == {run_id: "planned"} and store.errors() == {}
+    assert store.states() == {run_id: "planned"} and store.look().attempts == {}
     assert start(tmp_path).wait(30) == 0
     assert store.states() == {run_id: "done"}
     assert steps(store, run_id) == list(range(1000))
@@ -148,42 +132,123 @@ def test_a_worker_that_slept_past_its_lease_stops_without_a_trace(tmp_path):
     sleeper.send_signal(signal.SIGSTOP)
     wait_until(lambda: store.states() == {run_id: "planned"}, 5)
     lease = store.claim(run_id)
+    store.tell(lease, {"step": 1})
     count = len(steps(store, run_id))
     sleeper.send_signal(signal.SIGCONT)
     assert sleeper.wait(10) == 0  # nothing is left for it
-    assert len(steps(store, run_id)) <= count + 1  # the step it was in
-    assert store.states() == {run_id: "running"} and store.errors() == {}
+    assert len(steps(store, run_id)) == count and store.progress(run_id) == {"step": 1}
+    assert store.states() == {run_id: "running"} and store.look().attempts == {}
     assert "another worker has taken this run over" in (store.run_folder(run_id) / "log.txt").read_text()
     assert store.finish(lease, {"status": "done", "loss": 1.0})
 
 
-def test_the_heartbeat_keeps_a_long_run_and_ends_with_it(tmp_path):
-    store = new_store(tmp_path, [planned(1)], ttl=0.3)
-    (run_id,) = store.planned()
+def claimed(store: Store) -> list[Claimed]:
+    return [Claimed(run, lease) for run in store.planned().values() if (lease := store.claim(run.run_id))]
+
+
+def job(train) -> worker.Job:
+    return worker.Job(train, newest_step=lambda out: 0, pack_size=lambda config: 1)
+
+
+def test_the_heartbeat_keeps_long_runs_and_ends_with_them(tmp_path):
+    store = new_store(tmp_path, [planned(1), planned(2)], ttl=0.3)
     other = Store(tmp_path, ttl=0.3)
 
-    def job(config, out, hooks):
+    def train(configs, outs, hooks, trunks):
         for _ in range(10):
             time.sleep(0.1)
-            assert other.claim(run_id) is None
+            assert not any(other.claim(run_id) for run_id in store.planned())
+        yield 0, {"status": "done", "loss": 1.0}
         raise worker.Stopped
 
-    worker.run_one(store, store.claim(run_id), store.planned()[run_id], job, threading.Event())
-    assert other.states() == {run_id: "planned"}
+    worker.train_together(store, claimed(store), job(train), threading.Event())
+    a, b = store.planned()
+    assert other.states() == {a: "done", b: "planned"}
     time.sleep(0.3)
+    assert (store.root / "lease" / f"{b}.1").stat().st_mtime == 0
+
+
+def test_a_step_that_takes_too_long_is_given_up_with_the_lease_back(tmp_path):
+    store = new_store(tmp_path, [planned(1, seed=15)])
+    (run_id,) = store.planned()
+    process = start(tmp_path, env=os.environ | {"FAKE_STOP_SECONDS": "1"})
+    wait_until(lambda: steps(store, run_id))
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0 and 1 < time.monotonic() - began < 5
     assert (store.root / "lease" / f"{run_id}.1").stat().st_mtime == 0
+    assert store.states() == {run_id: "planned"} and steps(store, run_id) == [0]
+    assert worker.STOP_SECONDS <= 20  # as documented
+
+
+def test_it_leaves_before_its_time_is_over_and_says_whether_work_is_left(tmp_path):
+    store = new_store(tmp_path, [planned(1, n_steps=100_000)])
+    began = time.monotonic()
+    assert start(tmp_path, "--seconds", "4").wait(20) == worker.WORK_LEFT == 75
+    assert time.monotonic() - began < 4
+    assert list(store.states().values()) == ["planned"] and store.look().attempts == {}
+    (run_id,) = store.planned()
+    assert store.progress(run_id)["step"] > 100
+    store.cancel([run_id])
+    assert start(tmp_path, "--seconds", "30").wait(20) == 0
+
+
+def test_a_worker_told_to_wait_leaves_when_the_study_is_finished(tmp_path):
+    store = new_store(tmp_path, [planned(1)])
+    process = start(tmp_path, "--wait", stdin=subprocess.DEVNULL)
+    wait_until(lambda: list(store.states().values()) == ["done"])
+    time.sleep(0.3)
+    assert process.poll() is None
+    store.finished.write_text("all is done")
+    assert process.wait(5) == 0
+
+
+def test_a_cancelled_run_is_left_and_its_neighbours_go_on(tmp_path):
+    runs = [planned(k, n_steps=3000, pack="p") for k in (1, 2)]
+    store = new_store(tmp_path, runs)
+    a, b = store.planned()
+    process = start(tmp_path, "--pack", "2")
+    wait_until(lambda: steps(store, a))
+    store.cancel([a])
+    assert process.wait(30) == 0
+    assert store.states() == {a: "cancelled", b: "done"}
+    assert 0 < len(steps(store, a)) < 3000 and steps(store, b) == list(range(3000))
+    store.retry([a])
+    assert start(tmp_path).wait(30) == 0
+    assert steps(store, a) == list(range(3000))
+
+
+def test_a_pack_that_fails_is_tried_again_one_by_one(tmp_path):
+    runs = [planned(k, pack="p", seed=13 if k == 2 else 0) for k in range(5)]
+    store = new_store(tmp_path, runs)
+    assert start(tmp_path, "--pack", "5").wait(30) == 0
+    assert list(store.states().values()) == ["done"] * 2 + ["failed"] + ["done"] * 2
+    logs = [(store.run_folder(run_id) / "log.txt").read_text() for run_id in store.planned()]
+    assert [log.count("attempt") for log in logs] == [2, 2, 3, 2, 2]
+    assert all("unlucky" in log for log in logs)  # each log tells of its own failures
+    assert [log.count("with 4 others") for log in logs] == [1] * 5
+
+
+def test_a_run_that_kills_its_workers_fails_for_good(tmp_path):
+    store = new_store(tmp_path, [planned(1, seed=14)])
+    (run_id,) = store.planned()
+    for _ in range(worker.MOST_DEATHS):
+        assert start(tmp_path).wait(20) == 9
+    process = start(tmp_path)
+    wait_until(lambda: store.look().attempts == {run_id: 1})
+    assert "died 3 times in a row" in store.error(run_id, 1)
+    process.wait(20)
 
 
 def test_a_full_disk_blames_no_run(tmp_path):
-    store = new_store(tmp_path, [planned(1)])
-    (run_id,) = store.planned()
+    store = new_store(tmp_path, [planned(1), planned(2)])
 
-    def job(config, out, hooks):
+    def train(configs, outs, hooks, trunks):
         raise RuntimeError("write failed: No space left on device")
 
     with pytest.raises(OSError, match="No space left on device"):
-        worker.work(store, job, threading.Event())
-    assert store.states() == {run_id: "planned"} and store.errors() == {}
+        worker.work(store, job(train), threading.Event())
+    assert set(store.states().values()) == {"planned"} and store.look().attempts == {}
 
 
 def test_output_of_libraries_lands_in_the_run_log(tmp_path):
@@ -192,11 +257,11 @@ def test_output_of_libraries_lands_in_the_run_log(tmp_path):
     code = """
 import os, sys
 from launch import worker
-def job(config, out, hooks):
+def train(configs, outs, hooks, trunks):
     print("from python")
     os.write(2, b"from compiled code")
-    return {"status": "done", "loss": 1.0}
-worker.main(job)
+    yield 0, {"status": "done", "loss": 1.0}
+worker.main(worker.Job(train, lambda out: 0, lambda config: 1))
 print("after the run")
 """
     ran = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
@@ -207,7 +272,7 @@ print("after the run")
 
 def test_the_process_is_pinned_and_the_cache_named_before_jax(tmp_path):
     core = min(os.sched_getaffinity(0))
-    code = "import json, os, sys; from launch import worker; worker.prepare_process(sys.argv[1])\n"
+    code = "import json, os, sys; from launch import process; process.prepare_process(sys.argv[1])\n"
     code += "loaded = 'jax' in sys.modules; import jax\n"
     code += "c = jax.config; print(json.dumps([loaded, list(os.sched_getaffinity(0)), "
     code += "c.jax_compilation_cache_dir, c.jax_persistent_cache_min_compile_time_secs]))"
