@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from benchmarks.stepper import run_config
 from experiments import optim
-from experiments.train import programs
+from experiments.programs import programs
 from models.config import TransformerConfig
 from models.presets import ladder
 

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 
 from experiments import optim
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
-from experiments.train import programs, train
+from experiments.programs import programs
+from experiments.train import train
 from models import count
 from models.presets import ladder
 
@@ -25,6 +26,9 @@ N_STEPS = 3000
 
 class Hooks:
     def should_stop(self) -> bool:
+        return False
+
+    def lost(self) -> bool:
         return False
 
     def progress(self, *_) -> None:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from experiments import optim
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
-from experiments.train import programs
+from experiments.programs import programs
 from models.config import ModelConfig
 
 

@@ -1,5 +1,6 @@
 """Checkpoints of a run: asynchronous, whole or absent, and the newest that can be read wins."""
 
+import contextlib
 import copy
 import json
 import logging
@@ -19,11 +20,16 @@ logging.getLogger("absl").setLevel(logging.ERROR)
 KEEP = 2
 
 
-class Checkpoints:
-    """The checkpoint folder of one run. A checkpoint has parameters, optimizer state and a JSON object."""
+class Unreadable(Exception):
+    """A checkpoint that is there is damaged."""
 
-    def __init__(self, folder: Path):
-        options = ocp.CheckpointManagerOptions(max_to_keep=KEEP, enable_async_checkpointing=True)
+
+class Checkpoints:
+    """A folder of checkpoints, of which the newest `keep` (None: all) stay. A checkpoint has parameters,
+    optimizer state and a JSON object."""
+
+    def __init__(self, folder: Path, keep: int | None = KEEP):
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
         self.folder = folder
         self.damaged: set[int] = set()
         self.manager = ocp.CheckpointManager(folder.absolute(), options=options)
@@ -45,24 +51,36 @@ class Checkpoints:
         if not self.manager.save(step, args=items, force=True):
             raise OSError(f"{self.folder}: the checkpoint of step {step} was not written")
 
-    def restore(self, **like: Any) -> dict[str, Any] | None:
-        """Items of the newest readable checkpoint, or None: `restore(params=…, opt_state=…, meta=None)`.
+    def steps(self) -> set[int]:
+        """The steps of the checkpoints that are there."""
+        return set(self.manager.all_steps())
 
-        Arrays come back in the shapes and shardings of the trees given. A damaged or half-written checkpoint
-        is skipped for the one before it, said in one line; saving that step again replaces it.
+    def read(self, step: int, **like: Any) -> dict[str, Any]:
+        """Items of one checkpoint: `read(step, params=…, opt_state=…, meta=None)`.
+
+        Arrays come back in the shapes and shardings of the trees given.
+
+        Raises:
+          Unreadable: it is damaged or half-written, said in one line; saving that step again replaces it.
         """
         wanted = {
             name: ocp.args.JsonRestore() if tree is None else ocp.args.StandardRestore(tree)
             for name, tree in like.items()
         }
-        for step in sorted(self.manager.all_steps(), reverse=True):
-            try:
-                return dict(self.manager.restore(step, args=ocp.args.Composite(**wanted)).items())
-            except Exception as error:  # a damaged file can make the reader raise anything
-                reason = (str(error) or type(error).__name__).splitlines()[0][:100]
-                message = f"{self.folder}/{step} cannot be read ({reason}); using the checkpoint before it"
-                print(message, file=sys.stderr)
-                self.damaged.add(step)
+        try:
+            return dict(self.manager.restore(step, args=ocp.args.Composite(**wanted)).items())
+        except Exception as error:  # a damaged file can make the reader raise anything
+            reason = (str(error) or type(error).__name__).splitlines()[0][:100]
+            message = f"{self.folder}/{step} cannot be read ({reason}); using the checkpoint before it"
+            print(message, file=sys.stderr)
+            self.damaged.add(step)
+            raise Unreadable(message) from error
+
+    def restore(self, **like: Any) -> dict[str, Any] | None:
+        """Items of the newest readable checkpoint, as `read` gives them, or None."""
+        for step in sorted(self.steps(), reverse=True):
+            with contextlib.suppress(Unreadable):
+                return self.read(step, **like)
         return None
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from experiments import optim
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
-from experiments.train import programs
+from experiments.programs import programs
 from models import build
 from models.config import ModelConfig
 from models.model import Model

@@ -15,7 +15,7 @@ from experiments import optim
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.liveness import n_bytes, peak_bytes
 from experiments.loss import training_loss
-from experiments.train import programs
+from experiments.programs import programs
 from models import sharding
 
 MOST_DEVICES = 4096

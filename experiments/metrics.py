@@ -20,14 +20,29 @@ class Metrics:
     since the line before; those losses (`recent`) are part of a checkpoint.
     """
 
-    def __init__(self, path: Path, n_steps: int, scale: dict[str, int], after_step: int, recent: list[float]):
+    def __init__(
+        self,
+        path: Path,
+        n_steps: int,
+        scale: dict[str, int],
+        after_step: int,
+        recent: list[float],
+        lines: list[dict[str, Any]] | None = None,
+        writes: bool = True,
+    ):
         """Opens the file to go on after `after_step`; lines of later steps will be written again.
 
-        `scale` is what one step adds to the position besides 1: {"tokens": …, "flops": …}.
+        Args:
+          scale: what one step adds to the position besides 1: {"tokens": …, "flops": …}.
+          recent: training losses since the last line.
+          lines: what the file has to say until `after_step`, if not what it says.
+          writes: False in all but one of the processes that train a run together.
         """
-        kept = [line for line in read(path) if line["step"] <= after_step]
-        write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))
-        self.file = open(path, "a")  # noqa: SIM115 (open as long as the run is)
+        kept = [line for line in (read(path) if lines is None else lines) if line["step"] <= after_step]
+        if writes:
+            write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))
+        self.file = open(path, "a") if writes else None  # noqa: SIM115 (open as long as the run is)
+        self.last: dict[str, Any] = kept[-1] if kept else {}
         self.scale, self.recent, self.log_at = scale, recent, log_steps(n_steps)
 
     def training(self, step: int, loss: float, **measured: float) -> None:
@@ -47,12 +62,21 @@ class Metrics:
 
     def _write(self, step: int, **numbers: float) -> None:
         position = {name: step * each for name, each in self.scale.items()}
-        self.file.write(json.dumps({"step": step, **position, **numbers}) + "\n")
-        self.file.flush()
+        self.last = {"step": step, **position, **numbers}
+        if self.file:
+            self.file.write(json.dumps(self.last) + "\n")
+            self.file.flush()
 
     def sync(self) -> None:
         """Makes what was written survive a power cut; due before a checkpoint that builds on it."""
-        os.fsync(self.file.fileno())
+        if self.file and not self.file.closed:
+            os.fsync(self.file.fileno())
+
+    def close(self) -> None:
+        """Makes all of it durable; may be called again."""
+        self.sync()
+        if self.file:
+            self.file.close()
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -68,6 +92,11 @@ def log_steps(n_steps: int) -> frozenset[int]:
     return frozenset({round(2 ** (i / EVENTS_PER_DOUBLING)) for i in range(n_events + 1)} | {n_steps})
 
 
-def eval_steps(n_steps: int) -> frozenset[int]:
-    """Steps after which validation loss is measured: the end of the run, half of it, half of that, …"""
+def eval_steps(n_steps: int, aligned: bool = False) -> frozenset[int]:
+    """Steps after which validation loss is measured: the end of the run, half of it, half of that, …
+
+    Aligned, for runs that share a trunk: the end, and the powers of two, which are the same for all lengths.
+    """
+    if aligned:
+        return frozenset(2**i for i in range(n_steps.bit_length())) | {n_steps}
     return frozenset(n_steps >> i for i in range(7)) - {0}

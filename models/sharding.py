@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -147,11 +148,30 @@ def lookup(table: nnx.Param, tokens_BT: jax.Array) -> jax.Array:
 def put(x: Any, mesh: Mesh | None, names: tuple[str | None, ...] = ()) -> jax.Array:
     """An array on the devices of the mesh, laid out by its logical axes; no names: whole on each of them.
 
-    Without a mesh it goes to jax's default device.
+    Without a mesh it goes to jax's default device. On the mesh of several processes all give the same `x`.
     """
     if mesh is None:
         return jax.device_put(x)
-    return jax.device_put(x, NamedSharding(mesh, spec(names, x.shape, mesh) if names else PartitionSpec()))
+    at = NamedSharding(mesh, spec(names, x.shape, mesh) if names else PartitionSpec())
+    if mesh.is_multi_process:
+        return jax.make_array_from_callback(x.shape, at, np.asarray(x).__getitem__)
+    return jax.device_put(x, at)
+
+
+def put_rows(
+    read: Callable[[slice], np.ndarray],
+    shape: tuple[int, ...],
+    mesh: Mesh | None,
+    names: tuple[str | None, ...],
+) -> jax.Array:
+    """The array [R, …] of which `read` gives a slice of rows, laid out as `put` does.
+
+    Where the mesh is one of several processes, each reads the rows that its own devices hold.
+    """
+    if mesh is None or not mesh.is_multi_process:
+        return put(read(slice(None)), mesh, names)
+    at = NamedSharding(mesh, spec(names, shape, mesh))
+    return jax.make_array_from_callback(shape, at, lambda index: read(index[0])[(slice(None), *index[1:])])
 
 
 def check_batch(batch_size: int, mesh: Mesh | None) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import models
 from experiments import optim
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
-from experiments.train import programs
+from experiments.programs import programs
 from models import sharding
 from models.presets import ladder
 

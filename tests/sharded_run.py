@@ -14,7 +14,8 @@ import numpy as np
 
 from experiments.checkpoint import Checkpoints
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
-from experiments.train import Stopped, programs, train
+from experiments.programs import programs
+from experiments.train import Stopped, train
 from models.presets import ladder
 from models.sharding import make_mesh
 from tests.tiny_run import make_cache
@@ -30,6 +31,9 @@ class Hooks:
 
     def should_stop(self) -> bool:
         return self.left <= 0
+
+    def lost(self) -> bool:
+        return False
 
     def progress(self, step: int, n_steps: int, tokens_per_second: float, loss: float) -> None:
         self.left -= 1

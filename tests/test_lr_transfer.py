@@ -141,6 +141,9 @@ class Hooks:
     def should_stop(self) -> bool:
         return False
 
+    def lost(self) -> bool:
+        return False
+
     def progress(self, *_) -> None: ...
 
 

@@ -13,7 +13,7 @@ from experiments.liveness import peak_bytes
 from experiments.loss import training_loss
 from experiments.memory import needs, smallest_mesh, training_memory
 from experiments.optim import hyperparameters
-from experiments.train import programs
+from experiments.programs import programs
 from launch.commands.plan import fits, size
 from models.presets import ladder
 from models.sharding import abstract_mesh, check_batch

@@ -16,7 +16,9 @@ import pytest
 from experiments import metrics
 from experiments.checkpoint import load
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig, to_json
-from experiments.train import Stopped, programs, train, validation_batches
+from experiments.pack import validation_batches
+from experiments.programs import programs
+from experiments.train import Stopped, train
 from models import count
 from models.presets import LADDERS, ladder
 from tests.tiny_run import make_cache
@@ -30,6 +32,9 @@ class Hooks:
 
     def should_stop(self) -> bool:
         return self.seen >= self.stop_at
+
+    def lost(self) -> bool:
+        return False
 
     def progress(self, step: int, n_steps: int, tokens_per_second: float, loss: float) -> None:
         self.seen += 1
@@ -134,13 +139,15 @@ def test_every_family_learns_and_resumes(family, tmp_path):
 CHILD = """
 import json, sys
 from pathlib import Path
-import experiments.train as t
+import experiments.pack as pack
+from experiments.train import train
 from experiments.config import RunConfig, from_json
-t.CHECKPOINT_SECONDS = 0.02
+pack.CHECKPOINT_SECONDS = 0.02
 class Hooks:
     def should_stop(self): return False
+    def lost(self): return False
     def progress(self, step, *_): print(step, flush=True)
-t.train(from_json(RunConfig, json.loads(sys.argv[1])), Path(sys.argv[2]), Hooks())
+train(from_json(RunConfig, json.loads(sys.argv[1])), Path(sys.argv[2]), Hooks())
 """
 
 

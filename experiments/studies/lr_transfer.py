@@ -19,10 +19,10 @@ from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleC
 from experiments.data.batches import batch
 from experiments.files import write_atomic
 from experiments.optim import OPTIMIZERS
+from experiments.pack import open_splits
 from experiments.studies import transfer_figures
 from experiments.studies.quickstart import prepared, write_json
 from experiments.studies.study import Stage, Study
-from experiments.train import open_splits
 from models.config import ModelConfig, MuP
 from models.presets import ladder
 from scaling.runs import Runs

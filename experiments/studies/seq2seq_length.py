@@ -36,9 +36,9 @@ import models
 from experiments.config import apply_overrides, to_json
 from experiments.data.strings import START, Pairs, Task, draw_pairs
 from experiments.files import write_atomic
+from experiments.result import PACKAGES, describe
 from experiments.studies import seq2seq_figures as figures
 from experiments.studies.seq2seq_speed import RNN, TRANSFORMER, measure_speed
-from experiments.train import PACKAGES, describe
 from models.config import RNNConfig, TransformerConfig
 from models.maps import attention_maps
 from models.rnn import alignments
