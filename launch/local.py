@@ -58,7 +58,8 @@ def run_study(
     """
     pool = Pool(store.folder, pack=pack, environment=plan_on_cpu())
     identity = json.dumps(process_identity(os.getpid()))
-    store.record_job({"backend": "local", "kind": "workers", "id": identity, "slots": len(parts)})
+    kind = "workers" if parts else "controller"
+    store.record_job({"backend": "local", "kind": kind, "id": identity, "slots": len(parts)})
     display = Display()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import flags
 
-from launch import cost, definition, local, slurm
+from launch import cost, definition, kubernetes, local, slurm
 from launch.commands.status import open_study
 from launch.commands.study import carried_out, report_left
 from launch.lock import only_process
@@ -21,6 +21,7 @@ from launch.request import Request
 from launch.store import UNFINISHED, Store
 
 BACKENDS: dict[str, ModuleType] = {
+    "kubernetes": kubernetes,
     "local": local,
     "slurm": slurm,
 }
