@@ -39,9 +39,6 @@ class Hooks:
     def lost(self) -> bool:
         return False  # the folder is locked
 
-    def lost(self) -> bool:
-        return False
-
     def progress(self, step: int, n_steps: int, tokens_per_second: float, loss: float) -> None:
         if self.due():
             speed = f"{short(tokens_per_second)} tokens/s"
