@@ -116,7 +116,7 @@ def _submit_controller(request: Request, after: list[str], script: Path, previou
     if previous:
         call("scancel", *previous)
     what = "plans the next stage" if request.more_stages else "ends the study"
-    return f"controller {controller}: {what} when {n_runs(len(request.unfinished))} are done"
+    return f"controller {controller}: {what} after {n_runs(len(request.unfinished))}"
 
 
 def cancel(jobs: list[dict[str, Any]]) -> str:
