@@ -19,12 +19,9 @@ from experiments.programs import programs
 from models import sharding
 
 MOST_DEVICES = 4096
-TENSOR_SIZES = (
-    1,
-    2,
-    4,
-    8,
-)  # beyond one machine's devices, spreading single products costs more than it saves
+# Beyond one machine's devices, spreading single products costs more than it saves.
+TENSOR_SIZES = (1, 2, 4, 8)
+MOST_PACKED = 64
 
 
 @dataclass(frozen=True)
@@ -133,6 +130,14 @@ def smallest_mesh(run: RunConfig, device_bytes: float) -> dict[str, int] | None:
                 if training_memory(run, mesh).total <= device_bytes:
                     return mesh
     return None
+
+
+def pack_size(run: RunConfig, device_bytes: float, platform: str) -> int:
+    """How many runs like this one train best as one program: on an accelerator as many as fit into four
+    fifths of its memory; on a CPU one, whose cores a single run keeps busy (`benchmarks/packing.py`)."""
+    if platform == "cpu":
+        return 1
+    return max(1, min(MOST_PACKED, int(0.8 * device_bytes / training_memory(run).total)))
 
 
 def needs(run: RunConfig, device_bytes: float) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import models
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.liveness import peak_bytes
 from experiments.loss import training_loss
-from experiments.memory import needs, smallest_mesh, training_memory
+from experiments.memory import needs, pack_size, smallest_mesh, training_memory
 from experiments.optim import hyperparameters
 from experiments.programs import programs
 from launch.commands.plan import fits, size
@@ -120,6 +120,13 @@ def test_more_devices_need_less_each_and_the_first_that_fits_is_named():
     assert smallest_mesh(run, sizes[0]) == {} and smallest_mesh(run, sizes[0] - 1) == {"fsdp": 2}
     assert smallest_mesh(run, sizes[3]) == {"fsdp": 8} and smallest_mesh(run, 1000) is None
     check_batch(run.batch_size, abstract_mesh({"fsdp": 8}))  # train takes what plan names
+
+
+def test_as_many_runs_are_packed_as_fit():
+    run = run_of("transformer", 64, 4, 8, 128, False)
+    one = training_memory(run).total
+    assert pack_size(run, 10.1 * one / 0.8, "gpu") == 10 and pack_size(run, one, "gpu") == 1
+    assert pack_size(run, 10**6 * one, "gpu") == 64 and pack_size(run, 10**6 * one, "cpu") == 1
 
 
 def test_plan_says_what_fits():
