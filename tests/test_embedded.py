@@ -18,9 +18,11 @@ def corpus(tmp_path_factory, monkeypatch):
     monkeypatch.setattr("tiny_run.DOCUMENTS", {s: TEXTS for s in ("train", "validation", "test")})
     make_cache(folder / "docstrings-tiny")
     monkeypatch.setattr("experiments.data.prepare.prepare", lambda config: folder / "docstrings-tiny")
-    embedded._corpus.cache_clear()
+    for cached in (embedded._corpus, embedded._words):
+        cached.cache_clear()
     yield
-    embedded._corpus.cache_clear()
+    for cached in (embedded._corpus, embedded._words):
+        cached.cache_clear()
 
 
 TEXTS = [
@@ -48,7 +50,7 @@ def solve(name: str, prompt: str) -> str:
     return embedded.CLOSING[stack.pop()]
 
 
-@pytest.mark.parametrize("name", [name for name in EMBEDDED if name != "next_word"])
+@pytest.mark.parametrize("name", [name for name in EMBEDDED if name not in ("next_word", "word_end")])
 def test_the_prompt_tells_the_answer(name):
     for i in range(300):
         one = item(name, i)
@@ -81,8 +83,10 @@ def test_guessing_without_the_prompt_is_right_once_in_four(name):
         assert abs(hits - n / 4) < 4 * (n * 3 / 16) ** 0.5
 
 
-def test_next_words_stand_in_the_corpus_after_their_prompt():
+def test_words_stand_in_the_corpus_after_their_prompt():
+    documents = embedded._corpus()[1]
     for i in range(50):
-        one = item("next_word", i)
-        assert f"{one.prompt} {one.target}" in embedded._corpus()[1][int(one.document)]
-        assert len(one.prompt) <= embedded.CONTEXT
+        word, end = item("next_word", i), item("word_end", i)
+        assert f"{word.prompt} {word.target}" in documents[int(word.document)]
+        assert end.prompt + end.target in documents[int(end.document)]
+        assert len(word.prompt) <= embedded.CONTEXT and {len(c) for c in word.choices} == {len(word.target)}

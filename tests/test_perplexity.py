@@ -10,7 +10,8 @@ import pytest
 import models
 from experiments.data import batches
 from experiments.data.vocab import ByteVocab
-from experiments.evaluate.perplexity import perplexity, ratios, token_losses
+from experiments.evaluate.intervals import ratios
+from experiments.evaluate.perplexity import perplexity, token_losses
 from experiments.evaluate.text import Text, read_files
 from models.config import TransformerConfig
 from models.model import Model

@@ -1,9 +1,9 @@
-"""Tasks made here, small enough for tiny models: copy, reverse, arithmetic, brackets, the next word.
+"""Tasks made here, small enough for tiny models: copy, reverse, arithmetic, brackets, words of a text.
 
-Each generator is pure: item i of a task is a function of (seed, task, i), the next word's also of the
+Each generator is pure: item i of a task is a function of (seed, task, i), words are also of the
 default corpus. Each item has four choices. They are drawn first and the right one from among them, so that
-without the prompt nothing is right more often than once in four. In all but the last task the right answer
-follows from the prompt: a perfect model reaches 1.
+without the prompt nothing is right more often than once in four. In all but the last two tasks the right
+answer follows from the prompt: a perfect model reaches 1.
 """
 
 import functools
@@ -24,7 +24,7 @@ N_EXAMPLES = 64  # in the pool of solved examples
 FORMAT = 1  # raised when a generator gives other items
 CLOSING = dict(["()", "[]", "{}", "<>"])
 CONTEXT = 96  # characters of text before the word that is to be told
-WORD = re.compile(r"(?<= )[a-z]{4,}(?=[ .,;:)\n])")
+WORD = re.compile(r"(?<= )[a-z]{2,12}(?=[ .,;:)\n])")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def item(name: str, i: int, seed: int | str = 0) -> Item:
 def embedded_task(name: str, n: int | None = None, seed: int = 0, metric: str = "multiple_choice") -> Task:
     """The first `n` items; examples come from a stream of their own."""
     about = EMBEDDED[name]
-    corpus = _corpus()[0] if about.make is _next_word else ""
+    corpus = _corpus()[0] if about.make in (_next_word, _word_end) else ""
     content = hashlib.sha256(f"{name} {FORMAT} {seed} {corpus}".encode()).hexdigest()
     items = tuple(item(name, i, seed) for i in range(n or N_ITEMS))
     pool = tuple(item(name, i, f"{seed}/examples") for i in range(N_EXAMPLES))
@@ -95,39 +95,64 @@ def _brackets(rng: random.Random) -> Item:
 
 
 def _next_word(rng: random.Random) -> Item:
-    """A word of the default corpus's test split after the text before it, among words from elsewhere in it.
-
-    Words are of four letters or more, as often as the corpus has them. Wrong ones may fit as well, so that
-    even a perfect model stays below 1.
+    """A word of the default corpus's test split after the text before it, among words of its length from
+    elsewhere there, each as often as the corpus has it. Some may fit as well: a perfect model stays below 1.
     """
-    places = _four(lambda: _place(rng), key=lambda place: place.word)
+    places = _four(_places(rng, shortest=2), key=lambda place: place.word)
     right = rng.choice(places)
-    start = max(0, right.start - CONTEXT)
-    if start:
-        start = right.text.index(" ", start) + 1  # where a word begins
-    prompt = right.text[start : right.start - 1]
+    prompt = _before(right, right.start - 1)
     return Item(prompt, right.word, tuple(place.word for place in places), document=str(right.document))
+
+
+def _word_end(rng: random.Random) -> Item:
+    """The second half of a word, after the text before it and its first half, among other words' halves."""
+    places = _four(_places(rng, shortest=4), key=lambda place: place.end)
+    right = rng.choice(places)
+    prompt = _before(right, right.start + len(right.word) - len(right.end))
+    return Item(prompt, right.end, tuple(place.end for place in places), document=str(right.document))
 
 
 @dataclass(frozen=True)
 class _Place:
-    """A word at text[start:] of a document."""
+    """A word of a document, from character `start`."""
 
     document: int
-    text: str
     start: int
     word: str
 
+    @property
+    def end(self) -> str:
+        """The second half of the word, the longer one."""
+        return self.word[len(self.word) // 2 :]
 
-def _place(rng: random.Random) -> _Place:
-    """A word that has some text before it."""
-    documents = _corpus()[1]
-    while True:
-        number = rng.randrange(len(documents))
-        found = [m for m in WORD.finditer(documents[number]) if m.start() >= CONTEXT // 2]
-        if found:
-            place = rng.choice(found)
-            return _Place(number, documents[number], place.start(), place[0])
+
+def _before(place: _Place, stop: int) -> str:
+    """About CONTEXT characters of text, from the beginning of a word up to `stop`."""
+    text, start = _corpus()[1][place.document], max(0, stop - CONTEXT)
+    return text[text.index(" ", start) + 1 if start else 0 : stop]
+
+
+def _places(rng: random.Random, shortest: int) -> Callable[[], _Place]:
+    """Draws words of one length, which is drawn here as often as the corpus has it."""
+    known = {length: places for length, places in _words().items() if length >= shortest}
+    if not known:
+        raise ValueError("the default corpus's test split has too few words for this task")
+    [length] = rng.choices(list(known), [len(places) for places in known.values()])
+    return lambda: rng.choice(known[length])
+
+
+@functools.cache
+def _words() -> dict[int, list[_Place]]:
+    """Words by length that have some text before them, of lengths with endings enough to choose from."""
+    found: dict[int, list[_Place]] = {}
+    for number, text in enumerate(_corpus()[1]):
+        for match in WORD.finditer(text, CONTEXT // 2):
+            found.setdefault(len(match[0]), []).append(_Place(number, match.start(), match[0]))
+    return {
+        length: places
+        for length, places in sorted(found.items())
+        if len({place.end for place in places}) >= N_CHOICES
+    }
 
 
 @functools.cache
@@ -162,5 +187,6 @@ EMBEDDED = {
     "reverse": Embedded("a made-up word backwards, among other orders of its letters", _reverse),
     "arithmetic": Embedded("sum, difference or product of two digits, modulo 10", _arithmetic),
     "brackets": Embedded("the bracket that closes next, of four kinds", _brackets, delimiter=""),
-    "next_word": Embedded("the next word of a text of the default corpus (test split)", _next_word),
+    "next_word": Embedded("the next word of a text of the default corpus's test split", _next_word),
+    "word_end": Embedded("the rest of a word begun in such a text", _word_end, delimiter=""),
 }

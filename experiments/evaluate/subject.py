@@ -102,6 +102,6 @@ def foreign_vocab(folder: Path) -> Vocab:
             vocab.eos_id = eos_id
             return vocab
     raise ValueError(
-        f"{folder} has no tokenizer that can be read: tokenizer.json, tokenizer.model or spiece.model; if its "
-        "tokens are bytes, isoflop import it with --vocab bytes"
+        f"{folder} has no tokenizer that can be read: tokenizer.json, tokenizer.model or spiece.model; if "
+        "its tokens are bytes, isoflop import it with --vocab bytes"
     )

@@ -1,0 +1,156 @@
+"""Standard errors and intervals of what is measured on items or documents.
+
+What shares a document is not independent: variances are of sums over documents (Miller 2024, "Adding error
+bars to evals", arXiv:2411.00640).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value, its standard error and its interval; nan where there is too little to tell."""
+
+    value: float
+    se: float
+    lo: float
+    hi: float
+
+    def excludes(self, number: float) -> bool:
+        """Whether the interval is above or below `number`."""
+        return self.lo > number or self.hi < number
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A mean over several seeds' models. `between_sd` is the spread of true means between seeds, of which
+    items' noise is taken off; `se_items` is the standard error that the items alone would leave."""
+
+    estimate: Estimate
+    n_seeds: int
+    between_sd: float
+    se_items: float
+
+
+def mean(values: np.ndarray, clusters: np.ndarray | None = None, level: float = 0.9) -> Estimate:
+    """Mean of values [n]; those with equal `clusters` [n] are taken together.
+
+    The interval of zeros and ones is Wilson's (1927), of as many items as would have this standard error: it
+    keeps inside [0, 1] and is not empty at its ends. Else it is Student's, by the number of clusters.
+    """
+    values = np.asarray(values, np.float64)
+    value, (se, n_clusters) = float(values.mean()), _clustered_se(values, clusters)
+    if np.isin(values, (0, 1)).all():
+        variance = value * (1 - value)
+        n = variance / se**2 if se > 0 else float(n_clusters)
+        z = _t(level, math.inf)
+        middle = (value + z**2 / (2 * n)) / (1 + z**2 / n)
+        half = z / (1 + z**2 / n) * math.sqrt(variance / n + z**2 / (4 * n**2))
+        return Estimate(value, se, min(value, middle - half), max(value, middle + half))
+    half = _t(level, n_clusters - 1) * se
+    return Estimate(value, se, value - half, value + half)
+
+
+def difference(
+    a: np.ndarray, b: np.ndarray, clusters: np.ndarray | None = None, level: float = 0.9
+) -> Estimate:
+    """mean(a - b) of two models on the same items [n]: what makes an item hard for both cancels.
+
+    Of zeros and ones, the interval has half an item more in each cell of the 2 x 2 table (Agresti & Min
+    2005): two models that never differ on few items may differ yet.
+    """
+    apart = np.asarray(a, np.float64) - np.asarray(b, np.float64)
+    n, value, (se, n_clusters) = len(apart), float(apart.mean()), _clustered_se(apart, clusters)
+    middle, spread = value, se
+    if np.isin(apart, (-1, 0, 1)).all():
+        middle, spread = value * n / (n + 2), math.hypot(se * n, 1) / (n + 2)
+    half = _t(level, n_clusters - 1) * spread
+    return Estimate(value, se, middle - half, middle + half)
+
+
+def joined(values_SN: np.ndarray, clusters: np.ndarray | None = None, level: float = 0.9) -> Joined:
+    """Mean over S seeds' models, all asked the same N items; its doubt is of new seeds and new items.
+
+    Seeds and items are crossed random effects: the variance is that of the items' means plus the part of the
+    seeds' spread that items do not explain, over S (Searle, Casella & McCulloch 1992). Degrees of freedom are
+    Satterthwaite's.
+
+    Raises:
+      ValueError: fewer than two seeds.
+    """
+    values_SN = np.asarray(values_SN, np.float64)
+    n_seeds, n_items = values_SN.shape
+    if n_seeds < 2:
+        raise ValueError("one seed says nothing of the spread between seeds; give two at least")
+    of_seeds, of_items, value = values_SN.mean(axis=1), values_SN.mean(axis=0), float(values_SN.mean())
+    rest = values_SN - of_seeds[:, None] - of_items[None] + value
+    noise = (rest**2).sum() / ((n_seeds - 1) * max(n_items - 1, 1))
+    between = max(0.0, float(of_seeds.var(ddof=1) - noise / n_items))
+    se_items, n_clusters = _clustered_se(of_items, clusters)
+    parts = [(se_items**2, n_clusters - 1), (between / n_seeds, n_seeds - 1)]
+    variance = sum(part for part, _ in parts)
+    freedom = variance**2 / sum(part**2 / max(df, 1) for part, df in parts) if variance > 0 else math.inf
+    half = _t(level, freedom) * math.sqrt(variance)
+    estimate = Estimate(value, math.sqrt(variance), value - half, value + half)
+    return Joined(estimate, n_seeds, math.sqrt(between), se_items)
+
+
+def ratios(
+    numerator: np.ndarray, denominators: list[np.ndarray], level: float, n_bootstrap: int, seed: int
+) -> list[Estimate]:
+    """sum(numerator) / sum(denominator) for each denominator, over units that are resampled together.
+
+    Standard errors and the percentile interval come from one bootstrap over units (Efron & Tibshirani 1993).
+    """
+    columns = np.stack([numerator, *denominators], axis=1).astype(np.float64)
+    totals = columns.sum(axis=0)
+    drawn = _bootstrap(columns, n_bootstrap, seed)
+    drawn = None if drawn is None else drawn[:, :1] / drawn[:, 1:]
+    return _percentiles(totals[0] / totals[1:], drawn, level)
+
+
+def ratio_difference(
+    a: np.ndarray, b: np.ndarray, denominator: np.ndarray, level: float, n_bootstrap: int, seed: int
+) -> Estimate:
+    """(sum(a) - sum(b)) / sum(denominator) of two models on the same units, resampled in pairs."""
+    return ratios(np.asarray(a, np.float64) - b, [denominator], level, n_bootstrap, seed)[0]
+
+
+def _bootstrap(columns: np.ndarray, n_bootstrap: int, seed: int) -> np.ndarray | None:
+    """Sums of columns [n, k] over resampled rows, [n_bootstrap, k]; None for a single row."""
+    n, rng = len(columns), np.random.default_rng(seed)
+    if n < 2:
+        return None
+    draws = (np.bincount(rng.integers(n, size=n), minlength=n) @ columns for _ in range(n_bootstrap))
+    return np.stack(list(draws))
+
+
+def _percentiles(values: np.ndarray, drawn: np.ndarray | None, level: float) -> list[Estimate]:
+    if drawn is None:
+        return [Estimate(float(value), math.nan, math.nan, math.nan) for value in values]
+    # A group may be missing from a draw; what is left says how the others vary.
+    lo, hi = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    se = np.nanstd(drawn, axis=0, ddof=1)
+    return [Estimate(*map(float, row)) for row in zip(values, se, lo, hi)]
+
+
+def _clustered_se(values: np.ndarray, clusters: np.ndarray | None) -> tuple[float, int]:
+    """Standard error of the mean of values [n] and the number of clusters; nan where there is but one.
+
+    Without clusters, the standard deviation (of n - 1) over the square root of n.
+    """
+    names = np.arange(len(values)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    sums = np.bincount(names, values - values.mean())
+    n = len(sums)
+    if n < 2:
+        return math.nan, n
+    return float(np.sqrt(n / (n - 1) * (sums**2).sum()) / len(values)), n
+
+
+def _t(level: float, freedom: float) -> float:
+    """Half the width of a central Student interval, in standard errors; nan without a degree of freedom."""
+    return float(stdtrit(min(freedom, 1e9), (1 + level) / 2)) if freedom > 0 else math.nan
