@@ -26,7 +26,9 @@ from launch.request import Request
 from launch.site import Site, as_toml, read_site
 from launch.slurm_commands import Refused, call, ended, max_array_size, queue, sbatch
 from launch.slurm_scripts import controller_script, folder_of_logs, slots_script
-from launch.store import Store
+from launch.store import UNFINISHED, Store
+
+POLL_SECONDS = 2.0
 
 
 def submit(request: Request) -> str:
@@ -57,10 +59,8 @@ def _submit(request: Request, site: Site) -> str:
     if missing <= 0 and controllers:
         return f"nothing to submit: {len(slots)} slots queued or running, then controller {controllers[0]}"
     called = next((job for job in jobs if job["id"] == own and job["kind"] == "controller"), None)
-    if called and not slots:
-        _wait_for_leases(store)
-        if called["progress"] == _progress(request):
-            raise _stopped(store, own, "no run has made progress since the last slots were submitted")
+    if called and not slots and not _has_progressed(store, called["progress"]):
+        raise _stopped(store, own, "no run has made progress since the last slots were submitted")
 
     folder = folder_of_logs(store)
     files = {
@@ -102,7 +102,7 @@ def _submit_arrays(store: Store, sizes: list[int], commands: list[list[str]], af
 
 def _submit_controller(request: Request, after: list[str], script: Path, previous: list[str]) -> str:
     """Submits the controller that waits for all arrays, then cancels those that wait for fewer of them."""
-    progress = _progress(request)
+    progress = _progress(request.store)
     try:
         controller = sbatch(_controller_command(after, script))
     except Refused as error:
@@ -169,21 +169,26 @@ def fates(jobs: list[dict[str, Any]]) -> dict[str, str]:
         return {}
 
 
-def _progress(request: Request) -> list[int]:
-    """Changes whenever a run is planned, ends, fails an attempt or writes a checkpoint."""
+def _progress(store: Store) -> list[int]:
+    """Changes whenever a run is planned, ends, fails, kills another worker or writes a checkpoint."""
     from experiments.checkpoint import newest_step
 
-    store = request.store
-    steps = sum(newest_step(store.run_folder(run.run_id)) for run in request.unfinished)
+    left = [run_id for run_id, state in store.states().items() if state in UNFINISHED]
+    steps = sum(newest_step(store.run_folder(run_id)) for run_id in left)
     attempts = len(list((store.root / "failed").glob("*")))
-    return [len(store.planned()), len(request.unfinished), attempts, steps]
+    return [len(store.planned()), len(left), attempts, sum(map(store.deaths, left)), steps]
 
 
-def _wait_for_leases(store: Store) -> None:
-    """Waits, `ttl` at most, until the runs of killed workers are free again for others."""
+def _has_progressed(store: Store, before: list[int]) -> bool:
+    """Whether anything has come of the last slots. Waits, `ttl` at most, for the leases of killed workers to
+    end, as nobody can go on with their runs until then, and for news that a network file system holds up."""
     deadline = time.monotonic() + store.ttl
-    while time.monotonic() < deadline and {"claimed", "running"} & set(store.states().values()):
-        time.sleep(1)
+    while True:
+        held = {"claimed", "running"} & set(store.states().values())
+        news = _progress(store) != before
+        if (news and not held) or time.monotonic() > deadline:
+            return news
+        time.sleep(POLL_SECONDS)
 
 
 def _stopped(store: Store, controller: str, reason: str) -> Refused:

@@ -3,6 +3,8 @@
 In tests/test_slurm_scripts.py a real Slurm runs whole studies.
 """
 
+import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -211,30 +213,41 @@ def test_when_slurm_takes_no_controller_it_is_said_what_to_do(played, request_):
     assert calls(played, "sbatch")[-1].split()[1] == "--dependency=afterany:1"
 
 
-def as_controller(monkeypatch, request_: Request) -> Request:
-    """What the controller that was submitted last sees when it runs and all slots have ended."""
-    monkeypatch.setenv("SLURM_JOB_ID", request_.store.jobs()[-1]["id"])
-    return request_
+@pytest.fixture
+def as_controller(monkeypatch):
+    """Has this process be the controller that was submitted last; its patience is short."""
+
+    def be(request_: Request) -> Request:
+        monkeypatch.setenv("SLURM_JOB_ID", request_.store.jobs()[-1]["id"])
+        monkeypatch.setattr(slurm, "POLL_SECONDS", 0.01)
+        return replace(request_, store=replace(request_.store, ttl=0.1))
+
+    return be
 
 
-def test_the_controller_goes_on_while_anything_comes_of_it(played, request_, monkeypatch):
+def test_the_controller_goes_on_while_anything_comes_of_it(played, request_, as_controller):
     slurm.submit(request_)
     (played / "squeue.out").write_text("2|RUNNING|None\n")  # itself
-    checkpoint = request_.store.run_folder(request_.unfinished[0].run_id) / "checkpoints" / "20"
-    checkpoint.mkdir(parents=True)
-    words = slurm.submit(as_controller(monkeypatch, request_))
-    assert words.startswith("array 3: 5 slots")
+    store, runs = request_.store, [run.run_id for run in request_.unfinished]
+    (store.run_folder(runs[0]) / "checkpoints" / "20").mkdir(parents=True)
+    assert slurm.submit(as_controller(request_)).startswith("array 3: 5 slots")
     assert calls(played, "scancel") == []  # not itself
-    (request_.store.root / "failed" / f"{request_.unfinished[0].run_id}.1").write_text("{}")
-    assert slurm.submit(as_controller(monkeypatch, request_)).startswith("array 5: 5 slots")
-    fewer = replace(request_, unfinished=request_.unfinished[1:])
-    assert slurm.submit(as_controller(monkeypatch, fewer)).startswith("array 7: 4 slots")
+    (store.root / "failed" / f"{runs[0]}.1").write_text("{}")
+    assert slurm.submit(as_controller(request_)).startswith("array 5: 5 slots")
+    (store.root / "lease" / f"{runs[1]}.1").write_text(json.dumps({"host": "other", "pid": 1, "start": 1}))
+    assert slurm.submit(as_controller(request_)).startswith("array 7: 5 slots")  # a worker died over it
+    (store.root / "done" / runs[2]).write_text("{}")
+    assert slurm.submit(as_controller(request_)).startswith("array 9: ")
+    with pytest.raises(ValueError, match="no run has made progress"):
+        slurm.submit(as_controller(request_))
 
 
-def test_the_controller_stops_where_nothing_has_come_of_it_and_status_says_so(played, request_, monkeypatch):
+def test_the_controller_stops_where_nothing_has_come_of_it_and_status_says_so(
+    played, request_, as_controller, monkeypatch
+):
     slurm.submit(request_)
     with pytest.raises(ValueError, match="stopped: no run has made progress since the last slots"):
-        slurm.submit(as_controller(monkeypatch, request_))
+        slurm.submit(as_controller(request_))
     assert len(calls(played, "sbatch")) == 2
     said = slurm.states(request_.store.jobs())
     assert "controller 2 stopped: no run has made progress since the last slots were submitted" in said
@@ -243,25 +256,29 @@ def test_the_controller_stops_where_nothing_has_come_of_it_and_status_says_so(pl
     assert not any("stopped" in line for line in slurm.states(request_.store.jobs()))
 
 
-def test_the_controller_waits_until_the_runs_of_killed_workers_are_free(played, request_, monkeypatch):
+def test_the_controller_waits_for_news_and_for_leases_of_killed_workers(
+    played, request_, as_controller, monkeypatch
+):
     slurm.submit(request_)
-    store = request_.store
-    (store.root / "lease" / f"{request_.unfinished[0].run_id}.1").write_text('{"host": "other", "pid": 1}')
-    store.ttl, waits = 30.0, []
-    monkeypatch.setattr(
-        slurm.time, "sleep", lambda seconds: (waits.append(seconds), setattr(store, "ttl", -1))
+    store, first = request_.store, request_.unfinished[0].run_id
+    lease = store.root / "lease" / f"{first}.1"
+    lease.write_text(json.dumps({"host": "other", "pid": 1, "start": 1}))
+    happens = iter(
+        [lambda: (store.root / "failed" / f"{first}.1").write_text("{}"), lambda: os.utime(lease, (9, 9))]
     )
-    with pytest.raises(ValueError, match="no run has made progress"):
-        slurm.submit(as_controller(monkeypatch, request_))
-    assert len(waits) == 1
+    request_ = as_controller(replace(request_, store=replace(store, ttl=60.0)))
+    request_.store.ttl = 60.0
+    monkeypatch.setattr(slurm.time, "sleep", lambda _: next(happens)())
+    assert slurm.submit(request_).startswith("array 3: 5 slots")
+    assert next(happens, None) is None
 
 
-def test_a_refused_controller_notes_why(played, request_, monkeypatch):
+def test_a_refused_controller_notes_why(played, request_, as_controller):
     slurm.submit(request_)
     (played / "refuse.3").write_text("sbatch: error: Batch job submission failed: Invalid account\n")
     (request_.store.root / "failed" / "x.1").write_text("{}")
     with pytest.raises(ValueError, match="Invalid account"):
-        slurm.submit(as_controller(monkeypatch, request_))
+        slurm.submit(as_controller(request_))
     assert "Invalid account" in slurm.states(request_.store.jobs())[-1]
 
 
