@@ -4,6 +4,7 @@ A stage is planned from the runs of the stages before it and nothing else, so th
 often whoever plans was killed on the way.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from experiments.studies import Stage, Study
 from launch.progress import last_words, short
 from launch.store import Planned, Store
 from models import count
+from models.config import ModelConfig
 from scaling.runs import Runs
 
 COLUMNS = (
@@ -27,17 +29,24 @@ COLUMNS = (
 )
 
 
+@functools.lru_cache
+def _sizes(model: ModelConfig, seq_len: int) -> tuple[int, float]:
+    """Parameters and FLOPs a token."""
+    counts = count(model)
+    return counts.n_params, counts.flops_per_token(seq_len)
+
+
 def planned_run(stage: str, config: RunConfig) -> Planned:
     """The store's line for a run."""
-    counts = count(config.model)
+    n_params, flops_a_token = _sizes(config.model, config.seq_len)
     n_tokens = config.n_steps * config.batch_tokens
     return Planned(
         run_id=config.run_id,
         stage=stage,
         shape=hashlib.sha256(config.shape_key.encode()).hexdigest()[:8],
-        n_params=counts.n_params,
+        n_params=n_params,
         n_tokens=n_tokens,
-        flops=float(counts.flops_per_token(config.seq_len) * n_tokens),
+        flops=float(flops_a_token * n_tokens),
         config=to_json(config),
         pack=config.pack_key,
         trunk=config.trunk_key,

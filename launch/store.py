@@ -21,7 +21,7 @@ import json
 import os
 import time
 from collections.abc import Collection, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,7 @@ class Store:
         known = self.planned()
         new = {run.run_id: run for run in runs if run.run_id not in known}
         if new:
-            lines = [json.dumps(asdict(run)) + "\n" for run in (*known.values(), *new.values())]
+            lines = [json.dumps(vars(run)) + "\n" for run in (*known.values(), *new.values())]
             write_atomic(self.manifest, "".join(lines))
         return list(new.values())
 

@@ -1,16 +1,16 @@
-"""The studies there are: one file each, a line each in STUDIES."""
+"""The studies there are: one file each, a name each in STUDIES. Each is imported when it is asked for."""
 
 import difflib
+import importlib
 import importlib.util
 from pathlib import Path
 from types import ModuleType
 
-from experiments.studies import emergence, families, lr_transfer, quickstart
 from experiments.studies.study import Stage, Study
 
 __all__ = ["STUDIES", "Stage", "Study", "load_study"]
 
-STUDIES = {"quickstart": quickstart, "families": families, "lr_transfer": lr_transfer, "emergence": emergence}
+STUDIES = ("quickstart", "families", "lr_transfer", "emergence")
 
 
 def load_study(name: str, overrides: list[str]) -> Study:
@@ -28,7 +28,12 @@ def load_study(name: str, overrides: list[str]) -> Study:
         near = difflib.get_close_matches(name, STUDIES, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(STUDIES)}, or give a .py file"
         raise ValueError(f"no study {name!r}; {hint}")
-    return STUDIES[name].study(overrides)
+    return study_module(name).study(overrides)
+
+
+def study_module(name: str) -> ModuleType:
+    """The module of one of STUDIES."""
+    return importlib.import_module(f"experiments.studies.{name}")
 
 
 def _load_file(path: Path) -> ModuleType:

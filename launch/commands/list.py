@@ -32,9 +32,9 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
 
 
 def _studies() -> dict[str, str]:
-    from experiments.studies import STUDIES
+    from experiments.studies import STUDIES, study_module
 
-    return {name: _first_line(module) for name, module in STUDIES.items()}
+    return {name: _first_line(study_module(name)) for name in STUDIES}
 
 
 def _families() -> dict[str, str]:
