@@ -5,6 +5,7 @@ started side by side must not become one. Host 0 leads, and tells the others by 
 coordination service, which is there for as long as host 0 is.
 """
 
+import contextlib
 import json
 import os
 import threading
@@ -14,11 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 JOIN_SECONDS = 300  # for all hosts to come
+WAIT_MS = 1000  # for a message, before looking whether to stop
 BEAT_SECONDS = 1.0
 LOST_SECONDS = 15.0  # without a beat a host counts as lost
 JAX_LOST_SECONDS = 60  # the same for jax's own heartbeat, which ends a process where ours could not
 ERROR_SECONDS = 10.0  # hosts that meet the same error do so within this time
-LEAVING = "leaving"
 
 
 @dataclass
@@ -35,17 +36,14 @@ class Hosts:
             _client().key_value_set(f"isoflop/message/{self.n_messages}", json.dumps(message))
             self.n_messages += 1
 
-    def hear(self) -> dict[str, Any]:
-        """The next message of host 0; waits for it."""
-        while True:
-            try:
-                text = _client().blocking_key_value_get(f"isoflop/message/{self.n_messages}", 5000)
-            except RuntimeError as error:  # jax's
-                if "DEADLINE_EXCEEDED" not in str(error):
-                    raise
-            else:
+    def hear(self, stop: threading.Event) -> dict[str, Any] | None:
+        """The next message of host 0; None if this host should stop first."""
+        while not stop.is_set():
+            with contextlib.suppress(RuntimeError):  # jax's, when none has come in time
+                text = _client().blocking_key_value_get(f"isoflop/message/{self.n_messages}", WAIT_MS)
                 self.n_messages += 1
                 return json.loads(text)
+        return None
 
     def all_meet(self) -> bool:
         """Whether all hosts call this, too, after the message they heard last: what befell all of them is the
@@ -57,38 +55,25 @@ class Hosts:
             return False
         return True
 
-    def watch(
-        self, is_leaving: Callable[[], bool], someone_leaves: Callable[[], None], lost: Callable[[], None]
-    ):
-        """From now on tells the others that this host lives, and whether it `is_leaving`. Calls
-        `someone_leaves` when another host is, and `lost`, the last call, when one has not been heard of for
-        LOST_SECONDS."""
+    def watch(self, lost: Callable[[], None]) -> None:
+        """From now on tells the others that this host lives; calls `lost`, once, when one of them was not
+        heard of for LOST_SECONDS."""
         if self.count > 1:
-            threading.Thread(target=self._watch, args=(is_leaving, someone_leaves, lost), daemon=True).start()
+            threading.Thread(target=self._watch, args=(lost,), daemon=True).start()
 
-    def _watch(self, is_leaving, someone_leaves, lost) -> None:
-        changed = dict.fromkeys(range(self.count), time.monotonic())
-        beats: dict[int, str] = {}
-        n = 0
+    def _watch(self, lost: Callable[[], None]) -> None:
+        beats, n = dict.fromkeys(range(self.count), ""), 0
+        changed = dict.fromkeys(beats, time.monotonic())
         while max(time.monotonic() - at for at in changed.values()) < LOST_SECONDS:
             n += 1
-            now = _exchange(self.index, f"{n} {LEAVING if is_leaving() else ''}")
-            changed |= {host: time.monotonic() for host, beat in now.items() if beat != beats.get(host)}
-            beats = now
-            if any(beat.endswith(LEAVING) for host, beat in beats.items() if host != self.index):
-                someone_leaves()
+            with contextlib.suppress(RuntimeError):  # jax's, when host 0 does not answer
+                _client().key_value_set(f"isoflop/beat/{self.index}", str(n), allow_overwrite=True)
+                for key, beat in _client().key_value_dir_get("isoflop/beat/"):
+                    host = int(key.rpartition("/")[2])
+                    if beat != beats[host]:
+                        beats[host], changed[host] = beat, time.monotonic()
             time.sleep(BEAT_SECONDS)
         lost()
-
-
-def _exchange(index: int, beat: str) -> dict[int, str]:
-    """Gives this host's beat for those of all; {} where host 0 does not answer."""
-    try:
-        _client().key_value_set(f"isoflop/beat/{index}", beat, allow_overwrite=True)
-        beats = _client().key_value_dir_get("isoflop/beat/")
-    except RuntimeError:
-        return {}
-    return {int(key.rpartition("/")[2]): value for key, value in beats}
 
 
 def join() -> Hosts:

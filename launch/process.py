@@ -72,13 +72,14 @@ def stop_in(seconds: float, stop: Stop, code: int) -> None:
 
 
 def stop_at_end_of_input(stop: Stop) -> None:
-    """Where standard input is a pipe, its end says that whoever holds the other end is gone."""
+    """Where standard input is a pipe, its end says that whoever holds the other end needs us no more."""
     if not stat.S_ISFIFO(os.fstat(0).st_mode):
         return
 
     def watch():
         while os.read(0, 4096):
             pass
+        stop.code = 0
         stop.set()
 
     threading.Thread(target=watch, daemon=True).start()

@@ -1,12 +1,14 @@
 """A worker process: claims planned runs, trains those that fit together, and records what came of each.
 
-    python -m launch.worker DIR [--pack auto|K] [--seconds S] [--wait] [--cores 0,1]
+    python -m launch.worker DIR [--pack auto|K] [--seconds S] [--wait] [--cores 0,1] [--hosts]
 
 It prefers runs whose compiled step it already has. On SIGTERM, SIGINT or SIGUSR1 it checkpoints, gives its
 runs back and exits with 0, within 20 s: if that does not suffice, it gives up the steps since the last
 checkpoint. With --seconds it leaves in time before so much wall time is over; its exit code is 75 if runs
-are left then. With --wait it stays for runs planned later, until the study is finished; where its standard
-input is a pipe, from a pool that started it, it leaves when that ends.
+are left then. With --wait it stays for runs planned later, until the study is finished, and its exit code is
+75 if it had to leave before; where its standard input is a pipe, from a pool that started it, it leaves when
+that ends. With --hosts it trains each run on all devices of all hosts that were started together
+(launch/gang.py).
 """
 
 import argparse
@@ -23,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.claims import Claimed, Queue
-from launch.process import WORK_LEFT, prepare_process, stop_at_end_of_input, stop_in, stop_on_signals
+from launch.process import WORK_LEFT, Stop, prepare_process, stop_at_end_of_input, stop_in, stop_on_signals
 from launch.progress import Every
 from launch.store import UNFINISHED, Lease, Planned, Store
 
@@ -245,8 +247,8 @@ def _is_about_storage(error: BaseException) -> bool:
     return getattr(error, "errno", None) in codes or any(os.strerror(code) in str(error) for code in codes)
 
 
-def training() -> Job:
-    """Real training. Imports jax, so the process must be prepared."""
+def training(mesh: Any = None) -> Job:
+    """Real training, on the devices of a mesh or on one. Imports jax, so the process must be prepared."""
     import jax
 
     from experiments import checkpoint, memory, train
@@ -254,9 +256,7 @@ def training() -> Job:
 
     def train_all(configs, outs, hooks, trunks):
         try:
-            yield from train.train_pack(
-                [from_json(RunConfig, c) for c in configs], outs, hooks, trunks=trunks
-            )
+            yield from train.train_pack([from_json(RunConfig, c) for c in configs], outs, hooks, mesh, trunks)
         except train.Stopped:
             raise Stopped from None
 
@@ -267,6 +267,12 @@ def training() -> Job:
     return Job(train_all, checkpoint.newest_step, pack_size)
 
 
+def exit_code(store: Store, stop: Stop, wait: bool) -> int:
+    """That of the wish to stop if work is left for a worker, else 0."""
+    left = not store.finished.exists() if wait else any(s in UNFINISHED for s in store.states().values())
+    return stop.code if left else 0
+
+
 def main(job: Job | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m launch.worker", description=__doc__)
     parser.add_argument("folder", type=Path, metavar="DIR")
@@ -274,17 +280,23 @@ def main(job: Job | None = None) -> int:
     parser.add_argument("--seconds", type=float, help="leave before so many seconds of wall time are over")
     parser.add_argument("--wait", action="store_true", help="wait for more runs until the study is finished")
     parser.add_argument("--cores", default="", help="cores to stay on, for example 0,1")
+    parser.add_argument("--hosts", action="store_true", help="train runs together with the other hosts")
     arguments = parser.parse_args()
     stop = stop_on_signals()
     if arguments.wait:
+        stop.code = WORK_LEFT
         stop_at_end_of_input(stop)
     if arguments.seconds:
         stop_in(max(arguments.seconds - LEAVE_SECONDS, arguments.seconds / 2), stop, WORK_LEFT)
     prepare_process(arguments.cores)
     store = Store(arguments.folder)
     try:
+        if arguments.hosts:
+            from launch import gang
+
+            return gang.run(store, stop, arguments.wait)
         work(store, job or training(), stop, arguments.wait, arguments.pack)
-        return stop.code if any(state in UNFINISHED for state in store.states().values()) else 0
+        return exit_code(store, stop, arguments.wait)
     except OSError as error:
         with contextlib.suppress(OSError):
             print(error, file=sys.stderr, flush=True)

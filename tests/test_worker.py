@@ -203,6 +203,15 @@ def test_a_worker_told_to_wait_leaves_when_the_study_is_finished(tmp_path):
     assert process.wait(5) == 0
 
 
+def test_a_worker_told_to_wait_and_then_to_leave_says_that_work_may_be_left(tmp_path):
+    """Its exit code makes a scheduler start another one, even where no run is planned just now."""
+    store = new_store(tmp_path, [planned(1)])
+    process = start(tmp_path, "--wait", stdin=subprocess.DEVNULL)
+    wait_until(lambda: list(store.states().values()) == ["done"])
+    process.terminate()
+    assert process.wait(5) == worker.WORK_LEFT
+
+
 def test_a_cancelled_run_is_left_and_its_neighbours_go_on(tmp_path):
     runs = [planned(k, n_steps=3000, pack="p") for k in (1, 2)]
     store = new_store(tmp_path, runs)
