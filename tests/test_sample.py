@@ -2,19 +2,18 @@
 
 import dataclasses
 import functools
+import time
 
-import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from scipy.stats import chisquare
 
 import models
 from models.config import TransformerConfig
-from models.decoding import sample as sampling
-from models.decoding.sample import Settings, sample
+from models.decoding import loop, prefill
+from models.decoding.sample import Sample, Settings, Stop, sample
 from models.model import Model
 from models.presets import LADDERS, ladder
 
@@ -93,34 +92,40 @@ def test_log_probabilities_are_the_models_own(transformer):
     np.testing.assert_allclose(got.logprobs, expected, atol=1e-4)
 
 
-@settings(deadline=None, max_examples=6)
-@given(st.lists(st.lists(st.integers(2, 28), min_size=1, max_size=20), min_size=2, max_size=3), st.data())
-def test_a_row_depends_on_its_prompt_and_seed_alone(transformer, prompts, data):
-    model, params = transformer
-    seeds = [100 + i for i in range(len(prompts))]
-    order = data.draw(st.permutations(range(len(prompts))))
-    shaped = Settings(temperature=0.9, top_p=0.9)
-    shuffled = [prompts[i] for i in order], [seeds[i] for i in order]
-    together = sample(model, params, *shuffled, shaped, n=3, max_tokens=9, eos_id=EOS, context=24)
-    for i, samples in zip(order, together):
-        [alone] = sample(
-            model, params, [prompts[i]], [seeds[i]], shaped, max_tokens=9, eos_id=EOS, context=24
-        )
-        assert samples[0].tokens == alone[0].tokens
-        assert samples[0].finish == alone[0].finish
+RAGGED = [[5], [7, 8, 9, 10, 11], [3, 4], [7, 8], list(range(2, 19))]
+SEEDS = [11, 12, 13, 12, 15]
 
 
-@pytest.mark.parametrize("family", sorted(LADDERS.keys() - {"transformer"}))
-def test_every_family_says_the_same_alone_and_beside_others(family):
+def ask_in_pieces(ask, order: list[int], **how) -> list[list[Sample]]:
+    """The samples of RAGGED, asked for in this order, in theirs."""
+    samples = ask([RAGGED[i] for i in order], [SEEDS[i] for i in order], **how)
+    return [samples[order.index(i)] for i in range(len(RAGGED))]
+
+
+def assert_same(got: list[list[Sample]], expected: list[list[Sample]]) -> None:
+    for group, expected_group in zip(got, expected, strict=True):
+        for one, other in zip(group, expected_group, strict=True):
+            assert (one.tokens, one.finish) == (other.tokens, other.finish)
+            np.testing.assert_allclose(one.logprobs, other.logprobs, atol=1e-4)
+            np.testing.assert_allclose(one.sampling_logprobs, other.sampling_logprobs, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", sorted(LADDERS))
+def test_a_row_says_the_same_beside_any_others_and_at_any_time(family):
     model = models.build(ladder(16, 61, family))
     params = jax.jit(model.init)(jax.random.key(0))
-    prompts = [[5], [7, 8, 9, 10, 11], [3, 4]]
-    ask = functools.partial(sample, model, params, settings=Settings(), max_tokens=6, eos_id=60)
-    together = ask(prompts, seeds=[1, 2, 3])
-    for prompt, seed, (row,) in zip(prompts, (1, 2, 3), together):
-        ((alone,),) = ask([prompt], seeds=[seed])
-        assert alone.tokens == row.tokens
-        np.testing.assert_allclose(alone.logprobs, row.logprobs, atol=1e-4)
+    shaped = Settings(temperature=0.9, top_p=0.95, repetition_penalty=1.2)
+    # Some end early by one of 20 tokens, some fill their context and go on from its last half.
+    request = {"settings": shaped, "n": 2, "max_tokens": 14, "eos_id": 60, "context": 18}
+    ask = functools.partial(sample, model, params, stop=Stop(tokens=tuple(range(40, 52))), **request)
+    together = ask(RAGGED, SEEDS)
+    assert len({one.finish for group in together for one in group}) > 1
+    # Three places for ten rows: newcomers take them in the middle of the others' texts.
+    assert_same(ask_in_pieces(ask, [4, 2, 0, 1, 3], width=3, every=5), together)
+    if family == "transformer":
+        assert_same([ask([prompt], [seed])[0] for prompt, seed in zip(RAGGED, SEEDS)], together)
+        assert_same(ask_in_pieces(ask, [3, 1, 4, 0, 2], width=2, every=1), together)
+        assert_same(ask(RAGGED, SEEDS, width=1), together)
 
 
 def test_fewer_tokens_are_a_prefix_and_the_seed_matters(transformer):
@@ -184,13 +189,96 @@ def test_top_k_never_draws_outside():
     assert {token for one in group for token in one.tokens} == {0, 2}
 
 
-def test_settings_seeds_and_lengths_of_one_bucket_share_a_compile(transformer):
+def compiles() -> list[int]:
+    return [each._cache_size() for each in (prefill.prefill_padded, loop.admit, loop.first, loop.advance)]
+
+
+def test_settings_seeds_stops_and_lengths_of_one_bucket_share_a_compile(transformer):
     model, params = transformer
-    before = sampling._decode._cache_size(), sampling._prefill._cache_size()
+    before = compiles()
     for seed, (length, limit, t) in enumerate([(33, 70, 0.0), (60, 100, 0.7), (64, 65, 1.3)]):
-        sample(model, params, [[5] * length], [seed], Settings(temperature=t), max_tokens=limit, eos_id=EOS)
-    assert sampling._decode._cache_size() - before[0] <= 2  # caches of 128 and of 256 tokens
-    assert sampling._prefill._cache_size() - before[1] <= 2
+        stop = Stop(tokens=(3, 4)[:seed], seconds=100 + seed)
+        shaped = Settings(temperature=t, top_k=seed, no_repeat_ngram_size=seed)
+        sample(model, params, [[5] * length], [seed], shaped, max_tokens=limit, eos_id=EOS, stop=stop)
+    assert np.all(np.subtract(compiles(), before) <= 2)  # caches of 128 and of 256 tokens
+
+
+def test_refilling_compiles_few_programs():
+    table_VV, before = jnp.zeros((4, 4)).at[:, EOS].set(1.0), compiles()
+    prompts = [[2] * (1 + i % 30) for i in range(200)]
+    sample(BIGRAM, table_VV, prompts, range(200), Settings(), max_tokens=50, eos_id=EOS, width=16)
+    prefills, admissions, firsts, loops = np.subtract(compiles(), before)
+    assert firsts == loops == 1
+    assert prefills <= 10  # up to 1, 2, 4, 8 or 16 texts, of up to 16 or 32 tokens
+    assert admissions <= 15  # of so many rows, from so many texts
+
+
+def test_a_place_is_taken_as_soon_as_it_is_free():
+    """One long row and many short ones, in two places: the short ones pass beside the long one."""
+    # 2 is followed by 2, and 3 by EOS.
+    table_VV = jnp.full((4, 4), -50.0).at[jnp.asarray([0, 1, 2, 3]), jnp.asarray([0, 1, 2, EOS])].set(0.0)
+    told, prompts = [], [[2], *[[3]] * 9]
+    request = {"max_tokens": 60, "eos_id": EOS, "width": 2, "every": 4}
+    watch = {"token_bytes": [b"", b"", b"2", b""], "watch": lambda i, j, news: told.append(i)}
+    groups = sample(BIGRAM, table_VV, prompts, [0] * 10, GREEDY, **request)
+    assert [group[0].finish for group in groups] == ["length", *["eos"] * 9]
+    assert [group[0].tokens for group in groups[1:]] == [(EOS,)] * 9
+    assert sample(BIGRAM, table_VV, prompts, [0] * 10, GREEDY, **request, **watch)[0][0].text == "2" * 60
+    assert len(told) == 16  # the first token, and every 4 of the other 59
+
+
+LETTERS = [b"", b"", b"a", b"b"]
+
+
+def test_a_stop_string_ends_a_row_wherever_tokens_and_calls_cut_it():
+    # a a b a a b …, from the table of pairs: 2 -> 3 -> 0 (silent) -> 2.
+    table_VV = jnp.full((4, 4), -50.0).at[jnp.asarray([0, 1, 2, 3]), jnp.asarray([2, 1, 3, 0])].set(0.0)
+    ask = functools.partial(sample, BIGRAM, table_VV, [[0]], [0], GREEDY, eos_id=EOS, token_bytes=LETTERS)
+    for every in (1, 2, 16):
+        told: list[str] = []
+        [[one]] = ask(
+            max_tokens=40,
+            stop=Stop(strings=("aba", "bb")),
+            every=every,
+            watch=lambda i, j, news, told=told: told.append(news),
+        )
+        assert (one.finish, one.stop, one.tokens, one.text) == ("stop", "aba", (2, 3, 0, 2), "")
+        assert told == [] and len(one.logprobs) == len(one.sampling_logprobs) == 4
+    [[one]] = ask(max_tokens=4, stop=Stop(strings=("abab",)))
+    assert (one.finish, one.stop, one.text) == ("length", None, "aba")  # what might have been a stop was none
+    [[one]] = ask(max_tokens=9, stop=Stop(tokens=(3,)))
+    assert (one.finish, one.stop, one.tokens, one.text) == ("stop", 3, (2, 3), "a")
+
+
+def test_a_budget_of_time_ends_what_is_unfinished():
+    table_VV = jnp.zeros((4, 4))
+    ask = functools.partial(sample, BIGRAM, table_VV, [[0]] * 3, [0, 1, 2], Settings(), eos_id=-1, width=2)
+    [[first], [_], [third]] = ask(max_tokens=50, stop=Stop(seconds=1e-6))
+    assert (first.finish, len(first.tokens), third.finish, third.tokens) == ("time", 1, "time", ())
+    assert first.tokens == ask(max_tokens=50)[0][0].tokens[:1]
+    began = time.perf_counter()
+    groups = ask(max_tokens=10**6, stop=Stop(seconds=0.5))
+    assert {group[0].finish for group in groups} == {"time"}
+    assert time.perf_counter() - began < 30  # a million tokens would take minutes
+
+
+def test_both_distributions_are_told_for_chosen_and_likeliest_tokens(transformer):
+    model, params = transformer
+    shaped = Settings(temperature=0.5, top_k=3, repetition_penalty=1.3)
+    [[one]] = sample(model, params, [[5, 9]], [3], shaped, max_tokens=6, eos_id=EOS, top_logprobs=4)
+    for position, (token, top) in enumerate(zip(one.tokens, one.top, strict=True)):
+        text = [5, 9, *one.tokens[:position]]
+        logits_V = np.asarray(model.apply(params, jnp.asarray([text]))[0, -1])
+        logprobs_V = np.asarray(jax.nn.log_softmax(logits_V))
+        likeliest = np.argsort(-logits_V)[:4]
+        assert [each for each, *_ in top] == likeliest.tolist()
+        np.testing.assert_allclose([each for _, each, _ in top], logprobs_V[likeliest], atol=1e-4)
+        seen = np.isin(np.arange(len(logits_V)), text)
+        penalised_V = np.where(seen, np.where(logits_V < 0, logits_V * 1.3, logits_V / 1.3), logits_V) / 0.5
+        penalised_V[penalised_V < np.sort(penalised_V)[-3]] = -np.inf
+        sampling_V = np.asarray(jax.nn.log_softmax(penalised_V))
+        assert one.sampling_logprobs[position] == pytest.approx(sampling_V[token], abs=1e-4)
+        np.testing.assert_allclose([each for *_, each in top], sampling_V[likeliest], atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -204,6 +292,10 @@ def test_settings_seeds_and_lengths_of_one_bucket_share_a_compile(transformer):
         ({"n": 0}, "n=0"),
         ({"max_tokens": 0}, "max_tokens=0"),
         ({"context": 1}, "context=1"),
+        ({"width": 0}, "width=0"),
+        ({"every": 0}, "every=0"),
+        ({"top_logprobs": 30}, "top_logprobs=30"),
+        ({"stop": Stop(strings=("a",))}, "need `token_bytes`"),
     ],
 )
 def test_wrong_requests_are_refused(transformer, change, message):

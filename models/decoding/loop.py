@@ -1,0 +1,155 @@
+"""The compiled loop of sampling: rows that take tokens side by side, and newcomers in the place of old ones.
+
+Every row has its own key, so what it says does not depend on its neighbours, on when it came, or on how many
+steps are taken at a time.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from models.decoding import history, processors
+from models.decoding.history import History
+from models.decoding.prefill import take_rows
+from models.model import Model
+
+N_OUT = 64  # most steps of one call
+
+
+class Pool(NamedTuple):
+    """What B rows have on the device: cache, newest token, which is not in it yet, and history.
+
+    A newcomer has no token yet, and `logits_BV` are for it to draw the first.
+    """
+
+    cache: Any
+    token_B: jax.Array
+    logits_BV: jax.Array
+    history: History
+
+
+class Rows(NamedTuple):
+    """What the host knows of each row.
+
+    seed, sample: uint32, the row's key. new: int32, tokens it has sampled. room: int32, how many it still
+    takes; 0 for one that is closed.
+    """
+
+    seed: Any
+    sample: Any
+    new: Any
+    room: Any
+
+
+class Request(NamedTuple):
+    """What holds for all rows: `Settings.arrays`, and the tokens that end a row, padded with -1."""
+
+    settings: dict[str, Any]
+    ends_E: Any
+
+
+def empty(logits_BV: Any, cache: Any, histories: History) -> Pool:
+    """A pool of closed rows with such arrays, given as shapes."""
+    shapes = Pool(cache, jax.ShapeDtypeStruct(logits_BV.shape[:1], jnp.int32), logits_BV, histories)
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def admit(
+    pool: Pool, logits_PV: jax.Array, cache: Any, source_R: jax.Array, target_R: jax.Array, histories: History
+) -> Pool:
+    """Puts R newcomers into the pool, with what the prefill of P texts left.
+
+    Newcomer r has text source[r] and takes row target[r]; a target beyond the pool is dropped.
+    """
+
+    def put(old, new):
+        place = target_R if old.ndim == 1 else (slice(None), target_R)  # [B], or [L,B,…]
+        return old.at[place].set(new, mode="drop")
+
+    return Pool(
+        jax.tree.map(put, pool.cache, take_rows(cache, source_R)),
+        pool.token_B,
+        pool.logits_BV.at[target_R].set(logits_PV[source_R], mode="drop"),
+        History(*(old.at[target_R].set(new, mode="drop") for old, new in zip(pool.history, histories))),
+    )
+
+
+@functools.partial(jax.jit, donate_argnums=0, static_argnums=4)
+def first(
+    pool: Pool, rows: Rows, request: Request, is_new_B: jax.Array, n_top: int
+) -> tuple[Pool, dict[str, jax.Array]]:
+    """Draws the first token of newcomers; what was drawn is [B] each, see `advance`."""
+    token_B, histories, drawn = _choose(rows, rows.new, pool.logits_BV, pool.history, request, n_top)
+
+    def chosen(new, old):
+        return jnp.where(is_new_B if old.ndim == 1 else is_new_B[:, None], new, old)
+
+    token_B, histories = jax.tree.map(chosen, (token_B, histories), (pool.token_B, pool.history))
+    return pool._replace(token_B=token_B, history=histories), drawn
+
+
+@functools.partial(jax.jit, donate_argnums=2, static_argnums=(0, 7))
+def advance(
+    model: Model,
+    params: Any,
+    pool: Pool,
+    rows: Rows,
+    request: Request,
+    n_steps: jax.Array,
+    floor: jax.Array,
+    n_top: int,
+) -> tuple[Pool, dict[str, jax.Array]]:
+    """Up to `n_steps` (at most N_OUT) tokens for every row, until no more than `floor` rows are open.
+
+    Also returns what was drawn, [N_OUT,B] each, of which row b took the first lengths[b] [B]: "tokens",
+    "logprobs" (the model's own, in nats), "sampling_logprobs" (of the distribution that was drawn from), and
+    with `n_top` the model's likeliest tokens [N_OUT,B,n_top] as "top_tokens", with both for each.
+    """
+
+    def body(carry):
+        step, pool, room_B, out = carry
+        logits_BV, cache = model.decode(params, pool.token_B, pool.cache)
+        token_B, histories, drawn = _choose(rows, rows.new + step, logits_BV, pool.history, request, n_top)
+        out = {name: out[name].at[step].set(drawn[name]) for name in drawn} | {
+            "lengths": out["lengths"] + (room_B > 0)
+        }
+        ends_B = jnp.any(token_B[:, None] == request.ends_E, axis=1)
+        room_B = jnp.where(ends_B, 0, jnp.maximum(room_B - 1, 0))
+        pool = pool._replace(cache=cache, token_B=token_B, history=histories)
+        return step + 1, pool, room_B, out
+
+    def goes_on(carry):
+        step, _, room_B, _ = carry
+        return (step < n_steps) & (jnp.sum(room_B > 0) > floor)
+
+    choose = functools.partial(_choose, n_top=n_top)
+    *_, drawn = jax.eval_shape(choose, rows, rows.new, pool.logits_BV, pool.history, request)
+    out = {name: jnp.zeros((N_OUT, *each.shape), each.dtype) for name, each in drawn.items()}
+    out["lengths"] = jnp.zeros_like(pool.token_B)
+    _, pool, _, out = jax.lax.while_loop(goes_on, body, (jnp.int32(0), pool, jnp.asarray(rows.room), out))
+    return pool, out
+
+
+def _choose(rows: Rows, new_B, logits_BV, histories: History, request: Request, n_top: int):
+    """The token each row draws as its new[b]-th, the history with it, and what is told of it."""
+    processed_BV = processors.process(logits_BV, histories, request.settings, request.ends_E)
+    keys_B = jax.vmap(lambda seed, j: jax.random.fold_in(jax.random.key(seed), j))(rows.seed, rows.sample)
+    token_B = draw(keys_B, new_B, processed_BV)
+    drawn = {"tokens": token_B}
+    if n_top:
+        drawn["top_tokens"] = jax.lax.top_k(logits_BV, n_top)[1]
+    for name, x_BV in (("logprobs", logits_BV), ("sampling_logprobs", processed_BV)):
+        total_B1 = jax.nn.logsumexp(x_BV, axis=1, keepdims=True)
+        drawn[name] = (jnp.take_along_axis(x_BV, token_B[:, None], axis=1) - total_B1)[:, 0]
+        if n_top:
+            drawn[f"top_{name}"] = jnp.take_along_axis(x_BV, drawn["top_tokens"], axis=1) - total_B1
+    return token_B, history.extend(histories, token_B), drawn
+
+
+def draw(keys_B: jax.Array, steps_B: jax.Array, logits_BV: jax.Array) -> jax.Array:
+    """One token a row from softmax(logits); row b's randomness is (keys[b], steps[b]) and nothing else."""
+    keys_B = jax.vmap(jax.random.fold_in)(keys_B, steps_B)
+    return jax.vmap(jax.random.categorical)(keys_B, logits_BV)
