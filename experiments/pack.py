@@ -59,8 +59,9 @@ class Pack:
         step = 0
         for step in sorted(set.intersection(*(m.steps() for m in self.members)), reverse=True):
             with contextlib.suppress(Unreadable):  # step 0 needs nothing that could be damaged
-                self.state = self.compiled.join(m.state_at(step, self.compiled) for m in self.members)
+                state = self.compiled.join(m.state_at(step, self.compiled) for m in self.members)
                 break
+        self.state = state if self.mesh else jax.tree.map(lambda x: sharding.put(x, None), state)
         for member in self.members:
             member.open(step)
         return step

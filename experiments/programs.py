@@ -95,7 +95,7 @@ def _stacking(n_runs: int) -> tuple[Callable, Callable]:
     def join(states: Iterable[State]) -> State:
         pack = None
         for i, state in enumerate(states):
-            pack = insert(empty(state) if pack is None else pack, state, jax.device_put(np.int32(i)))
+            pack = insert(empty(state) if pack is None else pack, state, sharding.put(np.int32(i), None))
         return pack
 
-    return join, lambda pack, i: extract(pack, jax.device_put(np.int32(i)))
+    return join, lambda pack, i: extract(pack, sharding.put(np.int32(i), None))

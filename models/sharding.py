@@ -148,10 +148,11 @@ def lookup(table: nnx.Param, tokens_BT: jax.Array) -> jax.Array:
 def put(x: Any, mesh: Mesh | None, names: tuple[str | None, ...] = ()) -> jax.Array:
     """An array on the devices of the mesh, laid out by its logical axes; no names: whole on each of them.
 
-    Without a mesh it goes to jax's default device. On the mesh of several processes all give the same `x`.
+    Without a mesh it goes to this process's first device, and says so: jax compiles a program again for
+    arrays that are only there by chance. On the mesh of several processes all give the same `x`.
     """
     if mesh is None:
-        return jax.device_put(x)
+        return jax.device_put(x, jax.local_devices()[0])
     at = NamedSharding(mesh, spec(names, x.shape, mesh) if names else PartitionSpec())
     if mesh.is_multi_process:
         return jax.make_array_from_callback(x.shape, at, np.asarray(x).__getitem__)

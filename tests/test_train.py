@@ -1,6 +1,5 @@
 """Training: resumes bit for bit, compiles once a shape, knows a diverged run, learns."""
 
-import dataclasses
 import json
 import math
 import os
@@ -9,75 +8,26 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
 from experiments import metrics
 from experiments.checkpoint import load
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig, to_json
+from experiments.config import OptimizerConfig, ScheduleConfig, to_json
 from experiments.pack import validation_batches
 from experiments.programs import programs
 from experiments.train import Stopped, train
 from models import count
 from models.presets import LADDERS, ladder
-from tests.tiny_run import make_cache
+from tests.tiny_run import Hooks, assert_same_run, make_training_cache
+from tests.tiny_run import training_config as config
 
 
-class Hooks:
-    """Counts progress; asks to stop after `stop_at` steps."""
-
-    def __init__(self, stop_at: float = math.inf):
-        self.stop_at, self.seen = stop_at, 0
-
-    def should_stop(self) -> bool:
-        return self.seen >= self.stop_at
-
-    def lost(self) -> bool:
-        return False
-
-    def progress(self, step: int, n_steps: int, tokens_per_second: float, loss: float) -> None:
-        self.seen += 1
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("cache")
-    folder = root / "docstrings-tiny"
-    make_cache(folder)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps(manifest | {"source": {}, "licence": ""}))
-    return root
-
-
-@pytest.fixture(autouse=True)
-def use_cache(cache, monkeypatch):
-    monkeypatch.setenv("ISOFLOP_CACHE", str(cache))
-
-
-def config(**changes) -> RunConfig:
-    fingerprint = read_fingerprint()
-    run = RunConfig(
-        model=ladder(16, 259),
-        data=DataConfig(fingerprint=fingerprint),
-        optimizer=OptimizerConfig(lr=0.02),
-        schedule=ScheduleConfig(),
-        batch_tokens=64,
-        seq_len=16,
-        n_tokens=64 * 40,
-        n_val_tokens=160,
-    )
-    return dataclasses.replace(run, **changes)
-
-
-def read_fingerprint() -> str:
-    path = Path(os.environ["ISOFLOP_CACHE"]) / "docstrings-tiny" / "manifest.json"
-    return json.loads(path.read_text())["fingerprint"]
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    assert (one / "metrics.jsonl").read_bytes() == (other / "metrics.jsonl").read_bytes()
-    jax.tree.map(np.testing.assert_array_equal, load(one)[1], load(other)[1])
+@pytest.fixture(autouse=True, scope="module")
+def use_cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ISOFLOP_CACHE", make_training_cache(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 def test_a_run_learns_and_reports_what_it_did(tmp_path):

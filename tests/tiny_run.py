@@ -1,19 +1,23 @@
-"""A study directory with one run of an untrained, tiny byte model, and the token cache it belongs to."""
+"""Tiny runs on a tiny token cache: a study directory with an untrained one, and what trains others."""
 
+import dataclasses
 import importlib
 import json
+import math
+import os
 from pathlib import Path
 
 import jax
 import numpy as np
 
 import models
-from experiments.checkpoint import Checkpoints
+from experiments.checkpoint import Checkpoints, load
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig, to_json
 from experiments.data.cache import SPLITS, read_manifest, write_manifest, write_split
 from experiments.data.vocab import ByteVocab
 from launch.cli import main
 from models.config import TransformerConfig
+from models.presets import ladder
 
 DOCUMENTS = {split: [f"Returns the {split} part {i} of it." for i in range(12)] for split in SPLITS}
 
@@ -53,6 +57,53 @@ def make_study(folder: Path, cache_root: Path) -> Path:
     checkpoints.save(10, params, {"count": np.zeros(1)}, {"step": 10})
     checkpoints.close()
     return run
+
+
+class Hooks:
+    """Counts progress; asks to stop, or is told that the run is somebody else's, after so many steps."""
+
+    def __init__(self, stop_at: float = math.inf, lost_at: float = math.inf):
+        self.stop_at, self.lost_at, self.seen = stop_at, lost_at, 0
+
+    def should_stop(self) -> bool:
+        return self.seen >= self.stop_at
+
+    def lost(self) -> bool:
+        return self.seen >= self.lost_at
+
+    def progress(self, step: int, n_steps: int, tokens_per_second: float, loss: float) -> None:
+        self.seen += 1
+
+
+def make_training_cache(root: Path) -> str:
+    """Writes the token cache as a run needs it; it is found when ISOFLOP_CACHE is the path returned."""
+    folder = root / "docstrings-tiny"
+    make_cache(folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"source": {}, "licence": ""}))
+    return str(root)
+
+
+def training_config(**changes) -> RunConfig:
+    """A run of 40 steps on the cache of ISOFLOP_CACHE."""
+    manifest = read_manifest(Path(os.environ["ISOFLOP_CACHE"]) / "docstrings-tiny")
+    run = RunConfig(
+        model=ladder(16, 259),
+        data=DataConfig(fingerprint=manifest["fingerprint"]),
+        optimizer=OptimizerConfig(lr=0.02),
+        schedule=ScheduleConfig(),
+        batch_tokens=64,
+        seq_len=16,
+        n_tokens=64 * 40,
+        n_val_tokens=160,
+    )
+    return dataclasses.replace(run, **changes)
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Parameters and record are equal to the last bit."""
+    assert (one / "metrics.jsonl").read_bytes() == (other / "metrics.jsonl").read_bytes()
+    jax.tree.map(np.testing.assert_array_equal, load(one)[1], load(other)[1])
 
 
 def isoflop(verb: str, *arguments: str) -> int:
