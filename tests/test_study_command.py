@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from launch import cli
-from launch.store import Store
+from launch.store import STATES, Store
 
 HERE = Path(__file__).parent
 STUDY = str(HERE / "fake_study.py")
@@ -149,9 +149,9 @@ def test_an_unwritable_folder_is_one_line(tmp_path):
 
 
 def test_a_second_driver_is_refused(tmp_path):
-    first = start("study", STUDY, "--out", tmp_path, "--set", "n_steps=2000")
+    first = start("study", STUDY, "--out", tmp_path, "--set", "n_steps=100000")
     wait_until(lambda: any(state == "running" for state in Store(tmp_path).states().values()))
-    code, _, err = run_isoflop("study", STUDY, "--out", tmp_path, "--set", "n_steps=2000")
+    code, _, err = run_isoflop("study", STUDY, "--out", tmp_path, "--set", "n_steps=100000")
     assert code == 2 and err.count("\n") == 1 and f"process {first.pid} is at work here" in err
     first.terminate()
     assert first.wait(60) == 130
@@ -196,17 +196,21 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def test_failed_runs_stop_the_study_and_are_tried_again(tmp_path):
+def test_failed_runs_stop_the_study_and_are_tried_again(tmp_path, capsys):
     code, _, err = run_isoflop("study", STUDY, "--out", tmp_path, "--set", "unlucky=13")
     store = Store(tmp_path)
-    (failed,) = store.errors()
+    (failed,) = store.look().attempts
     assert code == 1 and f"{failed}: RuntimeError: seed 13 is unlucky" in err
     assert sorted(store.states().values()) == ["diverged"] * 2 + ["done"] * 4 + ["failed"]
     assert not (tmp_path / "verify.json").exists() and (tmp_path / "runs.csv").exists()
     assert len(list((store.root / "failed").iterdir())) == 3
+    capsys.readouterr()
+    assert cli.main(["status", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert f"{failed} failed after 3 attempts: RuntimeError: seed 13 is unlucky" in said
+    assert f"log: {tmp_path}/runs/{failed}/log.txt" in said and "verify" in said
     assert run_isoflop("study", STUDY, "--out", tmp_path, "--set", "unlucky=13")[0] == 1
     assert (store.run_folder(failed) / "log.txt").read_text().count("Traceback") == 6
-    assert cli.main(["status", str(tmp_path)]) == 1
 
 
 def test_workers_that_always_die_end_the_study(tmp_path):
@@ -236,11 +240,11 @@ def test_status_says_what_is_done(finished, capsys):
     assert cli.main(["status", str(folder)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{folder}: finished"
-    assert lines[2].split() == ["sweep", "0", "0", "5", "2", "0"]
-    assert lines[3].split() == ["verify", "0", "0", "1", "0", "0"]
+    assert lines[2].split() == ["sweep", "0", "0", "0", "5", "2", "0", "0"]
+    assert lines[3].split() == ["verify", "0", "0", "0", "1", "0", "0", "0"]
     assert cli.main(["status", "--json", str(folder)]) == 0
     seen = json.loads(capsys.readouterr().out)
-    assert seen["counts"] == {"planned": 0, "running": 0, "done": 6, "diverged": 2, "failed": 0}
+    assert seen["counts"] == dict.fromkeys(STATES, 0) | {"done": 6, "diverged": 2}
     assert seen["finished"] and seen["seconds_left"] == 0
 
 
@@ -260,9 +264,9 @@ def test_logs_finds_a_run_by_the_beginning_of_its_id(finished, capsys):
     assert "several runs begin so" in capsys.readouterr().err
 
 
-def test_plan_shows_what_can_be_planned_and_runs_nothing(tmp_path):
-    code, out, err = run_isoflop("plan", STUDY, "--out", tmp_path / "x")
-    assert (code, err) == (0, "") and not (tmp_path / "x").exists()
+def test_plan_shows_what_can_be_planned_and_writes_nothing_without_a_folder(tmp_path):
+    code, out, err = run_isoflop("plan", STUDY, cwd=tmp_path)
+    assert (code, err) == (0, "") and not list(tmp_path.iterdir())
     lines = out.splitlines()
     assert lines[0] == "sweep: 7 runs" and "verify: planned after stage sweep, from its results" in lines
     assert lines[-2].startswith("in all so far: 7 runs") and lines[-1].startswith("memory: at most ")
@@ -270,7 +274,11 @@ def test_plan_shows_what_can_be_planned_and_runs_nothing(tmp_path):
 
 def test_plan_uses_the_results_of_a_study_under_way(finished):
     folder, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     code, out, _ = run_isoflop("plan", STUDY, "--out", folder, "--set", "seed=1", "--json")
     plan = json.loads(out)
     assert code == 0 and [len(runs) for runs in plan.values()] == [7, 1]
     assert [run["run_id"] for runs in plan.values() for run in runs] == list(Store(folder).planned())
+    after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    changed = {path.name for path in after if before.get(path) != after[path]}
+    assert changed <= {"driver.lock"}

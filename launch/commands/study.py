@@ -42,14 +42,16 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
         print(last_words(store))
         return 0
     plan_on_cpu()
-    from experiments.studies import load_study
-    from launch.driver import check
-
-    study = load_study(args[0], flags.set)
     if not store.root.exists():
-        check(study)
-    store.create()
+        from experiments.studies import load_study
+        from launch.driver import check
+
+        check(load_study(args[0], flags.set))  # what cannot be planned is refused before anything is written
+        store.create()
     with only_process(store.root / "driver.lock"):
+        from experiments.studies import load_study
+
+        study = load_study(args[0], flags.set)
         definition.write(store, args[0], flags.set, study.settings)
         store.retry([run_id for run_id, state in store.states().items() if state == "failed"])
         parts, whole = machine_slots(flags.workers), whole_machine()
