@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.config import DataConfig
-from experiments.data.vocab import ByteVocab, load_vocab
+from experiments.data.vocab import ByteVocab, SentencePieceVocab, load_vocab
 
 TEXT = st.text(st.characters(codec="utf-8"))
 
@@ -36,3 +36,30 @@ print(sorted({"tensorflow", "seqio", "sentencepiece"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@given(TEXT)
+def test_token_bytes_are_what_a_text_is_made_of(text):
+    vocab = ByteVocab()
+    said = vocab.token_bytes()
+    assert len(said) == vocab.size
+    assert b"".join(said[i] for i in [*vocab.encode(text), vocab.eos_id]) == text.encode()
+
+
+def test_token_bytes_of_sentencepiece(tmp_path):
+    import sentencepiece
+
+    texts = iter(["the cat sat on the mat", "a cat on a mat", "the mat"])
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=texts,
+        model_prefix=str(tmp_path / "tiny"),
+        vocab_size=290,
+        byte_fallback=True,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    vocab = SentencePieceVocab(tmp_path / "tiny.model")
+    said = vocab.token_bytes()
+    for text in ("the cat", "mat €é", "{}"):
+        assert b"".join(said[i] for i in vocab.encode(text)).decode() == f" {text}"  # a word begins with it
+    assert [said[i] for i in (0, 1, 2)] == [b""] * 3  # unknown, begin, end

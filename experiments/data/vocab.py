@@ -19,6 +19,10 @@ class Vocab(Protocol):
 
     def decode(self, ids: Iterable[int]) -> str: ...
 
+    def token_bytes(self) -> list[bytes]:
+        """What each id says, within a text; b"" where nothing, as for special ids."""
+        ...
+
 
 class ByteVocab:
     """UTF-8 bytes shifted by three (ByT5, arXiv:2105.13626): 0 padding, 1 end of document, 2 unknown."""
@@ -32,6 +36,9 @@ class ByteVocab:
     def decode(self, ids: Iterable[int]) -> str:
         """Special ids and bytes that are not UTF-8 are left out, as seqio does."""
         return bytes(int(i) - 3 for i in ids if 3 <= i < 259).decode("utf-8", errors="ignore")
+
+    def token_bytes(self) -> list[bytes]:
+        return [b""] * 3 + [bytes([byte]) for byte in range(256)]
 
 
 class SentencePieceVocab:
@@ -50,6 +57,19 @@ class SentencePieceVocab:
 
     def decode(self, ids: Iterable[int]) -> str:
         return self._processor.decode([int(i) for i in ids])
+
+    def token_bytes(self) -> list[bytes]:
+        """Unlike `decode`, with the space in front of a first word."""
+        model = self._processor
+
+        def said(i: int) -> bytes:
+            piece = model.id_to_piece(i)
+            if model.is_byte(i):
+                return bytes([int(piece[1:-1], 16)])  # <0xNN>
+            silent = model.is_control(i) or model.is_unknown(i) or model.is_unused(i)
+            return b"" if silent else piece.replace("\u2581", " ").encode()
+
+        return [said(i) for i in range(self.size)]
 
 
 def load_vocab(config: DataConfig, root: Path | str | None = None) -> Vocab:

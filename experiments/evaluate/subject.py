@@ -1,6 +1,7 @@
 """What is evaluated: the newest checkpoint of a run, or a Hugging Face folder, with its vocabulary."""
 
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,26 @@ class TokenizerVocab:
 
     def decode(self, ids) -> str:
         return self._tokenizer.decode([int(i) for i in ids])
+
+    def token_bytes(self) -> list[bytes]:
+        """Unlike `decode`, with the space in front of a first word."""
+        special = {i for i, token in self._tokenizer.get_added_tokens_decoder().items() if token.special}
+        by_bytes = "ByteLevel" in self._tokenizer.to_str()  # each byte is a printable character, as in GPT-2
+        printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+        others = [byte for byte in range(256) if byte not in printable]
+        alphabet = {chr(byte): byte for byte in printable} | {chr(256 + i): b for i, b in enumerate(others)}
+
+        def said(i: int) -> bytes:
+            piece = self._tokenizer.id_to_token(i)
+            if piece is None or i in special:
+                return b""
+            if by_bytes:
+                return bytes(alphabet[c] for c in piece) if alphabet.keys() >= set(piece) else piece.encode()
+            if re.fullmatch("<0x[0-9A-F]{2}>", piece):
+                return bytes([int(piece[1:-1], 16)])
+            return piece.replace("\u2581", " ").encode()
+
+        return [said(i) for i in range(self.size)]
 
 
 def foreign_vocab(folder: Path) -> Vocab:
