@@ -31,17 +31,14 @@ class Trunk:
     def leave(self, step: int, params: Any, opt_state: Any, meta: dict[str, Any]) -> None:
         """Leaves a point for others, unless there is one that can be read; waits until it is written.
 
-        It is written beside its place and renamed to it, so of several writers the first wins.
+        It is written to a folder <trunk_key>.<run_id>.<random> and renamed to its place, so of several
+        writers the first wins; only a process killed at this leaves that folder behind.
         """
         place = self.folder / str(step)
         if place.exists() and step not in self.points.damaged:
             return
-        mine = f"{self.folder.name}.{self.config.run_id}"
-        if leads():
-            for left in self.folder.parent.glob(f"{mine}.*"):  # by a process that was killed at this
-                shutil.rmtree(left, ignore_errors=True)
         token = from_all(np.random.default_rng().integers(2**31, size=1, dtype=np.int32))[0, 0]
-        scratch = self.folder.with_name(f"{mine}.{token:08x}")
+        scratch = self.folder.with_name(f"{self.folder.name}.{self.config.run_id}.{token:08x}")
         written = Checkpoints(scratch, keep=None)
         written.save(step, params, opt_state, meta)
         written.close()

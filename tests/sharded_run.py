@@ -41,7 +41,7 @@ class Hooks:
 
 def restored(run: RunConfig, folder: Path, mesh) -> tuple:
     """The state in a run's checkpoint, laid out on a mesh."""
-    params, opt_state = programs(run.model, "adamw", "wsd", mesh).init(jax.random.key(9))
+    params, opt_state = programs(run.model, "adamw", "wsd", mesh, 1).init(jax.random.key(9))
     found = Checkpoints(folder / "checkpoints").restore(params=params, opt_state=opt_state)
     assert found is not None
     for leaf, like in zip(jax.tree.leaves(found["params"]), jax.tree.leaves(params)):
@@ -75,7 +75,7 @@ def main() -> None:
     states = [restored(run, folder / "moving", mesh) for mesh in (None, *meshes)]
     equal = [all(map(np.array_equal, jax.tree.leaves(states[0]), jax.tree.leaves(s))) for s in states[1:]]
     moved = train(run, folder / "moving", Hooks(np.inf), meshes[2])
-    compiled = [programs(run.model, "adamw", "wsd", mesh).step._cache_size() for mesh in meshes]
+    compiled = [programs(run.model, "adamw", "wsd", mesh, 1).step._cache_size() for mesh in meshes]
     rows = {"alone": alone, "moved": moved, "equal": equal, "compiled": compiled}
     print(json.dumps(rows | {"same_run": alone["run_id"] == moved["run_id"]}))
 

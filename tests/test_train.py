@@ -50,7 +50,7 @@ def test_validation_loss_is_the_mean_over_the_leading_rows(tmp_path):
     tokens = np.fromfile(Path(os.environ["ISOFLOP_CACHE"]) / "docstrings-tiny/validation/tokens.bin", "<u2")
     rows = np.concatenate(validation_batches(run, tokens))
     np.testing.assert_array_equal(rows, [tokens[16 * i : 16 * i + 17] for i in range(8)])
-    compiled = programs(run.model, "adamw", "wsd", None)
+    compiled = programs(run.model, "adamw", "wsd", None, 1)
     losses = np.asarray(compiled.row_losses(load(tmp_path)[1], rows[:4])).tolist()
     losses += np.asarray(compiled.row_losses(load(tmp_path)[1], rows[4:])).tolist()
     assert row["loss"] == pytest.approx(np.mean(losses), rel=1e-6)
@@ -159,7 +159,7 @@ def test_a_grid_compiles_once_a_shape(tmp_path):
             seed=i,
         )
         train(run, tmp_path / str(i), Hooks())
-    sizes = [programs(shape, "adamw", "wsd", None).step._cache_size() for shape in shapes]
+    sizes = [programs(shape, "adamw", "wsd", None, 1).step._cache_size() for shape in shapes]
     assert sizes == [1, 1]
 
 
