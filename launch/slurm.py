@@ -120,7 +120,7 @@ def _submit_controller(request: Request, after: list[str], script: Path, previou
 
 
 def cancel(jobs: list[dict[str, Any]]) -> str:
-    """Cancels what is queued or runs; workers get SIGTERM and save their runs first.
+    """Cancels what is queued or runs; workers get SIGTERM and leave as they always do.
 
     Raises:
       ValueError: Slurm refuses.
