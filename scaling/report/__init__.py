@@ -3,13 +3,15 @@
 import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from scaling.report import page, theme
 from scaling.report.data import load
+from scaling.report.missing import Missing
 from scaling.report.sections import build
 
-__all__ = ["write_report"]
+__all__ = ["Missing", "write_report"]
 
 
 def write_report(
@@ -18,6 +20,7 @@ def write_report(
     fit: Path | None = None,
     columns: dict[str, str] | None = None,
     with_forecast: bool = False,
+    missing: Missing | None = None,
 ) -> Path:
     """Writes the page of a study directory or table to `out`.
 
@@ -26,13 +29,14 @@ def write_report(
 
     `fit` is a fit.json; without it the directory's own is used, or a law is fitted here. `columns` renames
     the columns of a foreign table, as in `scaling.read_runs`. `with_forecast` adds the forecast of
-    bottlenecks (`scaling.forecast`). Returns `out`.
+    bottlenecks (`scaling.forecast`). `missing` is what of an unfinished study is not there yet: the page
+    says so. Returns `out`.
 
     Raises:
       ValueError: a file is not what it should be, or holds no runs.
       OSError: a file cannot be read or written.
     """
-    data = load(Path(source), fit, columns)
+    data = replace(load(Path(source), fit, columns), missing=missing)
     # Figures are drawn, and the libraries packed, outside this interpreter and beside what it does.
     with page.start_bundling() as bundling, ThreadPoolExecutor(1) as pool:
         pool.submit(theme.warm_up)

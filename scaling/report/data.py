@@ -13,6 +13,7 @@ from scaling.cells import numbers
 from scaling.families import Comparison, compare
 from scaling.fit import Fit
 from scaling.hparams import HparamLaws, fit_hparams
+from scaling.report.missing import Missing
 from scaling.sweeps import AXES
 
 CURVE_POINTS = 70  # moments of a curve in the page; more cannot be seen
@@ -38,6 +39,7 @@ class ReportData:
     study: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     device: str = ""
+    missing: Missing | None = None  # of a study that is not finished
 
 
 def load(path: Path, fit: Path | None = None, columns: dict[str, str] | None = None) -> ReportData:

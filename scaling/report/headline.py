@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scaling.report import families
+from scaling.report import families, missing
 from scaling.report.data import ReportData
 from scaling.report.page import Head
 from scaling.report.theme import is_done, plain, sci, si
@@ -33,6 +33,7 @@ def head(data: ReportData, runs: pd.DataFrame, law: pd.DataFrame, frontier: pd.D
         lede=lede,
         key=_key(data, runs, law, frontier),
         footer=f"{maker}, from {data.source}. This page is one file and loads nothing.",
+        notice=missing.notice(data.missing, data.verify) if data.missing else "",
     )
 
 

@@ -79,7 +79,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Head:
-    """Top of the page. `headline` is text in pieces, (words, is the measured number)."""
+    """Top of the page. `headline` is text in pieces, (words, is the measured number); `notice` a warning."""
 
     title: str
     kicker: str
@@ -87,6 +87,7 @@ class Head:
     lede: str
     key: list[tuple[str, str, str]]  # name, value, note
     footer: str
+    notice: str = ""
 
 
 def start_bundling() -> subprocess.Popen[bytes]:

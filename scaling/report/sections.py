@@ -14,6 +14,7 @@ from scaling.report import (
     emergence,
     families,
     hyperparameters,
+    missing,
     numbers,
     tables,
 )
@@ -35,6 +36,7 @@ def build(data: ReportData, with_forecast: bool = False) -> tuple[Head, list[Sec
     frontier = tables.frontier(data, law)
     profiles = tables.profiles(data, law)
     made = [
+        missing.section(data.missing) if data.missing else None,
         families.section(data, law),
         *emergence.sections(data),
         _frontier(data, law, frontier, profiles),
