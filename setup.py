@@ -16,6 +16,8 @@ setup(
         "importlib_resources",  # tensorflow-datasets needs it and does not say so
         "jax>=0.10",
         "jinja2",
+        "json-repair",
+        "llguidance>=1.9",
         "ml_dtypes",
         "numpy>=2",
         "optax>=0.2.8",
