@@ -33,7 +33,8 @@ setup(
     ],
     extras_require={
         "dev": [
-            *("hypothesis", "psutil", "pyright", "pytest", "pytest-xdist", "ruff", "selenium", "zstandard"),
+            *("hypothesis", "jsonschema", "psutil", "pyright", "pytest", "pytest-xdist", "ruff", "selenium"),
+            "zstandard",
             *("kubeflow-trainer-api", "kubernetes", "kubernetes-validate", "tensorboardX"),
         ],
         "cuda": ["jax[cuda13]"],
