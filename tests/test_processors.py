@@ -14,7 +14,7 @@ from scipy.stats import chisquare
 
 from models.decoding import processors
 from models.decoding.history import begin, extend
-from models.decoding.sample import draw
+from models.decoding.loop import draw
 from models.decoding.settings import LIMITS, Settings
 
 GOLDEN = np.load(Path(__file__).parent / "data/processors.npz")
