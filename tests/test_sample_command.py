@@ -1,6 +1,8 @@
 """`isoflop sample`: what it prints, what it refuses, and that it needs no TensorFlow."""
 
+import io
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 from tiny_run import isoflop, make_study
 
 from experiments.evaluate.subject import open_subject
-from launch.commands.sample import as_text, printable
+from launch.samples import as_json, as_text, printable, read_bias, warn_of_cut_json
 from models.decoding.sample import Sample, Settings, sample
 
 
@@ -80,12 +82,101 @@ def test_the_model_sees_no_more_than_in_training(run, capsys):
 
 
 def test_several_samples_are_told_apart_and_the_prompt_is_dimmed():
-    samples = [Sample((5, 1), (-1.0, -2.0), "eos"), Sample((6,), (-0.5,), "length")]
-    assert as_text("Hi", samples, [" a", " b"], dim=False) == (
+    samples = [Sample((5, 1), (-1.0, -2.0), "eos", text=" a"), Sample((6,), (-0.5,), "length", text=" b")]
+    assert as_text("Hi", samples, dim=False) == (
         "--- 1 of 2: 2 tokens, ended by eos, -1.500 nats/token\nHi a\n\n"
         "--- 2 of 2: 1 tokens, ended by length, -0.500 nats/token\nHi b"
     )
-    assert as_text("Hi", samples[:1], [" a"], dim=True) == "\x1b[2mHi\x1b[0m a"
+    assert as_text("Hi", samples[:1], dim=True) == "\x1b[2mHi\x1b[0m a"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+ARGUMENTS = ["--prompt", "Ab", "--max_tokens", "40", "--seed", "3"]
+
+
+def test_stops_cut_the_text_and_are_told(run, capsys):
+    assert isoflop("sample", str(run), *ARGUMENTS, "--json") == 0
+    [whole] = json.loads(capsys.readouterr().out)["samples"]
+    stop = whole["text"][5:7]
+    assert isoflop("sample", str(run), *ARGUMENTS, "--json", "--stop", "never there", "--stop", stop) == 0
+    [one] = json.loads(capsys.readouterr().out)["samples"]
+    assert one["text"] == whole["text"][: whole["text"].index(stop)]
+    assert (one["finish"], one["stop"], one["json"]) == ("stop", stop, "none")
+    assert one["tokens"] == whole["tokens"][: len(one["tokens"])]
+    assert isoflop("sample", str(run), *ARGUMENTS, "--json", "--max_seconds", "1e-9") == 0
+    [one] = json.loads(capsys.readouterr().out)["samples"]
+    assert (one["finish"], one["tokens"]) == ("time", whole["tokens"][:1])
+
+
+def test_a_terminal_sees_the_text_as_it_is_made(run, capsys, monkeypatch):
+    assert isoflop("sample", str(run), *ARGUMENTS) == 0
+    printed = capsys.readouterr().out
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert isoflop("sample", str(run), *ARGUMENTS) == 0
+    assert terminal.getvalue() == printed
+
+
+def test_knobs_and_likeliest_tokens(run, capsys):
+    # The byte a (token 100) is made certain, and nothing may be said twice.
+    bias = ["--logit_bias", "100=50", "--no_repeat_ngram_size", "3", "--max_tokens", "4"]
+    assert isoflop("sample", str(run), "--prompt", "", *bias, "--top_logprobs", "2", "--json") == 0
+    printed = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert printed["settings"]["logit_bias"] == [[100, 50.0]]
+    [one] = printed["samples"]
+    assert one["text"][:3] == "aaa" and one["text"][3:] != "a"
+    assert one["sampling_logprobs"][:3] == pytest.approx([0.0] * 3, abs=1e-5)
+    assert max(one["logprobs"]) < -1
+    for top in one["top"]:
+        assert [each["logprob"] for each in top] == sorted((each["logprob"] for each in top), reverse=True)
+        assert len(top) == 2 and set(top[0]) == {"token", "text", "logprob", "sampling_logprob"}
+
+
+def test_prompts_of_a_file_are_answered_line_by_line(run, tmp_path, capsys):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text('{"prompt": "A", "id": 7}\n\n{"prompt": "Ab", "seed": 3}\n')
+    assert isoflop("sample", str(run), "--prompts", str(file), "--n", "2", "--max_tokens", "40") == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (first["id"], first["seed"], len(first["samples"])) == (7, 0, 2)
+    assert isoflop("sample", str(run), *ARGUMENTS, "--json") == 0
+    [alone] = json.loads(capsys.readouterr().out)["samples"]
+    assert second["samples"][0]["tokens"] == alone["tokens"]
+
+
+def test_the_user_picks_one(run, capsys, monkeypatch):
+    arguments = ["--prompt", "A", "--max_tokens", "9", "--n", "3", "--pick"]
+    assert isoflop("sample", str(run), *arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and "--pick needs a terminal" in err and err.count("\n") == 1
+    shown = Terminal()
+    monkeypatch.setattr("sys.stdin", Terminal("9\n2\n"))
+    monkeypatch.setattr("sys.stderr", shown)
+    assert isoflop("sample", str(run), *arguments) == 0
+    picked = capsys.readouterr().out
+    assert "--- 3 of 3" in shown.getvalue() and shown.getvalue().count("which one (1 to 3)? ") == 2
+    monkeypatch.undo()
+    assert isoflop("sample", str(run), *arguments[:-1]) == 0
+    assert f"--- 2 of 3: {shown.getvalue().split('--- 2 of 3: ')[1].splitlines()[0]}\n{picked}" in (
+        capsys.readouterr().out
+    )
+
+
+def test_json_cut_short_is_told(capsys):
+    cut = Sample((5,), (-1.0,), "length", text='{"a": 1')
+    warn_of_cut_json([Sample((5,), (-1.0,), "eos", text="{}"), cut, Sample((5,), (-1.0,), "eos", text='"a')])
+    assert capsys.readouterr().err == "sample 2 is JSON cut short: it was ended by length\n"
+    assert as_json(cut, [])["json"] == "cut"
+
+
+def test_biases_are_pairs():
+    assert read_bias(["13=-2.5", "4=-inf"]) == ((13, -2.5), (4, -math.inf))
+    with pytest.raises(ValueError, match="logit_bias='13'"):
+        read_bias(["13"])
 
 
 def test_a_model_cannot_steer_the_terminal():
@@ -101,11 +192,17 @@ def test_a_model_cannot_steer_the_terminal():
         (["RUN", "--prompt", "A", "--top_p", "0"], "top_p=0.0"),
         (["RUN", "--prompt", "A", "--n", "0"], "n=0"),
         (["RUN", "--prompt", "A", "--max_tokens", "-3"], "max_tokens=-3"),
+        (["RUN", "--prompt", "A", "--stop", ""], "stop=''"),
+        (["RUN", "--prompt", "A", "--max_seconds", "0"], "seconds=0.0"),
+        (["RUN", "--prompt", "A", "--n", "1", "--pick"], "--pick with --n 1"),
+        (["RUN", "--prompt", "A", "--prompts", "-"], "--prompt and --prompts"),
+        (["RUN", "--prompts", "/nowhere.jsonl"], "/nowhere.jsonl"),
+        (["RUN", "--prompts", "RUN/config.json"], "line 1"),
         (["/nowhere", "--prompt", "A"], "/nowhere is neither a run"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(run, arguments, message, capsys):
-    assert isoflop("sample", *(str(run) if a == "RUN" else a for a in arguments)) == 2
+    assert isoflop("sample", *(a.replace("RUN", str(run)) for a in arguments)) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and message in err
 

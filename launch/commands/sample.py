@@ -2,98 +2,118 @@
 
 The prompt begins a document: the token that ends one is put in front of it, as in the training text, so an
 empty prompt works too. The model never sees more tokens than it was trained on at a time: when that many are
-there, it goes on from the last half of them. Sample j depends on the seed and j, not on --n.
+there, it goes on from the last half of them. Sample j depends on the prompt, the seed and j, not on --n.
+On a terminal a single sample appears as it is made. A file of prompts has one JSON object a line, such as
+{"prompt": "Returns the ", "seed": 7}, and gives one a line.
 
-Example: isoflop sample out/quickstart --prompt "Returns the " --temperature 0.8 --top_p 0.9 --n 4
+Example: isoflop sample out/quickstart --prompt "Returns the " --temperature 0.8 --top_p 0.9 --stop "." --n 4
 """
 
 import dataclasses
 import json
+import math
 import os
 import sys
-import unicodedata
 from pathlib import Path
 
 from absl import flags
 
+from launch import samples
 from launch.worker import prepare_process
 
 FLAGS = flags.FlagValues()
 USAGE = "isoflop sample CKPT --prompt TEXT [flags]"
 flags.DEFINE_string("prompt", None, "text to continue", flag_values=FLAGS)
+flags.DEFINE_string("prompts", None, "file of prompts, one JSON object a line; - is stdin", flag_values=FLAGS)
 flags.DEFINE_integer("n", 1, "samples to draw", flag_values=FLAGS)
+flags.DEFINE_bool("pick", False, "show the samples and ask which one to print", flag_values=FLAGS)
 flags.DEFINE_integer("max_tokens", 200, "longest continuation, in tokens", flag_values=FLAGS)
+flags.DEFINE_float("max_seconds", math.inf, "end what is unfinished after this time", flag_values=FLAGS)
+flags.DEFINE_multi_string("stop", [], "end before this text; may be repeated", flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "seed of the random draws", flag_values=FLAGS)
-flags.DEFINE_float(
-    "temperature", 1.0, "divides the logits; 0 is greedy: always the likeliest token", flag_values=FLAGS
-)
-flags.DEFINE_integer("top_k", 0, "keep the k likeliest tokens; 0 keeps all", flag_values=FLAGS)
-flags.DEFINE_float("top_p", 1.0, "keep the likeliest tokens that reach this mass", flag_values=FLAGS)
-flags.DEFINE_float("min_p", 0.0, "keep tokens this likely relative to the likeliest", flag_values=FLAGS)
-flags.DEFINE_float("repetition_penalty", 1.0, "above 1 makes seen tokens less likely", flag_values=FLAGS)
+KNOBS = {  # fields of `models.decoding.settings.Settings`
+    "temperature": (1.0, "divides the logits; 0 is greedy: always the likeliest token"),
+    "top_k": (0, "keep the k likeliest tokens; 0 keeps all"),
+    "top_p": (1.0, "keep the likeliest tokens that reach this mass"),
+    "min_p": (0.0, "keep tokens this likely relative to the likeliest"),
+    "typical_p": (1.0, "keep the tokens of most typical information that reach this mass"),
+    "epsilon_cutoff": (0.0, "keep tokens at least this likely"),
+    "eta_cutoff": (0.0, "keep tokens at least this likely, or less where many are unlikely"),
+    "repetition_penalty": (1.0, "above 1 makes tokens of prompt and sample less likely"),
+    "presence_penalty": (0.0, "subtracted from the logits of tokens sampled before"),
+    "frequency_penalty": (0.0, "subtracted for each time that a token was sampled"),
+    "no_repeat_ngram_size": (0, "never say so many tokens in a row twice; 0 is off"),
+    "min_new_tokens": (0, "do not end before so many tokens"),
+}
+for _name, (_default, _text) in KNOBS.items():
+    (flags.DEFINE_integer if isinstance(_default, int) else flags.DEFINE_float)(
+        _name, _default, _text, flag_values=FLAGS
+    )
+flags.DEFINE_multi_string(
+    "logit_bias", [], "TOKEN=NUMBER is added to that token's logit, -inf bans it; may be repeated",
+    flag_values=FLAGS,
+)  # fmt: skip
+flags.DEFINE_integer("top_logprobs", 0, "with --json: tell of this many likeliest tokens", flag_values=FLAGS)
 flags.DEFINE_bool("json", False, "print tokens, log-probabilities and finish reasons", flag_values=FLAGS)
 
 
 def run(args: list[str], flags) -> int:
-    """Prints `n` continuations of the prompt."""
+    """Prints `n` continuations of the prompt, or of each prompt of a file."""
     if len(args) != 1:
         raise ValueError(f"expected one run or study folder, got {args}; usage: {USAGE}")
-    if flags.prompt is None:
-        raise ValueError('--prompt is missing; give the text to continue, or --prompt "" to start a document')
+    requests = samples.read_requests(flags)
+    if flags.pick:
+        samples.check_pick(flags)
+    if flags.top_logprobs and not (flags.json or flags.prompts):
+        raise ValueError("--top_logprobs without --json; add that to see them")
     prepare_process()  # before anything imports jax
     from experiments.evaluate.subject import open_subject
-    from models.decoding.sample import Settings, sample
+    from models.decoding.sample import sample
+    from models.decoding.settings import Settings
+    from models.decoding.stop import Stop
 
-    settings = Settings(
-        temperature=flags.temperature,
-        top_k=flags.top_k,
-        top_p=flags.top_p,
-        min_p=flags.min_p,
-        repetition_penalty=flags.repetition_penalty,
-    )
+    knobs = {name: getattr(flags, name) for name in KNOBS}
+    settings = Settings(logit_bias=samples.read_bias(flags.logit_bias), **knobs)
+    stop = Stop(tuple(flags.stop), seconds=flags.max_seconds)
     subject = open_subject(Path(args[0]))
     if subject.folder != Path(args[0]):
         print(f"sampling from the study's verification run, {subject.folder}", file=sys.stderr)
-    prompt = [subject.vocab.eos_id, *subject.vocab.encode(flags.prompt)]
-    [samples] = sample(
+    vocab, vocab_size = subject.vocab, subject.model.config.vocab_size
+    said = vocab.token_bytes()
+    said += [b""] * (vocab_size - len(said))  # a model may have more tokens than its vocabulary
+    prompts = [[vocab.eos_id, *vocab.encode(request["prompt"])] for request in requests]
+    dim = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    stream = sys.stdout.isatty() and not (flags.json or flags.pick or flags.prompts) and flags.n == 1
+    if stream:
+        print(samples.shown_prompt(flags.prompt, dim), end="", flush=True)
+    groups = sample(
         subject.model,
         subject.params,
-        [prompt],
-        [flags.seed],
+        prompts,
+        [request["seed"] for request in requests],
         settings,
         n=flags.n,
         max_tokens=flags.max_tokens,
-        eos_id=subject.vocab.eos_id,
+        eos_id=vocab.eos_id,
         context=subject.config.seq_len,
+        stop=stop,
+        token_bytes=said,
+        top_logprobs=flags.top_logprobs,
+        every=8 if stream else None,
+        watch=(lambda _, __, news: print(samples.printable(news), end="", flush=True)) if stream else None,
     )
-    texts = [subject.vocab.decode(one.tokens) for one in samples]
-    if flags.json:
-        request = {
-            "run": str(subject.folder),
-            "prompt": flags.prompt,
-            "prompt_tokens": prompt,
-            "seed": flags.seed,
-        }
-        found = [{"text": text, **dataclasses.asdict(one)} for text, one in zip(texts, samples)]
-        print(json.dumps({**request, "settings": dataclasses.asdict(settings), "samples": found}, indent=1))
+    if flags.pick:
+        groups = [[samples.pick(flags.prompt, groups[0])]]
+    told = [
+        {**request, "prompt_tokens": prompt, "samples": [samples.as_json(one, said) for one in group]}
+        for request, prompt, group in zip(requests, prompts, groups)
+    ]
+    if flags.prompts:
+        print("\n".join(json.dumps(each) for each in told))
+    elif flags.json:
+        shown = {"run": str(subject.folder), **told[0]}
+        print(json.dumps({**shown, "settings": samples.finite(dataclasses.asdict(settings))}, indent=1))
     else:
-        dim = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        print(as_text(flags.prompt, samples, texts, dim))
+        print("" if stream else samples.as_text(flags.prompt, groups[0], dim))
+        samples.warn_of_cut_json(groups[0])
     return 0
-
-
-def as_text(prompt: str, samples: list, texts: list[str], dim: bool) -> str:
-    """Every sample after its prompt, which is dimmed on request; a line before each tells several apart."""
-    shown = []
-    for i, (one, text) in enumerate(zip(samples, texts), 1):
-        mean = sum(one.logprobs) / len(one.logprobs)
-        size = f"{len(one.tokens)} tokens, ended by {one.finish}, {mean:.3f} nats/token"
-        head, tail = printable(prompt), printable(text)
-        body = f"\x1b[2m{head}\x1b[0m{tail}" if dim else head + tail
-        shown.append(f"--- {i} of {len(samples)}: {size}\n{body}" if len(samples) > 1 else body)
-    return "\n\n".join(shown)
-
-
-def printable(text: str) -> str:
-    """`text` without characters that would steer the terminal."""
-    return "".join("\ufffd" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text)

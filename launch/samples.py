@@ -1,0 +1,133 @@
+"""Prompts in, samples out: as text for a terminal, as JSON, and for the user to pick from."""
+
+import dataclasses
+import json
+import math
+import os
+import sys
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def read_requests(flags) -> list[dict[str, Any]]:
+    """Prompts with their seeds, from the flags or a file.
+
+    Raises:
+      ValueError: no prompt or both kinds, or a line that is no object with a prompt.
+    """
+    if (flags.prompt is None) == (flags.prompts is None):
+        what = "--prompt is missing" if flags.prompt is None else "--prompt and --prompts are both there"
+        raise ValueError(f'{what}; give the text to continue, or --prompt "" to start a document')
+    if flags.prompts is None:
+        return [{"prompt": flags.prompt, "seed": flags.seed}]
+    if flags.pick:
+        raise ValueError("--pick with --prompts; it works on one --prompt")
+    try:
+        text = sys.stdin.read() if flags.prompts == "-" else Path(flags.prompts).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"--prompts {flags.prompts}: {error}") from None
+    requests = []
+    for number, line in enumerate(text.splitlines(), 1):
+        where = f"--prompts {flags.prompts}, line {number}"
+        if not line.strip():
+            continue
+        try:
+            request = json.loads(line)
+        except ValueError:
+            request = None
+        if not isinstance(request, dict) or not isinstance(request.get("prompt"), str):
+            raise ValueError(f'{where}: {line[:60]!r} is not an object like {{"prompt": "A"}}')
+        request = {"seed": flags.seed} | request
+        if not isinstance(request["seed"], int):
+            raise ValueError(f"{where}: seed={request['seed']!r}; it must be a whole number")
+        requests.append(request)
+    if not requests:
+        raise ValueError(f"--prompts {flags.prompts}: no line has a prompt")
+    return requests
+
+
+def read_bias(pairs: Sequence[str]) -> tuple[tuple[int, float], ...]:
+    """Pairs of token and number from TOKEN=NUMBER."""
+    biases = []
+    for pair in pairs:
+        token, _, number = pair.partition("=")
+        try:
+            biases.append((int(token), float(number)))
+        except ValueError:
+            raise ValueError(f"logit_bias={pair!r}; give TOKEN=NUMBER, such as 13=-2.5") from None
+    return tuple(biases)
+
+
+def as_json(one, said: Sequence[bytes]) -> dict[str, Any]:
+    """A sample as JSON has it; `json` tells whether its text is JSON, or the beginning of some ("cut")."""
+    from models.decoding.stop import json_state
+
+    fields = dataclasses.asdict(one) | {"json": json_state(one.text)}
+    if not one.top:
+        del fields["top"]
+    else:
+        names = ("token", "logprob", "sampling_logprob")
+        fields["top"] = [
+            [{**dict(zip(names, each)), "text": said[each[0]].decode("utf-8", "replace")} for each in top]
+            for top in one.top
+        ]
+    return finite({"text": fields.pop("text"), **fields})
+
+
+def finite(value: Any) -> Any:
+    """The same with numbers that JSON does not have as text."""
+    if isinstance(value, dict):
+        return {name: finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def as_text(prompt: str, samples: list, dim: bool) -> str:
+    """Every sample after its prompt, which is dimmed on request; a line before each tells several apart."""
+    shown = []
+    for i, one in enumerate(samples, 1):
+        mean = sum(one.logprobs) / max(1, len(one.logprobs))
+        size = f"{len(one.tokens)} tokens, ended by {one.finish}, {mean:.3f} nats/token"
+        body = shown_prompt(prompt, dim) + printable(one.text)
+        shown.append(f"--- {i} of {len(samples)}: {size}\n{body}" if len(samples) > 1 else body)
+    return "\n\n".join(shown)
+
+
+def shown_prompt(prompt: str, dim: bool) -> str:
+    return f"\x1b[2m{printable(prompt)}\x1b[0m" if dim else printable(prompt)
+
+
+def printable(text: str) -> str:
+    """`text` without characters that would steer the terminal."""
+    return "".join("\ufffd" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text)
+
+
+def warn_of_cut_json(samples: list) -> None:
+    """Tells on stderr of objects and arrays that are not whole."""
+    from models.decoding.stop import json_state
+
+    for i, one in enumerate(samples, 1):
+        if one.text.lstrip()[:1] in ("{", "[") and json_state(one.text) == "cut":
+            print(f"sample {i} is JSON cut short: it was ended by {one.finish}", file=sys.stderr)
+
+
+def check_pick(flags) -> None:
+    if flags.n < 2:
+        raise ValueError(f"--pick with --n {flags.n}; there must be at least 2 samples to pick from")
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise ValueError("--pick needs a terminal to show the samples and to ask; leave it out to print all")
+
+
+def pick(prompt: str, samples: list):
+    """The sample whose number is typed; all are shown on stderr, so that stdout has the chosen one alone."""
+    print(as_text(prompt, samples, "NO_COLOR" not in os.environ), file=sys.stderr)
+    while True:
+        print(f"\nwhich one (1 to {len(samples)})? ", end="", file=sys.stderr, flush=True)
+        answer = sys.stdin.readline()
+        if not answer:
+            raise ValueError("no sample was picked")
+        if answer.strip().isdecimal() and 1 <= int(answer) <= len(samples):
+            return samples[int(answer) - 1]
