@@ -19,6 +19,7 @@ VERBS = {
     "logs": "print the log of a run",
     "cancel": "cancel runs, or a study and its jobs",
     "retry": "give failed and cancelled runs their attempts back",
+    "gc": "drop checkpoints that nothing needs",
     "train": "train one run",
     "fit": "fit a scaling law to a table of runs",
     "predict": "loss, or the best model for a budget, from a fitted law",
