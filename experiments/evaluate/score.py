@@ -69,7 +69,7 @@ def plan(groups: Sequence[Sequence[Row]], vocab_size: int) -> Iterator[Batch]:
     order = sorted(range(len(groups)), key=lambda i: lengths[i])
     for length, numbers in itertools.groupby(order, key=lambda i: lengths[i]):
         same = list(numbers)
-        longest = bucket(max(len(row.continuation) for i in same for row in groups[i]), 8)
+        longest = bucket(max(len(row.continuation) for i in same for row in groups[i]), SHORTEST // 2)
         n_rows = min(TOKENS_PER_BATCH // length, LOGITS_PER_BATCH // (longest * vocab_size))
         n_rows = min(n_rows, bucket(sum(len(groups[i]) for i in same), 1))
         n_rows = max(n_rows, *(len(groups[i]) for i in same), 1)

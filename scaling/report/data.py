@@ -36,6 +36,7 @@ class ReportData:
     curves: pd.DataFrame = field(default_factory=pd.DataFrame)
     answers: pd.DataFrame = field(default_factory=pd.DataFrame)  # of scaling.emergence, by length
     misprints: pd.DataFrame = field(default_factory=pd.DataFrame)  # of scaling.inverse, by place
+    tasks: pd.DataFrame = field(default_factory=pd.DataFrame)  # accuracies, from tasks.csv
     study: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     device: str = ""
@@ -87,6 +88,7 @@ def load(path: Path, fit: Path | None = None, columns: dict[str, str] | None = N
         study=study,
         versions=about.get("versions") or study.get("versions", {}),
         device=str(about.get("device", "")),
+        tasks=read_tasks(folder / "tasks.csv"),
     )
 
 
@@ -159,6 +161,23 @@ def read_curves(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
             about |= {"stage": run.get("stage", "run"), "final": run["loss"]}
             curves.append(_thin(_train_events(path, CURVE_START * run["flops"])).assign(**about))
     return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
+
+
+def read_tasks(path: Path) -> pd.DataFrame:
+    """The table of evaluations, empty if it is not there.
+
+    Raises:
+      ValueError: a column is missing.
+    """
+    if not path.exists():
+        return pd.DataFrame()
+    table = pd.read_csv(path, dtype={"run_id": str, "task": str})
+    missing = {"run_id", "task", "metric", "value", "lo", "hi", "n", "chance"} - set(table)
+    if missing:
+        raise ValueError(
+            f"{path} has no column {', '.join(sorted(missing))}; isoflop evaluate writes them all"
+        )
+    return table
 
 
 def _train_events(path: Path, start: float) -> pd.DataFrame:

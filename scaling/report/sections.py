@@ -17,6 +17,7 @@ from scaling.report import (
     missing,
     numbers,
     tables,
+    tasks,
 )
 from scaling.report.calculator import grid
 from scaling.report.data import ReportData
@@ -44,6 +45,7 @@ def build(data: ReportData, with_forecast: bool = False) -> tuple[Head, list[Sec
         _isoflop(data, frontier, profiles),
         _learning_rate(data, runs),
         _curves(data),
+        tasks.section(data),
         _law(data, law, frontier),
         comparison.section(data),
         _bottlenecks(data, law) if with_forecast else None,
