@@ -1,6 +1,9 @@
 """The table [slurm] of a site file: read whole, refused with the nearest name, written back as it was."""
 
+import re
 import tomllib
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +32,13 @@ def test_a_site_file_is_read():
 
 def test_without_a_file_all_is_left_to_the_cluster():
     assert read_site({}) == Site()
+
+
+def test_the_manuals_example_is_one_and_its_table_names_every_key():
+    manual = (Path(__file__).parents[1] / "docs" / "slurm.md").read_text()
+    read_site(tomllib.loads(re.findall(r"```toml\n(.*?)```", manual, re.DOTALL)[0]))
+    for field in fields(Site):
+        assert f"`{field.name}`" in manual or f"[slurm.{field.name}]" in manual
 
 
 def test_what_is_written_is_read_as_the_same():

@@ -10,11 +10,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pandas as pd
 import pytest
 
-from launch import slurm
+from launch import cli, slurm
 from launch.request import Request
 from launch.store import Planned, Store
 from tests.slurm.cluster import cluster, missing
@@ -53,6 +54,18 @@ def call(environment):
         return ran.stdout
 
     return call
+
+
+@pytest.fixture
+def isoflop(environment, capsys):
+    """Our commands, here and with that Slurm; returns what is printed."""
+
+    def isoflop(*arguments: object) -> str:
+        assert cli.main([str(argument) for argument in arguments]) == 0
+        return capsys.readouterr().out
+
+    with mock.patch.dict(os.environ, {name: environment[name] for name in ("SLURM_CONF", "PATH")}):
+        yield isoflop
 
 
 @pytest.fixture
@@ -113,38 +126,39 @@ def starts(store: Store) -> list[int]:
     return [log.count(" is process ") for log in slot_logs(store)]
 
 
-def test_a_study_of_two_stages_throttled_cancelled_and_retried_ends_like_a_local_one(tmp_path, call, site):
+def test_a_study_of_two_stages_throttled_cancelled_and_retried_ends_like_a_local_one(
+    tmp_path, call, isoflop, site
+):
     """Four slots in arrays of three at most, two at a time; the second stage waits for the first."""
-    isoflop = (sys.executable, "-m", "launch.cli")
     file, study = tmp_path / "site.toml", tmp_path / "study"
     file.write_text(slurm.as_toml({"slurm": site["slurm"] | {"workers": 4, "throttle": 2}}))
-    submit = (*isoflop, "submit", study, "--on", "slurm", "--site", file)
+    submit = ("submit", study, "--on", "slurm", "--site", file)
     plan = ("plan", HERE / "fake_study.py", "--set", "n_steps=2000", "--out")
-    call(*isoflop, *plan, study)
-    assert "array" in call(*submit) and "nothing to submit: 4 slots" in call(*submit)
+    isoflop(*plan, study)
+    call("scontrol", "update", "partition=main", "state=down")
+    assert isoflop(*submit).count("array ") == 2
+    assert isoflop(*submit).startswith("nothing to submit: 4 slots queued or running, then controller ")
+    call("scontrol", "update", "partition=main", "state=up")
     store = Store(study)
     wait_until(lambda: sum(steps(store)) > 0)
-    wait_until(lambda: "JobArrayTaskLimit" in call("squeue", "-h", "-r", "-o", "%r"))
-    assert call("squeue", "-h", "-r", "-t", "running", "-o", "%i").count("_") <= 2
-    assert "pending (Dependency)" in call(*isoflop, "status", study, "--scheduler")
+    wait_until(lambda: {"JobArrayTaskLimit", "Dependency"} <= set(call("squeue", "-hro", "%r").split()))
+    assert call("squeue", "-hr", "-t", "running", "-o", "%i").count("_") <= 2
+    assert "(Dependency)" in isoflop("status", study, "--scheduler")
 
-    call(*isoflop, "cancel", study)
+    isoflop("cancel", study)
     wait_until(lambda: not call("squeue", "-h"))
     assert set(store.states().values()) <= {"cancelled", "done", "diverged"}
-    call(*isoflop, "retry", study)
-    call(*submit)
+    isoflop("retry", study)
+    isoflop(*submit)
     wait_until(store.finished.exists, 120)
-    assert (store.root / "finished.txt").read_text().endswith("predicted 2.1, measured 2.164\n")
-    assert "predicted 2.1, measured 2.164" in call(*submit)  # finished: says so, submits nothing
+    assert "predicted 2.1, measured 2.164" in isoflop(*submit)  # finished: says so, submits nothing
     wait_until(lambda: not call("squeue", "-h"))
 
     local = tmp_path / "local"
-    call(*isoflop, *plan, local)
-    code = "import sys; from launch import cli, pool; pool.WORKER = tuple(sys.argv[1:3]); "
-    code += "sys.exit(cli.main(sys.argv[3:]))"
-    call(
-        sys.executable, "-c", code, sys.executable, HERE / "fake_worker.py", "submit", local, "--on", "local"
-    )
+    isoflop(*plan, local)
+    code = "import sys; from launch import cli, pool; pool.WORKER = (sys.executable, sys.argv[1]); "
+    code += "sys.exit(cli.main(sys.argv[2:]))"
+    call(sys.executable, "-c", code, HERE / "fake_worker.py", "submit", local, "--on", "local")
     tables = [pd.read_csv(folder / "runs.csv").drop(columns="wall_seconds") for folder in (study, local)]
     pd.testing.assert_frame_equal(*tables)
     assert len(tables[0]) == 8
