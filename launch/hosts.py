@@ -81,7 +81,7 @@ def join() -> Hosts:
     environment tells of no others. Imports jax, which must not have been used before.
 
     Told by ISOFLOP_COORDINATOR (address:port of host 0), ISOFLOP_HOSTS (their number) and ISOFLOP_HOST (this
-    one's); by Slurm to the tasks of one srun; by Google's TPU machines to the hosts of a slice.
+    one's); by Slurm to the tasks of one srun; by GKE to the hosts of a TPU slice.
 
     Raises:
       ValueError: the environment is contradictory, or not all hosts came within JOIN_SECONDS.

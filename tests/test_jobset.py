@@ -1,13 +1,14 @@
 """Manifests are checked against the schemas of Kubernetes and JobSet; what they should bring about is said in
 launch/jobset.py."""
 
+import tomllib
 from pathlib import Path
 
 import kubernetes_validate
 import pytest
 from kubeflow_trainer_api.models.jobset_v1alpha2_job_set import JobsetV1alpha2JobSet
 
-from launch.jobset import folder_in_pods, jobset, read_cluster
+from launch.jobset import Cluster, folder_in_pods, jobset, read_cluster
 
 TABLE = {"image": "registry.example/isoflop:1", "claim": "studies"}
 FULL = TABLE | {
@@ -179,3 +180,13 @@ def test_the_folder_must_lie_on_the_volume():
     assert folder_in_pods(Path("/mnt/nfs/out/one"), cluster) == "/studies/out/one"
     with pytest.raises(ValueError, match="not below /mnt/nfs"):
         folder_in_pods(Path("/home/me/out/one"), cluster)
+
+
+def test_the_site_files_of_the_documentation_are_valid():
+    text = (Path(__file__).parents[1] / "docs/kubernetes.md").read_text()
+    tables = [tomllib.loads(block.partition("```")[0]) for block in text.split("```toml\n")[1:]]
+    assert len(tables) == 2
+    for table in tables:
+        assert made(table["kubernetes"])["kind"] == "JobSet"
+    for name in Cluster.__dataclass_fields__:
+        assert f"`{name}`" in text, "every key is explained"

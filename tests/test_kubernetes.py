@@ -1,6 +1,9 @@
 """The official client against an API server of our own, which knows JobSets and pods and keeps requests."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +15,9 @@ import yaml
 from launch import kubernetes
 from launch.request import Request
 from launch.store import Planned, Store
+from tests.tiny_run import isoflop
+
+TESTS = Path(__file__).parent
 
 JOBSETS = "/apis/jobset.x-k8s.io/v1alpha2/namespaces/default/jobsets"
 PODS = "/api/v1/namespaces/default/pods"
@@ -209,3 +215,30 @@ def test_no_cluster_no_configuration_no_client(tmp_path, monkeypatch):
     monkeypatch.setattr(kubernetes, "importlib", SimpleNamespace(import_module=absent))
     with pytest.raises(ValueError, match=r"isoflop\[kubernetes\]"):
         kubernetes.submit(request_in(tmp_path))
+
+
+def test_the_commands_of_the_pods_bring_a_study_to_its_end(tmp_path):
+    """What the manifest would have a driver and two workers run, as processes; training is faked."""
+    folder = tmp_path / "study"
+    assert isoflop("plan", str(TESTS / "fake_study.py"), "--out", str(folder)) == 0
+    site = tmp_path / "site.toml"
+    site.write_text(f'[kubernetes]\nimage = "x"\nclaim = "x"\nmount = "{tmp_path}"\nworkers = 2\n')
+    command = [sys.executable, "-m", "launch.cli", "submit", str(folder), "--on", "kubernetes"]
+    shown = subprocess.run([*command, "--site", site, "--dry-run"], check=True, capture_output=True)
+    scripts = {
+        part["name"]: part["template"]["spec"]["template"]["spec"]["containers"][0]["command"]
+        for part in yaml.safe_load(shown.stdout)["spec"]["replicatedJobs"]
+    }
+    scripts["workers"][-1] = scripts["workers"][-1].replace("-m launch.worker", str(TESTS / "fake_worker.py"))
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    pods = [
+        subprocess.Popen(scripts[name], env=environment, stdin=subprocess.DEVNULL)
+        for name in ("driver", "workers", "workers")
+    ]
+    try:
+        assert [pod.wait(120) for pod in pods] == [0, 0, 0]
+    finally:
+        for each in pods:
+            each.kill()
+    store = Store(folder)
+    assert store.finished.exists() and len(store.results()) == 8
