@@ -23,7 +23,8 @@ from launch.store import Store
 from models.presets import ladder
 from tests.tiny_run import make_cache
 
-BATCH, SEQ_LEN, STEPS = 8, 16, 400
+BATCH, SEQ_LEN, STEPS = 8, 16, 100
+PATIENCE = 300  # seconds that a busy machine may need
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def start_both(store: Store, cache: Path) -> list[subprocess.Popen]:
 
 
 def wait_for_step(store: Store, run_id: str, step: int, hosts: list[subprocess.Popen]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while store.progress(run_id).get("step", 0) < step:
         assert time.monotonic() < deadline and all(host.poll() is None for host in hosts)
         time.sleep(0.02)
@@ -101,17 +102,17 @@ def test_a_gang_trains_what_one_process_does_and_survives_the_loss_of_each_host(
     root, fingerprint = cache
     alone, run_id = make_study(tmp_path / "alone", fingerprint)
     hosts.append(start(alone, root, 1))
-    assert hosts[-1].wait(120) == 0
+    assert hosts[-1].wait(PATIENCE) == 0
     store, _ = make_study(tmp_path / "gang", fingerprint)
 
     # One host is asked to leave: all save the run and leave.
     pair = start_both(store, root)
     hosts += pair
-    wait_for_step(store, run_id, 20, pair)
+    wait_for_step(store, run_id, 10, pair)
     pair[1].terminate()
-    assert [host.wait(60) for host in pair] == [WORK_LEFT, WORK_LEFT]
+    assert [host.wait(PATIENCE) for host in pair] == [WORK_LEFT, WORK_LEFT]
     saved = newest_step(store.run_folder(run_id))
-    assert 20 <= saved < STEPS and store.states()[run_id] == "planned"
+    assert 10 <= saved < STEPS and store.states()[run_id] == "planned"
 
     # One host is killed, then, after all began again, the other.
     for victim in (1, 0):
@@ -120,14 +121,14 @@ def test_a_gang_trains_what_one_process_does_and_survives_the_loss_of_each_host(
         (store.root / "progress" / run_id).unlink(missing_ok=True)
         wait_for_step(store, run_id, saved + 1, pair)
         pair[victim].kill()
-        code = pair[1 - victim].wait(LOST_SECONDS + 10)
+        code = pair[1 - victim].wait(LOST_SECONDS + 15)
         # Of host 0, whose end closes the connection, jax may tell first: it aborts.
         assert code == WORK_LEFT or (victim == 0 and code == -signal.SIGABRT)
         assert store.states()[run_id] != "done" and not store.look().attempts
 
     pair = start_both(store, root)
     hosts += pair
-    assert [host.wait(120) for host in pair] == [0, 0]
+    assert [host.wait(PATIENCE) for host in pair] == [0, 0]
     together, reference = store.results()[run_id], alone.results()[run_id]
     assert (together["n_devices"], reference["n_devices"]) == (4, 4)
     assert together["loss"] == pytest.approx(reference["loss"], rel=1e-5)
@@ -145,7 +146,7 @@ def test_a_run_that_no_gang_can_train_fails_and_the_gang_goes_on(tmp_path, cache
     )
     pair = start_both(store, root)
     hosts += pair
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not store.look().attempts:
         assert time.monotonic() < deadline
         time.sleep(0.1)
