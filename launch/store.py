@@ -109,11 +109,9 @@ class Store:
             status = self.manifest.stat()
         except FileNotFoundError:
             return {}
-        stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
-        if stamp != self._planned_stamp:
+        if (stamp := _stamp(status)) != self._planned_stamp:
             runs = (Planned(**json.loads(line)) for line in self.manifest.read_text().splitlines())
-            self._planned = {run.run_id: run for run in runs}
-            self._planned_stamp = stamp
+            self._planned, self._planned_stamp = {run.run_id: run for run in runs}, stamp
         return self._planned
 
     def add(self, runs: list[Planned]) -> list[Planned]:
@@ -123,6 +121,7 @@ class Store:
         if new:
             lines = [json.dumps(vars(run)) + "\n" for run in (*known.values(), *new.values())]
             write_atomic(self.manifest, "".join(lines))
+            self._planned, self._planned_stamp = known | new, _stamp(self.manifest.stat())
         return list(new.values())
 
     def keep_only(self, run_ids: Collection[str]) -> list[str]:
@@ -344,6 +343,11 @@ class Store:
             target.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):  # another process was as quick
                 os.link(self.root / "done" / run_id, target)
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    """Differs for every content that a file, replaced as a whole, had."""
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _last_numbers(names: set[str]) -> dict[str, int]:

@@ -83,14 +83,19 @@ def test_trunk_points_stay_while_a_run_will_start_from_them(tmp_path, capsys):
 
 def test_leftovers_of_killed_processes_go_when_they_are_old(store):
     run_folder = store.run_folder(next(iter(store.planned())))
-    old = [store.root / "scratch" / "tmpa", run_folder / ".metrics.jsonl.x", store.root / ".study.jsonl.x"]
+    old = [store.root / "scratch" / "tmpa", run_folder / ".metrics.jsonl.abcd_123"]
+    old += [store.root / ".study.jsonl.abcd_123"]
     old += [run_folder / "checkpoints" / "300.orbax-checkpoint-tmp", store.trunks / "t.0123.89ab"]
     for path in old:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("half")
         os.utime(path, (OLD, OLD))
+    for name in (".lock", ".git", ".hidden.json"):  # not ours
+        (store.folder / name).write_text("x")
+        os.utime(store.folder / name, (OLD, OLD))
     fresh = store.root / "scratch" / "tmpb"
     fresh.write_text("half")
     assert cli.main(["gc", str(store.folder)]) == 0
     assert not any(path.exists() for path in old) and fresh.exists()
+    assert all((store.folder / name).exists() for name in (".lock", ".git", ".hidden.json"))
     assert (store.root / "study.jsonl").exists() and (run_folder / "result.json").exists()

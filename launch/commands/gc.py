@@ -7,6 +7,7 @@ Example: isoflop gc out/quickstart --dry-run
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ flags.DEFINE_bool(
 flags.DEFINE_bool("dry_run", False, "only say what would be dropped", flag_values=FLAGS)
 USAGE = "isoflop gc DIR [--all] [--dry-run]"
 KEPT = 1  # newest checkpoints of a finished run, for `isoflop evaluate` and `isoflop sample`
+# As write_atomic, orbax and `drop` name what is not whole.
+TEMPORARY = re.compile(r"^\.\w+\.(txt|json|jsonl|csv|html)\.\w{8}$|\.orbax-checkpoint-tmp|^\.dropped\.")
 LEFTOVER_SECONDS = 3600.0  # of this age what is half-written has no writer any more
 
 
@@ -86,8 +89,8 @@ def leftovers(store: Store) -> Iterator[Path]:
         places += [run_folder, run_folder / "checkpoints"]
     for place in places:
         for entry in os.scandir(place) if place.is_dir() else ():
-            temporary = entry.name.startswith(".") or ".orbax-checkpoint-tmp" in entry.name
-            temporary |= place.name == "scratch" or (place == store.trunks and "." in entry.name)
+            temporary = bool(TEMPORARY.search(entry.name)) or place.name == "scratch"
+            temporary |= place == store.trunks and "." in entry.name
             old = time.time() - entry.stat(follow_symlinks=False).st_mtime > LEFTOVER_SECONDS
             if temporary and old:
                 yield Path(entry.path)

@@ -6,6 +6,8 @@ longer belong.
 Example: isoflop plan quickstart --out out/quickstart
 """
 
+import gc
+import itertools
 import json
 import math
 from dataclasses import asdict
@@ -19,11 +21,20 @@ from launch.lock import only_process
 from launch.progress import ROUGH_RATES, duration, measured_rates, n_runs, run_seconds, short
 from launch.store import Planned, Store
 
+MANY_RUNS = 1000  # from here on their needs of memory are told only if asked for
+ROWS_SHOWN = 50  # of a stage
+
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("out", None, "folder to write the plan to", flag_values=FLAGS)
 flags.DEFINE_multi_string("set", [], "change a setting: FIELD=VALUE; may be repeated", flag_values=FLAGS)
 flags.DEFINE_float(
     "device_bytes", None, "memory of a device, 80e9 for example; default: that of one here", flag_values=FLAGS
+)
+flags.DEFINE_bool(
+    "memory",
+    None,
+    "tell what runs need of a device's memory; each shape takes a moment (default: for up to 1000 runs)",
+    flag_values=FLAGS,
 )
 flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
 USAGE = "isoflop plan NAME|FILE.py [--out DIR] [--set FIELD=VALUE …] [flags]"
@@ -36,25 +47,26 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     store = Store(Path(flags.out)) if flags.out else None
     if store:
         definition.check_name(store, args[0])
-    from experiments.memory import device_memory
+    gc.disable()  # this process is short and makes many small objects: a third of its time would be searches
     from experiments.studies import load_study
     from launch.driver import Ahead, plan_stages
     from launch.pool import machine_slots
 
     study = load_study(args[0], flags.set)
     ahead = write(store, study, args[0], flags.set) if store else Ahead(plan_stages(study))
-    device_bytes = flags.device_bytes or device_memory()
-    memory = memory_by_shape([run for runs in ahead.plans.values() for run in runs or []], device_bytes)
+    runs = [run for plan in ahead.plans.values() for run in plan or []]
+    look = len(runs) <= MANY_RUNS if flags.memory is None else flags.memory
+    memory, device_bytes = memory_by_shape(runs, flags.device_bytes) if look else ({}, 0.0)
     if flags.json:
         plain = {
-            name: runs and [asdict(run) | {"memory": memory[run.shape]} for run in runs]
-            for name, runs in ahead.plans.items()
+            name: plan and [asdict(run) | {"memory": memory.get(run.shape)} for run in plan]
+            for name, plan in ahead.plans.items()
         }
         print(json.dumps(plain, indent=1))
         return 0
     measured = rates_of(store) if store else {}
     print(as_text(ahead.plans, measured, len(machine_slots()), memory))
-    print(fits(memory, device_bytes))
+    print(fits(memory, device_bytes) if look else "memory: not looked at; --memory does")
     if store:
         print(changes(store, ahead))
     return 0
@@ -95,13 +107,17 @@ def rates_of(store: Store) -> dict[int, float]:
     return measured_rates(store, ended, [])
 
 
-def memory_by_shape(runs: list[Planned], device_bytes: float) -> dict[str, dict[str, Any]]:
-    """Bytes that a run of each shape needs, by what they hold, and the smallest mesh on which it fits."""
+def memory_by_shape(
+    runs: list[Planned], device_bytes: float | None
+) -> tuple[dict[str, dict[str, Any]], float]:
+    """Bytes that a run of each shape needs, by what they hold, and the smallest mesh on which it fits; and
+    the bytes of a device (None: those of one here)."""
     from experiments.config import RunConfig, from_json
-    from experiments.memory import needs
+    from experiments.memory import device_memory, needs
 
+    have = device_bytes or device_memory()
     one_of_each = {run.shape: run.config for run in runs}
-    return {shape: needs(from_json(RunConfig, config), device_bytes) for shape, config in one_of_each.items()}
+    return {shape: needs(from_json(RunConfig, config), have) for shape, config in one_of_each.items()}, have
 
 
 def fits(memory: dict[str, dict[str, Any]], device_bytes: float) -> str:
@@ -144,21 +160,45 @@ def as_text(
         if runs is None:
             lines.append(f"{name}: planned after stage {previous}, from its results")
         else:
-            lines += [f"{name}: {n_runs(len(runs))}", header, *(_row(run, rates, memory) for run in runs)]
+            rows = [_row(run, rates, memory) for run in runs[:ROWS_SHOWN]]
+            lines += [f"{name}: {n_runs(len(runs))}", header, *rows]
+            if len(runs) > ROWS_SHOWN:
+                lines.append(f"  … and {n_runs(len(runs) - ROWS_SHOWN)} more")
         previous = name
-    flops, seconds = sum(run.flops for run in known), sum(run_seconds(run, rates) for run in known)
+    flops, saved = sum(run.flops for run in known), saved_by_trunks(known)
+    seconds = sum(run_seconds(run, rates) for run in known) * (1 - saved / flops if flops else 1)
+    if saved:
+        lines.append(
+            f"shared trunks save {saved:.2e} of {flops:.2e} FLOPs ({saved / flops:.0%}): runs that differ in "
+            "their length train their first steps once"
+        )
     basis = "at the speeds measured here" if measured else "guessed from one CPU core's speed on tiny models"
     lines.append(
-        f"in all so far: {n_runs(len(known))}, {flops:.2e} FLOPs, about {duration(seconds / n_workers)} "
-        f"with {n_workers} workers, {basis}"
+        f"in all so far: {n_runs(len(known))}, {flops - saved:.2e} FLOPs, "
+        f"about {duration(seconds / n_workers)} with {n_workers} workers, {basis}"
     )
     return "\n".join(lines)
 
 
+def saved_by_trunks(runs: list[Planned]) -> float:
+    """FLOPs of the steps that runs take over from the next shorter run of their trunk."""
+    trunks: dict[str, list[Planned]] = {}
+    for run in runs:
+        if run.trunk:
+            trunks.setdefault(run.trunk, []).append(run)
+    saved = 0.0
+    for alike in trunks.values():
+        alike.sort(key=lambda run: run.branch_step)
+        for shorter, run in itertools.pairwise(alike):
+            saved += run.flops * shorter.branch_step / run.n_steps
+    return saved
+
+
 def _row(run: Planned, rates: dict[int, float], memory: dict[str, dict[str, Any]]) -> str:
     config = run.config
+    needs = size(memory[run.shape]["total"]) if memory else ""
     return (
         f"  {run.run_id:<14}{short(run.n_params):>8}{short(run.n_tokens):>8}{run.flops:>10.1e}"
         f"{config['optimizer']['lr']:>9.2g}{config['batch_tokens']:>8}{config['model']['d_model']:>9}"
-        f"{size(memory[run.shape]['total']):>9}{duration(run_seconds(run, rates)):>14}"
+        f"{needs:>9}{duration(run_seconds(run, rates)):>14}"
     )
