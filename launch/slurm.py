@@ -171,10 +171,12 @@ def fates(jobs: list[dict[str, Any]]) -> dict[str, str]:
 
 def _progress(store: Store) -> list[int]:
     """Changes whenever a run is planned, ends, fails, kills another worker or writes a checkpoint."""
-    from experiments.checkpoint import newest_step
-
     left = [run_id for run_id, state in store.states().items() if state in UNFINISHED]
-    steps = sum(newest_step(store.run_folder(run_id)) for run_id in left)
+    steps = 0
+    if (store.folder / "runs").exists():
+        from experiments.checkpoint import newest_step  # takes a second: the first submission does without
+
+        steps = sum(newest_step(store.run_folder(run_id)) for run_id in left)
     attempts = len(list((store.root / "failed").glob("*")))
     return [len(store.planned()), len(left), attempts, sum(map(store.deaths, left)), steps]
 
