@@ -139,19 +139,21 @@ def finish(study: Study, store: Store, ahead: Ahead) -> str:
 
 def read_table(results: dict[str, dict[str, Any]], stage_of: dict[str, str]) -> Runs:
     """The finished ones of these runs, a row each."""
-    rows = [
-        results[run_id] | {"run_id": run_id, "stage": stage}
-        for run_id, stage in stage_of.items()
-        if run_id in results
-    ]
-    return Runs(pd.DataFrame(rows, columns=list(COLUMNS)), _sidecar(results).get("conventions", {}))
+    here = _of(results, stage_of)
+    rows = [row | {"run_id": run_id, "stage": stage_of[run_id]} for run_id, row in here.items()]
+    return Runs(pd.DataFrame(rows, columns=list(COLUMNS)), _sidecar(here).get("conventions", {}))
 
 
 def write_table(store: Store, stage_of: dict[str, str]) -> None:
     """Writes runs.csv and its sidecar runs.json."""
     results = store.results()
     write_atomic(store.folder / "runs.csv", read_table(results, stage_of).table.to_csv(index=False))
-    write_atomic(store.folder / "runs.json", json.dumps(_sidecar(results), indent=1) + "\n")
+    write_atomic(store.folder / "runs.json", json.dumps(_sidecar(_of(results, stage_of)), indent=1) + "\n")
+
+
+def _of(results: dict[str, dict[str, Any]], stage_of: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """The results of these runs, in their order; a store may hold runs that no longer belong."""
+    return {run_id: results[run_id] for run_id in stage_of if run_id in results}
 
 
 def final_table(runs: Runs) -> str:
