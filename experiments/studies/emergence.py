@@ -19,10 +19,10 @@ from experiments import checkpoint
 from experiments.config import DataConfig, RunConfig, apply_overrides
 from experiments.evaluate import spans
 from experiments.files import write_atomic
+from experiments.pack import open_splits, validation_batches
 from experiments.studies import quickstart
 from experiments.studies.quickstart import Sweep
 from experiments.studies.study import Stage, Study
-from experiments.train import open_splits, validation_batches
 from scaling import emergence
 from scaling.report import write_report
 from scaling.report.emergence import answer_words, misprint_words
