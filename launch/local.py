@@ -10,7 +10,7 @@ from typing import Any
 from launch import definition
 from launch.leases import known_dead, process_identity
 from launch.lock import only_process
-from launch.pool import Pool, Slot, machine_slots, whole_machine
+from launch.pool import Pool, Slot, machine_slots, sized, whole_machine
 from launch.process import plan_on_cpu
 from launch.progress import Display, duration, finished_line, n_runs, snapshot, stage_lines
 from launch.request import Request
@@ -87,7 +87,8 @@ def drive(
       RunsLeft: at the end of the first stage with failed or cancelled runs.
       WorkersFailed, OSError: as Pool.check.
     """
-    if any(state in UNFINISHED for state in store.states().values()):
+    known = store.states().values()
+    if not known or any(state in UNFINISHED for state in known):
         pool.use(parts)  # workers begin, or load their libraries, while we load ours
     from launch.driver import finish, stages, write_table
 
@@ -100,10 +101,12 @@ def drive(
                 told.add(stage.name)
                 display.say(f"{title}: no runs needed")
             if stage is ahead.stage:
-                slots = whole if stage.whole_machine else parts
+                plan = ahead.plans[stage.name] or []
+                states = store.states()
+                n_left = sum(states[run.run_id] in UNFINISHED for run in plan)
+                slots = whole if stage.whole_machine else sized(parts, n_left)
                 pool.use(slots)
                 began = time.monotonic()
-                plan = ahead.plans[stage.name] or []
                 left = _wait(store, pool, display, plan, title, len(slots))
                 write_table(store, ahead.stage_of)
                 if left:

@@ -45,6 +45,16 @@ def whole_machine() -> list[Slot]:
     return [Slot("all", cores=tuple(_cores()))]
 
 
+def sized(slots: list[Slot], n_runs: int) -> list[Slot]:
+    """The slots for so few runs: each run's worker gets more cores, or GPUs stay idle."""
+    if n_runs >= len(slots) or not slots:
+        return slots
+    if slots[0].gpu:
+        return slots[:n_runs]
+    cores = sorted({core for slot in slots for core in slot.cores})
+    return [Slot(f"cpu{k}of{n_runs}", cores=tuple(cores[k::n_runs])) for k in range(n_runs)]
+
+
 @dataclass
 class Pool:
     """Workers of the study in `folder`, one a slot in use; a worker that dies is replaced.

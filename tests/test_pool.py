@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from launch import pool as pool_module
-from launch.pool import Pool, Slot, WorkersFailed, machine_slots, whole_machine
+from launch.pool import Pool, Slot, WorkersFailed, machine_slots, sized, whole_machine
 from launch.store import Planned, Store
 
 FAKE = (sys.executable, str(Path(__file__).parent / "fake_worker.py"))
@@ -61,6 +61,16 @@ def test_few_workers_share_all_cores_and_many_share_each(machine):
     assert [slot.cores for slot in machine_slots(2)] == [(2, 6), (3, 7)]
     assert [slot.cores for slot in machine_slots(6)] == [(2,), (3,), (6,), (7,), (2,), (3,)]
     assert len({slot.name for slot in machine_slots(6)}) == 6
+
+
+def test_fewer_runs_than_cores_get_more_cores_each(machine):
+    slots = machine_slots()
+    assert sized(slots, 4) == sized(slots, 9) == slots
+    assert [slot.cores for slot in sized(slots, 2)] == [(2, 6), (3, 7)]
+    assert [slot.cores for slot in sized(slots, 1)] == [(2, 3, 6, 7)]
+    assert sized([], 1) == []
+    machine["gpus"] = ["0", "1"]
+    assert sized(machine_slots(), 1) == [Slot("gpu0", gpu="0")]
 
 
 def test_a_container_quota_limits_the_cores(machine):

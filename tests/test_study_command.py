@@ -248,6 +248,13 @@ def test_status_says_what_is_done(finished, capsys):
     assert seen["finished"] and seen["seconds_left"] == 0
 
 
+def test_watching_a_finished_study_ends_at_once(finished, capsys):
+    folder, _ = finished
+    assert cli.main(["status", str(folder), "--watch"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{folder}: finished" and lines[-1].startswith("spent about ")
+
+
 def test_status_of_no_study_is_refused(tmp_path, capsys):
     assert cli.main(["status", str(tmp_path)]) == 2
     assert "no study here" in capsys.readouterr().err

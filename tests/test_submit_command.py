@@ -14,7 +14,7 @@ from launch import cli
 from launch.commands import submit
 from launch.request import Request
 from launch.store import Planned, Store
-from tests.test_study_command import HERE, STUDY, check_finished, run_isoflop
+from tests.test_study_command import HERE, STUDY, check_finished, run_isoflop, start, wait_until
 
 
 class Backend:
@@ -212,3 +212,19 @@ def test_a_driver_without_workers_lets_others_do_the_work(tmp_path):
         assert process.wait(10) == 0  # the study is finished
     check_finished(folder)
     assert Store(folder).jobs()[-1]["slots"] == 0
+
+
+def test_cancelling_stops_the_study_that_runs_here(tmp_path):
+    folder = tmp_path / "x"
+    assert run_isoflop("plan", STUDY, "--out", folder, "--set", "n_steps=100000", "--nomemory")[0] == 0
+    process, store = start("submit", folder, "--workers", "2"), Store(folder)
+    wait_until(lambda: "running" in store.states().values())
+    code, out, _ = run_isoflop("status", folder, "--scheduler")
+    assert code == 0 and f"process {process.pid} drives the study" in out
+    code, out, _ = run_isoflop("cancel", folder)
+    assert code == 0 and "cancelled 7 runs" in out and "local: " in out
+    process.communicate(timeout=60)
+    assert process.returncode in (1, 130)  # whichever it sees first: no run is left, or the signal
+    assert set(store.states().values()) == {"cancelled"}
+    assert isoflop("retry", folder) == 0
+    assert set(store.states().values()) == {"planned"}  # no lease is left behind

@@ -260,6 +260,42 @@ def test_a_full_disk_blames_no_run(tmp_path):
     assert set(store.states().values()) == {"planned"} and store.look().attempts == {}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system")
+def test_a_folder_that_became_read_only_stops_the_worker_and_loses_nothing(tmp_path):
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting is not permitted")
+    try:
+        store = new_store(tmp_path / "x", [planned(1), planned(2, n_steps=100)])
+        a, b = store.planned()
+        store.finish(store.claim(a), {"status": "done", "loss": 1.0})
+        subprocess.run(["mount", "-o", "remount,ro", str(tmp_path)], check=True)
+        process = start(store.folder, stderr=subprocess.PIPE, text=True)
+        assert "Read-only file system" in process.communicate(timeout=20)[1]
+        assert process.returncode == worker.STORAGE_FAILED
+        assert Store(store.folder).states() == {a: "done", b: "planned"}  # can still be read
+        subprocess.run(["mount", "-o", "remount,rw", str(tmp_path)], check=True)
+        assert start(store.folder).wait(20) == 0
+        assert store.states() == {a: "done", b: "done"} and store.result(a)["loss"] == 1.0
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
+def test_packs_leave_every_worker_its_share(tmp_path):
+    store = new_store(tmp_path, [planned(k, pack="p") for k in range(10)])
+    sizes = []
+
+    def train(configs, outs, hooks, trunks):
+        sizes.append(len(configs))
+        yield from ((k, {"status": "done", "loss": 1.0}) for k in range(len(configs)))
+
+    store.record_job({"backend": "slurm", "id": "1", "kind": "workers", "slots": 3})
+    store.record_job({"backend": "slurm", "id": "2", "kind": "controller", "slots": 1})
+    greedy = worker.Job(train, newest_step=lambda out: 0, pack_size=lambda config: 100)
+    worker.work(store, greedy, threading.Event())
+    assert sizes == [4, 2, 2, 1, 1]  # a third of what is left each time
+
+
 def test_output_of_libraries_lands_in_the_run_log(tmp_path):
     store = new_store(tmp_path, [planned(1)])
     (run_id,) = store.planned()

@@ -27,6 +27,7 @@ flags.DEFINE_integer(
     lower_bound=1,
     flag_values=FLAGS,
 )
+flags.DEFINE_string("pack", "auto", "runs that train as one program: auto or a number", flag_values=FLAGS)
 USAGE = "isoflop study NAME|FILE.py --out DIR [--set FIELD=VALUE …] [flags]"
 INTERRUPTED = 130
 
@@ -36,6 +37,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     if len(args) != 1 or not flags.out:
         raise ValueError(f"expected the name of a study and --out, got {args}; usage: {USAGE}")
     store = Store(Path(flags.out))
+    check_pack(flags.pack)
     definition.check_name(store, args[0])
     definition.check_settings(store, flags.set)
     if store.finished.exists():
@@ -55,7 +57,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
         definition.write(store, args[0], flags.set, study.settings)
         store.retry([run_id for run_id, state in store.states().items() if state == "failed"])
         parts, whole = machine_slots(flags.workers), whole_machine()
-        return carried_out(store, lambda: local.run_study(store, lambda: study, parts, whole))
+        return carried_out(store, lambda: local.run_study(store, lambda: study, parts, whole, flags.pack))
 
 
 def carried_out(store: Store, action: Callable[[], str]) -> int:
@@ -85,3 +87,9 @@ def report_left(store: Store, run_ids: list[str]) -> int:
         print(f"  {run_id}: {why} (isoflop logs {store.folder} {run_id})", file=sys.stderr)
     print(f"`isoflop retry {store.folder}` gives them new attempts, then continue", file=sys.stderr)
     return 1
+
+
+def check_pack(pack: str) -> None:
+    """Raises ValueError unless it is "auto" or a positive number."""
+    if pack != "auto" and not (pack.isdecimal() and int(pack)):
+        raise ValueError(f"--pack={pack}; it is auto or the number of runs that train together, at least 1")

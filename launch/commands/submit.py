@@ -13,7 +13,7 @@ from absl import flags
 
 from launch import cost, definition, kubernetes, local, slurm
 from launch.commands.status import open_study
-from launch.commands.study import carried_out, report_left
+from launch.commands.study import carried_out, check_pack, report_left
 from launch.lock import only_process
 from launch.process import plan_on_cpu
 from launch.progress import last_words
@@ -95,9 +95,3 @@ def read_toml(path: str) -> dict[str, Any]:
         return tomllib.loads(Path(path).read_text())
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path}: not a TOML file ({error})") from None
-
-
-def check_pack(pack: str) -> None:
-    """Raises ValueError unless it is "auto" or a positive number."""
-    if pack != "auto" and not (pack.isdecimal() and int(pack)):
-        raise ValueError(f"--pack={pack}; it is auto or the number of runs that train together, at least 1")
