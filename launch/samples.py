@@ -29,7 +29,7 @@ def read_requests(flags) -> list[dict[str, Any]]:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"--prompts {flags.prompts}: {error}") from None
     requests = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         where = f"--prompts {flags.prompts}, line {number}"
         if not line.strip():
             continue

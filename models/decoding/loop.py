@@ -19,13 +19,9 @@ N_OUT = 64  # most steps of one call
 
 
 class Pool(NamedTuple):
-    """What B rows have on the device: cache, newest token, which is not in it yet, and history.
-
-    A newcomer has no token yet, and `logits_BV` are for it to draw the first.
-    """
+    """What B rows have on the device: cache, the logits that the next token is drawn from, and history."""
 
     cache: Any
-    token_B: jax.Array
     logits_BV: jax.Array
     history: History
 
@@ -52,8 +48,7 @@ class Request(NamedTuple):
 
 def empty(logits_BV: Any, cache: Any, histories: History) -> Pool:
     """A pool of closed rows with such arrays, given as shapes."""
-    shapes = Pool(cache, jax.ShapeDtypeStruct(logits_BV.shape[:1], jnp.int32), logits_BV, histories)
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), Pool(cache, logits_BV, histories))
 
 
 @functools.partial(jax.jit, donate_argnums=0)
@@ -71,24 +66,9 @@ def admit(
 
     return Pool(
         jax.tree.map(put, pool.cache, take_rows(cache, source_R)),
-        pool.token_B,
         pool.logits_BV.at[target_R].set(logits_PV[source_R], mode="drop"),
         History(*(old.at[target_R].set(new, mode="drop") for old, new in zip(pool.history, histories))),
     )
-
-
-@functools.partial(jax.jit, donate_argnums=0, static_argnums=4)
-def first(
-    pool: Pool, rows: Rows, request: Request, is_new_B: jax.Array, n_top: int
-) -> tuple[Pool, dict[str, jax.Array]]:
-    """Draws the first token of newcomers; what was drawn is [B] each, see `advance`."""
-    token_B, histories, drawn = _choose(rows, rows.new, pool.logits_BV, pool.history, request, n_top)
-
-    def chosen(new, old):
-        return jnp.where(is_new_B if old.ndim == 1 else is_new_B[:, None], new, old)
-
-    token_B, histories = jax.tree.map(chosen, (token_B, histories), (pool.token_B, pool.history))
-    return pool._replace(token_B=token_B, history=histories), drawn
 
 
 @functools.partial(jax.jit, donate_argnums=2, static_argnums=(0, 7))
@@ -111,15 +91,16 @@ def advance(
 
     def body(carry):
         step, pool, room_B, out = carry
-        logits_BV, cache = model.decode(params, pool.token_B, pool.cache)
-        token_B, histories, drawn = _choose(rows, rows.new + step, logits_BV, pool.history, request, n_top)
+        token_B, histories, drawn = _choose(
+            rows, rows.new + step, pool.logits_BV, pool.history, request, n_top
+        )
         out = {name: out[name].at[step].set(drawn[name]) for name in drawn} | {
             "lengths": out["lengths"] + (room_B > 0)
         }
         ends_B = jnp.any(token_B[:, None] == request.ends_E, axis=1)
         room_B = jnp.where(ends_B, 0, jnp.maximum(room_B - 1, 0))
-        pool = pool._replace(cache=cache, token_B=token_B, history=histories)
-        return step + 1, pool, room_B, out
+        logits_BV, cache = model.decode(params, token_B, pool.cache)
+        return step + 1, Pool(cache, logits_BV, histories), room_B, out
 
     def goes_on(carry):
         step, _, room_B, _ = carry
@@ -128,7 +109,7 @@ def advance(
     choose = functools.partial(_choose, n_top=n_top)
     *_, drawn = jax.eval_shape(choose, rows, rows.new, pool.logits_BV, pool.history, request)
     out = {name: jnp.zeros((N_OUT, *each.shape), each.dtype) for name, each in drawn.items()}
-    out["lengths"] = jnp.zeros_like(pool.token_B)
+    out["lengths"] = jnp.zeros(len(pool.logits_BV), jnp.int32)
     _, pool, _, out = jax.lax.while_loop(goes_on, body, (jnp.int32(0), pool, jnp.asarray(rows.room), out))
     return pool, out
 

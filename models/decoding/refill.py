@@ -123,13 +123,12 @@ class Batch:
 
     def run(self) -> None:
         """Until every row has ended."""
-        while True:
-            self._refill()
+        self._refill()
+        while any(self.places):
+            self._advance()
             if not self._left():
                 self._end_by_time()
-            if not any(self.places):
-                return
-            self._advance()
+            self._refill()
 
     def _left(self) -> float:
         """Seconds of the budget that are left, or 0."""
@@ -143,19 +142,9 @@ class Batch:
         self.places, self.waiting = [None] * len(self.places), deque()
 
     def _refill(self) -> None:
-        """Gives free places to rows that wait, until there are no more of either, or no time."""
+        """Gives free places to rows that wait, until there are no more of either."""
         while self.waiting and None in self.places:
-            is_new_B = np.array([row is None for row in self.places])
-            while self.waiting and None in self.places:
-                self._admit()
-            newcomers = [row if is_new else None for row, is_new in zip(self.places, is_new_B)]
-            self.pool, drawn = loop.first(
-                self.pool, self._state(newcomers), self.request, is_new_B, self.n_top
-            )
-            drawn = {name: values[None] for name, values in jax.device_get(drawn).items()}
-            self._take(newcomers, drawn, [1] * len(newcomers))
-            if not self._left():
-                return
+            self._admit()
         if not self.waiting:
             self.prefilled = NOTHING
 
@@ -213,7 +202,7 @@ class Batch:
         drawn = jax.device_get(drawn)
         lengths = drawn.pop("lengths")
         self.step_seconds = (time.perf_counter() - began) / max(1, lengths.max())
-        self._take(list(self.places), drawn, lengths)
+        self._take(drawn, lengths)
 
     def _state(self, rows: Sequence[Row | None]) -> loop.Rows:
         def each(kind, value):
@@ -226,9 +215,10 @@ class Batch:
             room=each(np.int32, self.limits.room),
         )
 
-    def _take(self, rows: Sequence[Row | None], drawn: dict[str, np.ndarray], lengths: Sequence[int]) -> None:
+    def _take(self, drawn: dict[str, np.ndarray], lengths: np.ndarray) -> None:
         """Hands out what was drawn, [N,B] each, and frees the places of rows that have no room."""
-        for b, row in enumerate(rows):
+        rows = [row for row in self.places if row is not None]
+        for b, row in enumerate(self.places):
             if row is None:
                 continue
             before = len(row.tokens)
@@ -238,12 +228,11 @@ class Batch:
                     break
             for name in drawn.keys() - {"tokens"}:
                 row.drawn.setdefault(name, []).extend(drawn[name][: len(row.tokens) - before, b].tolist())
-        self._tell([row for row in rows if row is not None])
-        for b, row in enumerate(self.places):
-            if row is not None and self.limits.room(row) == 0:
+            if self.limits.room(row) == 0:
                 self.places[b] = None
                 if row.finish is None:
                     self.waiting.appendleft(row)
+        self._tell(rows)
 
     def _tell(self, rows: Sequence[Row]) -> None:
         if self.watch is None:

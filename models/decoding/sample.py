@@ -99,6 +99,7 @@ def sample(
 
 def _sample(row: Row, n_top: int) -> Sample:
     """What the row has said."""
+    assert row.finish is not None
     told, top = row.drawn, ()
     if n_top and row.tokens:
         each = zip(told["top_tokens"], told["top_logprobs"], told["top_sampling_logprobs"])
