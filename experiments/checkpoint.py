@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from jax.sharding import SingleDeviceSharding
 
 import models
 from experiments.config import RunConfig, from_json
@@ -105,7 +106,11 @@ def load(run: Path) -> tuple[RunConfig, Any]:
     config = from_json(RunConfig, json.loads((run / "config.json").read_text()))
     if not (run / "checkpoints").is_dir():
         raise ValueError(f"{run} has no checkpoints; train it first")
-    like = jax.eval_shape(models.build(config.model).init, jax.random.key(0))
+    here = SingleDeviceSharding(jax.local_devices()[0])  # wherever, and over how many, it was trained
+    like = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here),
+        jax.eval_shape(models.build(config.model).init, jax.random.key(0)),
+    )
     checkpoints = Checkpoints(run / "checkpoints")
     restored = checkpoints.restore(params=like)
     checkpoints.close()

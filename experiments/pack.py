@@ -1,6 +1,5 @@
 """Runs that train together: their common state on the devices, and what is done for each of them."""
 
-import contextlib
 import functools
 import time
 from collections.abc import Iterator
@@ -56,11 +55,17 @@ class Pack:
         self.clock.lap("start")
 
     def _take_up(self) -> int:
-        step = 0
-        for step in sorted(set.intersection(*(m.steps() for m in self.members)), reverse=True):
-            with contextlib.suppress(Unreadable):  # step 0 needs nothing that could be damaged
+        """Reads the newest state that all members have; that of step 0 needs no file."""
+        steps = set.intersection(*(member.steps() for member in self.members))
+        while True:
+            step = int(from_all(np.array([max(steps)]))[0, 0])  # files may come to light here and there
+            try:
                 state = self.compiled.join(m.state_at(step, self.compiled) for m in self.members)
+            except Unreadable:
+                state = None
+            if from_all(np.array([state is not None])).all():
                 break
+            steps.discard(step)
         self.state = state if self.mesh else jax.tree.map(lambda x: sharding.put(x, None), state)
         for member in self.members:
             member.open(step)
@@ -102,6 +107,9 @@ class Pack:
         """
         if step < self.next_look and not surely:
             return False, False
+        if jax.process_count() > 1:
+            # Agreeing is a message between devices, as steps have them; on CPUs two at once get mixed up.
+            jax.block_until_ready(self.device_step)
         now, training = time.perf_counter(), self.training()
         stop = any(member.hooks.should_stop() for _, member in training)
         late = now - self.saved_at > CHECKPOINT_SECONDS
@@ -136,8 +144,9 @@ class Pack:
             return
         # An eighth of the rows shows the curve; the end counts and reads them all.
         n = len(self.validation_rows) if step == self.n_steps else -(-len(self.validation_rows) // 8)
-        losses = [self.compiled.row_losses(self.state[0], rows) for rows in self.validation_rows[:n]]
-        losses_KR = np.concatenate([np.atleast_2d(x) for x in jax.device_get(losses)], axis=1)
+        rows = self.validation_rows[:n]
+        losses = [jax.device_get(self.compiled.row_losses(self.state[0], each)) for each in rows]
+        losses_KR = np.concatenate([np.atleast_2d(x) for x in losses], axis=1)
         for i, member in due:
             member.evaluated(step, losses_KR[i], self.tokens_per_byte)
         self.clock.lap("evaluate")

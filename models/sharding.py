@@ -155,7 +155,7 @@ def put(x: Any, mesh: Mesh | None, names: tuple[str | None, ...] = ()) -> jax.Ar
         return jax.device_put(x, jax.local_devices()[0])
     at = NamedSharding(mesh, spec(names, x.shape, mesh) if names else PartitionSpec())
     if mesh.is_multi_process:
-        return jax.make_array_from_callback(x.shape, at, np.asarray(x).__getitem__)
+        return _from_parts(x.shape, at, np.asarray(x).__getitem__)
     return jax.device_put(x, at)
 
 
@@ -172,7 +172,12 @@ def put_rows(
     if mesh is None or not mesh.is_multi_process:
         return put(read(slice(None)), mesh, names)
     at = NamedSharding(mesh, spec(names, shape, mesh))
-    return jax.make_array_from_callback(shape, at, lambda index: read(index[0])[(slice(None), *index[1:])])
+    return _from_parts(shape, at, lambda index: read(index[0])[(slice(None), *index[1:])])
+
+
+def _from_parts(shape: tuple[int, ...], at: NamedSharding, part: Callable[[Any], np.ndarray]) -> jax.Array:
+    with jax.transfer_guard("allow"):  # that is said outright here, as by device_put
+        return jax.make_array_from_callback(shape, at, part)
 
 
 def check_batch(batch_size: int, mesh: Mesh | None) -> None:
