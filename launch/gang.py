@@ -117,10 +117,9 @@ def follow(hosts: Hosts, job: Job, stop: Stop) -> int:
         if "leave" in message:
             return message["leave"]
         outs = [Path(out) for out in message["outs"]]
+        hooks: list[Any] = [Follower(stop) for _ in outs]
         try:
-            for _ in job.train(
-                message["configs"], outs, [Follower(stop) for _ in outs], Path(message["trunks"])
-            ):
+            for _ in job.train(message["configs"], outs, hooks, Path(message["trunks"])):
                 pass
         except Stopped:
             pass

@@ -126,7 +126,7 @@ def read_cluster(site: dict[str, Any]) -> Cluster:
             raise ValueError(f"[kubernetes] has no key {name!r}; {hint}")
         if not _is_of(value, known[name].type):
             kind = known[name].type
-            words = str(kind) if typing.get_args(kind) else kind.__name__
+            words = str(kind) if typing.get_args(kind) else getattr(kind, "__name__", "")
             raise ValueError(f"[kubernetes] {name} = {value!r}; expected {words.replace('typing.', '')}")
     if missing := {"image", "claim"} - table.keys():
         raise ValueError(f"[kubernetes] lacks {' and '.join(sorted(missing))}")

@@ -80,7 +80,7 @@ def load(path: Path, fit: Path | None = None, columns: dict[str, str] | None = N
         fit=law,
         no_fit=no_fit,
         families=families,
-        lr=HparamLaws.from_json(lr) if lr else None,
+        lr=HparamLaws.from_json(lr) if lr else _tuned(runs),
         verify=verify or None,
         curves=read_curves(folder, runs.table),
         answers=_table_if_there(folder / "emergence.csv"),
@@ -90,6 +90,17 @@ def load(path: Path, fit: Path | None = None, columns: dict[str, str] | None = N
         device=str(about.get("device", "")),
         tasks=read_tasks(folder / "tasks.csv"),
     )
+
+
+def _tuned(runs: scaling.Runs) -> HparamLaws | None:
+    """The laws of the sweeps of a study that has not written them yet."""
+    table = runs.table
+    if "stage" not in table or ("family" in table and len(set(table["family"])) > 1):
+        return None
+    try:
+        return fit_hparams(replace(runs, table=table.loc[table["stage"] == "tune"]))
+    except ValueError:  # none, or too few of its runs so far
+        return None
 
 
 def _sweeps(runs: scaling.Runs) -> HparamLaws | None:
