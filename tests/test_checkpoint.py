@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.checkpoint import Checkpoints, load
+from experiments.checkpoint import Checkpoints, Unreadable, load, newest_step
 
 
 def save(folder, step: int, value: float) -> None:
@@ -47,6 +47,28 @@ def test_reading_past_a_damaged_checkpoint_leaves_it_and_saving_replaces_it(tmp_
     checkpoints.close()
     again = Checkpoints(folder).restore(params={"w": jnp.zeros(3)}, meta=None)
     assert again is not None and again["meta"] == {"step": 2} and float(again["params"]["w"][0]) == 0.5
+
+
+def test_the_newest_step_is_told_by_names_alone(tmp_path):
+    assert newest_step(tmp_path) == 0
+    for name in ("7", "12", "30.orbax-checkpoint-tmp", "notes"):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    assert newest_step(tmp_path) == 12
+
+
+def test_one_that_is_damaged_says_so_and_is_not_read(tmp_path, capsys):
+    checkpoints = Checkpoints(tmp_path, keep=None)
+    for step in range(1, 5):
+        checkpoints.save(step, {"w": jnp.full(3, 0.1)}, {"m": jnp.zeros(2)}, {"step": step})
+    checkpoints.close()
+    assert Checkpoints(tmp_path, keep=None).steps() == {1, 2, 3, 4}
+    for path in (tmp_path / "2").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"damaged")
+    again = Checkpoints(tmp_path, keep=None)
+    with pytest.raises(Unreadable, match="2 cannot be read"):
+        again.read(2, meta=None)
+    assert again.read(3, meta=None) == {"meta": {"step": 3}} and again.damaged == {2}
 
 
 def test_folders_that_are_no_run_are_refused(tmp_path):

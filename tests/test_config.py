@@ -61,6 +61,48 @@ def test_identity_is_stable_between_versions():
     assert RUN.run_id == "282a05030e4d"
 
 
+def test_a_later_field_changes_the_identity_only_where_it_is_used():
+    assert "warmup_tokens" not in to_json(RUN)["schedule"]
+    used = apply_overrides(RUN, ["schedule.warmup_tokens=1024"])
+    assert to_json(used)["schedule"]["warmup_tokens"] == 1024 and used.run_id != RUN.run_id
+    assert from_json(RunConfig, to_json(used)) == used
+
+
+def test_runs_that_may_pack_differ_in_seed_and_traced_numbers_only():
+    same = [
+        "optimizer.lr=1",
+        "optimizer.b1=0.8",
+        "schedule.decay=0.2",
+        "schedule.warmup_tokens=512",
+        "seed=4",
+    ]
+    assert apply_overrides(RUN, same).pack_key == RUN.pack_key
+    for change in (
+        *("n_tokens=2e6", "n_val_tokens=1024", "data.path=x", "model.d_ff=56", "batch_tokens=1024"),
+        *("optimizer.name=lion", "schedule.name=cosine", "seq_len=64"),
+    ):
+        assert apply_overrides(RUN, [change]).pack_key != RUN.pack_key, change
+
+
+def test_runs_of_a_trunk_differ_in_length_and_decay_only():
+    assert RUN.trunk_key == "", "its warm-up is a part of its length"
+    run = apply_overrides(RUN, ["schedule.warmup_tokens=5120"])
+    assert apply_overrides(run, ["schedule.name=cosine"]).trunk_key == ""
+    same = ["n_tokens=2e6", "schedule.decay=0.2", "schedule.final=0.1", "schedule.warmup=0.3"]
+    assert apply_overrides(run, same).trunk_key == run.trunk_key != ""
+    for change in ("seed=1", "optimizer.lr=0.2", "schedule.warmup_tokens=6000", "n_val_tokens=1024"):
+        assert apply_overrides(run, [change]).trunk_key != run.trunk_key, change
+
+
+@given(n_steps=st.integers(1, 10**6), decay=st.floats(0, 1))
+def test_the_branch_is_before_the_decay_and_never_the_end(n_steps, decay):
+    schedule = ScheduleConfig(warmup=0.0, decay=decay)
+    run = dataclasses.replace(RUN, n_tokens=512 * n_steps, schedule=schedule)
+    assert 0 <= run.branch_step < n_steps
+    assert run.branch_step - 0.5 <= (1 - decay) * n_steps
+    assert run.branch_step > (1 - decay) * n_steps - 2 - 1e-6 * n_steps
+
+
 def test_every_field_is_part_of_the_identity():
     changed = [
         "seed=1",
@@ -92,6 +134,8 @@ def test_shape_is_shared_by_runs_that_differ_in_traced_numbers_only():
         ("optimizer.lr=-1", "must be positive"),
         ("schedule.name=linear", "allowed are 'wsd', 'cosine'"),
         ("schedule.decay=0.99", "sum is at most 1"),
+        ("schedule.warmup_tokens=-1", "must not be negative"),
+        ("schedule.warmup_tokens=800000", "are more than the run's n_tokens=1000000"),
         ("n_tokens=-5", "at least 1"),
         ("batch_tokens=100", "not a multiple of seq_len"),
         ("n_tokens=100", "at least one step"),

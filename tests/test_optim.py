@@ -44,6 +44,26 @@ def test_cosine_falls_from_peak_to_final():
     assert np.isclose(lr[54], 0.3, rtol=0.02)  # half way down
 
 
+@pytest.mark.parametrize("n_steps", [30, 97, 1000])
+@pytest.mark.parametrize("decay", [0.0, 0.3, 0.5, 0.7])
+def test_before_they_decay_runs_of_any_length_have_the_same_rates_to_the_bit(n_steps, decay):
+    short = run(ScheduleConfig("wsd", decay=decay, warmup_tokens=64 * 7 + 3), n_steps)
+    long = run(ScheduleConfig("wsd", decay=0.1, final=0.2, warmup_tokens=64 * 7 + 3), 5000)
+    n = short.branch_step
+    assert n > 7 and rates(short)[:n].tobytes() == rates(long)[:n].tobytes()
+    np.testing.assert_allclose(rates(long)[:7], 0.5 * (np.arange(7) + 0.5) / (7 + 3 / 64), rtol=1e-6)
+    if decay:
+        assert rates(short)[n + 1] < 0.5 == rates(short)[n - 1]
+
+
+def test_cosine_falls_from_where_a_warm_up_in_tokens_ends():
+    steps, part = (
+        rates(run(ScheduleConfig("cosine", decay=0.0, **w)))
+        for w in ({"warmup_tokens": 640}, {"warmup": 0.1})
+    )
+    np.testing.assert_allclose(steps, part, rtol=1e-5)
+
+
 @pytest.mark.parametrize("warmup, decay", [(0.0, 0.0), (0.0, 1.0), (1.0, 0.0)])
 def test_schedules_are_finite_at_their_extremes(warmup, decay):
     for name in ("wsd", "cosine"):
