@@ -21,6 +21,7 @@ from launch.hosts import LOST_SECONDS
 from launch.process import WORK_LEFT
 from launch.store import Store
 from models.presets import ladder
+from tests.slurm.cluster import cluster, missing
 from tests.tiny_run import make_cache
 
 BATCH, SEQ_LEN, STEPS = 8, 16, 100
@@ -152,3 +153,21 @@ def test_a_run_that_no_gang_can_train_fails_and_the_gang_goes_on(tmp_path, cache
         time.sleep(0.1)
     assert "share the rows of a batch, and it has 6" in store.error(run_id, 1)
     assert [host.poll() for host in pair] == [None, None]
+
+
+@pytest.mark.slow
+def test_the_tasks_of_an_srun_are_a_gang(tmp_path, cache):
+    if lacking := missing():
+        words = f"no {', '.join(lacking)} here"
+        if os.environ.get("ISOFLOP_TEST_SLURM") == "1" or os.environ.get("CI") == "true":
+            pytest.fail(words)
+        pytest.skip(words)
+    root, fingerprint = cache
+    store, run_id = make_study(tmp_path / "study", fingerprint, n_tokens=BATCH * SEQ_LEN * 10)
+    command = ["srun", "--ntasks=2", "--kill-on-bad-exit=1", "--export=ALL"]
+    with cluster(cpus=2) as environment:
+        variables = {"ISOFLOP_CACHE": str(root), "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2"}
+        worker = [sys.executable, "-m", "launch.worker", str(store.folder), "--hosts"]
+        subprocess.run(command + worker, env=environment | variables, check=True, timeout=PATIENCE)
+    result = store.results()[run_id]
+    assert (result["status"], result["n_devices"]) == ("done", 4)
