@@ -17,6 +17,7 @@ setup(
         "jax>=0.10",
         "jinja2",
         "json-repair",
+        "jsonschema",
         "llguidance>=1.9",
         "ml_dtypes",
         "numpy>=2",
@@ -33,8 +34,7 @@ setup(
     ],
     extras_require={
         "dev": [
-            *("hypothesis", "jsonschema", "psutil", "pyright", "pytest", "pytest-xdist", "ruff", "selenium"),
-            "zstandard",
+            *("hypothesis", "psutil", "pyright", "pytest", "pytest-xdist", "ruff", "selenium", "zstandard"),
             *("kubeflow-trainer-api", "kubernetes", "kubernetes-validate", "tensorboardX"),
         ],
         "cuda": ["jax[cuda13]"],
