@@ -23,7 +23,7 @@ N_ITEMS = 200  # asked unless a number is given
 N_EXAMPLES = 64  # in the pool of solved examples
 FORMAT = 1  # raised when a generator gives other items
 CLOSING = dict(["()", "[]", "{}", "<>"])
-CONTEXT = 96  # characters of text before the word that is to be told
+CONTEXT = 48  # characters of text before the word that is to be told
 WORD = re.compile(r"(?<= )[a-z]{2,12}(?=[ .,;:)\n])")
 
 
@@ -143,10 +143,10 @@ def _places(rng: random.Random, shortest: int) -> Callable[[], _Place]:
 
 @functools.cache
 def _words() -> dict[int, list[_Place]]:
-    """Words by length that have some text before them, of lengths with endings enough to choose from."""
+    """Words by length that have text enough before them, of lengths with endings enough to choose from."""
     found: dict[int, list[_Place]] = {}
     for number, text in enumerate(_corpus()[1]):
-        for match in WORD.finditer(text, CONTEXT // 2):
+        for match in WORD.finditer(text, CONTEXT):
             found.setdefault(len(match[0]), []).append(_Place(number, match.start(), match[0]))
     return {
         length: places

@@ -10,6 +10,7 @@
 import dataclasses
 import functools
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from experiments.config import (
 )
 from experiments.data.cache import read_manifest
 from experiments.data.prepare import prepare
+from experiments.evaluate import scoreboard
+from experiments.evaluate.identity import find_all
 from experiments.files import write_atomic
 from experiments.studies.study import Stage, Study
 from models import count
@@ -34,6 +37,9 @@ from scaling.hparams import HparamLaws, fit_hparams
 from scaling.isoflop import profiles
 from scaling.report import write_report
 from scaling.runs import Runs
+
+TASKS = ("word_end", "next_word")  # those that models of this size move on; of the default corpus
+TASK_LENGTH = 64  # tokens of a context that holds their items
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,7 @@ def study(overrides: list[str]) -> Study:
         ),
     )
     summary = "learning-rate sweep, IsoFLOP grid, law, and one larger run to check the prediction"
-    return Study("quickstart", summary, settings, stages, finish)
+    return Study("quickstart", summary, settings, stages, functools.partial(finish, settings))
 
 
 def tune(settings: Settings) -> list[RunConfig]:
@@ -178,14 +184,26 @@ def predict(settings: Settings, folder: Path, runs: Runs, config: RunConfig) -> 
     write_json(folder / "verify.json", verification)
 
 
-def finish(folder: Path, runs: Runs) -> str:
-    """Adds the measured loss to verify.json, writes the report and says how right the prediction was."""
+def finish(settings: Settings, folder: Path, runs: Runs) -> str:
+    """Adds the measured loss to verify.json, asks the runs TASKS, writes the report and says how right the
+    prediction was."""
     verification = json.loads((folder / "verify.json").read_text())
     table = runs.table.set_index("run_id")
     verification["measured"] = float(table.loss[verification["run_id"]])
     write_json(folder / "verify.json", verification)
+    if settings.data.task == DataConfig().task and settings.seq_len >= TASK_LENGTH:
+        write_atomic(folder / "tasks.csv", ask_tasks(folder))
     write_report(folder, folder / "report.html")
     return last_words(verification)
+
+
+def ask_tasks(folder: Path) -> str:
+    """How accurate the runs of the grid and of the verification are on TASKS, as CSV."""
+    found = [one for one in find_all(folder) if one.row["stage"] != "tune"]
+    tasks = [scoreboard.find_task(name) for name in TASKS]
+    with ThreadPoolExecutor(2) as pool:  # most of the time goes into compiling, which keeps one core busy
+        scores = list(pool.map(lambda one: scoreboard.score(one, tasks), found))
+    return scoreboard.as_csv(scoreboard.rows(scores))
 
 
 def last_words(v: dict) -> str:

@@ -1,4 +1,4 @@
-"""List what there is: studies, model families, published models, laws or data tasks.
+"""List what there is: studies, model families, published models, laws, or tasks of text and evaluation.
 
 Example: isoflop list studies
 """
@@ -62,8 +62,10 @@ def _laws() -> dict[str, str]:
 
 def _tasks() -> dict[str, str]:
     from experiments.data.tasks import TASKS
+    from experiments.evaluate.embedded import EMBEDDED
 
-    return {name: task.summary for name, task in TASKS.items()}
+    text = {name: f"text: {task.summary}" for name, task in TASKS.items()}
+    return text | {name: f"to evaluate: {task.summary}" for name, task in EMBEDDED.items()}
 
 
 def _first_line(thing) -> str:
