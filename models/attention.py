@@ -54,10 +54,10 @@ class Attention(nnx.Module):
     def decode(self, x_B1D, tables, cache, position_B):
         """One token a row against the row's cache (k, v) [B,G,S,K], in which it takes a slot."""
         q, k, v = self.queries_keys_values(x_B1D, tables)
-        n_slots, rows = cache[0].shape[2], jnp.arange(x_B1D.shape[0])
-        k_BGSK, v_BGSK = (
-            slots.at[rows, :, position_B % n_slots].set(new[:, 0]) for slots, new in zip(cache, (k, v))
-        )
+        n_rows, n_groups, n_slots, _ = cache[0].shape
+        # Row and group by their numbers: for one row XLA would make a slice of it that copies the cache.
+        place = jnp.arange(n_rows)[:, None], jnp.arange(n_groups), (position_B % n_slots)[:, None]
+        k_BGSK, v_BGSK = (slots.at[place].set(new[:, 0]) for slots, new in zip(cache, (k, v)))
         seen_B1S = (slot_positions(position_B, n_slots) >= 0)[:, None]
         values = attend_by_group(q, k_BGSK, v_BGSK, seen_B1S, self.scale, cap=self.softcap)
         return project(values, self.w_o, self.b_o), (k_BGSK, v_BGSK)

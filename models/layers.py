@@ -7,7 +7,7 @@ G key/value heads, K head size, V vocabulary, L layers, S cache slots or source 
 import functools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -92,6 +92,27 @@ def constant(value: float | jax.Array, shape: tuple[int, ...], axes: str) -> nnx
     return nnx.Param(jnp.broadcast_to(jnp.asarray(value, jnp.float32), shape), axes=parse_axes(axes))
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Packed:
+    """A weight [inputs, outputs] of the given shape as `project` reads it fastest for a few rows on a CPU."""
+
+    matrix_OI: jax.Array
+    shape: tuple[int, ...] = field(metadata={"static": True})
+
+    def product(self, x_NI: jax.Array) -> jax.Array:
+        """x times the weight, [N,O], as (w xᵀ)ᵀ in a fifth less time; without barriers XLA turns it back."""
+        x_IN = jax.lax.optimization_barrier(x_NI.T)
+        return jax.lax.optimization_barrier(self.matrix_OI.astype(x_NI.dtype) @ x_IN).T
+
+
+def packed(axes: Axes, w: jax.Array) -> jax.Array | Packed:
+    """A matrix as `Packed`; vectors, and weights in copies, as they are."""
+    if axes.copies or not axes.inputs:
+        return w
+    return Packed(w.reshape(math.prod(w.shape[: len(axes.inputs)]), -1).T, w.shape)
+
+
 def project(x: jax.Array, w: nnx.Param, bias: nnx.Param | None = None) -> jax.Array:
     """x [..., inputs] times w [inputs, outputs], each one or more dimensions, in the type of x."""
     shape, n_inputs, names = w.shape, len(w.axes.inputs), w.axes.names
@@ -101,7 +122,10 @@ def project(x: jax.Array, w: nnx.Param, bias: nnx.Param | None = None) -> jax.Ar
     def as_matrix(w: jax.Array) -> jax.Array:
         return gathered(w, names).reshape(n_in, -1).astype(x.dtype)
 
-    y = matmul(x.reshape(*rows, n_in), w[...], as_matrix)
+    if isinstance(value := w.get_value(), Packed):
+        y = value.product(x.reshape(-1, n_in))
+    else:
+        y = matmul(x.reshape(*rows, n_in), value, as_matrix)
     y = y.reshape(*rows, *shape[n_inputs:])  # type: ignore[attr-defined]  # custom_vjp hides the type
     return y if bias is None else y + bias[...].astype(x.dtype)
 

@@ -10,7 +10,19 @@ from flax import nnx
 from models.attention import Attention, causal_mask, to_slots
 from models.config import TransformerConfig
 from models.counting import Counts, Part, attention_part, itemsize, mlp_part
-from models.layers import Keys, Params, functional, last, norm, project, softcap, stacked, unembed, weight
+from models.layers import (
+    Keys,
+    Params,
+    functional,
+    last,
+    norm,
+    packed,
+    project,
+    softcap,
+    stacked,
+    unembed,
+    weight,
+)
 from models.mlp import MLP
 from models.model import Aux, Model
 from models.parametrization import branch_scale, head_std, logit_scale
@@ -140,21 +152,35 @@ def build(config: TransformerConfig, feed_forward: type = MLP) -> Model:
                 cache[name].append(slots_BSGK.swapaxes(1, 2)[None])
         return logits(params, last_BD), cache
 
+    def apart(params: Params, form: Callable) -> Params:
+        """The layers one by one, with form(axes, leaf) of each leaf of theirs and of the head."""
+        ends, blocks = params["ends"], []
+        for i in range(config.n_layers):
+            layer = jax.tree.map(lambda leaf, i=i: leaf[i], params["blocks"])
+            blocks.append(jax.tree.map(form, block_axes, layer))
+        if "head" in ends:
+            ends = ends | {"head": form(ends_axes["head"], ends["head"])}
+        return {"ends": ends, "blocks": blocks}
+
+    def pack(params: Params) -> Params:
+        return params | {"packed": apart(params, packed)}
+
     def decode(params: Params, token_B: jax.Array, cache: Cache):
+        params = params.get("packed") or apart(params, lambda axes, leaf: leaf)
         ends, position_B = bind_ends(params["ends"]), cache["lengths"]
         tables_B1 = tables(position_B[:, None])
 
         x_B1D, slots = ends.embed(token_B[:, None], position_B[:, None]), {"k": [], "v": []}
         # Unrolled, so that each layer's slots are an array of their own, written in place and never copied.
-        for i, (k, v) in enumerate(zip(cache["k"], cache["v"])):
-            layer = jax.tree.map(lambda leaf, i=i: leaf[i], params["blocks"])
+        for layer, k, v in zip(params["blocks"], cache["k"], cache["v"]):
             x_B1D, (k, v) = bind_block(layer).decode(x_B1D, tables_B1, (k[0], v[0]), position_B)
             slots["k"].append(k[None])
             slots["v"].append(v[None])
         cache = slots | {"lengths": position_B + 1}
         return logits(params, ends.final_norm(x_B1D)[:, 0]), cache
 
-    return Model(config, init, hidden, logits, prefill, decode, {"ends": ends_axes, "blocks": blocks_axes})
+    axes = {"ends": ends_axes, "blocks": blocks_axes}
+    return Model(config, init, hidden, logits, prefill, decode, axes, pack=pack)
 
 
 def scan_layers(block: Callable, x: jax.Array, params: Params, n_kinds: int):
