@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.config import DataConfig
-from experiments.data import docstrings, textfiles
+from experiments.data import docstrings, sums, textfiles
 from experiments.data.cache import EOS, SPLITS
 from experiments.data.splits import SplitCorpus
 
@@ -51,6 +51,10 @@ def docstrings_source(config: DataConfig) -> seqio.DataSource:
 
 def files_source(config: DataConfig) -> seqio.DataSource:
     return split_source(lambda: textfiles.documents(config.path))
+
+
+def sums_source(config: DataConfig) -> seqio.DataSource:
+    return split_source(sums.documents)
 
 
 def c4_source(config: DataConfig) -> seqio.DataSource:
@@ -91,6 +95,12 @@ TASKS = {
         "ODC-BY; see https://www.tensorflow.org/datasets/catalog/c4",
         lambda config: {"tfds": C4, "splits": C4_SPLITS, "data_dir": config.path},
         c4_source,
+    ),
+    "sums": TextTask(
+        "sums of digits step by step, made here: small models learn to reason on them",
+        "made by isoflop",
+        lambda config: sums.identity(),
+        sums_source,
     ),
 }
 

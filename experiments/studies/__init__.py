@@ -10,7 +10,7 @@ from experiments.studies.study import Stage, Study
 
 __all__ = ["STUDIES", "Stage", "Study", "load_study"]
 
-STUDIES = ("quickstart", "families", "lr_transfer", "emergence")
+STUDIES = ("quickstart", "families", "lr_transfer", "emergence", "test_time_compute")
 
 
 def load_study(name: str, overrides: list[str]) -> Study:
