@@ -89,11 +89,12 @@ def advance(
     with `n_top` the model's likeliest tokens [N_OUT,B,n_top] as "top_tokens", with both for each.
     """
 
+    keys_B = jax.vmap(lambda seed, j: jax.random.fold_in(jax.random.key(seed), j))(rows.seed, rows.sample)
+    choose = functools.partial(_choose, request=request, n_top=n_top)
+
     def body(carry):
         step, pool, room_B, out = carry
-        token_B, histories, drawn = _choose(
-            rows, rows.new + step, pool.logits_BV, pool.history, request, n_top
-        )
+        token_B, histories, drawn = choose(keys_B, rows.new + step, pool.logits_BV, pool.history)
         out = {name: out[name].at[step].set(drawn[name]) for name in drawn} | {
             "lengths": out["lengths"] + (room_B > 0)
         }
@@ -106,18 +107,16 @@ def advance(
         step, _, room_B, _ = carry
         return (step < n_steps) & (jnp.sum(room_B > 0) > floor)
 
-    choose = functools.partial(_choose, n_top=n_top)
-    *_, drawn = jax.eval_shape(choose, rows, rows.new, pool.logits_BV, pool.history, request)
+    *_, drawn = jax.eval_shape(choose, keys_B, rows.new, pool.logits_BV, pool.history)
     out = {name: jnp.zeros((N_OUT, *each.shape), each.dtype) for name, each in drawn.items()}
     out["lengths"] = jnp.zeros(len(pool.logits_BV), jnp.int32)
     _, pool, _, out = jax.lax.while_loop(goes_on, body, (jnp.int32(0), pool, jnp.asarray(rows.room), out))
     return pool, out
 
 
-def _choose(rows: Rows, new_B, logits_BV, histories: History, request: Request, n_top: int):
+def _choose(keys_B, new_B, logits_BV, histories: History, request: Request, n_top: int):
     """The token each row draws as its new[b]-th, the history with it, and what is told of it."""
     processed_BV = processors.process(logits_BV, histories, request.settings, request.ends_E)
-    keys_B = jax.vmap(lambda seed, j: jax.random.fold_in(jax.random.key(seed), j))(rows.seed, rows.sample)
     token_B = draw(keys_B, new_B, processed_BV)
     drawn = {"tokens": token_B}
     if n_top:
@@ -133,4 +132,5 @@ def _choose(rows: Rows, new_B, logits_BV, histories: History, request: Request, 
 def draw(keys_B: jax.Array, steps_B: jax.Array, logits_BV: jax.Array) -> jax.Array:
     """One token a row from softmax(logits); row b's randomness is (keys[b], steps[b]) and nothing else."""
     keys_B = jax.vmap(jax.random.fold_in)(keys_B, steps_B)
-    return jax.vmap(jax.random.categorical)(keys_B, logits_BV)
+    noise_BV = jax.vmap(lambda key: jax.random.gumbel(key, logits_BV.shape[1:]))(keys_B)
+    return processors.argmax(logits_BV + noise_BV)
