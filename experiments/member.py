@@ -79,7 +79,8 @@ class Member:
         }
         path, n_steps = self.out / "metrics.jsonl", self.config.n_steps
         recent, lines = self.meta["recent"], self.meta.get("lines")
-        self.record = metrics.Metrics(path, n_steps, scale, first_step, recent, lines, leads())
+        writes = leads() and not self.hooks.lost()  # reading may have taken long
+        self.record = metrics.Metrics(path, n_steps, scale, first_step, recent, lines, writes)
         self.trunk_steps = self.meta.get("trunk_steps", 0)
 
     def note(self, step: int, measured: dict[str, float], tokens_per_second: float) -> bool:
