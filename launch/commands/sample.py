@@ -1,10 +1,13 @@
-"""Generate text from a checkpoint: the newest of a run, or of a study's verification run.
+"""Generate text from a checkpoint: the newest of a run, of a study's verification run, or Hugging Face's.
 
 The prompt begins a document: the token that ends one is put in front of it, as in the training text, so an
 empty prompt works too. The model never sees more tokens than it was trained on at a time: when that many are
 there, it goes on from the last half of them. Sample j depends on the prompt, the seed and j, not on --n.
 On a terminal a single sample appears as it is made. A file of prompts has one JSON object a line, such as
 {"prompt": "Returns the ", "seed": 7}, and gives one a line.
+
+With --schema (JSON Schema), --regex, --grammar (Lark or GBNF) or --choices every text has that form, if
+--max_tokens are enough; if not, the command says so and exits with 1. --beam K prints the best of K beams.
 
 Example: isoflop sample out/quickstart --prompt "Returns the " --temperature 0.8 --top_p 0.9 --stop "." --n 4
 """
@@ -18,7 +21,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launch import samples
+from launch import forms, samples
 from launch.worker import prepare_process
 
 FLAGS = flags.FlagValues()
@@ -29,7 +32,7 @@ flags.DEFINE_integer("n", 1, "samples to draw", flag_values=FLAGS)
 flags.DEFINE_bool("pick", False, "show the samples and ask which one to print", flag_values=FLAGS)
 flags.DEFINE_integer("max_tokens", 200, "longest continuation, in tokens", flag_values=FLAGS)
 flags.DEFINE_float("max_seconds", math.inf, "end what is unfinished after this time", flag_values=FLAGS)
-flags.DEFINE_multi_string("stop", [], "end before this text; may be repeated", flag_values=FLAGS)
+flags.DEFINE_multi_string("stop", [], "end before this text", flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "seed of the random draws", flag_values=FLAGS)
 KNOBS = {  # fields of `models.decoding.settings.Settings`
     "temperature": (1.0, "divides the logits; 0 is greedy: always the likeliest token"),
@@ -43,6 +46,7 @@ KNOBS = {  # fields of `models.decoding.settings.Settings`
     "presence_penalty": (0.0, "subtracted from the logits of tokens sampled before"),
     "frequency_penalty": (0.0, "subtracted for each time that a token was sampled"),
     "no_repeat_ngram_size": (0, "never say so many tokens in a row twice; 0 is off"),
+    "min_tokens_to_keep": (1, "the likeliest tokens that nothing removes"),
     "min_new_tokens": (0, "do not end before so many tokens"),
 }
 for _name, (_default, _text) in KNOBS.items():
@@ -50,9 +54,14 @@ for _name, (_default, _text) in KNOBS.items():
         _name, _default, _text, flag_values=FLAGS
     )
 flags.DEFINE_multi_string(
-    "logit_bias", [], "TOKEN=NUMBER is added to that token's logit, -inf bans it; may be repeated",
+    "logit_bias", [], "TOKEN=NUMBER is added to that token's logit, -inf bans it",
     flag_values=FLAGS,
 )  # fmt: skip
+flags.DEFINE_string("schema", None, "file of a JSON schema that the text must fulfil", flag_values=FLAGS)
+flags.DEFINE_string("regex", None, "regular expression that the whole text must match", flag_values=FLAGS)
+flags.DEFINE_string("grammar", None, "file of the text's grammar, Lark or GBNF", flag_values=FLAGS)
+flags.DEFINE_list("choices", [], "the text must be one of these: A,B,…", flag_values=FLAGS)
+flags.DEFINE_integer("beam", 0, "search with so many beams instead of sampling", flag_values=FLAGS)
 flags.DEFINE_integer("top_logprobs", 0, "with --json: tell of this many likeliest tokens", flag_values=FLAGS)
 flags.DEFINE_bool("json", False, "print tokens, log-probabilities and finish reasons", flag_values=FLAGS)
 
@@ -66,8 +75,14 @@ def run(args: list[str], flags) -> int:
         samples.check_pick(flags)
     if flags.top_logprobs and not (flags.json or flags.prompts):
         raise ValueError("--top_logprobs without --json; add that to see them")
+    form = forms.read_form(flags)
+    if flags["beam"].present:
+        neutral = {name: default for name, (default, _) in KNOBS.items()}
+        forms.check_beam(flags, {name: getattr(flags, name) for name in KNOBS}, neutral)
     prepare_process()  # before anything imports jax
     from experiments.evaluate.subject import open_subject
+    from models.decoding.beam import beam_search
+    from models.decoding.constrained import sample_constrained
     from models.decoding.sample import sample
     from models.decoding.settings import Settings
     from models.decoding.stop import Stop
@@ -84,24 +99,36 @@ def run(args: list[str], flags) -> int:
     prompts = [[vocab.eos_id, *vocab.encode(request["prompt"])] for request in requests]
     dim = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     stream = sys.stdout.isatty() and not (flags.json or flags.pick or flags.prompts) and flags.n == 1
+    stream &= not (form or flags.beam)
     if stream:
         print(samples.shown_prompt(flags.prompt, dim), end="", flush=True)
-    groups = sample(
-        subject.model,
-        subject.params,
-        prompts,
-        [request["seed"] for request in requests],
-        settings,
-        n=flags.n,
-        max_tokens=flags.max_tokens,
-        eos_id=vocab.eos_id,
-        context=subject.config.seq_len,
-        stop=stop,
-        token_bytes=said,
-        top_logprobs=flags.top_logprobs,
-        every=8 if stream else None,
-        watch=(lambda _, __, news: print(samples.printable(news), end="", flush=True)) if stream else None,
-    )
+    about = (subject.model, subject.params, prompts)
+    seeds, context = [request["seed"] for request in requests], subject.config.seq_len
+    if flags.beam:
+        limits = {"max_tokens": forms.room(prompts, flags.max_tokens, context), "eos_id": vocab.eos_id}
+        found = beam_search(*about, beams=flags.beam, **limits, token_bytes=said)
+        groups = [some[: flags.n] for some in found]
+    elif form:
+        constraint = forms.constrain(form, said, vocab.eos_id)
+        limits = {"n": flags.n, "max_tokens": flags.max_tokens, "context": context}
+        groups = sample_constrained(*about, seeds, settings, [constraint] * len(prompts), **limits)
+    else:
+        groups = sample(
+            *about,
+            seeds,
+            settings,
+            n=flags.n,
+            max_tokens=flags.max_tokens,
+            eos_id=vocab.eos_id,
+            context=context,
+            stop=stop,
+            token_bytes=said,
+            top_logprobs=flags.top_logprobs,
+            every=8 if stream else None,
+            watch=(lambda _, __, news: print(samples.printable(news), end="", flush=True))
+            if stream
+            else None,
+        )
     if flags.pick:
         groups = [[samples.pick(flags.prompt, groups[0])]]
     told = [
@@ -116,4 +143,4 @@ def run(args: list[str], flags) -> int:
     else:
         print("" if stream else samples.as_text(flags.prompt, groups[0], dim))
         samples.warn_of_cut_json(groups[0])
-    return 0
+    return samples.warn_of_unfulfilled(groups) if form else 0
