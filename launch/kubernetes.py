@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from launch.jobset import GRACE_SECONDS, JOBSET, MANIFEST, ROLE, folder_in_pods, jobset, read_cluster
+from launch.cluster import folder_in_pods, read_cluster
+from launch.jobset import GRACE_SECONDS, JOBSET, MANIFEST, ROLE, jobset
 from launch.request import Request
 
 JOBSETS = {"group": "jobset.x-k8s.io", "version": "v1alpha2", "plural": "jobsets"}

@@ -1,14 +1,12 @@
 """Manifests are checked against the schemas of Kubernetes and JobSet; what they should bring about is said in
 launch/jobset.py."""
 
-import tomllib
-from pathlib import Path
-
 import kubernetes_validate
 import pytest
 from kubeflow_trainer_api.models.jobset_v1alpha2_job_set import JobsetV1alpha2JobSet
 
-from launch.jobset import Cluster, folder_in_pods, jobset, read_cluster
+from launch.cluster import read_cluster
+from launch.jobset import jobset
 
 TABLE = {"image": "registry.example/isoflop:1", "claim": "studies"}
 FULL = TABLE | {
@@ -152,41 +150,3 @@ def test_same_study_same_manifest_and_names_that_fit():
     }
     assert len(names) == 4
     assert all(len(f"{name}-workers-999-99999-abcde") < 64 for name in names)
-
-
-@pytest.mark.parametrize(
-    ("site", "words"),
-    [
-        ({}, "docs/kubernetes.md"),
-        ({"kubernetes": {"image": "x"}}, "lacks claim"),
-        ({"kubernetes": TABLE | {"que": "x"}}, "did you mean 'queue'?"),
-        ({"kubernetes": TABLE | {"gpus": "1"}}, "expected int"),
-        ({"kubernetes": TABLE | {"env": {"A": 1}}}, "expected dict[str, str]"),
-        ({"kubernetes": TABLE | {"tpu": "tpu-v6e-slice"}}, "belong together"),
-        ({"kubernetes": SLICE | {"topology": "4 x 4"}}, "for example 4x4"),
-        ({"kubernetes": SLICE | {"gpus": 1}}, "no gpus"),
-        ({"kubernetes": SLICE | {"chips_per_host": 3}}, "does not divide"),
-        ({"kubernetes": TABLE | {"workers": 0}}, "at least 1"),
-    ],
-)
-def test_wrong_tables_are_refused_in_plain_words(site, words):
-    with pytest.raises(ValueError) as error:
-        read_cluster(site)
-    assert words in str(error.value)
-
-
-def test_the_folder_must_lie_on_the_volume():
-    cluster = read_cluster({"kubernetes": TABLE | {"here": "/mnt/nfs"}})
-    assert folder_in_pods(Path("/mnt/nfs/out/one"), cluster) == "/studies/out/one"
-    with pytest.raises(ValueError, match="not below /mnt/nfs"):
-        folder_in_pods(Path("/home/me/out/one"), cluster)
-
-
-def test_the_site_files_of_the_documentation_are_valid():
-    text = (Path(__file__).parents[1] / "docs/kubernetes.md").read_text()
-    tables = [tomllib.loads(block.partition("```")[0]) for block in text.split("```toml\n")[1:]]
-    assert len(tables) == 2
-    for table in tables:
-        assert made(table["kubernetes"])["kind"] == "JobSet"
-    for name in Cluster.__dataclass_fields__:
-        assert f"`{name}`" in text, "every key is explained"
