@@ -163,7 +163,7 @@ def build(config: TransformerConfig, feed_forward: type = MLP) -> Model:
         return {"ends": ends, "blocks": blocks}
 
     def pack(params: Params) -> Params:
-        return params | {"packed": apart(params, packed)}
+        return params if "packed" in params else params | {"packed": apart(params, packed)}
 
     def decode(params: Params, token_B: jax.Array, cache: Cache):
         params = params.get("packed") or apart(params, lambda axes, leaf: leaf)

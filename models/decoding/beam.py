@@ -20,19 +20,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models.decoding.prefill import bucket, prefill, take_rows
+from models.decoding.prefill import bucket, packed, prefill, take_rows
 from models.model import Model
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One continuation. `tokens` includes the EOS that ended it; `logprob` (nats) is the model's own sum;
-    `score` is what it was ranked by; `finish` is "eos", or "length" if `max_tokens` came first."""
+    """One continuation.
+
+    tokens: with the EOS that ended it. logprobs: in nats, the model's own. score: what it was ranked by.
+    finish: "eos", or "length" if `max_tokens` came first. text: if the tokens' bytes were given.
+    """
 
     tokens: tuple[int, ...]
-    logprob: float
+    logprobs: tuple[float, ...]
     score: float
     finish: Literal["eos", "length"]
+    text: str | None = None
 
 
 def beam_search(
@@ -46,14 +50,18 @@ def beam_search(
     length_penalty: float = 1.0,
     groups: int = 1,
     diversity: float = 0.0,
+    token_bytes: Sequence[bytes] | None = None,
 ) -> list[list[Hypothesis]]:
     """The `beams` best hypotheses found for each prompt, best first; fewer only where fewer exist.
+
+    `token_bytes` are what each token says, for the text.
 
     Raises:
       ValueError: no prompt or an empty one, `beams` or `max_tokens` below 1, groups that do not divide the
         beams, a negative diversity, or one without groups.
     """
     _check(prompts, beams, max_tokens, groups, diversity)
+    params = packed(model, params)
     logits_PV, cache = prefill(model, params, prompts, max_tokens)
     scalars = {
         "limit": np.int32(max_tokens),
@@ -63,18 +71,24 @@ def beam_search(
     }
     found = _search(model, params, logits_PV, cache, scalars, groups, beams // groups, bucket(max_tokens))
     found = jax.device_get(found)
-    return [_hypotheses(found, i, eos_id) for i in range(len(prompts))]
+    return [_hypotheses(found, i, eos_id, token_bytes) for i in range(len(prompts))]
 
 
-def _hypotheses(found: dict[str, np.ndarray], i: int, eos_id: int) -> list[Hypothesis]:
+def _hypotheses(found: dict[str, np.ndarray], i: int, eos_id: int, token_bytes) -> list[Hypothesis]:
     """Those of prompt i, from arrays [G,B,M,…]."""
     mine = {name: values[:, i].reshape(-1, *values.shape[3:]) for name, values in found.items()}
     hypotheses = []
     for j in np.argsort(-mine["score"], kind="stable"):
         if np.isfinite(mine["score"][j]):
-            tokens = tuple(mine["tokens"][j, : mine["length"][j]].tolist())
+            tokens, logprobs = (
+                tuple(mine[name][j, : mine["length"][j]].tolist()) for name in ("tokens", "logprobs")
+            )
             finish = "eos" if tokens[-1] == eos_id else "length"
-            hypotheses.append(Hypothesis(tokens, float(mine["logprob"][j]), float(mine["score"][j]), finish))
+            text = None
+            if token_bytes is not None:
+                said = tokens[:-1] if finish == "eos" else tokens
+                text = b"".join(token_bytes[token] for token in said).decode("utf-8", errors="ignore")
+            hypotheses.append(Hypothesis(tokens, logprobs, float(mine["score"][j]), finish, text))
     return hypotheses
 
 
@@ -105,12 +119,12 @@ def _search(model: Model, params, logits_PV, cache, scalars, n_groups: int, n_be
 
     nothing = {
         "tokens": jnp.zeros((*shape, n_out), jnp.int32),
+        "logprobs": jnp.zeros((*shape, n_out)),
         "score": jnp.full(shape, -jnp.inf),
-        "logprob": jnp.full(shape, -jnp.inf),
     }
     state = {
         # All beams begin alike, so only the first may be continued.
-        "open": nothing | {name: nothing[name].at[..., 0].set(0.0) for name in ("score", "logprob")},
+        "open": nothing | {"score": nothing["score"].at[..., 0].set(0.0)},
         "finished": nothing | {"length": jnp.zeros(shape, jnp.int32)},
         "last": jnp.zeros(shape, jnp.int32),
         "parent": jnp.zeros(shape, jnp.int32),
@@ -126,13 +140,13 @@ def _advance(step, taken_BV, logprobs_BMV, state, scalars) -> dict[str, Any]:
     n_prompts, n_beams, n_vocab = logprobs_BMV.shape
     score_BMV = state["open"]["score"][..., None] + logprobs_BMV
     score_BMV -= scalars["diversity"] * taken_BV[:, None]
-    logprob_BMV = state["open"]["logprob"][..., None] + logprobs_BMV
     score_BC, best_BC = jax.lax.top_k(score_BMV.reshape(n_prompts, -1), 2 * n_beams)
     parent_BC, token_BC = best_BC // n_vocab, best_BC % n_vocab
+    logprob_BC = _gather(logprobs_BMV.reshape(n_prompts, -1), best_BC)
     candidates = {
         "tokens": _gather(state["open"]["tokens"], parent_BC).at[..., step].set(token_BC),
+        "logprobs": _gather(state["open"]["logprobs"], parent_BC).at[..., step].set(logprob_BC),
         "score": score_BC,
-        "logprob": _gather(logprob_BMV.reshape(n_prompts, -1), best_BC),
     }
     is_eos_BC = token_BC == scalars["eos_id"]
 

@@ -23,7 +23,7 @@ import numpy as np
 from models.decoding import history, processors
 from models.decoding.constraints import Constraint, Progress, masks_for
 from models.decoding.loop import draw
-from models.decoding.prefill import bucket, prefill, take_rows
+from models.decoding.prefill import bucket, packed, prefill, take_rows
 from models.decoding.settings import Settings
 from models.model import Model
 
@@ -34,6 +34,7 @@ class ConstrainedSample:
 
     logprobs: the model's own. sampling_logprobs: of the distribution that was drawn from.
     allowed_logmass: how much of the model's probability the constraint allowed.
+    log_weight: log p_model(tokens) - log p_sampler(tokens).
     finish: "eos", or "length" if `max_tokens` came first. complete: whether `text` is valid as it is.
     """
 
@@ -44,11 +45,7 @@ class ConstrainedSample:
     allowed_logmass: tuple[float, ...]
     finish: Literal["eos", "length"]
     complete: bool
-
-    @property
-    def log_weight(self) -> float:
-        """log p_model(tokens) - log p_sampler(tokens)."""
-        return sum(self.logprobs) - sum(self.sampling_logprobs)
+    log_weight: float
 
 
 def importance_weights(samples: Sequence[ConstrainedSample]) -> np.ndarray:
@@ -94,7 +91,7 @@ def sample_constrained(
         for prompt, seed, constraint in zip(prompts, seeds, constraints)
         for j in range(n)
     ]
-    vocabulary = constraints[0].vocabulary
+    vocabulary, params = constraints[0].vocabulary, packed(model, params)
     for first in range(0, len(rows), width):
         open_rows = rows[first : first + width]
         while open_rows:
@@ -123,7 +120,8 @@ def _sample(row: _Row, vocabulary) -> ConstrainedSample:
     text = vocabulary.said(row.tokens).decode("utf-8", errors="ignore")
     finish = "eos" if row.ended else "length"
     complete = row.ended or row.progress.complete
-    return ConstrainedSample(text, tuple(row.tokens), logprobs, sampling, allowed, finish, complete)
+    weight = sum(logprobs) - sum(sampling)
+    return ConstrainedSample(text, tuple(row.tokens), logprobs, sampling, allowed, finish, complete, weight)
 
 
 def _round(model, params, rows: list[_Row], settings, max_tokens: int, eos_id: int, context) -> None:

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from models.decoding import history, loop
-from models.decoding.prefill import bucket, padded, prefill_padded
+from models.decoding.prefill import bucket, packed, padded, prefill_padded, slots
 from models.decoding.settings import Settings
 from models.decoding.stop import Finish, Stop, Text
 from models.model import Model
@@ -96,7 +96,8 @@ class Batch:
         every: int | None,
         watch: Callable[[Row, str], None] | None,
     ):
-        self.model, self.params, self.limits, self.n_top, self.watch = model, params, limits, n_top, watch
+        self.model, self.params = model, packed(model, params)
+        self.limits, self.n_top, self.watch = limits, n_top, watch
         looks = watch is not None or bool(limits.stop.strings)
         self.every = min(every or (LOOK if looks else loop.N_OUT), loop.N_OUT)
         self.waiting, self.places = deque(rows), [None] * min(bucket(len(rows), least=1), width)
@@ -109,7 +110,7 @@ class Batch:
         if limits.context is not None and longest + most > limits.context:
             longest = max(longest, limits.context // 2)
         self.n_source = bucket(longest)  # the cache of a network with an encoder has this length
-        self.n_slots = bucket(min(max(views) + most, limits.context or max(views) + most))
+        self.n_slots = slots(min(max(views) + most, limits.context or max(views) + most))
         self.n_text = bucket(max(len(row.prompt) for row in rows) + most)
         self.prefilled = NOTHING
         self.began, self.step_seconds = time.perf_counter(), math.inf
