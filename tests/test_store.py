@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from launch import leases
-from launch.leases import known_dead, process_identity
+from launch.leases import known_dead
 from launch.store import Planned, Store
 
 
@@ -207,15 +206,6 @@ def test_a_lease_of_a_killed_process_is_free_at_once(tmp_path):
         time.sleep(0.01)  # a zombie until we wait for it: dead all the same
     assert store.claim(run_id).epoch == 2
     owner.wait()
-
-
-def test_only_a_process_of_this_boot_and_host_is_known_dead(monkeypatch):
-    me = process_identity(os.getpid())
-    assert not known_dead(me)
-    assert known_dead(me | {"start": me["start"] + 1})  # the pid was given to another process
-    assert not known_dead(me | {"start": me["start"] + 1, "host": "elsewhere"})
-    monkeypatch.setattr(leases, "_host", lambda: "")  # no /proc: nothing is known
-    assert not known_dead({"host": "", "pid": 1, "start": 5})
 
 
 def test_a_lease_torn_by_a_power_cut_waits_for_its_time(tmp_path):

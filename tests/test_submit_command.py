@@ -117,7 +117,7 @@ def test_a_backend_gets_the_unfinished_runs_and_the_site_file(folder, backend, t
     assert request.site["slurm"] == {"partition": "gpu"}
     assert isoflop("status", folder, "--scheduler") == 0
     assert "job 7: PENDING" in capsys.readouterr().out
-    assert json.loads((folder / "store" / "cost.json").read_text())["currency"] == "EUR"
+    assert json.loads((folder / "store" / "prices.json").read_text())["currency"] == "EUR"
 
 
 def test_the_next_stage_is_planned_by_the_next_submission_and_the_last_one_finishes(folder, backend, capsys):

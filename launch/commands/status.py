@@ -11,7 +11,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launch import cost
+from launch import prices
 from launch.progress import (
     LOG_SECONDS,
     Display,
@@ -103,7 +103,7 @@ def as_json(store: Store, seen: Snapshot) -> dict:
         "waiting": store.waiting(),
         "seconds_left": seen.seconds_left,
         "worker_seconds": {"spent": spent, "left": left},
-        "cost": {"prices": cost.read(store)},
+        "prices": prices.read(store),
         "running": [{"run_id": run.run_id, "stage": run.stage, **progress} for run, progress in seen.running],
         "failures": [asdict(failure) | {"log": str(_log(store, failure))} for failure in seen.failures],
     }
@@ -130,7 +130,7 @@ def _time_and_cost(store: Store, seen: Snapshot) -> list[str]:
     """At the speeds measured in this study."""
     if seen.worker_seconds is None:
         return []
-    spent, left = (cost.words(seconds, cost.read(store)) for seconds in seen.worker_seconds)
+    spent, left = (prices.words(seconds, prices.read(store)) for seconds in seen.worker_seconds)
     if not seen.count(*UNFINISHED):
         return [f"spent about {spent}"]
     when = f"time left about {duration(seen.seconds_left or 0)}" if seen.running else "nothing runs now"

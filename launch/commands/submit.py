@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import flags
 
-from launch import cost, definition, kubernetes, local, slurm
+from launch import definition, kubernetes, local, prices, slurm
 from launch.commands.status import open_study
 from launch.commands.study import carried_out, check_pack, report_left
 from launch.lock import only_process
@@ -53,7 +53,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     if not _unfinished(store) and not flags.dry_run and (code := _advance(store)) is not None:
         return code
     if "cost" in site and not flags.dry_run:
-        cost.note(store, site["cost"])
+        prices.note(store, site["cost"])
     runs = _unfinished(store)
     request = Request(store, runs, bool(store.waiting()), flags.workers, flags.pack, site, flags.dry_run)
     return carried_out(store, lambda: BACKENDS[flags.on].submit(request))

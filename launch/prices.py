@@ -16,25 +16,26 @@ from launch.store import Store
 KEYS = {"per_hour": (int, float), "currency": (str,), "watts": (int, float)}
 
 
-def note(store: Store, prices: dict[str, Any]) -> None:
+def note(store: Store, table: dict[str, Any]) -> None:
     """Keeps the table [cost] of a site file with the study.
 
     Raises:
       ValueError: an unknown key or a value of the wrong kind.
     """
-    for key, value in prices.items():
+    for key, value in table.items():
         if key not in KEYS:
             raise ValueError(f"[cost].{key}: there is no such price; known are {', '.join(KEYS)}")
         if not isinstance(value, KEYS[key]) or (not isinstance(value, str) and value < 0):
             raise ValueError(
                 f"[cost].{key}={value!r}; expected {'a name' if key == 'currency' else 'a number'}"
             )
-    write_atomic(store.root / "cost.json", json.dumps(prices))
+    if table != read(store):
+        write_atomic(store.root / "prices.json", json.dumps(table))
 
 
 def read(store: Store) -> dict[str, Any]:
     """The prices kept with the study; {} if nobody said any."""
-    path = store.root / "cost.json"
+    path = store.root / "prices.json"
     return json.loads(path.read_text()) if path.exists() else {}
 
 
