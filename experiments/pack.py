@@ -1,5 +1,6 @@
 """Runs that train together: their common state on the devices, and what is done for each of them."""
 
+import contextlib
 import functools
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from experiments.data.cache import TokenCache, open_cache
 from experiments.data.prepare import prepare
 from experiments.member import Member
 from experiments.processes import from_all
-from experiments.programs import programs
+from experiments.programs import State, programs
 from experiments.result import result
 from models import sharding
 
@@ -59,14 +60,13 @@ class Pack:
         steps = set.intersection(*(member.steps() for member in self.members))
         while True:
             step = int(from_all(np.array([max(steps)]))[0, 0])  # files may come to light here and there
-            try:
+            state: Any = None
+            with contextlib.suppress(Unreadable):
                 state = self.compiled.join(m.state_at(step, self.compiled) for m in self.members)
-            except Unreadable:
-                state = None
             if from_all(np.array([state is not None])).all():
                 break
             steps.discard(step)
-        self.state = state if self.mesh else jax.tree.map(lambda x: sharding.put(x, None), state)
+        self.state: State = state if self.mesh else jax.tree.map(lambda x: sharding.put(x, None), state)
         for member in self.members:
             member.open(step)
         return step
@@ -77,10 +77,10 @@ class Pack:
 
     def dispatch(self, step: int) -> None:
         """Sets the devices to work on a step."""
-        *state, self.device_step, numbers = self.compiled.step(
+        params, opt_state, self.device_step, numbers = self.compiled.step(
             *self.state, self.device_step, self._tokens(step), self.hyper
         )
-        self.state, self.unread[step] = tuple(state), numbers
+        self.state, self.unread[step] = (params, opt_state), numbers
         if step == self.first_step + 1:
             jax.block_until_ready(numbers)
             self.clock.lap("compile")
@@ -118,9 +118,8 @@ class Pack:
         wait = 1 if jax.process_count() == 1 else max(1, round(min(LOOK_SECONDS * pace, so_far)))
         lost = [member.hooks.lost() for _, member in training]
         said = from_all(np.array([stop, late, wait, *lost], np.int32))
-        for (_, member), gone in zip(training, said[:, 3:].any(axis=0)):
-            if gone:
-                member.trains = False
+        for i, (_, member) in enumerate(training):
+            member.trains = not said[:, 3 + i].any()
         self.next_look = step + int(said[0, 2])
         stop = bool(said[:, 0].any())
         return stop, stop or bool(said[0, 1]) or step == self.n_steps

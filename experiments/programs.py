@@ -93,7 +93,7 @@ def _stacking(n_runs: int) -> tuple[Callable, Callable]:
         return jax.tree.map(lambda xs: xs[i], pack)
 
     def join(states: Iterable[State]) -> State:
-        pack = None
+        pack: Any = None
         for i, state in enumerate(states):
             pack = insert(empty(state) if pack is None else pack, state, sharding.put(np.int32(i), None))
         return pack
