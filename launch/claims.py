@@ -34,7 +34,7 @@ class Queue:
     pack_size: Callable[[Planned], int]
     newest_step: Callable[[Path], int]
     shape: str = ""
-    _look: Look = field(default_factory=lambda: Look({}, {}, set()))
+    _look: Look = field(default_factory=lambda: Look({}, {}, set(), {}))
     _free: list[Planned] = field(default_factory=list)  # the best one last
     _held: int = 0  # runs that wait for another one of their trunk
     _looked: float = float("-inf")

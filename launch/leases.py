@@ -63,20 +63,24 @@ class Leases:
 
     def is_held(self, run_id: str, epoch: int) -> bool:
         """Whether the lease of this epoch (0: none) is alive."""
+        return self.holder(run_id, epoch) is not None
+
+    def holder(self, run_id: str, epoch: int) -> str | None:
+        """The process that holds the lease of this epoch (0: none); None if nobody does, "" if unknown."""
         if epoch == 0:
-            return False
+            return None
         path = self._path(run_id, epoch)
         stamp = path.stat().st_mtime
         if stamp == 0:
-            return False
+            return None
         # Exact age only where this host's clock says it matters: it costs a write. Hosts' clocks differ.
         if time.time() - stamp > self.ttl / 2 and self._now() - stamp > self.ttl:
-            return False
+            return None
         try:
             owner = json.loads(path.read_text())
         except json.JSONDecodeError:  # torn by a power cut; its heartbeat will tell
-            return True
-        return not known_dead(owner)
+            return ""
+        return None if known_dead(owner) else f"{owner['host']} {owner['pid']} {owner['start']}"
 
     def _path(self, run_id: str, epoch: int) -> Path:
         return self.folder / f"{run_id}.{epoch}"

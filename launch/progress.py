@@ -6,6 +6,7 @@ import shutil
 import statistics
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
@@ -33,7 +34,7 @@ class Snapshot:
 
     states: {run id: state}. stages: {stage: {state: number of runs}}. running: (run, its progress file).
     failures: the first ones. seconds_left: of the runs planned so far, by measured speeds; None before any
-    was measured. worker_seconds: (done, left), likewise, all workers together.
+    was measured. n_workers: that train now. worker_seconds: (done, left), likewise, all workers together.
     """
 
     states: dict[str, str]
@@ -41,6 +42,7 @@ class Snapshot:
     running: list[tuple[Planned, dict[str, Any]]]
     failures: list[Failure]
     seconds_left: float | None
+    n_workers: int = 0
     worker_seconds: tuple[float, float] | None = None
 
     def count(self, *states: str) -> int:
@@ -60,7 +62,7 @@ class Snapshot:
 
 def snapshot(store: Store, n_workers: int = 0) -> Snapshot:
     """Reads the store, as it is now; opens few files, however many runs there are. n_workers: that will share
-    the rest of the work (0: as many as runs run now)."""
+    the rest of the work (0: as many as work now)."""
     look = store.look()
     planned = store.planned()  # after the states: runs are only ever added
     stages = {run.stage: dict.fromkeys(STATES, 0) for run in planned.values()}
@@ -70,15 +72,17 @@ def snapshot(store: Store, n_workers: int = 0) -> Snapshot:
         stages[run.stage][state] += 1
         by_state[state].append(run)
     running = [(run, store.progress(run.run_id)) for run in by_state["claimed"] + by_state["running"]]
-    ended = by_state["done"] + by_state["diverged"]
-    rates = measured_rates(store, ended, running)
-    waiting = by_state["planned"]
+    ended, waiting = by_state["done"] + by_state["diverged"], by_state["planned"]
+    packed = Counter(look.holders.values())
+    rates = _running_rates(running, {run_id: packed[name] for run_id, name in look.holders.items()})
+    rates |= measured_rates(store, ended)
     return Snapshot(
         look.states,
         stages,
         running,
         _failures(store, look),
-        _seconds_left(waiting, running, rates, n_workers or len(running)),
+        _seconds_left(waiting, running, rates, n_workers or len(packed)),
+        len(packed),
         _worker_seconds(ended, waiting, running, rates) if rates else None,
     )
 
@@ -93,21 +97,25 @@ def _failures(store: Store, look: Look) -> list[Failure]:
     ]
 
 
-def measured_rates(
-    store: Store, ended: list[Planned], running: list[tuple[Planned, dict[str, Any]]]
-) -> dict[int, float]:
-    """FLOP/s of one worker by model size (n_params), from running runs and the last few results of a size."""
-    rates = {}
-    for run, progress in running:
-        if progress.get("tokens_per_second"):
-            rates[run.n_params] = progress["tokens_per_second"] * run.flops / run.n_tokens
+def _running_rates(running: list[tuple[Planned, dict]], n_packed: dict[str, int]) -> dict[int, float]:
+    """FLOP/s of one worker by model size, from what running runs say, each of its part of a pack."""
+    return {
+        run.n_params: progress["tokens_per_second"] * run.flops / run.n_tokens * n_packed[run.run_id]
+        for run, progress in running
+        if progress.get("tokens_per_second")
+    }
+
+
+def measured_rates(store: Store, ended: list[Planned]) -> dict[int, float]:
+    """FLOP/s of one worker by model size (n_params), from the last few results of a size."""
     last: dict[int, list[str]] = {}
     for run in reversed(ended):
         if len(sample := last.setdefault(run.n_params, [])) < RESULTS_A_SIZE:
             sample.append(run.run_id)
-    for n_params, run_ids in list(last.items())[:SIZES_READ]:
-        rates[n_params] = statistics.median(store.result(run_id)["flops_per_second"] for run_id in run_ids)
-    return rates
+    return {
+        n_params: statistics.median(store.result(run_id)["flops_per_second"] for run_id in run_ids)
+        for n_params, run_ids in list(last.items())[:SIZES_READ]
+    }
 
 
 # FLOP/s of one worker on one core of a small cloud machine, by model size: for plans before any measurement.
@@ -121,7 +129,7 @@ def run_seconds(run: Planned, rates: dict[int, float]) -> float:
 
 
 def _left(running: list[tuple[Planned, dict[str, Any]]], rates: dict[int, float]) -> list[float]:
-    """Seconds that each running run still takes."""
+    """Seconds of a worker that each running run still takes."""
     return [
         run_seconds(run, rates) * (1 - progress.get("step", 0) / progress.get("n_steps", 1))
         for run, progress in running

@@ -56,11 +56,13 @@ class Planned:
 
 @dataclass(frozen=True)
 class Look:
-    """All runs at one moment: state (one of STATES) and failed attempts by id; those that rest after one."""
+    """All runs at one moment: state (one of STATES) and failed attempts by id; those that rest after one; the
+    processes that hold runs."""
 
     states: dict[str, str]
     attempts: dict[str, int]
     resting: set[str]
+    holders: dict[str, str]
 
 
 @dataclass
@@ -184,6 +186,7 @@ class Store:
         cancelled, spoken = self._names("cancelled"), self._names("progress")
         attempts = _last_numbers(self._names("failed"))
         epochs, leases = _last_numbers(self._names("lease")), self._leases
+        holders: dict[str, str] = {}
 
         def state(run_id: str) -> str:
             if run_id in dropped:
@@ -194,9 +197,11 @@ class Store:
                 return "cancelled"
             if attempts.get(run_id, 0) >= self.max_attempts:
                 return "failed"
-            if leases.is_held(run_id, epochs.get(run_id, 0)):
-                return "running" if run_id in spoken else "claimed"
-            return "planned"
+            holder = leases.holder(run_id, epochs.get(run_id, 0))
+            if holder is None:
+                return "planned"
+            holders[run_id] = holder
+            return "running" if run_id in spoken else "claimed"
 
         states = {run_id: state(run_id) for run_id in self.planned()}
         resting = {
@@ -204,7 +209,7 @@ class Store:
             for run_id, n in attempts.items()
             if states.get(run_id) == "planned" and self._rests(run_id, n)
         }
-        return Look(states, attempts, resting)
+        return Look(states, attempts, resting, holders)
 
     def states(self) -> dict[str, str]:
         """State (one of STATES) of every planned run."""

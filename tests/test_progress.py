@@ -79,6 +79,17 @@ def test_time_left_counts_what_a_running_run_has_done(store):
     assert snapshot(store, 1).seconds_left == pytest.approx(1.25)
 
 
+def test_runs_of_a_pack_share_one_worker(store):
+    store.add([planned(k) for k in range(6)])
+    for run_id in list(store.planned())[:2]:
+        store.claim(run_id)  # both by this process
+        say_progress(store, run_id, 50)
+    seen = snapshot(store)
+    # Each at 1000 tokens/s of 5000 tokens: the worker does 2000, and has 4 runs and two halves left.
+    assert seen.n_workers == 1 and seen.seconds_left == pytest.approx(5 * 2.5)
+    assert seen.worker_seconds == pytest.approx((2.5, 5 * 2.5))
+
+
 def test_few_results_are_read_and_few_failures_shown_however_many_there_are(store, monkeypatch):
     store.add([planned(k, n_params=1000 + k % 2) for k in range(80)])
     for k, run_id in enumerate(list(store.planned())[:60]):

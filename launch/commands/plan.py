@@ -116,7 +116,7 @@ def rates_of(store: Store) -> dict[int, float]:
     """Speeds measured in the study so far."""
     planned = store.planned()
     ended = [planned[run_id] for run_id, state in store.states().items() if state in ("done", "diverged")]
-    return measured_rates(store, ended, [])
+    return measured_rates(store, ended)
 
 
 def memory_by_shape(

@@ -104,6 +104,7 @@ def as_json(store: Store, seen: Snapshot) -> dict:
         "seconds_left": seen.seconds_left,
         "worker_seconds": {"spent": spent, "left": left},
         "prices": prices.read(store),
+        "n_workers": seen.n_workers,
         "running": [{"run_id": run.run_id, "stage": run.stage, **progress} for run, progress in seen.running],
         "failures": [asdict(failure) | {"log": str(_log(store, failure))} for failure in seen.failures],
     }
@@ -119,7 +120,8 @@ def as_lines(store: Store, seen: Snapshot) -> list[str]:
     for stage in store.waiting():
         lines.append(f"  {stage:<{width}}  is planned when the runs before it are done")
     if seen.running:
-        lines.append(f"{len(seen.running)} running, {short(seen.tokens_per_second)} tokens/s")
+        workers = f"{seen.n_workers} worker{'' if seen.n_workers == 1 else 's'}"
+        lines.append(f"{len(seen.running)} running on {workers}, {short(seen.tokens_per_second)} tokens/s")
         lines += [running_line(run, progress, columns=110) for run, progress in seen.running[:RUNNING_SHOWN]]
         if len(seen.running) > RUNNING_SHOWN:
             lines.append(f"  and {len(seen.running) - RUNNING_SHOWN} more")
