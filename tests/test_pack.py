@@ -13,6 +13,7 @@ from experiments.checkpoint import load, newest_step
 from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.programs import programs
 from experiments.train import Lost, Stopped, train, train_pack
+from models.presets import ladder
 from tests.tiny_run import Hooks, make_training_cache
 from tests.tiny_run import training_config as config
 
@@ -122,6 +123,21 @@ def test_runs_that_began_alone_continue_as_a_pack_where_all_can(tmp_path, alone,
     assert [each.seen for each in hooks] == [40 - first] * 3
     for i in range(2):
         assert_as_alone(tmp_path, rows[i], alone, i)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["moe", "rwkv7"])
+def test_networks_that_sort_and_scan_train_together(family, tmp_path):
+    """For six steps only: optimizing the programs would take most of the time."""
+    members = [config(model=ladder(16, 259, family), seed=seed, n_tokens=64 * 6) for seed in (0, 1)]
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        rows = dict(pack(tmp_path, members=members))
+        row = train(members[1], tmp_path / "alone", Hooks())
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)
+    assert rows[1]["loss"] == pytest.approx(row["loss"], rel=1e-5)
+    assert rows[0]["loss"] != rows[1]["loss"] and rows[0]["status"] == "done"
 
 
 def test_packs_of_one_size_compile_once():
