@@ -84,7 +84,7 @@ def test_guessing_without_the_prompt_is_right_once_in_four(name):
 
 
 def test_words_stand_in_the_corpus_after_their_prompt():
-    documents = embedded._corpus()[1]
+    documents = embedded._corpus()
     for i in range(50):
         word, end = item("next_word", i), item("word_end", i)
         assert f"{word.prompt} {word.target}" in documents[int(word.document)]

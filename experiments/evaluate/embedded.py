@@ -21,7 +21,6 @@ T = TypeVar("T")
 N_CHOICES = 4
 N_ITEMS = 200  # asked unless a number is given
 N_EXAMPLES = 64  # in the pool of solved examples
-FORMAT = 1  # raised when a generator gives other items
 CLOSING = dict(["()", "[]", "{}", "<>"])
 CONTEXT = 48  # characters of text before the word that is to be told
 WORD = re.compile(r"(?<= )[a-z]{2,12}(?=[ .,;:)\n])")
@@ -46,10 +45,9 @@ def item(name: str, i: int, seed: int | str = 0) -> Item:
 def embedded_task(name: str, n: int | None = None, seed: int = 0, metric: str = "multiple_choice") -> Task:
     """The first `n` items; examples come from a stream of their own."""
     about = EMBEDDED[name]
-    corpus = _corpus()[0] if about.make in (_next_word, _word_end) else ""
-    content = hashlib.sha256(f"{name} {FORMAT} {seed} {corpus}".encode()).hexdigest()
     items = tuple(item(name, i, seed) for i in range(n or N_ITEMS))
     pool = tuple(item(name, i, f"{seed}/examples") for i in range(N_EXAMPLES))
+    content = hashlib.sha256(repr((name, seed, pool)).encode()).hexdigest()  # of the generator, not of `n`
     chance = about.chance if metric == "multiple_choice" else None
     return Task(name, metric, items, pool, content, about.delimiter, chance=chance, ceiling=about.ceiling)
 
@@ -128,7 +126,7 @@ class _Place:
 
 def _before(place: _Place, stop: int) -> str:
     """About CONTEXT characters of text, from the beginning of a word up to `stop`."""
-    text, start = _corpus()[1][place.document], max(0, stop - CONTEXT)
+    text, start = _corpus()[place.document], max(0, stop - CONTEXT)
     return text[text.index(" ", start) + 1 if start else 0 : stop]
 
 
@@ -145,7 +143,7 @@ def _places(rng: random.Random, shortest: int) -> Callable[[], _Place]:
 def _words() -> dict[int, list[_Place]]:
     """Words by length that have text enough before them, of lengths with endings enough to choose from."""
     found: dict[int, list[_Place]] = {}
-    for number, text in enumerate(_corpus()[1]):
+    for number, text in enumerate(_corpus()):
         for match in WORD.finditer(text, CONTEXT):
             found.setdefault(len(match[0]), []).append(_Place(number, match.start(), match[0]))
     return {
@@ -156,17 +154,15 @@ def _words() -> dict[int, list[_Place]]:
 
 
 @functools.cache
-def _corpus() -> tuple[str, list[str]]:
-    """Fingerprint and texts of the default corpus's test split, which is prepared first if need be."""
+def _corpus() -> list[str]:
+    """Texts of the default corpus's test split, which is prepared first if need be."""
     from experiments.config import DataConfig
-    from experiments.data.cache import open_cache, read_manifest
+    from experiments.data.cache import open_cache
     from experiments.data.prepare import prepare
     from experiments.data.vocab import ByteVocab
 
-    folder = prepare(DataConfig())
-    cache, vocab = open_cache(folder, "test"), ByteVocab()
-    texts = [vocab.decode(cache.tokens[a:b]) for a, b in zip(cache.offsets, cache.offsets[1:])]
-    return read_manifest(folder)["fingerprint"], texts
+    cache, vocab = open_cache(prepare(DataConfig()), "test"), ByteVocab()
+    return [vocab.decode(cache.tokens[a:b]) for a, b in zip(cache.offsets, cache.offsets[1:])]
 
 
 def _pseudo_word(rng: random.Random) -> str:
