@@ -65,13 +65,15 @@ def as_json(one, said: Sequence[bytes]) -> dict[str, Any]:
     from models.decoding.stop import json_state
 
     fields = dataclasses.asdict(one) | {"json": json_state(one.text)}
-    if not one.top:
-        del fields["top"]
-    else:
+    top = fields.pop("top", ())
+    if top:
         names = ("token", "logprob", "sampling_logprob")
         fields["top"] = [
-            [{**dict(zip(names, each)), "text": said[each[0]].decode("utf-8", "replace")} for each in top]
-            for top in one.top
+            [
+                {**dict(zip(names, each)), "text": said[each[0]].decode("utf-8", "replace")}
+                for each in likeliest
+            ]
+            for likeliest in top
         ]
     return finite({"text": fields.pop("text"), **fields})
 
@@ -105,6 +107,11 @@ def printable(text: str) -> str:
     return "".join("\ufffd" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text)
 
 
+def show_news(prompt: int, j: int, news: str) -> None:
+    """Prints text as it is made."""
+    print(printable(news), end="", flush=True)
+
+
 def warn_of_cut_json(samples: list) -> None:
     """Tells on stderr of objects and arrays that are not whole."""
     from models.decoding.stop import json_state
@@ -112,6 +119,15 @@ def warn_of_cut_json(samples: list) -> None:
     for i, one in enumerate(samples, 1):
         if one.text.lstrip()[:1] in ("{", "[") and json_state(one.text) == "cut":
             print(f"sample {i} is JSON cut short: it was ended by {one.finish}", file=sys.stderr)
+
+
+def warn_of_unfulfilled(groups: list[list]) -> int:
+    """Tells on stderr of samples that lack the form asked for; 1 if there are any, else 0."""
+    cut = sum(not one.complete for some in groups for one in some)
+    if cut:
+        total = sum(map(len, groups))
+        print(f"{cut} of {total} samples lack the form: --max_tokens came first; raise it", file=sys.stderr)
+    return int(cut > 0)
 
 
 def check_pick(flags) -> None:

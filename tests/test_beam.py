@@ -96,7 +96,7 @@ def test_equals_a_plain_reference(groups, diversity, length_penalty):
         for one in row:
             path = list(zip((prompt[-1], *one.tokens), one.tokens))
             total = sum(float(jax.nn.log_softmax(table[a])[b]) for a, b in path)
-            assert one.logprob == pytest.approx(total, abs=1e-5)
+            assert sum(one.logprobs) == pytest.approx(total, abs=1e-5)
 
 
 def test_groups_with_a_penalty_differ_and_without_one_repeat():
@@ -120,8 +120,12 @@ def test_beams_enough_for_everything_find_everything():
         for path in itertools.product(range(3), repeat=3)
     }
     assert [one.tokens for one in found] == sorted(scores, key=lambda path: -scores[path])
-    [few] = beam_search(bigram_model(3), table, [[0]], beams=27, max_tokens=1, eos_id=-1)
-    assert len(few) == 3  # no more exist
+    words = [b"a", b"b", b""]
+    [few] = beam_search(
+        bigram_model(3), table, [[0]], beams=27, max_tokens=2, eos_id=2, length_penalty=0.0, token_bytes=words
+    )
+    assert {one.text for one in few} == {"", "a", "b", "aa", "ab", "ba", "bb"}
+    assert len(few) == 7  # no more exist
 
 
 @pytest.mark.parametrize("family", sorted(LADDERS))
@@ -132,12 +136,13 @@ def test_every_family_scores_as_it_does_without_a_search(family):
     found = beam_search(model, params, prompts, beams=3, max_tokens=5, eos_id=60)
     for prompt, row in zip(prompts, found):
         best = row[0]
-        assert best.logprob == pytest.approx(logprob(model, params, prompt, best.tokens), abs=1e-3)
-        assert best.score == pytest.approx(best.logprob / len(best.tokens), abs=1e-5)
+        expected = logprobs(model, params, prompt, best.tokens)
+        np.testing.assert_allclose(best.logprobs, expected, atol=1e-3)
+        assert best.score == pytest.approx(np.mean(best.logprobs), abs=1e-5)
 
 
-def logprob(model: Model, params, prompt, tokens) -> float:
-    """The model's log-probability of a continuation, from one pass over each of its beginnings."""
+def logprobs(model: Model, params, prompt, tokens) -> np.ndarray:
+    """The model's log-probabilities of a continuation, from one pass over each of its beginnings."""
     read = [prompt[-1]] if model.has_encoder else prompt
     rows = np.zeros((len(tokens), len(read) + len(tokens)), np.int32)
     for i in range(len(tokens)):
@@ -145,7 +150,7 @@ def logprob(model: Model, params, prompt, tokens) -> float:
     lengths_B = jnp.arange(len(tokens)) + len(read)
     source = {"source_BS": jnp.tile(jnp.asarray(prompt[:-1]), (len(rows), 1))} if model.has_encoder else {}
     logits_BV, _ = jax.jit(model.prefill, static_argnums=3)(params, rows, lengths_B, rows.shape[1], **source)
-    return float(jax.nn.log_softmax(logits_BV)[np.arange(len(tokens)), tokens].sum())
+    return np.asarray(jax.nn.log_softmax(logits_BV))[np.arange(len(tokens)), tokens]
 
 
 @pytest.mark.parametrize(

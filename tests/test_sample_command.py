@@ -216,3 +216,61 @@ assert main(["evaluate", {str(run)!r}]) == 0
 assert not {{"tensorflow", "seqio"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[1])
+
+
+def test_every_form_holds(run, tmp_path, capsys):
+    schema, rules = tmp_path / "schema.json", tmp_path / "rules.lark"
+    number = {"type": "integer", "minimum": 1, "maximum": 9}
+    closed = {"type": "object", "required": ["n"], "additionalProperties": False}
+    schema.write_text(json.dumps(closed | {"properties": {"n": number}}))
+    rules.write_text('start: "<" /[ab]+/ ">"')
+    forms = {
+        "--schema": (str(schema), lambda text: 1 <= json.loads(text)["n"] <= 9),
+        "--regex": ("[a-c]{3}", lambda text: len(text) == 3 and set(text) <= set("abc")),
+        "--grammar": (str(rules), lambda text: text[0] == "<" and text[-1] == ">"),
+        "--choices": ("yes,no", lambda text: text in ("yes", "no")),
+    }
+    for flag, (value, holds) in forms.items():
+        arguments = ["--prompt", "Ab", flag, value, "--n", "3", "--max_tokens", "60", "--json"]
+        assert isoflop("sample", str(run), *arguments) == 0
+        for one in json.loads(capsys.readouterr().out)["samples"]:
+            assert holds(one["text"]) and one["complete"] and one["log_weight"] < 0
+
+
+def test_a_form_that_did_not_fit_is_told(run, capsys):
+    assert isoflop("sample", str(run), "--prompt", "A", "--regex", "[a-z]{50}", "--max_tokens", "9") == 1
+    told = capsys.readouterr()
+    assert told.err == "1 of 1 samples lack the form: --max_tokens came first; raise it\n"
+    assert len(told.out) == len("A") + 9 + len("\n")
+
+
+def test_beams_are_the_likeliest(run, capsys):
+    arguments = ["--prompt", "Ab", "--max_tokens", "5", "--json"]
+    assert isoflop("sample", str(run), *arguments, "--beam", "4", "--n", "2") == 0
+    first, second = json.loads(capsys.readouterr().out)["samples"]
+    assert isoflop("sample", str(run), *arguments, "--temperature", "0") == 0
+    [greedy] = json.loads(capsys.readouterr().out)["samples"]
+    assert first["score"] >= second["score"] and first["tokens"] != second["tokens"]
+    assert first["score"] >= sum(greedy["logprobs"]) / len(greedy["logprobs"]) - 1e-5
+    assert sum(first["logprobs"]) / len(first["logprobs"]) == pytest.approx(first["score"], abs=1e-5)
+    assert isoflop("sample", str(run), "--prompt", "A" * 40, "--beam", "2") == 2  # the context is 32
+    assert "31 at most leave room" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--regex", "a", "--choices", "b"], "--regex and --choices"),
+        (["--regex", "("], "unclosed group"),
+        (["--schema", "nowhere.json"], "--schema nowhere.json"),
+        (["--regex", "a", "--stop", "b"], "--stop with --regex"),
+        (["--beam", "2", "--temperature", "0.5"], "--temperature with --beam"),
+        (["--beam", "2", "--choices", "a"], "--choices with --beam"),
+        (["--beam", "2", "--n", "3"], "no more texts than beams"),
+        (["--beam", "0"], "--beam 0"),
+    ],
+)
+def test_forms_and_beams_that_cannot_be_are_refused(run, capsys, flags, message):
+    assert isoflop("sample", str(run), "--prompt", "A", *flags) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1

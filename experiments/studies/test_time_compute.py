@@ -77,8 +77,9 @@ class Settings:
     seed: int = 0
     family: str = "transformer"
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(task="sums"))
-    training: tuple[Training, ...] = (Training(32, 150_000), Training(32, 220_000), Training(32, 300_000))
+    training: tuple[Training, ...] = (Training(32, 200_000), Training(32, 260_000), Training(32, 340_000))
     lr: float = 1e-2
+    warmup_tokens: int = 125_000
     seq_len: int = 64
     batch_tokens: int = 512
     n_val_tokens: int = 8192
@@ -123,7 +124,7 @@ def plan(settings: Settings) -> list[RunConfig]:
             model=ladder(one.d_model, settings.data.vocab_size, settings.family),
             data=settings.data,
             optimizer=OptimizerConfig(lr=settings.lr, b2=0.99),
-            schedule=ScheduleConfig(),
+            schedule=ScheduleConfig(warmup_tokens=settings.warmup_tokens),
             batch_tokens=settings.batch_tokens,
             seq_len=settings.seq_len,
             n_tokens=one.n_tokens,

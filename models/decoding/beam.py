@@ -162,8 +162,8 @@ def _advance(step, taken_BV, logprobs_BMV, state, scalars) -> dict[str, Any]:
     finished = _best(both, both["score"], n_beams)
 
     follow_BC = jnp.where(is_eos_BC, -jnp.inf, score_BC)
-    extra = {"last": token_BC, "parent": parent_BC}
-    kept = _best(candidates | extra, follow_BC, n_beams)
+    following = candidates | {"score": follow_BC, "last": token_BC, "parent": parent_BC}
+    kept = _best(following, follow_BC, n_beams)
     worst_B, hope_B = finished["score"].min(axis=1), follow_BC.max(axis=1) / scale
     return {
         "open": {name: kept[name] for name in candidates},
