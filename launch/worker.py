@@ -20,7 +20,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from launch.progress import Every
 from launch.store import UNFINISHED, Lease, Planned, Store
 
 LOOK_SECONDS = 0.5  # between two looks at the lease, two writes of progress
+LOOKS_A_SECOND = 16.0  # of all runs that train together, at most: a look may be slow on a shared file system
 STOP_SECONDS = 20.0  # from the wish to stop to the lease given back, at most
 LEAVE_SECONDS = STOP_SECONDS + 5  # before its time is over a worker begins to leave
 MOST_DEATHS = 3  # workers that may die in a row over a run before that counts as its failure
@@ -42,15 +43,18 @@ class Stopped(Exception):
 
 @dataclass
 class Hooks:
-    """What a run in training tells its worker, and asks it."""
+    """What a run in training, one of `n_packed` that train together, tells its worker, and asks it."""
 
     store: Store
     lease: Lease
     stop: threading.Event
+    n_packed: int = 1
     vanished: bool = False  # the lease cannot be touched
     _lost: bool = False
-    _check_due: Every = field(default_factory=lambda: Every(LOOK_SECONDS))
-    _report_due: Every = field(default_factory=lambda: Every(LOOK_SECONDS))
+
+    def __post_init__(self):
+        seconds = max(LOOK_SECONDS, self.n_packed / LOOKS_A_SECOND)
+        self._check_due, self._report_due = Every(seconds), Every(seconds)
 
     def should_stop(self) -> bool:
         """Whether to save the state of all runs that train together and raise Stopped."""
@@ -59,7 +63,7 @@ class Hooks:
     def lost(self) -> bool:
         """Whether nothing of the run may be written any more: it is another worker's, or nobody wants it.
 
-        A process that slept past its lease learns it here; looks at most twice a second.
+        A process that slept past its lease learns it here; it looks at most twice a second.
         """
         if not self._lost and self._check_due():
             gone = self.vanished or self.store.lost(self.lease)
@@ -136,7 +140,7 @@ def train_together(store: Store, members: list[Claimed], job: Job, stop: threadi
       OSError: the study's folder cannot be written.
     """
     outs = [store.run_folder(member.run.run_id) for member in members]
-    hooks = [Hooks(store, member.lease, stop) for member in members]
+    hooks = [Hooks(store, member.lease, stop, len(members)) for member in members]
     for out in outs:
         out.mkdir(parents=True, exist_ok=True)
     together = f", with {len(members) - 1} others; output is in {outs[0]}/log.txt" if len(members) > 1 else ""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from launch import worker
+from launch import progress, worker
 from launch.claims import Claimed
 from launch.store import Planned, Store
 
@@ -140,6 +140,23 @@ def test_a_worker_that_slept_past_its_lease_stops_without_a_trace(tmp_path):
     assert store.states() == {run_id: "running"} and store.look().attempts == {}
     assert "another worker has taken this run over" in (store.run_folder(run_id) / "log.txt").read_text()
     assert store.finish(lease, {"status": "done", "loss": 1.0})
+
+
+def test_a_large_pack_looks_at_each_run_more_rarely(tmp_path, monkeypatch):
+    store = new_store(tmp_path, [planned(1)])
+    (run_id,) = store.planned()
+    lease, now = store.claim(run_id), [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    for n_packed, seconds in ((1, 0.5), (8, 0.5), (64, 4.0)):
+        hooks = worker.Hooks(store, lease, threading.Event(), n_packed)
+        assert not hooks.lost()
+        store.cancel([run_id])
+        now[0] += seconds - 0.1
+        assert not hooks.lost()  # as it was when it last looked
+        now[0] += 0.2
+        assert hooks.lost()
+        store.retry([run_id])
+        assert hooks.lost()  # once given up, for good
 
 
 def claimed(store: Store) -> list[Claimed]:
