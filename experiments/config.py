@@ -125,24 +125,25 @@ class RunConfig:
         return max(1, round(self.n_tokens / self.batch_tokens))
 
     @functools.cached_property
-    def _json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
+        """`to_json` of it, made once; not to be changed."""
         return to_json(self)
 
     @property
     def run_id(self) -> str:
         """First 12 hex digits of the sha256 of the configuration: equal exactly for equal runs."""
-        return _digest(self._json)
+        return _digest(self.as_json)
 
     @property
     def shape_key(self) -> str:
         """Equal for runs that one compiled training step serves: they differ in traced values only."""
-        static = [self._json["model"], self.optimizer.name, self.schedule.name, self.batch_size, self.seq_len]
+        static = [self.as_json["model"], self.optimizer.name, self.schedule.name, self.batch_size, self.seq_len]
         return json.dumps(static, sort_keys=True)
 
     @property
     def pack_key(self) -> str:
         """Equal for runs that may train as one vmapped program: of one shape, data and length."""
-        values = dict(self._json)
+        values = dict(self.as_json)
         del values["seed"]
         return _digest(values | {"optimizer": self.optimizer.name, "schedule": self.schedule.name})
 
@@ -154,7 +155,7 @@ class RunConfig:
         """
         if self.schedule.name != "wsd" or not self.schedule.warmup_tokens:
             return ""
-        values = dict(self._json)
+        values = dict(self.as_json)
         del values["n_tokens"]
         return _digest(values | {"schedule": self.schedule.warmup_tokens})
 

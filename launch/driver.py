@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.config import RunConfig, to_json
+from experiments.config import RunConfig
 from experiments.files import write_atomic
 from experiments.studies import Stage, Study
 from launch.progress import last_words, short
@@ -47,7 +47,7 @@ def planned_run(stage: str, config: RunConfig) -> Planned:
         n_params=n_params,
         n_tokens=n_tokens,
         flops=float(flops_a_token * n_tokens),
-        config=to_json(config),
+        config=config.as_json,
         pack=config.pack_key,
         trunk=config.trunk_key,
         branch_step=config.branch_step,
