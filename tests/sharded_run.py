@@ -64,7 +64,7 @@ def main() -> None:
         schedule=ScheduleConfig(),
         batch_tokens=128,
         seq_len=16,
-        n_tokens=128 * 12,
+        n_tokens=128 * 16,
         n_val_tokens=160,
     )
     alone = train(run, folder / "alone", Hooks(np.inf))
