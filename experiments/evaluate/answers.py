@@ -133,7 +133,8 @@ def _score(subject: "Subject", task: Task, questions: dict[int, list]) -> Iterat
 
 
 def _generate(subject: "Subject", task: Task, questions: dict[int, list]) -> Iterator[Records]:
-    from models.decoding.sample import Settings, sample
+    from models.decoding.sample import sample
+    from models.decoding.settings import Settings
 
     order = sorted(questions, key=lambda i: len(questions[i][0].context))
     for first in range(0, len(order), GENERATED_AT_ONCE):

@@ -16,7 +16,8 @@ from lm_eval.tasks import TaskManager
 from experiments.evaluate.perplexity import token_losses
 from experiments.evaluate.score import encode_pair, score_all
 from experiments.evaluate.subject import Subject
-from models.decoding.sample import Settings, sample
+from models.decoding.sample import sample
+from models.decoding.settings import Settings
 
 MAX_TOKENS = 256  # generated where a task does not say
 
