@@ -137,8 +137,8 @@ class RunConfig:
     @property
     def shape_key(self) -> str:
         """Equal for runs that one compiled training step serves: they differ in traced values only."""
-        static = [self.as_json["model"], self.optimizer.name, self.schedule.name, self.batch_size, self.seq_len]
-        return json.dumps(static, sort_keys=True)
+        static = [self.as_json["model"], self.optimizer.name, self.schedule.name]
+        return json.dumps([*static, self.batch_size, self.seq_len], sort_keys=True)
 
     @property
     def pack_key(self) -> str:
