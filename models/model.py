@@ -22,8 +22,8 @@ class Model:
       right, logits are those at each row's last real token, the cache has room for `max_len` tokens.
       Leaves of a cache are [L,B,…] or [B].
     decode(params, token_B, cache) -> (logits_BV, cache): one more token a row
-    pack(params) -> params with a second copy of the weights, which `decode` reads faster on a CPU; none needs
-      it, and where there is nothing to gain they come back as they are
+    pack(params) -> a copy of the weights that `decode` reads faster on a CPU, if it finds it at "packed" in
+      params; None where there is nothing to gain
     axes: what each dimension of each parameter is, a tree of `layers.Axes` like params
 
     `source` is for networks with an encoder: source_BS=, and source_mask_BS=, true at real tokens (default:
@@ -38,7 +38,7 @@ class Model:
     decode: Callable
     axes: Any = field(default=None, compare=False)
     has_encoder: bool = False
-    pack: Callable = lambda params: params
+    pack: Callable | None = None
 
     def apply(self, params: Any, tokens_BT: jax.Array, **source: jax.Array) -> jax.Array:
         """Logits [B,T,V], float32."""

@@ -153,26 +153,25 @@ def build(config: TransformerConfig, feed_forward: type = MLP) -> Model:
         return logits(params, last_BD), cache
 
     def apart(params: Params, form: Callable) -> Params:
-        """The layers one by one, with form(axes, leaf) of each leaf of theirs and of the head."""
-        ends, blocks = params["ends"], []
+        """The layers one by one, and the head: form(axes, leaf) of each of their leaves."""
+        blocks = []
         for i in range(config.n_layers):
             layer = jax.tree.map(lambda leaf, i=i: leaf[i], params["blocks"])
             blocks.append(jax.tree.map(form, block_axes, layer))
-        if "head" in ends:
-            ends = ends | {"head": form(ends_axes["head"], ends["head"])}
-        return {"ends": ends, "blocks": blocks}
+        head = {name: form(ends_axes[name], params["ends"][name]) for name in ends_axes if name == "head"}
+        return {"blocks": blocks, "head": head}
 
     def pack(params: Params) -> Params:
-        return params if "packed" in params else params | {"packed": apart(params, packed)}
+        return apart(params, packed)
 
     def decode(params: Params, token_B: jax.Array, cache: Cache):
-        params = params.get("packed") or apart(params, lambda axes, leaf: leaf)
-        ends, position_B = bind_ends(params["ends"]), cache["lengths"]
+        layers = params.get("packed") or apart(params, lambda axes, leaf: leaf)
+        ends, position_B = bind_ends(params["ends"] | layers["head"]), cache["lengths"]
         tables_B1 = tables(position_B[:, None])
 
         x_B1D, slots = ends.embed(token_B[:, None], position_B[:, None]), {"k": [], "v": []}
         # Unrolled, so that each layer's slots are an array of their own, written in place and never copied.
-        for layer, k, v in zip(params["blocks"], cache["k"], cache["v"]):
+        for layer, k, v in zip(layers["blocks"], cache["k"], cache["v"]):
             x_B1D, (k, v) = bind_block(layer).decode(x_B1D, tables_B1, (k[0], v[0]), position_B)
             slots["k"].append(k[None])
             slots["v"].append(v[None])

@@ -43,11 +43,13 @@ def slots(size: int) -> int:
 
 def packed(model: Model, params: Any) -> Any:
     """`params` with the copy of weights that `model.decode` reads faster on a CPU; elsewhere as they are."""
-    return _packed(model, params) if jax.default_backend() == "cpu" else params
+    if model.pack is None or "packed" in params or jax.default_backend() != "cpu":
+        return params
+    return params | {"packed": _pack(model, params)}
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _packed(model: Model, params: Any) -> Any:
+def _pack(model: Model, params: Any) -> Any:
     return model.pack(params)
 
 
