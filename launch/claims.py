@@ -42,9 +42,10 @@ class Queue:
 
     def claim(self) -> list[Claimed]:
         """Claims a run, and with it those that train along with it; [] if none is free."""
-        if time.monotonic() - self._looked > self._cost / LOOK_SHARE:
+        if fresh := time.monotonic() - self._looked > self._cost / LOOK_SHARE:
             self._refresh()
-        if not (first := self._first()):
+        first = self._first()
+        if not first and not fresh:
             self._refresh()  # what we knew is used up
             first = self._first()
         if not first:

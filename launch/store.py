@@ -11,7 +11,9 @@
     store/dropped/ID      marks a run that the study's definition no longer holds
     store/progress/ID     how far a running run is; for display only
 
-A run that went well leaves two files here, one lease and its result, and nothing is ever rewritten.
+A run that went well leaves two files here, one lease and its result, of which nothing is ever rewritten; in
+runs/ID config.json, metrics.jsonl, log.txt and a second name of the result; and its newest checkpoints, some
+30 files each, which `isoflop gc` thins out.
 A run whose attempt N failed rests for `backoff`·2^N seconds before it can be claimed again, and is left as
 failed after `max_attempts`.
 """
