@@ -81,17 +81,6 @@ def test_a_full_context_goes_on_from_its_last_half(transformer):
         np.testing.assert_allclose(got.logprobs, logprobs, atol=1e-4)
 
 
-def test_log_probabilities_are_the_models_own(transformer):
-    model, params = transformer
-    shaped = Settings(temperature=0.5, top_k=5, top_p=0.8, min_p=0.01, repetition_penalty=1.3)
-    prompt = [5, 9, 11]
-    [[got]] = sample(model, params, [prompt], [3], shaped, max_tokens=12, eos_id=EOS)
-    logits_TV = model.apply(params, jnp.asarray([prompt + list(got.tokens)]))[0]
-    logprobs_TV = np.asarray(jax.nn.log_softmax(logits_TV))
-    expected = [logprobs_TV[len(prompt) - 1 + i, token] for i, token in enumerate(got.tokens)]
-    np.testing.assert_allclose(got.logprobs, expected, atol=1e-4)
-
-
 RAGGED = [[5], [7, 8, 9, 10, 11], [3, 4], [7, 8], list(range(2, 19))]
 SEEDS = [11, 12, 13, 12, 15]
 
@@ -115,8 +104,9 @@ def test_a_row_says_the_same_beside_any_others_and_at_any_time(family):
     model = models.build(ladder(16, 61, family))
     params = jax.jit(model.init)(jax.random.key(0))
     shaped = Settings(temperature=0.9, top_p=0.95, repetition_penalty=1.2)
-    # Some end early by one of 20 tokens, some fill their context and go on from its last half.
-    request = {"settings": shaped, "n": 2, "max_tokens": 14, "eos_id": 60, "context": 18}
+    request = {"settings": shaped, "n": 2, "max_tokens": 14, "eos_id": 60}
+    if family == "transformer":  # some fill their context and go on from its last half
+        request["context"] = 18
     ask = functools.partial(sample, model, params, stop=Stop(tokens=tuple(range(40, 52))), **request)
     together = ask(RAGGED, SEEDS)
     assert len({one.finish for group in together for one in group}) > 1
@@ -124,17 +114,16 @@ def test_a_row_says_the_same_beside_any_others_and_at_any_time(family):
     assert_same(ask_in_pieces(ask, [4, 2, 0, 1, 3], width=3, every=5), together)
     if family == "transformer":
         assert_same(ask(RAGGED, SEEDS, width=1, every=1), together)
-        assert_same(ask(RAGGED[4:], SEEDS[4:]), together[4:])
 
 
 def test_fewer_tokens_are_a_prefix_and_the_seed_matters(transformer):
     model, params = transformer
     plain = Settings()
-    [long] = sample(model, params, [[7, 8]], [5], plain, n=4, max_tokens=40, eos_id=EOS)
-    [short] = sample(model, params, [[7, 8]], [5], plain, n=4, max_tokens=3, eos_id=EOS)
-    assert [one.tokens for one in short] == [one.tokens[:3] for one in long]
+    [long] = sample(model, params, [[7, 8]], [5], plain, n=4, max_tokens=45, eos_id=EOS)
+    [short] = sample(model, params, [[7, 8]], [5], plain, n=4, max_tokens=35, eos_id=EOS)
+    assert [one.tokens for one in short] == [one.tokens[:35] for one in long]
     assert len({one.tokens for one in long}) == 4
-    [other] = sample(model, params, [[7, 8]], [6], plain, n=4, max_tokens=40, eos_id=EOS)
+    [other] = sample(model, params, [[7, 8]], [6], plain, n=4, max_tokens=45, eos_id=EOS)
     assert not {one.tokens for one in long} & {one.tokens for one in other}
 
 
@@ -269,10 +258,11 @@ def test_both_distributions_are_told_for_chosen_and_likeliest_tokens(transformer
     model, params = transformer
     shaped = Settings(temperature=0.5, top_k=3, repetition_penalty=1.3)
     [[one]] = sample(model, params, [[5, 9]], [3], shaped, max_tokens=6, eos_id=EOS, top_logprobs=4)
+    logits_TV = np.asarray(model.apply(params, jnp.asarray([[5, 9, *one.tokens]]))[0])
     for position, (token, top) in enumerate(zip(one.tokens, one.top, strict=True)):
-        text = [5, 9, *one.tokens[:position]]
-        logits_V = np.asarray(model.apply(params, jnp.asarray([text]))[0, -1])
+        text, logits_V = [5, 9, *one.tokens[:position]], logits_TV[1 + position]
         logprobs_V = np.asarray(jax.nn.log_softmax(logits_V))
+        assert one.logprobs[position] == pytest.approx(logprobs_V[token], abs=1e-4)
         likeliest = np.argsort(-logits_V)[:4]
         assert [each for each, *_ in top] == likeliest.tolist()
         np.testing.assert_allclose([each for _, each, _ in top], logprobs_V[likeliest], atol=1e-4)
