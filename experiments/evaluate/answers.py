@@ -135,7 +135,9 @@ def _score(subject: "Subject", task: Task, questions: dict[int, list]) -> Iterat
 def _generate(subject: "Subject", task: Task, questions: dict[int, list]) -> Iterator[Records]:
     from models.decoding.sample import sample
     from models.decoding.settings import Settings
+    from models.decoding.stop import Stop
 
+    stop, token_bytes = Stop(strings=(task.stop,) if task.stop else ()), subject.vocab.token_bytes()
     order = sorted(questions, key=lambda i: len(questions[i][0].context))
     for first in range(0, len(order), GENERATED_AT_ONCE):
         asked = order[first : first + GENERATED_AT_ONCE]
@@ -148,14 +150,7 @@ def _generate(subject: "Subject", task: Task, questions: dict[int, list]) -> Ite
             max_tokens=task.max_tokens,
             eos_id=subject.vocab.eos_id,
             context=subject.config.seq_len,
+            stop=stop,
+            token_bytes=token_bytes,
         )
-        yield {
-            i: _said(subject.vocab.decode(one.tokens), one.finish, task.stop)
-            for i, [one] in zip(asked, found)
-        }
-
-
-def _said(text: str, finish: str, stop: str) -> dict[str, Any]:
-    """The text before `stop`, if that comes."""
-    before, found, _ = text.partition(stop) if stop else (text, "", "")
-    return {"text": before, "finish": "stop" if found else finish}
+        yield {i: {"text": one.text, "finish": one.finish} for i, [one] in zip(asked, found)}

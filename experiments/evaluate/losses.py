@@ -69,7 +69,16 @@ class TextScore:
     groups: dict[str, dict[str, Any]]
 
     def difference(self, other: "TextScore") -> Estimate:
-        """Bits per byte above another checkpoint's on this text."""
+        """Bits per byte above another checkpoint's on this text.
+
+        Raises:
+          ValueError: the two have read different documents.
+        """
+        if not np.array_equal(self.tally.n_bytes, other.tally.n_bytes):
+            raise ValueError(
+                f"{self.name} of {self.folder} and of {other.folder} are not the same documents in the same "
+                "order; compare the two on a --file"
+            )
         return difference(self.tally, other.tally)
 
 

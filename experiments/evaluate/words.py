@@ -1,7 +1,7 @@
 """What was found, as JSON, as rows of a table and as text for people."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments.evaluate import metrics, scoreboard
 from experiments.evaluate.answers import Answers
@@ -9,8 +9,11 @@ from experiments.evaluate.calibration import calibrate
 from experiments.evaluate.intervals import Estimate
 from experiments.evaluate.scoreboard import Score
 
+if TYPE_CHECKING:  # imports jax, which tasks whose answers are all known do without
+    from experiments.evaluate.losses import TextScore
 
-def broken(scores: list[Score], texts: list) -> list[str]:
+
+def broken(scores: list[Score], texts: "list[TextScore]") -> list[str]:
     """A line for each item or document that was left out, of the first checkpoint; the others' differ by
     their context only."""
     found = [(one.name, b) for one in texts[:1] for b in one.text.broken]
@@ -19,7 +22,7 @@ def broken(scores: list[Score], texts: list) -> list[str]:
     return [f"{name}:{b.line}: left out: {b.reason}" for name, b in found]
 
 
-def rows(scores: list[Score], texts: list) -> list[dict[str, Any]]:
+def rows(scores: list[Score], texts: "list[TextScore]") -> list[dict[str, Any]]:
     """One row a checkpoint, text or task, and metric."""
     made = []
     for one, found in zip(scores, texts):
@@ -34,7 +37,7 @@ def rows(scores: list[Score], texts: list) -> list[dict[str, Any]]:
 # ---- JSON ------------------------------------------------------------------------------------------------
 
 
-def as_json(scores: list[Score], texts: list) -> dict[str, Any]:
+def as_json(scores: list[Score], texts: "list[TextScore]") -> dict[str, Any]:
     """All numbers as plain values; null where there is too little for an interval."""
     each = [
         {"run": str(one.checkpoint.folder)}
@@ -64,7 +67,7 @@ def _estimate(estimate: Estimate) -> dict[str, Any]:
     return {name: None if math.isnan(value) else value for name, value in vars(estimate).items()}
 
 
-def _text_json(found) -> dict[str, Any]:
+def _text_json(found: "TextScore") -> dict[str, Any]:
     numbers, p = {}, found.perplexity
     for name, estimate in (("loss", p.loss), ("bits_per_byte", p.bits_per_byte)):
         values = _estimate(estimate)
@@ -100,7 +103,7 @@ def _task_json(answers: Answers) -> dict[str, Any]:
 # ---- text ------------------------------------------------------------------------------------------------
 
 
-def as_text(scores: list[Score], texts: list) -> str:
+def as_text(scores: list[Score], texts: "list[TextScore]") -> str:
     """A table of the numbers of one checkpoint, or of checkpoints by tasks."""
     if len(scores) > 1:
         return "\n\n".join([_many(scores, texts), *_seeds(scores)])
@@ -110,7 +113,7 @@ def as_text(scores: list[Score], texts: list) -> str:
     return "\n\n".join(parts)
 
 
-def _text_words(found) -> str:
+def _text_words(found: "TextScore") -> str:
     p = found.perplexity
     size = f"{p.n_documents:,} documents, {p.n_tokens:,} tokens, {p.n_bytes:,} bytes"
     lines = [f"{found.folder} on {found.name}: {size}"]
@@ -150,7 +153,7 @@ def _task_words(score: Score) -> str:
     return "\n".join([str(score.checkpoint.folder), *_aligned(table)])
 
 
-def _many(scores: list[Score], texts: list) -> str:
+def _many(scores: list[Score], texts: "list[TextScore]") -> str:
     """A checkpoint a line. `+` and `-` mark what is surely better and worse than the first one."""
     apart: list[dict[str, Estimate]] = [{}, *scoreboard.differences(scores)]
     names = list(scores[0].answers)
@@ -161,16 +164,15 @@ def _many(scores: list[Score], texts: list) -> str:
     for i, one in enumerate(scores):
         line = [one.checkpoint.name, *(_shown(one.checkpoint.row[c]) for c in known)]
         if texts:
-            better = -1 if i else 0  # fewer bits are better
-            mark = _mark(texts[i].difference(texts[0]), better) if i else " "
+            mark = _mark(texts[i].difference(texts[0]), better=-1) if i else " "
             line.append(f"{_spread(texts[i].perplexity.bits_per_byte)}{mark}")
         for name in names:
             estimate = next(r.estimate for r in metrics.results(one.answers[name])
                             if r.metric == metrics.MAIN[one.answers[name].task.metric])  # fmt: skip
             line.append(f"{_spread(estimate, 3)}{_mark(apart[i].get(name))}")
         table.append(line)
-    about = ["accuracy ± standard error"] if names else []
-    about = (["bits per byte"] if texts else []) + about
+    about = [f"{texts[0].name}: bits per byte"] if texts else []
+    about += ["accuracy ± standard error"] if names else []
     chances = [f"{n} {a.task.chance:.3g}" for n, a in scores[0].answers.items() if a.task.chance is not None]
     about.append("+ or -: better or worse than the first by a paired 90% interval")
     lines = [*_aligned(table), "; ".join(about), *([f"chance: {', '.join(chances)}"] if chances else [])]
@@ -192,6 +194,7 @@ def _seeds(scores: list[Score]) -> list[str]:
 
 
 def _mark(apart: Estimate | None, better: int = 1) -> str:
+    """`better` is -1 where less is better, as bits are."""
     if apart is None or not apart.excludes(0):
         return " "
     return "+" if apart.value * better > 0 else "-"
