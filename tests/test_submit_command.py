@@ -160,6 +160,7 @@ def test_cancel_marks_runs_and_without_names_the_jobs_too(folder, backend, capsy
     assert store.states() == {a: "cancelled"} | dict.fromkeys(others, "planned")
     assert isoflop("cancel", folder) == 0 and [job["id"] for job in backend.cancelled[0]] == ["7"]
     assert set(store.states().values()) == {"cancelled"}
+    assert isoflop("status", folder, "--watch") == 0  # ends: nothing will happen by itself
     assert "cancelled 6 runs" in capsys.readouterr().out
     assert isoflop("cancel", folder, "xyz") == 2 and "no run begins so" in capsys.readouterr().err
 

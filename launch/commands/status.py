@@ -1,5 +1,5 @@
-"""What of a study is done, running, left or failed, and why; how long the rest takes and what it
-costs. Read from its folder alone, in a moment, however many runs there are.
+"""What of a study is done, running, left or failed, and why; how long the rest takes and what it costs. Read
+from its folder alone, in a moment, however many runs there are.
 
 Example: isoflop status out/quickstart --watch
 """
@@ -27,7 +27,7 @@ from launch.store import STATES, UNFINISHED, Store
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
-flags.DEFINE_bool("watch", False, "show it again and again, until the study is finished", flag_values=FLAGS)
+flags.DEFINE_bool("watch", False, "show it again and again, until the study ends", flag_values=FLAGS)
 flags.DEFINE_bool("scheduler", False, "ask the schedulers of the study's jobs, too", flag_values=FLAGS)
 USAGE = "isoflop status DIR [--watch] [--scheduler] [--json]"
 WATCH_SECONDS = 1.0
@@ -51,19 +51,20 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
 
 
 def watch(store: Store) -> Snapshot:
-    """Shows the state again and again until the study is finished or has nothing left to run."""
+    """Shows the state again and again until the study is finished, or cannot go on by itself."""
     display = Display()
     while True:
         began = time.monotonic()
         seen = snapshot(store)
-        lines = as_lines(store, seen)
-        if store.finished.exists() or not display.live:
+        stuck = not seen.count(*UNFINISHED) and seen.count("failed", "cancelled")
+        ended = store.finished.exists() or stuck
+        if ended or not display.live:
             display.clear()
-            print("\n".join(lines), flush=True)
-        if store.finished.exists():
+            print("\n".join(as_lines(store, seen)), flush=True)
+        else:
+            display.show(as_lines(store, seen))
+        if ended:
             return seen
-        if display.live:
-            display.show(lines)
         time.sleep(max(WATCH_SECONDS if display.live else LOG_SECONDS, 5 * (time.monotonic() - began)))
 
 
