@@ -101,6 +101,24 @@ def test_a_damaged_point_is_passed_over_and_replaced(tmp_path, without, capsys):
     assert restored["meta"]["step"] == BRANCHES[1]
 
 
+def test_killed_while_it_leaves_a_point(tmp_path, without, monkeypatch):
+    """There is no point then; started again the run leaves a whole one and ends as if nothing had been."""
+    short, second, _ = ladder_of_budgets()
+
+    def killed(*_) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trunk, "_rename_if_free", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(short, tmp_path / short.run_id, Hooks(), None, tmp_path / "trunks")
+    assert not (tmp_path / "trunks" / short.trunk_key / str(BRANCHES[0])).exists()
+    rows = [train(run, tmp_path / run.run_id, Hooks(), None, tmp_path / "trunks") for run in (short, second)]
+    assert [row["trunk_steps"] for row in rows] == [0, BRANCHES[0]]
+    for row in rows:
+        assert_same_run(tmp_path / row["run_id"], without[0] / row["run_id"])
+
+
 def test_of_two_that_leave_the_same_point_the_first_wins(tmp_path, monkeypatch):
     """The second has written its own when it finds the place taken; nothing else stays behind."""
     run, rename = ladder_of_budgets()[0], trunk._rename_if_free
