@@ -138,6 +138,10 @@ class Store:
             (self.root / "dropped" / run_id).touch()
         return new
 
+    def dropped(self) -> set[str]:
+        """Runs that the study's definition no longer holds; their state is cancelled."""
+        return self._names("dropped")
+
     def waiting(self) -> list[str]:
         """Stages that wait for the runs that are planned now."""
         try:

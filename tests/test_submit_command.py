@@ -97,6 +97,7 @@ def test_another_definition_adds_runs_and_sets_others_aside(folder, capsys):
     states = list(store.states().values())
     assert states == ["cancelled"] * 7 + ["planned"] * 7
     assert json.loads((folder / "study.json").read_text())["overrides"] == ["n_steps=50"]
+    assert isoflop("status", folder) == 0 and "7 runs of the cancelled set aside" in capsys.readouterr().out
     assert isoflop("plan", STUDY, "--out", folder, "--nomemory") == 0  # and back again
     assert list(store.states().values()) == ["done"] + ["planned"] * 6 + ["cancelled"] * 7
     assert isoflop("plan", "quickstart", "--out", folder) == 2

@@ -56,8 +56,9 @@ def watch(store: Store) -> Snapshot:
     while True:
         began = time.monotonic()
         seen = snapshot(store)
-        stuck = not seen.count(*UNFINISHED) and seen.count("failed", "cancelled")
-        ended = store.finished.exists() or stuck
+        dropped = store.dropped()
+        held_up = any(s in ("failed", "cancelled") and r not in dropped for r, s in seen.states.items())
+        ended = store.finished.exists() or (held_up and not seen.count(*UNFINISHED))
         if ended or not display.live:
             display.clear()
             print("\n".join(as_lines(store, seen)), flush=True)
@@ -120,6 +121,8 @@ def as_lines(store: Store, seen: Snapshot) -> list[str]:
         lines.append(f"  {stage:<{width}}" + "".join(f"{counts[state]:>10}" for state in STATES))
     for stage in store.waiting():
         lines.append(f"  {stage:<{width}}  is planned when the runs before it are done")
+    if dropped := len(store.dropped()):
+        lines.append(f"{n_runs(dropped)} of the cancelled set aside: no longer in the study")
     if seen.running:
         workers = f"{seen.n_workers} worker{'' if seen.n_workers == 1 else 's'}"
         lines.append(f"{len(seen.running)} running on {workers}, {short(seen.tokens_per_second)} tokens/s")
