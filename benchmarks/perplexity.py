@@ -12,6 +12,7 @@ import os
 import tempfile
 import time
 from types import SimpleNamespace
+from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -71,7 +72,7 @@ def training(model, params, text: Text, vocab) -> int:
 
 def evaluation(model, params, text: Text, vocab) -> int:
     """Perplexity of the whole text with intervals, from a fresh log; returns the tokens predicted."""
-    subject = SimpleNamespace(model=model, params=params)
+    subject: Any = SimpleNamespace(model=model, params=params)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ISOFLOP_CACHE"] = folder
         nats = logged_losses("benchmark", lambda: subject, text.tokens, SEQ_LEN)

@@ -21,7 +21,7 @@ T = TypeVar("T")
 N_CHOICES = 4
 N_ITEMS = 200  # asked unless a number is given
 N_EXAMPLES = 64  # in the pool of solved examples
-CLOSING = dict(["()", "[]", "{}", "<>"])
+CLOSING = {"(": ")", "[": "]", "{": "}", "<": ">"}
 CONTEXT = 48  # characters of text before the word that is to be told
 WORD = re.compile(r"(?<= )[a-z]{2,12}(?=[ .,;:)\n])")
 

@@ -9,9 +9,9 @@ Nothing is loaded from the network unless a task does so.
 from typing import Any
 
 import numpy as np
-from lm_eval import simple_evaluate
-from lm_eval.api.model import LM
-from lm_eval.tasks import TaskManager
+from lm_eval import simple_evaluate  # pyright: ignore[reportMissingImports]
+from lm_eval.api.model import LM  # pyright: ignore[reportMissingImports]
+from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
 
 from experiments.evaluate.perplexity import token_losses
 from experiments.evaluate.score import encode_pair, score_all

@@ -99,7 +99,8 @@ def difference(a: Answers, b: Answers, level: float = 0.9) -> Estimate:
     values = {item: value for item, value in zip(b.items, main_values(b))}
     both = [(item, x) for item, x in zip(a.items, main_values(a)) if item in values]
     items, ours = tuple(item for item, _ in both), np.array([x for _, x in both])
-    return intervals.difference(ours, [values[item] for item in items], clusters(items), level)
+    theirs = np.array([values[item] for item in items])
+    return intervals.difference(ours, theirs, clusters(items), level)
 
 
 def joined(seeds: list[Answers], level: float = 0.9) -> intervals.Joined:

@@ -66,7 +66,7 @@ class TokenizerVocab:
 
     def __init__(self, file: Path, eos_id: int):
         try:
-            import tokenizers  # here: only foreign models need it
+            import tokenizers  # pyright: ignore[reportMissingImports]
         except ImportError:
             raise ValueError(
                 f"{file}: reading it needs the tokenizers library: pip install tokenizers"

@@ -119,11 +119,11 @@ def read_task(path: str) -> Task:
     if not items:
         first = f"; line {broken[0].line}: {broken[0].reason}" if broken else ""
         raise ValueError(f"{path} has no item that can be asked{first}")
-    settings = dict(header or {})
+    settings: dict[str, Any] = dict(header or {})
     metric = settings.pop("metric", None) or ("multiple_choice" if items[0].choices else "exact_match")
     if metric == "multiple_choice" and "chance" not in settings:
         settings["chance"] = sum(1 / len(item.choices) for item in items) / len(items)
-    settings = {"ceiling": 1.0} | settings
+    settings.setdefault("ceiling", 1.0)
     name, asked = Path(path).name.split(".")[0], tuple(items)
     return Task(name, metric, asked, asked, digest.hexdigest(), broken=tuple(broken), **settings)
 

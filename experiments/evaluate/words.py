@@ -52,8 +52,8 @@ def as_json(scores: list[Score], texts: "list[TextScore]") -> dict[str, Any]:
     made["differences"] = [
         {"run": str(one.checkpoint.folder), "against": str(scores[0].checkpoint.folder)}
         | {name: _estimate(estimate) for name, estimate in found.items()}
-        | ({"bits_per_byte": _estimate(text.difference(texts[0]))} if texts else {})
-        for one, found, text in zip(scores[1:], apart, texts[1:] or scores[1:])
+        | ({"bits_per_byte": _estimate(texts[i].difference(texts[0]))} if texts else {})
+        for i, (one, found) in enumerate(zip(scores[1:], apart), 1)
     ]
     made["seeds"] = [
         {"runs": [c.name for c in one.checkpoints], "task": one.task, **_estimate(one.joined.estimate)}

@@ -7,6 +7,7 @@ ones are not looked at.
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from scaling.report.charts import LOSS, chart
@@ -42,13 +43,13 @@ def points(data: ReportData) -> pd.DataFrame:
     """A row a run and task: run_id, kind (the task), loss, measured, lo, hi, n, chance; more for tips."""
     if data.tasks.empty:
         return pd.DataFrame()
-    rows = data.tasks[data.tasks["metric"].isin(METRICS)]
-    rows = rows.drop_duplicates(["run_id", "task"])[["run_id", "task", "value", "lo", "hi", "n", "chance"]]
-    rows = rows.rename(columns={"task": "kind", "value": "measured"})
+    columns = ["run_id", "task", "value", "lo", "hi", "n", "chance"]
+    rows = data.tasks.loc[data.tasks["metric"].isin(METRICS), columns]
+    rows = rows.drop_duplicates(["run_id", "task"]).rename(columns={"task": "kind", "value": "measured"})
     runs = data.runs.table
     shown = [name for name in ("run_id", "stage", "n_params", "n_tokens", "loss") if name in runs]
-    found = rows.merge(runs.loc[runs["loss"].notna(), shown], on="run_id")
-    return found[found["loss"].abs() < float("inf")].reset_index(drop=True)
+    finite = np.isfinite(runs["loss"].to_numpy(float))
+    return rows.merge(runs.loc[finite, shown], on="run_id")
 
 
 def _chart(found: pd.DataFrame, names: list[str], levels: list[float]) -> dict[str, Any]:
@@ -85,12 +86,20 @@ def _table(found: pd.DataFrame, names: list[str]) -> Table:
     """Each task at the lowest loss, and how well the order by loss tells the order by accuracy."""
     rows = []
     for name in names:
-        of_task = found[found["kind"] == name].sort_values("loss")
-        best = of_task.iloc[0]
-        rank = of_task["measured"].rank().corr(-of_task["loss"].rank())
-        chance = "" if pd.isna(best["chance"]) else f"{best['chance']:.3g}"
+        of_task = found.loc[found["kind"] == name].sort_values("loss")
+        best = of_task.to_dict("records")[0]
+        rank = _rank_correlation(of_task["measured"], of_task["loss"])
+        chance = "" if np.isnan(best["chance"]) else f"{best['chance']:.3g}"
         cells = [f"{best['measured']:.3f}", f"{best['lo']:.3f} to {best['hi']:.3f}", chance]
-        cells += [f"{rank:.2f}".replace("-", "−") if pd.notna(rank) else ""]
+        cells += ["" if np.isnan(rank) else f"{rank:.2f}".replace("-", "−")]
         rows.append(Row([Cell(name, None, "text"), *map(Cell, cells)]))
     heads = ("Accuracy at the lowest loss", "90% interval", "By guessing", "Rank correlation with loss")
     return Table("Tasks", [Column("Task", text=True), *map(Column, heads)], rows)
+
+
+def _rank_correlation(accuracy: pd.Series, loss: pd.Series) -> float:
+    """Spearman's, of accuracy and the fall of the loss; nan where one of the two does not vary."""
+    ranks = [accuracy.rank().to_numpy(), (-loss).rank().to_numpy()]
+    if any(len(set(rank)) < 2 for rank in ranks):
+        return float("nan")
+    return float(np.corrcoef(ranks)[0, 1])
