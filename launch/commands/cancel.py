@@ -6,7 +6,7 @@ Example: isoflop cancel out/quickstart 3f2a
 
 from absl import flags
 
-from launch.commands.status import open_study
+from launch.commands.status import backends_of, open_study
 from launch.progress import n_runs
 from launch.store import UNFINISHED, Store
 
@@ -22,13 +22,8 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     store.cancel(marked)
     print(f"cancelled {n_runs(len(marked))}; `isoflop retry {store.folder}` takes that back")
     if len(args) == 1:
-        from launch.commands.submit import BACKENDS
-
-        by_backend: dict[str, list[dict]] = {}
-        for job in store.jobs():
-            by_backend.setdefault(job["backend"], []).append(job)
-        for backend, jobs in by_backend.items():
-            print(f"{backend}: {BACKENDS[backend].cancel(jobs)}")
+        for backend, jobs in backends_of(store):
+            print(f"{jobs[0]['backend']}: {backend.cancel(jobs)}")
     return 0
 
 

@@ -8,6 +8,8 @@ import json
 import time
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from absl import flags
 
@@ -71,13 +73,18 @@ def watch(store: Store) -> Snapshot:
 
 def asked(store: Store) -> list[str]:
     """What the schedulers say of the study's jobs: one question a backend."""
+    lines = [line for backend, jobs in backends_of(store) for line in backend.states(jobs)]
+    return lines or ["no scheduler knows of a job of this study"]
+
+
+def backends_of(store: Store) -> list[tuple[ModuleType, list[dict[str, Any]]]]:
+    """The backends that the study was submitted to, each with its jobs."""
     from launch.commands.submit import BACKENDS
 
-    jobs: dict[str, list[dict]] = {}
+    jobs: dict[str, list[dict[str, Any]]] = {}
     for job in store.jobs():
         jobs.setdefault(job["backend"], []).append(job)
-    lines = [line for backend, mine in jobs.items() for line in BACKENDS[backend].states(mine)]
-    return lines or ["no scheduler knows of a job of this study"]
+    return [(BACKENDS[name], mine) for name, mine in jobs.items()]
 
 
 def open_study(args: list[str], usage: str) -> Store:
