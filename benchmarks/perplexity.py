@@ -29,7 +29,7 @@ from experiments.evaluate.text import Text
 from models.presets import ladder
 
 SEQ_LEN, BATCH = 128, 64
-WIDTHS = (64, 128)
+WIDTHS = (32, 64)
 
 
 def main() -> None:

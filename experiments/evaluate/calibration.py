@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from experiments.evaluate.answers import Answers
+from experiments.evaluate.intervals import Estimate, mean
 from experiments.evaluate.metrics import probabilities
 
 N_BINS = 10
+SURE, RIGHT = "Probability that it gives its choice", "Share that is right"
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class Bin:
 
     n: int
     confidence: float
-    accuracy: float
+    accuracy: Estimate
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,10 @@ def of_confidence(confidence: np.ndarray, right: np.ndarray, n_bins: int = N_BIN
     """Calibration of stated probabilities [n] of being right [n] (0 or 1)."""
     where = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
     inside = [where == k for k in range(n_bins) if (where == k).any()]
-    bins = tuple(Bin(int(m.sum()), float(confidence[m].mean()), float(right[m].mean())) for m in inside)
+    bins = tuple(Bin(int(m.sum()), float(confidence[m].mean()), mean(right[m])) for m in inside)
     share = np.array([one.n for one in bins]) / len(right)
-    gap = np.array([one.confidence - one.accuracy for one in bins])
-    above = np.array([one.accuracy for one in bins]) - right.mean()
+    gap = np.array([one.confidence - one.accuracy.value for one in bins])
+    above = np.array([one.accuracy.value for one in bins]) - right.mean()
     return Calibration(
         ece=float(share @ np.abs(gap)),
         brier=float(((confidence - right) ** 2).mean()),
@@ -72,45 +74,42 @@ def of_confidence(confidence: np.ndarray, right: np.ndarray, n_bins: int = N_BIN
 
 
 def picture(calibrations: dict[str, Calibration]) -> bytes:
-    """The reliability diagram of each task as PNG: accuracy against confidence, points as large as full."""
+    """The reliability diagram of each task as PNG: accuracy with its 90% interval against confidence."""
     from scaling.report import theme  # here: draws, and numbers do without
 
     rows = [
-        {"task": f"{name}: ECE {one.ece:.3f}", "sure": b.confidence, "right": b.accuracy, "items": b.n}
+        {"task": f"{name}: ECE {one.ece:.3f}", "sure": b.confidence, "right": b.accuracy.value, "items": b.n}
+        | {"lo": b.accuracy.lo, "hi": b.accuracy.hi}
         for name, one in calibrations.items()
         for b in one.bins
     ]
-    panel: dict[str, Any] = {
-        "width": 260,
-        "height": 260,
-        "layer": [
-            {
-                "data": {"values": [{"at": 0}, {"at": 1}]},
-                "mark": {"type": "line", "color": theme.MUTED, "strokeDash": [4, 4]},
-                "encoding": {"x": _axis("at", "Probability that it gives its choice"),
-                             "y": _axis("at", "Share that is right")},
-            },
-            {
-                "mark": {"type": "line", "color": theme.ACCENT, "strokeWidth": 1.5},
-                "encoding": {"x": _axis("sure"), "y": _axis("right")},
-            },
-            {
-                "mark": {"type": "circle", "color": theme.ACCENT, "opacity": 1},
-                "encoding": {"x": _axis("sure"), "y": _axis("right"),
-                             "size": {"field": "items", "type": "quantitative", "title": "Items"}},
-            },
-        ],
-    }  # fmt: skip
-    head = {"field": "task", "type": "nominal", "title": None, "columns": 3}
+    diagonal = {"values": [{"at": 0}, {"at": 1}]}
+    size = {"field": "items", "type": "quantitative", "title": "Items"}
+    layers = [
+        {
+            "data": diagonal,
+            "mark": {"type": "line", "color": theme.MUTED, "strokeDash": [4, 4]},
+            "encoding": {"x": _axis("at", SURE), "y": _axis("at", RIGHT)},
+        },
+        {
+            "mark": {"type": "rule", "color": theme.ACCENT, "opacity": 0.5},
+            "encoding": {"x": _axis("sure", SURE), "y": _axis("lo", RIGHT), "y2": {"field": "hi"}},
+        },
+        {
+            "mark": {"type": "circle", "color": theme.ACCENT, "opacity": 1},
+            "encoding": {"x": _axis("sure", SURE), "y": _axis("right", RIGHT), "size": size},
+        },
+    ]
     spec = {
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
         "data": {"values": rows},
-        "facet": head,
-        "spec": panel,
+        "facet": {"field": "task", "type": "nominal", "title": None},
+        "columns": 3,
+        "spec": {"width": 260, "height": 260, "layer": layers},
         "config": theme.config(),
     }
     return theme.png(spec)
 
 
-def _axis(field: str, title: str | None = None) -> dict[str, Any]:
+def _axis(field: str, title: str) -> dict[str, Any]:
     return {"field": field, "type": "quantitative", "title": title, "scale": {"domain": [0, 1]}}

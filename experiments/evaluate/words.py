@@ -96,7 +96,8 @@ def _task_json(answers: Answers) -> dict[str, Any]:
     made |= {result.metric: _estimate(result.estimate) for result in metrics.results(answers)}
     if task.metric == "multiple_choice":
         found = vars(calibrate(answers))
-        made["calibration"] = found | {"bins": [vars(one) for one in found["bins"]]}
+        bins = [vars(one) | {"accuracy": _estimate(one.accuracy)} for one in found["bins"]]
+        made["calibration"] = found | {"bins": bins}
     return made
 
 
