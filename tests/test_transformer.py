@@ -98,6 +98,12 @@ def test_prefill_and_decode_equal_the_full_forward_pass_for_ragged_rows(network)
     assert_decoding_is_the_forward_pass(model, params, tokens_BT)
 
 
+def test_packed_weights_decode_to_the_same_logits(network):
+    model, params, tokens_BT = network
+    packed = params | {"packed": jax.jit(model.pack)(params)}
+    assert_decoding_is_the_forward_pass(model, packed, tokens_BT)
+
+
 def test_cache_of_a_sliding_window_is_a_ring_of_its_length():
     model = models.build(CONFIGS["gemma2"])
     params = jax.eval_shape(model.init, jax.random.key(0))
