@@ -1,4 +1,4 @@
-"""`isoflop plan`: what it shows of many runs, and what shared trunks save. (Writing: test_submit_command.py.)"""
+"""`isoflop plan`: what it shows of many runs, what shared trunks save (test_submit_command.py: writing)."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_a_trunk_saves_the_steps_of_the_next_shorter_run():
     assert saved_by_trunks([*ladder, planned(7, 800, "other", 560), planned(8, 800)]) == pytest.approx(2.1e11)
     text = as_text({"grid": ladder}, {11_000: 1e9}, 1, {})
     assert "shared trunks save 2.10e+11 of 7.00e+11 FLOPs (30%)" in text
-    assert "3 runs, 4.90e+11 FLOPs, about 8 min 10 s with 1 workers, at the speeds measured here" in text
+    assert "3 runs, 4.90e+11 FLOPs, about 8 min 10 s with 1 worker, at the speeds measured here" in text
 
 
 def test_many_runs_are_shown_in_part_and_counted_in_full():

@@ -187,7 +187,7 @@ def as_text(
     basis = "at the speeds measured here" if measured else "guessed from one CPU core's speed on tiny models"
     lines.append(
         f"in all so far: {n_runs(len(known))}, {flops - saved:.2e} FLOPs, "
-        f"about {duration(seconds / n_workers)} with {n_workers} workers, {basis}"
+        f"about {duration(seconds / n_workers)} with {n_workers} worker{'' if n_workers == 1 else 's'}, {basis}"
     )
     return "\n".join(lines)
 
