@@ -185,9 +185,10 @@ def as_text(
             "their length train their first steps once"
         )
     basis = "at the speeds measured here" if measured else "guessed from one CPU core's speed on tiny models"
+    workers = f"{n_workers} worker{'' if n_workers == 1 else 's'}"
     lines.append(
         f"in all so far: {n_runs(len(known))}, {flops - saved:.2e} FLOPs, "
-        f"about {duration(seconds / n_workers)} with {n_workers} worker{'' if n_workers == 1 else 's'}, {basis}"
+        f"about {duration(seconds / n_workers)} with {workers}, {basis}"
     )
     return "\n".join(lines)
 
