@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -102,6 +103,23 @@ def test_packed_weights_decode_to_the_same_logits(network):
     model, params, tokens_BT = network
     packed = params | {"packed": jax.jit(model.pack)(params)}
     assert_decoding_is_the_forward_pass(model, packed, tokens_BT)
+
+
+def test_one_row_is_decoded_without_a_copy_of_its_cache():
+    model = models.build(CONFIGS["llama"])
+    params = jax.jit(model.init)(jax.random.key(0))
+    _, cache = model.prefill(params, jnp.zeros((1, 4), jnp.int32), jnp.asarray([4]), max_len=23)
+
+    def step(carry):
+        token_B, cache = carry
+        logits_BV, cache = model.decode(params, token_B, cache)
+        return logits_BV.argmax(axis=1), cache
+
+    loop = jax.jit(lambda carry: jax.lax.while_loop(lambda c: c[1]["lengths"][0] < 20, step, carry))
+    program = loop.lower((jnp.zeros(1, jnp.int32), cache)).compile().as_text()
+    inside = program[: program.index("\nENTRY")]
+    assert "23" in inside
+    assert not re.findall(r"= f32\[[0-9,]*\b23,\d+\]\S* copy\(", inside)
 
 
 def test_cache_of_a_sliding_window_is_a_ring_of_its_length():
