@@ -184,11 +184,11 @@ def compiles() -> list[int]:
 def test_settings_seeds_stops_and_lengths_of_one_bucket_share_a_compile(transformer):
     model, params = transformer
     before = compiles()
-    for seed, (length, limit, t) in enumerate([(33, 70, 0.0), (60, 100, 0.7), (64, 65, 1.3)]):
+    for seed, (length, limit, t) in enumerate([(33, 70, 0.0), (40, 72, 0.7), (35, 75, 1.3)]):
         stop = Stop(tokens=(3, 4)[:seed], seconds=100 + seed)
         shaped = Settings(temperature=t, top_k=seed, no_repeat_ngram_size=seed)
         sample(model, params, [[5] * length], [seed], shaped, max_tokens=limit, eos_id=EOS, stop=stop)
-    assert np.all(np.subtract(compiles(), before) <= 2)  # caches of 128 and of 256 tokens
+    assert np.all(np.subtract(compiles(), before) <= 1)
 
 
 def test_refilling_compiles_few_programs():
