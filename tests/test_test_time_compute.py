@@ -1,6 +1,5 @@
 """Ways to spend compute at test time, on models that are right as often as they are told to be."""
 
-import itertools
 import json
 
 import jax
@@ -9,7 +8,7 @@ import pandas as pd
 import pytest
 
 import models
-from experiments.data import sums
+from experiments.data import walks
 from experiments.studies import load_study
 from experiments.studies import test_time_compute as ttc
 from models.decoding.sample import Sample
@@ -21,18 +20,17 @@ def said(text: str, *logprobs: float) -> Sample:
     return Sample(tokens, logprobs or (-1.0,) * len(tokens), "eos")
 
 
-def test_problems_are_sums_and_test_problems_are_not_in_the_corpus():
-    assert sums.problem(47923) == ("47923=", "41025")
-    assert sums.problem(7) == ("00007=", "00007")
-    lines = b"".join(sums.documents()).decode().splitlines()
-    training, test = sums.numbers()
-    assert len(lines) == len(training) == 10**sums.N_DIGITS - sums.N_TEST
-    asked = {sums.problem(number)[0] for number in test}
-    assert not asked & {line[: sums.N_DIGITS + 1] for line in lines}
+def test_problems_are_walks_and_test_problems_are_not_in_the_corpus():
+    assert all(sorted(row) == list(range(10)) for row in walks.TABLE)
+    lines = b"".join(walks.documents()).decode().splitlines()
+    training, test = walks.numbers()
+    assert len(lines) == len(training) == 10**walks.N_DIGITS - walks.N_TEST
+    asked = {walks.problem(number)[0] for number in test}
+    assert not asked & {line[: walks.N_DIGITS + 1] for line in lines}
     for line in lines[:: len(lines) // 50]:
-        digits, steps = line.split("=")
-        totals = itertools.accumulate(map(int, digits))
-        assert steps == "".join(str(total % 10) for total in totals)
+        digits, states = line.split("=")
+        steps = zip("0" + states, digits, states)
+        assert all(walks.TABLE[int(a)][int(digit)] == int(b) for a, digit, b in steps)
 
 
 def test_only_whole_lines_are_answers():
@@ -44,17 +42,19 @@ def test_only_whole_lines_are_answers():
 
 
 def test_methods_choose_as_their_names_say():
-    choices = ttc.choices([("47923=", "41025")])
+    last = {end: str(walks.TABLE[2][end]) for end in (3, 4)}  # what follows state 2
+    choices = ttc.choices([("47923=", "????" + last[3])])
     some = [
-        said("41026\n", -1, -1, -1, -1, -1, -1),
-        said("11136\n", -2, -2, -2, -2, -2, -1),  # 3 + 3 = 6: the check passes
-        said("41025\n", -1, -1, -1, -1, -1, -2),
+        said(f"4112{last[4]}\n", -1, -1, -1, -1, -1, -1),
+        said(f"1112{last[3]}\n", -2, -2, -2, -2, -2, -1),  # the check passes, whatever came before
+        said(f"4112{last[3]}\n", -1, -1, -1, -1, -1, -2),
         said("nonsense", -0.1),
     ]
     chosen = {method: choose(0, some) for method, choose in choices.items()}
-    assert chosen == {ttc.LIKELIEST: 3, ttc.PER_TOKEN: 3, ttc.REWARD: 1, ttc.VOTE: 0}
-    right_QN = ttc.right([some], ["5"])
-    np.testing.assert_allclose(ttc.of_groups([some], right_QN, 2, choices[ttc.REWARD]), [0.5])
+    assert chosen == {ttc.LIKELIEST: 3, ttc.PER_TOKEN: 3, ttc.REWARD: 1, ttc.VOTE: 1}
+    right_QN = ttc.right([some], [last[3]])
+    np.testing.assert_array_equal(right_QN, [[0, 1, 1, 0]])
+    np.testing.assert_allclose(ttc.of_groups([some], right_QN, 2, choices[ttc.LIKELIEST]), [0.0])
 
 
 def test_settings_that_cannot_be_are_refused():
@@ -66,13 +66,13 @@ def test_settings_that_cannot_be_are_refused():
 def test_asked_in_every_way(tmp_path, monkeypatch):
     """An untrained model: shapes, costs and consistency of the table."""
     overrides = ["n_questions=6", "n_samples=4", "sizes=[1,4]", "beams=[2]"]
-    overrides.append('training=[{"d_model": 16, "n_tokens": 600}]')
+    overrides.append('training=[{"d_model": 16, "n_tokens": 100000}]')
     study = load_study("test_time_compute", overrides)
     [config] = ttc.plan(study.settings)
     model = models.build(config.model)
     params = jax.jit(model.init)(jax.random.key(0))
     monkeypatch.setattr(ttc.checkpoint, "load", lambda run: (config, params))
-    run = {"run_id": "a", "status": "done", "d_model": 16, "n_tokens": 600, "n_params": 1, "flops": 1.0}
+    run = {"run_id": "a", "status": "done", "d_model": 16, "n_tokens": 100000, "n_params": 1, "flops": 1.0}
     words = ttc.finish(study.settings, tmp_path, Runs(pd.DataFrame([run])))
     table = pd.read_csv(tmp_path / "test_time_compute.csv").set_index(["method", "n"])
     assert len(table) == 2 + 2 * 5 and "majority vote, n = 4" in words

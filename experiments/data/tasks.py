@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.config import DataConfig
-from experiments.data import docstrings, sums, textfiles
+from experiments.data import docstrings, textfiles, walks
 from experiments.data.cache import EOS, SPLITS
 from experiments.data.splits import SplitCorpus
 
@@ -53,8 +53,8 @@ def files_source(config: DataConfig) -> seqio.DataSource:
     return split_source(lambda: textfiles.documents(config.path))
 
 
-def sums_source(config: DataConfig) -> seqio.DataSource:
-    return split_source(sums.documents)
+def walks_source(config: DataConfig) -> seqio.DataSource:
+    return split_source(walks.documents)
 
 
 def c4_source(config: DataConfig) -> seqio.DataSource:
@@ -96,11 +96,11 @@ TASKS = {
         lambda config: {"tfds": C4, "splits": C4_SPLITS, "data_dir": config.path},
         c4_source,
     ),
-    "sums": TextTask(
-        "sums of digits step by step, made here: small models learn to reason on them",
+    "walks": TextTask(
+        "walks through a table step by step, made here: small models learn to reason on them",
         "made by isoflop",
-        lambda config: sums.identity(),
-        sums_source,
+        lambda config: walks.identity(),
+        walks_source,
     ),
 }
 

@@ -1,7 +1,7 @@
 """What compute buys at test time: greedy decoding, beams, best of n, a vote, and a verifier, at their FLOPs.
 
-Small models learn sums step by step (`experiments.data.sums`), some longer than others. Then each answers the
-same questions in every way. Guessing is right once in ten times, a perfect model always.
+Small models learn to walk through a table (`experiments.data.walks`), some longer than others. Then each
+answers the same questions in every way. Guessing is right once in ten times, a perfect model always.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from experiments.config import (
     apply_overrides,
     to_json,
 )
-from experiments.data import sums
+from experiments.data import walks
 from experiments.data.vocab import ByteVocab
 from experiments.files import write_atomic
 from experiments.studies import test_time_figures
@@ -41,7 +41,7 @@ from scaling.runs import Runs
 
 VOCAB = ByteVocab()
 [NEWLINE] = VOCAB.encode("\n")  # ends an answer
-MAX_TOKENS = sums.N_DIGITS + 1
+MAX_TOKENS = walks.N_DIGITS + 1
 GREEDY, BEAM, VOTE = "greedy", "beam search", "majority vote"
 LIKELIEST, PER_TOKEN = "best of n, by log-probability", "best of n, by log-probability a token"
 REWARD, VERIFIER = "best of n, by a check of the last step", "any of n right (pass@n)"
@@ -54,8 +54,8 @@ CONVENTIONS = {
     "votes cost nothing",
     "of n": "mean over the disjoint groups of n among a question's samples; pass@n: Chen et al. 2021, eq. 1",
     "lo, hi": "normal interval over questions, cut at 0 and 1",
-    "chance": sums.CHANCE,
-    "ceiling": sums.CEILING,
+    "chance": walks.CHANCE,
+    "ceiling": walks.CEILING,
 }
 
 
@@ -76,11 +76,11 @@ class Settings:
 
     seed: int = 0
     family: str = "transformer"
-    data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(task="sums"))
-    training: tuple[Training, ...] = (Training(32, 200_000), Training(32, 260_000), Training(32, 340_000))
+    data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(task="walks"))
+    training: tuple[Training, ...] = (Training(32, 140_000), Training(32, 150_000), Training(32, 160_000))
     lr: float = 1e-2
-    warmup_tokens: int = 125_000
-    seq_len: int = 64
+    warmup_tokens: int = 60_000
+    seq_len: int = 16
     batch_tokens: int = 512
     n_val_tokens: int = 8192
     n_questions: int = 250
@@ -91,18 +91,16 @@ class Settings:
     level: float = 0.9
 
     def __post_init__(self):
-        if not 2 <= self.n_questions <= sums.N_TEST:
-            raise ValueError(
-                f"Settings.n_questions={self.n_questions}; there are 2 to {sums.N_TEST} that the corpus lacks"
-            )
+        if not 2 <= self.n_questions <= walks.N_TEST:
+            raise ValueError(f"Settings.n_questions={self.n_questions}; allowed are 2 to {walks.N_TEST}")
         if not self.sizes or not all(1 <= n <= self.n_samples for n in self.sizes):
             raise ValueError(
                 f"Settings.sizes={list(self.sizes)}; allowed are 1 to n_samples={self.n_samples}"
             )
         if not self.training:
             raise ValueError("Settings.training is empty; a study needs a model")
-        if self.data.task != "sums":
-            raise ValueError(f"Settings.data.task={self.data.task!r}; the questions are of 'sums'")
+        if self.data.task != "walks":
+            raise ValueError(f"Settings.data.task={self.data.task!r}; the questions are of 'walks'")
 
 
 def study(overrides: list[str]) -> Study:
@@ -139,7 +137,10 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     """Asks every model in every way; writes test_time_compute.csv, .json and .png, and says what was best."""
     rows = []
     for run in runs.table[runs.table.status == "done"].to_dict("records"):
-        about = {"run_id": run["run_id"], "model": f"{run['d_model']:.0f} wide, {run['n_tokens']:.2g} tokens"}
+        about = {
+            "run_id": run["run_id"],
+            "model": f"{run['d_model']:.0f} wide, {run['n_tokens'] / 1e3:.0f}k tokens",
+        }
         about |= {"n_params": run["n_params"], "training_flops": run["flops"]}
         rows += [about | row for row in ask(settings, folder / "runs" / run["run_id"])]
     table = pd.DataFrame(rows)
@@ -147,15 +148,20 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     versions = {name: importlib.metadata.version(name) for name in ("isoflop", "jax", "jaxlib")}
     about = {"settings": to_json(settings), "conventions": CONVENTIONS, "versions": versions}
     write_json(folder / "test_time_compute.json", about | {"rows": rows})
-    write_atomic(folder / "test_time_compute.png", test_time_figures.draw(table, sums.CHANCE))
+    write_atomic(folder / "test_time_compute.png", test_time_figures.draw(table, walks.CHANCE))
     return last_words(table, settings.level)
+
+
+def name(run: dict[str, Any]) -> str:
+    """What a model is called in tables and in the picture."""
+    return f"{run['d_model']:.0f} wide, {run['n_tokens'] / 1e3:.0f}k tokens"
 
 
 def ask(settings: Settings, run: Path) -> list[dict[str, Any]]:
     """A row for each method and size: method, n, flops, right, lo, hi."""
     config, params = checkpoint.load(run)
     model = models.build(config.model)
-    questions = [sums.problem(number) for number in sums.numbers()[1][: settings.n_questions]]
+    questions = [walks.problem(number) for number in walks.numbers()[1][: settings.n_questions]]
     prompts = [VOCAB.encode("\n" + digits) for digits, _ in questions]
     seeds = [settings.seed * 2**20 + i for i in range(len(prompts))]
     asked = {"max_tokens": MAX_TOKENS, "eos_id": NEWLINE}
@@ -192,10 +198,9 @@ def choices(questions: list[tuple[str, str]]) -> dict[str, Callable[[int, Sequen
     """How each method chooses among samples of question q."""
 
     def last_step(q: int, one: Any) -> float:
-        """Whether the last step adds the last digit: a check that anyone can make, and that an error in an
-        earlier step passes."""
+        """Whether the last step is right: a check of one line of the table, which an earlier error passes."""
         line, digits = written(one.tokens), questions[q][0]
-        return float(line is not None and (int(line[-2]) + int(digits[-2])) % 10 == int(line[-1]))
+        return float(line is not None and walks.TABLE[int(line[-2])][int(digits[-2])] == int(line[-1]))
 
     return {
         LIKELIEST: lambda q, some: best_of_n.likeliest(some),
@@ -240,11 +245,11 @@ def passes(answers: Sequence[Sequence[Any]]) -> float:
 
 def last_words(table: pd.DataFrame, level: float) -> str:
     """For each model, what every method reaches at its most."""
-    lines = [f"fraction right (chance {sums.CHANCE}, {level:.0%} intervals), FLOPs a question:"]
+    lines = [f"fraction right (chance {walks.CHANCE}, {level:.0%} intervals), FLOPs a question:"]
     for model, of_model in table.groupby("model", sort=False):
         lines.append(f"  {model}:")
         for method, rows in of_model.groupby("method", sort=False):
             one = rows.iloc[-1]
-            name = f"{method}, n = {one.n}" if one.n > 1 else method
-            lines.append(f"    {name:<46} {one.right:.3f} ({one.lo:.3f} to {one.hi:.3f})  {one.flops:.2e}")
+            words = f"{method}, n = {one.n}" if one.n > 1 else method
+            lines.append(f"    {words:<46} {one.right:.3f} ({one.lo:.3f} to {one.hi:.3f})  {one.flops:.2e}")
     return "\n".join(lines)

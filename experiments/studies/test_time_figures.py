@@ -27,14 +27,13 @@ def draw(table: pd.DataFrame, chance: float) -> bytes:
 
 def panel(rows: pd.DataFrame, title: str, colour: alt.Color, chance: float) -> Any:
     """One model: a line a method, with its interval, and the level of chance."""
-    scale = alt.Scale(type="log", nice=False, padding=12)
-    across = alt.X("flops:Q", title="FLOPs a question", scale=scale, axis=alt.Axis(format="~e", grid=False))
+    across = theme.x("flops", "FLOPs a question", rows["flops"])
     up = alt.Y("right:Q", title="Right", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
     base = alt.Chart(rows).encode(x=across, color=colour)
     luck = alt.Chart(pd.DataFrame([{"right": chance, "words": "chance"}])).encode(y=up)
     return alt.layer(
         luck.mark_rule(stroke="var(--line)", strokeDash=[4, 4], strokeWidth=1.5),
-        luck.mark_text(align="left", dy=-8, fill=theme.MUTED).encode(x=alt.value(6), text="words:N"),
+        luck.mark_text(align="right", dy=-8, fill=theme.MUTED).encode(x=alt.value(WIDTH - 6), text="words:N"),
         base.mark_rule(opacity=0.35, strokeWidth=1.5).encode(y=alt.Y("lo:Q"), y2="hi:Q"),
         base.mark_line(strokeWidth=2, point={"size": 36, "opacity": 1}).encode(y=up),
     ).properties(width=WIDTH, height=HEIGHT, title=title)

@@ -1,7 +1,8 @@
-"""Problems made here: digits and their running sums modulo 10, "47923=41025", a step for each digit.
+"""Problems made here: a walk through a table, a step a digit: "47923=" and the five states it leads to.
 
-The last digit is the answer. Whoever writes the steps only ever adds two digits; whoever errs once is wrong
-from there on. Guessing is right once in ten times, and the right answer follows from the digits.
+States are digits, too. The first is 0, and TABLE, which is the same for all, says what follows a state and a
+digit. The last state is the answer: whoever errs once is lost from there on. Guessing is right once in ten
+times, and the right answer follows from the digits.
 """
 
 import random
@@ -11,21 +12,23 @@ N_DIGITS = 5
 N_TEST = 2000  # problems that the corpus never has
 PER_DOCUMENT = 64  # problems, a line each
 CHANCE, CEILING = 0.1, 1.0
+_DRAW = random.Random(0)
+TABLE = [_DRAW.sample(range(10), 10) for _ in range(10)]  # TABLE[state][digit]: every row has every state
 
 
 def problem(number: int) -> tuple[str, str]:
-    """The digits with "=", and the running sums; `number` is what the digits make, up to N_DIGITS of them."""
-    digits, total, sums = f"{number:0{N_DIGITS}d}", 0, ""
+    """The digits of a number with "=", and the states that they lead to."""
+    digits, state, states = f"{number:0{N_DIGITS}d}", 0, ""
     for digit in digits:
-        total = (total + int(digit)) % 10
-        sums += str(total)
-    return f"{digits}=", sums
+        state = TABLE[state][int(digit)]
+        states += str(state)
+    return f"{digits}=", states
 
 
 def numbers() -> tuple[list[int], list[int]]:
     """Those of the corpus and those of the test, in an order by chance that is always the same."""
     everything = list(range(10**N_DIGITS))
-    random.Random(0).shuffle(everything)
+    random.Random(1).shuffle(everything)
     return everything[N_TEST:], everything[:N_TEST]
 
 
