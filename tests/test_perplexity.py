@@ -55,6 +55,7 @@ def test_every_batch_size_and_a_cut_last_window_give_the_same(monkeypatch):
     probs_T, tokens = jnp.linspace(0.1, 0.9, 8), text_of("alphabetically " * 7).tokens
     whole = token_losses(table_model(), probs_T, tokens, 8)
     monkeypatch.setattr("experiments.evaluate.perplexity.LOGITS_PER_BATCH", 3 * 8 * VOCAB.size)
+    monkeypatch.setattr("experiments.evaluate.perplexity.LEAST_TOKENS", 0)
     np.testing.assert_array_equal(token_losses(table_model(), probs_T, tokens, 8), whole)
     assert len(whole) == len(tokens) - 1
     np.testing.assert_array_equal(token_losses(table_model(), probs_T, tokens[:30], 8), whole[:29])

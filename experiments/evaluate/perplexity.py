@@ -21,7 +21,8 @@ from experiments.evaluate.intervals import Estimate, ratio_difference, ratios
 from experiments.evaluate.text import Text
 from models.model import Model
 
-LOGITS_PER_BATCH = 2**23  # 32 MiB of float32
+LOGITS_PER_BATCH = 2**21  # 8 MiB of float32: with more, a CPU waits for its memory
+LEAST_TOKENS = 2**11  # in a batch, however large the vocabulary
 MIN_DOCUMENTS = 10
 N_BOOTSTRAP = 1000
 
@@ -87,7 +88,8 @@ def loss_batches(
     if n < 1:
         raise ValueError("the text is empty; give at least one document")
     n_windows = math.ceil(n / context)
-    batch = min(n_windows, max(1, LOGITS_PER_BATCH // (context * model.config.vocab_size)))
+    n_tokens = max(LEAST_TOKENS, LOGITS_PER_BATCH // model.config.vocab_size)
+    batch = min(n_windows, max(1, n_tokens // context))
     ahead, n_ahead = None, 0  # the next batch is at work while the one before is read
     for start in range(first, n_windows, batch):
         piece = tokens[start * context : (start + batch) * context + 1].astype(np.int32)
