@@ -1,7 +1,7 @@
 """What the rows of a batch have said so far, as penalties need it."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +15,11 @@ class History(NamedTuple):
     text_BT: int32, prompt and sampled tokens, padded on the right; lengths_B of them, new_B of these sampled.
     """
 
-    prompt_BV: jax.Array
-    counts_BV: jax.Array
-    text_BT: jax.Array
-    lengths_B: jax.Array
-    new_B: jax.Array
+    prompt_BV: Any
+    counts_BV: Any
+    text_BT: Any
+    lengths_B: Any
+    new_B: Any
 
 
 def begin(

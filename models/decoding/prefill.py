@@ -45,15 +45,10 @@ def packed(model: Model, params: Any) -> Any:
     """`params` with the copy of weights that `model.decode` reads faster on a CPU; elsewhere as they are."""
     if model.pack is None or "packed" in params or jax.default_backend() != "cpu":
         return params
-    return params | {"packed": _pack(model, params)}
+    return params | {"packed": jax.jit(model.pack)(params)}
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _pack(model: Model, params: Any) -> Any:
-    return model.pack(params)
-
-
-def take_rows(cache: Any, rows_B: jax.Array) -> Any:
+def take_rows(cache: Any, rows_B: jax.Array | np.ndarray) -> Any:
     """The cache of these rows, which may repeat; leaves are [L,P,…], or [P] as the lengths are."""
     return jax.tree.map(lambda leaf: jnp.take(leaf, rows_B, axis=min(1, leaf.ndim - 1)), cache)
 
