@@ -152,8 +152,6 @@ def states(jobs: list[dict[str, Any]]) -> list[str]:
         lines.append(f"{'array' if kind[job_id] == 'workers' else 'controller'} {job_id}: {said}")
     if not queued:
         lines.append("no job of this study is in Slurm's queue")
-    if jobs and jobs[-1]["kind"] == "stopped":
-        lines.append(f"controller {jobs[-1]['id']} stopped: {jobs[-1]['reason']}")
     bad = {job_id: state for job_id, state in ended(jobs).items() if state not in ("COMPLETED", "REQUEUED")}
     for state, n in Counter(bad.values()).items():
         examples = [job_id for job_id, each in bad.items() if each == state][:3]

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from launch import slurm
+from launch.commands.status import as_lines
+from launch.progress import snapshot
 from launch.request import Request
 from launch.slurm_commands import Job, Refused, ended, queue
 from launch.store import Planned, Store
@@ -249,11 +251,11 @@ def test_the_controller_stops_where_nothing_has_come_of_it_and_status_says_so(
     with pytest.raises(ValueError, match="stopped: no run has made progress since the last slots"):
         slurm.submit(as_controller(request_))
     assert len(calls(played, "sbatch")) == 2
-    said = slurm.states(request_.store.jobs())
-    assert "controller 2 stopped: no run has made progress since the last slots were submitted" in said
+    said = "controller 2 stopped: no run has made progress since the last slots were submitted"
+    assert f"slurm {said}" in as_lines(request_.store, snapshot(request_.store))
     monkeypatch.delenv("SLURM_JOB_ID")
     assert slurm.submit(request_).startswith("array 3: 5 slots")  # a person may try again
-    assert not any("stopped" in line for line in slurm.states(request_.store.jobs()))
+    assert not any("stopped" in line for line in as_lines(request_.store, snapshot(request_.store)))
 
 
 def test_the_controller_waits_for_news_and_for_leases_of_killed_workers(
@@ -279,7 +281,8 @@ def test_a_refused_controller_notes_why(played, request_, as_controller):
     (request_.store.root / "failed" / "x.1").write_text("{}")
     with pytest.raises(ValueError, match="Invalid account"):
         slurm.submit(as_controller(request_))
-    assert "Invalid account" in slurm.states(request_.store.jobs())[-1]
+    said = as_lines(request_.store, snapshot(request_.store))
+    assert any("controller 2 stopped" in line and "Invalid account" in line for line in said)
 
 
 def test_cancel_cancels_what_is_left_the_controller_first(played, request_):

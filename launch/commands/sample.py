@@ -18,6 +18,7 @@ import math
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -102,10 +103,10 @@ def run(args: list[str], flags) -> int:
     stream &= not (form or flags.beam)
     if stream:
         print(samples.shown_prompt(flags.prompt, dim), end="", flush=True)
-    about = (subject.model, subject.params, prompts)
+    about: Any = (subject.model, subject.params, prompts)
     seeds, context = [request["seed"] for request in requests], subject.config.seq_len
     if flags.beam:
-        limits = {"max_tokens": forms.room(prompts, flags.max_tokens, context), "eos_id": vocab.eos_id}
+        limits: dict[str, Any] = {"max_tokens": forms.room(prompts, flags.max_tokens, context), "eos_id": vocab.eos_id}
         found = beam_search(*about, beams=flags.beam, **limits, token_bytes=said)
         groups = [some[: flags.n] for some in found]
     elif form:

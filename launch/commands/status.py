@@ -136,6 +136,9 @@ def as_lines(store: Store, seen: Snapshot) -> list[str]:
         lines += [running_line(run, progress, columns=110) for run, progress in seen.running[:RUNNING_SHOWN]]
         if len(seen.running) > RUNNING_SHOWN:
             lines.append(f"  and {len(seen.running) - RUNNING_SHOWN} more")
+    for job in store.jobs()[-1:]:
+        if job["kind"] == "stopped":
+            lines.append(f"{job['backend']} controller {job['id']} stopped: {job['reason']}")
     return lines + _time_and_cost(store, seen) + _explained(store, seen)
 
 

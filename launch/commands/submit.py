@@ -38,6 +38,7 @@ flags.DEFINE_integer(
 flags.DEFINE_string("pack", "auto", "runs that train as one program: auto or a number", flag_values=FLAGS)
 flags.DEFINE_string("site", None, "TOML file that describes the cluster", flag_values=FLAGS)
 flags.DEFINE_bool("dry_run", False, "only show what would be submitted", flag_values=FLAGS)
+PATIENCE = 60.0  # seconds that a controller waits for somebody who plans in the same folder
 USAGE = "isoflop submit DIR --on local|slurm|kubernetes [--workers N] [--site FILE.toml] [--dry-run] [flags]"
 
 
@@ -69,7 +70,7 @@ def _advance(store: Store) -> int | None:
     plan_on_cpu()
     from launch.driver import finish, stages
 
-    with only_process(store.root / "driver.lock"):
+    with only_process(store.root / "driver.lock", PATIENCE):
         study = definition.load(store)
         ahead = next(stages(study, store))
         if ahead.stage is None:
