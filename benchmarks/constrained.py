@@ -4,9 +4,9 @@
 
 1. Documents of schemas made by hypothesis, from an untrained model at temperature 1, checked by jsonschema.
 2. A model of about 30M parameters (8 layers, width 512, float32) with a vocabulary of 32,768 tokens writes
-   JSON of a schema. `share` is the host's time for the masks, which it makes while the device works, as a part
-   of a step: what they would cost at most. `overhead` is how much longer a step takes than without making
-   them, both in turns in one run (fastest of the rounds).
+   JSON of a schema. `share` is the host's time for the masks, which it makes while the device works, as a
+   part of a step: what they would cost at most. `overhead` is how much longer a step takes than without
+   making them, both in turns in one run (fastest of the rounds).
 """
 
 import argparse

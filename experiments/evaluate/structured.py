@@ -59,16 +59,20 @@ def compare(subject: Subject, schemas: dict[str, Any], asked: Asked) -> pd.DataF
     prompts = [[subject.vocab.eos_id, *subject.vocab.encode(text)] for text in words]
     seeds = [asked.seed + i for i in range(len(prompts))]
     settings = Settings(temperature=asked.temperature)
-    about = (subject.model, subject.params, prompts, seeds, settings)
-    limits = {"n": asked.n, "max_tokens": asked.max_tokens, "context": subject.config.seq_len}
+    model, params = subject.model, subject.params
+    limits: dict[str, Any] = {"n": asked.n, "max_tokens": asked.max_tokens, "context": subject.config.seq_len}
 
     plain, plain_seconds = timed(
-        lambda: sample(*about, **limits, eos_id=subject.vocab.eos_id, token_bytes=said)
+        lambda: sample(
+            model, params, prompts, seeds, settings, eos_id=subject.vocab.eos_id, token_bytes=said, **limits
+        )
     )
     began = time.perf_counter()
     mended = [[repaired(one.text or "") for one in some] for some in plain]
     mending = time.perf_counter() - began
-    held, held_seconds = timed(lambda: sample_constrained(*about, constraints, **limits))
+    held, held_seconds = timed(
+        lambda: sample_constrained(model, params, prompts, seeds, settings, constraints, **limits)
+    )
     texts = {
         PROMPT: [[one.text or "" for one in some] for some in plain],
         REPAIR: mended,
@@ -79,7 +83,7 @@ def compare(subject: Subject, schemas: dict[str, Any], asked: Asked) -> pd.DataF
     for method, of_schemas in texts.items():
         answers = held if method == CONSTRAINED else plain
         for (name, schema), some, documents in zip(schemas.items(), answers, of_schemas):
-            row = {"method": method, "schema": name}
+            row: dict[str, Any] = {"method": method, "schema": name}
             row["valid"] = sum(is_valid(text, schema) for text in documents) / asked.n
             row["tokens"] = sum(len(one.tokens) for one in some) / asked.n
             rows.append(row | {"seconds": took[method] / (asked.n * len(schemas))})
@@ -109,7 +113,8 @@ def is_valid(text: str, schema: Any) -> bool:
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """The means over all schemas, a row a method."""
-    return table.groupby("method", sort=False)[["valid", "tokens", "seconds"]].mean().reset_index()
+    columns = ["valid", "tokens", "seconds"]
+    return pd.DataFrame(table.groupby("method", sort=False)[columns].mean()).reset_index()
 
 
 def read_schemas(path: Path) -> dict[str, Any]:

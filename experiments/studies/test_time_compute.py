@@ -136,7 +136,8 @@ def plan(settings: Settings) -> list[RunConfig]:
 def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     """Asks every model in every way; writes test_time_compute.csv, .json and .png, and says what was best."""
     rows = []
-    for run in runs.table[runs.table.status == "done"].to_dict("records"):
+    table = pd.DataFrame(runs.table[runs.table.status == "done"])
+    for run in table.to_dict("records"):
         about = {
             "run_id": run["run_id"],
             "model": f"{run['d_model']:.0f} wide, {run['n_tokens'] / 1e3:.0f}k tokens",
@@ -164,7 +165,7 @@ def ask(settings: Settings, run: Path) -> list[dict[str, Any]]:
     questions = [walks.problem(number) for number in walks.numbers()[1][: settings.n_questions]]
     prompts = [VOCAB.encode("\n" + digits) for digits, _ in questions]
     seeds = [settings.seed * 2**20 + i for i in range(len(prompts))]
-    asked = {"max_tokens": MAX_TOKENS, "eos_id": NEWLINE}
+    asked: dict[str, Any] = {"max_tokens": MAX_TOKENS, "eos_id": NEWLINE}
     drawn = sample(
         model, params, prompts, seeds, Sampling(temperature=settings.temperature),
         n=settings.n_samples, width=512, **asked

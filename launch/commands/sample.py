@@ -103,19 +103,26 @@ def run(args: list[str], flags) -> int:
     stream &= not (form or flags.beam)
     if stream:
         print(samples.shown_prompt(flags.prompt, dim), end="", flush=True)
-    about: Any = (subject.model, subject.params, prompts)
+    model, params = subject.model, subject.params
     seeds, context = [request["seed"] for request in requests], subject.config.seq_len
     if flags.beam:
-        limits: dict[str, Any] = {"max_tokens": forms.room(prompts, flags.max_tokens, context), "eos_id": vocab.eos_id}
-        found = beam_search(*about, beams=flags.beam, **limits, token_bytes=said)
+        limits: dict[str, Any] = {
+            "max_tokens": forms.room(prompts, flags.max_tokens, context),
+            "eos_id": vocab.eos_id,
+        }
+        found = beam_search(model, params, prompts, beams=flags.beam, **limits, token_bytes=said)
         groups = [some[: flags.n] for some in found]
     elif form:
         constraint = forms.constrain(form, said, vocab.eos_id)
         limits = {"n": flags.n, "max_tokens": flags.max_tokens, "context": context}
-        groups = sample_constrained(*about, seeds, settings, [constraint] * len(prompts), **limits)
+        groups = sample_constrained(
+            model, params, prompts, seeds, settings, [constraint] * len(prompts), **limits
+        )
     else:
         groups = sample(
-            *about,
+            model,
+            params,
+            prompts,
             seeds,
             settings,
             n=flags.n,

@@ -104,7 +104,8 @@ def _search(model: Model, params, logits_PV, cache, scalars, n_groups: int, n_be
         logprobs_GBMV = jax.nn.log_softmax(logits_RV).reshape(*shape, -1)
 
         def one_group(taken_BV, group):
-            group = _advance(step, taken_BV, *group, scalars)
+            logprobs_BMV, group = group
+            group = _advance(step, taken_BV, logprobs_BMV, group, scalars)
             one_hot_BMV = jax.nn.one_hot(group["last"], taken_BV.shape[-1])
             return taken_BV + one_hot_BMV.sum(axis=1), group
 
