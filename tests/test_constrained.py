@@ -180,3 +180,34 @@ def test_wrong_requests_are_refused():
         ask([digit], max_tokens=0)
     with pytest.raises(ValueError, match="2 constraints"):
         sample_constrained(BIGRAM, UNTRAINED, [[1]], [0], Settings(), [digit, digit], max_tokens=1)
+
+
+def test_tokens_of_several_bytes_and_of_one_that_is_said_twice(tmp_path):
+    """A SentencePiece vocabulary: words with their spaces, and letters that are also bytes."""
+    import sentencepiece
+
+    from experiments.data.vocab import SentencePieceVocab
+
+    text = tmp_path / "text.txt"
+    words = 'name": "one two three", "list": [1, 2, 30], "größe": true, {"id": null}\n'
+    text.write_text(words * 30)
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(text),
+        model_prefix=str(tmp_path / "tiny"),
+        vocab_size=300,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    pieces = SentencePieceVocab(tmp_path / "tiny.model")
+    vocabulary = Vocabulary(pieces.token_bytes(), pieces.eos_id)
+    size = pieces.size
+    table = jax.random.normal(jax.random.key(1), (size, size))
+    constraints = [json_schema(one["schema"], vocabulary) for one in GOLDEN]
+    found = ask(constraints, table, model=bigram_model(size), n=4, max_tokens=3000)
+    for one, samples in zip(GOLDEN, found):
+        for got in samples:
+            assert got.finish == "eos"
+            valid(got.text, one["schema"])
+    assert any(len(vocabulary.token_bytes[i]) > 1 for samples in found for got in samples for i in got.tokens)

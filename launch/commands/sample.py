@@ -83,7 +83,6 @@ def run(args: list[str], flags) -> int:
     prepare_process()  # before anything imports jax
     from experiments.evaluate.subject import open_subject
     from models.decoding.beam import beam_search
-    from models.decoding.constrained import sample_constrained
     from models.decoding.sample import sample
     from models.decoding.settings import Settings
     from models.decoding.stop import Stop
@@ -113,6 +112,8 @@ def run(args: list[str], flags) -> int:
         found = beam_search(model, params, prompts, beams=flags.beam, **limits, token_bytes=said)
         groups = [some[: flags.n] for some in found]
     elif form:
+        from models.decoding.constrained import sample_constrained  # here: llguidance is not needed else
+
         constraint = forms.constrain(form, said, vocab.eos_id)
         limits = {"n": flags.n, "max_tokens": flags.max_tokens, "context": context}
         groups = sample_constrained(

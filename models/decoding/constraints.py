@@ -131,6 +131,8 @@ def regex(pattern: str, vocabulary: Vocabulary) -> Constraint:
 def grammar(text: str, vocabulary: Vocabulary) -> Constraint:
     """Text of a context-free grammar, in Lark's notation (rule `start`) or as GBNF (rule `root`).
 
+    A grammar all of whose texts are infinite is not noticed; its samples end at `max_tokens`, not complete.
+
     Raises:
       ValueError: it is wrong, or derives nothing.
     """
