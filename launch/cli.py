@@ -28,7 +28,7 @@ VERBS = {
     "hparams": "laws of the best learning rate and batch, and the setting for a new size",
     "forecast": "when text, power and money run short, by scenario and with intervals",
     "report": "write the page of a study or a table of runs",
-    "evaluate": "loss and bits per byte of a checkpoint, with intervals",
+    "evaluate": "loss, bits per byte and tasks of checkpoints, with intervals",
     "sample": "generate text from a checkpoint",
     "import": "turn a Hugging Face checkpoint into a run's folder",
     "export": "write a checkpoint in Hugging Face's format",
