@@ -11,7 +11,7 @@ from launch import definition
 from launch.leases import known_dead, process_identity
 from launch.lock import only_process
 from launch.pool import Pool, Slot, machine_slots, sized, whole_machine
-from launch.process import plan_on_cpu
+from launch.process import plan_on_cpu, uninterrupted
 from launch.progress import Display, duration, finished_line, n_runs, snapshot, stage_lines
 from launch.request import Request
 from launch.store import UNFINISHED, Planned, Store
@@ -90,9 +90,10 @@ def drive(
     known = store.states().values()
     if not known or any(state in UNFINISHED for state in known):
         pool.use(parts)  # workers begin, or load their libraries, while we load ours
-    from launch.driver import finish, stages, write_table
+    with uninterrupted():
+        from launch.driver import finish, stages, write_table
 
-    study = load()
+        study = load()
     n_stages, told = len(study.stages), set()
     for ahead in stages(study, store):
         for k, stage in enumerate(study.stages, 1):

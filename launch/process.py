@@ -1,10 +1,12 @@
 """How a process of ours is set up, and how it learns that it should leave."""
 
+import contextlib
 import functools
 import os
 import signal
 import stat
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 WORK_LEFT = os.EX_TEMPFAIL  # exit code 75 of a worker whose time is over while runs are left
@@ -18,6 +20,22 @@ def plan_on_cpu() -> dict[str, str]:
     os.environ["JAX_PLATFORMS"] = "cpu"
     prepare_process()
     return environment
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Puts off SIGINT and SIGTERM until the block ends: a library that is interrupted while it loads, such as
+    jax, can take the process down with it."""
+    missed: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda number, _: missed.append(number)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before):
+            signal.signal(number, handler)
+        for number in missed:
+            signal.raise_signal(number)
 
 
 class Stop(threading.Event):

@@ -75,7 +75,8 @@ def test_runs_that_all_have_20_tokens_a_parameter_do_not_tell_A_from_B():
     x = {"n_params": n_params, "n_tokens": n_params}  # D = 20 N, each in units of the data
     y = told(CHINCHILLA, TRUTH[None], x)[0] + 0.003 * np.random.default_rng(0).standard_normal(40)
     found = diagnosed(CHINCHILLA, x, y, delta=1e-3)
-    assert any("A" in words.split() and "B:" in words.split() for words in found.flat), found.flat
+    pairs = [set(words.partition(":")[0].split()) for words in found.flat]
+    assert any({"A", "B"} <= pair for pair in pairs), found.flat
     assert found.condition > 1e6
     assert found.forecast_at == "10 times the largest compute"
 

@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from launch.process import uninterrupted
+
 CODE = """
 import sys, time
 from launch import process
@@ -64,3 +66,26 @@ def test_what_plans_leaves_accelerators_and_environment_to_the_workers():
     environment = os.environ | {"JAX_PLATFORMS": "cuda"}
     ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert ran.stdout == "cuda cpu True\n"
+
+
+def test_an_interrupt_waits_until_libraries_are_loaded():
+    before, loaded = signal.signal(signal.SIGTERM, signal.default_int_handler), False
+    try:
+        with pytest.raises(KeyboardInterrupt), uninterrupted():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+            loaded = True
+        assert loaded
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_only_processes_that_fit_laws_keep_xla_to_one_thread():
+    code = (
+        "import os, sys; from launch.process import prepare_process; "
+        "prepare_process(fits=sys.argv[1] == 'fits'); print(os.environ.get('NPROC'))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "NPROC"}
+    for kind, expected in (("fits", "1"), ("trains", "None")):
+        command = [sys.executable, "-c", code, kind]
+        assert subprocess.check_output(command, text=True, env=environment).strip() == expected

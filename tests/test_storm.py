@@ -45,7 +45,7 @@ def check_undisturbed(store: Store) -> None:
 
 @pytest.mark.slow
 def test_a_storm_of_kills_leaves_every_run_with_the_result_of_an_undisturbed_study(tmp_path):
-    store, draw = new_store(tmp_path, n_runs=200, n_steps=12, step_seconds=0.005), random.Random(0)
+    store, draw = new_store(tmp_path, n_runs=200, n_steps=12, step_seconds=0.02), random.Random(0)
     workers = [start(store, STORM_KILLS="0.003") for _ in range(4)]
     n_kills, deadline = 0, time.monotonic() + 300
     while any(worker.poll() != 0 for worker in workers):
@@ -56,7 +56,7 @@ def test_a_storm_of_kills_leaves_every_run_with_the_result_of_an_undisturbed_stu
                 n_kills += 1
                 workers[k] = start(store, STORM_KILLS="0.003" if n_kills < 100 else "0")
         if n_kills < 100:
-            time.sleep(0.3 * draw.random())
+            time.sleep(0.2 * draw.random())
             draw.choice(workers).kill()
         else:
             time.sleep(0.05)

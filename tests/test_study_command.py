@@ -32,7 +32,16 @@ sys.exit(cli.main(sys.argv[1:]))
 def start(*arguments, **options) -> subprocess.Popen:
     command = [sys.executable, "-c", CODE, *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, **(pipes | options))
+    with interruptible():
+        return subprocess.Popen(command, **(pipes | options))
+
+
+@contextlib.contextmanager
+def interruptible():
+    """Children hear SIGINT, also where the tests run in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def run_isoflop(*arguments, **options) -> tuple[int, str, str]:

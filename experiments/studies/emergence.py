@@ -81,7 +81,7 @@ def plan(settings: Settings) -> list[RunConfig]:
 def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     """Asks every model, writes emergence.csv, misprints.csv and the report, and says what was found."""
     asked, misprints = [], []
-    for run in runs.table[runs.table.status == "done"].to_dict("records"):
+    for run in runs.table.loc[runs.table.status == "done"].to_dict("records"):
         about = {name: run[name] for name in ("run_id", "n_params", "n_tokens", "flops")}
         in_answers, beside = ask(settings, folder / "runs" / run["run_id"])
         asked += [about | row for row in in_answers]
