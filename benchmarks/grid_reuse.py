@@ -16,9 +16,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig, to_json
+from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.cache import read_manifest
 from experiments.data.prepare import prepare
+from experiments.fields import to_json
 from launch.driver import planned_run
 from launch.store import Store
 from models.presets import ladder

@@ -19,9 +19,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig, to_json
+from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.cache import read_manifest
 from experiments.data.prepare import prepare
+from experiments.fields import to_json
 from experiments.studies.quickstart import Settings
 from launch.store import Store
 from models.presets import ladder
@@ -29,7 +30,8 @@ from models.presets import ladder
 STUDY = """
 import json
 from pathlib import Path
-from experiments.config import RunConfig, from_json
+from experiments.config import RunConfig
+from experiments.fields import from_json
 from experiments.studies import Stage, Study
 
 def study(overrides):

@@ -13,7 +13,8 @@ import orbax.checkpoint as ocp
 from jax.sharding import SingleDeviceSharding
 
 import models
-from experiments.config import RunConfig, from_json
+from experiments.config import RunConfig
+from experiments.fields import from_json
 
 # orbax reports every save and every default it takes; a run's log has room for what matters.
 logging.getLogger("absl").setLevel(logging.ERROR)

@@ -1,21 +1,13 @@
 """A run, described by data: everything that can change its result, and nothing else."""
 
-import dataclasses
-import difflib
 import functools
 import hashlib
 import json
-import typing
-from dataclasses import dataclass
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
+from experiments.fields import LATER, to_json
 from models.config import ModelConfig
-
-T = TypeVar("T")
-
-# Later fields, left out of the JSON at these values: what was there before them keeps its identity.
-LEFT_OUT = {"warmup_tokens": 0}
 
 
 @dataclass(frozen=True)
@@ -63,7 +55,7 @@ class ScheduleConfig:
     warmup: float = 0.05
     decay: float = 0.3
     final: float = 0.0
-    warmup_tokens: int = 0
+    warmup_tokens: int = field(default=0, metadata=LATER)
 
     def __post_init__(self):
         if self.name not in ("wsd", "cosine"):
@@ -172,118 +164,3 @@ class RunConfig:
 
 def _digest(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def to_json(config: Any) -> dict[str, Any]:
-    """A configuration as read from its JSON: nested dicts and lists; `from_json` gives the equal one back."""
-    return _plain(config)
-
-
-def _plain(value: Any) -> Any:
-    """As a round trip through JSON would leave it, at a tenth of the time: a study may have 10,000 runs."""
-    kind = type(value)
-    if kind in (int, float, str, bool, NoneType):
-        return value
-    if fields := getattr(kind, "__dataclass_fields__", None):
-        pairs = [(name, _plain(getattr(value, name))) for name in fields]
-        return {name: item for name, item in pairs if name not in LEFT_OUT or LEFT_OUT[name] != item}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return json.loads(json.dumps(value))
-
-
-def from_json(kind: type[T], values: dict[str, Any], where: str = "") -> T:
-    """Builds the dataclass `kind` from a nested dict (as read from JSON).
-
-    Raises:
-      ValueError: an unknown or missing field, or a value of the wrong type, named with its path.
-    """
-    hints = typing.get_type_hints(kind)
-    where = where or kind.__name__
-    if not isinstance(values, dict):
-        raise ValueError(f"{where}: expected an object with fields {list(hints)}, got {values!r}")
-    for name in values:
-        if name not in hints:
-            raise ValueError(unknown_field(where, name, hints))
-    built = {}
-    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
-        path = f"{where}.{field.name}"
-        if field.name in values:
-            built[field.name] = _convert(hints[field.name], values[field.name], path)
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise ValueError(f"{path} is missing; {where} needs it")
-    return kind(**built)
-
-
-def apply_overrides(config: T, overrides: list[str]) -> T:
-    """`config` with "a.b=value" assignments applied; values are JSON, anything else is a string.
-
-    Raises:
-      ValueError: no "=", an unknown field (the nearest name is suggested) or a value of the wrong type.
-    """
-    values = json.loads(json.dumps(dataclasses.asdict(config)))  # type: ignore[call-overload]
-    for override in overrides:
-        path, equals, text = override.partition("=")
-        if not equals:
-            raise ValueError(f"--set {override}: expected FIELD=VALUE, for example seed=1")
-        *parents, last = path.split(".")
-        node, where = values, type(config).__name__
-        for name in [*parents, last]:
-            if not isinstance(node, dict):
-                raise ValueError(f"--set {override}: {where} is a value and has no fields")
-            if name not in node:
-                raise ValueError(f"--set {override}: {unknown_field(where, name, node)}")
-            parent, node, where = node, node[name], f"{where}.{name}"
-        try:
-            parent[last] = json.loads(text)
-        except json.JSONDecodeError:
-            parent[last] = text
-    return from_json(type(config), values)
-
-
-def unknown_field(where: str, name: str, known: typing.Iterable[str]) -> str:
-    """One line that names the unknown field and the nearest known one."""
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-    return f"{where} has no field {name!r}; {hint}"
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    """`value` as the annotated type; integers written as 1e6 and floats written as 1 are understood."""
-    if dataclasses.is_dataclass(hint):
-        return from_json(typing.cast(type, hint), value, where)
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (Union, UnionType):
-        return _convert_union(arguments, value, where)
-    if origin is tuple and isinstance(value, (list, tuple)):
-        return tuple(_convert(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    if origin is Literal:
-        if value in arguments:
-            return value
-        raise ValueError(f"{where}={value!r}; allowed are {', '.join(map(repr, arguments))}")
-    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if hint is int and isinstance(value, float) and value.is_integer():
-        return int(value)
-    if hint in (int, str, bool) and type(value) is hint:
-        return value
-    expected = getattr(hint, "__name__", str(hint))
-    raise ValueError(f"{where}={value!r}; expected a value of type {expected}")
-
-
-def _convert_union(hints: tuple, value: Any, where: str) -> Any:
-    """`value` as one of several dataclasses, told apart by "family"; or None, where that is one of them."""
-    if value is None and NoneType in hints:
-        return None
-    kinds = [hint for hint in hints if hint is not NoneType]
-    if len(kinds) == 1:
-        return _convert(kinds[0], value, where)
-    families = {
-        name: kind for kind in kinds for name in typing.get_args(typing.get_type_hints(kind)["family"])
-    }
-    if not isinstance(value, dict):
-        raise ValueError(f"{where}: expected an object with a field 'family', got {value!r}")
-    family = value.get("family", next(iter(families)))
-    if family not in families:
-        raise ValueError(f"{where}.family={family!r}; allowed are {', '.join(map(repr, families))}")
-    return _convert(families[family], value, where)

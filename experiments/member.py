@@ -11,7 +11,8 @@ import numpy as np
 import models
 from experiments import metrics
 from experiments.checkpoint import Checkpoints
-from experiments.config import RunConfig, to_json
+from experiments.config import RunConfig
+from experiments.fields import to_json
 from experiments.files import write_atomic
 from experiments.loss import predicted_tokens
 from experiments.processes import leads

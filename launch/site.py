@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
+from experiments.fields import from_json
+
 
 @dataclass(frozen=True)
 class Controller:
@@ -76,8 +78,6 @@ def read_site(site: dict[str, Any]) -> Site:
     Raises:
       ValueError: an unknown key (the nearest is named), a value that is not allowed, or no such table.
     """
-    from experiments.config import from_json  # brings jax in, which `cancel` and `status` do without
-
     if site and "slurm" not in site:
         raise ValueError(f"the site file has no table [slurm]; it has {', '.join(site)}")
     values = dict(site.get("slurm", {}))

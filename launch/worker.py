@@ -256,7 +256,8 @@ def training(mesh: Any = None) -> Job:
     import jax
 
     from experiments import checkpoint, memory, train
-    from experiments.config import RunConfig, from_json
+    from experiments.config import RunConfig
+    from experiments.fields import from_json
 
     def train_all(configs, outs, hooks, trunks):
         try:

@@ -3,13 +3,8 @@
 import json
 from dataclasses import dataclass
 
-from experiments.config import (
-    DataConfig,
-    OptimizerConfig,
-    RunConfig,
-    ScheduleConfig,
-    apply_overrides,
-)
+from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.fields import apply_overrides
 from experiments.studies import Stage, Study
 from models.presets import ladder
 

@@ -7,15 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.config import (
-    DataConfig,
-    OptimizerConfig,
-    RunConfig,
-    ScheduleConfig,
-    apply_overrides,
-    from_json,
-    to_json,
-)
+from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.fields import apply_overrides, from_json, to_json
 from models.config import MuP, RopeScaling
 from models.presets import LADDERS, ladder
 

@@ -14,10 +14,11 @@ from tiny_run import DOCUMENTS, isoflop, make_study
 
 import models
 from experiments.checkpoint import Checkpoints
-from experiments.config import RunConfig, from_json
+from experiments.config import RunConfig
 from experiments.evaluate.perplexity import perplexity
 from experiments.evaluate.subject import open_subject
 from experiments.evaluate.text import read_files, read_split
+from experiments.fields import from_json
 
 
 @pytest.fixture(scope="module")

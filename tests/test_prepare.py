@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from experiments.config import DataConfig, to_json
+from experiments.config import DataConfig
 from experiments.data import docstrings
 from experiments.data import prepare as preparing
 from experiments.data.cache import EOS, SPLITS, is_whole, open_cache, read_manifest
 from experiments.data.prepare import cache_name, find_cache, prepare
 from experiments.data.vocab import load_vocab
+from experiments.fields import to_json
 
 WORDS = ["".join(random.Random(i).choices("abcdefghijklmnop", k=2 + i % 9)) for i in range(500)]
 TEXTS = [f"Text {i}. " + " ".join(random.Random(i).choices(WORDS, k=60)) for i in range(400)]
@@ -33,7 +34,8 @@ def start(config: DataConfig, root: Path) -> subprocess.Popen:
     """`prepare` in a process of its own, that prints the folder; it leads a process group."""
     code = """
 import json, sys
-from experiments.config import DataConfig, from_json
+from experiments.config import DataConfig
+from experiments.fields import from_json
 from experiments.data.prepare import prepare
 print(prepare(from_json(DataConfig, json.loads(sys.argv[1])), sys.argv[2]))
 """

@@ -13,7 +13,8 @@ import pytest
 
 from experiments import metrics
 from experiments.checkpoint import load
-from experiments.config import OptimizerConfig, ScheduleConfig, to_json
+from experiments.config import OptimizerConfig, ScheduleConfig
+from experiments.fields import to_json
 from experiments.pack import validation_batches
 from experiments.programs import programs
 from experiments.train import Stopped, train
@@ -91,7 +92,8 @@ import json, sys
 from pathlib import Path
 import experiments.pack as pack
 from experiments.train import train
-from experiments.config import RunConfig, from_json
+from experiments.config import RunConfig
+from experiments.fields import from_json
 pack.CHECKPOINT_SECONDS = 0.02
 class Hooks:
     def should_stop(self): return False

@@ -12,9 +12,10 @@ import numpy as np
 
 import models
 from experiments.checkpoint import Checkpoints, load
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig, to_json
+from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.cache import SPLITS, read_manifest, write_manifest, write_split
 from experiments.data.vocab import ByteVocab
+from experiments.fields import to_json
 from launch.cli import main
 from models.config import TransformerConfig
 from models.presets import ladder

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.config import DataConfig, from_json, to_json
+from experiments.config import DataConfig
 from experiments.data.cache import (
     EOS,
     FORMAT,
@@ -30,6 +30,7 @@ from experiments.data.cache import (
     write_split,
 )
 from experiments.data.tasks import TASKS, encode, language_modelling, make_vocabulary
+from experiments.fields import from_json, to_json
 
 VOCABULARIES = ("bytes", "sentencepiece")
 

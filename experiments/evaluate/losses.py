@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.config import RunConfig, from_json
+from experiments.config import RunConfig
 from experiments.data.vocab import Vocab, load_vocab
 from experiments.evaluate import log
 from experiments.evaluate.answers import Opener, Progress
@@ -26,6 +26,7 @@ from experiments.evaluate.perplexity import (
     tally,
 )
 from experiments.evaluate.text import Text, read_files, read_split
+from experiments.fields import from_json
 
 FORMAT = 1
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import models
 from experiments import checkpoint
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig, from_json
+from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.vocab import ByteVocab, SentencePieceVocab, Vocab, load_vocab
 from experiments.evaluate.identity import find_run, is_hugging_face
+from experiments.fields import from_json
 from models import hf
 from models.model import Model
 

@@ -16,8 +16,9 @@ import pandas as pd
 
 import models
 from experiments import checkpoint
-from experiments.config import DataConfig, RunConfig, apply_overrides
+from experiments.config import DataConfig, RunConfig
 from experiments.evaluate import spans
+from experiments.fields import apply_overrides
 from experiments.files import write_atomic
 from experiments.pack import open_splits, validation_batches
 from experiments.studies import quickstart

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.config import DataConfig, RunConfig, apply_overrides
+from experiments.config import DataConfig, RunConfig
+from experiments.fields import apply_overrides
 from experiments.files import write_atomic
 from experiments.studies import quickstart
 from experiments.studies.quickstart import Budget, Sweep

@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 
 from experiments import coordinates
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig, apply_overrides
+from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.batches import batch
+from experiments.fields import apply_overrides
 from experiments.files import write_atomic
 from experiments.optim import OPTIMIZERS
 from experiments.pack import open_splits

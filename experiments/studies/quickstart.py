@@ -17,17 +17,12 @@ from pathlib import Path
 import numpy as np
 
 import scaling
-from experiments.config import (
-    DataConfig,
-    OptimizerConfig,
-    RunConfig,
-    ScheduleConfig,
-    apply_overrides,
-)
+from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.cache import read_manifest
 from experiments.data.prepare import prepare
 from experiments.evaluate import scoreboard
 from experiments.evaluate.identity import find_all
+from experiments.fields import apply_overrides
 from experiments.files import write_atomic
 from experiments.studies.study import Stage, Study
 from models import count

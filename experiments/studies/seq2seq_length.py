@@ -33,8 +33,8 @@ from absl import flags
 from scipy import stats
 
 import models
-from experiments.config import apply_overrides, to_json
 from experiments.data.strings import START, Pairs, Task, draw_pairs
+from experiments.fields import apply_overrides, to_json
 from experiments.files import write_atomic
 from experiments.result import PACKAGES, describe
 from experiments.studies import seq2seq_figures as figures

@@ -20,16 +20,10 @@ from scipy import stats
 
 import models
 from experiments import checkpoint
-from experiments.config import (
-    DataConfig,
-    OptimizerConfig,
-    RunConfig,
-    ScheduleConfig,
-    apply_overrides,
-    to_json,
-)
+from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data import walks
 from experiments.data.vocab import ByteVocab
+from experiments.fields import apply_overrides, to_json
 from experiments.files import write_atomic
 from experiments.studies import test_time_figures
 from experiments.studies.quickstart import prepared, write_json

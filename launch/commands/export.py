@@ -29,8 +29,8 @@ def run(args: list[str], flags) -> int:
         raise ValueError(f"expected one run or study folder and --out, got {args}; usage: {USAGE}")
     prepare_process()  # before anything imports jax
     from experiments import checkpoint
-    from experiments.config import to_json
     from experiments.evaluate.subject import find_run
+    from experiments.fields import to_json
     from models import hf
     from models.config import TransformerConfig
     from models.hf.files import whole_folder

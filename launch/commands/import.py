@@ -53,7 +53,7 @@ def run(args: list[str], flags) -> int:
 
     import models
     from experiments.checkpoint import Checkpoints
-    from experiments.config import to_json
+    from experiments.fields import to_json
     from models import hf
     from models.hf.files import whole_folder
 
@@ -82,7 +82,8 @@ def copy_companions(source: Path, target: Path) -> None:
 
 def _run_config(source: Path, model, flags):
     """The run that was exported, or a stand-in for one that never was."""
-    from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig, from_json
+    from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+    from experiments.fields import from_json
 
     if (source / RUN).is_file():
         found = from_json(RunConfig, json.loads((source / RUN).read_text()))

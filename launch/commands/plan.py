@@ -124,7 +124,8 @@ def memory_by_shape(
 ) -> tuple[dict[str, dict[str, Any]], float]:
     """Bytes that a run of each shape needs, by what they hold, and the smallest mesh on which it fits; and
     the bytes of a device (None: those of one here)."""
-    from experiments.config import RunConfig, from_json
+    from experiments.config import RunConfig
+    from experiments.fields import from_json
     from experiments.memory import device_memory, needs
 
     have = device_bytes or device_memory()

@@ -51,7 +51,8 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
         raise ValueError(f"expected a configuration and --out, got {args}; usage: {USAGE}")
     values = _read(Path(args[0]))
     prepare_process()  # before anything imports jax
-    from experiments.config import RunConfig, from_json, to_json
+    from experiments.config import RunConfig
+    from experiments.fields import from_json, to_json
     from experiments.files import write_atomic
     from models.sharding import make_mesh, parse_mesh
 
