@@ -14,6 +14,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
+from benchmarks.packing import Hooks
 from experiments import optim
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.programs import programs
@@ -22,17 +23,6 @@ from models import count
 from models.presets import ladder
 
 N_STEPS = 3000
-
-
-class Hooks:
-    def should_stop(self) -> bool:
-        return False
-
-    def lost(self) -> bool:
-        return False
-
-    def progress(self, *_) -> None:
-        pass
 
 
 def main() -> None:

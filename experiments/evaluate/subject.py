@@ -13,6 +13,7 @@ from experiments.data.vocab import ByteVocab, SentencePieceVocab, Vocab, load_vo
 from experiments.evaluate.identity import find_run, is_hugging_face
 from experiments.fields import from_json
 from models import hf
+from models.config import ModelConfig
 from models.model import Model
 
 __all__ = ["Subject", "find_run", "open_subject"]
@@ -54,12 +55,17 @@ def _open_hugging_face(folder: Path) -> Subject:
         config = replace(from_json(RunConfig, json.loads(exported.read_text())), model=network)
         vocab = load_vocab(config.data)
     else:
-        seq_len = min(getattr(network, "max_len", 0) or LONGEST, LONGEST)
-        data = DataConfig("imported", "", "imported", network.vocab_size)
-        rest = {"batch_tokens": seq_len, "seq_len": seq_len, "n_tokens": seq_len}
-        config = RunConfig(network, data, OptimizerConfig(lr=1e-5), ScheduleConfig(), **rest)
+        config = stand_in(network, DataConfig("imported", "", "imported", network.vocab_size))
     assert vocab is not None
     return Subject(folder, config, models.build(network), params, vocab)
+
+
+def stand_in(network: ModelConfig, data: DataConfig, seq_len: int | None = None) -> RunConfig:
+    """A run with this network that never was; its context is what the network is meant for, 2048 at most."""
+    n = seq_len or min(getattr(network, "max_len", 0) or LONGEST, LONGEST)
+    return RunConfig(
+        network, data, OptimizerConfig(lr=1e-5), ScheduleConfig(), batch_tokens=n, seq_len=n, n_tokens=n
+    )
 
 
 class TokenizerVocab:

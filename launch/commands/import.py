@@ -26,7 +26,6 @@ flags.DEFINE_integer(
     "seq_len", None, "context of sample and evaluate (default: what it is meant for, 2048 at most)", 1,
     flag_values=FLAGS,
 )  # fmt: skip
-LONGEST = 2048  # a context of more is asked for
 RUN = "isoflop.json"  # the run that a checkpoint was exported from
 # What belongs to a checkpoint besides the network, carried along unread.
 COMPANIONS = (
@@ -82,7 +81,8 @@ def copy_companions(source: Path, target: Path) -> None:
 
 def _run_config(source: Path, model, flags):
     """The run that was exported, or a stand-in for one that never was."""
-    from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+    from experiments.config import DataConfig, RunConfig
+    from experiments.evaluate.subject import stand_in
     from experiments.fields import from_json
 
     if (source / RUN).is_file():
@@ -92,13 +92,4 @@ def _run_config(source: Path, model, flags):
     data = DataConfig() if flags.vocab else DataConfig("imported", "", "imported", model.vocab_size)
     if flags.vocab and model.vocab_size < data.vocab_size:
         raise ValueError(f"--vocab bytes needs {data.vocab_size} tokens; {source} has {model.vocab_size}")
-    seq_len = flags.seq_len or min(getattr(model, "max_len", 0) or LONGEST, LONGEST)
-    return RunConfig(
-        model=model,
-        data=data,
-        optimizer=OptimizerConfig(lr=1e-5),
-        schedule=ScheduleConfig(),
-        batch_tokens=seq_len,
-        seq_len=seq_len,
-        n_tokens=seq_len,
-    )
+    return stand_in(model, data, flags.seq_len)

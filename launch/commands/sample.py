@@ -134,9 +134,7 @@ def run(args: list[str], flags) -> int:
             token_bytes=said,
             top_logprobs=flags.top_logprobs,
             every=8 if stream else None,
-            watch=(lambda _, __, news: print(samples.printable(news), end="", flush=True))
-            if stream
-            else None,
+            watch=samples.show_news if stream else None,
         )
     if flags.pick:
         groups = [[samples.pick(flags.prompt, groups[0])]]
