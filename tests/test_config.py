@@ -1,7 +1,6 @@
-"""Run configurations: exact JSON, stable identity, errors that name the field."""
+"""Run configurations: stable identity, what runs share, and wrong settings refused by name."""
 
 import dataclasses
-import json
 
 import pytest
 from hypothesis import given
@@ -9,44 +8,9 @@ from hypothesis import strategies as st
 
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.fields import apply_overrides, from_json, to_json
-from models.config import MuP, RopeScaling
-from models.presets import LADDERS, ladder
+from models.presets import ladder
 
 RUN = RunConfig(ladder(16, 259), DataConfig(), OptimizerConfig(1e-3), ScheduleConfig(), 512, 128, 10**6)
-
-
-@given(
-    lr=st.floats(1e-9, 1e9),
-    seed=st.integers(0, 2**31),
-    warmup=st.floats(0, 0.5),
-    path=st.text(),
-    d_model=st.sampled_from([8, 16, 64]),
-)
-def test_json_round_trip_is_exact_and_keeps_the_identity(lr, seed, warmup, path, d_model):
-    run = dataclasses.replace(
-        RUN,
-        model=ladder(d_model, 259),
-        optimizer=OptimizerConfig(lr),
-        schedule=ScheduleConfig(warmup=warmup),
-        data=DataConfig(path=path),
-        seed=seed,
-    )
-    again = from_json(RunConfig, to_json(run))
-    assert again == run and again.run_id == run.run_id
-
-
-@pytest.mark.parametrize("family", LADDERS)
-def test_the_family_says_which_configuration_a_model_has(family):
-    run = dataclasses.replace(RUN, model=ladder(16, 259, family))
-    assert from_json(RunConfig, json.loads(json.dumps(to_json(run)))) == run
-    with pytest.raises(ValueError, match=r"model.family='mlp'; allowed are 'transformer', 'moe'"):
-        from_json(RunConfig, to_json(run) | {"model": to_json(run.model) | {"family": "mlp"}})
-
-
-def test_optional_parts_of_a_model_come_back():
-    model = ladder(16, 259, mup=MuP(8, 2, 8), rope_scaling=RopeScaling("llama3", 8.0, original_len=64))
-    run = dataclasses.replace(RUN, model=model)
-    assert from_json(RunConfig, json.loads(json.dumps(to_json(run)))) == run
 
 
 def test_identity_is_stable_between_versions():
@@ -141,15 +105,3 @@ def test_wrong_overrides_are_refused_in_one_line(override, message):
     with pytest.raises(ValueError, match=message) as error:
         apply_overrides(RUN, [override])
     assert "\n" not in str(error.value)
-
-
-def test_numbers_may_be_written_as_people_write_them():
-    run = apply_overrides(RUN, ["n_tokens=2e6", "optimizer.lr=1", "data.task=files"])
-    assert (run.n_tokens, run.optimizer.lr, run.data.task) == (2_000_000, 1.0, "files")
-
-
-def test_missing_fields_are_named():
-    values = to_json(RUN)
-    del values["optimizer"]["lr"]
-    with pytest.raises(ValueError, match=r"RunConfig\.optimizer\.lr is missing"):
-        from_json(RunConfig, values)
