@@ -13,7 +13,6 @@ reach the optimum from all 9 starts in 20 to 60 evaluations, and from there that
 import os
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # scipy is several times slower where tiny products wait for threads
-os.environ["NPROC"] = "1"  # as `isoflop fit` has it, see launch/process.py
 
 import resource
 import subprocess

@@ -44,17 +44,14 @@ class Stop(threading.Event):
     code = 0
 
 
-def prepare_process(cores: str = "", fits: bool = False) -> None:
+def prepare_process(cores: str = "") -> None:
     """Pins this process and names the persistent compile cache. Must come before numpy and jax are imported.
 
-    The matrices of numpy are small here: BLAS threads cost ten times what they give. A process that `fits`
-    laws gives each core problems of its own (scaling/solver.py); XLA's threads would only get in their way.
+    The matrices of numpy are small here: BLAS threads cost ten times what they give.
     """
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if fits:
-        os.environ.setdefault("NPROC", "1")  # the size of XLA's pool of threads
     cache = Path(os.environ.get("ISOFLOP_CACHE") or Path.home() / ".cache/isoflop")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache / "xla"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

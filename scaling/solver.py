@@ -1,8 +1,8 @@
 """The solver: robust nonlinear least squares, many problems in one program.
 
 A lane is one problem: a start point, weights of the rows, a Huber delta and a prior. Lanes share the table's
-columns and take damped Gauss–Newton steps in float64, as many at a time in one compiled program as stay in
-the cache; a lane that is done makes room for the next problem, and every core has its own share of them.
+columns and take damped Gauss–Newton steps in float64, as many at a time as stay in the cache; a lane that is
+done takes the next problem of the queue, and every core has a queue of its own.
 """
 
 import os
@@ -17,8 +17,9 @@ import numpy as np
 
 from scaling.laws import Columns, Law
 
-BLOCK = 2**15  # rows of all lanes of one program together: what stays in the cache of a core
-MOST_LANES = 256
+BLOCK = 2**12  # rows of all lanes together, so that a step stays in the fastest cache of a core
+QUEUE = 2**19  # rows of all problems that one program is given, 4 MB
+MOST_LANES, MOST_QUEUED = 256, 2048
 MAX_STEPS = 300
 ROOT_HALF = int(np.sqrt(0.5).view(np.int64))
 ARTANH = 1 / np.arange(21, 0, -2)  # of the powers of z^2 in artanh(z) / z, from the highest
@@ -53,13 +54,24 @@ def solve(
       start: [lanes, params].
       tolerance: ROUGH moves no parameter by a visible part of its doubt, and is for draws.
     """
-    n, n_rows = len(start), np.shape(lanes.y)[1]
+    n, n_rows, n_cores = len(start), np.shape(lanes.y)[1], os.cpu_count() or 1
     n_lanes = min(max(BLOCK // n_rows, 1), MOST_LANES)
-    n_shares = min(os.cpu_count() or 1, -(-n // n_lanes))
-    problems = [np.broadcast_to(array, (n, *np.shape(array)[1:])) for array in (*lanes, start)]
-    shares = zip(*[np.array_split(array, n_shares) for array in problems])
-    with ThreadPoolExecutor(n_shares) as pool:
-        solved = pool.map(partial(_solve_share, law, x, tolerance, n_lanes), shares)
+    n_queued = min(max(QUEUE // n_rows, n_lanes), MOST_QUEUED)
+    n_shares = min(n_cores, -(-n // n_lanes)) * -(-n // (n_cores * n_queued))
+    # Every row of weights apart, so that starts and resamples share a program.
+    lanes = lanes._replace(weight=np.broadcast_to(lanes.weight, (n, n_rows)))
+
+    def work(share: np.ndarray) -> Solution:
+        def queued(array: np.ndarray) -> np.ndarray:
+            return np.resize(np.asarray(array, np.float64)[share], (n_queued, *array.shape[1:]))
+
+        queue = Lanes(*[field if len(field) == 1 else queued(field) for field in lanes])
+        with jax.enable_x64(True):
+            found = _solve(law, _columns(law, x), tolerance, queue, queued(start), len(share), n_lanes)
+            return Solution(*[np.asarray(field)[: len(share)] for field in found])
+
+    with ThreadPoolExecutor(n_cores) as pool:
+        solved = pool.map(work, np.array_split(np.arange(n), n_shares))
         return Solution(*[np.concatenate(field) for field in zip(*solved)])
 
 
@@ -123,37 +135,33 @@ def _choose(condition: jax.Array, this: _State, other: _State) -> _State:
     return jax.tree.map(partial(jnp.where, condition), this, other)
 
 
-def _solve_share(law: Law, x: Mapping[str, np.ndarray], tolerance: float, n_lanes: int, problems) -> Solution:
-    """Solves problems in a fixed number of lanes, so that one program serves any number of problems."""
-    n, begun = len(problems[-1]), 0
-    found = Solution(np.array(problems[-1], float), np.full(n, np.inf), np.zeros(n, bool))
-    at = np.full(n_lanes, n)  # the problem that each lane is at; n: none left, and the lane rests
-    held = [np.zeros((n_lanes, *array.shape[1:])) for array in problems]
-    with jax.enable_x64(True):
-        columns = jax.device_put(_columns(law, x))
-        state = jax.vmap(_fresh)(held[-1])
-        while True:
-            free = np.flatnonzero(at == n)[: n - begun]
-            at[free] = np.arange(begun, begun + len(free))
-            begun += len(free)
-            for mine, all_ in zip(held, problems):
-                mine[free] = all_[at[free]]
-            if (at == n).all():
-                return found
-            *lanes, start = held
-            fresh = np.isin(np.arange(n_lanes), free)
-            state = _advance(law, columns, np.float64(tolerance), Lanes(*lanes), start, fresh, state)
-            ready = (at < n) & np.asarray(state.stopped)
-            for field, last in zip(found, (state.theta, state.objective, state.converged)):
-                field[at[ready]] = np.asarray(last)[ready]
-            at[ready] = n
+@partial(jax.jit, static_argnames=("law", "n_lanes"), compiler_options={"xla_cpu_prefer_vector_width": 512})
+def _solve(law: Law, x: Columns, tolerance, queue: Lanes, start, n, n_lanes: int):
+    """The fields of `Solution` of the first n problems of a queue of any length, `n_lanes` at a time."""
 
+    def go_on(carry):
+        return carry[0] < n
 
-@partial(jax.jit, static_argnames="law", compiler_options={"xla_cpu_prefer_vector_width": 512})
-def _advance(law: Law, x: Columns, tolerance, lanes: Lanes, start, fresh, state: _State) -> _State:
-    """One step of every lane; lanes that are fresh begin at their start."""
-    state = jax.vmap(_choose)(fresh, jax.vmap(_fresh)(start), state)
-    return jax.vmap(partial(_step, law, x, tolerance))(lanes, state)
+    def step(at, state: _State) -> _State:
+        lane = Lanes(*[field[0 if len(field) == 1 else at] for field in queue])
+        return _step(law, x, tolerance, lane, state)
+
+    def advance(carry):
+        n_found, n_begun, at, state, found = carry
+        free, ended = state.stopped, (state.theta, state.objective, state.converged)
+        place = jnp.where(free, at, len(start))  # beyond the end: lanes that are not done, or that rest
+        found = jax.tree.map(lambda all_, mine: all_.at[place].set(mine, mode="drop"), found, ended)
+        n_found += jnp.sum(free & (at < n))
+        at = jnp.where(free, n_begun + jnp.cumsum(free) - 1, at)
+        n_begun += jnp.sum(free)
+        state = jax.vmap(_choose)(free, jax.vmap(_fresh)(start[at]), state)
+        return n_found, n_begun, at, jax.vmap(step)(at, state), found
+
+    # At first all lanes are done with a problem that is none.
+    at = jnp.full(n_lanes, len(start))
+    state = jax.vmap(_fresh)(start[:n_lanes])._replace(stopped=jnp.full(n_lanes, True))
+    found = jnp.zeros_like(start), jnp.zeros(len(start)), jnp.zeros(len(start), bool)
+    return jax.lax.while_loop(go_on, advance, (0, 0, at, state, found))[-1]
 
 
 def _step(law: Law, x: Columns, tolerance, lane: Lanes, s: _State) -> _State:
@@ -169,7 +177,7 @@ def _step(law: Law, x: Columns, tolerance, lane: Lanes, s: _State) -> _State:
         for new, old in zip((*there, s.trial), (s.objective, s.gradient, s.hessian, s.theta))
     )
     held = ((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0))
-    scale = jnp.where(held, 0.0, (jnp.diagonal(hessian) + 1e-30) ** -0.5)
+    scale = jnp.where(held, 0.0, jax.lax.rsqrt(jnp.diagonal(hessian) + 1e-30))
     damped = scale[:, None] * hessian * scale + jnp.diag(jnp.where(held, 1.0, damping))
     factor = jnp.linalg.cholesky(damped)  # NaN where rounding made it indefinite: more damping, then
     move = -scale * jax.scipy.linalg.cho_solve((factor, True), scale * gradient)
@@ -201,7 +209,8 @@ def _evaluate(law: Law, x: Columns, lane: Lanes, theta, damping):
     return (
         pull @ (residual - 0.5 * bounded) + 0.5 * jnp.sum(lane.precision * off**2),
         lane.precision * off - slopes @ pull,
-        (slopes * curvature) @ slopes.T + jnp.diag(lane.precision),
+        # As one product of matrices this small XLA takes up to a third longer.
+        jnp.stack([slopes @ (curvature * slope) for slope in slopes]) + jnp.diag(lane.precision),
     )
 
 

@@ -78,14 +78,3 @@ def test_an_interrupt_waits_until_libraries_are_loaded():
         assert loaded
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def test_only_processes_that_fit_laws_keep_xla_to_one_thread():
-    code = (
-        "import os, sys; from launch.process import prepare_process; "
-        "prepare_process(fits=sys.argv[1] == 'fits'); print(os.environ.get('NPROC'))"
-    )
-    environment = {name: value for name, value in os.environ.items() if name != "NPROC"}
-    for kind, expected in (("fits", "1"), ("trains", "None")):
-        command = [sys.executable, "-c", code, kind]
-        assert subprocess.check_output(command, text=True, env=environment).strip() == expected

@@ -29,7 +29,7 @@ def run(args: list[str], flags) -> int:
     if len(args) != 1:
         raise ValueError(f"expected one table of runs or study directory, got {args}; usage: {USAGE}")
     columns = parse_columns(flags.columns)
-    prepare_process(fits=True)  # before anything imports jax
+    prepare_process()  # before anything imports jax
     import scaling
     from scaling.compare import compare_laws
 

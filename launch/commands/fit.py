@@ -68,7 +68,7 @@ def run(args: list[str], flags) -> int:
         raise ValueError(f"expected one table of runs or study directory, got {args}; usage: {USAGE}")
     check_out(flags.out)
     columns, convert = parse_columns(flags.columns), parse_columns(flags.convert, "convert")
-    prepare_process(fits=True)  # before anything imports jax
+    prepare_process()  # before anything imports jax
     import scaling
     from experiments.files import write_atomic
     from scaling import conventions, laws

@@ -49,7 +49,7 @@ def run(args: list[str], flags) -> int:
     if args:
         raise ValueError(f"expected flags only, got {args}; usage: {USAGE}")
     check_folder(flags.out)
-    prepare_process(fits=True)  # before anything imports jax
+    prepare_process()  # before anything imports jax
     from launch.commands.predict import read_fit
     from scaling.forecast import forecast
     from scaling.world import SCENARIOS, changed

@@ -42,7 +42,7 @@ def run(args: list[str], flags) -> int:
         raise ValueError(f"--level {flags.level}; expected a share between 0 and 1, such as 0.9")
     check_out(flags.out)
     columns = parse_columns(flags.columns)
-    prepare_process(fits=True)  # before anything imports jax
+    prepare_process()  # before anything imports jax
     import scaling
     from experiments.files import write_atomic
     from scaling.hparams import fit_hparams, fit_parametrizations

@@ -49,7 +49,7 @@ def run(args: list[str], flags) -> int:
     check_out(flags.out)
     columns, given = parse_columns(flags.columns), parse_given(flags.given)
     sizes = [number("--sizes", text) for text in flags.sizes] or None
-    prepare_process(fits=True)  # before anything imports jax
+    prepare_process()  # before anything imports jax
     from experiments.files import write_atomic
     from scaling.cost import cost
 

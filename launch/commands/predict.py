@@ -58,7 +58,7 @@ def run(args: list[str], flags) -> int:
     if terms and not (budgets or losses):
         raise ValueError(f"{', '.join(terms)} go with --flops or --loss; for one model give --points")
     columns = parse_columns(flags.columns)
-    prepare_process(fits=True)  # before anything imports jax
+    prepare_process()  # before anything imports jax
     import pandas as pd
 
     import scaling

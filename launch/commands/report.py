@@ -47,7 +47,7 @@ def run(args: list[str], flags) -> int:
         raise ValueError(f"expected one study directory or table of runs, got {args}; usage: {USAGE}")
     check_out(flags.out)
     columns = parse_columns(flags.columns)
-    prepare_process(fits=True)  # before anything imports jax
+    prepare_process()  # before anything imports jax
     from scaling.report import Missing, write_report
 
     source = Path(args[0])
