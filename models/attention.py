@@ -1,5 +1,7 @@
 """Attention: softmax(QKᵀ·scale)V over a whole sequence, or against a cache of keys and values."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -52,15 +54,11 @@ class Attention(nnx.Module):
         return self.output(q, k, v, mask_BTS), (k, v)
 
     def decode(self, x_B1D, tables, cache, position_B):
-        """One token a row against the row's cache (k, v) [B,G,S,K], in which it takes a slot."""
+        """One token a row against the row's cache (k, v), in which it takes a slot; see `in_parts`."""
         q, k, v = self.queries_keys_values(x_B1D, tables)
-        n_rows, n_groups, n_slots, _ = cache[0].shape
-        # Row and group by their numbers: for one row XLA would make a slice of it that copies the cache.
-        place = jnp.arange(n_rows)[:, None], jnp.arange(n_groups), (position_B % n_slots)[:, None]
-        k_BGSK, v_BGSK = (slots.at[place].set(new[:, 0]) for slots, new in zip(cache, (k, v)))
-        seen_B1S = (slot_positions(position_B, n_slots) >= 0)[:, None]
-        values = attend_by_group(q, k_BGSK, v_BGSK, seen_B1S, self.scale, cap=self.softcap)
-        return project(values, self.w_o, self.b_o), (k_BGSK, v_BGSK)
+        k_parts, v_parts = (write_slot(parts, new[:, 0], position_B) for parts, new in zip(cache, (k, v)))
+        values = attend_to_parts(q, k_parts, v_parts, position_B, self.scale, self.softcap)
+        return project(values, self.w_o, self.b_o), (k_parts, v_parts)
 
 
 def qk_norm(config: TransformerConfig, n_heads: int, axis: str) -> RMSNorm | None:
@@ -94,6 +92,53 @@ def to_slots(k_BTGK: jax.Array, lengths_B: jax.Array, n_slots: int) -> jax.Array
     return jnp.take_along_axis(k_BTGK, jnp.maximum(held_BS, 0)[..., None, None], axis=1)
 
 
+def in_parts(slots_BSGK: jax.Array) -> list[jax.Array]:
+    """A cache as `Attention.decode` takes it: consecutive slots as parts [B,G,S/n,K].
+
+    On a CPU parts that no row has reached are not read. An accelerator would have to stop and ask: one part.
+    """
+    n_slots = slots_BSGK.shape[1]
+    n_parts = 4 if jax.default_backend() == "cpu" and n_slots >= 64 and n_slots % 4 == 0 else 1
+    return jnp.split(slots_BSGK.swapaxes(1, 2), n_parts, axis=2)
+
+
+def write_slot(parts: list[jax.Array], new_BGK: jax.Array, position_B: jax.Array) -> list[jax.Array]:
+    """The parts with a new key or value of each row in the slot of its position."""
+    n_rows, n_groups, size, _ = parts[0].shape
+    slot_B = position_B % (size * len(parts))
+    written = []
+    for i, part_BGSK in enumerate(parts):
+        # What belongs into another part is put beyond the end, and dropped. Row and group go by their
+        # numbers: for one row XLA would make a slice of it that copies the cache.
+        at_B1 = jnp.where(slot_B // size == i, slot_B % size, size)[:, None]
+        place = jnp.arange(n_rows)[:, None], jnp.arange(n_groups), at_B1
+        written.append(part_BGSK.at[place].set(new_BGK, mode="drop"))
+    return written
+
+
+def attend_to_parts(q_B1HK, k_parts, v_parts, position_B, scale: float, cap: float) -> jax.Array:
+    """Values [B,1,H,K] that one query a row gathers from the slots which its row has filled."""
+    b, _, h, k = q_B1HK.shape
+    n_groups, size = k_parts[0].shape[1:3]
+    q_BGRK = (q_B1HK * scale).reshape(b, n_groups, -1, k)
+    seen_BS = slot_positions(position_B, size * len(k_parts)) >= 0
+
+    def if_reached(i: int, product, a_BGRX: jax.Array, part_BGSK: jax.Array) -> jax.Array:
+        """The product with part i; 0 where no row has reached it, as by a softmax that sees none of it."""
+        if i == 0:
+            return product(a_BGRX, part_BGSK)
+        out = jax.eval_shape(product, a_BGRX, part_BGSK)
+        reached = jnp.any(seen_BS[:, i * size])
+        return jax.lax.cond(reached, product, lambda *_: jnp.zeros(out.shape, out.dtype), a_BGRX, part_BGSK)
+
+    scores = [if_reached(i, _scores, q_BGRK, part) for i, part in enumerate(k_parts)]
+    scores_BGRS = softcap(jnp.concatenate(scores, axis=3).astype(jnp.float32), cap)
+    weights_BGRS = softmax(scores_BGRS, seen_BS[:, None, None]).astype(q_BGRK.dtype)
+    weights = jnp.split(weights_BGRS, len(v_parts), axis=3)
+    values = [if_reached(i, jnp.matmul, weights[i], part) for i, part in enumerate(v_parts)]
+    return functools.reduce(jnp.add, values).reshape(b, 1, h, k)
+
+
 def attend(
     q_BTHK, k_BSGK, v_BSGK, mask_BTS, scale: float, *, cap: float = 0.0, bias_HTS: jax.Array | None = None
 ) -> jax.Array:
@@ -122,6 +167,11 @@ def attend_by_group(
     else:
         values_BGRK = softmax_attention(q_BGRK, k_BGSK, v_BGSK, mask_BGRS)
     return values_BGRK.reshape(b, h, t, k).transpose(0, 2, 1, 3)
+
+
+def _scores(q_BGRK: jax.Array, k_BGSK: jax.Array) -> jax.Array:
+    """Products [B,G,R,S] of few queries and many keys; as q kᵀ, XLA would transpose all the keys first."""
+    return (k_BGSK @ q_BGRK.swapaxes(2, 3)).swapaxes(2, 3)
 
 
 def flash_fits(q_BTHK: jax.Array, cap: float) -> bool:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models.attention import Attention, causal_mask, to_slots
+from models.attention import Attention, causal_mask, in_parts, to_slots
 from models.config import TransformerConfig
 from models.counting import Counts, Part, attention_part, itemsize, mlp_part
 from models.layers import (
@@ -149,7 +149,7 @@ def build(config: TransformerConfig, feed_forward: type = MLP) -> Model:
             n_slots = min(max_len, config.windows[i % n_kinds] or max_len)
             for name, kv in zip("kv", outs[i % n_kinds][0]):
                 slots_BSGK = to_slots(kv[i // n_kinds], lengths_B, n_slots)
-                cache[name].append(slots_BSGK.swapaxes(1, 2)[None])
+                cache[name].append([part[None] for part in in_parts(slots_BSGK)])
         return logits(params, last_BD), cache
 
     def apart(params: Params, form: Callable) -> Params:
@@ -172,9 +172,10 @@ def build(config: TransformerConfig, feed_forward: type = MLP) -> Model:
         x_B1D, slots = ends.embed(token_B[:, None], position_B[:, None]), {"k": [], "v": []}
         # Unrolled, so that each layer's slots are an array of their own, written in place and never copied.
         for layer, k, v in zip(layers["blocks"], cache["k"], cache["v"]):
-            x_B1D, (k, v) = bind_block(layer).decode(x_B1D, tables_B1, (k[0], v[0]), position_B)
-            slots["k"].append(k[None])
-            slots["v"].append(v[None])
+            own = [[part[0] for part in parts] for parts in (k, v)]
+            x_B1D, own = bind_block(layer).decode(x_B1D, tables_B1, own, position_B)
+            for name, parts in zip("kv", own):
+                slots[name].append([part[None] for part in parts])
         cache = slots | {"lengths": position_B + 1}
         return logits(params, ends.final_norm(x_B1D)[:, 0]), cache
 

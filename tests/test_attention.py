@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models.attention import Attention, softmax_attention
+from models.attention import Attention, attend, attend_to_parts, in_parts, softmax_attention, write_slot
 from models.config import TransformerConfig
 from models.layers import functional
 
@@ -46,3 +46,36 @@ def test_written_gradient_is_the_derived_one():
 
     ours = gradients(lambda q, k, v: softmax_attention(q, k, v, mask))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), ours, gradients(plain))
+
+
+def test_parts_of_a_cache_are_read_as_one_and_only_where_rows_have_come():
+    """What no row has reached is NaN here, which a product that reads it would spread."""
+    q = jax.random.normal(jax.random.key(0), (3, 1, 4, 4))
+    k, v = jax.random.normal(jax.random.key(1), (2, 3, 64, 2, 4))
+    position_B = jnp.array([3, 40, 0])
+    seen_BS = jnp.arange(64) <= position_B[:, None]
+    expected = attend(q, k, v, seen_BS[:, None], 0.5, cap=2.0)
+    k_parts, v_parts = (
+        [part.at[:].set(jnp.nan) if i == 3 else part for i, part in enumerate(in_parts(x))] for x in (k, v)
+    )
+    assert len(k_parts) == 4
+    out = jax.jit(attend_to_parts, static_argnums=(4, 5))(q, k_parts, v_parts, position_B, 0.5, 2.0)
+    np.testing.assert_allclose(out, expected, atol=1e-6)
+
+
+def test_a_row_attends_alike_whether_its_neighbours_are_ahead_or_not():
+    q = jax.random.normal(jax.random.key(0), (2, 1, 4, 4))
+    k_parts, v_parts = (in_parts(x) for x in jax.random.normal(jax.random.key(1), (2, 2, 64, 2, 4)))
+    near, far = (
+        attend_to_parts(q, k_parts, v_parts, jnp.array([2, other]), 0.5, 0.0)[0] for other in (1, 63)
+    )
+    np.testing.assert_array_equal(near, far)
+
+
+def test_each_row_writes_its_own_slot_and_a_ring_begins_anew():
+    parts = in_parts(jnp.zeros((3, 64, 2, 1)))
+    parts = write_slot(parts, jnp.ones((3, 2, 1)), jnp.array([0, 37, 67]))
+    written_BS = jnp.concatenate(parts, axis=2)[:, :, :, 0].sum(axis=1)
+    expected_BS = np.zeros((3, 64))
+    expected_BS[[0, 1, 2], [0, 37, 3]] = 2
+    np.testing.assert_array_equal(written_BS, expected_BS)

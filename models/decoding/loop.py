@@ -16,6 +16,7 @@ from models.decoding.prefill import take_rows
 from models.model import Model
 
 N_OUT = 64  # most steps of one call
+STRETCH = 64  # tokens that are next to each other in the vocabulary
 
 
 class Pool(NamedTuple):
@@ -130,7 +131,26 @@ def _choose(keys_B, new_B, logits_BV, histories: History, request: Request, n_to
 
 
 def draw(keys_B: jax.Array, steps_B: jax.Array, logits_BV: jax.Array) -> jax.Array:
-    """One token a row from softmax(logits); row b's randomness is (keys[b], steps[b]) and nothing else."""
+    """One token a row from softmax(logits); row b's randomness is (keys[b], steps[b]) and nothing else.
+
+    Inverts the distribution in two stages, first of a stretch of the vocabulary and then in it, for which two
+    random numbers a row are enough; noise on each logit takes as many as there are tokens.
+    """
+    beyond = -logits_BV.shape[1] % STRETCH
+    logits_BV = jnp.pad(logits_BV, ((0, 0), (0, beyond)), constant_values=-jnp.inf)
+    weights_BV = jnp.exp(logits_BV - logits_BV.max(axis=1, keepdims=True))
+    weights_BNS = weights_BV.reshape(len(weights_BV), -1, STRETCH)
     keys_B = jax.vmap(jax.random.fold_in)(keys_B, steps_B)
-    noise_BV = jax.vmap(lambda key: jax.random.gumbel(key, logits_BV.shape[1:]))(keys_B)
-    return processors.argmax(logits_BV + noise_BV)
+    uniform_B2 = jax.vmap(lambda key: jax.random.uniform(key, (2,)))(keys_B)
+    stretch_B = _inverted(weights_BNS.sum(axis=2), uniform_B2[:, 0])
+    weights_BS = jnp.take_along_axis(weights_BNS, stretch_B[:, None, None], axis=1)[:, 0]
+    return stretch_B * STRETCH + _inverted(weights_BS, uniform_B2[:, 1])
+
+
+def _inverted(weights_BN: jax.Array, uniform_B: jax.Array) -> jax.Array:
+    """The n [B] where the running sum of weights passes this share of the whole; never one without weight."""
+    sums_BN = jnp.cumsum(weights_BN, axis=1)
+    whole_B1 = sums_BN[:, -1:]
+    # A share just below 1 may be rounded to the whole, which no sum passes: then it is the last that weighs.
+    passed_BN = (sums_BN > uniform_B[:, None] * whole_B1) | (sums_BN == whole_B1)
+    return jnp.argmax(passed_BN, axis=1).astype(jnp.int32)
