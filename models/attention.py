@@ -147,13 +147,6 @@ def attend(
     `cap` bounds the scores (`layers.softcap`); `bias` [H,T,S], or [B,H,T,S], is added to them.
     """
     k_BGSK, v_BGSK = k_BSGK.transpose(0, 2, 1, 3), v_BSGK.transpose(0, 2, 1, 3)
-    return attend_by_group(q_BTHK, k_BGSK, v_BGSK, mask_BTS, scale, cap=cap, bias_HTS=bias_HTS)
-
-
-def attend_by_group(
-    q_BTHK, k_BGSK, v_BGSK, mask_BTS, scale: float, *, cap: float = 0.0, bias_HTS: jax.Array | None = None
-) -> jax.Array:
-    """`attend` with keys and values as matrix products want them, and as a cache keeps them."""
     b, t, h, k = q_BTHK.shape
     g = k_BGSK.shape[1]
     # The h/g query heads of a group become rows of one matrix product with the group's keys.

@@ -170,7 +170,7 @@ def build(config: TransformerConfig, feed_forward: type = MLP) -> Model:
         tables_B1 = tables(position_B[:, None])
 
         x_B1D, slots = ends.embed(token_B[:, None], position_B[:, None]), {"k": [], "v": []}
-        # Unrolled, so that each layer's slots are an array of their own, written in place and never copied.
+        # Unrolled, so that each layer's slots are arrays of their own, written in place and never copied.
         for layer, k, v in zip(layers["blocks"], cache["k"], cache["v"]):
             own = [[part[0] for part in parts] for parts in (k, v)]
             x_B1D, own = bind_block(layer).decode(x_B1D, tables_B1, own, position_B)

@@ -36,7 +36,7 @@ def bucket(size: int, least: int = 16) -> int:
 
 
 def slots(size: int) -> int:
-    """`size` rounded up a little: every step of decoding reads all slots of a cache."""
+    """`size` rounded up a little: a step of decoding may read all slots of a cache."""
     step = max(16, bucket(size) // 8)
     return -(-size // step) * step
 
