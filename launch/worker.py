@@ -162,8 +162,13 @@ def train_together(store: Store, members: list[Claimed], job: Job, stop: threadi
                     else:
                         say([index], "another worker's result counts")
                     del open_members[index]
-            say(list(open_members), "given up: another worker has taken this run over, or it is cancelled")
-            _give_back(store, open_members.values())
+            lost = {index: member for index, member in open_members.items() if hooks[index].lost()}
+            say(list(lost), "given up: another worker has taken this run over, or it is cancelled")
+            _give_back(store, lost.values())
+            # Given back, such a run would be claimed again at once, for ever.
+            for index in open_members.keys() - lost.keys():
+                say([index], "training ended without a result")
+                store.fail(members[index].lease, "training ended without a result")
         except Stopped:
             _give_back(store, open_members.values())
             say(list(open_members), "stopped; the run can be continued")

@@ -25,6 +25,10 @@ def train(configs, outs, hooks, trunks):
     begin = newest_step(outs[0])
     assert all(newest_step(out) == begin for out in outs)
     started, left = time.monotonic(), dict(enumerate(configs))
+    for k, config in list(left.items()):
+        if begin >= n_steps(config):  # its last step was written, but its result was not
+            del left[k]
+            yield k, result(config, time.monotonic() - started)
     for step in range(begin, max(n_steps(config) for config in configs)):
         if any(hook.should_stop() for hook in hooks):
             raise worker.Stopped

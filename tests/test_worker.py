@@ -298,6 +298,14 @@ def test_a_folder_that_became_read_only_stops_the_worker_and_loses_nothing(tmp_p
         subprocess.run(["umount", "-l", str(tmp_path)], check=True)
 
 
+def test_training_that_gives_no_result_is_a_failed_attempt_and_not_tried_for_ever(tmp_path):
+    store = new_store(tmp_path, [planned(1)])
+    (run_id,) = store.planned()
+    worker.work(store, job(lambda *_: iter(())), threading.Event())
+    assert store.states() == {run_id: "failed"}
+    assert (store.run_folder(run_id) / "log.txt").read_text().count("ended without a result") == 3
+
+
 def test_packs_leave_every_worker_its_share(tmp_path):
     store = new_store(tmp_path, [planned(k, pack="p") for k in range(10)])
     sizes = []
