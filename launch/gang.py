@@ -46,8 +46,8 @@ def run(store: Store, stop: Stop, wait: bool) -> int:
     work(store, leader.job, stop, wait, pack="1")
     code = exit_code(store, stop, wait)
     hosts.tell({"leave": code})
-    if leader.broken:
-        _leave()
+    if leader.broken or not hosts.all_meet():
+        _leave(code)
     return code
 
 
@@ -115,14 +115,16 @@ def follow(hosts: Hosts, job: Job, stop: Stop) -> int:
     """Trains what host 0 says until it says to leave, or this host should stop; returns the exit code."""
     while message := hosts.hear(stop):
         if "leave" in message:
+            if not hosts.all_meet():
+                _leave(message["leave"])
             return message["leave"]
         outs = [Path(out) for out in message["outs"]]
         hooks: list[Any] = [Follower(stop) for _ in outs]
         try:
             for _ in job.train(message["configs"], outs, hooks, Path(message["trunks"])):
                 pass
-        except Stopped:
-            pass
+        except Stopped:  # as did host 0, which will say to leave: who goes without farewell makes jax abort it
+            stop = threading.Event()
         except Exception as error:
             traceback.print_exc()
             if not hosts.all_meet():

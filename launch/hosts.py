@@ -19,7 +19,7 @@ WAIT_MS = 1000  # for a message, before looking whether to stop
 BEAT_SECONDS = 1.0
 LOST_SECONDS = 15.0  # without a beat a host counts as lost
 JAX_LOST_SECONDS = 60  # the same for jax's own heartbeat, which ends a process where ours could not
-ERROR_SECONDS = 10.0  # hosts that meet the same error do so within this time
+MEET_SECONDS = 10.0  # hosts that meet the same error, or leave together, do so within this time
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Hosts:
         run's fault, what befell some is theirs."""
         try:
             if self.count > 1:
-                _client().wait_at_barrier(f"isoflop/error/{self.n_messages}", int(1000 * ERROR_SECONDS))
+                _client().wait_at_barrier(f"isoflop/meet/{self.n_messages}", int(1000 * MEET_SECONDS))
         except RuntimeError:
             return False
         return True
