@@ -34,7 +34,7 @@ setup(
     ],
     extras_require={
         "dev": [
-            *("hypothesis", "psutil", "pyright", "pytest", "pytest-xdist", "ruff", "selenium", "zstandard"),
+            *("hypothesis", "psutil", "pyright", "pytest", "pytest-timeout", "pytest-xdist", "ruff", "selenium", "zstandard"),
             *("kubeflow-trainer-api", "kubernetes", "kubernetes-validate", "tensorboardX"),
         ],
         "cuda": ["jax[cuda13]"],

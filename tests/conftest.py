@@ -1,6 +1,7 @@
 """Shared fixtures: where public tables and corpora are read from; no deadlines for random tests."""
 
 import os
+import sys
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as prepare_process does; before numpy comes in
@@ -21,3 +22,12 @@ def public_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no public data at {folder}; set ISOFLOP_PUBLIC_DATA")
     return folder.resolve()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Drops what a module had compiled: a process may map 65,530 pieces of memory, all programs of all tests
+    together take more, and XLA crashes at that limit."""
+    yield
+    if jax := sys.modules.get("jax"):
+        jax.clear_caches()
