@@ -34,8 +34,9 @@ setup(
     ],
     extras_require={
         "dev": [
-            *("hypothesis", "psutil", "pyright", "pytest", "pytest-timeout", "pytest-xdist", "ruff", "selenium", "zstandard"),
-            *("kubeflow-trainer-api", "kubernetes", "kubernetes-validate", "tensorboardX"),
+            *("hypothesis", "psutil", "pyright", "pytest", "pytest-timeout", "pytest-xdist", "ruff"),
+            *("kubeflow-trainer-api", "kubernetes", "kubernetes-validate", "selenium", "tensorboardX"),
+            "zstandard",
         ],
         "cuda": ["jax[cuda13]"],
         "hf": ["torch", "transformers>=5"],  # tests that transformers reads what we export

@@ -123,7 +123,7 @@ def follow(hosts: Hosts, job: Job, stop: Stop) -> int:
         try:
             for _ in job.train(message["configs"], outs, hooks, Path(message["trunks"])):
                 pass
-        except Stopped:  # as did host 0, which will say to leave: who goes without farewell makes jax abort it
+        except Stopped:  # in host 0 too, which says to leave: one gone without farewell makes jax abort it
             stop = threading.Event()
         except Exception as error:
             traceback.print_exc()
