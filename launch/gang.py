@@ -124,7 +124,7 @@ def follow(hosts: Hosts, job: Job, stop: Stop) -> int:
             for _ in job.train(message["configs"], outs, hooks, Path(message["trunks"])):
                 pass
         except Stopped:  # in host 0 too, which says to leave: one gone without farewell makes jax abort it
-            stop = threading.Event()
+            stop = Stop()
         except Exception as error:
             traceback.print_exc()
             if not hosts.all_meet():

@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Rows whose log loss is further above the best bend the parabola more than they place its bottom …
-WINDOW = 0.05
-MIN_ROWS = 5  # … but so many nearest rows are kept
+# In log loss: rows so far above the best count half and those further up less, as no valley is a polynomial.
+NEAR = 0.02
 SKEWED_ROWS = 6  # as many rows place a bottom between walls of unequal steepness
 LEAST_CURVATURE = 1e-4  # of log loss per squared unit of log x; flatter valleys have no usable bottom
 
@@ -47,27 +46,24 @@ def valleys(
     place and depth only. The noise of a row is the scatter about all curves together, and no less than 0.1 %:
     one group alone has too few rows to tell.
     """
-    kept = [_window(log_x, log_loss) for log_x, log_loss in groups]
-    middles = [log_x[log_loss.argmin()] for log_x, log_loss in kept]
-    design, columns = _design([log_x - middle for (log_x, _), middle in zip(kept, middles)], shared_curvature)
-    losses = np.concatenate([log_loss for _, log_loss in kept])
-    inverse = np.linalg.pinv(design)
-    fitted = inverse @ losses
+    middles = [log_x[log_loss.argmin()] for log_x, log_loss in groups]
+    design, columns = _design(
+        [log_x - middle for (log_x, _), middle in zip(groups, middles)], shared_curvature
+    )
+    losses = np.concatenate([log_loss for _, log_loss in groups])
+    above = np.concatenate([log_loss - log_loss.min() for _, log_loss in groups])
+    weight = 1 / np.hypot(1.0, above / NEAR)  # one over a row's standard deviation, up to the noise
+    inverse = np.linalg.pinv(design * weight[:, None])
+    fitted = inverse @ (weight * losses)
     spare = len(losses) - np.linalg.matrix_rank(design)
-    scatter = np.sum((losses - design @ fitted) ** 2) / spare if spare > 0 else 0.0
+    scatter = np.sum((weight * (losses - design @ fitted)) ** 2) / spare if spare > 0 else 0.0
     noise = max(np.sqrt(scatter), 1e-3)
     wide = noise * np.sqrt(spare / rng.chisquare(spare, (n_draws, 1))) if spare > 0 else noise  # Student's t
     draws = fitted + wide * rng.standard_normal((n_draws, len(losses))) @ inverse.T
     return [
         _bottom(log_x, log_loss, middle, *[_pick(coefficients, at) for coefficients in (fitted, draws)])
-        for (log_x, log_loss), middle, at in zip(kept, middles, columns)
+        for (log_x, log_loss), middle, at in zip(groups, middles, columns)
     ]
-
-
-def _window(log_x: np.ndarray, log_loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    near = np.argsort(log_loss, kind="stable")
-    keep = near[: max(MIN_ROWS, int(np.sum(log_loss <= log_loss.min() + WINDOW)))]
-    return log_x[keep], log_loss[keep]
 
 
 def _design(groups: list[np.ndarray], shared_curvature: bool) -> tuple[np.ndarray, list[list[int | None]]]:

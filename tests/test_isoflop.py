@@ -72,7 +72,7 @@ def test_profiles_survive_json():
 
 
 def test_porians_exponents_are_found_again(public_data):
-    """15 published exponents: ours lie in 12 of the published intervals, and near the others."""
+    """15 published exponents: ours lie in 14 of the published intervals, and near the other."""
     table = pd.read_csv(public_data / "runs/porian/isoflop_points.csv")
     table = table.rename(columns={"n": "n_params", "t": "n_tokens"})
     published = pd.read_csv(public_data / "runs/porian/published_fits.csv")
@@ -81,7 +81,7 @@ def test_porians_exponents_are_found_again(public_data):
         found = profiles(check(table[(table[keys] == want[keys]).all(axis=1)], {})).n_params
         assert found.exponent == pytest.approx(want.n_exponent, abs=0.05)
         inside.append(want.n_exponent_ci_lo <= found.exponent <= want.n_exponent_ci_hi)
-    assert len(inside) == 15 and sum(inside) >= 12
+    assert len(inside) == 15 and sum(inside) >= 14
 
 
 def test_porians_optimal_pairs_give_the_published_exponents(public_data):

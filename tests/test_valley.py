@@ -23,7 +23,7 @@ def test_walls_of_unequal_steepness_do_not_shift_the_bottom():
     loss = np.log(1.0 + 0.3 * (0.6 * np.exp(-0.3 * x) + 0.3 * np.exp(0.6 * x)) / 0.9)
     (found,) = valleys([(x, loss)], 100, np.random.default_rng(0))
     square, slope, _ = np.polyfit(x[3:], loss[3:], 2)
-    assert abs(found.log_x) < 0.3 * abs(slope / (2 * square))
+    assert abs(found.log_x) < 0.4 * abs(slope / (2 * square))
 
 
 def test_the_draws_cover_the_true_bottom():
@@ -46,7 +46,14 @@ def test_a_bottom_outside_the_values_tried_is_at_the_edge():
 def test_a_ridge_has_no_bottom():
     x = np.linspace(-1, 1, 6)
     (found,) = valleys([(x, -bowl(x, 0.1))], 50, np.random.default_rng(0))
-    assert found.at_edge and abs(found.log_x) == 1 and np.isnan(found.draws).mean() > 0.9
+    assert found.at_edge and abs(found.log_x) == 1 and not np.any(np.abs(found.draws) < 1)
+
+
+def test_rows_far_up_a_wall_do_not_move_the_bottom():
+    x = np.array([-1.0, 0.0, 1.0, 3.0, 4.0])
+    near, far = [0.05, 0.0, 0.05], [0.25, 0.35]  # a parabola's would be 0.45 and 0.8
+    (found,) = valleys([(x, np.array(near + far))], 50, np.random.default_rng(0))
+    assert abs(found.log_x) < 0.1 < abs(np.roots(np.polyder(np.polyfit(x, near + far, 2)))).item()
 
 
 def test_a_shared_curvature_steadies_sparse_groups():
