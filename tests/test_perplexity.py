@@ -109,13 +109,6 @@ def test_a_diverged_checkpoint_is_refused():
         perplexity(table_model(), jnp.full(4, jnp.nan), text_of("ab"), VOCAB, context=4)
 
 
-def test_files_become_documents_that_end_with_eos(tmp_path):
-    (tmp_path / "a.jsonl").write_text('{"text": "ab"}\n{"text": "c"}\n')
-    text = read_files(str(tmp_path / "a.jsonl"), VOCAB)
-    assert text.tokens.tolist() == [1, 100, 101, 1, 102, 1]
-    assert text.offsets.tolist() == [1, 4, 6]
-
-
 def test_an_empty_file_is_refused(tmp_path):
     (tmp_path / "a.txt").write_text("\n\n")
     with pytest.raises(ValueError, match="empty"):

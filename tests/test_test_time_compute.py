@@ -20,19 +20,6 @@ def said(text: str, *logprobs: float) -> Sample:
     return Sample(tokens, logprobs or (-1.0,) * len(tokens), "eos")
 
 
-def test_problems_are_walks_and_test_problems_are_not_in_the_corpus():
-    assert all(sorted(row) == list(range(10)) for row in walks.TABLE)
-    lines = b"".join(walks.documents()).decode().splitlines()
-    training, test = walks.numbers()
-    assert len(lines) == len(training) == 10**walks.N_DIGITS - walks.N_TEST
-    asked = {walks.problem(number)[0] for number in test}
-    assert not asked & {line[: walks.N_DIGITS + 1] for line in lines}
-    for line in lines[:: len(lines) // 50]:
-        digits, states = line.split("=")
-        steps = zip("0" + states, digits, states)
-        assert all(walks.TABLE[int(a)][int(digit)] == int(b) for a, digit, b in steps)
-
-
 def test_only_whole_lines_are_answers():
     assert ttc.written(said("41025\n").tokens) == "41025"
     for text in ("41025", "4102\n", "4102x\n", "410255", ""):

@@ -1,5 +1,6 @@
 """A user's own text: plain text, JSON lines and Parquet files, compressed or not."""
 
+import contextlib
 import glob
 import gzip
 import io
@@ -39,14 +40,14 @@ def find(path: str) -> list[Path]:
         )
     given = Path(path).expanduser()
     if given.is_file():
-        if not _format(given):
+        if not format_of(given):
             raise ValueError(f"data.path={path}: unknown kind of file {given.suffix!r}; {known}")
         return [given.resolve()]
     inside = given.rglob("*") if given.is_dir() else map(Path, glob.glob(str(given), recursive=True))
     found = sorted(file.resolve() for file in inside if file.is_file())
     if not found and not given.is_dir():
         raise ValueError(f"data.path={path}: no such file or folder (seen from {Path.cwd()})")
-    readable = [file for file in found if _format(file)]
+    readable = [file for file in found if format_of(file)]
     if not readable:
         raise ValueError(f"data.path={path}: no text files among the {len(found)} files there; {known}")
     return readable
@@ -62,20 +63,26 @@ def documents(path: str) -> Iterator[bytes]:
       ValueError: a damaged file, or one with a line that is no JSON object with "text" or no column "text".
     """
     for file in find(path):
-        read = {".txt": _read_text, ".jsonl": _read_jsonl, ".parquet": _read_parquet}[_format(file)]
-        try:
+        read = {".txt": _read_text, ".jsonl": _read_jsonl, ".parquet": _read_parquet}[format_of(file)]
+        with _readable(file):
             yield from (document for document in read(file) if document.strip())
-        except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
-            raise ValueError(f"{file} cannot be read: {error}; is it damaged or cut short?") from error
 
 
-def _format(file: Path) -> str:
+def format_of(file: Path) -> str:
     """Which of FORMATS a file has by its name, "" if none."""
     name = file.name.lower()
     compression = next(c for c in reversed(COMPRESSIONS) if name.endswith(c))
     name = name.removesuffix(compression)
     found = next((f for f in FORMATS if name.endswith(f)), "")
     return "" if compression and found == ".parquet" else found
+
+
+@contextlib.contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+        raise ValueError(f"{file} cannot be read: {error}; is it damaged or cut short?") from error
 
 
 def _open(file: Path) -> BinaryIO:
@@ -91,9 +98,9 @@ def lines(file: Path) -> Iterator[tuple[int, bytes]]:
     """Numbered lines, from 1, of a file that may be compressed.
 
     Raises:
-      ValueError: a line that is not UTF-8.
+      ValueError: a damaged file, or a line that is not UTF-8.
     """
-    with _open(file) as stream:
+    with _readable(file), _open(file) as stream:
         for number, line in enumerate(stream, 1):
             try:
                 line.decode("utf-8")

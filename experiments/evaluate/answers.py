@@ -15,7 +15,7 @@ from experiments.evaluate.task import Broken, Item, Task, prompt_of
 if TYPE_CHECKING:  # imports jax, which a task whose answers are all known does without
     from experiments.evaluate.subject import Subject
 
-FORMAT = 1  # raised when the same question may get another answer
+FORMAT = 2  # raised when the same question may get another answer
 GENERATED_AT_ONCE = 64
 
 Progress = Callable[[int, int], None]  # (done, of how many)
@@ -94,9 +94,12 @@ def _ask(subject: "Subject", task: Task, prompts: dict[int, str]) -> Iterator[Re
 
     vocab, context = subject.vocab, subject.config.seq_len
     if task.metric == "exact_match":
-        # A text that fills the context goes on from its last half (see `sample`); a prompt must not.
+        # A text that fills the context goes on from its last half (see `sample`); a prompt must not, so that
+        # the first token of the answer counts. Of a text that is scored the last token is not read.
+        places = 1
         questions = {i: [Row([vocab.eos_id, *vocab.encode(prompts[i])], [])] for i in prompts}
     else:
+        places = -1
         targets = {i: task.items[i].choices if task.metric == "multiple_choice" else (task.items[i].target,)
                    for i in prompts}  # fmt: skip
         questions = {
@@ -105,9 +108,9 @@ def _ask(subject: "Subject", task: Task, prompts: dict[int, str]) -> Iterator[Re
         }
     broken = {}
     for i, rows in questions.items():
-        longest = max(map(len, rows))
-        if longest > context + 1:
-            broken[i] = {"broken": f"{longest - 1} tokens; the context of this checkpoint is {context}"}
+        needed = max(map(len, rows)) + places
+        if needed > context:
+            broken[i] = {"broken": f"{needed} tokens; the context of this checkpoint is {context}"}
     if broken:
         yield broken
     fit = {i: rows for i, rows in questions.items() if i not in broken}
@@ -137,7 +140,7 @@ def _generate(subject: "Subject", task: Task, questions: dict[int, list]) -> Ite
     from models.decoding.settings import Settings
     from models.decoding.stop import Stop
 
-    stop, token_bytes = Stop(strings=(task.stop,) if task.stop else ()), subject.vocab.token_bytes()
+    stop, token_bytes = Stop(strings=(task.stop,) if task.stop else ()), subject.token_bytes()
     order = sorted(questions, key=lambda i: len(questions[i][0].context))
     for first in range(0, len(order), GENERATED_AT_ONCE):
         asked = order[first : first + GENERATED_AT_ONCE]

@@ -131,19 +131,21 @@ def differences(scores: list[Score], level: float = 0.9) -> list[dict[str, Estim
 
 
 def over_seeds(scores: list[Score], level: float = 0.9) -> list[Seeds]:
-    """Tasks joined over the runs, two at least, whose configurations differ in the seed alone."""
-    alike: dict[str, list[Score]] = {}
+    """Tasks joined over the runs, one a seed and two at least, whose configurations differ in it alone."""
+    alike: dict[str, dict[int, Score]] = {}
     for one in scores:
         config = json.loads((one.checkpoint.folder / "config.json").read_text())
         if "seed" in config:
-            alike.setdefault(json.dumps(config | {"seed": None}, sort_keys=True), []).append(one)
+            of_seed = alike.setdefault(json.dumps(config | {"seed": None}, sort_keys=True), {})
+            of_seed.setdefault(config["seed"], one)
+    groups = [list(of_seed.values()) for of_seed in alike.values()]
     return [
         Seeds(
             tuple(one.checkpoint for one in same),
             name,
             metrics.joined([one.answers[name] for one in same], level),
         )
-        for same in alike.values()
+        for same in groups
         if len(same) > 1
         for name in same[0].answers
     ]

@@ -47,8 +47,7 @@ def compare(subject: Subject, schemas: dict[str, Any], asked: Asked) -> pd.DataF
       ValueError: a schema that cannot be enforced, by its name, before anything is computed; a vocabulary
         that cannot spell every text.
     """
-    said = subject.vocab.token_bytes()
-    said += [b""] * (subject.model.config.vocab_size - len(said))
+    said = subject.token_bytes()
     vocabulary, constraints = Vocabulary(said, subject.vocab.eos_id), []
     for name, schema in schemas.items():
         try:

@@ -32,6 +32,11 @@ class Subject:
     params: Any
     vocab: Vocab
 
+    def token_bytes(self) -> list[bytes]:
+        """What each of the network's ids says; it may have more of them than the vocabulary."""
+        said = self.vocab.token_bytes()
+        return said + [b""] * (self.model.config.vocab_size - len(said))
+
 
 def open_subject(path: Path) -> Subject:
     """Loads a run directory, a Hugging Face folder, or the verification run of a study directory.

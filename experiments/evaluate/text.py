@@ -51,7 +51,7 @@ def read_files(path: str, vocab: Vocab) -> Text:
 
     files = textfiles.find(path)
     broken: list[Broken] = []
-    if len(files) == 1 and ".jsonl" in files[0].name.lower():
+    if len(files) == 1 and textfiles.format_of(files[0]) == ".jsonl":
         documents, fields = _read_jsonl(files[0], broken)
     else:
         documents, fields = [document.decode() for document in textfiles.documents(path)], ()

@@ -57,14 +57,18 @@ def as_json(scores: list[Score], texts: "list[TextScore]") -> dict[str, Any]:
     ]
     made["seeds"] = [
         {"runs": [c.name for c in one.checkpoints], "task": one.task, **_estimate(one.joined.estimate)}
-        | {"between_sd": one.joined.between_sd, "se_items": one.joined.se_items}
+        | {name: _or_null(getattr(one.joined, name)) for name in ("between_sd", "se_items")}
         for one in scoreboard.over_seeds(scores)
     ]
     return made
 
 
 def _estimate(estimate: Estimate) -> dict[str, Any]:
-    return {name: None if math.isnan(value) else value for name, value in vars(estimate).items()}
+    return {name: _or_null(value) for name, value in vars(estimate).items()}
+
+
+def _or_null(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _text_json(found: "TextScore") -> dict[str, Any]:
@@ -145,8 +149,7 @@ def _task_words(score: Score) -> str:
     for name, answers in score.answers.items():
         for result in metrics.results(answers):
             e, chance = result.estimate, "" if result.chance is None else f"{result.chance:.3g}"
-            interval = f"{e.lo:.3f} to {e.hi:.3f}"
-            table.append([name, result.metric, _spread(e, 3), interval, f"{result.n}", chance])
+            table.append([name, result.metric, _spread(e, 3), _ends(e), f"{result.n}", chance])
             name = ""
         if answers.task.metric == "multiple_choice":
             found = calibrate(answers)
@@ -189,8 +192,7 @@ def _seeds(scores: list[Score]) -> list[str]:
     for one in found:
         e, j = one.joined.estimate, one.joined
         runs = ", ".join(c.name for c in one.checkpoints)
-        interval = f"{e.lo:.3f} to {e.hi:.3f}"
-        table.append([one.task, _spread(e, 3), interval, f"{j.between_sd:.3f}", runs])
+        table.append([one.task, _spread(e, 3), _ends(e), f"{j.between_sd:.3f}", runs])
     return ["\n".join(_aligned(table))]
 
 
@@ -212,6 +214,10 @@ def _shown(value: Any) -> str:
 def _spread(estimate: Estimate, digits: int = 4) -> str:
     spread = "" if math.isnan(estimate.se) else f" ± {estimate.se:.{digits}f}"
     return f"{estimate.value:.{digits}f}{spread}"
+
+
+def _ends(estimate: Estimate) -> str:
+    return "" if math.isnan(estimate.lo) else f"{estimate.lo:.3f} to {estimate.hi:.3f}"
 
 
 def _interval(estimate: Estimate, level: float) -> str:

@@ -93,9 +93,7 @@ def run(args: list[str], flags) -> int:
     subject = open_subject(Path(args[0]))
     if subject.folder != Path(args[0]):
         print(f"sampling from the study's verification run, {subject.folder}", file=sys.stderr)
-    vocab, vocab_size = subject.vocab, subject.model.config.vocab_size
-    said = vocab.token_bytes()
-    said += [b""] * (vocab_size - len(said))  # a model may have more tokens than its vocabulary
+    vocab, said = subject.vocab, subject.token_bytes()
     prompts = [[vocab.eos_id, *vocab.encode(request["prompt"])] for request in requests]
     dim = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     stream = sys.stdout.isatty() and not (flags.json or flags.pick or flags.prompts) and flags.n == 1
