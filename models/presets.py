@@ -42,7 +42,9 @@ def transformer(d_model: int, vocab_size: int) -> TransformerConfig:
         raise ValueError(f"model: d_model={d_model}; the ladder has multiples of 8")
     d_head = min(64, max(8, 2 ** (d_model.bit_length() - 5)))
     if d_model % d_head:
-        raise ValueError(f"model: d_model={d_model}; from 256 on the ladder has multiples of {d_head}")
+        raise ValueError(
+            f"model: d_model={d_model}; from {16 * d_head} on the ladder has multiples of {d_head}"
+        )
     return TransformerConfig(
         vocab_size=vocab_size,
         d_model=d_model,

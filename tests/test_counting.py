@@ -5,7 +5,6 @@ import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 import models
@@ -156,12 +155,3 @@ def test_cache_bytes_equal_the_real_cache(config, dtype):
         arrays = [leaf for leaf in jax.tree.leaves(cache) if leaf.ndim > 1]
         n_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in arrays)
         assert n_bytes == 5 * count(config).cache_bytes(room)
-
-
-def test_ladder_grows_by_one_dial():
-    sizes = [count(ladder(d, 259)).n_params for d in range(16, 257, 16)]
-    assert (np.diff(sizes) > 0).all()
-    with pytest.raises(ValueError, match="multiples of 8"):
-        ladder(20, 259)
-    with pytest.raises(ValueError, match="at least 1"):
-        ladder(16, 259, n_layers=0)

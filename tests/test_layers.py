@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from models.layers import RMSNorm, functional, keys, matmul, weight
-from models.positions import rope, rope_tables
 
 
 def test_matmul_gradient_is_that_of_the_product():
@@ -18,18 +17,6 @@ def test_matmul_gradient_is_that_of_the_product():
     ours = jax.grad(loss(matmul), (0, 1))(x, w)
     plain = jax.grad(loss(jnp.matmul), (0, 1))(x, w)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), ours, plain)
-
-
-def test_rope_makes_scores_depend_on_distance_only():
-    q, k = jax.random.normal(jax.random.key(0), (2, 1, 1, 1, 8))
-
-    def score(i, j):
-        turned = [rope(x, *rope_tables(jnp.array([[p]]), 8, 10_000.0)) for x, p in ((q, i), (k, j))]
-        return float((turned[0] * turned[1]).sum())
-
-    assert np.isclose(score(3, 1), score(10, 8), atol=1e-5)
-    assert not np.isclose(score(3, 1), score(3, 2), atol=1e-3)
-    np.testing.assert_allclose(rope(q, *rope_tables(jnp.array([[0]]), 8, 10_000.0)), q)
 
 
 def test_rms_norm_by_hand():

@@ -1,4 +1,4 @@
-"""Memory told from the traced program, against hand-made programs and against what XLA sets aside."""
+"""Memory told from the traced program, against what XLA sets aside."""
 
 import dataclasses
 
@@ -9,7 +9,6 @@ from jax.extend.core import Var
 
 import models
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
-from experiments.liveness import peak_bytes
 from experiments.loss import training_loss
 from experiments.memory import needs, pack_size, smallest_mesh, training_memory
 from experiments.optim import hyperparameters
@@ -20,41 +19,6 @@ from models.sharding import abstract_mesh, check_batch
 
 # Machine code need not be fast here, nor compiled slowly.
 CHEAP = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-SQUARE = jax.ShapeDtypeStruct((100, 100), jnp.float32)
-KB40 = 40_000  # of one such array
-
-
-def peak(f, *arguments) -> int:
-    return peak_bytes(jax.make_jaxpr(f)(*arguments).jaxpr)
-
-
-def test_elementwise_work_between_products_takes_one_array():
-    # The first product, then what the second one reads in its place, and the second product beside it.
-    assert peak(lambda x, w: jnp.sin(jnp.cos(x @ w) + 1) @ w, SQUARE, SQUARE) == 2 * KB40
-
-
-def test_results_of_elementwise_work_go_where_they_belong():
-    assert peak(lambda x, w: x + w * 2, SQUARE, SQUARE) == 0
-
-
-def test_what_is_read_again_later_is_kept_until_then():
-    def f(x, w):
-        first = x @ w
-        second = first @ w
-        third = second @ w
-        return third @ first
-
-    # When the third product is made it, the second and the first are there; and likewise at the end.
-    assert peak(f, SQUARE, SQUARE) == 3 * KB40
-
-
-def test_a_loop_holds_what_it_stacks_and_one_round():
-    def f(x, w_L):
-        return jax.lax.scan(lambda x, w: (x @ w, x), x, w_L)
-
-    layers = jax.ShapeDtypeStruct((5, 100, 100), jnp.float32)
-    # The carry and five stacked; inside a round its slice of the weights and the product.
-    assert peak(f, SQUARE, layers) == (1 + 5 + 2) * KB40
 
 
 def run_of(family: str, d_model: int, n_layers: int, rows: int, seq_len: int, remat: bool) -> RunConfig:

@@ -15,7 +15,7 @@ from scipy.stats import chisquare
 from models.decoding import processors
 from models.decoding.history import begin, extend
 from models.decoding.loop import draw
-from models.decoding.settings import LIMITS, Settings
+from models.decoding.settings import Settings
 
 GOLDEN = np.load(Path(__file__).parent / "data/processors.npz")
 CASES = json.loads(str(GOLDEN["manifest"]))
@@ -149,8 +149,6 @@ def test_presence_and_frequency_count_what_was_sampled_but_not_the_prompt():
         history = jax.jit(extend)(history, jnp.asarray([token]))
     grown_V = process(np.float32(logits), history, Settings(**values).arrays(4))[0]
     np.testing.assert_array_equal(grown_V, out_V)
-    assert history.text_BT[0, :6].tolist() == [0, 0, 1, 1, 2, 2]
-    assert (int(history.lengths_B[0]), int(history.new_B[0])) == (6, 3)
 
 
 def test_logit_bias_shifts_and_bans():
@@ -219,20 +217,3 @@ def test_sampled_frequencies_are_the_processed_distribution(values):
     expected = [*expected_V[~rare_V], expected_V[rare_V].sum()]
     cells = np.asarray(expected) > 0
     assert chisquare(np.asarray(observed)[cells], np.asarray(expected)[cells]).pvalue > 1e-3
-
-
-@pytest.mark.parametrize("name", sorted(LIMITS))
-def test_settings_out_of_range_are_refused_by_name(name):
-    low, high, note = LIMITS[name]
-    bad = low - 1 if low > -np.inf else np.nan
-    for value in (bad, np.nan, high + 1):
-        with pytest.raises(ValueError, match=f"{name}=.*must be.*{note}"):
-            Settings(**{name: value})
-
-
-def test_a_bias_of_no_token_or_no_number_is_refused():
-    with pytest.raises(ValueError, match="logit_bias of token 9; the vocabulary is 0 to 3"):
-        Settings(logit_bias=((9, 1.0),)).arrays(4)
-    for bias in (np.inf, np.nan):
-        with pytest.raises(ValueError, match=r"logit_bias=.* of token 1"):
-            Settings(logit_bias=((1, bias),))

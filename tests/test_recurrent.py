@@ -174,13 +174,6 @@ def test_flops_counted_are_the_products_of_the_real_program(network):
 
 
 @pytest.mark.parametrize("family", ["rwkv4", "rwkv7"])
-def test_ladder_has_the_parameters_of_the_transformers(family):
-    for d_model in (32, 64, 128, 256, 512):
-        ratio = count(ladder(d_model, 259, family)).n_params / count(ladder(d_model, 259)).n_params
-        assert 0.97 < ratio < 1.03, d_model
-
-
-@pytest.mark.parametrize("family", ["rwkv4", "rwkv7"])
 def test_learns_from_scratch_to_repeat_what_it_saw(family):
     """Random tokens, then the same again: the second half can only be predicted by looking back 8 tokens."""
     model = models.build(ladder(32, 16, family))

@@ -10,7 +10,6 @@ import pytest
 
 import models
 from models.config import RNNConfig
-from models.presets import ladder
 from models.rnn import CELLS, alignments, recur
 from tests.ragged import assert_decoding_is_the_forward_pass
 
@@ -208,9 +207,3 @@ def test_counts_equal_the_real_tree(network):
         sizes[group] = sizes.get(group, 0) + math.prod(leaf.shape)
     parts = models.count(model.config).parts
     assert {name: part.n_params for name, part in parts.items() if part.n_params} == sizes
-
-
-@pytest.mark.parametrize("d_model", [32, 64, 128, 256])
-def test_ladder_has_the_parameters_of_the_transformer(d_model):
-    ours, like = (models.count(ladder(d_model, 259, family)) for family in ("rnn", "transformer"))
-    assert 1 < ours.n_params / like.n_params < 1.15

@@ -164,13 +164,6 @@ def test_frequencies_match_the_distribution():
             assert chisquare(np.bincount(pairs.ravel(), minlength=16), expected).pvalue > 1e-3
 
 
-def test_a_narrow_view_changes_no_draw_of_a_model_that_needs_no_more():
-    table_VV = jax.random.normal(jax.random.key(0), (4, 4))
-    request = {"prompts": [[0], [2, 3]], "seeds": [3, 4], "settings": Settings(), "n": 5, "max_tokens": 30}
-    wide = sample(BIGRAM, table_VV, **request, eos_id=EOS)
-    assert sample(BIGRAM, table_VV, **request, eos_id=EOS, context=6) == wide
-
-
 def test_top_k_never_draws_outside():
     table_VV = jnp.zeros((4, 4)).at[:, 2].set(1.0).at[:, 0].set(0.5)
     [group] = sample(BIGRAM, table_VV, [[0]], [0], Settings(top_k=2), n=64, max_tokens=32, eos_id=EOS)
@@ -189,34 +182,6 @@ def test_settings_seeds_stops_and_lengths_of_one_bucket_share_a_compile(transfor
         shaped = Settings(temperature=t, top_k=seed, no_repeat_ngram_size=seed)
         sample(model, params, [[5] * length], [seed], shaped, max_tokens=limit, eos_id=EOS, stop=stop)
     assert np.all(np.subtract(compiles(), before) <= 1)
-
-
-def test_refilling_compiles_few_programs():
-    table_VV, before = jnp.zeros((4, 4)).at[:, EOS].set(1.0), compiles()
-    prompts = [[2] * (1 + i % 30) for i in range(200)]
-    sample(BIGRAM, table_VV, prompts, range(200), Settings(), max_tokens=50, eos_id=EOS, width=16)
-    prefills, admissions, loops = np.subtract(compiles(), before)
-    assert loops == 1
-    assert prefills <= 10  # up to 1, 2, 4, 8 or 16 texts, of up to 16 or 32 tokens
-    assert admissions <= 15  # of so many rows, from so many texts
-
-
-def test_a_place_is_taken_as_soon_as_it_is_free(monkeypatch):
-    """One long row and nine short ones, in two places: the short ones pass beside the long one."""
-    # 2 is followed by 2, and 3 by EOS.
-    table_VV = jnp.full((4, 4), -50.0).at[jnp.asarray([0, 1, 2, 3]), jnp.asarray([0, 1, 2, EOS])].set(0.0)
-    steps, advance = [], loop.advance
-
-    def counted(*arguments):
-        pool, drawn = advance(*arguments)
-        steps.append(int(drawn["lengths"].max()))
-        return pool, drawn
-
-    monkeypatch.setattr(loop, "advance", counted)
-    prompts = [[2], *[[3]] * 9]
-    groups = sample(BIGRAM, table_VV, prompts, [0] * 10, GREEDY, max_tokens=60, eos_id=EOS, width=2)
-    assert [group[0].tokens for group in groups] == [(2,) * 60, *[(EOS,)] * 9]
-    assert sum(steps) == 60  # none is a step of the short ones alone
 
 
 LETTERS = [b"", b"", b"a", b"b"]
@@ -296,14 +261,3 @@ def test_wrong_requests_are_refused(transformer, change, message):
     request = {"prompts": [[3]], "seeds": [0], "n": 1, "max_tokens": 1} | change
     with pytest.raises(ValueError, match=message):
         sample(model, params, settings=GREEDY, eos_id=EOS, **request)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [{"temperature": -0.1}, {"temperature": float("nan")}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5},
-     {"min_p": 2.0}, {"repetition_penalty": 0.0}],
-)  # fmt: skip
-def test_settings_out_of_range_are_refused(wrong):
-    [(name, value)] = wrong.items()
-    with pytest.raises(ValueError, match=f"{name}={value}"):
-        Settings(**wrong)

@@ -55,6 +55,8 @@ class Settings:
                 least = f"above {low}" if positive else f"at least {low}" if low > -inf else "finite"
                 most = f" and at most {high}" if high < inf else ""
                 raise ValueError(f"{name}={value}; it must be {least}{most}, and {note}")
+            if name in COUNTS and value != int(value):
+                raise ValueError(f"{name}={value}; it must be a whole number, and {note}")
         for token, bias in self.logit_bias:
             if not bias < inf:
                 raise ValueError(

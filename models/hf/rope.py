@@ -14,13 +14,19 @@ def read_rope(fields: Fields, max_len: int, theta: float = 10_000.0) -> tuple[fl
     trained on is not given it is `max_len`, as in transformers.
 
     Raises:
-      ValueError: a kind or a parameter that we do not support.
+      ValueError: a kind or a parameter that we do not support, or two spellings that say different things.
     """
-    theta = float(fields.take("rope_theta", theta))
     old, new = fields.take("rope_scaling", {}), fields.take("rope_parameters", {})
+    if old and new and old != new:
+        raise ValueError(f"config.json: rope_scaling={old} and rope_parameters={new} differ; keep one")
     fields.require("partial_rotary_factor", 1.0)
     rope = Fields(old or new, where="config.json: rope parameters")
-    theta = float(rope.take("rope_theta", theta))
+    outside, inside = fields.take("rope_theta", 0), rope.take("rope_theta", 0)
+    if outside and inside and outside != inside:
+        raise ValueError(
+            f"config.json: rope_theta={outside}, and {inside} among the rope parameters; keep one"
+        )
+    theta = float(outside or inside or theta)
     rope.require("partial_rotary_factor", 1.0)
     kind = rope.take("rope_type", rope.left.pop("type", "default"))
     original_len = fields.take("original_max_position_embeddings", 0)

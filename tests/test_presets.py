@@ -1,0 +1,80 @@
+"""The ladder of sizes: one dial, about as many parameters in every family, and widths that it lacks."""
+
+import re
+
+import numpy as np
+import pytest
+
+from models import count
+from models.config import MuP
+from models.presets import LADDERS, ladder
+
+WIDTHS = [*range(8, 256, 8), *range(256, 512, 16), *range(512, 1025, 32)]
+
+
+@pytest.mark.parametrize("family", LADDERS)
+def test_ladder_grows_by_one_dial(family):
+    sizes = [count(ladder(d_model, 259, family)).n_params for d_model in WIDTHS]
+    assert (np.diff(sizes) > 0).all()
+
+
+def test_a_rung_by_hand():
+    config = ladder(320, 259)
+    assert (config.n_layers, config.n_heads, config.d_head, config.d_ff) == (10, 20, 16, 856)
+    assert config.embedding_scale**2 == pytest.approx(320)  # undoes the scale of a table that is the head
+
+
+def test_heads_double_with_the_width_from_256_on():
+    heads = {d_model: ladder(d_model, 259).d_head for d_model in (8, 248, 256, 496, 512, 992, 1024, 4096)}
+    assert list(heads.values()) == [8, 8, 16, 16, 32, 32, 64, 64]
+    for d_model in WIDTHS:
+        assert d_model % ladder(d_model, 259).d_head == d_model % ladder(d_model, 259, "rwkv7").d_head == 0
+
+
+@pytest.mark.parametrize(
+    ("family", "low", "high"),
+    [("encdec", 0.97, 1.03), ("rnn", 1, 1.15), ("rwkv4", 0.97, 1.03), ("rwkv7", 0.97, 1.03)],
+)
+def test_ladder_has_the_parameters_of_the_transformer(family, low, high):
+    for d_model in (32, 64, 128, 256, 512):
+        ratio = count(ladder(d_model, 259, family)).n_params / count(ladder(d_model, 259)).n_params
+        assert low < ratio < high, d_model
+
+
+def test_a_mixture_has_the_active_parameters_of_the_transformer():
+    for d_model in (16, 64, 128):
+        dense, counts = count(ladder(d_model, 259)), count(ladder(d_model, 259, "moe"))
+        assert counts.n_active - counts.parts["router"].n_params == dense.n_params
+        assert counts.n_total > 2 * dense.n_total
+
+
+def test_changes_override_fields_and_are_checked():
+    assert ladder(16, 259, "encdec", n_layers=3, dtype="bfloat16").n_layers == 3
+    with pytest.raises(ValueError, match="n_layers=0; it must be at least 1"):
+        ladder(16, 259, n_layers=0)
+
+
+@pytest.mark.parametrize("family", ["transformer", "moe"])
+def test_under_mup_embeddings_are_lifted_as_at_the_base_size(family):
+    mup = MuP(base_d_model=16, base_n_layers=2, base_d_head=8)
+    assert ladder(64, 259, family).embedding_scale == 8
+    assert ladder(64, 259, family, mup=mup).embedding_scale == 4
+    assert ladder(64, 259, family, mup=mup, embedding_scale=3.0).embedding_scale == 3
+    assert ladder(64, 259, "rwkv4", mup=mup).mup == mup  # it has no such scale
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ((20, 259), "model: d_model=20; the ladder has multiples of 8"),
+        ((0, 259), "model: d_model=0; the ladder has multiples of 8"),
+        ((-8, 259, "rnn"), "model: d_model=-8; the ladder has multiples of 8"),
+        ((264, 259), "model: d_model=264; from 256 on the ladder has multiples of 16"),
+        ((528, 259), "model: d_model=528; from 512 on the ladder has multiples of 32"),
+        ((264, 259, "rwkv7"), "model: d_model=264; from 256 on the ladder has multiples of 16"),
+        ((16, 259, "lstm"), f"no ladder for family 'lstm'; there are {', '.join(LADDERS)}"),
+    ],
+)
+def test_what_the_ladder_does_not_have_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        ladder(*wrong)

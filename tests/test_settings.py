@@ -1,0 +1,67 @@
+"""Settings of sampling: what is refused, and that no value changes the shape of what is compiled."""
+
+import hypothesis.strategies as st
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+
+from models.decoding.settings import COUNTS, LIMITS, POSITIVE, Settings
+
+
+@pytest.mark.parametrize("name", sorted(LIMITS))
+def test_settings_out_of_range_are_refused_by_name(name):
+    low, high, note = LIMITS[name]
+    bad = 0.0 if name in POSITIVE else low - 1 if low > -np.inf else np.nan
+    for value in (bad, np.nan, high + 1):
+        with pytest.raises(ValueError, match=f"{name}={value}; it must be .*{note}"):
+            Settings(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        ("temperature", "at least 0, and 0 is greedy"),
+        ("top_p", "above 0 and at most 1, and 1 keeps"),
+        ("presence_penalty", "finite, and 0 is off"),
+    ],
+)
+def test_what_is_refused_is_told_what_would_do(name, least):
+    with pytest.raises(ValueError, match=f"{name}=nan; it must be {least}"):
+        Settings(**{name: float("nan")})
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_count_is_a_whole_number(name):
+    with pytest.raises(ValueError, match=f"{name}=2.5; it must be a whole number"):
+        Settings(**{name: 2.5})
+    assert Settings(**{name: 2.0}).arrays(4)[name] == 2
+
+
+def test_a_bias_of_no_token_or_no_number_is_refused():
+    for token in (-1, 4):
+        with pytest.raises(ValueError, match=f"logit_bias of token {token}; the vocabulary is 0 to 3"):
+            Settings(logit_bias=((token, 1.0),)).arrays(4)
+    for bias in (np.inf, np.nan):
+        with pytest.raises(ValueError, match=r"logit_bias=.* of token 1"):
+            Settings(logit_bias=((1, bias),))
+
+
+def allowed(name: str) -> st.SearchStrategy:
+    low, high, _ = LIMITS[name]
+    if name in COUNTS:
+        return st.integers(int(low), 10**12)
+    return st.floats(max(low, -1e9), min(high, 1e9), exclude_min=name in POSITIVE) | st.just(1)
+
+
+@given(st.fixed_dictionaries({}, optional={name: allowed(name) for name in LIMITS}))
+def test_all_values_have_the_same_types_and_shapes(values):
+    """So a program compiled for one setting serves all; a count beyond int32 is the largest one."""
+
+    def form(settings: Settings) -> dict:
+        return jax.tree.map(lambda x: (x.dtype, x.shape), settings.arrays(7))
+
+    assert form(Settings(**values)) == form(Settings(logit_bias=((3, -np.inf),)))
+    found = Settings(**values).arrays(7)
+    for name, value in values.items():
+        assert found[name] == np.float32(value) or (name in COUNTS and found[name] == min(value, 2**31 - 1))
