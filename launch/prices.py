@@ -42,7 +42,7 @@ def read(store: Store) -> dict[str, Any]:
 def words(worker_seconds: float, prices: dict[str, Any]) -> str:
     """ "3.2 worker-hours, 8 EUR, 2.24 kWh"."""
     hours = worker_seconds / 3600
-    said = [f"{short(hours)} worker-hours"]
+    said = [f"{short(hours)} worker-hour{'' if short(hours) == '1' else 's'}"]
     if "per_hour" in prices:
         said.append(f"{short(hours * prices['per_hour'])} {prices.get('currency', 'in money')}")
     if "watts" in prices:

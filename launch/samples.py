@@ -40,7 +40,7 @@ def read_requests(flags) -> list[dict[str, Any]]:
         if not isinstance(request, dict) or not isinstance(request.get("prompt"), str):
             raise ValueError(f'{where}: {line[:60]!r} is not an object like {{"prompt": "A"}}')
         request = {"seed": flags.seed} | request
-        if not isinstance(request["seed"], int):
+        if type(request["seed"]) is not int:
             raise ValueError(f"{where}: seed={request['seed']!r}; it must be a whole number")
         requests.append(request)
     if not requests:

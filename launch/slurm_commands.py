@@ -8,6 +8,7 @@ from typing import Any
 
 MAX_ARRAY_SIZE = 1001  # Slurm's own default, where the cluster does not say
 SEPARATOR = "|"
+OPEN = ("PENDING", "RUNNING", "SUSPENDED", "RESIZING", "COMPLETING", "CONFIGURING", "REQUEUED")
 
 
 class Refused(ValueError):
@@ -53,7 +54,7 @@ def ended(jobs: list[dict[str, Any]]) -> dict[str, str]:
         return {}
     rows = (line.split(SEPARATOR) for line in out.splitlines())
     states = {job_id: state.split()[0] for job_id, state in rows if state}
-    return {job_id: state for job_id, state in states.items() if state not in ("PENDING", "RUNNING")}
+    return {job_id: state for job_id, state in states.items() if state not in OPEN}
 
 
 def sbatch(command: list[str]) -> str:

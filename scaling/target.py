@@ -71,6 +71,7 @@ def find(fit: Fit, name: str, largest: float, **columns) -> Target:
     if name == "a":
         (lo,), (hi,) = ends(exponent(fit.forecast.samples)[:, None], fit.level)
         value = exponent(fit.forecast.theta[None])[0]
+        _check(name, value)
         return Target(name, spend, float(value), float(lo), float(hi), np.inf, False, of=exponent)
     what, _, number = name.partition("@")
     if what not in ("loss", "n_params") or not _is_number(number):
@@ -79,13 +80,17 @@ def find(fit: Fit, name: str, largest: float, **columns) -> Target:
         )
     flops = float(positive(f"the FLOPs of target {name}", float(number))[0])
     best = frontier(fit, flops, **columns)
-    if not np.isfinite(best.n_params):
-        raise ValueError(f"target {name}: the law knows no best size yet; add sizes on both sides")
+    _check(name, best.n_params)
     if what == "n_params":
         sizes = (best.n_params, best.n_params_lo, best.n_params_hi)
         return Target(name, spend, *sizes, flops, True, of=lambda theta: log_size(theta, flops))
     x = spend.x(np.array([best.n_params]), np.array([best.n_tokens]))
     return Target(name, spend, best.loss, best.loss_lo, best.loss_hi, flops, True, x=x)
+
+
+def _check(name: str, value: float) -> None:
+    if not np.isfinite(value):
+        raise ValueError(f"target {name}: the law knows no best size yet; add sizes on both sides")
 
 
 def _is_number(text: str) -> bool:

@@ -30,6 +30,6 @@ def test_wrong_prices_are_refused(tmp_path, table, said):
 
 
 def test_hours_always_money_and_energy_where_prices_say():
-    assert prices.words(7200, {}) == "2 worker-hours"
+    assert prices.words(7200, {}) == "2 worker-hours" and prices.words(3600, {}) == "1 worker-hour"
     assert prices.words(7200, {"per_hour": 2.5, "currency": "EUR"}) == "2 worker-hours, 5 EUR"
     assert prices.words(7200, {"watts": 700}) == "2 worker-hours, 1.4 kWh"

@@ -2,7 +2,6 @@
 
 import io
 import json
-import math
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +10,8 @@ import pytest
 from tiny_run import isoflop, make_study
 
 from experiments.evaluate.subject import open_subject
-from launch.samples import as_json, as_text, printable, read_bias, warn_of_cut_json
-from models.decoding.sample import Sample, Settings, sample
+from launch.samples import printable
+from models.decoding.sample import Settings, sample
 
 
 @pytest.fixture(scope="module")
@@ -79,15 +78,6 @@ def test_the_model_sees_no_more_than_in_training(run, capsys):
         subject.model, subject.params, [[1, 68]], [0], Settings(0), max_tokens=60, eos_id=1, context=32
     )
     assert tuple(printed["samples"][0]["tokens"]) == expected.tokens
-
-
-def test_several_samples_are_told_apart_and_the_prompt_is_dimmed():
-    samples = [Sample((5, 1), (-1.0, -2.0), "eos", text=" a"), Sample((6,), (-0.5,), "length", text=" b")]
-    assert as_text("Hi", samples, dim=False) == (
-        "--- 1 of 2: 2 tokens, ended by eos, -1.500 nats/token\nHi a\n\n"
-        "--- 2 of 2: 1 tokens, ended by length, -0.500 nats/token\nHi b"
-    )
-    assert as_text("Hi", samples[:1], dim=True) == "\x1b[2mHi\x1b[0m a"
 
 
 class Terminal(io.StringIO):
@@ -164,23 +154,6 @@ def test_the_user_picks_one(run, capsys, monkeypatch):
     assert f"--- 2 of 3: {shown.getvalue().split('--- 2 of 3: ')[1].splitlines()[0]}\n{picked}" in (
         capsys.readouterr().out
     )
-
-
-def test_json_cut_short_is_told(capsys):
-    cut = Sample((5,), (-1.0,), "length", text='{"a": 1')
-    warn_of_cut_json([Sample((5,), (-1.0,), "eos", text="{}"), cut, Sample((5,), (-1.0,), "eos", text='"a')])
-    assert capsys.readouterr().err == "sample 2 is JSON cut short: it was ended by length\n"
-    assert as_json(cut, [])["json"] == "cut"
-
-
-def test_biases_are_pairs():
-    assert read_bias(["13=-2.5", "4=-inf"]) == ((13, -2.5), (4, -math.inf))
-    with pytest.raises(ValueError, match="logit_bias='13'"):
-        read_bias(["13"])
-
-
-def test_a_model_cannot_steer_the_terminal():
-    assert printable("a\x1b[2J\n\tb\x07\x9b") == "a\ufffd[2J\n\tb\ufffd\ufffd"
 
 
 @pytest.mark.parametrize(

@@ -17,42 +17,14 @@ from launch import slurm
 from launch.commands.status import as_lines
 from launch.progress import snapshot
 from launch.request import Request
-from launch.slurm_commands import Job, Refused, ended, queue
 from launch.store import Planned, Store
-
-# Answers with the file of its own name if there is one, notes how it was called; sbatch gives ids 1, 2, …
-COMMAND = """#!/bin/bash
-cd "$(dirname "$0")"
-name=$(basename "$0")
-echo "$name $*" >> calls
-if [ "$name" = sbatch ]; then
-    n=$(($(cat n) + 1))
-    if [ -e "refuse.$n" ]; then cat "refuse.$n" >&2; rm "refuse.$n"; exit 1; fi
-    echo $n > n; echo "$n;cluster"
-elif [ -e "$name.error" ]; then cat "$name.error" >&2; exit 1
-elif [ -e "$name.out" ]; then cat "$name.out"
-fi
-"""
+from tests.played_slurm import calls, play
 
 
 @pytest.fixture
 def played(tmp_path, monkeypatch) -> Path:
     """The folder of the played commands."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    (folder / "n").write_text("0")
-    for name in ("sbatch", "squeue", "scancel", "scontrol", "sacct"):
-        (folder / name).write_text(COMMAND)
-        (folder / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    return folder
-
-
-def calls(played: Path, name: str) -> list[str]:
-    """Arguments of the calls of one command, oldest first."""
-    lines = (played / "calls").read_text().splitlines() if (played / "calls").exists() else []
-    return [line.partition(" ")[2] for line in lines if line.split()[0] == name]
+    return play(tmp_path / "bin", monkeypatch)
 
 
 @pytest.fixture
@@ -162,13 +134,14 @@ def test_submitting_again_submits_what_is_missing_and_a_controller_that_waits_fo
     assert calls(played, "scancel") == ["2"]
 
 
-def test_a_forgotten_job_counts_as_ended(played, request_):
+def test_nothing_is_submitted_again_while_slurm_does_not_say_what_is_queued(played, request_):
     slurm.submit(request_)
-    (played / "squeue.error").write_text("slurm_load_jobs error: Invalid job id specified\n")
-    assert queue(request_.store.jobs()) == []
     (played / "squeue.error").write_text("slurm_load_jobs error: Unable to contact slurm controller\n")
-    with pytest.raises(Refused, match=r"^squeue: slurm_load_jobs error: Unable to contact slurm controller$"):
+    with pytest.raises(
+        ValueError, match=r"^squeue: slurm_load_jobs error: Unable to contact slurm controller$"
+    ):
         slurm.submit(request_)
+    assert len(calls(played, "sbatch")) == 2
 
 
 def test_arrays_are_split_where_the_cluster_caps_the_index(played, request_):
@@ -315,19 +288,8 @@ def test_without_accounts_only_the_queue_is_told(played, request_):
     slurm.submit(request_)
     (played / "sacct.error").write_text("Slurm accounting storage is disabled\n")
     (played / "squeue.out").write_text("2|PENDING|Dependency\n")
-    assert ended(request_.store.jobs()) == {}
     assert slurm.states(request_.store.jobs()) == ["controller 2: 1 pending (Dependency)"]
     assert slurm.fates(request_.store.jobs()) == {"2": "PENDING"}
-    assert queue(request_.store.jobs()) == [Job("2", "PENDING", "Dependency")]
-
-
-def test_a_jobs_own_settings_are_no_wishes(played, request_, monkeypatch):
-    (played / "sbatch").write_text(COMMAND + 'env > "env.$n"\n')
-    monkeypatch.setenv("SLURM_MEM_PER_CPU", "100")
-    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
-    slurm.submit(request_)
-    environment = (played / "env.1").read_text()
-    assert "SLURM_MEM_PER_CPU" not in environment and "SLURM_CONF=/etc/slurm.conf" in environment
 
 
 def test_what_cannot_be_submitted(played, request_):

@@ -264,11 +264,6 @@ def test_watching_a_finished_study_ends_at_once(finished, capsys):
     assert lines[0] == f"{folder}: finished" and lines[-1].startswith("spent about ")
 
 
-def test_status_of_no_study_is_refused(tmp_path, capsys):
-    assert cli.main(["status", str(tmp_path)]) == 2
-    assert "no study here" in capsys.readouterr().err
-
-
 def test_logs_finds_a_run_by_the_beginning_of_its_id(finished, capsys):
     folder, _ = finished
     run_id = next(iter(Store(folder).planned()))

@@ -1,11 +1,9 @@
-"""plan --out, submit, cancel and retry: again changes nothing, another definition is told; marks go.
+"""plan --out and submit: again changes nothing, another definition is told, failed runs hold the next stage.
 
-Runs only count steps (fake_worker.py); a backend that notes what it is asked stands for Slurm and Kubernetes.
+A backend that notes what it is asked stands for Slurm and Kubernetes; here: test_local.py.
 """
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,7 @@ from launch import cli
 from launch.commands import submit
 from launch.request import Request
 from launch.store import Planned, Store
-from tests.test_study_command import HERE, STUDY, check_finished, run_isoflop, start, wait_until
+from tests.test_study_command import STUDY
 
 
 class Backend:
@@ -153,19 +151,6 @@ def test_failed_runs_hold_the_next_stage_until_they_are_tried_again(folder, back
     assert {run.run_id for run in backend.requests[0].unfinished} == {unlucky, others[-1]}
 
 
-def test_cancel_marks_runs_and_without_names_the_jobs_too(folder, backend, capsys):
-    store = Store(folder)
-    a, *others = store.planned()
-    store.record_job({"backend": "slurm", "id": "7", "kind": "workers", "slots": 2})
-    assert isoflop("cancel", folder, a[:8]) == 0 and not backend.cancelled
-    assert store.states() == {a: "cancelled"} | dict.fromkeys(others, "planned")
-    assert isoflop("cancel", folder) == 0 and [job["id"] for job in backend.cancelled[0]] == ["7"]
-    assert set(store.states().values()) == {"cancelled"}
-    assert isoflop("status", folder, "--watch") == 0  # ends: nothing will happen by itself
-    assert "cancelled 6 runs" in capsys.readouterr().out
-    assert isoflop("cancel", folder, "xyz") == 2 and "no run begins so" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     "arguments, said",
     [
@@ -188,45 +173,3 @@ def test_a_site_file_with_wrong_prices_or_syntax_is_refused(folder, backend, tmp
         site.write_text(text)
         assert isoflop("submit", folder, "--on", "slurm", "--site", site) == 2 and not backend.requests
         assert said in capsys.readouterr().err
-
-
-def test_submitting_here_runs_the_study_to_its_end(tmp_path):
-    folder = tmp_path / "x"
-    assert run_isoflop("plan", STUDY, "--out", folder, "--nomemory")[0] == 0
-    code, out, _ = run_isoflop("submit", folder, "--dry_run")
-    assert code == 0 and "7 runs would be trained here by" in out
-    code, out, err = run_isoflop("submit", folder)
-    assert (code, err) == (0, "") and out.splitlines()[-1] == "predicted 2.1, measured 2.164"
-    check_finished(folder)
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    code, again, _ = run_isoflop("submit", folder)
-    assert code == 0 and again.splitlines()[-1] == out.splitlines()[-1]
-    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-
-
-def test_a_driver_without_workers_lets_others_do_the_work(tmp_path):
-    folder = tmp_path / "x"
-    assert run_isoflop("plan", STUDY, "--out", folder, "--nomemory")[0] == 0
-    worker = [sys.executable, str(HERE / "fake_worker.py"), str(folder), "--wait"]
-    with subprocess.Popen(worker, stdin=subprocess.DEVNULL) as process:
-        code, out, err = run_isoflop("submit", folder, "--workers", "0")
-        assert (code, err) == (0, "") and out.splitlines()[-1] == "predicted 2.1, measured 2.164"
-        assert process.wait(10) == 0  # the study is finished
-    check_finished(folder)
-    assert Store(folder).jobs()[-1]["slots"] == 0
-
-
-def test_cancelling_stops_the_study_that_runs_here(tmp_path):
-    folder = tmp_path / "x"
-    assert run_isoflop("plan", STUDY, "--out", folder, "--set", "n_steps=100000", "--nomemory")[0] == 0
-    process, store = start("submit", folder, "--workers", "2"), Store(folder)
-    wait_until(lambda: "running" in store.states().values())
-    code, out, _ = run_isoflop("status", folder, "--scheduler")
-    assert code == 0 and f"process {process.pid} drives the study" in out
-    code, out, _ = run_isoflop("cancel", folder)
-    assert code == 0 and "cancelled 7 runs" in out and "local: " in out
-    process.communicate(timeout=60)
-    assert process.returncode in (1, 130)  # whichever it sees first: no run is left, or the signal
-    assert set(store.states().values()) == {"cancelled"}
-    assert isoflop("retry", folder) == 0
-    assert set(store.states().values()) == {"planned"}  # no lease is left behind

@@ -15,6 +15,7 @@ from absl import flags
 
 from launch import prices
 from launch.progress import (
+    FAILURES_SHOWN,
     LOG_SECONDS,
     Display,
     Failure,
@@ -161,7 +162,8 @@ def _explained(store: Store, seen: Snapshot) -> list[str]:
     lines = []
     for error, failures in list(alike.items())[:ERRORS_SHOWN]:
         first = failures[0]
-        others = f" and {n_runs(len(failures) - 1)} more" if len(failures) > 1 else ""
+        least = "at least " if len(seen.failures) == FAILURES_SHOWN else ""
+        others = f" and {least}{n_runs(len(failures) - 1)} more" if len(failures) > 1 else ""
         tries = f"{first.attempts} attempt{'s' if first.attempts > 1 else ''}"
         ended = f"failed after {tries}" if first.state == "failed" else f"failed in {tries}, is tried again"
         lines += [f"{first.run_id}{others} {ended}: {error}", f"  log: {_log(store, first)}"]

@@ -53,8 +53,6 @@ def load(path: Path, fit: Path | None = None, columns: dict[str, str] | None = N
       OSError: a file cannot be read.
     """
     runs = scaling.read_runs(path, columns)
-    if runs.table.empty:
-        raise ValueError(f"{path} has no runs; a report needs at least one row")
     folder = path if path.is_dir() else None
     known = fit or (folder / "fit.json" if folder and (folder / "fit.json").exists() else None)
     rates, law_runs = None if folder else _sweeps(runs), runs

@@ -59,16 +59,16 @@ def _waiting(verify: dict[str, Any]) -> list[tuple[str, bool]]:
     return [(_told(verify), False), ("not measured yet", True), (".", False)]
 
 
-def _times(verify: dict[str, Any], law: pd.DataFrame) -> float:
-    """Compute of the verification run over that of the largest other run."""
+def _times(verify: dict[str, Any], law: pd.DataFrame) -> str:
+    """Compute of the verification run over that of the largest other run, to two digits."""
     others = (law["run_id"] != verify["run_id"]).to_numpy()
-    return verify["flops"] / law["flops"].to_numpy()[others].max()
+    return plain(float(f"{verify['flops'] / law['flops'].to_numpy()[others].max():.2g}"))
 
 
 def _how(verify: dict[str, Any], law: pd.DataFrame) -> str:
     return (
         f"The law was fitted to {(law['run_id'] != verify['run_id']).sum()} runs. The run it predicted has "
-        f"{_times(verify, law):.2g} times the compute of the largest of them, {si(verify['n_params'])} "
+        f"{_times(verify, law)} times the compute of the largest of them, {si(verify['n_params'])} "
         f"parameters and {si(verify['n_tokens'])} tokens; the prediction was on disk before it trained."
     )
 
@@ -103,14 +103,14 @@ def n_runs(table: pd.DataFrame) -> int:
     return named if named > 1 else len(table)
 
 
-def _flops(table: pd.DataFrame) -> float:
-    """Of all runs together, each counted once."""
-    flops = table["flops"].to_numpy(float)
+def _sum(table: pd.DataFrame, column: str) -> float:
+    """Over all runs, of each what it had come to at the last point of its curve; what is not known is 0."""
+    spent = np.nan_to_num(table[column].to_numpy(float)) if column in table else np.zeros(len(table))
     if n_runs(table) == len(table):
-        return float(flops.sum())
+        return float(spent.sum())
     names, run = np.unique(table["run_id"].astype(str).to_numpy(str), return_inverse=True)
     largest = np.zeros(len(names))
-    np.maximum.at(largest, run, flops)
+    np.maximum.at(largest, run, spent)
     return float(largest.sum())
 
 
@@ -125,7 +125,7 @@ def _key(
     if verify:
         width = 100 * half_width(verify) / verify["predicted"]
         key.append(("Interval", f"±{width:.1f}%", f"{verify['level']:.0%}, for one new run"))
-        key.append(("Extrapolation", f"{_times(verify, law):.2g}×", "compute beyond the largest fitted run"))
+        key.append(("Extrapolation", f"{_times(verify, law)}×", "compute beyond the largest fitted run"))
     if data.fit is not None and data.fit.exponents:
         low, high = data.fit.exponents_ci.get("a", (np.nan, np.nan))
         note = f"N* ∝ Cᵃ, {data.fit.level:.0%} in {low:.2f} to {high:.2f}"
@@ -140,11 +140,11 @@ def _key(
     n = n_runs(data.runs.table)
     note = f"{diverged} diverged" if diverged else "none diverged"
     key.append(("Runs", f"{n:,}", note if n == len(runs) else f"{len(runs):,} points of their curves"))
-    seconds = np.nansum(runs["wall_seconds"].to_numpy()) if "wall_seconds" in runs else 0
+    seconds = _sum(runs, "wall_seconds")
     key.append(
         (
             "Compute",
-            sci(_flops(data.runs.table)),
+            sci(_sum(data.runs.table, "flops")),
             f"FLOPs, {_duration(seconds)} of training" if seconds else "FLOPs",
         )
     )
