@@ -46,8 +46,8 @@ class Hosts:
         return None
 
     def all_meet(self) -> bool:
-        """Whether all hosts call this, too, after the message they heard last: what befell all of them is the
-        run's fault, what befell some is theirs."""
+        """Whether all hosts call this, too, after the message they heard last: to leave together, and because
+        an error that befell all of them is the run's fault, and one that befell some is theirs."""
         try:
             if self.count > 1:
                 _client().wait_at_barrier(f"isoflop/meet/{self.n_messages}", int(1000 * MEET_SECONDS))

@@ -1,4 +1,4 @@
-"""Shared fixtures: where public tables and corpora are read from; no deadlines for random tests."""
+"""Shared fixtures: public tables, a tiny run, quick compilation; no deadlines for random tests."""
 
 import os
 import sys
@@ -31,3 +31,27 @@ def few_programs():
     yield
     if jax := sys.modules.get("jax"):
         jax.clear_caches()
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """For a whole module: `pytestmark = pytest.mark.usefixtures("quick_compilation")`."""
+    from tests import quickly  # here, and below: jax, which many tests do without
+
+    with quickly.quick_compilation():
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """The folder of an untrained run, the only one of its study."""
+    from tests.tiny_run import make_study
+
+    folder = tmp_path_factory.mktemp("tiny")
+    return make_study(folder / "study", folder / "cache")
+
+
+@pytest.fixture
+def cache_of_run(run, monkeypatch):
+    monkeypatch.setenv("ISOFLOP_CACHE", str(run.parents[2] / "cache"))
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(run.parents[2] / "xla"))

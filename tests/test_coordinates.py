@@ -14,15 +14,8 @@ from models.config import TransformerConfig
 
 CONFIG = TransformerConfig(31, 8, 2, 2, 1, 4, 12)
 MODEL = models.build(CONFIG)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 BATCHES = [np.random.default_rng(i).integers(0, 31, (2, 7)).astype(np.int32) for i in (0, 1)]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Programs here run a few steps of a tiny network: optimizing them takes most of the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")

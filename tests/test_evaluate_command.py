@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
-from tiny_run import DOCUMENTS, isoflop, make_study
+from tiny_run import DOCUMENTS, isoflop
 
 import models
 from experiments.checkpoint import Checkpoints
@@ -20,17 +20,7 @@ from experiments.evaluate.subject import open_subject
 from experiments.evaluate.text import read_files, read_split
 from experiments.fields import from_json
 
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("evaluate")
-    return make_study(folder / "study", folder / "cache")
-
-
-@pytest.fixture(autouse=True)
-def cache(run, monkeypatch):
-    monkeypatch.setenv("ISOFLOP_CACHE", str(run.parents[2] / "cache"))
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(run.parents[2] / "xla"))
+pytestmark = pytest.mark.usefixtures("cache_of_run")
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])

@@ -1,26 +1,15 @@
 """`isoflop export`: our own run comes back from Hugging Face's format as it was; what is refused."""
 
 import json
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from tiny_run import isoflop, make_study
+from tiny_run import isoflop
 
 from experiments import checkpoint
 
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("exchange")
-    return make_study(folder / "study", folder / "cache")
-
-
-@pytest.fixture(autouse=True)
-def cache(run, monkeypatch):
-    monkeypatch.setenv("ISOFLOP_CACHE", str(run.parents[2] / "cache"))
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(run.parents[2] / "xla"))
+pytestmark = pytest.mark.usefixtures("cache_of_run")
 
 
 def test_our_own_run_comes_back_with_its_vocabulary(run, tmp_path, capsys):

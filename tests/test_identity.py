@@ -3,21 +3,11 @@
 import shutil
 
 import pytest
-from tiny_run import make_study
 
 from experiments.evaluate import identity
 from experiments.evaluate.identity import find_all, fingerprint
 
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("identity")
-    return make_study(folder / "study", folder / "cache")
-
-
-@pytest.fixture(autouse=True)
-def cache(run, monkeypatch):
-    monkeypatch.setenv("ISOFLOP_CACHE", str(run.parents[2] / "cache"))
+pytestmark = pytest.mark.usefixtures("cache_of_run")
 
 
 def test_a_copy_is_the_same_checkpoint_and_other_parameters_are_not(run, tmp_path):

@@ -1,19 +1,16 @@
 """Token losses on disk: those of one uninterrupted pass, whatever was there before; and by groups."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
+from answered import untrained
 
-import models
 from experiments.data.vocab import ByteVocab
 from experiments.evaluate import perplexity
 from experiments.evaluate.losses import TextScore, logged_losses
 from experiments.evaluate.text import Text
-from models.presets import ladder
 
 VOCAB, CONTEXT = ByteVocab(), 16
 
@@ -27,8 +24,7 @@ def small(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def subject() -> Any:
-    model = models.build(ladder(16, VOCAB.size))
-    return SimpleNamespace(model=model, params=jax.jit(model.init)(jax.random.key(0)))
+    return untrained()
 
 
 def text_of(*documents: str) -> Text:

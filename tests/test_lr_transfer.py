@@ -1,10 +1,8 @@
 """The study's plan is a pure function of the runs; from planted runs it finds the planted optima."""
 
-import contextlib
 import dataclasses
 import json
 
-import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +12,7 @@ from experiments.studies import load_study, lr_transfer
 from experiments.studies.lr_transfer import Settings
 from experiments.train import train
 from scaling.runs import Runs
+from tests.quickly import quick_compilation
 from tests.tiny_run import make_cache
 
 
@@ -125,14 +124,6 @@ def test_the_whole_study_runs(monkeypatch, tmp_path):
     optima = pd.read_csv(tmp_path / "optima.csv")
     assert len(optima) == 4 and len(set(optima.loss)) == 1
     assert words.startswith("best learning rate of adamw") and "activations change" in words
-
-
-@contextlib.contextmanager
-def quick_compilation():
-    """Optimizing the programs of so small networks takes longer than it saves."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 class Hooks:

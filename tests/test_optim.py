@@ -18,6 +18,8 @@ from models.layers import Axes, parse_axes
 from models.model import Model
 from models.presets import ladder
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def run(schedule: ScheduleConfig, n_steps: int = 100, **numbers) -> RunConfig:
     optimizer = OptimizerConfig(**({"lr": 0.5} | numbers))
@@ -90,14 +92,6 @@ def updates_of(name: str, model: Model, hyper: optim.Hyper, params, grads, lr: f
     """What the first step adds to the parameters."""
     step = optim.optimizer(name, model, hyper, jnp.float32(lr))
     return jax.jit(step.update)(grads, optim.init_state(name, model, params), params)[0]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Programs here run once: optimizing them takes most of the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")

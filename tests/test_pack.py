@@ -14,6 +14,7 @@ from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.programs import programs
 from experiments.train import Lost, Stopped, train, train_pack
 from models.presets import ladder
+from tests.quickly import quick_compilation
 from tests.tiny_run import Hooks, make_training_cache
 from tests.tiny_run import training_config as config
 
@@ -130,12 +131,9 @@ def test_runs_that_began_alone_continue_as_a_pack_where_all_can(tmp_path, alone,
 def test_networks_that_sort_and_scan_train_together(family, tmp_path):
     """For six steps only: optimizing the programs would take most of the time."""
     members = [config(model=ladder(16, 259, family), seed=seed, n_tokens=64 * 6) for seed in (0, 1)]
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
+    with quick_compilation():
         rows = dict(pack(tmp_path, members=members))
         row = train(members[1], tmp_path / "alone", Hooks())
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)
     assert rows[1]["loss"] == pytest.approx(row["loss"], rel=1e-5)
     assert rows[0]["loss"] != rows[1]["loss"] and rows[0]["status"] == "done"
 

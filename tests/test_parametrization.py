@@ -23,16 +23,9 @@ from models.parametrization import (
 )
 from models.presets import ladder
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 BASE = MuP(base_d_model=16, base_n_layers=2, base_d_head=8)
 VOCAB = 67
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Programs here run a few steps of tiny networks: optimizing them takes most of the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def leaves(tree) -> dict:

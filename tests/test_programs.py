@@ -13,16 +13,9 @@ from experiments.loss import training_loss
 from experiments.programs import programs
 from models.config import TransformerConfig
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 CONFIG = TransformerConfig(31, 8, 1, 2, 1, 4, 12)
 TOKENS_KBT = np.random.default_rng(0).integers(0, 31, (2, 3, 7)).astype(np.int32)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Programs here run a step of a tiny network: optimizing them takes most of the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")

@@ -7,23 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_run import isoflop, make_study
+from tiny_run import isoflop
 
 from experiments.evaluate.subject import open_subject
 from launch.samples import printable
 from models.decoding.sample import Settings, sample
 
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("sample")
-    return make_study(folder / "study", folder / "cache")
-
-
-@pytest.fixture(autouse=True)
-def cache(run, monkeypatch):
-    monkeypatch.setenv("ISOFLOP_CACHE", str(run.parents[2] / "cache"))
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(run.parents[2] / "xla"))
+pytestmark = pytest.mark.usefixtures("cache_of_run")
 
 
 def test_json_holds_what_the_library_draws(run, capsys):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_run import isoflop, make_study
+from tiny_run import isoflop
 
 from experiments.config import DataConfig
 from experiments.data.vocab import ByteVocab
@@ -19,12 +19,6 @@ from models.presets import ladder
 
 TEXT = st.text(st.characters(codec="utf-8"))
 CORPUS = [f"the number {i} and the word number {i * i}, größer" for i in range(500)]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("subject")
-    return make_study(folder / "study", folder / "cache")
 
 
 @pytest.fixture(scope="module")

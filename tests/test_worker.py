@@ -112,6 +112,7 @@ def test_it_leaves_its_run_when_the_driver_is_killed(tmp_path):
     driver.kill()
     driver.wait()
     wait_until(lambda: store.states() == {run_id: "planned"})
+    assert 0 < len(steps(store, run_id)) < 100_000 and store.look().attempts == {}
 
 
 def test_progress_is_shown_while_it_runs(tmp_path):
