@@ -1,4 +1,5 @@
-"""The command line: `isoflop VERB …`. One file a verb in launch/commands, imported when it is asked for."""
+"""The command line: `isoflop VERB …`. One file a verb in launch/commands, imported when
+it is asked for."""
 
 import copy
 import difflib
@@ -11,30 +12,37 @@ from types import ModuleType
 
 from absl import flags
 
-VERBS = {
-    "study": "plan, train, fit and report in one; run it again to continue",
-    "plan": "show the runs of a study and what they cost, and write them to its folder; nothing runs",
-    "submit": "hand a planned study to this machine, Slurm or Kubernetes",
-    "status": "what of a study is done, running, left or failed, and why",
-    "logs": "print the log of a run",
-    "cancel": "cancel runs, or a study and its jobs",
-    "retry": "give failed and cancelled runs their attempts back",
-    "gc": "drop checkpoints that nothing needs",
-    "train": "train one run",
-    "fit": "fit a scaling law to a table of runs",
-    "predict": "loss, or the best model for a budget, from a fitted law",
-    "compare": "which law foretells larger runs best",
-    "next": "the runs that would sharpen a prediction most, and what they cost",
-    "hparams": "laws of the best learning rate and batch, and the setting for a new size",
-    "forecast": "when text, power and money run short, by scenario and with intervals",
-    "report": "write the page of a study or a table of runs",
-    "evaluate": "loss, bits per byte and tasks of checkpoints, with intervals",
-    "sample": "generate text from a checkpoint",
-    "import": "turn a Hugging Face checkpoint into a run's folder",
-    "export": "write a checkpoint in Hugging Face's format",
-    "tensorboard": "training curves of a study for TensorBoard or Weights & Biases",
-    "list": "list studies, model families, laws or data tasks",
+GROUPS = {  # a folder of launch/commands each
+    "studies": {
+        "study": "plan, train, fit and report in one; run it again to continue",
+        "plan": "show the runs of a study and what they cost, and write them to its folder; nothing runs",
+        "submit": "hand a planned study to this machine, Slurm or Kubernetes",
+        "status": "what of a study is done, running, left or failed, and why",
+        "logs": "print the log of a run",
+        "cancel": "cancel runs, or a study and its jobs",
+        "retry": "give failed and cancelled runs their attempts back",
+        "gc": "drop checkpoints that nothing needs",
+        "tensorboard": "training curves of a study for TensorBoard or Weights & Biases",
+        "train": "train one run",
+        "list": "list studies, model families, laws or data tasks",
+    },
+    "laws": {
+        "fit": "fit a scaling law to a table of runs",
+        "predict": "loss, or the best model for a budget, from a fitted law",
+        "compare": "which law foretells larger runs best",
+        "next": "the runs that would sharpen a prediction most, and what they cost",
+        "hparams": "laws of the best learning rate and batch, and the setting for a new size",
+        "forecast": "when text, power and money run short, by scenario and with intervals",
+        "report": "write the page of a study or a table of runs",
+    },
+    "checkpoints": {
+        "evaluate": "loss, bits per byte and tasks of checkpoints, with intervals",
+        "sample": "generate text from a checkpoint",
+        "import": "turn a Hugging Face checkpoint into a run's folder",
+        "export": "write a checkpoint in Hugging Face's format",
+    },
 }
+VERBS = {verb: group for group, verbs in GROUPS.items() for verb in verbs}
 PACKAGES = ("models", "experiments", "scaling", "launch")
 ROOT = Path(__file__).parents[1]
 
@@ -64,6 +72,11 @@ def main(argv: list[str] | None = None) -> int:
         return 2
 
 
+def command_module(verb: str) -> ModuleType:
+    """The module of one of VERBS."""
+    return importlib.import_module(f"launch.commands.{VERBS[verb]}.{verb}")
+
+
 def _dispatch(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("--help", "-h", "help"):
         print(_overview())
@@ -73,7 +86,7 @@ def _dispatch(arguments: list[str]) -> int:
         near = difflib.get_close_matches(verb, VERBS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(VERBS)}"
         raise UsageError(f"unknown command {verb!r}; {hint}")
-    command = importlib.import_module(f"launch.commands.{verb}")
+    command = command_module(verb)
     if "--help" in rest or "-h" in rest:
         print(_help(command))
         return 0
@@ -95,10 +108,14 @@ def _with_underscores(word: str, known: flags.FlagValues) -> str:
 
 def _overview() -> str:
     width = max(map(len, VERBS))
-    verbs = "\n".join(f"  {verb:<{width}}  {summary}" for verb, summary in VERBS.items())
+    groups = [
+        "\n".join([f"{group}:", *[f"  {verb:<{width}}  {summary}" for verb, summary in verbs.items()]])
+        for group, verbs in GROUPS.items()
+    ]
+    listed = "\n\n".join(groups)
     return (
         "isoflop: scaling studies, from a grid of small runs to a prediction with an interval.\n\n"
-        f"usage: isoflop COMMAND …\n\n{verbs}\n\n"
+        f"usage: isoflop COMMAND …\n\n{listed}\n\n"
         "Example: isoflop study quickstart --out out/quickstart\n"
         "`isoflop COMMAND --help` says more. ISOFLOP_DEBUG=1 shows where an error comes from."
     )

@@ -16,11 +16,11 @@ import pandas as pd
 from experiments.config import RunConfig
 from experiments.files import write_atomic
 from experiments.studies import Stage, Study
-from launch.progress import last_words, short
-from launch.store import Planned, Store
+from launch.monitor.progress import last_words, short
+from launch.store.store import Planned, Store
 from models import count
 from models.config import ModelConfig
-from scaling.runs import Runs
+from scaling.table.runs import Runs
 
 COLUMNS = (
     *("run_id", "stage", "status", "n_params", "n_embed", "n_total", "n_active", "n_tokens", "flops"),

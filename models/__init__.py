@@ -2,9 +2,9 @@
 
 import functools
 
-from models import encdec, moe, rnn, rwkv4, rwkv7, transformer
 from models.config import ModelConfig
 from models.counting import Counts
+from models.families import encdec, moe, rnn, rwkv4, rwkv7, transformer
 from models.model import Model
 
 # One file a family, with `build(config) -> Model` and `count(config) -> Counts`.

@@ -18,7 +18,7 @@ class MuP:
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """Stretches rotary positions beyond `original_len` tokens; see `models.positions` for the kinds.
+    """Stretches rotary positions beyond `original_len` tokens; see `models.layers.positions` for the kinds.
 
     The frequency limits belong to llama3, the betas and the attention factor (0: 0.1·ln(factor) + 1) to yarn.
     """
@@ -42,7 +42,7 @@ class RopeScaling:
 
 @dataclass(frozen=True)
 class Experts:
-    """The mixture of experts that takes the place of a feed-forward layer; see `models.moe`.
+    """The mixture of experts that takes the place of a feed-forward layer; see `models.families.moe`.
 
     Each token goes to the `top_k` experts of highest router probability, each SwiGLU of width `d_expert`;
     `d_shared` is the width of one SwiGLU that all tokens pass (0: none), scaled by a sigmoid gate of its own

@@ -28,7 +28,7 @@ from typing import Any
 
 import jax
 
-from models.layers import Axes
+from models.layers.linear import Axes
 
 WIDTHS = {"embed", "heads", "kv_heads", "head", "mlp"}
 

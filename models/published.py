@@ -32,7 +32,7 @@ def gpt2(d_model: int, n_layers: int, n_heads: int) -> TransformerConfig:
 
 MIXTRAL = Experts(8, 2, 14_336, dispatch="dropless", balance_loss=0.02, z_loss=0.0)
 
-# The llamas below 7b are the sizes of benchmarks/train_step.py on a GPU.
+# The llamas below 7b are the sizes of benchmarks/experiments/train_step.py on a GPU.
 PUBLISHED: dict[str, ModelConfig] = {
     "gpt2-small": gpt2(768, 12, 12),
     "gpt2-medium": gpt2(1024, 24, 16),

@@ -1,8 +1,9 @@
 """The maths of many runs: read a table of runs, fit a law, predict a larger run, split a budget."""
 
-from scaling import hparams, isoflop
-from scaling.fit import Fit, Prediction, fit
-from scaling.frontier import Optimum, frontier
-from scaling.runs import Runs, read_runs
+from scaling.fitting.fit import Fit, Prediction, fit
+from scaling.hparams import hparams
+from scaling.optimum import isoflop
+from scaling.optimum.frontier import Optimum, frontier
+from scaling.table.runs import Runs, read_runs
 
 __all__ = ["Fit", "Optimum", "Prediction", "Runs", "fit", "frontier", "hparams", "isoflop", "read_runs"]

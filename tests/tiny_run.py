@@ -1,7 +1,6 @@
 """Tiny runs on a tiny token cache: a study directory with an untrained one, and what trains others."""
 
 import dataclasses
-import importlib
 import json
 import math
 import os
@@ -11,12 +10,12 @@ import jax
 import numpy as np
 
 import models
-from experiments.checkpoint import Checkpoints, load
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.cache import SPLITS, read_manifest, write_manifest, write_split
 from experiments.data.vocab import ByteVocab
 from experiments.fields import to_json
-from launch.cli import main
+from experiments.training.checkpoint import Checkpoints, load
+from launch.cli import command_module, main
 from models.config import TransformerConfig
 from models.presets import ladder
 
@@ -109,7 +108,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 def isoflop(verb: str, *arguments: str) -> int:
     """Exit code of a command run in this process, its flags as in a fresh one."""
-    values = importlib.import_module(f"launch.commands.{verb}").FLAGS
+    values = command_module(verb).FLAGS
     for name in values:
         values[name].unparse()
     return main([verb, *arguments])

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.config import DataConfig
-from experiments.data import docstrings, textfiles, walks
 from experiments.data.cache import EOS, SPLITS
+from experiments.data.sources import docstrings, textfiles, walks
 from experiments.data.splits import SplitCorpus
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.evaluate import metrics
-from experiments.evaluate.answers import Answers, ask
-from experiments.evaluate.embedded import EMBEDDED, embedded_task
 from experiments.evaluate.identity import Checkpoint, fingerprint
-from experiments.evaluate.intervals import Estimate, Joined
-from experiments.evaluate.task import METRICS, Task, read_task
+from experiments.evaluate.statistics.intervals import Estimate, Joined
+from experiments.evaluate.tasks import metrics
+from experiments.evaluate.tasks.builtin_tasks import EMBEDDED, embedded_task
+from experiments.evaluate.tasks.responses import Answers, ask
+from experiments.evaluate.tasks.task import METRICS, Task, read_task
 
 COLUMNS = ("run_id", "task", "metric", "value", "se", "lo", "hi", "n", "chance", "ceiling")
 
@@ -88,7 +88,7 @@ def opened_once(folder: Path) -> Callable[[], Any]:
 
     def opener():
         if not kept:
-            from experiments.evaluate.subject import open_subject  # here: imports jax
+            from experiments.evaluate.loaded_model import open_subject  # here: imports jax
 
             kept.append(open_subject(folder))
         return kept[0]

@@ -19,10 +19,10 @@ import jsonschema
 import pandas as pd
 from absl import flags
 
-from experiments.evaluate.subject import Subject, open_subject
+from experiments.evaluate.loaded_model import Subject, open_subject
 from experiments.files import write_atomic
-from models.decoding.constrained import sample_constrained
-from models.decoding.constraints import Vocabulary, json_schema
+from models.decoding.constraints.constrained_sampling import sample_constrained
+from models.decoding.constraints.masks import Vocabulary, json_schema
 from models.decoding.sample import sample
 from models.decoding.settings import Settings
 

@@ -10,7 +10,13 @@ from experiments.studies.study import Stage, Study
 
 __all__ = ["STUDIES", "Stage", "Study", "load_study"]
 
-STUDIES = ("quickstart", "families", "lr_transfer", "emergence", "test_time_compute")
+STUDIES = {  # name: module of this package
+    "quickstart": "quickstart",
+    "families": "families",
+    "lr_transfer": "lr_transfer.study",
+    "emergence": "emergence",
+    "test_time_compute": "test_time_compute.study",
+}
 
 
 def load_study(name: str, overrides: list[str]) -> Study:
@@ -33,7 +39,7 @@ def load_study(name: str, overrides: list[str]) -> Study:
 
 def study_module(name: str) -> ModuleType:
     """The module of one of STUDIES."""
-    return importlib.import_module(f"experiments.studies.{name}")
+    return importlib.import_module(f"experiments.studies.{STUDIES[name]}")
 
 
 def _load_file(path: Path) -> ModuleType:

@@ -2,9 +2,10 @@
 worse with scale.
 
 Every model of the ladder answers the same questions: the next `n_answer` tokens of a text, right only as a
-whole. `scaling.emergence` tests whether a jump of that is the metric's doing. Then one token of every text is
+whole. `scaling.emergence.emergence` tests whether a jump of that is the metric's doing. Then one token of
+every text is
 replaced by a wrong one (a misprint): how surprised a model is by it, and how well it goes on after it, are
-tested for inverse scaling (`scaling.inverse`).
+tested for inverse scaling (`scaling.emergence.inverse`).
 """
 
 import dataclasses
@@ -15,19 +16,19 @@ import numpy as np
 import pandas as pd
 
 import models
-from experiments import checkpoint
 from experiments.config import DataConfig, RunConfig
-from experiments.evaluate import spans
+from experiments.evaluate.tasks import spans
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic
-from experiments.pack import open_splits, validation_batches
 from experiments.studies import quickstart
 from experiments.studies.quickstart import Sweep
 from experiments.studies.study import Stage, Study
-from scaling import emergence
+from experiments.training import checkpoint
+from experiments.training.packed_run import open_splits, validation_batches
+from scaling.emergence import emergence
 from scaling.report import write_report
-from scaling.report.emergence import answer_words, misprint_words
-from scaling.runs import Runs
+from scaling.report.sections.emergence import answer_words, misprint_words
+from scaling.table.runs import Runs
 
 AFTER = 8  # tokens after a misprint that are scored
 

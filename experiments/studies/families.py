@@ -16,9 +16,9 @@ from experiments.files import write_atomic
 from experiments.studies import quickstart
 from experiments.studies.quickstart import Budget, Sweep
 from experiments.studies.study import Stage, Study
-from scaling.families import Comparison, compare
+from scaling.optimum.families import Comparison, compare
 from scaling.report import write_report
-from scaling.runs import Runs
+from scaling.table.runs import Runs
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,10 @@ from experiments.studies.study import Stage, Study
 from models import count
 from models.config import ModelConfig
 from models.presets import ladder
-from scaling.hparams import HparamLaws, fit_hparams
-from scaling.isoflop import profiles
+from scaling.hparams.hparams import HparamLaws, fit_hparams
+from scaling.optimum.isoflop import profiles
 from scaling.report import write_report
-from scaling.runs import Runs
+from scaling.table.runs import Runs
 
 TASKS = ("word_end", "next_word")  # those that models of this size move on; of the default corpus
 TASK_LENGTH = 64  # tokens of a context that holds their items

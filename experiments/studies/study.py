@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import RunConfig
-from scaling.runs import Runs
+from scaling.table.runs import Runs
 
 
 @dataclass(frozen=True)

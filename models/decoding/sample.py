@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from models.decoding.refill import Batch, Limits, Row
+from models.decoding.continuous_batching import Batch, Limits, Row
 from models.decoding.settings import Settings
 from models.decoding.stop import Finish, Stop, Text
 from models.model import Model

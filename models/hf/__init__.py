@@ -15,7 +15,7 @@ from models.config import Dtype, ModelConfig
 from models.hf.describe import ARCHITECTURES, read_config, write_config
 from models.hf.files import SHARD_BYTES, Tensors, whole_folder, write_tensors
 from models.hf.slots import Slot, flat, match, nested, shapes_of, slots
-from models.layers import Params
+from models.layers.linear import Params
 
 __all__ = ["ARCHITECTURES", "load", "save"]
 

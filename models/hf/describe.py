@@ -5,7 +5,7 @@ from types import ModuleType
 from typing import Any
 
 from models.config import ModelConfig, TransformerConfig
-from models.hf import gemma2, gpt2, llama, moe, rwkv, t5
+from models.hf.architectures import gemma2, gpt2, llama, moe, rwkv, t5
 from models.hf.fold import fold
 from models.parametrization import attention_scale
 

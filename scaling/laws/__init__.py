@@ -2,22 +2,22 @@
 
 import difflib
 
-from scaling.laws.annealing import ANNEALING
-from scaling.laws.broken import broken
-from scaling.laws.chinchilla import CHINCHILLA
-from scaling.laws.data_constrained import DATA_CONSTRAINED
-from scaling.laws.downstream import DOWNSTREAM
-from scaling.laws.kaplan import KAPLAN
+from scaling.laws.downstream.over_optimisation import OVER_OPTIMISATION_BON, OVER_OPTIMISATION_RL
+from scaling.laws.downstream.repeated_sampling import PASS_AT_K
+from scaling.laws.downstream.task_accuracy import DOWNSTREAM
+from scaling.laws.downstream.u_shaped import u_shaped
 from scaling.laws.law import FREE, Columns, Law
-from scaling.laws.mixture import mixture
-from scaling.laws.moe import GRANULARITY, MOE
-from scaling.laws.multi_power import MULTI_POWER
-from scaling.laws.over_optimisation import OVER_OPTIMISATION_BON, OVER_OPTIMISATION_RL
-from scaling.laws.over_training import OVER_TRAINING
-from scaling.laws.own import from_file
-from scaling.laws.precision import PRECISION
-from scaling.laws.repeated_sampling import PASS_AT_K
-from scaling.laws.u_shaped import u_shaped
+from scaling.laws.pretraining.broken import broken
+from scaling.laws.pretraining.chinchilla import CHINCHILLA
+from scaling.laws.pretraining.data_constrained import DATA_CONSTRAINED
+from scaling.laws.pretraining.kaplan import KAPLAN
+from scaling.laws.pretraining.mixture import mixture
+from scaling.laws.pretraining.moe import GRANULARITY, MOE
+from scaling.laws.pretraining.over_training import OVER_TRAINING
+from scaling.laws.pretraining.precision import PRECISION
+from scaling.laws.training_curve.annealing import ANNEALING
+from scaling.laws.training_curve.multi_power import MULTI_POWER
+from scaling.laws.user_law import from_file
 
 __all__ = ["CHINCHILLA", "FORMS", "FREE", "LAWS", "Columns", "Law", "find"]
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from scaling.report import page, theme
+from scaling.report.contents import build
 from scaling.report.data import load
-from scaling.report.missing import Missing
-from scaling.report.sections import build
+from scaling.report.sections.missing import Missing
 
 __all__ = ["Missing", "write_report"]
 
@@ -29,7 +29,8 @@ def write_report(
 
     `fit` is a fit.json; without it the directory's own is used, or a law is fitted here. `columns` renames
     the columns of a foreign table, as in `scaling.read_runs`. `with_forecast` adds the forecast of
-    bottlenecks (`scaling.forecast`). `missing` is what of an unfinished study is not there yet: the page
+    bottlenecks (`scaling.outlook.projection`). `missing` is what of an unfinished study is not there yet:
+    the page
     says so. Returns `out`.
 
     Raises:

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 import scaling
-from scaling.cells import numbers
-from scaling.families import Comparison, compare
-from scaling.fit import Fit
-from scaling.hparams import HparamLaws, fit_hparams
-from scaling.report.missing import Missing
-from scaling.sweeps import AXES
+from scaling.fitting.fit import Fit
+from scaling.hparams.hparams import HparamLaws, fit_hparams
+from scaling.hparams.sweeps import AXES
+from scaling.optimum.families import Comparison, compare
+from scaling.report.sections.missing import Missing
+from scaling.table.cell_values import numbers
 
 CURVE_POINTS = 70  # moments of a curve in the page; more cannot be seen
 CURVE_START = 0.01  # a curve is shown from this fraction of its run on

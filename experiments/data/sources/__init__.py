@@ -1,0 +1,1 @@
+"""Where text comes from: docstrings, files, made strings and walks. A source a file."""

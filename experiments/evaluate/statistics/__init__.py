@@ -1,0 +1,1 @@
+"""How sure an evaluation is: intervals and calibration."""

@@ -1,0 +1,188 @@
+"""Tasks made here, small enough for tiny models: copy, reverse, arithmetic, brackets, words of a text.
+
+Each generator is pure: item i of a task is a function of (seed, task, i), words are also of the
+default corpus. Each item has four choices. They are drawn first and the right one from among them, so that
+without the prompt nothing is right more often than once in four. In all but the last two tasks the right
+answer follows from the prompt: a perfect model reaches 1.
+"""
+
+import functools
+import hashlib
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from experiments.evaluate.tasks.task import Item, Task
+
+T = TypeVar("T")
+
+N_CHOICES = 4
+N_ITEMS = 200  # asked unless a number is given
+N_EXAMPLES = 64  # in the pool of solved examples
+CLOSING = {"(": ")", "[": "]", "{": "}", "<": ">"}
+CONTEXT = 48  # characters of text before the word that is to be told
+WORD = re.compile(r"(?<= )[a-z]{2,12}(?=[ .,;:)\n])")
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """One task: `make(random)` gives an item from its source of randomness alone."""
+
+    summary: str
+    make: Callable[[random.Random], Item]
+    delimiter: str = " "
+    chance: float = 1 / N_CHOICES
+    ceiling: float = 1.0
+
+
+def item(name: str, i: int, seed: int | str = 0) -> Item:
+    """Item i of an embedded task."""
+    return EMBEDDED[name].make(random.Random(f"{seed}/{name}/{i}"))
+
+
+def embedded_task(name: str, n: int | None = None, seed: int = 0, metric: str = "multiple_choice") -> Task:
+    """The first `n` items; examples come from a stream of their own."""
+    about = EMBEDDED[name]
+    items = tuple(item(name, i, seed) for i in range(n or N_ITEMS))
+    pool = tuple(item(name, i, f"{seed}/examples") for i in range(N_EXAMPLES))
+    content = hashlib.sha256(repr((name, seed, pool)).encode()).hexdigest()  # of the generator, not of `n`
+    chance = about.chance if metric == "multiple_choice" else None
+    return Task(name, metric, items, pool, content, about.delimiter, chance=chance, ceiling=about.ceiling)
+
+
+def _copy(rng: random.Random) -> Item:
+    words = _four(lambda: _pseudo_word(rng))
+    right = rng.choice(words)
+    return Item(f"copy {right}:", right, words)
+
+
+def _reverse(rng: random.Random) -> Item:
+    """Wrong choices have the same vowels and consonants in other orders."""
+    word = _pseudo_word(rng)
+
+    def reordered() -> str:
+        pairs = zip(rng.sample(word[1::2], 3), rng.sample(word[::2], 3))
+        return "".join(vowel + consonant for vowel, consonant in pairs)
+
+    choices = _four(reordered)
+    right = rng.choice(choices)
+    return Item(f"reverse {right[::-1]}:", right, choices)
+
+
+def _arithmetic(rng: random.Random) -> Item:
+    choices = tuple(str(digit) for digit in rng.sample(range(10), N_CHOICES))
+    right = rng.choice(choices)
+    while True:
+        a, b, sign = rng.randrange(10), rng.randrange(10), rng.choice("+-*")
+        if str({"+": a + b, "-": a - b, "*": a * b}[sign] % 10) == right:
+            return Item(f"{a} {sign} {b} mod 10 =", right, choices)
+
+
+def _brackets(rng: random.Random) -> Item:
+    """Which bracket closes next: the last one opened that is still open."""
+    right, text = rng.choice("([{<"), ""
+    for _ in range(rng.randrange(3)):
+        text += rng.choice("([{<") + rng.choice("abcxyz") + " "
+    text += right
+    for _ in range(rng.randrange(3)):
+        inner = rng.choice("([{<")
+        text += f"{inner}{rng.choice('abcxyz')}{CLOSING[inner]} "
+    return Item(text + rng.choice("abcxyz"), CLOSING[right], tuple(CLOSING.values()))
+
+
+def _next_word(rng: random.Random) -> Item:
+    """A word of the default corpus's test split after the text before it, among words of its length from
+    elsewhere there, each as often as the corpus has it. Some may fit as well: a perfect model stays below 1.
+    """
+    places = _four(_places(rng, shortest=2), key=lambda place: place.word)
+    right = rng.choice(places)
+    prompt = _before(right, right.start - 1)
+    return Item(prompt, right.word, tuple(place.word for place in places), document=str(right.document))
+
+
+def _word_end(rng: random.Random) -> Item:
+    """The second half of a word, after the text before it and its first half, among other words' halves."""
+    places = _four(_places(rng, shortest=4), key=lambda place: place.end)
+    right = rng.choice(places)
+    prompt = _before(right, right.start + len(right.word) - len(right.end))
+    return Item(prompt, right.end, tuple(place.end for place in places), document=str(right.document))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A word of a document, from character `start`."""
+
+    document: int
+    start: int
+    word: str
+
+    @property
+    def end(self) -> str:
+        """The second half of the word, the longer one."""
+        return self.word[len(self.word) // 2 :]
+
+
+def _before(place: _Place, stop: int) -> str:
+    """About CONTEXT characters of text, from the beginning of a word up to `stop`."""
+    text, start = _corpus()[place.document], max(0, stop - CONTEXT)
+    return text[text.index(" ", start) + 1 if start else 0 : stop]
+
+
+def _places(rng: random.Random, shortest: int) -> Callable[[], _Place]:
+    """Draws words of one length, which is drawn here as often as the corpus has it."""
+    known = {length: places for length, places in _words().items() if length >= shortest}
+    if not known:
+        raise ValueError("the default corpus's test split has too few words for this task")
+    [length] = rng.choices(list(known), [len(places) for places in known.values()])
+    return lambda: rng.choice(known[length])
+
+
+@functools.cache
+def _words() -> dict[int, list[_Place]]:
+    """Words by length that have text enough before them, of lengths with endings enough to choose from."""
+    found: dict[int, list[_Place]] = {}
+    for number, text in enumerate(_corpus()):
+        for match in WORD.finditer(text, CONTEXT):
+            found.setdefault(len(match[0]), []).append(_Place(number, match.start(), match[0]))
+    return {
+        length: places
+        for length, places in sorted(found.items())
+        if len({place.end for place in places}) >= N_CHOICES
+    }
+
+
+@functools.cache
+def _corpus() -> list[str]:
+    """Texts of the default corpus's test split, which is prepared first if need be."""
+    from experiments.config import DataConfig
+    from experiments.data.cache import open_cache
+    from experiments.data.prepare import prepare
+    from experiments.data.vocab import ByteVocab
+
+    cache, vocab = open_cache(prepare(DataConfig()), "test"), ByteVocab()
+    return [vocab.decode(cache.tokens[a:b]) for a, b in zip(cache.offsets, cache.offsets[1:])]
+
+
+def _pseudo_word(rng: random.Random) -> str:
+    """Three syllables without a letter twice."""
+    return "".join(map("".join, zip(rng.sample("bdfgklmnprstvz", 3), rng.sample("aeiou", 3))))
+
+
+def _four(draw: Callable[[], T], key: Callable[[T], Any] = lambda value: value) -> tuple[T, ...]:
+    """Four independent draws that differ: drawn anew all together if not, so that none stands out."""
+    while True:
+        drawn = tuple(draw() for _ in range(N_CHOICES))
+        if len({key(one) for one in drawn}) == N_CHOICES:
+            return drawn
+
+
+EMBEDDED = {
+    "copy": Embedded("repeat a made-up word, among other made-up words", _copy),
+    "reverse": Embedded("a made-up word backwards, among other orders of its letters", _reverse),
+    "arithmetic": Embedded("sum, difference or product of two digits, modulo 10", _arithmetic),
+    "brackets": Embedded("the bracket that closes next, of four kinds", _brackets, delimiter=""),
+    "next_word": Embedded("the next word of a text of the default corpus's test split", _next_word),
+    "word_end": Embedded("the rest of a word begun in such a text", _word_end, delimiter=""),
+}

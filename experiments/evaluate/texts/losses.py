@@ -1,0 +1,135 @@
+"""Token losses of a checkpoint on a text: computed once, then read from the log."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.config import RunConfig
+from experiments.data.vocab import Vocab, load_vocab
+from experiments.evaluate import log
+from experiments.evaluate.identity import Checkpoint, cache_folder, fingerprint, is_hugging_face
+from experiments.evaluate.statistics.intervals import Estimate
+from experiments.evaluate.tasks.responses import Opener, Progress
+from experiments.evaluate.texts.perplexity import (
+    Perplexity,
+    Tally,
+    by_document,
+    by_position,
+    difference,
+    length_labels,
+    loss_batches,
+    summarise,
+    tally,
+)
+from experiments.evaluate.texts.text import Text, read_files, read_split
+from experiments.fields import from_json
+
+FORMAT = 1
+
+
+def logged_losses(
+    checkpoint: str,
+    opener: Opener,
+    tokens: np.ndarray,
+    context: int,
+    progress: Progress = lambda done, total: None,
+) -> np.ndarray:
+    """`perplexity.token_losses` of the checkpoint with this fingerprint; four bytes a token are kept."""
+    n = len(tokens) - 1
+    with log.numbers(_log_path(checkpoint, tokens, context), n, context) as (known, add):
+        pieces, done = [known], len(known)
+        if done < n:
+            subject = opener()
+            for losses in loss_batches(subject.model, subject.params, tokens, context, done // context):
+                add(losses)
+                pieces.append(losses)
+                done += len(losses)
+                progress(done, n)
+    return np.concatenate(pieces)
+
+
+def _log_path(checkpoint: str, tokens: np.ndarray, context: int) -> Path:
+    content = hashlib.sha256(np.ascontiguousarray(tokens, np.uint32).tobytes()).hexdigest()
+    key = json.dumps([FORMAT, checkpoint, content, context])
+    return cache_folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.nats"
+
+
+@dataclass(frozen=True)
+class TextScore:
+    """What a text cost a checkpoint, in all and by {by: {label: Perplexity, or Estimate of the loss}}."""
+
+    folder: Path
+    name: str
+    text: Text
+    tally: Tally
+    perplexity: Perplexity
+    groups: dict[str, dict[str, Any]]
+
+    def difference(self, other: "TextScore") -> Estimate:
+        """Bits per byte above another checkpoint's on this text.
+
+        Raises:
+          ValueError: the two have read different documents.
+        """
+        if not np.array_equal(self.tally.n_bytes, other.tally.n_bytes):
+            raise ValueError(
+                f"{self.name} of {self.folder} and of {other.folder} are not the same documents in the same "
+                "order; compare the two on a --file"
+            )
+        return difference(self.tally, other.tally)
+
+
+def score_text(
+    checkpoint: Checkpoint,
+    opener: Opener,
+    name: str,
+    is_file: bool,
+    by: list[str],
+    progress: Progress = lambda done, total: None,
+) -> TextScore:
+    """Loss and bits per byte on a split or a file, and by each of `by`: a field of a JSONL file's lines,
+    "length" of documents or "position" in the context.
+
+    Raises:
+      ValueError: the text cannot be read, or has no such field.
+    """
+    config, vocab = _config_and_vocab(checkpoint, opener)
+    text = read_files(name, vocab) if is_file else read_split(config.data, name)
+    labels = {field: _labels(text, field, name) for field in by if field not in ("length", "position")}
+    if len(text.tokens) < 2:
+        raise ValueError("the text is empty; give at least one document")
+    context = config.seq_len
+    nats = logged_losses(fingerprint(checkpoint.folder), opener, text.tokens, context, progress)
+    found, groups = tally(nats, text, vocab), {}
+    for field in by:
+        if field == "position":
+            groups[field] = by_position(nats, found, context)
+        else:
+            of_documents = labels.get(field) or length_labels(found)
+            groups[field] = by_document(found, of_documents, context)
+    return TextScore(checkpoint.folder, name, text, found, summarise(nats, text, vocab, context), groups)
+
+
+def _config_and_vocab(checkpoint: Checkpoint, opener: Opener) -> tuple[RunConfig, Vocab]:
+    """Those of a run without opening its parameters; of a Hugging Face folder by opening it."""
+    if is_hugging_face(checkpoint.folder):
+        subject = opener()
+        return subject.config, subject.vocab
+    config = from_json(RunConfig, json.loads((checkpoint.folder / "config.json").read_text()))
+    return config, load_vocab(config.data)
+
+
+def _labels(text: Text, field: str, name: str) -> list[str]:
+    """What each document's line says in `field`."""
+    missing = sum(field not in one for one in text.fields)
+    if not text.fields or missing:
+        known = ", ".join(dict.fromkeys(k for one in text.fields for k in one)) or "none"
+        raise ValueError(
+            f"--by {field}: {missing or 'all'} documents of {name} do not say; fields of its JSON lines: "
+            f"{known}; there are also length and position"
+        )
+    return [str(one[field]) for one in text.fields]

@@ -1,0 +1,84 @@
+"""The text that a checkpoint is evaluated on: a split of a prepared corpus, or the user's own files."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.config import DataConfig
+from experiments.data.cache import open_cache
+from experiments.data.prepare import prepare
+from experiments.data.vocab import Vocab
+from experiments.evaluate.tasks.task import Broken
+
+
+@dataclass(frozen=True)
+class Text:
+    """`tokens` is int [n]; document d is tokens[offsets[d]:offsets[d + 1]], its last token EOS.
+
+    Tokens before offsets[0] are context only. `fields` are what its line of a JSONL file says of each
+    document besides its text; `broken` are lines without a text.
+    """
+
+    tokens: np.ndarray
+    offsets: np.ndarray
+    fields: tuple[dict[str, Any], ...] = ()
+    broken: tuple[Broken, ...] = field(default=())
+
+
+def read_split(data: DataConfig, split: str) -> Text:
+    """A split of a corpus, which is prepared first if it is not there.
+
+    Raises:
+      ValueError: the corpus cannot be prepared, or is not the one the configuration was made with.
+    """
+    cache = open_cache(prepare(data), split)
+    return Text(cache.tokens, cache.offsets)
+
+
+def read_files(path: str, vocab: Vocab) -> Text:
+    """Documents of a file, a folder or a pattern, cut as for training on them
+    (`experiments.data.sources.textfiles`).
+
+    An EOS goes in front, as if another document had just ended, so that the first token is counted too. In a
+    single JSONL file, lines that hold no text are left out and listed.
+
+    Raises:
+      ValueError: nothing there, or nothing that can be read.
+    """
+    from experiments.data.sources import textfiles  # here: the only reader of pyarrow and zstandard
+
+    files = textfiles.find(path)
+    broken: list[Broken] = []
+    if len(files) == 1 and textfiles.format_of(files[0]) == ".jsonl":
+        documents, fields = _read_jsonl(files[0], broken)
+    else:
+        documents, fields = [document.decode() for document in textfiles.documents(path)], ()
+    pieces = [np.array([vocab.eos_id], np.int32)]
+    pieces += [np.array([*vocab.encode(document), vocab.eos_id], np.int32) for document in documents]
+    offsets = np.cumsum([len(piece) for piece in pieces])
+    return Text(np.concatenate(pieces), offsets, tuple(fields), tuple(broken))
+
+
+def _read_jsonl(file: Path, broken: list[Broken]) -> tuple[list[str], list[dict[str, Any]]]:
+    """Texts of a JSONL file and the other fields of their lines; what is no text is added to `broken`."""
+    from experiments.data.sources import textfiles
+
+    documents, fields = [], []
+    for number, line in textfiles.lines(file):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            broken.append(Broken(number, f"not JSON ({error})"))
+            continue
+        text = record.pop("text", None) if isinstance(record, dict) else None
+        if not isinstance(text, str) or not text.strip():
+            broken.append(Broken(number, "no 'text'"))
+        else:
+            documents.append(text.encode("utf-8", "replace").decode())
+            fields.append(record)
+    return documents, fields

@@ -1,0 +1,1 @@
+"""The study of learning-rate transfer, and its figures."""

@@ -1,0 +1,286 @@
+"""Learning rates that stay right: standard parametrisation against muP, over widths and over depths.
+
+1. sweep: learning rates a factor of 4 apart for every width and every depth, in both parametrisations.
+2. refine: rates a factor of √2 apart around each best one.
+Then the optimum of each size with its interval, how far optima move, what the base size's rate costs at other
+sizes, a coordinate check, and pictures of it all. (Of the change of logits, a part through the head's initial
+values vanishes as 1/√width under muP; the part that is learnt stays.)
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.data.batches import batch
+from experiments.fields import apply_overrides
+from experiments.files import write_atomic
+from experiments.studies.lr_transfer import coordinate_check, figures
+from experiments.studies.quickstart import prepared, write_json
+from experiments.studies.study import Stage, Study
+from experiments.training.optim import OPTIMIZERS
+from experiments.training.packed_run import open_splits
+from models.config import ModelConfig, MuP
+from models.presets import ladder
+from scaling.hparams.transfer import transfer
+from scaling.table.runs import Runs
+
+PARAMETRISATIONS = ("standard", "mup")
+Size = tuple[int, int]  # d_model, n_layers
+Losses = dict[tuple[str, Size], dict[float, float]]  # (parametrisation, size) -> learning rate -> loss
+
+CONVENTIONS = {
+    "lr": "bottom of a parabola in log lr through log losses; its interval from the scatter about them",
+    "moves": "largest optimum / smallest over the sizes, with its interval",
+    "base_costs": "validation loss at the rate that is best at the base size / best measured - 1",
+    "change": "mean absolute change in a few steps of the normalised stream, and of the logits",
+    "grows": "change at the largest size / at the smallest, where that is least and where it is most",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything `--set` can change. The numbers suit two CPU cores and a quarter of an hour.
+
+    Widths are trained at the base depth, depths at the base width, where both parametrisations are the same.
+    `optimizer.lr` is the rate of the coordinate check; the sweeps replace it.
+    """
+
+    seed: int = 0
+    family: str = "transformer"
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=lambda: OptimizerConfig(1e-3, b2=0.99))
+    base_width: int = 32
+    base_depth: int = 2
+    widths: tuple[int, ...] = (16, 32, 64, 128, 256)
+    depths: tuple[int, ...] = (2, 4, 8, 16, 32)
+    lrs: tuple[float, ...] = (2.5e-4, 1e-3, 4e-3, 1.6e-2, 6.4e-2)
+    n_steps: int = 256
+    seq_len: int = 64
+    batch_tokens: int = 512
+    n_val_tokens: int = 65_536
+    checked_widths: tuple[int, ...] = (32, 64, 128, 256, 512)
+    checked_depths: tuple[int, ...] = (2, 4, 8, 16, 32)
+    checked_steps: int = 4
+    level: float = 0.9
+
+    def __post_init__(self):
+        if self.base_width not in self.widths or self.base_depth not in self.depths:
+            raise ValueError(
+                f"Settings: the base, width {self.base_width} and depth {self.base_depth}, is none of "
+                f"widths={list(self.widths)} and depths={list(self.depths)}"
+            )
+        if len(self.lrs) < 3:
+            raise ValueError(f"Settings.lrs={list(self.lrs)}; an optimum takes three at least")
+        if self.optimizer.name not in OPTIMIZERS:
+            raise ValueError(
+                f"Settings.optimizer.name={self.optimizer.name!r}; there are {', '.join(OPTIMIZERS)}"
+            )
+
+    def sizes(self, along: str) -> list[Size]:
+        """The row of sizes along "width" or "depth"."""
+        if along == "width":
+            return [(width, self.base_depth) for width in self.widths]
+        return [(self.base_width, depth) for depth in self.depths]
+
+
+def study(overrides: list[str]) -> Study:
+    """The study with settings overridden; settings that no run could have are refused here."""
+    settings = apply_overrides(Settings(), overrides)
+    sweep(settings)
+    for width in settings.checked_widths:
+        network(settings, "mup", (width, settings.base_depth))
+
+    def ready() -> Settings:
+        return dataclasses.replace(settings, data=prepared(settings.data))
+
+    stages = (
+        Stage("sweep", lambda runs: sweep(ready())),
+        Stage("refine", lambda runs: refine(ready(), runs)),
+    )
+    summary = "the best learning rate over widths and depths, standard parametrisation against muP"
+    return Study("lr_transfer", summary, settings, stages, lambda folder, runs: finish(ready(), folder, runs))
+
+
+def swept(settings: Settings) -> list[tuple[str, Size]]:
+    """Everything that is swept, each once."""
+    both = dict.fromkeys(settings.sizes("width") + settings.sizes("depth"))
+    return [(name, size) for name in PARAMETRISATIONS for size in both]
+
+
+def sweep(settings: Settings) -> list[RunConfig]:
+    """Every rate for every size."""
+    return [configure(settings, *which, lr) for which in swept(settings) for lr in settings.lrs]
+
+
+def refine(settings: Settings, runs: Runs) -> list[RunConfig]:
+    """Rates around each size's best, a factor of √2 apart; beyond it where it is the least or the largest."""
+    losses, configs = by_rate(runs, sweep(settings)), []
+    for which in swept(settings):
+        best = min(losses[which], key=lambda lr: losses[which][lr])
+        steps = {min(settings.lrs): (-4, -2, -1, 1), max(settings.lrs): (-1, 1, 2, 4)}.get(
+            best, (-2, -1, 1, 2)
+        )
+        configs += [configure(settings, *which, float(f"{best * 2 ** (n / 2):.4g}")) for n in steps]
+    return configs
+
+
+def by_rate(runs: Runs, configs: list[RunConfig]) -> Losses:
+    """What these runs came to; infinite where they diverged."""
+    loss, found = dict(zip(runs.table.run_id, runs.table.loss)), {}
+    for config in configs:
+        name = "mup" if getattr(config.model, "mup", None) else "standard"
+        which = (name, (config.model.d_model, config.model.n_layers))
+        found.setdefault(which, {})[config.optimizer.lr] = float(loss[config.run_id])
+    return found
+
+
+def finish(settings: Settings, folder: Path, runs: Runs) -> str:
+    """Writes optima.csv, coordinates.csv, transfer.json and the pictures; says how far the optima moved."""
+    losses = by_rate(runs, sweep(settings) + refine(settings, runs))
+    tables = {"losses": loss_table(settings, losses), "coordinates": coordinate_table(settings)}
+    tables["optima"], moves = locate(settings, losses)
+    grows = growth(tables["coordinates"])
+    for name in ("optima", "coordinates"):
+        write_atomic(folder / f"{name}.csv", tables[name].to_csv(index=False))
+    written = {
+        "optimizer": settings.optimizer.name,
+        "base": {"d_model": settings.base_width, "n_layers": settings.base_depth},
+        "level": settings.level,
+        "moves": moves.to_dict("records"),
+        "grows": grows,
+        "conventions": CONVENTIONS,
+    }
+    write_json(folder / "transfer.json", written)
+    (folder / "figures").mkdir(exist_ok=True)
+    for name, content in figures.draw(**tables).items():
+        write_atomic(folder / "figures" / f"{name}.png", content)
+    return last_words(settings, moves, grows)
+
+
+def loss_table(settings: Settings, losses: Losses) -> pd.DataFrame:
+    """All losses: along, parametrisation, size (the width or the depth), lr, loss."""
+    rows = [
+        {"along": along, "parametrisation": name, "size": size[along == "depth"], "lr": lr, "loss": loss}
+        for along in ("width", "depth")
+        for name in PARAMETRISATIONS
+        for size in settings.sizes(along)
+        for lr, loss in sorted(losses[name, size].items())
+    ]
+    return pd.DataFrame(rows)
+
+
+def locate(settings: Settings, losses: Losses) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The optimum of each size, and how far it moves over each row of sizes."""
+    optima, moves = [], []
+    for along in ("width", "depth"):
+        sizes = settings.sizes(along)
+        base = sizes.index((settings.base_width, settings.base_depth))
+        for name in PARAMETRISATIONS:
+            found = transfer([losses[name, size] for size in sizes], base, settings.level)
+            row = {"along": along, "parametrisation": name}
+            for (d_model, n_layers), optimum in zip(sizes, found.optima):
+                numbers = {"size": n_layers if along == "depth" else d_model, "d_model": d_model}
+                optima.append(row | numbers | {"n_layers": n_layers} | dataclasses.asdict(optimum))
+            costs = max(optimum.base_costs for optimum in found.optima)
+            moves.append(row | {"moves": found.moves, "lo": found.lo, "hi": found.hi, "base_costs": costs})
+    return pd.DataFrame(optima), pd.DataFrame(moves)
+
+
+def coordinate_table(settings: Settings) -> pd.DataFrame:
+    """Changes in a few steps of training: along, parametrisation, size, after, change."""
+    training, _ = open_splits(settings.data)
+    batches = [
+        batch(
+            training.tokens, settings.seed, step, settings.batch_tokens // settings.seq_len, settings.seq_len
+        )
+        for step in range(settings.checked_steps)
+    ]
+    checked = {
+        "width": [(width, settings.base_depth) for width in settings.checked_widths],
+        "depth": [(settings.base_width, depth) for depth in settings.checked_depths],
+    }
+    rows = []
+    for along, sizes in checked.items():
+        for name in PARAMETRISATIONS:
+            for size in sizes:
+                found = coordinate_check.changes(
+                    network(settings, name, size), settings.optimizer, batches, settings.seed
+                )
+                row = {"along": along, "parametrisation": name, "size": size[along == "depth"]}
+                rows += [row | {"after": place, "change": change} for place, change in found.items()]
+    return pd.DataFrame(rows)
+
+
+def growth(table: pd.DataFrame) -> dict[str, dict[str, tuple[float, float]]]:
+    """How much more the largest size changes than the smallest, where that is least and where it is most."""
+    found: dict[str, dict[str, tuple[float, float]]] = {"width": {}, "depth": {}}
+    for along, by_parametrisation in found.items():
+        for name in PARAMETRISATIONS:
+            rows = table[(table["along"] == along) & (table["parametrisation"] == name)]
+            small, large = (
+                dict(zip(rows["after"][rows["size"] == size], rows["change"][rows["size"] == size]))
+                for size in (rows["size"].min(), rows["size"].max())
+            )
+            ratios = [large[place] / small[place] for place in small]
+            by_parametrisation[name] = (min(ratios), max(ratios))
+    return found
+
+
+def last_words(
+    settings: Settings, moves: pd.DataFrame, grows: dict[str, dict[str, tuple[float, float]]]
+) -> str:
+    """What the best rate does, in a line for each row of sizes, and the coordinate check."""
+    ends = {"width": settings.widths, "depth": settings.depths}
+    checked = {"width": settings.checked_widths, "depth": settings.checked_depths}
+    lines = [f"best learning rate of {settings.optimizer.name}, {settings.level:.0%} intervals:"]
+    for row in moves.to_dict("records"):
+        along, costs = row["along"], row["base_costs"]
+        words = f"{costs:+.1%} of loss" if np.isfinite(costs) else "divergence"
+        lines.append(
+            f"  over {max(ends[along]) / min(ends[along]):g}× {along}, {row['parametrisation']:8}: moves "
+            f"×{row['moves']:.2f} [{row['lo']:.2f}, {row['hi']:.2f}]; the base's rate costs up to {words}"
+        )
+    lines.append("activations change in a few steps, largest size to smallest, over places in the network:")
+    for along, by in grows.items():
+        factor = max(checked[along]) / min(checked[along])
+        lines.append(
+            "  over {:g}× {}: ×{:.2f} to ×{:.2f} under standard, ×{:.2f} to ×{:.2f} under muP".format(
+                factor, along, *by["standard"], *by["mup"]
+            )
+        )
+    return "\n".join(lines)
+
+
+def configure(settings: Settings, name: str, size: Size, lr: float) -> RunConfig:
+    """A run of one size in one parametrisation."""
+    return RunConfig(
+        model=network(settings, name, size),
+        data=settings.data,
+        optimizer=dataclasses.replace(settings.optimizer, lr=lr),
+        schedule=ScheduleConfig(warmup=0.1),
+        batch_tokens=settings.batch_tokens,
+        seq_len=settings.seq_len,
+        n_tokens=settings.n_steps * settings.batch_tokens,
+        seed=settings.seed,
+        n_val_tokens=settings.n_val_tokens,
+    )
+
+
+def network(settings: Settings, name: str, size: Size) -> ModelConfig:
+    """The family's model of this width and depth, otherwise the ladder's, with a head of its own.
+
+    A head that is the embedding, too, gives a wide shallow network large logits to begin with in the standard
+    parametrisation, which would be another reason for rates to differ.
+    """
+    d_model, n_layers = size
+    vocab_size, mup = settings.data.vocab_size, None
+    base = ladder(settings.base_width, vocab_size, settings.family)
+    if name == "mup":
+        mup = MuP(settings.base_width, settings.base_depth, getattr(base, "d_head", 1))
+    untied = {"tied_embeddings": False, "embedding_scale": 1.0}
+    changes = {field: value for field, value in untied.items() if hasattr(base, field)}
+    return ladder(d_model, vocab_size, settings.family, n_layers=n_layers, mup=mup, **changes)

@@ -1,0 +1,1 @@
+"""The study of test-time compute, and its figures."""

@@ -1,0 +1,1 @@
+"""Studies on Slurm: site file, commands, scripts, and the backend that submits them."""

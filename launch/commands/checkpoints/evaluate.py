@@ -1,0 +1,151 @@
+"""What a checkpoint is worth: loss and bits per byte on a text, and accuracy on tasks, with intervals.
+
+CKPT is a run's folder, a Hugging Face folder, or a study's, which stands for its verification run; with
+--all, for all its finished runs. Several are compared with the first, item by item.
+
+A text is a split of the run's data or a file: plain text, JSON lines with "text" or Parquet, compressed or
+not. --by gives its loss by a field of the JSON lines, by document "length" or by "position" in the context.
+
+A task is an embedded one (isoflop list tasks) or a JSONL file of yours, a line an item:
+{"prompt": "Two and two make", "choices": ["four", "five"], "target": "four"}; without choices, the target is
+to be generated. See docs/evaluation.md. What was asked once is not computed again.
+
+Example: isoflop evaluate out/quickstart --all --tasks word_end,next_word,mine.jsonl --out scores.csv
+"""
+
+import functools
+import json
+import sys
+import time
+from pathlib import Path
+
+from absl import flags
+
+from launch.workers.worker import prepare_process
+
+FLAGS = flags.FlagValues()
+USAGE = "isoflop evaluate CKPT… [--tasks NAME|FILE.jsonl,…] [--split validation|test | --file FILE] [flags]"
+flags.DEFINE_list("tasks", [], "embedded tasks and JSONL files to ask", flag_values=FLAGS)
+flags.DEFINE_bool("all", False, "all finished runs of a study", flag_values=FLAGS)
+flags.DEFINE_enum(
+    "split",
+    None,
+    ["train", "validation", "test"],
+    "default validation, if no task is given",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string("file", None, "text to score instead of a split", flag_values=FLAGS)
+flags.DEFINE_list("by", [], "groups of the text: JSON fields, length, position", flag_values=FLAGS)
+flags.DEFINE_integer("shots", 0, "solved examples before each item", 0, flag_values=FLAGS)
+flags.DEFINE_integer("limit", None, "first items of each task (embedded: 200)", 1, flag_values=FLAGS)
+flags.DEFINE_integer("seed", 0, "of embedded items and of the examples", flag_values=FLAGS)
+flags.DEFINE_string("reliability", None, "draw the tasks' reliability into this PNG", flag_values=FLAGS)
+flags.DEFINE_string("out", None, "write the numbers to this .json or .csv file", flag_values=FLAGS)
+flags.DEFINE_bool("json", False, "print the numbers as JSON", flag_values=FLAGS)
+
+
+def run(args: list[str], flags) -> int:
+    """Scores texts and tasks; prints, and with --out writes, what was found."""
+    _check(args, flags)
+    prepare_process()  # before anything imports jax
+    from experiments.evaluate import formatting, scoreboard
+    from experiments.files import write_atomic
+
+    checkpoints = _checkpoints(args, flags.all)
+    tasks = [scoreboard.find_task(name, flags.limit, flags.seed) for name in flags.tasks]
+    if len({task.name for task in tasks}) < len(tasks):
+        raise ValueError(f"--tasks {','.join(flags.tasks)}: two tasks have the same name; rename a file")
+    text = flags.file or flags.split or (None if tasks else "validation")
+    showing = _Showing([*([text] if text else []), *(task.name for task in tasks)], len(checkpoints))
+    scores, texts = [], []
+    for checkpoint in checkpoints:
+        opener = scoreboard.opened_once(checkpoint.folder)
+        showing.name = checkpoint.name
+        if text:
+            from experiments.evaluate.texts.losses import score_text
+
+            shown = functools.partial(showing, text)
+            texts.append(score_text(checkpoint, opener, text, bool(flags.file), flags.by, shown))
+        asked = {"shots": flags.shots, "seed": flags.seed, "limit": flags.limit, "opener": opener}
+        scores.append(scoreboard.score(checkpoint, tasks, **asked, progress=showing))
+        showing.done += 1
+    showing.clear()
+    for line in formatting.broken(scores, texts):
+        print(line, file=sys.stderr)
+    found = formatting.as_json(scores, texts)
+    if flags.out:
+        table = scoreboard.as_csv(formatting.rows(scores, texts)) if flags.out.endswith(".csv") else None
+        write_atomic(flags.out, table or json.dumps(found, indent=1) + "\n")
+    if flags.reliability:
+        _draw(scores[0], flags.reliability)
+    print(json.dumps(found, indent=1) if flags.json else formatting.as_text(scores, texts))
+    return 0
+
+
+def _check(args: list[str], flags) -> None:
+    """Refuses flags that do not go together before anything is computed."""
+    if not args:
+        raise ValueError(f"expected one run or study folder, or several, got none; usage: {USAGE}")
+    if flags.split and flags.file:
+        raise ValueError("both --split and --file are given; evaluate on one of them at a time")
+    if flags.all and len(args) != 1:
+        raise ValueError(f"--all takes one study folder, got {args}")
+    if flags.by and flags.tasks and not (flags.file or flags.split):
+        raise ValueError("--by groups a text: give --split or --file")
+    for name in ("out", "reliability"):
+        path = getattr(flags, name)
+        if path and not Path(path).absolute().parent.is_dir():
+            raise ValueError(f"--{name} {path}: there is no folder {Path(path).parent}; make it first")
+    if flags.out and not flags.out.endswith((".json", ".csv")):
+        raise ValueError(f"--out {flags.out}: it is written as .json or as .csv")
+    if flags.reliability and not (flags.tasks and flags.reliability.endswith(".png")):
+        raise ValueError(f"--reliability {flags.reliability}: it needs --tasks, and is a .png file")
+
+
+def _checkpoints(args: list[str], everything: bool) -> list:
+    """What the paths name, in their order; runs of --all begin with the lowest loss."""
+    from experiments.evaluate.identity import describe, find_all, find_run
+
+    if everything:
+        return find_all(Path(args[0]))
+    folders = [find_run(Path(path)) for path in args]
+    for path, folder in zip(args, folders):
+        if folder != Path(path):
+            print(f"evaluating the study's verification run, {folder}", file=sys.stderr)
+    return [describe(folder) for folder in folders]
+
+
+def _draw(score, path: str) -> None:
+    """The reliability of the first checkpoint on its multiple-choice tasks."""
+    from experiments.evaluate.statistics import calibration
+    from experiments.files import write_atomic
+
+    made = {
+        name: calibration.calibrate(answers)
+        for name, answers in score.answers.items()
+        if answers.task.metric == "multiple_choice"
+    }
+    if not made:
+        raise ValueError("--reliability: none of the tasks is multiple choice")
+    write_atomic(path, calibration.picture(made))
+
+
+class _Showing:
+    """How far all is, and how long it may take, on standard error."""
+
+    def __init__(self, parts: list[str], n_checkpoints: int):
+        from launch.monitor.progress import Display
+
+        self.display, self.parts, self.n, self.done = Display(sys.stderr), parts, n_checkpoints, 0
+        self.name, self.began = "", time.monotonic()
+
+    def __call__(self, part: str, done: int, total: int) -> None:
+        from launch.monitor.progress import duration
+
+        share = (self.done + (self.parts.index(part) + done / total) / len(self.parts)) / self.n
+        left = (time.monotonic() - self.began) * (1 - share) / share
+        where = f"{self.done + 1} of {self.n} · {self.name} · {part} · {done:,} of {total:,}"
+        self.display.show([f"{where} · about {duration(left)} to go"])
+
+    def clear(self) -> None:
+        self.display.clear()

@@ -1,0 +1,54 @@
+"""Write a checkpoint for transformers and the programs that read its format: config.json and safetensors.
+
+CKPT is a run's folder, or a study's, which stands for its verification run. Parameters are written as
+float32. Scales that the Hugging Face architecture does not have (muP's, the embedding's) are folded into
+them: the same function. isoflop.json keeps the run's configuration, for `isoflop import`; our vocabulary is
+not written.
+
+Example: isoflop export out/quickstart --out out/quickstart-hf
+"""
+
+import dataclasses
+import importlib
+import json
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from launch.workers.process import prepare_process
+
+FLAGS = flags.FlagValues()
+USAGE = "isoflop export CKPT --out DIR_HF"
+flags.DEFINE_string("out", None, "folder to make", flag_values=FLAGS)
+
+
+def run(args: list[str], flags) -> int:
+    """Writes the newest checkpoint of the run."""
+    if len(args) != 1 or not flags.out:
+        raise ValueError(f"expected one run or study folder and --out, got {args}; usage: {USAGE}")
+    prepare_process()  # before anything imports jax
+    from experiments.evaluate.loaded_model import find_run
+    from experiments.fields import to_json
+    from experiments.training import checkpoint
+    from models import hf
+    from models.config import TransformerConfig
+    from models.hf.files import whole_folder
+
+    importer = importlib.import_module(
+        "launch.commands.checkpoints.import"
+    )  # its name is a keyword of Python
+    source, out = find_run(Path(args[0])), Path(flags.out)
+    if source != Path(args[0]):
+        print(f"exporting the study's verification run, {source}", file=sys.stderr)
+    with whole_folder(out) as folder:
+        config, params = checkpoint.load(source)
+        model = config.model
+        if isinstance(model, TransformerConfig) and not model.max_len:
+            model = dataclasses.replace(model, max_len=config.seq_len)
+        hf.save(model, params, folder)
+        (folder / importer.RUN).write_text(json.dumps(to_json(config), indent=1) + "\n")
+        importer.copy_companions(source, folder)
+        [name] = json.loads((folder / "config.json").read_text()).get("architectures", [model.family])
+    print(f"{out}: {name}")
+    return 0

@@ -1,0 +1,95 @@
+"""Turn a Hugging Face checkpoint into a run's folder, which sample, evaluate and export open.
+
+The folder has parameters and no training: in its config.json, optimizer, schedule and tokens are stand-ins,
+and import.json says where the parameters come from. What `isoflop export` wrote comes back with its data and
+its vocabulary. Tokenizers of others are copied along but not read yet: such a model is used by token ids,
+from Python, unless its tokens are bytes (--vocab bytes).
+
+Example: isoflop import ~/models/Qwen3-0.6B --out out/qwen3
+"""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+from absl import flags
+
+from launch.workers.process import prepare_process
+
+FLAGS = flags.FlagValues()
+USAGE = "isoflop import DIR_HF --out CKPT [flags]"
+flags.DEFINE_string("out", None, "folder to make", flag_values=FLAGS)
+flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "type to compute in", flag_values=FLAGS)
+flags.DEFINE_enum("vocab", None, ["bytes"], "read tokens as bytes, numbered as ByT5 does", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "seq_len", None, "context of sample and evaluate (default: what it is meant for, 2048 at most)", 1,
+    flag_values=FLAGS,
+)  # fmt: skip
+RUN = "isoflop.json"  # the run that a checkpoint was exported from
+# What belongs to a checkpoint besides the network, carried along unread.
+COMPANIONS = (
+    "added_tokens.json",
+    "chat_template.jinja",
+    "generation_config.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+)
+
+
+def run(args: list[str], flags) -> int:
+    """Reads the checkpoint and writes a run's folder."""
+    if len(args) != 1 or not flags.out:
+        raise ValueError(f"expected a checkpoint and --out, got {args}; usage: {USAGE}")
+    source, out = Path(args[0]), Path(flags.out)
+    prepare_process()  # before anything imports jax
+    import numpy as np
+
+    import models
+    from experiments.fields import to_json
+    from experiments.training.checkpoint import Checkpoints
+    from models import hf
+    from models.hf.files import whole_folder
+
+    with whole_folder(out) as folder:
+        model, params = hf.load(source, flags.dtype)
+        config = _run_config(source, model, flags)
+        made = {"from": str(source.absolute()), "dtype": flags.dtype}
+        (folder / "config.json").write_text(json.dumps(to_json(config), indent=1) + "\n")
+        (folder / "import.json").write_text(json.dumps(made, indent=1) + "\n")
+        copy_companions(source, folder)
+        checkpoints = Checkpoints(folder / "checkpoints")
+        checkpoints.save(0, params, {"none": np.zeros(1)}, {"step": 0} | made)
+        checkpoints.close()
+    print(f"{out}: {models.count(model).n_total:,} parameters, {config.model.family}")
+    if config.data.vocab == "imported":
+        print("its tokenizer is not read: sample and evaluate need one; use token ids from Python")
+    return 0
+
+
+def copy_companions(source: Path, target: Path) -> None:
+    """Copies tokenizer and the like from one folder to another."""
+    for name in COMPANIONS:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+
+
+def _run_config(source: Path, model, flags):
+    """The run that was exported, or a stand-in for one that never was."""
+    from experiments.config import DataConfig, RunConfig
+    from experiments.evaluate.loaded_model import stand_in
+    from experiments.fields import from_json
+
+    if (source / RUN).is_file():
+        found = from_json(RunConfig, json.loads((source / RUN).read_text()))
+        changed = {"seq_len": flags.seq_len, "batch_tokens": flags.seq_len} if flags.seq_len else {}
+        return dataclasses.replace(found, model=model, **changed)
+    data = DataConfig() if flags.vocab else DataConfig("imported", "", "imported", model.vocab_size)
+    if flags.vocab and model.vocab_size < data.vocab_size:
+        raise ValueError(f"--vocab bytes needs {data.vocab_size} tokens; {source} has {model.vocab_size}")
+    return stand_in(model, data, flags.seq_len)

@@ -1,0 +1,154 @@
+"""Generate text from a checkpoint: the newest of a run, of a study's verification run, or Hugging Face's.
+
+The prompt begins a document: the token that ends one is put in front of it, as in the training text, so an
+empty prompt works too. The model never sees more tokens than it was trained on at a time: when that many are
+there, it goes on from the last half of them. Sample j depends on the prompt, the seed and j, not on --n.
+On a terminal a single sample appears as it is made. A file of prompts has one JSON object a line, such as
+{"prompt": "Returns the ", "seed": 7}, and gives one a line.
+
+With --schema (JSON Schema), --regex, --grammar (Lark or GBNF) or --choices every text has that form, if
+--max_tokens are enough; if not, the command says so and exits with 1. --beam K prints the best of K beams.
+
+Example: isoflop sample out/quickstart --prompt "Returns the " --temperature 0.8 --top_p 0.9 --stop "." --n 4
+"""
+
+import dataclasses
+import json
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from experiments.evaluate import sample_output
+from launch.commands.checkpoints import constraint_flags
+from launch.workers.worker import prepare_process
+
+FLAGS = flags.FlagValues()
+USAGE = "isoflop sample CKPT --prompt TEXT [flags]"
+flags.DEFINE_string("prompt", None, "text to continue", flag_values=FLAGS)
+flags.DEFINE_string("prompts", None, "file of prompts, one JSON object a line; - is stdin", flag_values=FLAGS)
+flags.DEFINE_integer("n", 1, "samples to draw", flag_values=FLAGS)
+flags.DEFINE_bool("pick", False, "show the samples and ask which one to print", flag_values=FLAGS)
+flags.DEFINE_integer("max_tokens", 200, "longest continuation, in tokens", flag_values=FLAGS)
+flags.DEFINE_float("max_seconds", math.inf, "end what is unfinished after this time", flag_values=FLAGS)
+flags.DEFINE_multi_string("stop", [], "end before this text", flag_values=FLAGS)
+flags.DEFINE_integer("seed", 0, "seed of the random draws", flag_values=FLAGS)
+KNOBS = {  # fields of `models.decoding.settings.Settings`
+    "temperature": (1.0, "divides the logits; 0 is greedy: always the likeliest token"),
+    "top_k": (0, "keep the k likeliest tokens; 0 keeps all"),
+    "top_p": (1.0, "keep the likeliest tokens that reach this mass"),
+    "min_p": (0.0, "keep tokens this likely relative to the likeliest"),
+    "typical_p": (1.0, "keep the tokens of most typical information that reach this mass"),
+    "epsilon_cutoff": (0.0, "keep tokens at least this likely"),
+    "eta_cutoff": (0.0, "keep tokens at least this likely, or less where many are unlikely"),
+    "repetition_penalty": (1.0, "above 1 makes tokens of prompt and sample less likely"),
+    "presence_penalty": (0.0, "subtracted from the logits of tokens sampled before"),
+    "frequency_penalty": (0.0, "subtracted for each time that a token was sampled"),
+    "no_repeat_ngram_size": (0, "never say so many tokens in a row twice; 0 is off"),
+    "min_tokens_to_keep": (1, "the likeliest tokens that nothing removes"),
+    "min_new_tokens": (0, "do not end before so many tokens"),
+}
+for _name, (_default, _text) in KNOBS.items():
+    (flags.DEFINE_integer if isinstance(_default, int) else flags.DEFINE_float)(
+        _name, _default, _text, flag_values=FLAGS
+    )
+flags.DEFINE_multi_string(
+    "logit_bias", [], "TOKEN=NUMBER is added to that token's logit, -inf bans it",
+    flag_values=FLAGS,
+)  # fmt: skip
+flags.DEFINE_string("schema", None, "file of a JSON schema that the text must fulfil", flag_values=FLAGS)
+flags.DEFINE_string("regex", None, "regular expression that the whole text must match", flag_values=FLAGS)
+flags.DEFINE_string("grammar", None, "file of the text's grammar, Lark or GBNF", flag_values=FLAGS)
+flags.DEFINE_list("choices", [], "the text must be one of these: A,B,…", flag_values=FLAGS)
+flags.DEFINE_integer("beam", 0, "search with so many beams instead of sampling", flag_values=FLAGS)
+flags.DEFINE_integer("top_logprobs", 0, "with --json: tell of this many likeliest tokens", flag_values=FLAGS)
+flags.DEFINE_bool("json", False, "print tokens, log-probabilities and finish reasons", flag_values=FLAGS)
+
+
+def run(args: list[str], flags) -> int:
+    """Prints `n` continuations of the prompt, or of each prompt of a file."""
+    if len(args) != 1:
+        raise ValueError(f"expected one run or study folder, got {args}; usage: {USAGE}")
+    requests = sample_output.read_requests(flags)
+    if flags.pick:
+        sample_output.check_pick(flags)
+    if flags.top_logprobs and not (flags.json or flags.prompts):
+        raise ValueError("--top_logprobs without --json; add that to see them")
+    form = constraint_flags.read_form(flags)
+    if flags["beam"].present:
+        neutral = {name: default for name, (default, _) in KNOBS.items()}
+        constraint_flags.check_beam(flags, {name: getattr(flags, name) for name in KNOBS}, neutral)
+    prepare_process()  # before anything imports jax
+    from experiments.evaluate.loaded_model import open_subject
+    from models.decoding.beam import beam_search
+    from models.decoding.sample import sample
+    from models.decoding.settings import Settings
+    from models.decoding.stop import Stop
+
+    knobs = {name: getattr(flags, name) for name in KNOBS}
+    settings = Settings(logit_bias=sample_output.read_bias(flags.logit_bias), **knobs)
+    stop = Stop(tuple(flags.stop), seconds=flags.max_seconds)
+    subject = open_subject(Path(args[0]))
+    if subject.folder != Path(args[0]):
+        print(f"sampling from the study's verification run, {subject.folder}", file=sys.stderr)
+    vocab, said = subject.vocab, subject.token_bytes()
+    prompts = [[vocab.eos_id, *vocab.encode(request["prompt"])] for request in requests]
+    dim = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    stream = sys.stdout.isatty() and not (flags.json or flags.pick or flags.prompts) and flags.n == 1
+    stream &= not (form or flags.beam)
+    if stream:
+        print(sample_output.shown_prompt(flags.prompt, dim), end="", flush=True)
+    model, params = subject.model, subject.params
+    seeds, context = [request["seed"] for request in requests], subject.config.seq_len
+    if flags.beam:
+        limits: dict[str, Any] = {
+            "max_tokens": constraint_flags.room(prompts, flags.max_tokens, context),
+            "eos_id": vocab.eos_id,
+        }
+        found = beam_search(model, params, prompts, beams=flags.beam, **limits, token_bytes=said)
+        groups = [some[: flags.n] for some in found]
+    elif form:
+        from models.decoding.constraints.constrained_sampling import (
+            sample_constrained,  # here: llguidance is not needed else
+        )
+
+        constraint = constraint_flags.constrain(form, said, vocab.eos_id)
+        limits = {"n": flags.n, "max_tokens": flags.max_tokens, "context": context}
+        groups = sample_constrained(
+            model, params, prompts, seeds, settings, [constraint] * len(prompts), **limits
+        )
+    else:
+        groups = sample(
+            model,
+            params,
+            prompts,
+            seeds,
+            settings,
+            n=flags.n,
+            max_tokens=flags.max_tokens,
+            eos_id=vocab.eos_id,
+            context=context,
+            stop=stop,
+            token_bytes=said,
+            top_logprobs=flags.top_logprobs,
+            every=8 if stream else None,
+            watch=sample_output.show_news if stream else None,
+        )
+    if flags.pick:
+        groups = [[sample_output.pick(flags.prompt, groups[0])]]
+    told = [
+        {**request, "prompt_tokens": prompt, "samples": [sample_output.as_json(one, said) for one in group]}
+        for request, prompt, group in zip(requests, prompts, groups)
+    ]
+    if flags.prompts:
+        print("\n".join(json.dumps(each) for each in told))
+    elif flags.json:
+        shown = {"run": str(subject.folder), **told[0]}
+        print(json.dumps({**shown, "settings": sample_output.finite(dataclasses.asdict(settings))}, indent=1))
+    else:
+        print("" if stream else sample_output.as_text(flags.prompt, groups[0], dim))
+        sample_output.warn_of_cut_json(groups[0])
+    return sample_output.warn_of_unfulfilled(groups) if form else 0

@@ -1,0 +1,1 @@
+"""Commands for laws, predictions and reports."""

@@ -1,0 +1,180 @@
+"""Fit a scaling law to a table of runs: parameters and frontier with intervals, and what they foretell.
+
+TABLE is .csv, .jsonl or .parquet with the columns of the law: for most n_params, loss (nats per token) and
+n_tokens or flops. DIR is a study. Rows that cannot be used are named and left out.
+
+Example: isoflop fit runs.csv --columns n_params=N,n_tokens=D,loss=L --out fit.json
+Example: isoflop fit out/quickstart --approach 2
+Example: isoflop fit tasks.csv --law downstream --delta 0.01
+Example: isoflop fit runs.csv --law my_laws.py:my_law
+"""
+
+import json
+from pathlib import Path
+
+from absl import flags
+
+from launch.workers.process import prepare_process
+
+FLAGS = flags.FlagValues()
+USAGE = "isoflop fit TABLE|DIR [flags]"
+flags.DEFINE_string(
+    "law",
+    "chinchilla",
+    "form of the law, see `isoflop list laws`; or path.py:name, a Law of your own",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer(
+    "approach",
+    3,
+    "the frontier's exponents: 1 from the runs' envelope, 2 from IsoFLOP profiles, 3 from the law",
+    flag_values=FLAGS,
+)
+flags.DEFINE_list(
+    "columns", [], "names in the table, for example n_params=N,n_tokens=D,loss=L", flag_values=FLAGS
+)
+flags.DEFINE_list(
+    "convert",
+    [],
+    "what the table counts, and counts to turn into others, for example "
+    "n_params=non_embedding:total,vocab_size=50304,tied=1",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer("bootstrap", 1000, "resamples behind the intervals; 0 for none", flag_values=FLAGS)
+flags.DEFINE_string("holdout", None, "column whose true rows are not fitted but predicted", flag_values=FLAGS)
+flags.DEFINE_integer("drop_highest", 0, "leave out the runs of the highest losses", flag_values=FLAGS)
+flags.DEFINE_float("level", 0.9, "level of the intervals", flag_values=FLAGS)
+flags.DEFINE_float(
+    "delta",
+    1e-3,
+    "where the Huber loss of log loss (or of what the law tells) turns linear",
+    flag_values=FLAGS,
+)
+flags.DEFINE_bool(
+    "relax", True, "forecast with the law's relaxed form; --norelax with the law itself", flag_values=FLAGS
+)
+flags.DEFINE_integer("seed", 0, "seed of the resampling", flag_values=FLAGS)
+flags.DEFINE_string("out", None, "write the fit to this JSON file", flag_values=FLAGS)
+flags.DEFINE_bool("json", False, "print the fit as JSON", flag_values=FLAGS)
+
+AHEAD = (1.0, 10.0, 100.0)  # budgets to foretell, in units of the largest run's
+MANY = 10_000  # runs; of more, resampling envelopes takes longer than all the rest
+TRUE = ("1", "1.0", "true", "yes", "test")
+
+
+def run(args: list[str], flags) -> int:
+    """Fits, writes with --out, and prints."""
+    if len(args) != 1:
+        raise ValueError(f"expected one table of runs or study directory, got {args}; usage: {USAGE}")
+    check_out(flags.out)
+    columns, convert = parse_columns(flags.columns), parse_columns(flags.convert, "convert")
+    prepare_process()  # before anything imports jax
+    import scaling
+    from experiments.files import write_atomic
+    from scaling import laws
+    from scaling.fitting.fit import held_out
+    from scaling.table import conventions
+
+    law = laws.find(flags.law)
+    whole = scaling.read_runs(args[0], columns, (*law.columns, law.target))
+    runs, test = split(conventions.applied(whole, convert) if convert else whole, flags.holdout)
+    if flags.drop_highest:
+        runs = drop_highest(runs, flags.drop_highest)
+    fit = scaling.fit(
+        runs,
+        law=flags.law,
+        approach=flags.approach,
+        n_bootstrap=flags.bootstrap,
+        seed=flags.seed,
+        level=flags.level,
+        delta=flags.delta,
+        relax=flags.relax,
+    )
+    if test is not None:
+        fit = held_out(fit, test)
+    content = json.dumps(fit.to_json(), allow_nan=False)
+    if flags.out:
+        write_atomic(flags.out, content + "\n")
+    if flags.json:
+        print(content)
+    else:
+        ahead = as_frontier(fit, float(runs.table["flops"].to_numpy().max())) if has_frontier(law) else []
+        print(as_text(fit, [*as_approaches(runs, fit), *ahead]))
+    return 0
+
+
+def split(runs, column: str | None):
+    """(runs to fit, runs to test on or None)."""
+    if column is None:
+        return runs, None
+    if column not in runs.table:
+        raise ValueError(f"--holdout {column}: no such column; the table has {', '.join(runs.table.columns)}")
+    held = runs.table[column].astype(str).str.lower().isin(TRUE).to_numpy()
+    if not held.any():
+        raise ValueError(f"--holdout {column}: no row is true (1, true, yes or test), so nothing is held out")
+    return runs.without(held, f"held out by {column}"), runs.without(~held, f"not held out by {column}")
+
+
+def drop_highest(runs, n: int):
+    """Without the `n` runs of the highest loss (and any that tie with them)."""
+    import numpy as np
+
+    if "loss" not in runs.table:
+        raise ValueError(f"--drop_highest {n}: the table has no loss; it has {', '.join(runs.table.columns)}")
+    loss = runs.table["loss"].to_numpy()
+    if not 0 < n < len(loss):
+        raise ValueError(
+            f"--drop_highest {n}; it must be between 1 and {len(loss) - 1}, the table has {len(loss)} runs"
+        )
+    return runs.without(loss >= np.sort(loss)[-n], f"the {n} highest losses")
+
+
+def has_frontier(law) -> bool:
+    """Whether a budget alone decides what the law tells."""
+    return set(law.columns) == {"n_params", "n_tokens"} and law.target == "loss"
+
+
+def as_text(fit, ahead: list[str]) -> str:
+    """The fit, what lies ahead, conventions, and how it does on what was held out."""
+    conventions = [f"convention: {k}: {what}" for k, what in fit.conventions.items() if isinstance(what, str)]
+    held_out = ", ".join(f"{k} {v:.4g}" for k, v in fit.holdout.items())
+    return "\n".join([str(fit), *ahead, *conventions, *([f"held out: {held_out}"] if held_out else [])])
+
+
+def as_approaches(runs, fit) -> list[str]:
+    """The exponent of the best size by three approaches, for Chinchilla's law with intervals."""
+    from scaling.optimum.approaches import approaches
+
+    if fit.law != "chinchilla" or not len(fit.samples) or fit.n_points > MANY:
+        return []
+    return ["the best size by approach:", str(approaches(runs, fit))]
+
+
+def as_frontier(fit, largest: float) -> list[str]:
+    """What the fit foretells at the largest run's budget and beyond, a line each."""
+    import scaling
+
+    lines = ["", f"{'flops':>10}  {'params':>9}  {'tokens':>9}  loss of a new run"]
+    best = scaling.frontier(fit, [largest * factor for factor in AHEAD])
+    for c, n, d, loss, lo, hi in zip(
+        best.flops, best.n_params, best.n_tokens, best.loss, best.loss_lo, best.loss_hi
+    ):
+        lines.append(f"{c:10.3g}  {n:9.3g}  {d:9.3g}  {loss:.4f}  [{lo:.4f}, {hi:.4f}]")
+    return [*lines, "(optimal split of a budget of C = 6·N·D)"]
+
+
+def parse_columns(pairs: list[str], flag: str = "columns") -> dict[str, str]:
+    """["n_params=N"] -> {"n_params": "N"}."""
+    columns = {}
+    for pair in pairs:
+        ours, equals, theirs = pair.partition("=")
+        if not (ours and equals and theirs):
+            raise ValueError(f"--{flag} {pair}: expected NAME=VALUE, for example n_params=N")
+        columns[ours.strip()] = theirs.strip()
+    return columns
+
+
+def check_out(out: str | None) -> None:
+    """Refuses, before any work, a file that could not be written."""
+    if out and (Path(out).is_dir() or not Path(out).absolute().parent.is_dir()):
+        raise ValueError(f"--out {out}: expected a file name in a folder that exists")

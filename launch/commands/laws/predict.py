@@ -1,0 +1,157 @@
+"""The best model for a budget, or the loss of given models, from a fitted law; with intervals.
+
+Intervals are for the measured loss of one new run, so they hold run-to-run noise. A law of other columns, or
+of another target than the loss, is asked by a table: --points.
+
+Example: isoflop predict fit.json --flops 1e21
+Example: isoflop predict fit.json --loss 2.1 --inference_tokens 1e13
+Example: isoflop predict fit.json --params 7e9 --tokens 1.4e11
+Example: isoflop predict fit.json --points planned.csv --out predicted.csv
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from launch.commands.laws.fit import check_out, has_frontier, parse_columns
+from launch.workers.process import prepare_process
+
+FLAGS = flags.FlagValues()
+USAGE = "isoflop predict FIT.json (--flops C | --loss L | --params N --tokens D | --points P.csv) [flags]"
+flags.DEFINE_list("flops", [], "budgets to split best between size and tokens, C = 6·N·D", flag_values=FLAGS)
+flags.DEFINE_list("loss", [], "losses to reach with the least compute", flag_values=FLAGS)
+flags.DEFINE_float(
+    "inference_tokens", 0.0, "tokens to serve, which the budget pays for too, 2·N each", flag_values=FLAGS
+)
+flags.DEFINE_float("max_params", float("inf"), "the largest model allowed", flag_values=FLAGS)
+flags.DEFINE_float("max_tokens", float("inf"), "the most tokens there are", flag_values=FLAGS)
+flags.DEFINE_list("given", [], "what else the law reads, as unique_tokens=1e11", flag_values=FLAGS)
+flags.DEFINE_float("params", None, "parameters of the model", flag_values=FLAGS)
+flags.DEFINE_float("tokens", None, "tokens it is trained on", flag_values=FLAGS)
+flags.DEFINE_string(
+    "points",
+    None,
+    "table of what the law reads (n_tokens may come from flops), a row a run",
+    flag_values=FLAGS,
+)
+flags.DEFINE_list("columns", [], "names in that table, for example n_params=N,n_tokens=D", flag_values=FLAGS)
+flags.DEFINE_string("out", None, "write the table here instead of printing it (.csv)", flag_values=FLAGS)
+flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
+
+
+def run(args: list[str], flags) -> int:
+    """Prints, or with --out writes, what is foretold."""
+    if len(args) != 1:
+        raise ValueError(f"expected one fit.json, got {args}; usage: {USAGE}")
+    one_model = flags.params is not None or flags.tokens is not None
+    if sum([bool(flags.flops), bool(flags.loss), one_model, flags.points is not None]) != 1:
+        raise ValueError("give one of --flops C, --loss L, --params N with --tokens D, and --points P.csv")
+    if one_model and (flags.params is None or flags.tokens is None):
+        raise ValueError("--params and --tokens go together; for the best split of a budget give --flops")
+    check_out(flags.out)
+    budgets = [number("--flops", text) for text in flags.flops]
+    losses = [number("--loss", text) for text in flags.loss]
+    terms: dict[str, Any] = parse_given(flags.given) | limits(flags)
+    if terms and not (budgets or losses):
+        raise ValueError(f"{', '.join(terms)} go with --flops or --loss; for one model give --points")
+    columns = parse_columns(flags.columns)
+    prepare_process()  # before anything imports jax
+    import pandas as pd
+
+    import scaling
+    from experiments.files import write_atomic
+    from scaling import laws
+    from scaling.optimum.returns import budget_for
+    from scaling.table.runs import read_points
+
+    fit = read_fit(Path(args[0]))
+    law = laws.find(fit.law)
+    if one_model and not has_frontier(law):
+        reads = ", ".join(law.columns)
+        raise ValueError(
+            f"the law {fit.law} tells {law.target} from {reads}; give a table of them by --points"
+        )
+    if budgets or losses:
+        best = scaling.frontier(fit, budgets, **terms) if budgets else budget_for(fit, losses, **terms)
+        table = pd.DataFrame(dataclasses.asdict(best)).drop(columns="level")
+    else:
+        if one_model:
+            table = pd.DataFrame({"n_params": [flags.params], "n_tokens": [flags.tokens]})
+            points = dict(table)
+        else:
+            table, points = read_points(flags.points, columns, law.columns)
+        value, lo, hi = fit.predict(**points)
+        name = law.target
+        table = table.assign(**{f"{name}_pred": value, f"{name}_lo": lo, f"{name}_hi": hi})
+    if flags.out:
+        write_atomic(flags.out, table.to_csv(index=False))
+    elif flags.json:
+        print(json.dumps(json.loads(str(table.to_json(orient="records", double_precision=15))), indent=1))
+    else:
+        print(table.to_csv(index=False).rstrip() if flags.points else as_text(table, fit.level))
+    return 0
+
+
+def read_fit(path: Path):
+    """The fit in a JSON file.
+
+    Raises:
+      ValueError: it is not there, not JSON, or not a fit.
+    """
+    from scaling import Fit
+
+    if not path.is_file():
+        raise ValueError(f"{path} is no file; make one with: isoflop fit TABLE --out fit.json")
+    try:
+        content = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path} is not JSON ({error}); make one with: isoflop fit TABLE --out fit.json"
+        ) from error
+    return Fit.from_json(content)
+
+
+def as_text(table, level: float) -> str:
+    """A few lines a model: value [lo, hi]."""
+    lines = []
+    for _, row in table.iterrows():
+        if "flops" in row:
+            lines.append(f"budget     {_told(row, 'flops')} FLOPs")
+            lines += [f"{what:<10} {_told(row, f'n_{what}')}" for what in ("params", "tokens")]
+        name = "loss" if "loss" in row else "loss_pred"
+        bounds = f" [{row['loss_lo']:.4f}, {row['loss_hi']:.4f}]" if "loss_lo" in row else ""
+        lines.append(f"loss       {row[name]:.4f}{bounds}")
+    return "\n".join([*lines, f"({level:.0%} intervals; of the loss for one new run)"])
+
+
+def _told(row, name: str) -> str:
+    bounds = f" [{row[f'{name}_lo']:.3g}, {row[f'{name}_hi']:.3g}]" if f"{name}_lo" in row else ""
+    return f"{row[name]:.4g}{bounds}"
+
+
+def limits(flags) -> dict[str, float]:
+    """What a budget may be spent on, as far as it was said."""
+    said = {name: getattr(flags, name) for name in ("inference_tokens", "max_params", "max_tokens")}
+    return {name: value for name, value in said.items() if value != FLAGS[name].default}
+
+
+def parse_given(pairs: list[str]) -> dict[str, float]:
+    """["unique_tokens=1e10"] -> {"unique_tokens": 1e10}."""
+    given = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals):
+            raise ValueError(f"--given {pair}: expected COLUMN=NUMBER, for example unique_tokens=1e10")
+        given[name.strip()] = number(f"--given {name}", value)
+    return given
+
+
+def number(flag: str, text: str) -> float:
+    """Raises ValueError where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{flag} {text}: expected a number such as 1e21") from None

@@ -1,0 +1,130 @@
+"""Drop the checkpoints that nothing needs: of finished runs all but the newest, of diverged ones all, points
+of trunks that no unfinished run will start from, and what killed processes left half-written. Says how much
+it frees.
+
+Example: isoflop gc out/quickstart --dry-run
+"""
+
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from absl import flags
+
+from launch.commands.studies.status import open_study
+from launch.monitor.progress import short
+from launch.store.store import UNFINISHED, Planned, Store
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_bool(
+    "all", False, "of finished runs drop the newest, too, but that of the verification run", flag_values=FLAGS
+)
+flags.DEFINE_bool("dry_run", False, "only say what would be dropped", flag_values=FLAGS)
+USAGE = "isoflop gc DIR [--all] [--dry-run]"
+KEPT = 1  # newest checkpoints of a finished run, for `isoflop evaluate` and `isoflop sample`
+# As write_atomic, orbax and `drop` name what is not whole.
+TEMPORARY = re.compile(r"^\.\w+\.(txt|json|jsonl|csv|html)\.\w{8}$|\.orbax-checkpoint-tmp|^\.dropped\.")
+LEFTOVER_SECONDS = 3600.0  # of this age what is half-written has no writer any more
+
+
+def run(args: list[str], flags: flags.FlagValues) -> int:
+    """Drops what nothing needs."""
+    store = open_study(args, USAGE)
+    kinds = {
+        "checkpoints": list(checkpoints(store, flags.all)),
+        "trunk points": list(trunk_points(store)),
+        "leftovers": list(leftovers(store)),
+    }
+    total = 0
+    for kind, paths in kinds.items():
+        n_bytes = sum(map(size, paths))
+        total += n_bytes
+        print(f"{len(paths)} {kind}, {short(n_bytes)}B")
+        if not flags.dry_run:
+            for path in paths:
+                drop(path)
+    print(f"{'would free' if flags.dry_run else 'freed'} {short(total)}B")
+    return 0
+
+
+def checkpoints(store: Store, also_newest: bool) -> Iterator[Path]:
+    """Of runs that have ended. Who failed may be tried again, and who waits or runs needs all it has."""
+    verified = _verified(store)
+    keep = {"done": 0 if also_newest else KEPT, "cancelled": 0 if also_newest else KEPT, "diverged": 0}
+    for run_id, state in store.states().items():
+        if state in keep:
+            kept = KEPT if run_id == verified else keep[state]
+            steps = sorted(_numbered(store.run_folder(run_id) / "checkpoints"))
+            yield from (path for _, path in steps[: len(steps) - kept])
+
+
+def trunk_points(store: Store) -> Iterator[Path]:
+    """Those from which no unfinished run starts; none while stages wait, whose runs may."""
+    if store.waiting():
+        return
+    states, planned = store.states(), store.planned()
+    needy: dict[str, list[Planned]] = {}
+    for run_id, state in states.items():
+        if state in (*UNFINISHED, "failed"):
+            needy.setdefault(planned[run_id].trunk, []).append(planned[run_id])
+    for trunk in _folders(store.trunks):
+        if "." in trunk.name:  # is being written
+            continue
+        points = sorted(_numbered(trunk))
+        needed = {
+            max((step for step, _ in points if step <= run.branch_step), default=0)
+            for run in needy.get(trunk.name, [])
+        }
+        yield from (path for step, path in points if step not in needed)
+
+
+def leftovers(store: Store) -> Iterator[Path]:
+    """Files and folders under their first, temporary names, whose writers are gone."""
+    places = [store.root / "scratch", store.root, store.folder, store.trunks]
+    for run_folder in _folders(store.folder / "runs"):
+        places += [run_folder, run_folder / "checkpoints"]
+    for place in places:
+        for entry in os.scandir(place) if place.is_dir() else ():
+            temporary = bool(TEMPORARY.search(entry.name)) or place.name == "scratch"
+            temporary |= place == store.trunks and "." in entry.name
+            old = time.time() - entry.stat(follow_symlinks=False).st_mtime > LEFTOVER_SECONDS
+            if temporary and old:
+                yield Path(entry.path)
+
+
+def size(path: Path) -> int:
+    """Bytes on disk of a file or a folder; what has vanished meanwhile counts nothing."""
+    try:
+        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        return sum(file.stat().st_blocks * 512 for file in files)
+    except FileNotFoundError:
+        return 0
+
+
+def drop(path: Path) -> None:
+    """Removes a file or a folder. A folder loses its name first: nobody shall read half of it."""
+    if path.is_file():
+        path.unlink(missing_ok=True)
+        return
+    hidden = path.with_name(f".dropped.{path.name}") if not path.name.startswith(".") else path
+    path.rename(hidden)
+    shutil.rmtree(hidden)
+
+
+def _verified(store: Store) -> str:
+    """The run that checks the study's prediction; "" if there is none."""
+    path = store.folder / "verify.json"
+    return json.loads(path.read_text()).get("run_id", "") if path.exists() else ""
+
+
+def _folders(parent: Path) -> list[Path]:
+    return [path for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
+
+
+def _numbered(parent: Path) -> list[tuple[int, Path]]:
+    """Folders named by a step."""
+    return [(int(path.name), path) for path in _folders(parent) if path.name.isdecimal()]

@@ -1,0 +1,218 @@
+"""Show the runs of a study, what they cost and whether they fit a device's memory; nothing runs. A stage can
+be planned when those before it are done. With --out the plan is written to the study's folder, for `isoflop
+submit`: again it changes nothing; with other settings it adds the new runs and sets aside those that no
+longer belong.
+
+Example: isoflop plan quickstart --out out/quickstart
+"""
+
+import contextlib
+import gc
+import itertools
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from launch.monitor.progress import ROUGH_RATES, duration, measured_rates, n_runs, run_seconds, short
+from launch.store import study_file
+from launch.store.lock import only_process
+from launch.store.store import Planned, Store
+
+MANY_RUNS = 1000  # from here on their needs of memory are told only if asked for
+ROWS_SHOWN = 50  # of a stage
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("out", None, "folder to write the plan to", flag_values=FLAGS)
+flags.DEFINE_multi_string("set", [], "change a setting: FIELD=VALUE; may be repeated", flag_values=FLAGS)
+flags.DEFINE_float(
+    "device_bytes", None, "memory of a device, 80e9 for example; default: that of one here", flag_values=FLAGS
+)
+flags.DEFINE_bool(
+    "memory",
+    None,
+    "tell what runs need of a device's memory; each shape takes a moment (default: for up to 1000 runs)",
+    flag_values=FLAGS,
+)
+flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
+USAGE = "isoflop plan NAME|FILE.py [--out DIR] [--set FIELD=VALUE …] [flags]"
+
+
+@contextlib.contextmanager
+def _without_gc() -> Iterator[None]:
+    """A plan is many small objects, none of them garbage: a third of the time would go in looking for it."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@_without_gc()
+def run(args: list[str], flags: flags.FlagValues) -> int:
+    """Prints the plan; with --out writes it."""
+    if len(args) != 1:
+        raise ValueError(f"expected the name of a study, got {args}; usage: {USAGE}")
+    store = Store(Path(flags.out)) if flags.out else None
+    if store:
+        study_file.check_name(store, args[0])
+    from experiments.studies import load_study
+    from launch.driver import Ahead, plan_stages
+    from launch.workers.pool import machine_slots
+
+    study = load_study(args[0], flags.set)
+    ahead = write(store, study, args[0], flags.set) if store else Ahead(plan_stages(study))
+    runs = [run for plan in ahead.plans.values() for run in plan or []]
+    look = len(runs) <= MANY_RUNS if flags.memory is None else flags.memory
+    memory, device_bytes = memory_by_shape(runs, flags.device_bytes) if look else ({}, 0.0)
+    if flags.json:
+        plain = {
+            name: plan and [asdict(run) | {"memory": memory.get(run.shape)} for run in plan]
+            for name, plan in ahead.plans.items()
+        }
+        print(json.dumps(plain, indent=1))
+        return 0
+    measured = rates_of(store) if store else {}
+    print(as_text(ahead.plans, measured, len(machine_slots()), memory))
+    print(fits(memory, device_bytes) if look else "memory: not looked at; --memory does")
+    if store:
+        print(changes(store, ahead))
+    return 0
+
+
+def write(store: Store, study: Any, name: str, overrides: list[str]) -> Any:
+    """Brings the study's folder up to date with this definition; returns what is planned."""
+    from launch.driver import check, stages
+
+    if not store.root.exists():
+        check(study)  # settings that cannot be planned are refused before anything is written
+    store.create()
+    with only_process(store.root / "driver.lock"):
+        ahead = next(stages(study, store))
+        study_file.write(store, name, overrides, study.settings)
+        if ahead.stage is not None:
+            store.finished.unlink(missing_ok=True)  # what it says was of the study as it was
+    return ahead
+
+
+def changes(store: Store, ahead: Any) -> str:
+    """What is new in the folder, and which runs no longer belong."""
+    lines = [
+        f"{store.folder}: {n_runs(len(ahead.added))} added" if ahead.added else f"{store.folder}: no new runs"
+    ]
+    if ahead.dropped:
+        some = ", ".join(ahead.dropped[:5]) + (" …" if len(ahead.dropped) > 5 else "")
+        lines.append(f"{n_runs(len(ahead.dropped))} no longer in the study, set aside: {some}")
+    if ahead.stage:
+        lines.append(f"`isoflop submit {store.folder}` trains them")
+    return "\n".join(lines)
+
+
+def rates_of(store: Store) -> dict[int, float]:
+    """Speeds measured in the study so far."""
+    planned = store.planned()
+    ended = [planned[run_id] for run_id, state in store.states().items() if state in ("done", "diverged")]
+    return measured_rates(store, ended)
+
+
+def memory_by_shape(
+    runs: list[Planned], device_bytes: float | None
+) -> tuple[dict[str, dict[str, Any]], float]:
+    """Bytes that a run of each shape needs, by what they hold, and the smallest mesh on which it fits; and
+    the bytes of a device (None: those of one here)."""
+    from experiments.config import RunConfig
+    from experiments.fields import from_json
+    from experiments.training.memory import device_memory, needs
+
+    have = device_bytes or device_memory()
+    one_of_each = {run.shape: run.config for run in runs}
+    return {shape: needs(from_json(RunConfig, config), have) for shape, config in one_of_each.items()}, have
+
+
+def fits(memory: dict[str, dict[str, Any]], device_bytes: float) -> str:
+    """What of the planned runs does not fit a device, and on which mesh it would."""
+    have = f"a device's {size(device_bytes)}"
+    too_large = sorted(
+        (each for each in memory.values() if each["mesh"] != {}), key=lambda each: each["total"]
+    )
+    lines = []
+    for each in too_large:
+        mesh = ",".join(f"{axis}={n}" for axis, n in (each["mesh"] or {}).items())
+        would = (
+            f"--mesh {mesh} would ({math.prod(each['mesh'].values())} devices)" if mesh else "no mesh would"
+        )
+        lines.append(
+            f"d_model {each['d_model']} does not fit {have}: it needs {size(each['total'])}; {would}"
+        )
+    most = max((each["total"] for each in memory.values()), default=0)
+    return "\n".join(lines) or f"memory: at most {size(most)} of {have}"
+
+
+def size(n_bytes: float) -> str:
+    """13631488 -> "13.6MB"."""
+    return short(n_bytes).replace("B", "G") + "B"
+
+
+def as_text(
+    stages: dict[str, list[Planned] | None],
+    measured: dict[int, float],
+    n_workers: int,
+    memory: dict[str, dict[str, Any]],
+) -> str:
+    """A table of runs a stage, then what it takes."""
+    rates = measured or ROUGH_RATES
+    lines, known = [], [run for runs in stages.values() for run in runs or []]
+    header = f"  {'run':<14}{'N':>8}{'D':>8}{'FLOPs':>10}{'lr':>9}{'batch':>8}{'d_model':>9}"
+    header += f"{'memory':>9}{'time':>14}"
+    previous = ""
+    for name, runs in stages.items():
+        if runs is None:
+            lines.append(f"{name}: planned after stage {previous}, from its results")
+        else:
+            rows = [_row(run, rates, memory) for run in runs[:ROWS_SHOWN]]
+            lines += [f"{name}: {n_runs(len(runs))}", header, *rows]
+            if len(runs) > ROWS_SHOWN:
+                lines.append(f"  … and {n_runs(len(runs) - ROWS_SHOWN)} more")
+        previous = name
+    flops, saved = sum(run.flops for run in known), saved_by_trunks(known)
+    seconds = sum(run_seconds(run, rates) for run in known) * (1 - saved / flops if flops else 1)
+    if saved:
+        lines.append(
+            f"shared trunks save {saved:.2e} of {flops:.2e} FLOPs ({saved / flops:.0%}): runs that differ in "
+            "their length train their first steps once"
+        )
+    basis = "at the speeds measured here" if measured else "guessed from one CPU core's speed on tiny models"
+    workers = f"{n_workers} worker{'' if n_workers == 1 else 's'}"
+    lines.append(
+        f"in all so far: {n_runs(len(known))}, {flops - saved:.2e} FLOPs, "
+        f"about {duration(seconds / n_workers)} with {workers}, {basis}"
+    )
+    return "\n".join(lines)
+
+
+def saved_by_trunks(runs: list[Planned]) -> float:
+    """FLOPs of the steps that runs take over from the next shorter run of their trunk."""
+    trunks: dict[str, list[Planned]] = {}
+    for run in runs:
+        if run.trunk:
+            trunks.setdefault(run.trunk, []).append(run)
+    saved = 0.0
+    for alike in trunks.values():
+        alike.sort(key=lambda run: run.branch_step)
+        for shorter, run in itertools.pairwise(alike):
+            saved += run.flops * shorter.branch_step / run.n_steps
+    return saved
+
+
+def _row(run: Planned, rates: dict[int, float], memory: dict[str, dict[str, Any]]) -> str:
+    config = run.config
+    needs = size(memory[run.shape]["total"]) if memory else ""
+    return (
+        f"  {run.run_id:<14}{short(run.n_params):>8}{short(run.n_tokens):>8}{run.flops:>10.1e}"
+        f"{config['optimizer']['lr']:>9.2g}{config['batch_tokens']:>8}{config['model']['d_model']:>9}"
+        f"{needs:>9}{duration(run_seconds(run, rates)):>14}"
+    )

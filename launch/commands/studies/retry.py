@@ -1,0 +1,30 @@
+"""Give failed and cancelled runs their attempts back; they continue from their newest checkpoints. With RUN
+only those runs, which may be shortened. Then `isoflop submit` or `isoflop study` continues.
+
+Example: isoflop retry out/quickstart
+"""
+
+from absl import flags
+
+from launch.commands.studies.cancel import chosen
+from launch.commands.studies.status import open_study
+from launch.monitor.progress import n_runs
+
+FLAGS = flags.FlagValues()
+USAGE = "isoflop retry DIR [RUN …]"
+
+
+def run(args: list[str], flags: flags.FlagValues) -> int:
+    """Takes the marks away."""
+    store = open_study(args[:1], USAGE)
+    named = chosen(store, args[1:])
+    before = store.states()
+    store.retry(named)
+    after = store.states()
+    back = [
+        run_id
+        for run_id in named
+        if before[run_id] in ("failed", "cancelled") and after[run_id] != before[run_id]
+    ]
+    print(f"{n_runs(len(back))} may be trained again; continue by `isoflop submit {store.folder}`")
+    return 0

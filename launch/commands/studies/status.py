@@ -1,0 +1,176 @@
+"""What of a study is done, running, left or failed, and why; how long the rest takes and what it costs. Read
+from its folder alone, in a moment, however many runs there are.
+
+Example: isoflop status out/quickstart --watch
+"""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from absl import flags
+
+from launch.monitor import prices
+from launch.monitor.progress import (
+    FAILURES_SHOWN,
+    LOG_SECONDS,
+    Display,
+    Failure,
+    Snapshot,
+    duration,
+    n_runs,
+    running_line,
+    short,
+    snapshot,
+)
+from launch.store.store import STATES, UNFINISHED, Store
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
+flags.DEFINE_bool("watch", False, "show it again and again, until the study ends", flag_values=FLAGS)
+flags.DEFINE_bool("scheduler", False, "ask the schedulers of the study's jobs, too", flag_values=FLAGS)
+USAGE = "isoflop status DIR [--watch] [--scheduler] [--json]"
+WATCH_SECONDS = 1.0
+RUNNING_SHOWN = 20
+ERRORS_SHOWN = 5
+
+
+def run(args: list[str], flags: flags.FlagValues) -> int:
+    """Prints the state; 1 if runs have failed."""
+    store = open_study(args, USAGE)
+    if flags.watch:
+        seen = watch(store)
+    else:
+        seen = snapshot(store)
+        scheduler = asked(store) if flags.scheduler else []
+        if flags.json:
+            print(json.dumps(as_json(store, seen) | {"scheduler": scheduler}, indent=1))
+        else:
+            print("\n".join([*as_lines(store, seen), *scheduler]))
+    return 1 if seen.count("failed") else 0
+
+
+def watch(store: Store) -> Snapshot:
+    """Shows the state again and again until the study is finished, or cannot go on by itself."""
+    display = Display()
+    while True:
+        began = time.monotonic()
+        seen = snapshot(store)
+        dropped = store.dropped()
+        held_up = any(s in ("failed", "cancelled") and r not in dropped for r, s in seen.states.items())
+        ended = store.finished.exists() or (held_up and not seen.count(*UNFINISHED))
+        if ended or not display.live:
+            display.clear()
+            print("\n".join(as_lines(store, seen)), flush=True)
+        else:
+            display.show(as_lines(store, seen))
+        if ended:
+            return seen
+        time.sleep(max(WATCH_SECONDS if display.live else LOG_SECONDS, 5 * (time.monotonic() - began)))
+
+
+def asked(store: Store) -> list[str]:
+    """What the schedulers say of the study's jobs: one question a backend."""
+    lines = [line for backend, jobs in backends_of(store) for line in backend.states(jobs)]
+    return lines or ["no scheduler knows of a job of this study"]
+
+
+def backends_of(store: Store) -> list[tuple[ModuleType, list[dict[str, Any]]]]:
+    """The backends that the study was submitted to, each with its jobs."""
+    from launch.commands.studies.submit import BACKENDS
+
+    jobs: dict[str, list[dict[str, Any]]] = {}
+    for job in store.jobs():
+        jobs.setdefault(job["backend"], []).append(job)
+    return [(BACKENDS[name], mine) for name, mine in jobs.items()]
+
+
+def open_study(args: list[str], usage: str) -> Store:
+    """The store of the study folder that is the first argument.
+
+    Raises:
+      ValueError: no or too many arguments, or no study there.
+    """
+    if len(args) != 1:
+        raise ValueError(f"expected one study folder, got {args}; usage: {usage}")
+    store = Store(Path(args[0]))
+    if not store.root.is_dir():
+        raise ValueError(f"{args[0]}: no study here; `isoflop study NAME --out {args[0]}` makes one")
+    return store
+
+
+def as_json(store: Store, seen: Snapshot) -> dict:
+    """The state as plain values."""
+    spent, left = seen.worker_seconds or (None, None)
+    return {
+        "folder": str(store.folder),
+        "finished": store.finished.exists(),
+        "counts": {state: seen.count(state) for state in STATES},
+        "stages": seen.stages,
+        "waiting": store.waiting(),
+        "seconds_left": seen.seconds_left,
+        "worker_seconds": {"spent": spent, "left": left},
+        "prices": prices.read(store),
+        "n_workers": seen.n_workers,
+        "running": [{"run_id": run.run_id, "stage": run.stage, **progress} for run, progress in seen.running],
+        "failures": [asdict(failure) | {"log": str(_log(store, failure))} for failure in seen.failures],
+    }
+
+
+def as_lines(store: Store, seen: Snapshot) -> list[str]:
+    """The state as a small table, the running runs, time and cost, and the first failures."""
+    lines = [f"{store.folder}: {'finished' if store.finished.exists() else 'not finished'}"]
+    width = max([5, *map(len, seen.stages), *map(len, store.waiting())])
+    lines.append(f"  {'stage':<{width}}" + "".join(f"{state:>10}" for state in STATES))
+    for stage, counts in seen.stages.items():
+        lines.append(f"  {stage:<{width}}" + "".join(f"{counts[state]:>10}" for state in STATES))
+    for stage in store.waiting():
+        lines.append(f"  {stage:<{width}}  is planned when the runs before it are done")
+    if dropped := len(store.dropped()):
+        lines.append(f"{n_runs(dropped)} of the cancelled set aside: no longer in the study")
+    if seen.running:
+        workers = f"{seen.n_workers} worker{'' if seen.n_workers == 1 else 's'}"
+        lines.append(f"{len(seen.running)} running on {workers}, {short(seen.tokens_per_second)} tokens/s")
+        lines += [running_line(run, progress, columns=110) for run, progress in seen.running[:RUNNING_SHOWN]]
+        if len(seen.running) > RUNNING_SHOWN:
+            lines.append(f"  and {len(seen.running) - RUNNING_SHOWN} more")
+    for job in store.jobs()[-1:]:
+        if job["kind"] == "stopped":
+            lines.append(f"{job['backend']} controller {job['id']} stopped: {job['reason']}")
+    return lines + _time_and_cost(store, seen) + _explained(store, seen)
+
+
+def _time_and_cost(store: Store, seen: Snapshot) -> list[str]:
+    """At the speeds measured in this study."""
+    if seen.worker_seconds is None:
+        return []
+    spent, left = (prices.words(seconds, prices.read(store)) for seconds in seen.worker_seconds)
+    if not seen.count(*UNFINISHED):
+        return [f"spent about {spent}"]
+    when = f"time left about {duration(seen.seconds_left or 0)}" if seen.running else "nothing runs now"
+    return [f"{when}; spent about {spent}; left about {left}"]
+
+
+def _explained(store: Store, seen: Snapshot) -> list[str]:
+    """The first failures, equal ones together."""
+    alike: dict[str, list[Failure]] = {}
+    for failure in seen.failures:
+        alike.setdefault(failure.error, []).append(failure)
+    lines = []
+    for error, failures in list(alike.items())[:ERRORS_SHOWN]:
+        first = failures[0]
+        least = "at least " if len(seen.failures) == FAILURES_SHOWN else ""
+        others = f" and {least}{n_runs(len(failures) - 1)} more" if len(failures) > 1 else ""
+        tries = f"{first.attempts} attempt{'s' if first.attempts > 1 else ''}"
+        ended = f"failed after {tries}" if first.state == "failed" else f"failed in {tries}, is tried again"
+        lines += [f"{first.run_id}{others} {ended}: {error}", f"  log: {_log(store, first)}"]
+    if seen.count("failed"):
+        lines.append(f"`isoflop retry {store.folder}` gives failed runs their attempts back")
+    return lines
+
+
+def _log(store: Store, failure: Failure) -> Path:
+    return store.run_folder(failure.run_id) / "log.txt"

@@ -1,0 +1,102 @@
+"""Hand the runs of a planned study to a backend: this machine, Slurm or Kubernetes. Submitting again changes
+nothing that is under way; it continues what was interrupted.
+
+Example: isoflop submit out/quickstart --on slurm --site site.toml
+"""
+
+import tomllib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from absl import flags
+
+from launch.backends import local
+from launch.backends.kubernetes import backend as kubernetes
+from launch.backends.slurm import backend as slurm
+from launch.backends.submission import Request
+from launch.commands.studies.status import open_study
+from launch.commands.studies.study import carried_out, check_pack, report_left
+from launch.monitor import prices
+from launch.monitor.progress import last_words
+from launch.store import study_file
+from launch.store.lock import only_process
+from launch.store.store import UNFINISHED, Store
+from launch.workers.process import plan_on_cpu
+
+BACKENDS: dict[str, ModuleType] = {
+    "kubernetes": kubernetes,
+    "local": local,
+    "slurm": slurm,
+}
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_enum("on", "local", sorted(BACKENDS), "where the workers run", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "workers",
+    None,
+    "workers at a time (default: the backend's own choice; 0: only plan stage after stage)",
+    lower_bound=0,
+    flag_values=FLAGS,
+)
+flags.DEFINE_string("pack", "auto", "runs that train as one program: auto or a number", flag_values=FLAGS)
+flags.DEFINE_string("site", None, "TOML file that describes the cluster", flag_values=FLAGS)
+flags.DEFINE_bool("dry_run", False, "only show what would be submitted", flag_values=FLAGS)
+PATIENCE = 60.0  # seconds that a controller waits for somebody who plans in the same folder
+USAGE = "isoflop submit DIR --on local|slurm|kubernetes [--workers N] [--site FILE.toml] [--dry-run] [flags]"
+
+
+def run(args: list[str], flags: flags.FlagValues) -> int:
+    """Submits, or finishes a study whose runs are all done; 1 if it cannot go on for failed runs."""
+    store = open_study(args, USAGE)
+    store.folder = store.folder.absolute()
+    site = read_toml(flags.site) if flags.site else {}
+    check_pack(flags.pack)
+    if store.finished.exists():
+        print(last_words(store))
+        return 0
+    if not _unfinished(store) and not flags.dry_run and (code := _advance(store)) is not None:
+        return code
+    if "cost" in site and not flags.dry_run:
+        prices.note(store, site["cost"])
+    runs = _unfinished(store)
+    request = Request(store, runs, bool(store.waiting()), flags.workers, flags.pack, site, flags.dry_run)
+    return carried_out(store, lambda: BACKENDS[flags.on].submit(request))
+
+
+def _unfinished(store: Store) -> list:
+    planned = store.planned()
+    return [planned[run_id] for run_id, state in store.states().items() if state in UNFINISHED]
+
+
+def _advance(store: Store) -> int | None:
+    """Plans the next stage, or finishes the study; the exit code where nothing is left to submit."""
+    plan_on_cpu()
+    from launch.driver import finish, stages
+
+    with only_process(store.root / "driver.lock", PATIENCE):
+        study = study_file.load(store)
+        ahead = next(stages(study, store))
+        if ahead.stage is None:
+            print(finish(study, store, ahead))
+            return 0
+        states = store.states()
+        if any(state in UNFINISHED for state in states.values()):
+            return None
+        plan = ahead.plans[ahead.stage.name] or []
+        return report_left(
+            store, [run.run_id for run in plan if states[run.run_id] in ("failed", "cancelled")]
+        )
+
+
+def read_toml(path: str) -> dict[str, Any]:
+    """The site file.
+
+    Raises:
+      ValueError: it is not TOML.
+      OSError: it cannot be read.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path}: not a TOML file ({error})") from None

@@ -1,0 +1,1 @@
+"""What is seen of a running study: progress, prices, TensorBoard, Weights & Biases."""

@@ -1,0 +1,50 @@
+"""What the work of a study's workers comes to: hours, and money and energy where a site file gives prices.
+
+[cost]  # of one worker, with the device it has
+per_hour = 2.5
+currency = "EUR"
+watts = 700
+"""
+
+import json
+from typing import Any
+
+from experiments.files import write_atomic
+from launch.monitor.progress import short
+from launch.store.store import Store
+
+KEYS = {"per_hour": (int, float), "currency": (str,), "watts": (int, float)}
+
+
+def note(store: Store, table: dict[str, Any]) -> None:
+    """Keeps the table [cost] of a site file with the study.
+
+    Raises:
+      ValueError: an unknown key or a value of the wrong kind.
+    """
+    for key, value in table.items():
+        if key not in KEYS:
+            raise ValueError(f"[cost].{key}: there is no such price; known are {', '.join(KEYS)}")
+        if not isinstance(value, KEYS[key]) or (not isinstance(value, str) and value < 0):
+            raise ValueError(
+                f"[cost].{key}={value!r}; expected {'a name' if key == 'currency' else 'a number'}"
+            )
+    if table != read(store):
+        write_atomic(store.root / "prices.json", json.dumps(table))
+
+
+def read(store: Store) -> dict[str, Any]:
+    """The prices kept with the study; {} if nobody said any."""
+    path = store.root / "prices.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def words(worker_seconds: float, prices: dict[str, Any]) -> str:
+    """ "3.2 worker-hours, 8 EUR, 2.24 kWh"."""
+    hours = worker_seconds / 3600
+    said = [f"{short(hours)} worker-hour{'' if short(hours) == '1' else 's'}"]
+    if "per_hour" in prices:
+        said.append(f"{short(hours * prices['per_hour'])} {prices.get('currency', 'in money')}")
+    if "watts" in prices:
+        said.append(f"{short(hours * prices['watts'] / 1000)} kWh")
+    return ", ".join(said)

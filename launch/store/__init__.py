@@ -1,0 +1,1 @@
+"""A study's folder: plan, claims, leases, results, kept as names of files."""

@@ -1,0 +1,89 @@
+"""What a study's folder says of itself: study.json names the study, its settings and the versions used."""
+
+import importlib.metadata
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+from experiments.files import write_atomic
+from launch.store.store import Store
+
+LIBRARIES = ("isoflop", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pandas")
+
+
+def read(store: Store) -> dict[str, Any] | None:
+    """{"name", "file", "overrides", "seed", "versions"}; None in a folder without a study."""
+    path = store.folder / "study.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def write(store: Store, name: str, overrides: list[str], settings: Any) -> None:
+    """Describes the study in its folder; nothing happens where that is as it should be.
+
+    Of a user's own file the name is its file name, and `file` says where it was last.
+    """
+    there = read(store)
+    file = str(Path(name).resolve()) if name.endswith(".py") else ""
+    now = {"name": short_name(name), "file": file, "overrides": overrides}
+    if there is None or now != {key: there.get(key) for key in now}:
+        rest = {"seed": getattr(settings, "seed", None), "versions": _versions()}
+        write_atomic(store.folder / "study.json", json.dumps(now | rest, indent=1) + "\n")
+
+
+def check_name(store: Store, name: str) -> None:
+    """Raises ValueError if another study lives in the folder."""
+    there = read(store)
+    if there and there["name"] != short_name(name):
+        raise ValueError(
+            f"{store.folder}: holds the study {there['name']!r}, not {short_name(name)!r}; "
+            "choose another --out"
+        )
+
+
+def check_settings(store: Store, overrides: list[str]) -> None:
+    """Raises ValueError if the study in the folder has other settings."""
+    there = read(store)
+    if there and _settings(there["overrides"]) != _settings(overrides):
+        was = " ".join(f"--set {override}" for override in there["overrides"]) or "no --set"
+        raise ValueError(
+            f"{store.folder}: was begun with {was}; give the same settings to continue, or choose another "
+            "--out; `isoflop plan` with this --out changes the study's settings"
+        )
+
+
+def load(store: Store) -> Any:
+    """The study that the folder describes. Imports jax.
+
+    Raises:
+      ValueError: the folder describes none, or the user's file is gone.
+    """
+    from experiments.studies import load_study
+
+    there = read(store)
+    if there is None:
+        raise ValueError(f"{store.folder}: no study here; `isoflop plan NAME --out {store.folder}` makes one")
+    name = there.get("file") or there["name"]
+    if name.endswith(".py") and not Path(name).is_file():
+        raise ValueError(
+            f"{store.folder}: its study was defined in {name}, which is gone; "
+            f"`isoflop plan FILE.py --out {store.folder}` with the same settings says where it is now"
+        )
+    return load_study(name, there["overrides"])
+
+
+def short_name(name: str) -> str:
+    """The study's name; of a user's own file its file name, so that both may move."""
+    return Path(name).name if name.endswith(".py") else name
+
+
+def _settings(overrides: list[str]) -> dict[str, str]:
+    """What the overrides come to: of two for one field the last counts."""
+    fields = (override.partition("=") for override in overrides)
+    return {name: value for name, _, value in fields}
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {
+        name: importlib.metadata.version(name) for name in LIBRARIES
+    }

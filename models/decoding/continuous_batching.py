@@ -1,0 +1,251 @@
+"""Continuous batching: which row is where, and who comes next (Yu et al. 2022, Orca).
+
+A batch has a fixed number of rows. Between calls of the compiled loop the host looks at what was said, and
+gives the place of every row that has ended to one that waits, so short answers do not wait for long ones. A
+row whose view of its text is full comes back as a newcomer with a shorter view.
+"""
+
+import itertools
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+
+from models.decoding import history, sampling_loop
+from models.decoding.prefill import bucket, packed, padded, prefill_padded, slots
+from models.decoding.settings import Settings
+from models.decoding.stop import Finish, Stop, Text
+from models.model import Model
+
+LOOK = 16  # steps between looks at texts; one without stop strings is looked at every loop.N_OUT steps
+PREFILL_TOKENS = 8192  # most tokens of one prefill, padding included, unless one text has more
+# Texts that were prefilled, by their keys, with their rows; their logits [P,V] and cache.
+NOTHING: tuple[dict[Any, int], Any, Any] = ({}, None, None)
+
+
+@dataclass
+class Row:
+    """A continuation in the making."""
+
+    prompt: Sequence[int]
+    source: int  # of the prompt; rows of one source share a prefill
+    seed: int
+    sample: int
+    text: Text | None = None
+    tokens: list[int] = field(default_factory=list)
+    drawn: dict[str, list] = field(default_factory=dict)  # what else `loop.advance` tells of each token
+    finish: Finish | None = None
+    stop: int | str | None = None
+    view: int = 0  # tokens in the model's view
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When rows end. `context`: a text that fills it goes on from its last context // 2 tokens."""
+
+    max_tokens: int
+    eos_id: int
+    context: int | None
+    stop: Stop
+
+    def in_view(self, row: Row) -> Sequence[int]:
+        """The part of a row's text that the model goes on from."""
+        text = [*row.prompt, *row.tokens]
+        return text if self.context is None or len(text) < self.context else text[-(self.context // 2) :]
+
+    def left(self, row: Row) -> int:
+        """How many more tokens the row takes."""
+        return 0 if row.finish else self.max_tokens - len(row.tokens)
+
+    def room(self, row: Row) -> int:
+        """How many of these fit into its view."""
+        return self.left(row) if self.context is None else min(self.left(row), self.context - row.view)
+
+    def take(self, row: Row, token: int) -> None:
+        """Adds a token to the row, and ends it if this is its last."""
+        row.tokens.append(token)
+        row.view += 1
+        if token == self.eos_id:
+            row.finish = "eos"
+        elif token in self.stop.tokens:
+            row.finish, row.stop = "stop", token
+        elif row.text is not None and row.text.add(token):
+            row.finish, row.stop = "stop", row.text.stop
+        elif len(row.tokens) == self.max_tokens:
+            row.finish = "length"
+
+
+class Batch:
+    """Rows side by side on the device, and those that wait for a place."""
+
+    def __init__(
+        self,
+        model: Model,
+        params: Any,
+        rows: Sequence[Row],
+        settings: Settings,
+        limits: Limits,
+        *,
+        width: int,
+        n_top: int,
+        every: int | None,
+        watch: Callable[[Row, str], None] | None,
+    ):
+        self.model, self.params = model, packed(model, params)
+        self.limits, self.n_top, self.watch = limits, n_top, watch
+        looks = watch is not None or bool(limits.stop.strings)
+        self.every = min(every or (LOOK if looks else sampling_loop.N_OUT), sampling_loop.N_OUT)
+        self.waiting, self.places = deque(rows), [None] * min(bucket(len(rows), least=1), width)
+        ends = [limits.eos_id, *limits.stop.tokens]
+        ends_E = np.array(ends + [-1] * (bucket(len(ends), least=4) - len(ends)), np.int32)
+        self.request = sampling_loop.Request(settings.arrays(model.config.vocab_size), ends_E)
+
+        views, most = [len(limits.in_view(row)) for row in rows], limits.max_tokens
+        longest = max(views)
+        if limits.context is not None and longest + most > limits.context:
+            longest = max(longest, limits.context // 2)
+        self.n_source = bucket(longest)  # the cache of a network with an encoder has this length
+        self.n_slots = slots(min(max(views) + most, limits.context or max(views) + most))
+        self.n_text = bucket(max(len(row.prompt) for row in rows) + most)
+        self.prefilled = NOTHING
+        self.began, self.step_seconds = time.perf_counter(), math.inf
+        self.pool = self._empty()
+
+    def _empty(self) -> sampling_loop.Pool:
+        n, vocab_size = len(self.places), self.model.config.vocab_size
+        inputs = (jax.ShapeDtypeStruct(shape, np.int32) for shape in ((n, self.n_source), (n,)))
+        logits_BV, cache = prefill_padded.eval_shape(self.model, self.params, *inputs, self.n_slots)
+        return sampling_loop.empty(
+            logits_BV, cache, history.begin([[]] * n, [[]] * n, vocab_size, self.n_text)
+        )
+
+    def run(self) -> None:
+        """Until every row has ended."""
+        self._refill()
+        while any(self.places):
+            self._advance()
+            if not self._left():
+                self._end_by_time()
+            self._refill()
+
+    def _left(self) -> float:
+        """Seconds of the budget that are left, or 0."""
+        return max(0.0, self.limits.stop.seconds - (time.perf_counter() - self.began))
+
+    def _end_by_time(self) -> None:
+        late = [row for row in (*self.places, *self.waiting) if row is not None]
+        for row in late:
+            row.finish = "time"
+        self._tell(late)
+        self.places, self.waiting = [None] * len(self.places), deque()
+
+    def _refill(self) -> None:
+        """Gives free places to rows that wait, until there are no more of either."""
+        while self.waiting and None in self.places:
+            self._admit()
+        if not self.waiting:
+            self.prefilled = NOTHING
+
+    def _admit(self) -> None:
+        """Puts the next rows, those whose texts are prefilled together, into free places."""
+        if _key(self.waiting[0]) not in self.prefilled[0]:
+            self._prefill()
+        (keys, logits_PV, cache), limits = self.prefilled, self.limits
+        free = [b for b, row in enumerate(self.places) if row is None]
+        group = []
+        while self.waiting and len(group) < len(free) and _key(self.waiting[0]) in keys:
+            group.append(self.waiting.popleft())
+        spare = bucket(len(group), least=1) - len(group)
+        source_R = np.array([keys[_key(row)] for row in group] + [0] * spare, np.int32)
+        target_R = np.array(free[: len(group)] + [len(self.places)] * spare, np.int32)
+        histories = history.begin(
+            [row.prompt for row in group] + [[]] * spare,
+            [row.tokens for row in group] + [[]] * spare,
+            self.model.config.vocab_size,
+            self.n_text,
+        )
+        self.pool = sampling_loop.admit(self.pool, logits_PV, cache, source_R, target_R, histories)
+        for b, row in zip(free, group):
+            self.places[b], row.view = row, len(limits.in_view(row))
+
+    def _prefill(self) -> None:
+        """The first pass over the texts of the next rows that find a place."""
+        texts, longest = {}, 0
+        for row in itertools.islice(self.waiting, self.places.count(None)):
+            text = self.limits.in_view(row)
+            longest = max(longest, len(text))
+            if texts and bucket(len(texts) + 1, least=1) * bucket(longest) > PREFILL_TOKENS:
+                break
+            texts[_key(row)] = text
+        n_tokens = self.n_source if self.model.has_encoder else bucket(max(map(len, texts.values())))
+        inputs = padded(list(texts.values()), n_tokens)
+        self.prefilled = NOTHING  # the old one goes before the new one comes
+        logits_PV, cache = prefill_padded(self.model, self.params, *inputs, self.n_slots)
+        self.prefilled = ({key: p for p, key in enumerate(texts)}, logits_PV, cache)
+
+    def _advance(self) -> None:
+        """Some steps for every row."""
+        n_open = len(self.places) - self.places.count(None)
+        comes_back = any(row and self.limits.left(row) > self.limits.room(row) for row in self.places)
+        # With rows waiting, an eighth of the places is worth a look.
+        floor = max(0, n_open - max(1, len(self.places) // 8)) if self.waiting or comes_back else 0
+        n_steps = self.every
+        if self.limits.stop.seconds < math.inf:
+            n_steps = max(1, min(n_steps, int(self._left() / self.step_seconds)))
+        began = time.perf_counter()
+        self.pool, drawn = sampling_loop.advance(
+            self.model, self.params, self.pool, self._state(self.places), self.request,
+            np.int32(n_steps), np.int32(floor), self.n_top
+        )  # fmt: skip
+        drawn = jax.device_get(drawn)
+        lengths = drawn.pop("lengths")
+        self.step_seconds = (time.perf_counter() - began) / max(1, lengths.max())
+        self._take(drawn, lengths)
+
+    def _state(self, rows: Sequence[Row | None]) -> sampling_loop.Rows:
+        def each(kind, value):
+            return np.array([0 if row is None else value(row) for row in rows], kind)
+
+        return sampling_loop.Rows(
+            seed=each(np.uint32, lambda row: row.seed),
+            sample=each(np.uint32, lambda row: row.sample),
+            new=each(np.int32, lambda row: len(row.tokens)),
+            room=each(np.int32, self.limits.room),
+        )
+
+    def _take(self, drawn: dict[str, np.ndarray], lengths: np.ndarray) -> None:
+        """Hands out what was drawn, [N,B] each, and frees the places of rows that have no room."""
+        rows = [row for row in self.places if row is not None]
+        for b, row in enumerate(self.places):
+            if row is None:
+                continue
+            before = len(row.tokens)
+            for token in drawn["tokens"][: lengths[b], b].tolist():
+                self.limits.take(row, token)
+                if row.finish:
+                    break
+            for name in drawn.keys() - {"tokens"}:
+                row.drawn.setdefault(name, []).extend(drawn[name][: len(row.tokens) - before, b].tolist())
+            if self.limits.room(row) == 0:
+                self.places[b] = None
+                if row.finish is None:
+                    self.waiting.appendleft(row)
+        self._tell(rows)
+
+    def _tell(self, rows: Sequence[Row]) -> None:
+        if self.watch is None:
+            return
+        for row in rows:
+            news = "" if row.text is None else row.text.news(ended=row.finish is not None)
+            if news:
+                self.watch(row, news)
+
+
+def _key(row: Row) -> Any:
+    """Equal for rows that go on from the same text."""
+    return (row.source, row.sample, len(row.tokens)) if row.tokens else row.source

@@ -1,0 +1,269 @@
+"""Mixture of experts: each token passes the few feed-forward networks that a router chooses for it.
+
+Shape letters besides those of `models.layers.linear`: N tokens, K choices of a token, S slots (what the
+experts
+compute), X blocks of slots that share an expert's weights, M slots of a block.
+"""
+
+import functools
+import math
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from models.config import Experts, TransformerConfig
+from models.counting import Counts, Part
+from models.families import transformer
+from models.layers.linear import Keys, project, weight
+from models.layers.mlp import ACTIVATIONS, MLP
+from models.model import Aux, Model
+from models.parametrization import branch_std, head_std, logit_scale, narrow_std
+from models.sharding import constrain, gathered
+
+BLOCK = 128  # slots of a block without drops: copying a block's weights costs about half its products
+FEW = 256  # up to so many tokens, room for all of them in every expert is cheaper than sorting into blocks
+
+
+class MoE(nnx.Module):
+    """Σ over a token's `top_k` experts of probability · SwiGLU(x), and a SwiGLU shared by all tokens.
+
+    Capacity (Lepikhin et al. 2020): in every row of a batch each expert has room for C = ⌈capacity_factor ·
+    top_k · T / n_experts⌉ choices, served in the order of the tokens; a choice that comes when the room is
+    taken is dropped and adds nothing to its token. Serving all first choices before any second one, as
+    GShard does, would let a token displace the second choice of one before it, which a causal model must
+    not: its outputs would depend on the future.
+
+    Dropless: all choices are computed. Prefill and decoding never drop, whatever the training does.
+    """
+
+    def __init__(self, config: TransformerConfig, keys: Keys):
+        experts = _experts(config)
+        n, d, f = experts.n_experts, config.d_model, experts.d_expert
+        self.router = weight(keys, (d, n), head_std(config), "embed -> experts")
+        self.w_gate = weight(keys, (n, d, f), d**-0.5, "experts: embed -> mlp")
+        self.w_up = weight(keys, (n, d, f), d**-0.5, "experts: embed -> mlp")
+        self.w_down = weight(keys, (n, f, d), branch_std(config, f), "experts: mlp -> embed")
+        self.shared = MLP(_shared(config), keys) if experts.d_shared else None
+        gated = experts.d_shared and experts.shared_gate
+        self.shared_gate = weight(keys, (d, 1), narrow_std(config), "embed -> gate") if gated else None
+        self.experts, self.activation, self.router_scale = experts, config.activation, logit_scale(config)
+
+    def __call__(self, x_BTD: jax.Array, exact: bool = False) -> tuple[jax.Array, Aux]:
+        """Output [B,T,D] and the router's losses and measurements; `exact` drops nothing."""
+        logits_BTE = project(x_BTD.astype(jnp.float32) * self.router_scale, self.router)
+        logits_BTE = constrain(logits_BTE, "batch", "length", None)
+        choice_BTK, weight_BTK = choose(logits_BTE, self.experts.top_k, self.experts.renormalize)
+        weight_BTK = weight_BTK.astype(x_BTD.dtype)
+        if exact or self.experts.dispatch == "dropless":
+            out_BTD, drop_rate = self.dropless(x_BTD, choice_BTK, weight_BTK), jnp.float32(0)
+        else:
+            out_BTD, drop_rate = self.with_capacity(x_BTD, choice_BTK, weight_BTK)
+        if self.shared is not None:
+            shared_BTD, _ = self.shared(x_BTD)
+            if self.shared_gate is not None:
+                shared_BTD = shared_BTD * jax.nn.sigmoid(project(x_BTD, self.shared_gate))
+            out_BTD = out_BTD + shared_BTD
+        return out_BTD, router_aux(self.experts, logits_BTE, choice_BTK) | {"drop_rate": drop_rate}
+
+    def with_capacity(self, x_BTD, choice_BTK, weight_BTK) -> tuple[jax.Array, jax.Array]:
+        """Output [B,T,D] and the share of choices dropped; rows are served apart from each other."""
+        (b, t, d), n = x_BTD.shape, self.experts.n_experts
+        room = capacity(self.experts, t)
+        place_BTK, _ = jax.vmap(places, in_axes=(0, None))(choice_BTK, n)
+        fits_BTK = place_BTK < room
+        slot_BTK = jnp.where(fits_BTK, choice_BTK * room + place_BTK, n * room)
+        source_BS = jax.vmap(sources, in_axes=(0, None))(slot_BTK, n * room)
+        x_EBCD = jax.vmap(send)(x_BTD, source_BS, slot_BTK).reshape(b, n, room, d).swapaxes(0, 1)
+        x_EBCD = constrain(x_EBCD, "experts", "batch", None, None)
+        weight_EBC = jax.vmap(weights_of)(weight_BTK, source_BS).reshape(b, n, room).swapaxes(0, 1)
+        y_END = self.compute(x_EBCD.reshape(n, -1, d), weight_EBC.reshape(n, -1))
+        y_BSD = y_END.reshape(n, b, room, d).swapaxes(0, 1).reshape(b, -1, d)
+        y_BSD = constrain(y_BSD, "batch", None, None)
+        return jax.vmap(collect)(y_BSD, source_BS, slot_BTK), 1 - fits_BTK.mean(dtype=jnp.float32)
+
+    def dropless(self, x_BTD, choice_BTK, weight_BTK) -> jax.Array:
+        """Output [B,T,D]; all tokens are sorted into blocks of slots that share an expert (Gale et al. 2022).
+
+        `jax.lax.ragged_dot` would need no blocks, but on CPUs it multiplies every slot with every expert.
+        """
+        d, k, n_experts = x_BTD.shape[-1], self.experts.top_k, self.experts.n_experts
+        choice_NK = choice_BTK.reshape(-1, k)
+        n, owner_X = len(choice_NK), None
+        if n * k < n_experts:  # a few tokens decoded: fetch the chosen experts only
+            size, n_blocks, owner_X = 1, n * k, choice_NK.reshape(-1)
+            slot_NK = jnp.arange(n * k).reshape(n, k)
+        elif n <= FEW:
+            size, n_blocks = n, n_experts
+            slot_NK = choice_NK * n + jnp.arange(n)[:, None]
+        else:
+            size, n_blocks = BLOCK, n * k // BLOCK + n_experts
+            place_NK, load_E = places(choice_NK, n_experts)
+            blocks_E = -(-load_E // size)
+            end_E = jnp.cumsum(blocks_E)
+            slot_NK = (end_E - blocks_E)[choice_NK] * size + place_NK
+            owner_X = (jnp.arange(n_blocks)[:, None] >= end_E).sum(axis=1).clip(max=n_experts - 1)
+        source_S = sources(slot_NK, n_blocks * size)
+        x_XMD = send(x_BTD.reshape(n, d), source_S, slot_NK).reshape(n_blocks, size, d)
+        weight_XM = weights_of(weight_BTK.reshape(n, k), source_S).reshape(n_blocks, size)
+        y_XMD = self.compute(x_XMD, weight_XM, owner_X)
+        return collect(y_XMD.reshape(-1, d), source_S, slot_NK).reshape(x_BTD.shape)
+
+    def compute(self, x_XMD, weight_XM, owner_X: jax.Array | None = None) -> jax.Array:
+        """weight · SwiGLU(x) of each slot, [X,M,D]; a block's expert is its owner, or that of its index."""
+        names = ("experts" if owner_X is None else None, "batch")
+        x_XMD = constrain(x_XMD, *names, None)
+        gate_XMF = batched(x_XMD, self.w_gate[...], owner_X, self.w_gate.axes.names)
+        up_XMF = batched(x_XMD, self.w_up[...], owner_X, self.w_up.axes.names)
+        # The router's weight is applied here, so that sending and collecting are each other's transpose.
+        hidden_XMF = ACTIVATIONS[self.activation](gate_XMF) * up_XMF * weight_XM[..., None]
+        hidden_XMF = constrain(hidden_XMF, *names, "mlp")
+        y_XMD = batched(hidden_XMF, self.w_down[...], owner_X, self.w_down.axes.names)
+        return constrain(y_XMD, *names, None)  # type: ignore[arg-type]  # custom_vjp hides the type
+
+
+def capacity(experts: Experts, n_tokens: int) -> int:
+    """Slots of one expert for a row of `n_tokens`; a token never takes two of them."""
+    even = experts.capacity_factor * experts.top_k * n_tokens / experts.n_experts
+    return min(n_tokens, math.ceil(even))
+
+
+def choose(logits_BTE: jax.Array, top_k: int, renormalize: bool) -> tuple[jax.Array, jax.Array]:
+    """The experts of highest probability, best first, int32 [B,T,K], and their weights, float32."""
+    probs_BTE = jax.nn.softmax(logits_BTE)
+    _, choice_BTK = jax.lax.top_k(logits_BTE, top_k)
+    chosen_BTKE = jax.nn.one_hot(choice_BTK, logits_BTE.shape[-1])
+    weight_BTK = (probs_BTE[..., None, :] * chosen_BTKE).sum(-1)
+    return choice_BTK, weight_BTK / weight_BTK.sum(-1, keepdims=True) if renormalize else weight_BTK
+
+
+def router_aux(experts: Experts, logits_BTE: jax.Array, choice_BTK: jax.Array) -> Aux:
+    """Losses that keep the router balanced and its logits small, and what shows whether they do.
+
+    balance: n_experts · Σ_e (share of all choices that e got, dropped ones too) · (mean probability of e)
+      (Fedus et al. 2021): 1 where both are uniform.
+    z: mean of logsumexp(logits)² (Zoph et al. 2022).
+    expert_load_max: choices of the busiest expert over those of an even share.
+    router_entropy: of one token's probabilities in nats, mean over tokens.
+    """
+    log_probs_BTE, n = jax.nn.log_softmax(logits_BTE), experts.n_experts
+    probs_BTE = jnp.exp(log_probs_BTE)
+    share_E = jax.nn.one_hot(choice_BTK, n).mean(axis=(0, 1, 2))
+    balance = n * (share_E * probs_BTE.mean(axis=(0, 1))).sum()
+    z = (jax.nn.logsumexp(logits_BTE, axis=-1) ** 2).mean()
+    return {
+        "loss": experts.balance_loss * balance + experts.z_loss * z,
+        "balance": balance,
+        "z": z,
+        "expert_load_max": n * share_E.max(),
+        "router_entropy": -(probs_BTE * log_probs_BTE).sum(-1).mean(),
+    }
+
+
+def places(choice_NK: jax.Array, n_experts: int) -> tuple[jax.Array, jax.Array]:
+    """[N,K]: how many choices of earlier tokens went to the expert of this one; [E]: how many of all do."""
+    chosen_NKE = jax.nn.one_hot(choice_NK, n_experts, dtype=jnp.int32)
+    until_NKE = jnp.cumsum(chosen_NKE.sum(axis=1), axis=0)[:, None]
+    return (until_NKE * chosen_NKE).sum(-1) - 1, until_NKE[-1, 0]
+
+
+def sources(slot_NK: jax.Array, n_slots: int) -> jax.Array:
+    """[S]: the choice n·K + k in each slot, N·K in empty ones; slots beyond the last are dropped."""
+    n_choices = slot_NK.size
+    empty_S = jnp.full(n_slots, n_choices)
+    return empty_S.at[slot_NK.reshape(-1)].set(jnp.arange(n_choices), mode="drop")
+
+
+def weights_of(weight_NK: jax.Array, source_S: jax.Array) -> jax.Array:
+    """[S]: the weight of the choice in each slot, 0 where there is none."""
+    return weight_NK.reshape(-1).at[source_S].get(mode="fill", fill_value=0)
+
+
+@jax.custom_vjp
+def send(x_ND: jax.Array, source_S: jax.Array, slot_NK: jax.Array) -> jax.Array:
+    """[S,D]: the token in each slot, zeros in empty ones.
+
+    Backwards it is `collect` and that one is this, so neither direction has to scatter.
+    """
+    return x_ND.at[source_S // slot_NK.shape[1]].get(mode="fill", fill_value=0)
+
+
+@jax.custom_vjp
+def collect(y_SD: jax.Array, source_S: jax.Array, slot_NK: jax.Array) -> jax.Array:
+    """[N,D]: the sum of each token's slots; dropped choices add nothing."""
+    return y_SD.at[slot_NK].get(mode="fill", fill_value=0).sum(axis=1)
+
+
+send.defvjp(lambda x, *maps: (send(x, *maps), maps), lambda maps, d_SD: (collect(d_SD, *maps), None, None))
+collect.defvjp(lambda y, *maps: (collect(y, *maps), maps), lambda maps, d_ND: (send(d_ND, *maps), None, None))
+
+
+def block_weights(w_EDF: jax.Array, owner_X: jax.Array | None, names: tuple[str, ...], dtype) -> jax.Array:
+    """[X,D,F]: the matrix of each block's expert in the compute type."""
+    w_EDF = gathered(w_EDF, names).astype(dtype)
+    return w_EDF if owner_X is None else w_EDF[owner_X]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def batched(
+    x_XMD: jax.Array, w_EDF: jax.Array, owner_X: jax.Array | None, names: tuple[str, ...]
+) -> jax.Array:
+    """x times w block by block; the gradient is written out for the reasons given at `layers.matmul`."""
+    return x_XMD @ block_weights(w_EDF, owner_X, names, x_XMD.dtype)
+
+
+def _batched_forward(x_XMD, w_EDF, owner_X, names):
+    return batched(x_XMD, w_EDF, owner_X, names), (x_XMD, w_EDF, owner_X)
+
+
+def _batched_backward(names, saved, dy_XMF):
+    x_XMD, w_EDF, owner_X = saved
+    w_XDF, to_experts = jax.vjp(lambda w: block_weights(w, owner_X, names, x_XMD.dtype), w_EDF)
+    dw_XDF = jax.lax.dot_general(x_XMD, dy_XMF, (((1,), (1,)), ((0,), (0,))))
+    return dy_XMF @ w_XDF.swapaxes(1, 2), *to_experts(dw_XDF), None
+
+
+batched.defvjp(_batched_forward, _batched_backward)
+
+
+def build(config: TransformerConfig) -> Model:
+    """The network as functions of plain parameters; see `Model` for their shapes."""
+    return transformer.build(config, MoE)
+
+
+def count(config: TransformerConfig) -> Counts:
+    """Parameters and FLOPs by component.
+
+    `wasted_flops` are the slots that capacity provides beyond top_k a token, rounding of the capacity aside:
+    negative where capacity_factor is below 1 and not all choices can be computed. Without drops they depend
+    on the batch, BLOCK slots an expert at most, and are not counted.
+    """
+    experts, d, layers = _experts(config), config.d_model, config.n_layers
+    n, k, each = experts.n_experts, experts.top_k, 3 * d * experts.d_expert
+    slots = min(experts.capacity_factor * k, n) if experts.dispatch == "capacity" else k
+    mixture = Part(n * each, idle=(n - k) * each, flops=2 * k * each, wasted_flops=2 * (slots - k) * each)
+    shared = 3 * d * experts.d_shared + d * bool(experts.d_shared and experts.shared_gate)
+    counts = transformer.count(config)
+    parts = {name: part for name, part in counts.parts.items() if name != "mlp"} | {
+        "router": Part(d * n, flops=2 * d * n) * layers,
+        "experts": mixture * layers,
+        "shared": Part(shared, flops=2 * shared) * layers,
+    }
+    last = Part(0, flops=mixture.flops // 3, wasted_flops=mixture.wasted_flops / 3)
+    if not experts.shared_gate:  # a gate's gradient depends on what it scales
+        last = last + Part(0, flops=2 * d * experts.d_shared)
+    again = parts["attention"] + parts["router"] + parts["experts"] + parts["shared"]
+    again = again + last * -layers if config.norm_position == "pre" else again
+    return replace(counts, parts=parts, again=again)
+
+
+def _experts(config: TransformerConfig) -> Experts:
+    if config.experts is None:  # TransformerConfig refuses it
+        raise ValueError("model: family='moe' without experts")
+    return config.experts
+
+
+def _shared(config: TransformerConfig) -> TransformerConfig:
+    """The shared expert as a feed-forward layer: gated and without biases like the others."""
+    return replace(config, d_ff=_experts(config).d_shared, gated=True, mlp_bias=False)

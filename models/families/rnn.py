@@ -1,0 +1,286 @@
+"""Recurrent sequence-to-sequence networks: an encoder's last hidden states start a decoder (Sutskever et al.
+2014, Cho et al. 2014); with attention the decoder also reads all states of the encoder (Luong et al. 2015).
+
+Encoder and decoder are stacks of GRUs or LSTMs, each layer adding its state to what it reads (Wu et al.
+2016). Attention is Luong's: scores hᵀWs ("general") of the decoder's top stream h against the encoder's s,
+and a combining layer tanh(W_c context + W_o h). As the context is not fed back into the recurrence, all
+target tokens attend at once. Streams are time-major inside: x_TBD.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from models.config import RNNConfig
+from models.counting import Counts, Part, itemsize
+from models.layers.attention import softmax
+from models.layers.linear import Keys, Params, constant, functional, last, project, stacked, weight
+from models.model import Model
+from models.sharding import constrain, lookup
+
+State = tuple[jax.Array, ...]  # hidden state first; float32, each [B,D]
+
+
+def gru(state: State, x_gates: jax.Array, h_gates: jax.Array) -> State:
+    """One step of the gated recurrent unit (Cho et al. 2014) from what the input and the state before say.
+
+    Gates in order: update, reset, candidate. The reset gate follows the product with the state, as in cuDNN,
+    so that one matrix product serves all three.
+    """
+    (h,) = state
+    x_update, x_reset, x_new = jnp.split(x_gates.astype(jnp.float32), 3, axis=-1)
+    h_update, h_reset, h_new = jnp.split(h_gates.astype(jnp.float32), 3, axis=-1)
+    update = jax.nn.sigmoid(x_update + h_update)
+    new = jnp.tanh(x_new + jax.nn.sigmoid(x_reset + h_reset) * h_new)
+    return (update * h + (1 - update) * new,)
+
+
+def lstm(state: State, x_gates: jax.Array, h_gates: jax.Array) -> State:
+    """One step of long short-term memory (Hochreiter & Schmidhuber 1997; forget gate by Gers et al. 2000).
+
+    Gates in order: input, forget, candidate, output.
+    """
+    gates = x_gates.astype(jnp.float32) + h_gates.astype(jnp.float32)
+    enter, keep, new, leave = jnp.split(gates, 4, axis=-1)
+    c = jax.nn.sigmoid(keep) * state[1] + jax.nn.sigmoid(enter) * jnp.tanh(new)
+    return jax.nn.sigmoid(leave) * jnp.tanh(c), c
+
+
+# The step, its gates, the arrays of its state.
+CELLS: dict[str, tuple[Callable, int, int]] = {"gru": (gru, 3, 1), "lstm": (lstm, 4, 2)}
+
+
+def advance(cell: Callable, state: State, x_gates, h_gates, mask_B) -> State:
+    """The state after one more token; where the mask is false it stays what it was."""
+    after = cell(state, x_gates, h_gates)
+    return tuple(jnp.where(mask_B[:, None], new, old) for new, old in zip(after, state))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def recur(cell: Callable, state: State, x_gates_TBG: jax.Array, mask_TB: jax.Array, w_DG: jax.Array) -> State:
+    """The states [T,B,D] after every token.
+
+    The gradient is written out so that the recurrent matrix gets its own in one product over all steps,
+    instead of a sum that is read and written at every step; and, as in `layers.matmul`, so that no copy of
+    the matrix in the compute type is kept.
+    """
+    return _recur_forward(cell, state, x_gates_TBG, mask_TB, w_DG)[0]
+
+
+def _recurrent_matrix(w_DG: jax.Array, dtype) -> jax.Array:
+    # Steps follow each other, so their matrix may not lie on several devices.
+    return constrain(w_DG.astype(dtype), None, None)
+
+
+def _recur_forward(cell, state, x_gates_TBG, mask_TB, w_DG):
+    matrix_DG = _recurrent_matrix(w_DG, x_gates_TBG.dtype)
+
+    def step(state, inputs):
+        x_gates, mask_B = inputs
+        h_gates = state[0].astype(matrix_DG.dtype) @ matrix_DG
+        state = advance(cell, state, x_gates, h_gates, mask_B)
+        return state, (state, h_gates)
+
+    _, (states, h_gates_TBG) = jax.lax.scan(step, state, (x_gates_TBG, mask_TB))
+    return states, (state, states, x_gates_TBG, h_gates_TBG, mask_TB, w_DG)
+
+
+def _recur_backward(cell, saved, d_states):
+    state, states, x_gates_TBG, h_gates_TBG, mask_TB, w_DG = saved
+    matrix_DG = _recurrent_matrix(w_DG, x_gates_TBG.dtype)
+    before = tuple(jnp.concatenate([first[None], each[:-1]]) for first, each in zip(state, states))
+
+    def step(d_state, inputs):
+        state, x_gates, h_gates, mask_B, d_out = inputs
+        _, pull = jax.vjp(lambda s, x, h: advance(cell, s, x, h, mask_B), state, x_gates, h_gates)
+        (d_h, *d_rest), d_x_gates, d_h_gates = pull(tuple(map(jnp.add, d_state, d_out)))
+        return (d_h + d_h_gates @ matrix_DG.T, *d_rest), (d_x_gates, d_h_gates)
+
+    inputs = (before, x_gates_TBG, h_gates_TBG, mask_TB, d_states)
+    nothing = tuple(map(jnp.zeros_like, state))
+    d_state, (d_x_gates_TBG, d_h_gates_TBG) = jax.lax.scan(step, nothing, inputs, reverse=True)
+    rows = ((0, 1), (0, 1))
+    d_matrix_DG = jax.lax.dot_general(before[0].astype(matrix_DG.dtype), d_h_gates_TBG, (rows, ((), ())))
+    return d_state, d_x_gates_TBG, None, d_matrix_DG.astype(w_DG.dtype)
+
+
+recur.defvjp(_recur_forward, _recur_backward)
+
+
+class Layer(nnx.Module):
+    """x + the hidden states of a GRU or an LSTM that reads x."""
+
+    def __init__(self, config: RNNConfig, keys: Keys):
+        d, (self.cell, n_gates, _) = config.d_model, CELLS[config.cell]
+        self.w_x = weight(keys, (d, n_gates * d), d**-0.5, "embed -> mlp")
+        self.w_h = weight(keys, (d, n_gates * d), d**-0.5, "embed -> mlp")
+        bias = jnp.zeros((n_gates, d))
+        # A forget gate that starts open lets gradients through (Jozefowicz et al. 2015).
+        bias = bias.at[1].set(1.0) if config.cell == "lstm" else bias
+        self.bias = constant(bias.reshape(-1), (n_gates * d,), "-> mlp")
+
+    def __call__(self, x_TBD: jax.Array, mask_TB: jax.Array, state: State) -> tuple[jax.Array, State]:
+        """Output [T,B,D] and the state after each row's last token that the mask lets through."""
+        # The input's share of the gates, for all steps in one product; steps may not lie on several devices.
+        x_gates_TBG = constrain(project(x_TBD, self.w_x, self.bias), None, "batch", None)
+        states: Any = recur(self.cell, state, x_gates_TBG, mask_TB, self.w_h[...])
+        x_TBD = constrain(x_TBD + states[0].astype(x_TBD.dtype), "length", "batch", None)
+        return x_TBD, tuple(each[-1] for each in states)
+
+
+class Ends(nnx.Module):
+    """What is not recurrent: one embedding for both sides, attention, combining layer, head."""
+
+    def __init__(self, config: RNNConfig, keys: Keys):
+        v, d = config.vocab_size, config.d_model
+        self.embedding = weight(keys, (v, d), 1.0, "vocab -> embed")
+        self.w_out = weight(keys, (d, d), d**-0.5, "embed -> embed")
+        if config.attention:
+            self.w_score = weight(keys, (d, d), 1 / d, "embed -> embed")
+            self.w_context = weight(keys, (d, d), d**-0.5, "embed -> embed")
+        self.head = weight(keys, (d, v), d**-0.5, "embed -> vocab")
+        self.dtype = jnp.dtype(config.dtype)
+
+    def embed(self, tokens_BT: jax.Array) -> jax.Array:
+        """Stream [T,B,D]."""
+        return lookup(self.embedding, tokens_BT).astype(self.dtype).swapaxes(0, 1)
+
+    def align(self, x_BTD: jax.Array, source_BSD: jax.Array, mask_BS: jax.Array) -> jax.Array:
+        """How much each target token attends to each token of the source: weights [B,T,S], float32."""
+        scores_BTS = project(x_BTD, self.w_score) @ source_BSD.swapaxes(1, 2)
+        return softmax(scores_BTS.astype(jnp.float32), mask_BS[:, None])
+
+    def combine(self, x_BTD: jax.Array, memory: tuple[jax.Array, jax.Array] | None) -> jax.Array:
+        """What the head reads [B,T,D], between -1 and 1; the memory is the source's stream and its mask."""
+        combined_BTD = project(x_BTD, self.w_out)
+        if memory is not None:
+            source_BSD, _ = memory
+            context_BTD = self.align(x_BTD, *memory).astype(x_BTD.dtype) @ source_BSD
+            combined_BTD = combined_BTD + project(context_BTD, self.w_context)
+        return jnp.tanh(combined_BTD)
+
+
+@functools.cache
+def _modules(config: RNNConfig):
+    """(init, bind, axes) of the ends and of one layer."""
+    return functional(lambda keys: Ends(config, keys)), functional(lambda keys: Layer(config, keys))
+
+
+def _run(config: RNNConfig, layers: Params, x_TBD: jax.Array, mask_BT: jax.Array, states: State):
+    """Stream [T,B,D] and last states [L,B,D] of a stack that starts from such states."""
+    _, (_, bind_layer, _) = _modules(config)
+
+    def layer(x_TBD, inputs):
+        params, state = inputs
+        return bind_layer(params)(x_TBD, mask_BT.T, state)
+
+    layer = jax.checkpoint(layer) if config.remat else layer
+    return jax.lax.scan(layer, x_TBD, (layers, states))
+
+
+def _encode(config: RNNConfig, params: Params, source_BS: jax.Array, source_mask_BS: jax.Array | None):
+    """The encoder's stream [B,S,D] with its mask [B,S], and its last states [L,B,D].
+
+    A row's states are those at its last real token: padding is on the right.
+    """
+    (_, bind_ends, _), _ = _modules(config)
+    mask_BS = jnp.ones(source_BS.shape, bool) if source_mask_BS is None else source_mask_BS.astype(bool)
+    nothing = jnp.zeros((config.n_layers, len(source_BS), config.d_model), jnp.float32)
+    states = (nothing,) * CELLS[config.cell][2]
+    x_SBD = bind_ends(params["ends"]).embed(source_BS)
+    x_SBD, states = _run(config, params["encoder"], x_SBD, mask_BS, states)
+    return (x_SBD.swapaxes(0, 1), mask_BS), states
+
+
+def alignments(
+    config: RNNConfig,
+    params: Params,
+    tokens_BT: jax.Array,
+    source_BS: jax.Array,
+    source_mask_BS: jax.Array | None = None,
+) -> jax.Array:
+    """How much each target token attends to each token of the source: weights [B,T,S], float32.
+
+    Raises:
+      ValueError: the network has no attention.
+    """
+    if not config.attention:
+        raise ValueError("model: attention=False; only a network with attention aligns target and source")
+    ends = _modules(config)[0][1](params["ends"])
+    memory, states = _encode(config, params, source_BS, source_mask_BS)
+    everything_BT = jnp.ones(tokens_BT.shape, bool)
+    x_TBD, _ = _run(config, params["decoder"], ends.embed(tokens_BT), everything_BT, states)
+    return ends.align(x_TBD.swapaxes(0, 1), *memory)
+
+
+def build(config: RNNConfig) -> Model:
+    """The network as functions of plain parameters; see `Model` for their shapes."""
+    (init_ends, bind_ends, ends_axes), (init_layer, _, layer_axes) = _modules(config)
+    init_stack, stack_axes = stacked(init_layer, layer_axes, config.n_layers)
+
+    def init(key: jax.Array) -> Params:
+        key_ends, key_encoder, key_decoder = jax.random.split(key, 3)
+        return {
+            "ends": init_ends(key_ends),
+            "encoder": init_stack(key_encoder),
+            "decoder": init_stack(key_decoder),
+        }
+
+    def decoder(params: Params, tokens_BT: jax.Array, mask_BT, memory, states: State):
+        """What the head reads [B,T,D], and the last states [L,B,D]."""
+        ends = bind_ends(params["ends"])
+        x_TBD, states = _run(config, params["decoder"], ends.embed(tokens_BT), mask_BT, states)
+        return ends.combine(x_TBD.swapaxes(0, 1), memory if config.attention else None), states
+
+    def hidden(params: Params, tokens_BT: jax.Array, source_BS: jax.Array, source_mask_BS=None):
+        memory, states = _encode(config, params, source_BS, source_mask_BS)
+        return decoder(params, tokens_BT, jnp.ones(tokens_BT.shape, bool), memory, states)[0], {}
+
+    def logits(params: Params, x: jax.Array) -> jax.Array:
+        return project(x, bind_ends(params["ends"]).head).astype(jnp.float32)
+
+    def prefill(params: Params, tokens_BT, lengths_B, max_len: int, source_BS, source_mask_BS=None):
+        # The state has one size whatever `max_len`; padding does not touch it.
+        memory, states = _encode(config, params, source_BS, source_mask_BS)
+        mask_BT = jnp.arange(tokens_BT.shape[1]) < lengths_B[:, None]
+        x_BTD, states = decoder(params, tokens_BT, mask_BT, memory, states)
+        last_BD = last(x_BTD, lengths_B)
+        source = {"source": memory[0][None], "source_mask": memory[1][None]} if config.attention else {}
+        return logits(params, last_BD), {"states": states} | source
+
+    def decode(params: Params, token_B: jax.Array, cache: dict[str, Any]):
+        memory = (cache["source"][0], cache["source_mask"][0]) if config.attention else None
+        mask_B1 = jnp.ones((len(token_B), 1), bool)
+        x_B1D, states = decoder(params, token_B[:, None], mask_B1, memory, cache["states"])
+        return logits(params, x_B1D[:, 0]), cache | {"states": states}
+
+    axes = {"ends": ends_axes, "encoder": stack_axes, "decoder": stack_axes}
+    return Model(config, init, hidden, logits, prefill, decode, axes, has_encoder=True)
+
+
+def count(config: RNNConfig) -> Counts:
+    """Parameters and FLOPs by component.
+
+    FLOPs are those of language modelling (`experiments.training.loss`): of a row of T tokens the first T/2
+    are the
+    source and the rest the target, and the row's FLOPs are spread over all T: half of the tokens pass the
+    encoder, half the decoder and the head, and attention meets T/2 states. Every parameter counts as active.
+    The cache is that of a source as long as the target, with a byte a source token for its mask.
+    """
+    d, v, (_, n_gates, n_states) = config.d_model, config.vocab_size, CELLS[config.cell]
+    stack = Part(n_gates * d * (2 * d + 1), flops=2 * n_gates * d * d) * config.n_layers
+    parts = {
+        "embedding": Part(v * d, looked_up=v * d),
+        "encoder": stack,
+        "decoder": stack,
+        "attention": Part(2 * d * d, flops=2 * d * d, context_flops=d) * config.attention,
+        "combine": Part(d * d, flops=d * d),
+        "head": Part(v * d, flops=v * d),
+    }
+    cache = ((4 * n_states * d, 1),) * config.n_layers
+    cache += ((itemsize(config) * d + 1, 0),) * config.attention
+    return Counts(parts, cache, again=stack + stack)

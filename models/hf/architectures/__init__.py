@@ -1,0 +1,1 @@
+"""How Hugging Face names and describes the networks we read and write, an architecture a file."""

@@ -1,0 +1,144 @@
+"""What Llama and the decoders that came of it have in common: most fields and most names of tensors."""
+
+from collections.abc import Callable
+from typing import Any
+
+from models.config import TransformerConfig
+from models.hf.architectures.rope import read_rope, write_rope
+from models.hf.entry import Entry, linear, reshaped, same
+from models.hf.fields import Fields
+
+ACTIVATIONS = {
+    "silu": "silu",
+    "swish": "silu",
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+}
+THEIR_ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu"}
+LAYER = "model.layers.{layer}"
+# By `norm_position`: what the norms of a block are called, theirs and ours.
+NORMS = {
+    "pre": {"input_layernorm": "attention_norm", "post_attention_layernorm": "mlp_norm"},
+    "post": {
+        "post_attention_layernorm": "attention_out_norm",
+        "post_feedforward_layernorm": "mlp_out_norm",
+    },
+    "both": {
+        "input_layernorm": "attention_norm",
+        "post_attention_layernorm": "attention_out_norm",
+        "pre_feedforward_layernorm": "mlp_norm",
+        "post_feedforward_layernorm": "mlp_out_norm",
+    },
+}
+
+
+def read_decoder(fields: Fields, theta: float = 10_000.0) -> dict[str, Any]:
+    """The fields of a `TransformerConfig` that are alike everywhere; `theta` is rope's default."""
+    d_model, n_heads = fields.take("hidden_size"), fields.take("num_attention_heads")
+    max_len = fields.take("max_position_embeddings", 0)
+    rope_theta, rope_scaling = read_rope(fields, max_len, theta)
+    return {
+        "vocab_size": fields.take("vocab_size"),
+        "d_model": d_model,
+        "n_layers": fields.take("num_hidden_layers"),
+        "n_heads": n_heads,
+        "n_kv_heads": fields.take("num_key_value_heads", n_heads),
+        "d_head": fields.take("head_dim", d_model // n_heads),
+        "d_ff": fields.take("intermediate_size"),
+        "tied_embeddings": fields.require("tie_word_embeddings", False, True),
+        "max_len": max_len,
+        "rope_theta": rope_theta,
+        "rope_scaling": rope_scaling,
+        "norm_eps": fields.take("rms_norm_eps", 1e-6),
+    }
+
+
+def write_decoder(config: TransformerConfig) -> dict[str, Any]:
+    """The fields that `read_decoder` reads."""
+    length = {"max_position_embeddings": config.max_len} if config.max_len else {}
+    return {
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.d_model,
+        "num_hidden_layers": config.n_layers,
+        "num_attention_heads": config.n_heads,
+        "num_key_value_heads": config.n_kv_heads,
+        "head_dim": config.d_head,
+        "intermediate_size": config.d_ff,
+        "tie_word_embeddings": config.tied_embeddings,
+        "rms_norm_eps": config.norm_eps,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "pad_token_id": None,
+        **length,
+        **write_rope(config.rope_theta, config.rope_scaling),
+    }
+
+
+def read_windows(fields: Fields, window: int, default: list[str]) -> tuple[int, ...]:
+    """Windows of the layers by `layer_types`, else `default`, as their shortest repeating part."""
+    types = fields.take("layer_types", default)
+    widths = {"full_attention": 0} | ({"sliding_attention": window} if window else {})
+    unknown = [kind for kind in types if kind not in widths]
+    if unknown or len(types) != len(default):
+        raise ValueError(
+            f"config.json: layer_types={types!r} is not supported; allowed are {len(default)} of "
+            f"{', '.join(map(repr, widths))} (with sliding_window={window})"
+        )
+    return repeating([widths[kind] for kind in types])
+
+
+def repeating(windows: list[int]) -> tuple[int, ...]:
+    """The shortest beginning of `windows` that gives them all when it is repeated."""
+    length = next(
+        n for n in range(1, len(windows) + 1) if all(w == windows[i % n] for i, w in enumerate(windows))
+    )
+    return tuple(windows[:length])
+
+
+def layer_types(config: TransformerConfig) -> list[str]:
+    """The kind of attention of every layer."""
+    windows = [config.windows[i % len(config.windows)] for i in range(config.n_layers)]
+    return ["sliding_attention" if window else "full_attention" for window in windows]
+
+
+def decoder_entries(config: TransformerConfig, scale: Callable[[str, str], Entry] = same) -> list[Entry]:
+    """Every tensor but those of the feed-forward layers; `scale` makes the entry of a norm of the width."""
+    d = (config.d_model,)
+    norms = {f"{LAYER}.{theirs}": f"blocks/{ours}" for theirs, ours in NORMS[config.norm_position].items()}
+    norms["model.norm"] = "ends/final_norm"
+    found = [same("model.embed_tokens.weight", "ends/embedding")]
+    found += [scale(f"{theirs}.weight", f"{ours}/scale") for theirs, ours in norms.items()]
+    if not config.tied_embeddings:
+        found.append(linear("lm_head.weight", "ends/head", d, (config.vocab_size,)))
+    return found + _attention(config)
+
+
+def _attention(config: TransformerConfig) -> list[Entry]:
+    theirs, ours, d = f"{LAYER}.self_attn", "blocks/attention", (config.d_model,)
+    heads, kv_heads = (config.n_heads, config.d_head), (config.n_kv_heads, config.d_head)
+    found = [linear(f"{theirs}.o_proj.weight", f"{ours}/w_o", heads, d)]
+    for letter, shape in (("q", heads), ("k", kv_heads), ("v", kv_heads)):
+        width = (shape[0] * shape[1],)
+        found.append(linear(f"{theirs}.{letter}_proj.weight", f"{ours}/w_{letter}", d, shape))
+        if config.qkv_bias:
+            found.append(reshaped(f"{theirs}.{letter}_proj.bias", f"{ours}/b_{letter}", width, shape))
+        if config.qk_norm != "none" and letter != "v":
+            name, path = f"{theirs}.{letter}_norm.weight", f"{ours}/{letter}_norm/scale"
+            found.append(same(name, path) if config.qk_norm == "head" else reshaped(name, path, width, shape))
+    if config.output_bias:
+        found.append(same(f"{theirs}.o_proj.bias", f"{ours}/b_o"))
+    return found
+
+
+def mlp_entries(config: TransformerConfig) -> list[Entry]:
+    """The tensors of dense gated feed-forward layers."""
+    d, f = (config.d_model,), (config.d_ff,)
+    found = []
+    for name, inputs, outputs in (("gate", d, f), ("up", d, f), ("down", f, d)):
+        theirs = f"{LAYER}.mlp.{name}_proj"
+        found.append(linear(f"{theirs}.weight", f"blocks/mlp/w_{name}", inputs, outputs))
+        if config.mlp_bias:
+            found.append(same(f"{theirs}.bias", f"blocks/mlp/b_{name}"))
+    return found

@@ -1,0 +1,117 @@
+"""Mixtral, Qwen3-MoE and OLMoE: decoders whose feed-forward layers are mixtures of experts."""
+
+from typing import Any
+
+from models.config import Experts, TransformerConfig
+from models.hf.architectures.decoder import (
+    ACTIVATIONS,
+    LAYER,
+    THEIR_ACTIVATIONS,
+    decoder_entries,
+    read_decoder,
+    write_decoder,
+)
+from models.hf.entry import Entry, linear
+from models.hf.fields import Fields
+
+ARCHITECTURES = {
+    "mixtral": "MixtralForCausalLM",
+    "qwen3_moe": "Qwen3MoeForCausalLM",
+    "olmoe": "OlmoeForCausalLM",
+}
+QK_NORMS = {"mixtral": "none", "qwen3_moe": "head", "olmoe": "width"}
+# What a field that is absent stands for, where that is no null.
+DEFAULTS = {
+    "mixtral": {"num_key_value_heads": 8, "rms_norm_eps": 1e-5},
+    "qwen3_moe": {"num_key_value_heads": 4, "sliding_window": 4096},
+    "olmoe": {"rms_norm_eps": 1e-5},
+}
+ROUTERS = {"mixtral": "block_sparse_moe", "qwen3_moe": "mlp", "olmoe": "mlp"}
+MATRICES = {"gate": "gate_proj", "up": "up_proj", "down": "down_proj"}
+
+
+def read_config(fields: dict[str, Any]) -> TransformerConfig:
+    """Our description of the network in a config.json. No token is ever dropped, as in transformers.
+
+    Raises:
+      ValueError: a field that we do not support, with its value and what is allowed.
+    """
+    kind = fields["model_type"]
+    left = Fields(DEFAULTS[kind] | fields)
+    found = read_decoder(left, theta=1e6 if kind == "mixtral" else 1e4)
+    n_experts = left.take("num_experts", 0) or left.take("num_local_experts")
+    experts = Experts(
+        n_experts=n_experts,
+        top_k=left.take("num_experts_per_tok", 2 if kind == "mixtral" else 8),
+        d_expert=left.take("moe_intermediate_size") if kind == "qwen3_moe" else found["d_ff"],
+        renormalize=kind == "mixtral" or left.require("norm_topk_prob", False, True),
+        dispatch="dropless",
+        balance_loss=left.take("router_aux_loss_coef", 0.0),
+        z_loss=0.0,
+    )
+    biases = left.require("attention_bias", False, *(() if kind == "mixtral" else (True,)))
+    windows = (left.take("sliding_window", 0) if kind != "olmoe" else 0,)
+    if kind == "qwen3_moe":
+        windows = windows if left.require("use_sliding_window", False, True) else (0,)
+        # Versions of transformers differ in which layers it spares; of no effect without windows.
+        left.require("max_window_layers", 0) if any(windows) else left.take("max_window_layers", 0)
+        left.require("decoder_sparse_step", 1)
+        if left.take("mlp_only_layers", []):
+            raise ValueError(f"config.json: mlp_only_layers={fields['mlp_only_layers']}; allowed is only []")
+    if kind == "olmoe" and found["d_head"] * found["n_heads"] != found["d_model"]:
+        raise ValueError(f"config.json: head_dim={found['d_head']}; OLMoE's heads add up to hidden_size")
+    config = TransformerConfig(
+        **found,
+        qk_norm=QK_NORMS[kind],  # type: ignore[arg-type]
+        windows=windows,
+        qkv_bias=biases,
+        output_bias=biases,
+        activation=left.translate("hidden_act", ACTIVATIONS, "silu"),
+        experts=experts,
+        family="moe",
+    )
+    left.done("router_jitter_noise", "output_router_logits")  # of training
+    return config
+
+
+def write_config(config: TransformerConfig) -> dict[str, Any]:
+    """The config.json of the architecture that is nearest to the network."""
+    kind, experts = _kind(config), config.experts
+    assert experts is not None
+    fields = write_decoder(config) | {
+        "architectures": [ARCHITECTURES[kind]],
+        "model_type": kind,
+        "hidden_act": THEIR_ACTIVATIONS[config.activation],
+        "num_experts_per_tok": experts.top_k,
+        "router_aux_loss_coef": experts.balance_loss,
+    }
+    if kind == "mixtral":
+        fields |= {"num_local_experts": experts.n_experts, "intermediate_size": experts.d_expert}
+        fields["sliding_window"] = config.windows[0] or None
+        return fields
+    fields |= {"num_experts": experts.n_experts, "norm_topk_prob": experts.renormalize}
+    fields["attention_bias"] = config.output_bias
+    if kind == "olmoe":
+        return fields | {"intermediate_size": experts.d_expert}
+    fields |= {"moe_intermediate_size": experts.d_expert, "decoder_sparse_step": 1, "mlp_only_layers": []}
+    window = config.windows[0] or None
+    return fields | {"use_sliding_window": bool(window), "sliding_window": window, "max_window_layers": 0}
+
+
+def entries(config: TransformerConfig) -> list[Entry]:
+    """Every tensor of a checkpoint, by name."""
+    kind, experts, d = _kind(config), config.experts, (config.d_model,)
+    assert experts is not None
+    router = f"{LAYER}.{ROUTERS[kind]}"
+    names = {"gate": "w1", "up": "w3", "down": "w2"} if kind == "mixtral" else MATRICES
+    found = [linear(f"{router}.gate.weight", "blocks/mlp/router", d, (experts.n_experts,))]
+    for ours, theirs in names.items():
+        f = (experts.d_expert,)
+        inputs, outputs = (f, d) if ours == "down" else (d, f)
+        name = f"{router}.experts.{{expert}}.{theirs}.weight"
+        found.append(linear(name, f"blocks/mlp/w_{ours}", inputs, outputs))
+    return decoder_entries(config) + found
+
+
+def _kind(config: TransformerConfig) -> str:
+    return next(kind for kind, norm in QK_NORMS.items() if norm == config.qk_norm)

@@ -1,0 +1,229 @@
+"""Attention: softmax(QKᵀ·scale)V over a whole sequence, or against a cache of keys and values."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from models.config import TransformerConfig
+from models.layers.linear import Keys, RMSNorm, constant, project, softcap, weight
+from models.layers.positions import rope
+from models.parametrization import attention_scale, branch_std
+from models.sharding import constrain
+
+
+class Attention(nnx.Module):
+    """Causal self-attention; query heads g·r … g·r+r-1 share key/value head g (Ainslie et al. 2023)."""
+
+    def __init__(self, config: TransformerConfig, keys: Keys):
+        d, h, g, k = config.d_model, config.n_heads, config.n_kv_heads, config.d_head
+        self.w_q = weight(keys, (d, h, k), d**-0.5, "embed -> heads head")
+        self.w_k = weight(keys, (d, g, k), d**-0.5, "embed -> kv_heads head")
+        self.w_v = weight(keys, (d, g, k), d**-0.5, "embed -> kv_heads head")
+        self.w_o = weight(keys, (h, k, d), branch_std(config, h * k), "heads head -> embed")
+        bias = config.qkv_bias
+        self.b_q = constant(0.0, (h, k), "-> heads head") if bias else None
+        self.b_k = constant(0.0, (g, k), "-> kv_heads head") if bias else None
+        self.b_v = constant(0.0, (g, k), "-> kv_heads head") if bias else None
+        self.b_o = constant(0.0, (d,), "-> embed") if config.output_bias else None
+        self.q_norm = qk_norm(config, h, "heads")
+        self.k_norm = qk_norm(config, g, "kv_heads")
+        self.scale, self.softcap = attention_scale(config), config.attention_softcap
+
+    def queries_keys_values(self, x_BTD: jax.Array, tables) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Queries [B,T,H,K], keys [B,T,G,K] and values [B,T,G,K]; `tables` rotate the first two, if given."""
+        q = project(x_BTD, self.w_q, self.b_q)
+        k = project(x_BTD, self.w_k, self.b_k)
+        v = project(x_BTD, self.w_v, self.b_v)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if tables is not None:
+            q, k = rope(q, *tables), rope(k, *tables)
+        return constrain(q, "batch", "length", "heads", None), k, v
+
+    def output(self, q_BTHK, k_BSGK, v_BSGK, mask_BTS) -> jax.Array:
+        values_BTHK = attend(q_BTHK, k_BSGK, v_BSGK, mask_BTS, self.scale, cap=self.softcap)
+        return project(values_BTHK, self.w_o, self.b_o)
+
+    def __call__(self, x_BTD: jax.Array, tables, mask_BTS: jax.Array, window: int):
+        """Self-attention over the sequence; also the keys and values, which prefill stores."""
+        q, k, v = self.queries_keys_values(x_BTD, tables)
+        if flash_fits(q, self.softcap):
+            return project(flash(q, k, v, self.scale, window), self.w_o, self.b_o), (k, v)
+        return self.output(q, k, v, mask_BTS), (k, v)
+
+    def decode(self, x_B1D, tables, cache, position_B):
+        """One token a row against the row's cache (k, v), in which it takes a slot; see `in_parts`."""
+        q, k, v = self.queries_keys_values(x_B1D, tables)
+        k_parts, v_parts = (write_slot(parts, new[:, 0], position_B) for parts, new in zip(cache, (k, v)))
+        values = attend_to_parts(q, k_parts, v_parts, position_B, self.scale, self.softcap)
+        return project(values, self.w_o, self.b_o), (k_parts, v_parts)
+
+
+def qk_norm(config: TransformerConfig, n_heads: int, axis: str) -> RMSNorm | None:
+    """The norm of queries or keys: of each head alike, of all heads as one vector, or none."""
+    if config.qk_norm == "head":
+        return RMSNorm((config.d_head,), config.norm_eps, "-> head")
+    if config.qk_norm == "width":
+        return RMSNorm((n_heads, config.d_head), config.norm_eps, f"-> {axis} head")
+    return None
+
+
+def causal_mask(n: int, window: int = 0) -> jax.Array:
+    """[1,n,n]: query t sees keys 0…t, or only the last `window` of them."""
+    back = jnp.arange(n)[:, None] - jnp.arange(n)
+    return ((back >= 0) & (back < (window or n)))[None]
+
+
+def slot_positions(last_B: jax.Array, n_slots: int) -> jax.Array:
+    """[B,S]: the position whose token slot s holds when the newest is at `last`; negative: none yet.
+
+    Position p lies in slot p mod S. With as many slots as tokens that is a plain list; with as many as a
+    sliding window is long it is a ring that has forgotten just what the window no longer sees.
+    """
+    return last_B[:, None] - (last_B[:, None] - jnp.arange(n_slots)) % n_slots
+
+
+def to_slots(k_BTGK: jax.Array, lengths_B: jax.Array, n_slots: int) -> jax.Array:
+    """Keys or values of right-padded rows as a cache [B,S,G,K]."""
+    held_BS = slot_positions(lengths_B - 1, n_slots)
+    # Slots that hold nothing get what lies at 0, and are masked until they are written.
+    return jnp.take_along_axis(k_BTGK, jnp.maximum(held_BS, 0)[..., None, None], axis=1)
+
+
+def in_parts(slots_BSGK: jax.Array) -> list[jax.Array]:
+    """A cache as `Attention.decode` takes it: consecutive slots as parts [B,G,S/n,K].
+
+    On a CPU parts that no row has reached are not read. An accelerator would have to stop and ask: one part.
+    """
+    n_slots = slots_BSGK.shape[1]
+    n_parts = 4 if jax.default_backend() == "cpu" and n_slots >= 64 and n_slots % 4 == 0 else 1
+    return jnp.split(slots_BSGK.swapaxes(1, 2), n_parts, axis=2)
+
+
+def write_slot(parts: list[jax.Array], new_BGK: jax.Array, position_B: jax.Array) -> list[jax.Array]:
+    """The parts with a new key or value of each row in the slot of its position."""
+    n_rows, n_groups, size, _ = parts[0].shape
+    slot_B = position_B % (size * len(parts))
+    written = []
+    for i, part_BGSK in enumerate(parts):
+        # What belongs into another part is put beyond the end, and dropped. Row and group go by their
+        # numbers: for one row XLA would make a slice of it that copies the cache.
+        at_B1 = jnp.where(slot_B // size == i, slot_B % size, size)[:, None]
+        place = jnp.arange(n_rows)[:, None], jnp.arange(n_groups), at_B1
+        written.append(part_BGSK.at[place].set(new_BGK, mode="drop"))
+    return written
+
+
+def attend_to_parts(q_B1HK, k_parts, v_parts, position_B, scale: float, cap: float) -> jax.Array:
+    """Values [B,1,H,K] that one query a row gathers from the slots which its row has filled."""
+    b, _, h, k = q_B1HK.shape
+    n_groups, size = k_parts[0].shape[1:3]
+    q_BGRK = (q_B1HK * scale).reshape(b, n_groups, -1, k)
+    seen_BS = slot_positions(position_B, size * len(k_parts)) >= 0
+
+    def if_reached(i: int, product, a_BGRX: jax.Array, part_BGSK: jax.Array) -> jax.Array:
+        """The product with part i; 0 where no row has reached it, as by a softmax that sees none of it."""
+        if i == 0:
+            return product(a_BGRX, part_BGSK)
+        out = jax.eval_shape(product, a_BGRX, part_BGSK)
+        reached = jnp.any(seen_BS[:, i * size])
+        return jax.lax.cond(reached, product, lambda *_: jnp.zeros(out.shape, out.dtype), a_BGRX, part_BGSK)
+
+    scores = [if_reached(i, _scores, q_BGRK, part) for i, part in enumerate(k_parts)]
+    scores_BGRS = softcap(jnp.concatenate(scores, axis=3).astype(jnp.float32), cap)
+    weights_BGRS = softmax(scores_BGRS, seen_BS[:, None, None]).astype(q_BGRK.dtype)
+    weights = jnp.split(weights_BGRS, len(v_parts), axis=3)
+    values = [if_reached(i, jnp.matmul, weights[i], part) for i, part in enumerate(v_parts)]
+    return functools.reduce(jnp.add, values).reshape(b, 1, h, k)
+
+
+def attend(
+    q_BTHK, k_BSGK, v_BSGK, mask_BTS, scale: float, *, cap: float = 0.0, bias_HTS: jax.Array | None = None
+) -> jax.Array:
+    """Values [B,T,H,K] that each query gathers from the slots its mask lets it see.
+
+    `cap` bounds the scores (`layers.softcap`); `bias` [H,T,S], or [B,H,T,S], is added to them.
+    """
+    k_BGSK, v_BGSK = k_BSGK.transpose(0, 2, 1, 3), v_BSGK.transpose(0, 2, 1, 3)
+    b, t, h, k = q_BTHK.shape
+    g = k_BGSK.shape[1]
+    # The h/g query heads of a group become rows of one matrix product with the group's keys.
+    q_BGRK = (q_BTHK * scale).reshape(b, t, g, -1, k).transpose(0, 2, 3, 1, 4).reshape(b, g, -1, k)
+    mask_BGRS = jnp.tile(mask_BTS, (1, h // g, 1))[:, None]
+    if cap or bias_HTS is not None:
+        scores_BGRS = softcap((q_BGRK @ k_BGSK.swapaxes(2, 3)).astype(jnp.float32), cap)
+        if bias_HTS is not None:
+            scores_BGRS = scores_BGRS + bias_HTS.reshape(*bias_HTS.shape[:-3], g, -1, bias_HTS.shape[-1])
+        values_BGRK = softmax(scores_BGRS, mask_BGRS).astype(v_BGSK.dtype) @ v_BGSK
+    else:
+        values_BGRK = softmax_attention(q_BGRK, k_BGSK, v_BGSK, mask_BGRS)
+    return values_BGRK.reshape(b, h, t, k).transpose(0, 2, 1, 3)
+
+
+def _scores(q_BGRK: jax.Array, k_BGSK: jax.Array) -> jax.Array:
+    """Products [B,G,R,S] of few queries and many keys; as q kᵀ, XLA would transpose all the keys first."""
+    return (k_BGSK @ q_BGRK.swapaxes(2, 3)).swapaxes(2, 3)
+
+
+def flash_fits(q_BTHK: jax.Array, cap: float) -> bool:
+    """Whether cuDNN's fused attention can do this: on a GPU, in half precision, no softcap, whole tiles."""
+    on_gpu, half = jax.default_backend() == "gpu", q_BTHK.dtype == jnp.bfloat16
+    return on_gpu and half and not cap and q_BTHK.shape[-1] % 8 == 0 and q_BTHK.shape[1] % 64 == 0
+
+
+def flash(q_BTHK, k_BTGK, v_BTGK, scale: float, window: int) -> jax.Array:
+    """Causal attention [B,T,H,K] without the matrix of scores in memory (Dao et al. 2022), by cuDNN."""
+    local = (window - 1, 0) if window else None
+    return jax.nn.dot_product_attention(
+        *(q_BTHK, k_BTGK, v_BTGK),
+        scale=scale,
+        is_causal=True,
+        local_window_size=local,
+        implementation="cudnn",
+    )
+
+
+def softmax(scores: jax.Array, mask: jax.Array) -> jax.Array:
+    """Softmax over the last axis where the mask is true."""
+    return jax.nn.softmax(jnp.where(mask, scores, -1e30), axis=-1)
+
+
+@jax.custom_vjp
+def softmax_attention(q_BGRK, k_BGSK, v_BGSK, mask_BGRS) -> jax.Array:
+    """softmax(qkᵀ)v [B,G,R,K] over the slots that the mask lets each of R rows see; scores in float32.
+
+    The gradient is written out (as in Dao et al. 2022, without tiles) for the reason given at `matmul`: where
+    heads are small it takes half the time of the derived one.
+    """
+    return _attention_forward(q_BGRK, k_BGSK, v_BGSK, mask_BGRS)[0]
+
+
+def _attention_forward(q_BGRK, k_BGSK, v_BGSK, mask_BGRS):
+    scores_BGRS = (q_BGRK @ k_BGSK.swapaxes(2, 3)).astype(jnp.float32)
+    weights_BGRS = softmax(scores_BGRS, mask_BGRS).astype(v_BGSK.dtype)
+    values_BGRK = weights_BGRS @ v_BGSK
+    return values_BGRK, (q_BGRK, k_BGSK, v_BGSK, weights_BGRS, values_BGRK)
+
+
+def _attention_backward(saved, d_values_BGRK):
+    q_BGRK, k_BGSK, v_BGSK, weights_BGRS, values_BGRK = saved
+    d_v_BGSK = _transposed_product(weights_BGRS, d_values_BGRK)
+    d_weights_BGRS = d_values_BGRK @ v_BGSK.swapaxes(2, 3)
+    # Σ_s w·dw, the softmax's own share of the gradient, is the product of output and its gradient.
+    share_BGR1 = (d_values_BGRK * values_BGRK).sum(axis=-1, keepdims=True)
+    d_scores_BGRS = weights_BGRS * (d_weights_BGRS - share_BGR1)
+    return d_scores_BGRS @ k_BGSK, _transposed_product(d_scores_BGRS, q_BGRK), d_v_BGSK, None
+
+
+def _transposed_product(a_BGRS, b_BGRK) -> jax.Array:
+    """aᵀb [B,G,S,K], computed as (bᵀa)ᵀ: the small matrix is transposed, not the large one.
+
+    The barriers keep XLA from turning it back.
+    """
+    b_BGKR = jax.lax.optimization_barrier(b_BGRK.swapaxes(2, 3))
+    return jax.lax.optimization_barrier(b_BGKR @ a_BGRS).swapaxes(2, 3)
+
+
+softmax_attention.defvjp(_attention_forward, _attention_backward)

@@ -1,0 +1,41 @@
+"""Feed-forward layers."""
+
+import jax
+from flax import nnx
+
+from models.config import TransformerConfig
+from models.layers.linear import Keys, constant, project, weight
+from models.model import Aux
+from models.parametrization import branch_std
+from models.sharding import constrain
+
+ACTIVATIONS = {
+    "silu": jax.nn.silu,
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+    "relu": jax.nn.relu,
+}
+
+
+class MLP(nnx.Module):
+    """W_down(activation(W_up x)), or W_down(activation(W_gate x) · W_up x) (Shazeer 2020)."""
+
+    def __init__(self, config: TransformerConfig, keys: Keys):
+        d, f = config.d_model, config.d_ff
+        self.w_gate = weight(keys, (d, f), d**-0.5, "embed -> mlp") if config.gated else None
+        self.w_up = weight(keys, (d, f), d**-0.5, "embed -> mlp")
+        self.w_down = weight(keys, (f, d), branch_std(config, f), "mlp -> embed")
+        self.b_up = constant(0.0, (f,), "-> mlp") if config.mlp_bias else None
+        self.b_down = constant(0.0, (d,), "-> embed") if config.mlp_bias else None
+        self.b_gate = constant(0.0, (f,), "-> mlp") if config.mlp_bias and config.gated else None
+        self.activation = config.activation
+
+    def __call__(self, x_BTD: jax.Array, exact: bool = False) -> tuple[jax.Array, Aux]:
+        """Output [B,T,D] and no auxiliary losses; `exact` matters to layers that may drop tokens."""
+        up_BTF, activation = project(x_BTD, self.w_up, self.b_up), ACTIVATIONS[self.activation]
+        if self.w_gate is None:
+            hidden_BTF = activation(up_BTF)
+        else:
+            hidden_BTF = activation(project(x_BTD, self.w_gate, self.b_gate)) * up_BTF
+        hidden_BTF = constrain(hidden_BTF, "batch", "length", "mlp")
+        return project(hidden_BTF, self.w_down, self.b_down), {}

@@ -1,0 +1,92 @@
+"""Decoders whose layers keep a state of constant size: one scan over the blocks, and what is around it."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from models.config import RWKV4Config, RWKV7Config
+from models.layers.linear import Keys, LayerNorm, Params, functional, last, project, stacked, unembed, weight
+from models.model import Model
+from models.parametrization import head_std, logit_scale
+from models.sharding import lookup
+
+State = dict[str, jax.Array]
+
+
+class Ends(nnx.Module):
+    """What comes before and after the blocks: embedding, a norm at each end, output head."""
+
+    def __init__(self, config: RWKV4Config | RWKV7Config, keys: Keys):
+        v, d = config.vocab_size, config.d_model
+        self.tied = getattr(config, "tied_embeddings", False)
+        # The norm lifts an untied table to any size; started small, it forgets its random values within a
+        # few steps.
+        self.embedding = weight(keys, (v, d), head_std(config) if self.tied else 1e-4, "vocab -> embed")
+        self.embedding_norm = LayerNorm(d, config.norm_eps)
+        self.final_norm = LayerNorm(d, config.norm_eps)
+        self.head = None if self.tied else weight(keys, (d, v), head_std(config), "embed -> vocab")
+        self.logit_scale, self.dtype = logit_scale(config), jnp.dtype(config.dtype)
+
+    def embed(self, tokens: jax.Array) -> jax.Array:
+        return self.embedding_norm(lookup(self.embedding, tokens)).astype(self.dtype)
+
+    def logits(self, x: jax.Array) -> jax.Array:
+        x = x if self.logit_scale == 1 else x * self.logit_scale
+        logits = unembed(x, self.embedding) if self.head is None else project(x, self.head)
+        return logits.astype(jnp.float32)
+
+
+def recurrent(config: RWKV4Config | RWKV7Config, kind: type, enter: Callable) -> Model:
+    """Blocks with a state between `Ends`; see `Model` for the shapes of its functions.
+
+    `kind` is the block's class, `enter(x)` the stream into the first block: a tuple that begins with x.
+    """
+    init_block, bind_block, block_axes = functional(lambda keys, *layer: kind(config, keys, *layer))
+    init_blocks, blocks_axes = stacked(init_block, block_axes, config.n_layers, np.arange(config.n_layers))
+    init_ends, bind_ends, ends_axes = functional(lambda keys: Ends(config, keys))
+
+    def init(key: jax.Array) -> Params:
+        key_ends, key_blocks = jax.random.split(key)
+        return {"ends": init_ends(key_ends), "blocks": init_blocks(key_blocks)}
+
+    def forward(params: Params, tokens_BT: jax.Array, lengths_B: jax.Array | None):
+        """Normalised final stream [B,T,D] and the states of all layers after `lengths` tokens, if given."""
+
+        def block(stream, layer):
+            return bind_block(layer)(stream, lengths_B)
+
+        block = jax.checkpoint(block) if config.remat else block
+        ends = bind_ends(params["ends"])
+        (x_BTD, *_), states = jax.lax.scan(block, enter(ends.embed(tokens_BT)), params["blocks"])
+        return ends.final_norm(x_BTD), states
+
+    def hidden(params: Params, tokens_BT: jax.Array):
+        return forward(params, tokens_BT, None)[0], {}
+
+    def logits(params: Params, x: jax.Array) -> jax.Array:
+        return bind_ends(params["ends"]).logits(x)
+
+    def prefill(params: Params, tokens_BT: jax.Array, lengths_B: jax.Array, max_len: int):
+        del max_len  # the state has room for any length
+        x_BTD, states = forward(params, tokens_BT, lengths_B)
+        return logits(params, last(x_BTD, lengths_B)), states
+
+    def decode(params: Params, token_B: jax.Array, cache: State):
+        def block(stream, layer_and_state):
+            layer, state = layer_and_state
+            return bind_block(layer).decode(stream, state)
+
+        ends = bind_ends(params["ends"])
+        x_BD = ends.embed(token_B[:, None])[:, 0]
+        (x_BD, *_), cache = jax.lax.scan(block, enter(x_BD), (params["blocks"], cache))
+        return logits(params, ends.final_norm(x_BD)), cache
+
+    return Model(config, init, hidden, logits, prefill, decode, {"ends": ends_axes, "blocks": blocks_axes})
+
+
+def shifted(x_BTD: jax.Array) -> jax.Array:
+    """x one token earlier, zeros before the first."""
+    return jnp.pad(x_BTD[:, :-1], ((0, 0), (1, 0), (0, 0)))

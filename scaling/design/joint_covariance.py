@@ -1,0 +1,103 @@
+"""How unsure a target and the losses of runs not made yet are together, and what measuring runs would leave.
+
+Near its most probable parameters a law is linear in them, so what a run would tell can be reckoned before it
+is made. The law's error is part of what is unsure, as forecasts have it
+(scaling/prediction/model_discrepancy.py): a plan that
+believes the law puts all runs where the law is most sensitive, and is misled where the law is a little wrong.
+A few runs cannot tell how strong that error is, nor the noise; at first what is typical counts for more.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from scaling import laws
+from scaling.design.design_target import Target
+from scaling.fitting.fit import Fit
+from scaling.fitting.solver import told
+from scaling.optimum.frontier import Spending, best_sizes
+from scaling.prediction.model_discrepancy import RIDGE, Discrepancy, covariance, places
+from scaling.prediction.uncertainty import EXCESS, linearised
+
+# Typical noise of log loss and strengths of a law's error (see Discrepancy); they count as so many runs.
+NOISE, PROFILE, DRIFT, TYPICAL_RUNS = 0.004, 0.003, 0.01, 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class Doubt:
+    """What is not known before any new run.
+
+    Attributes:
+      shared: covariance of the target and the candidates' mean losses [1 + candidates, 1 + candidates].
+      noise: variance of each candidate's noise [candidates].
+      floor: variance of the target's own noise, 0 if it is no loss.
+    """
+
+    shared: np.ndarray
+    noise: np.ndarray
+    floor: float
+
+
+def doubts(fit: Fit, wanted: Target, table: pd.DataFrame) -> Doubt:
+    """Of a target and of runs that may be made: a table of the law's columns and flops."""
+    forecast, law = fit.forecast, laws.find(fit.forecast.law)
+    n_left = max(len(forecast.y) - len(law.params), 0)
+    noise = _shrunk(forecast.noise, NOISE, n_left)
+    here, fitted = places(law, forecast.x), forecast.discrepancy
+    assert here is not None and fitted is not None  # the law has sizes and tokens: `find` has seen to that
+    error = Discrepancy(
+        _shrunk(fitted.profile, PROFILE, n_left),
+        _shrunk(fitted.drift, DRIFT, n_left),
+        float(here[:, 0].max()),
+    )
+    known = covariance(error, here, noise * forecast.spread)
+    seen = linearised(law, forecast.center, forecast.x)[1]
+    precision = np.array(law.prior)[:, 1] ** -2.0 + RIDGE
+    unsure = np.linalg.inv(seen.T @ np.linalg.solve(known, seen) + np.diag(precision))
+
+    x = {name: table[name].to_numpy() for name in law.columns}
+    excess = _excess(fit.forecast.theta[None], wanted.spend, x, table["flops"].to_numpy())
+    spread = np.sqrt(1 + (excess / EXCESS) ** 2)  # as forecasts weigh runs that are far from the frontier
+    if wanted.x:
+        x = {name: np.append(wanted.x[name], x[name]) for name in law.columns}
+    x = {name: column / forecast.units[name] for name, column in x.items()}
+    at = places(law, x)
+    assert at is not None
+    across = error.between(at, here)
+    weights = np.linalg.solve(known, across.T).T
+    slopes = linearised(law, forecast.center, x)[1] - weights @ seen
+    left = error.between(at, at) - weights @ across.T
+    if wanted.of:
+        slopes = np.vstack([_gradient(fit, wanted.of), slopes])
+        left = np.pad(left, ((1, 0), (1, 0)))  # a best size is of the law itself
+    floor = noise**2 if wanted.x else 0.0
+    return Doubt(slopes @ unsure @ slopes.T + left, (noise * spread) ** 2, floor)
+
+
+def _shrunk(found: float, typical: float, n_left: int) -> float:
+    """A standard deviation found with so many degrees of freedom, towards what is typical."""
+    return float(np.sqrt((n_left * found**2 + TYPICAL_RUNS * typical**2) / (n_left + TYPICAL_RUNS)))
+
+
+def _excess(theta: np.ndarray, spend: Spending, x: dict[str, np.ndarray], flops: np.ndarray) -> np.ndarray:
+    """How far the log loss of each run lies above the best for its compute."""
+    best = best_sizes(spend, theta, flops)[0]
+    lowest = told(spend.law, theta, spend.x(best, spend.n_tokens(best, flops)))[0]
+    return np.maximum(told(spend.law, theta, x)[0] - lowest, 0.0)
+
+
+def _gradient(fit: Fit, of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Of a function of the law's parameters, by the parameters in units of the data, by differences."""
+    forecast, law = fit.forecast, laws.find(fit.forecast.law)
+    step = 1e-3 * np.maximum(np.abs(forecast.center), 0.1)
+    moved = [law.unscale(forecast.center + sign * np.diag(step), forecast.units) for sign in (1, -1)]
+    return (of(moved[0]) - of(moved[1])) / (2 * step)
+
+
+def remaining(doubt: Doubt, chosen: list[int]) -> float:
+    """Variance of the target when the losses of the chosen are measured."""
+    at = np.array(chosen, int) + 1
+    column, among = doubt.shared[0, at], doubt.shared[np.ix_(at, at)] + np.diag(doubt.noise[at - 1])
+    return float(doubt.shared[0, 0] - column @ np.linalg.solve(among, column))

@@ -1,0 +1,173 @@
+"""Which runs to make: a first grid, and then those that tell most of a target for their FLOPs.
+
+Measuring a run leaves the target the variance V - cov^2 / (variance of the run's loss + noise^2), where cov
+is how far both are unsure together: scaling/design/joint_covariance.py. That is Bayesian c-optimal design
+(Chaloner and
+Verdinelli 1995, Statistical Science 10:273). Runs are chosen one by one, by the variance each takes away for
+its FLOPs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from scaling import laws
+from scaling.design.design_target import Target, find
+from scaling.design.joint_covariance import Doubt, doubts, remaining
+from scaling.fitting.fit import Fit
+from scaling.optimum.families import flops_per_token
+from scaling.optimum.frontier import best_sizes, positive, spending
+from scaling.prediction.uncertainty import TAILS
+from scaling.table.runs import Runs
+
+# The power of a run's FLOPs that its use is divided by. With 1 most runs are so cheap that each tells little,
+# and twice as many leave no less doubt (benchmarks/scaling/design_gain.py).
+PRICE = 0.5
+WORTH = 0.005  # a run that takes away less than this part of the target's variance is not made
+PER_DECADE, SIZES = 8, 9  # candidates: budgets a decade, and sizes at each …
+SPREAD = 4.0  # … from a quarter of the best to four times
+NEAREST = 0.5  # of the target's compute: a dearer run is no preparation for it
+BELOW = 3.0  # the cheapest candidate has this part of the compute of the cheapest run so far
+TOKENS_PER_PARAM = 20.0  # near the optimum of most tables: Hoffmann et al. 2022 (arXiv 2203.15556), table 3
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Runs to make, and what they are expected to do.
+
+    Attributes:
+      runs: the law's columns and flops, a row a run, cheapest first.
+      target: what is to be known better: its value as foretold now, with its interval.
+      lo, hi: the interval expected around the same value once the runs are in; level: of both intervals.
+    """
+
+    runs: pd.DataFrame
+    target: Target
+    lo: float
+    hi: float
+    level: float
+
+
+def first_grid(
+    flops: float,
+    target_flops: float,
+    n_budgets: int = 5,
+    n_sizes: int = 7,
+    decades: float = 2.0,
+    tokens_per_param: float = TOKENS_PER_PARAM,
+) -> pd.DataFrame:
+    """An IsoFLOP grid of `flops` in all, to begin with: n_params, n_tokens, flops (6·N·D), a row a run.
+
+    Budgets are spaced evenly in log over `decades`; at each, sizes from a quarter to four times the one with
+    `tokens_per_param`. Spend a part of the compute on it and the rest on what `next_runs` proposes.
+
+    Args:
+      target_flops: compute of the run that is to be foretold.
+
+    Raises:
+      ValueError: numbers out of range, or so much compute that the target itself could be run.
+    """
+    given = {"flops": flops, "target_flops": target_flops, "decades": decades}
+    for name, value in (given | {"tokens_per_param": tokens_per_param}).items():
+        positive(name, value)
+    if n_budgets < 2 or n_sizes < 3:
+        raise ValueError(
+            f"n_budgets={n_budgets}, n_sizes={n_sizes}; a grid has at least 2 budgets of 3 sizes"
+        )
+    shares = np.logspace(-decades, 0, n_budgets)
+    budgets = flops / (n_sizes * shares.sum()) * shares
+    if budgets[-1] > target_flops:
+        raise ValueError(
+            f"flops={flops:g} makes a grid up to {budgets[-1]:.3g} FLOPs, beyond the target's "
+            f"{target_flops:g}: run the target itself"
+        )
+    around = np.geomspace(1 / SPREAD, SPREAD, n_sizes)
+    n_params = np.outer(np.sqrt(budgets / (6 * tokens_per_param)), around).round().ravel()
+    n_tokens = (np.repeat(budgets, n_sizes) / (6 * np.maximum(n_params, 1))).round()
+    if n_params.min() < 1 or n_tokens.min() < 1:
+        raise ValueError(f"flops={flops:g} is too little for a grid of {len(n_params)} runs")
+    return pd.DataFrame({"n_params": n_params, "n_tokens": n_tokens, "flops": 6 * n_params * n_tokens})
+
+
+def next_runs(
+    fit: Fit, runs: Runs, target: str, flops: float, sizes: Sequence[float] | None = None, **columns
+) -> Plan:
+    """The runs that narrow the interval of a target most, for `flops` in all.
+
+    Args:
+      fit: a fit to `runs`, with draws.
+      target: "loss@1e21" or "n_params@1e21", the lowest loss or the best size at a budget of FLOPs, or "a",
+        the exponent of the best size (N* ~ C^a).
+      sizes: the only values that n_params may take.
+      columns: what else the law reads, the same for all new runs.
+
+    Raises:
+      ValueError: an unknown target, a fit without draws, or too few FLOPs for any run.
+    """
+    (budget,) = positive("flops", flops)
+    wanted = find(fit, target, float(_fitted(fit, runs)["flops"].to_numpy().max()), **columns)
+    table = candidates(fit, runs, min(float(budget), NEAREST * wanted.flops), sizes, **columns)
+    doubt = doubts(fit, wanted, table)
+    chosen = _choose(doubt, table["flops"].to_numpy(), float(budget))
+    new = table.iloc[chosen].sort_values("flops", ignore_index=True)
+    return Plan(new, wanted, *_interval(wanted, remaining(doubt, chosen), doubt, fit.level), fit.level)
+
+
+def candidates(
+    fit: Fit, runs: Runs, flops: float, sizes: Sequence[float] | None = None, **columns
+) -> pd.DataFrame:
+    """Runs to choose from, up to `flops` each: the law's columns and flops (a token's as in the runs so far).
+
+    Raises:
+      ValueError: the cheapest of them takes more than `flops`, or no size is near the best.
+    """
+    spend, fitted = spending(fit, **columns), _fitted(fit, runs)
+    low = float(fitted["flops"].to_numpy().min()) / BELOW
+    if flops < low:
+        raise ValueError(f"flops={flops:g} is less than the smallest run worth making takes, {low:.3g}")
+    budgets = np.geomspace(low, flops, 2 + int(PER_DECADE * np.log10(flops / low)))
+    best = best_sizes(spend, fit.forecast.theta[None], budgets)[0]
+    if sizes is None:
+        n_params = np.outer(best, np.geomspace(1 / SPREAD, SPREAD, SIZES)).round()
+    else:
+        ladder = np.unique(positive("sizes", sizes))
+        n_params = np.broadcast_to(ladder, (len(budgets), len(ladder)))
+    per_token = flops_per_token(fitted.assign(n_params=fitted[spend.size]))
+    n_tokens = (budgets[:, None] / per_token(n_params)).round()
+    near = (np.abs(np.log(n_params / best[:, None])) <= np.log(SPREAD) + 0.01) & (n_tokens >= 1)
+    if not near.any():
+        raise ValueError(f"no size is within {SPREAD:g} times the best of any budget up to {flops:g} FLOPs")
+    x = spend.x(n_params[near], n_tokens[near])
+    return pd.DataFrame({**x, "flops": x["n_tokens"] * per_token(x[spend.size])})
+
+
+def _fitted(fit: Fit, runs: Runs) -> pd.DataFrame:
+    """The runs that a law is fitted to."""
+    law = laws.find(fit.law)
+    return runs.for_fit(law.target, law.columns).table
+
+
+def _choose(doubt: Doubt, flops: np.ndarray, budget: float) -> list[int]:
+    """Candidates taken one by one, none twice, by the variance each takes away for its FLOPs."""
+    chosen: list[int] = []
+    free, shared = np.ones(len(flops), bool), doubt.shared
+    while True:
+        gain = shared[0, 1:] ** 2 / (np.diag(shared)[1:] + doubt.noise)
+        affordable = free & (gain > WORTH * shared[0, 0]) & (flops <= budget - flops[chosen].sum())
+        if not affordable.any():
+            return chosen
+        best = int(np.where(affordable, gain / flops**PRICE, -1.0).argmax())
+        chosen.append(best)
+        free[best] = False
+        column = shared[:, best + 1]
+        shared = shared - np.outer(column, column) / (column[best + 1] + doubt.noise[best])
+
+
+def _interval(wanted: Target, variance: float, doubt: Doubt, level: float) -> tuple[float, float]:
+    """As forecasts make it: of a loss Student's, with a new run's noise, of a size Gaussian."""
+    tail = (1 + level) / 2
+    width = stats.t.ppf(tail, TAILS) if wanted.x else stats.norm.ppf(tail)
+    return wanted.around(float(width * np.sqrt(variance + doubt.floor)))

@@ -1,0 +1,1 @@
+"""Emergence and inverse scaling: metric artefacts, breaks, tasks that get worse."""

@@ -1,0 +1,66 @@
+"""Sweeps in a table of runs: which rows are settings tried at one size."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from scaling.table.runs import Runs
+
+AXES = ("lr", "batch_tokens")
+MIN_SETTINGS = 3
+SAME = 0.02  # runs whose N and D agree within this ratio belong to one cell
+
+
+def swept(runs: Runs) -> Runs:
+    """Finished runs with a setting: n_params, n_tokens, loss, and those of `AXES` that are given, as numbers.
+
+    Raises:
+      ValueError: the table gives neither learning rate nor batch.
+    """
+    table = pd.DataFrame({name: runs.table[name] for name in ("n_params", "n_tokens", "loss")})
+    for axis in [axis for axis in AXES if axis in runs.table]:
+        numbers = np.asarray(pd.to_numeric(runs.table[axis], errors="coerce"), float)
+        if np.any(numbers > 0):
+            table[axis] = numbers
+    given = [axis for axis in AXES if axis in table]
+    if not given:
+        raise ValueError(
+            "no column lr or batch_tokens with a positive number; name it with --columns lr=…,batch_tokens=…"
+        )
+    lost = ~np.isfinite(table["loss"].to_numpy(float))
+    if "status" in runs.table:
+        lost |= np.isin(runs.table["status"].astype(str), ["diverged", "failed", "running"])
+    settings = table[given].to_numpy()
+    odd = np.any(~(np.isfinite(settings) & (settings > 0)), axis=1)
+    finished = replace(runs, table=table).without(lost, "diverged or not finished")
+    return finished.without(odd[~lost], f"without a positive {' or '.join(given)}")
+
+
+def cells(table: pd.DataFrame) -> tuple[tuple[str, ...], list[pd.DataFrame]]:
+    """(the axes that were swept, the cells: runs of equal N and D at three or more settings).
+
+    An axis is swept where some cell has three values of it. One that is given but not swept tells cells of
+    equal N and D apart.
+
+    Raises:
+      ValueError: there is no such cell.
+    """
+    given = [axis for axis in AXES if axis in table]
+    tried = table.groupby(_bins(table, ["n_params", "n_tokens"]))[given].nunique().to_numpy()
+    axes = tuple(axis for axis, counts in zip(given, tried.T) if np.any(counts >= MIN_SETTINGS))
+    fixed = [axis for axis in given if axis not in axes]
+    together = _bins(table, ["n_params", "n_tokens", *fixed])
+    groups = [group for _, group in table.groupby(together)] if axes else []
+    groups = [group for group in groups if len(np.unique(group[list(axes)], axis=0)) >= MIN_SETTINGS]
+    if not groups:
+        raise ValueError(
+            f"no sweep: no (n_params, n_tokens) has {MIN_SETTINGS} finished values of {' or '.join(given)}"
+        )
+    return axes, groups
+
+
+def _bins(table: pd.DataFrame, names: list[str]) -> np.ndarray:
+    """A number for each row, equal where all the columns agree."""
+    logs = np.round(np.log(table[names].to_numpy(float)) / SAME)
+    return np.unique(logs, axis=0, return_inverse=True)[1].ravel()

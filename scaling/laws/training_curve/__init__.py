@@ -1,0 +1,1 @@
+"""Laws of whole loss curves, one a file. Imports scaling.laws.law alone."""

@@ -1,0 +1,1 @@
+"""The compute-optimal model: IsoFLOP profiles, envelope, frontier, returns, experts, families."""

@@ -1,0 +1,50 @@
+"""Approach 1: the envelope of the runs, the best size at each compute.
+
+Hoffmann et al. 2022 (arXiv 2203.15556), section 3.1, with the runs' ends or whole curves.
+"""
+
+import numpy as np
+import pandas as pd
+
+from scaling.optimum.isoflop import PowerLaw
+from scaling.table.runs import Runs
+
+LEAST_SIZES = 3  # on the envelope
+
+
+def envelope(runs: Runs, n_bootstrap: int = 200, seed: int = 0, level: float = 0.9) -> PowerLaw | None:
+    """Approach 1: N of the best run at each compute, as a power law of compute; None with too few sizes.
+
+    A run is on the envelope if none that cost no more has a lower loss; each size on it counts once, at the
+    geometric middle of the compute where it is best. Intervals are by resampling runs, with all their rows.
+    """
+    table = runs.for_fit().table
+    run = table["run_id"].astype(str) if "run_id" in table else pd.Series(np.arange(len(table)))
+    label = np.unique(run.to_numpy(), return_inverse=True)[1]
+    columns = [np.log(table[name].to_numpy(float)) for name in ("flops", "n_params", "loss")]
+    middle = _envelope_line(*columns)
+    if middle is None:
+        return None
+    rng, slopes = np.random.default_rng(seed), []
+    for _ in range(n_bootstrap):
+        drawn = np.isin(label, rng.integers(0, label.max() + 1, label.max() + 1))
+        line = _envelope_line(*[column[drawn] for column in columns])
+        slopes += [line[0]] if line is not None else []
+    enough = len(slopes) > n_bootstrap / 2
+    lo, hi = np.quantile(slopes, [(1 - level) / 2, (1 + level) / 2]) if enough else (np.nan, np.nan)
+    return PowerLaw(float(np.exp(middle[1])), float(middle[0]), float(lo), float(hi))
+
+
+def _envelope_line(log_c: np.ndarray, log_n: np.ndarray, log_loss: np.ndarray) -> np.ndarray | None:
+    """(slope, height) of log N against log C along the envelope."""
+    order = np.lexsort((log_loss, log_c))
+    best = np.minimum.accumulate(log_loss[order])
+    on = order[(log_loss[order] <= best) & np.r_[True, best[1:] < best[:-1]]]
+    until = np.r_[log_c[on][1:], log_c.max()]
+    sizes = np.unique(log_n[on])
+    if len(sizes) < LEAST_SIZES:
+        return None
+    if len(sizes) > LEAST_SIZES + 1:  # where the ends are best is cut off by the runs' range
+        sizes = sizes[1:-1]
+    places = [(log_c[on][log_n[on] == size].min() + until[log_n[on] == size].max()) / 2 for size in sizes]
+    return np.polyfit(places, sizes, 1)

@@ -1,0 +1,186 @@
+"""What compute returns: the budget for a loss, the price of the next per cent, the cost of a wrong size."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from scaling.fitting.fit import Fit
+from scaling.optimum.frontier import (
+    Spending,
+    best_sizes,
+    center,
+    ends,
+    like,
+    losses,
+    positive,
+    spending,
+    thetas,
+)
+
+SCAN = np.geomspace(1e3, 1e40, 297)  # budgets among which the first that reaches a loss is looked for
+HALVINGS = 50  # of the logarithm of a budget
+FAR = 1e12  # times a budget: a loss that this does not reach is out of reach
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The least compute for a loss, and how it is spent; arrays where `loss` is one.
+
+    A new run at flops_hi ends at the loss or below with probability (1 + level) / 2, one at flops_lo with
+    (1 - level) / 2. flops_hi is infinite where no budget makes that sure; NaN without draws.
+    """
+
+    loss: Any
+    flops: Any
+    flops_lo: Any
+    flops_hi: Any
+    n_params: Any
+    n_tokens: Any
+    level: float
+
+
+@dataclass(frozen=True)
+class Improvement:
+    """How many times the compute makes the best loss `percent` lower, with its interval (doubt of the law).
+
+    It grows with the budget and is infinite where the loss asked for is below what the law calls irreducible.
+    """
+
+    flops: Any
+    loss: Any
+    factor: Any
+    factor_lo: Any
+    factor_hi: Any
+    percent: float
+    level: float
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """What a size that is `factor` times the best one costs at equal compute.
+
+    `excess`: how much higher the loss is, relative to the best. `lost`: the share of the compute that could
+    have been saved, as the best size reaches this loss with the rest. lo and hi: doubt of the law.
+    """
+
+    flops: Any
+    factor: Any
+    excess: Any
+    excess_lo: Any
+    excess_hi: Any
+    lost: Any
+    lost_lo: Any
+    lost_hi: Any
+    level: float
+
+
+def budget_for(fit: Fit, loss, **terms) -> Budget:
+    """The least budget foretold to reach a loss, training and serving together: the frontier inverted.
+
+    At a fixed loss, the least 6·N·D + 2·N·inference_tokens over all N is what Sardana & Frankle 2024
+    (arXiv 2401.00448), eq. 2, ask for.
+
+    Args:
+      loss: a scalar or an array.
+      terms: what a budget may be spent on; see `frontier.spending`.
+
+    Raises:
+      ValueError: a loss that is not positive or that no budget reaches, or terms that are refused.
+    """
+    wanted = positive("loss", loss).ravel()
+    spend = spending(fit, **terms)
+    flops, lo, hi = (_first_at(wanted, lambda c, k=k: center(fit, spend, c)[k]) for k in (2, 3, 4))
+    if not np.isfinite(flops).all():
+        least = np.nanmin(center(fit, spend, SCAN)[2])
+        raise ValueError(
+            f"loss={wanted[~np.isfinite(flops)][0]:g} is out of reach: under these terms the law foretells "
+            f"no less than {least:.4g}"
+        )
+    n_params, n_tokens = center(fit, spend, flops)[:2]
+    return Budget(*[like(loss, v) for v in (wanted, flops, lo, hi, n_params, n_tokens)], level=fit.level)
+
+
+def next_percent(fit: Fit, flops, percent: float = 1.0, **terms) -> Improvement:
+    """What the next per cent of loss costs at each budget.
+
+    By Chinchilla's law, with the best loss L = E + K C^-gamma, it takes (1 - s L / (L - E))^(-1/gamma) times
+    the compute to lower it by the share s.
+
+    Args:
+      flops: budgets so far, a scalar or an array.
+      terms: what they may be spent on; see `frontier.spending`.
+
+    Raises:
+      ValueError: a budget that is not positive, a percent outside (0, 100), or terms that are refused.
+    """
+    budget = positive("flops", flops).ravel()
+    if not 0 < percent < 100:
+        raise ValueError(f"percent={percent}; it must lie between 0 and 100")
+    spend = spending(fit, **terms)
+    theta = np.vstack([fit.forecast.theta, thetas(fit, spend)])
+    best = _best_losses(spend, theta, np.broadcast_to(budget, (len(theta), len(budget))))
+    factor = _reached(spend, theta, (1 - percent / 100) * best, budget, FAR * budget) / budget
+    found = (budget, best[0], factor[0], *ends(factor[1:], fit.level))
+    return Improvement(*[like(flops, value) for value in found], percent=percent, level=fit.level)
+
+
+def off_optimum(fit: Fit, flops, factor, **terms) -> Penalty:
+    """What it costs to train a model `factor` times as large as the best one.
+
+    By Chinchilla's law, neither depends on more than the exponents but for E: the part of the loss above E
+    grows by r = (beta k^-alpha + alpha k^beta) / (alpha + beta), and r^(-1/gamma) of the compute would have
+    done, gamma = alpha beta / (alpha + beta).
+
+    Args:
+      flops, factor: scalars or arrays that broadcast.
+      terms: what a budget may be spent on; see `frontier.spending`.
+
+    Raises:
+      ValueError: a budget or a factor that is not positive, or terms that are refused.
+    """
+    given = np.broadcast_arrays(positive("flops", flops), positive("factor", factor))
+    budget, times = (array.ravel() for array in given)
+    spend = spending(fit, **terms)
+    theta = np.vstack([fit.forecast.theta, thetas(fit, spend)])
+    n_params = best_sizes(spend, theta, budget)
+    best = losses(spend, theta, n_params, budget)
+    off = losses(spend, theta, times * n_params, budget)
+    lost = 1 - _reached(spend, theta, off, budget / FAR, budget) / budget
+    excess = off / best - 1
+    found = (budget, times)
+    for share in (excess, lost):
+        found = (*found, share[0], *ends(share[1:], fit.level))
+    shape = np.broadcast(flops, factor)
+    return Penalty(*[like(shape, value) for value in found], level=fit.level)
+
+
+def _first_at(wanted: np.ndarray, value: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The least budget at which `value` is at most what is wanted; infinite where there is none."""
+    told = value(SCAN)
+    if np.isnan(told).all():
+        return np.full(len(wanted), np.nan)
+    reached = told[:, None] <= wanted
+    first = reached.argmax(axis=0)
+    low, high = SCAN[np.maximum(first - 1, 0)], SCAN[first]
+    for _ in range(HALVINGS):
+        middle = np.sqrt(low * high)
+        enough = value(middle) <= wanted
+        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+    return np.where(reached.any(axis=0), high, np.inf)
+
+
+def _reached(spend: Spending, theta: np.ndarray, loss: np.ndarray, low, high) -> np.ndarray:
+    """The budget from low to high [budgets] whose best loss is `loss` [thetas, budgets]; infinite if none."""
+    low, high = np.broadcast_to(low, loss.shape), np.broadcast_to(high, loss.shape)
+    never = _best_losses(spend, theta, high) > loss
+    for _ in range(HALVINGS):
+        middle = np.sqrt(low * high)
+        enough = _best_losses(spend, theta, middle) <= loss
+        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+    return np.where(never, np.inf, high)
+
+
+def _best_losses(spend: Spending, theta: np.ndarray, flops: np.ndarray) -> np.ndarray:
+    return losses(spend, theta, best_sizes(spend, theta, flops), flops)

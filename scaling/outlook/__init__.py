@@ -1,0 +1,1 @@
+"""Text, power, money and carbon of the largest runs: inputs, projections, cost of FLOPs."""

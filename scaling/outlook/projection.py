@@ -1,0 +1,211 @@
+"""Bottlenecks of ever larger runs: human text, power, electricity, money and carbon, by scenario.
+
+Futures are drawn from the intervals of the inputs (scaling/outlook/inputs.py), and in each the trends go
+on. Nothing
+feeds back: that a trend asks for more than there is, and when, is the answer.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pandas as pd
+
+from scaling.fitting.fit import Fit
+from scaling.optimum.frontier import best_sizes, losses, spending
+from scaling.optimum.returns import next_percent
+from scaling.outlook.cost import cost
+from scaling.outlook.inputs import SCENARIOS, World
+
+LEVEL = 0.9
+YEARS = np.arange(2025, 2061)  # whose middles are followed
+SHOWN = YEARS[:8]  # those of the table
+HOURS = 8766.0  # of a year
+BUDGETS = 30  # of the price of the next per cent
+QUANTITIES = {  # of the largest run, and of what there is
+    "flops": "compute of the largest run, FLOPs",
+    "tokens": "its tokens at the optimum",
+    "text_stock": "human text, tokens",
+    "stock_share": "of human text",
+    "megawatts": "its power, MW",
+    "power_share": "of the power of all data centres",
+    "run_twh": "its electricity, TWh",
+    "run_share": "of the world's in a year",
+    "dollars": "its price, $",
+    "tonnes_co2": "its carbon, t CO2",
+    "loss": "best loss, nats per token",
+    "sector_twh": "all data centres, TWh a year",
+    "sector_share": "of the world's electricity",
+}
+EVENTS = {  # name: what reaches which value, in words
+    "text": ("stock_share", 1.0, "a run takes as many tokens as there are of human text"),
+    "power_tenth": ("power_share", 0.1, "a run draws a tenth of the power of all data centres"),
+    "power_all": ("power_share", 1.0, "a run draws as much power as all data centres"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Outlook:
+    """A forecast. Intervals are of 90 %.
+
+    Attributes:
+      table: scenario, year, and of each of QUANTITIES the median and _lo, _hi, in the middle of the year or
+        over all of it; `loss` only with a fit.
+      when: scenario, event (a key of EVENTS), and the year of it with _lo, _hi, 2028.5 being the middle of
+        2028; infinite: not before 2060.
+      returns: with a fit, over budgets `flops`: the best loss, the factor by which compute must grow for 1 %
+        less, and the dollars of that growth at the central world's prices; _lo and _hi of both are doubt of
+        the law.
+      worlds: the inputs of each scenario.
+      notes: what to keep in mind.
+    """
+
+    table: pd.DataFrame
+    when: pd.DataFrame
+    returns: pd.DataFrame | None
+    worlds: Mapping[str, World]
+    notes: tuple[str, ...]
+
+
+def forecast(
+    fit: Fit | None = None, worlds: Mapping[str, World] = SCENARIOS, n_draws: int = 2000, seed: int = 0
+) -> Outlook:
+    """What the largest run needs in each year, and when that becomes too much.
+
+    Args:
+      fit: its frontier tells the tokens at the compute optimum, in place of tokens_per_param, and the loss.
+      worlds: the inputs of each scenario, by name.
+      n_draws: futures drawn.
+
+    Raises:
+      ValueError: no futures or worlds, or a fit that cannot split a budget into size and tokens.
+    """
+    if n_draws < 1 or not worlds:
+        raise ValueError(f"n_draws={n_draws}, {len(worlds)} worlds; expected at least one of each")
+    rows, events = [], []
+    for name, world in worlds.items():
+        drawn = futures(world, n_draws, seed, fit)
+        for i, year in enumerate(SHOWN):
+            quantiles = {what: _quantiles(drawn[what][:, i]) for what in QUANTITIES if what in drawn}
+            rows.append({"scenario": name, "year": int(year), **_flat(quantiles)})
+        for event, (what, value, _) in EVENTS.items():
+            when = _quantiles(_first_year(drawn[what] / value))
+            events.append({"scenario": name, "event": event, **_flat({"year": when})})
+    table, returns, notes = pd.DataFrame(rows), None, ()
+    if fit is not None:
+        name = central(worlds)
+        largest = float(table.loc[table["scenario"] == name, "flops"].to_numpy()[-1])
+        returns, notes = _returns(fit, worlds[name], largest)
+    return Outlook(table, pd.DataFrame(events), returns, dict(worlds), notes)
+
+
+def central(names: Iterable[str]) -> str:
+    """The scenario that stands for all where only one is shown."""
+    known = list(names)
+    return "central" if "central" in known else known[0]
+
+
+def futures(
+    world: World, n_draws: int = 2000, seed: int = 0, fit: Fit | None = None
+) -> dict[str, np.ndarray]:
+    """Each of QUANTITIES in drawn futures [draws, YEARS]. The same seed draws alike in every world."""
+    drawn = {
+        field.name: getattr(world, field.name).draw(
+            np.random.default_rng([seed, i]).standard_normal((n_draws, 1))
+        )
+        for i, field in enumerate(fields(world))
+    }
+
+    def growth(rate: str, of: str) -> np.ndarray:
+        return drawn[rate] ** (YEARS + 0.5 - getattr(world, of).year)
+
+    def grown(amount: str, rate: str) -> np.ndarray:
+        return drawn[amount] * growth(rate, of=amount)
+
+    flops = grown("largest_run", "compute_growth")
+    tokens, loss = _optimum(fit, flops, drawn["tokens_per_param"], seed)
+    tokens = tokens * np.sqrt(drawn["overtraining"])  # k times D / N at the same N D
+    h100_hours = cost(flops, "h100", mfu=1.0).device_hours / drawn["mfu"]
+    kwh = h100_hours * drawn["watts"] / 1000 / growth("efficiency_growth", of="watts")
+    days = np.minimum(grown("run_days", "run_days_growth"), drawn["longest_run_days"])
+    sector = grown("data_centres", "data_centres_growth")
+    electricity = grown("electricity", "electricity_growth")
+    megawatts = kwh / (24 * days) / 1000
+    stock = grown("text_stock", "text_growth")
+    found = {
+        "flops": flops,
+        "tokens": tokens,
+        "text_stock": stock,
+        "stock_share": tokens / stock,
+        "megawatts": megawatts,
+        "power_share": megawatts / (sector * 1e6 / HOURS),
+        "run_twh": kwh / 1e9,
+        "run_share": kwh / 1e9 / electricity,
+        "dollars": h100_hours * drawn["dollars_per_hour"] / growth("price_growth", of="dollars_per_hour"),
+        "tonnes_co2": kwh * grown("kg_co2_per_kwh", "carbon_growth") / 1000,
+        "sector_twh": sector,
+        "sector_share": sector / electricity,
+    }
+    return found if loss is None else {**found, "loss": loss}
+
+
+def _optimum(
+    fit: Fit | None, flops: np.ndarray, tokens_per_param: np.ndarray, seed: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Tokens at the compute optimum and, by a fit, the loss there; each future has one of the law's draws.
+
+    Without a fit C = 6·N·D and D = r·N, so D = sqrt(r C / 6).
+    """
+    if fit is None:
+        return np.sqrt(tokens_per_param * flops / 6), None
+    spend = spending(fit)
+    theta = fit.forecast.samples if len(fit.forecast.samples) else fit.forecast.theta[None]
+    theta = theta[np.random.default_rng(seed).integers(len(theta), size=len(flops))]
+    n_params = best_sizes(spend, theta, flops)
+    if not np.isfinite(n_params).all():
+        raise ValueError(
+            f"the law {fit.law} knows no best size at {flops.max():.2g} FLOPs; forecast without --fit"
+        )
+    return spend.n_tokens(n_params, flops), losses(spend, theta, n_params, flops)
+
+
+def _returns(fit: Fit, world: World, largest: float) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The price of the next per cent from the fit's own largest run to `largest`, and how far that is."""
+    spend = spending(fit)
+    sizes, tokens = (fit.forecast.x[name] * fit.forecast.units[name] for name in (spend.size, "n_tokens"))
+    seen = 6 * float(np.max(sizes * tokens))
+    flops = np.geomspace(seen, max(largest, 10 * seen), BUDGETS)
+    told = next_percent(fit, flops)
+    dollars = cost(flops, "h100", mfu=world.mfu.value).device_hours * world.dollars_per_hour.value
+    found = {"flops": flops, "loss": told.loss}
+    for end, factor in {"": told.factor, "_lo": told.factor_lo, "_hi": told.factor_hi}.items():
+        found |= {f"factor{end}": factor, f"dollars{end}": (factor - 1) * dollars}
+    far = f"the law is carried {np.log10(flops[-1] / seen):.0f} decades of compute beyond its largest run"
+    return pd.DataFrame(found), (far,)
+
+
+def _first_year(share: np.ndarray) -> np.ndarray:
+    """When each row [draws, YEARS] first reaches 1; its logarithm is a line from year to year."""
+    log = np.log(share)
+    reached = log >= 0
+    after = np.maximum(reached.argmax(axis=1), 1)
+    rows = np.arange(len(log))
+    low, high = log[rows, after - 1], log[rows, after]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        year = YEARS[after] + 0.5 - np.where(high > low, high / (high - low), 0.0)
+    return np.where(reached[:, 0], YEARS[0], np.where(reached.any(axis=1), year, np.inf))
+
+
+def _quantiles(values: np.ndarray) -> tuple[float, float, float]:
+    """Median and both ends of the interval, each one of the values: some may be infinite."""
+    tail = (1 - LEVEL) / 2
+    median, lo, hi = np.quantile(values, [0.5, tail, 1 - tail], method="inverted_cdf")
+    return float(median), float(lo), float(hi)
+
+
+def _flat(quantiles: Mapping[str, tuple[float, float, float]]) -> dict[str, float]:
+    return {
+        f"{name}{end}": value
+        for name, three in quantiles.items()
+        for end, value in zip(("", "_lo", "_hi"), three)
+    }

@@ -1,0 +1,218 @@
+"""Which law? Each is fitted to the cheaper runs of a table and foretells the dearer ones.
+
+Rolling extrapolation: the table is cut at several budgets, every law is fitted below the cut and scored above
+it by the logarithm of the density that its forecast gives to what was measured, which rewards being close and
+saying how sure. Runs of like compute share what a law is off by, so an octave of compute counts as one
+observation. Weights are pseudo-BMA+ over octaves (Yao et al. 2018, arXiv 1704.02030, section 3.4).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from scaling import laws as known_laws
+from scaling.fitting.fit import in_units
+from scaling.laws import LAWS, Law
+from scaling.prediction.uncertainty import Forecast, forecast
+from scaling.table.runs import Runs
+
+CUTS = (0.35, 0.8)  # the first and the last cut, as shares of the runs in order of compute
+BEYOND = 1.5  # held out are runs of this many times the compute of the cut, or more
+SURE = 0.95  # weight of the best law against the second, from where on the two are told apart
+RESAMPLES = 1000
+CLEAR = 2.0  # a run tells two laws apart if they differ by this many standard deviations of either
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """How one law did on held-out runs; errors are relative to what was measured, half_width is half of the
+    median interval relative to what was told, score the mean log density of log loss."""
+
+    law: str
+    n_held_out: int
+    median_abs_error: float
+    bias: float
+    coverage: float
+    half_width: float
+    score: float
+    weight: float
+
+
+@dataclass(frozen=True, eq=False)
+class LawComparison:
+    """The laws, best first.
+
+    Attributes:
+      held_out: a row for each law, cut and held-out run: law, cut (its FLOPs), n_params, n_tokens, flops,
+        loss (measured), told, lo, hi, error, score.
+      told_apart: whether the runs can tell the best law from the second.
+      verdict: one sentence.
+      next_run: the cheapest run that would tell the two best apart: n_params, n_tokens, flops and, by law,
+        what each foretells; None where no run up to a hundred times the largest would.
+    """
+
+    candidates: tuple[Candidate, ...]
+    held_out: pd.DataFrame
+    told_apart: bool
+    verdict: str
+    next_run: dict[str, Any] | None
+
+
+def compare_laws(
+    runs: Runs, laws: Sequence[str] | None = None, n_cuts: int = 4, level: float = 0.9, seed: int = 0
+) -> LawComparison:
+    """Compares laws of the loss by what they foretell of larger runs.
+
+    Args:
+      laws: their names; by default all laws of the loss that read sizes and tokens and that the table feeds.
+
+    Raises:
+      ValueError: fewer than two laws, an unknown one, or too few runs to hold any out.
+    """
+    usable = runs.for_fit()
+    found = [known_laws.find(name) for name in laws or default_laws(usable.table)]
+    if len(found) < 2:
+        raise ValueError(f"comparing takes two laws or more, not {[law.name for law in found]}; name them")
+    for law in found:
+        usable = usable.for_fit(law.target, law.columns)
+    table = usable.table
+    rng = np.random.default_rng(seed)
+    held_out = pd.concat(
+        [
+            _scored(law, table.loc[below], table.loc[above], level).assign(law=law.name, cut=cut)
+            for cut, below, above in _cuts(table, found, n_cuts)
+            for law in found
+        ],
+        ignore_index=True,
+    )
+    octave = np.round(np.log2(held_out["flops"]))
+    scores = held_out.pivot_table(index=octave, columns="law", values="score")[[law.name for law in found]]
+    drawn = rng.dirichlet(np.ones(len(scores)), RESAMPLES) @ scores.to_numpy() * len(scores)
+    weights = _weights(drawn)
+    candidates = [_candidate(held_out.loc[held_out.law == law.name], w) for law, w in zip(found, weights)]
+    order = np.argsort([-candidate.score for candidate in candidates], kind="stable")
+    ranked = tuple(candidates[i] for i in order)
+    lead = float(_weights(drawn[:, order[:2]])[0])
+    apart = lead >= SURE
+    telling = None if apart else _telling_run([found[i] for i in order[:2]], table)
+    return LawComparison(ranked, held_out, apart, _verdict(ranked, lead, apart, telling), telling)
+
+
+def _weights(scores: np.ndarray) -> np.ndarray:
+    """Of laws by their total log scores in resamples [resamples, laws]: [laws]."""
+    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return (shares / shares.sum(axis=1, keepdims=True)).mean(axis=0)
+
+
+def default_laws(table: pd.DataFrame) -> list[str]:
+    """Laws of the loss over sizes and tokens whose columns the table has, each with its own to say."""
+    return [
+        name
+        for name, law in LAWS.items()
+        if law.target == "loss" and "n_tokens" in law.columns and _feeds(table, law.columns)
+    ]
+
+
+def _feeds(table: pd.DataFrame, columns: Sequence[str]) -> bool:
+    """Whether the table has these columns, each of them varies, and no two are the same."""
+    if not set(columns) <= set(table) or any(table[name].nunique() < 2 for name in columns):
+        return False
+    return not table[list(columns)].T.duplicated().any()
+
+
+def _cuts(table: pd.DataFrame, laws: Sequence[Law], n_cuts: int):
+    """(FLOPs, rows below, rows held out) of every cut; all laws can be fitted below and are scored above."""
+    flops = table["flops"].to_numpy()
+    needed = 2 + max(len((law.relaxed or law).params) for law in laws)
+    cuts = []
+    for cut in np.unique(np.quantile(flops, np.linspace(*CUTS, n_cuts))):
+        below, above = flops <= cut, flops >= BEYOND * cut
+        enough = len(table.loc[below].drop_duplicates(["n_params", "n_tokens"])) >= needed
+        if enough and above.sum() >= 2:
+            cuts.append((float(cut), below, above))
+    if not cuts:
+        raise ValueError(
+            f"comparing laws takes {needed} different runs and two of {BEYOND:g} times their compute; "
+            f"among these {len(table)} runs there is no such cut"
+        )
+    return cuts
+
+
+def fit_forecast(law: Law, table: pd.DataFrame, n_draws: int = 1, seed: int = 0) -> tuple[Law, Forecast]:
+    """The form that a law forecasts with, and its forecast from these runs."""
+    x, y, units = in_units(law, table)
+    form = law.relaxed or law
+    return form, forecast(form, x, y, units, n_draws, np.random.default_rng(seed))
+
+
+def _told(form: Law, known: Forecast, table: pd.DataFrame | Mapping[str, np.ndarray], level: float):
+    return known.predict(form, {name: np.asarray(table[name], float) for name in form.columns}, level)
+
+
+def _scored(law: Law, below: pd.DataFrame, above: pd.DataFrame, level: float) -> pd.DataFrame:
+    """Held-out runs, one row a run, with what was told of them."""
+    form, known = fit_forecast(law, below)
+    told, lo, hi = _told(form, known, above, level)
+    loss = above["loss"].to_numpy(float)
+    spread = np.log(hi / lo) / (2 * stats.t.ppf((1 + level) / 2, known.dof))
+    score = stats.t.logpdf(np.log(loss / told) / spread, known.dof) - np.log(spread)
+    return pd.DataFrame({
+        "row": above.index, "n_params": above["n_params"], "n_tokens": above["n_tokens"],
+        "flops": above["flops"], "loss": loss, "told": told, "lo": lo, "hi": hi,
+        "error": told / loss - 1, "score": score,
+    })  # fmt: skip
+
+
+def _candidate(held_out: pd.DataFrame, weight: float) -> Candidate:
+    inside = (held_out.lo <= held_out.loss) & (held_out.loss <= held_out.hi)
+    return Candidate(
+        law=held_out.law.iloc[0],
+        n_held_out=held_out.row.nunique(),
+        median_abs_error=float(held_out.error.abs().median()),
+        bias=float(held_out.error.mean()),
+        coverage=float(inside.mean()),
+        half_width=float(((held_out.hi - held_out.lo) / 2 / held_out.told).median()),
+        score=float(held_out.score.mean()),
+        weight=float(weight),
+    )
+
+
+def _telling_run(laws: Sequence[Law], table: pd.DataFrame) -> dict[str, Any] | None:
+    """The cheapest run of a grid of sizes and budgets about which two laws clearly disagree."""
+    flops = table["flops"].to_numpy().max() * np.geomspace(0.1, 100, 13)
+    low, high = np.quantile(table["n_tokens"] / table["n_params"], [0.1, 0.9])
+    ratios = np.geomspace(low / 3, high * 3, 9)
+    budget, tokens_per_param = (grid.ravel() for grid in np.meshgrid(flops, ratios, indexing="ij"))
+    n_params = np.sqrt(budget / 6 / tokens_per_param)
+    x = {"n_params": n_params, "n_active": n_params, "n_tokens": budget / 6 / n_params}
+    last = table.iloc[int(np.argmax(table["flops"]))]
+    x |= {c: np.full(len(budget), float(last[c])) for law in laws for c in law.columns if c not in x}
+    told = [_told(*fit_forecast(law, table), x, 0.68) for law in laws]
+    spread = np.sqrt(sum((np.log(hi / lo) / 2) ** 2 for _, lo, hi in told) / 2)
+    clear = np.flatnonzero(np.abs(np.log(told[0][0] / told[1][0])) > CLEAR * spread)
+    if not len(clear):
+        return None
+    at = clear[np.argmin(budget[clear])]
+    place = {name: float(x[name][at]) for name in ("n_params", "n_tokens")} | {"flops": float(budget[at])}
+    return place | {law.name: float(t[0][at]) for law, t in zip(laws, told)}
+
+
+def _verdict(ranked: Sequence[Candidate], lead: float, apart: bool, telling: dict[str, Any] | None) -> str:
+    best, second = ranked[:2]
+    if apart:
+        return (
+            f"{best.law} foretells larger runs best, with a median error of {best.median_abs_error:.2%}; "
+            f"against {second.law}, which has {second.median_abs_error:.2%}, it weighs {lead:.0%}."
+        )
+    start = f"These runs cannot tell {best.law} from {second.law}: between the two they weigh {lead:.0%}"
+    start += f" and {1 - lead:.0%}"
+    if telling is None:
+        return f"{start}; no run up to a hundred times the largest would."
+    return (
+        f"{start}; a run of N = {telling['n_params']:.3g} and D = {telling['n_tokens']:.3g} would: "
+        f"{telling[best.law]:.4f} by the one, {telling[second.law]:.4f} by the other."
+    )

@@ -1,0 +1,289 @@
+"""Doubt: resampling of runs, and the forecast of the measured loss of a new, larger run.
+
+Three things make a new run differ from the law's line, and a forecast's interval holds all three. The
+parameters are known only roughly. A run repeated with another seed ends elsewhere: its noise is read off the
+residuals. And no law is exactly true: forecasts use the law's relaxed form, where what the law ties together
+may differ within a prior, and what even that is off by; see scaling/prediction/model_discrepancy.py.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import linalg, special
+
+from scaling.laws import Columns, Law
+from scaling.prediction.model_discrepancy import RIDGE, Discrepancy, covariance, places, strengths
+
+CELLS = 200  # places with runs that a forecast tells apart; more are averaged with their neighbours
+EXCESS = 0.04  # a run whose log loss is this far above that of a cheaper one counts half
+SAME_COST = 1.05  # runs whose compute differs by less cost the same
+OUTLIER = 2.5  # standard deviations of noise, read off the median error, beyond which a run counts less
+NOISE_FLOOR = 1e-6
+BLOCK = 64  # rows
+STEPS, TRIES = 60, 8  # of the least squares; of each step, more damped each time
+ROUNDS = 4  # of fitting the law and measuring its discrepancy in turn
+TAILS = 8  # degrees of freedom of Student's t: the discrepancy's strengths are themselves estimates
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """What is known of a law and of what lies around it, for predictions.
+
+    Attributes:
+      law: name of the form used.
+      theta: its most probable parameters [params]; samples: draws of them [draws, params], draws may be 0.
+      noise: standard deviation of a run's error, on the law's scale (log loss).
+      dof: degrees of freedom of the interval.
+      units: of the law's columns and target, in which all below is measured.
+      center, covariance: theta in those units [params], and its doubt [params, params].
+      discrepancy: what the law is off by; None for a law without a place for compute.
+      x, y, spread: the runs, averaged in cells: columns, target and noise over `noise` [cells].
+    """
+
+    law: str
+    theta: np.ndarray
+    samples: np.ndarray
+    noise: float
+    dof: float
+    units: dict[str, float]
+    center: np.ndarray
+    covariance: np.ndarray
+    discrepancy: Discrepancy | None
+    x: dict[str, np.ndarray]
+    y: np.ndarray
+    spread: np.ndarray
+
+    def predict(
+        self, law: Law, x: Mapping[str, np.ndarray], level: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The target, and both ends of the interval for one new run, at each row of `x`.
+
+        The ends are NaN without draws."""
+        x = {name: np.asarray(x[name], float) / self.units[name] for name in law.columns}
+        middle, slopes = linearised(law, self.center, x)
+        variance = np.full(len(middle), self.noise**2)
+        at, here = places(law, x), places(law, self.x)
+        if self.discrepancy and at is not None and here is not None:
+            across = self.discrepancy.between(at, here)
+            known = covariance(self.discrepancy, here, self.noise * self.spread)
+            weights = np.linalg.solve(known, across.T).T
+            fitted, seen = linearised(law, self.center, self.x)
+            middle = middle + weights @ (self.y - fitted)
+            slopes = slopes - weights @ seen
+            whole = np.array([self.discrepancy.between(place[None], place[None])[0, 0] for place in at])
+            variance = variance + np.maximum(whole - np.sum(weights * across, axis=1), 0.0)
+        variance = variance + np.einsum("ij,jk,ik->i", slopes, self.covariance, slopes)
+        half = special.stdtrit(self.dof, (1 + level) / 2) * np.sqrt(variance)
+        half = half if len(self.samples) else np.full_like(half, np.nan)
+        ends = (middle, middle - half, middle + half)
+        unit = self.units[law.target]
+        found = [unit * (np.exp(np.minimum(end, 50.0)) if law.scale == "log" else end) for end in ends]
+        return found[0], found[1], found[2]
+
+    def to_json(self) -> dict[str, Any]:
+        arrays = {name: value.tolist() for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        x = {name: column.tolist() for name, column in self.x.items()}
+        error = asdict(self.discrepancy) if self.discrepancy else None
+        return {**vars(self), **arrays, "x": x, "discrepancy": error}
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> "Forecast":
+        arrays = {
+            name: np.asarray(value, float) for name, value in content.items() if isinstance(value, list)
+        }
+        arrays["samples"] = arrays["samples"].reshape(-1, len(arrays["theta"]))
+        x = {name: np.asarray(column, float) for name, column in content["x"].items()}
+        error = Discrepancy(**content["discrepancy"]) if content["discrepancy"] else None
+        return Forecast(**{**content, **arrays, "x": x, "discrepancy": error})
+
+
+def resample(run: np.ndarray, n_draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Bootstrap weights of the rows [n_draws, rows]: runs are drawn with replacement, with all their rows.
+
+    `run` [rows] numbers the run of each row: points of one curve are not independent.
+    """
+    n_runs = int(run.max()) + 1
+    return rng.multinomial(n_runs, np.full(n_runs, 1 / n_runs), size=n_draws).astype(float)[:, run]
+
+
+def forecast(
+    law: Law,
+    x: Mapping[str, np.ndarray],
+    y: np.ndarray,
+    units: Mapping[str, float],
+    n_draws: int,
+    rng: np.random.Generator,
+) -> Forecast:
+    """What runs say of a law under its prior.
+
+    The law's parameters and the strengths of its discrepancy are found in turn: the parameters by generalised
+    least squares, the strengths by restricted likelihood. Runs far above the cheapest way to their loss say
+    little of the frontier and count less, as do outliers. The parameters' doubt is the Gaussian one around
+    the most probable values.
+
+    Args:
+      x: columns [rows]; y: the target on the scale of the law's errors [rows]; both in units of the data.
+    """
+    x, y, rows = _cells(law, x, y)
+    prior, at = Prior.of(law), places(law, x)
+    base = rows**-0.5
+    if at is not None and law.target == "loss":
+        base = base * np.sqrt(1 + (_excess(at[:, 0], y) / EXCESS) ** 2)
+    spread, noise, error, starts = base, 0.01, None, np.array(law.starts)
+    for _ in range(ROUNDS):
+        known = covariance(error, at, noise * spread)
+        theta = min((_settle(law, x, y, known, start, prior) for start in starts), key=lambda s: s[1])[0]
+        fitted, slopes = linearised(law, theta, x)
+        residual, starts = y - fitted, theta[None]
+        if at is None:
+            left = residual / spread
+            noise = max(float(np.sqrt(left @ left / max(len(y) - len(theta), 1))), NOISE_FLOOR)
+        else:
+            error, noise = strengths(at, residual, slopes, spread, prior.precision)
+        known = covariance(error, at, noise * spread)
+        own = (noise * spread) ** 2 * np.linalg.solve(known, residual)  # the runs', not the law's
+        off = np.abs(own) / base
+        spread = base * np.maximum(off / (OUTLIER * max(1.5 * np.median(off), NOISE_FLOOR)), 1.0)
+    known = covariance(error, at, noise * spread)
+    fitted, slopes = linearised(law, theta, x)
+    doubt = np.linalg.inv(slopes.T @ np.linalg.solve(known, slopes) + np.diag(prior.precision + RIDGE))
+    root = np.linalg.cholesky(doubt + 1e-14 * np.diag(np.diag(doubt)))
+    drawn = theta + rng.standard_normal((n_draws, len(theta))) @ root.T
+    return Forecast(
+        law=law.name,
+        theta=law.unscale(theta, units),
+        samples=law.unscale(np.clip(drawn, *np.array(law.bounds).T), units),
+        noise=noise,
+        dof=float(min(TAILS, max(len(y) - len(theta), 2))),
+        units=dict(units),
+        center=theta,
+        covariance=doubt,
+        discrepancy=error,
+        x=x,
+        y=y,
+        spread=spread,
+    )
+
+
+def _cells(law: Law, x: Mapping[str, np.ndarray], y: np.ndarray):
+    """(columns, target, rows of each) of at most CELLS groups of rows that lie close together."""
+    x = {name: np.asarray(x[name], float) for name in law.columns}
+    if len(y) <= CELLS:
+        return x, y, np.ones(len(y))
+    plain = {name: x[name] if name in law.pure else np.log(x[name]) for name in law.columns}
+    place = np.concatenate([column.reshape(len(y), -1) for column in plain.values()], axis=1)
+    place, step, label = place / np.maximum(place.std(axis=0), 1e-12), 0.05, np.arange(len(y))
+    hashing = np.random.default_rng(0).integers(1, 2**62, place.shape[1])  # one number a cell sorts faster
+    while label.max() >= CELLS:
+        label = np.unique(np.round(place / step).astype(np.int64) @ hashing, return_inverse=True)[1]
+        step *= 1.25
+    rows = np.bincount(label).astype(float)
+
+    def mean(column: np.ndarray) -> np.ndarray:
+        total = np.zeros((len(rows), *column.shape[1:]))
+        np.add.at(total, label, column)
+        return total / rows.reshape(-1, *[1] * (column.ndim - 1))
+
+    means = {name: mean(column) for name, column in plain.items()}
+    return {n: m if n in law.pure else np.exp(m) for n, m in means.items()}, mean(y), rows
+
+
+def _excess(log_c: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """How far each log loss lies above the best among the runs that cost no more [rows]; log_c to base 10."""
+    order = np.argsort(log_c, kind="stable")
+    best = np.minimum.accumulate(y[order])
+    return y - best[np.searchsorted(log_c[order], log_c + np.log10(SAME_COST), side="right") - 1]
+
+
+def linearised(law: Law, theta: np.ndarray, x: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The law on the scale of its errors [rows], and its slopes by the parameters [rows, params]."""
+    rows = len(x[law.columns[0]])
+    with jax.enable_x64(True):
+        value, slopes = _linearised(law, np.asarray(theta, np.float64), _padded(law, x))
+        return np.asarray(value)[:rows], np.asarray(slopes)[:rows]
+
+
+def _padded(law: Law, x: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Columns with their last row repeated up to a multiple of BLOCK: few lengths, few compilations."""
+    columns = {name: np.asarray(x[name], np.float64) for name in law.columns}
+    return {
+        name: np.pad(column, [(0, -len(column) % BLOCK), *[(0, 0)] * (column.ndim - 1)], mode="edge")
+        for name, column in columns.items()
+    }
+
+
+def _scaled(law: Law, theta: jax.Array, x: Columns) -> jax.Array:
+    value = law.value(theta, x)
+    return jnp.log(value) if law.scale == "log" else value
+
+
+_value = partial(jax.jit, static_argnums=0)(_scaled)
+
+
+@partial(jax.jit, static_argnums=0)
+def _linearised(law: Law, theta, x):
+    return _scaled(law, theta, x), jax.jacfwd(partial(_scaled, law))(theta, x)
+
+
+class Prior(NamedTuple):
+    """Gaussian prior of a law's parameters: mean and precision [params]; precision 0 says nothing."""
+
+    mean: np.ndarray
+    precision: np.ndarray
+
+    @staticmethod
+    def of(law: Law) -> "Prior":
+        mean, sd = np.array(law.prior).T
+        return Prior(np.where(np.isfinite(sd), mean, 0.0), np.where(np.isfinite(sd), sd**-2.0, 0.0))
+
+
+def _settle(
+    law: Law,
+    x: Mapping[str, np.ndarray],
+    y: np.ndarray,
+    errors: np.ndarray,
+    start: np.ndarray,
+    prior: Prior,
+) -> tuple[np.ndarray, float]:
+    """(theta, cost): least squares under the prior, for errors of this covariance, inside the law's bounds.
+
+    Gauss–Newton, damped as by Levenberg and Marquardt.
+    """
+    low, high = np.array(law.bounds).T
+    root, padded = np.linalg.cholesky(errors), _padded(law, x)
+
+    def whiten(values: np.ndarray) -> np.ndarray:
+        return linalg.solve_triangular(root, values, lower=True, check_finite=False)
+
+    def cost(theta: np.ndarray) -> float:  # not a number, and so no better, outside the law's domain
+        with jax.enable_x64(True), np.errstate(all="ignore"):
+            white = whiten(y - np.asarray(_value(law, theta, padded))[: len(y)])
+            return float(white @ white + prior.precision @ (theta - prior.mean) ** 2)
+
+    theta = np.clip(start, low, high)
+    now, damping = cost(theta), 1e-2
+    for _ in range(STEPS):
+        value, slopes = linearised(law, theta, x)
+        left, slopes = whiten(y - value), whiten(slopes)
+        pull = slopes.T @ left - prior.precision * (theta - prior.mean)
+        hessian = slopes.T @ slopes + np.diag(prior.precision)
+        free = ~(((theta <= low) & (pull < 0)) | ((theta >= high) & (pull > 0)))
+        before = now
+        for _ in range(TRIES):
+            damped = hessian + damping * np.diag(np.diag(hessian) + RIDGE)
+            step = np.zeros_like(theta)
+            step[free] = np.linalg.solve(damped[np.ix_(free, free)], pull[free])
+            tried = np.clip(theta + step, low, high)
+            reached = cost(tried)
+            if reached < now:
+                theta, now, damping = tried, reached, max(damping / 5, 1e-9)
+                break
+            damping *= 5
+        if before - now <= 1e-7 * now + 1e-9:
+            break
+    return theta, now

@@ -1,0 +1,231 @@
+"""The sections of the page: which figures, and what their captions tell the reader to see.
+
+A section whose data are missing is None and left out.
+"""
+
+import numpy as np
+import pandas as pd
+
+from scaling.outlook.projection import forecast
+from scaling.report import charts, tables
+from scaling.report.data import ReportData
+from scaling.report.page import Figure, Head, Section, Snippet
+from scaling.report.sections import (
+    bottlenecks,
+    comparison,
+    emergence,
+    families,
+    hyperparameters,
+    missing,
+    numbers,
+    tasks,
+)
+from scaling.report.sections.calculator import grid
+from scaling.report.sections.headline import head
+from scaling.report.sections.snippet import appendix
+from scaling.report.theme import is_done, of_stage, si, thinned
+
+MOST = 2000  # points of a figure
+LARGE = 1e18  # FLOPs; a law of smaller runs says nothing of the largest
+
+
+def build(data: ReportData, with_forecast: bool = False) -> tuple[Head, list[Section]]:
+    """The whole page from what was read; the forecast of bottlenecks only where it is asked for."""
+    runs = tables.runs(data)
+    law = runs.loc[is_done(runs) & ~of_stage(runs, "tune")]
+    frontier = tables.frontier(data, law)
+    profiles = tables.profiles(data, law)
+    made = [
+        missing.section(data.missing) if data.missing else None,
+        families.section(data, law),
+        *emergence.sections(data),
+        _frontier(data, law, frontier, profiles),
+        _calculator(data, law),
+        _isoflop(data, frontier, profiles),
+        _learning_rate(data, runs),
+        _curves(data),
+        tasks.section(data),
+        _law(data, law, frontier),
+        comparison.section(data),
+        _bottlenecks(data, law) if with_forecast else None,
+        numbers.run_table(runs, "stage" in data.law_runs.table),
+        _appendix(data),
+        numbers.about(data),
+    ]
+    return head(data, runs, law, frontier), [section for section in made if section]
+
+
+def _convention(data: ReportData, name: str, lead: str) -> str:
+    """The convention as a sentence, where the runs state it."""
+    stated = data.runs.conventions.get(name)
+    return f" {lead} {stated}." if isinstance(stated, str) else ""
+
+
+def _level(data: ReportData) -> str:
+    return f"{data.fit.to_json()['ci']['level']:.0%}" if data.fit else ""
+
+
+def _frontier(
+    data: ReportData, law: pd.DataFrame, frontier: pd.DataFrame, profiles: tables.Profiles | None
+) -> Section | None:
+    if frontier.empty:
+        return None
+    forecast = tables.forecast(data)
+    star = ""
+    if data.verify:
+        star = " The star is the verification run, the bar through it what was predicted before it trained."
+    loss = Figure(
+        "frontier",
+        "Loss of the best model for a given compute",
+        f"Line: the law's compute-optimal loss; band: {_level(data)} interval for the measured loss of one "
+        f"new run; points: the runs.{star}"
+        + _convention(data, "flops", "FLOPs:")
+        + _convention(data, "loss", "Loss:"),
+        charts.frontier_loss(thinned(law, MOST), frontier, forecast),
+    )
+    minima = " Diamonds: minima of the IsoFLOP profiles, an independent estimate." if profiles else ""
+    sizes = Figure(
+        "frontier_params",
+        "How large the best model is",
+        f"Line and band: compute-optimal N* by the law, {_level(data)} interval of its parameters."
+        f"{minima}{_convention(data, 'n_params', 'N:')}",
+        charts.frontier_params(frontier, tables.optima(law, profiles)),
+    )
+    seen = "The law has seen all of these runs."
+    if data.verify:
+        seen = "The star was predicted without having been seen; the bar is its interval."
+    match = Figure(
+        "predicted",
+        "Predicted against measured",
+        f"On the diagonal the law is exact. {seen}",
+        charts.predicted_measured(thinned(law, MOST), forecast),
+    )
+    return Section("frontier", "The frontier", figures=[loss, sizes, match])
+
+
+def _calculator(data: ReportData, law: pd.DataFrame) -> Section | None:
+    table = grid(data, law)
+    if not table:
+        return None
+    advice = " Learning rate and batch, as far as they were swept: their laws." if data.lr else ""
+    text = (
+        "Give a budget, a size or an amount of data: the other two are chosen for the lowest loss. Give two, "
+        f"and the third follows. Intervals: {table['level']:.0%}; of the loss, for one new run.{advice} "
+        "Hours, money and energy are of this one run, at the machine's share of its peak (MFU) and with the "
+        f"building's power (PUE {table['pue']:g}). From {table['reach'][0]} to {table['reach'][1]} FLOPs."
+    )
+    return Section("calculator", "Calculator", text, calculator=table)
+
+
+def _isoflop(data: ReportData, frontier: pd.DataFrame, profiles: tables.Profiles | None) -> Section | None:
+    if profiles is None:
+        return None
+    minima, n_edge = profiles.minima, int(profiles.minima["at_edge"].to_numpy().sum())
+    flagged = "Every minimum lies inside its profile."
+    if n_edge:
+        flagged = (
+            f"Triangles: {n_edge} of {len(minima)} minima lie at the edge of their profile, bounds only."
+        )
+    dotted = " Dotted: the frontier of the fitted law." if len(frontier) else ""
+    figure = Figure(
+        "isoflop",
+        "Loss against model size at fixed compute",
+        "Left of a minimum the model is too small, right of it there are too few tokens. Each curve is a "
+        f"parabola in log N, the open mark its minimum. {flagged}{dotted} Click a budget in the legend to "
+        "single it out.",
+        charts.isoflop(profiles.runs, profiles.parabolas, minima, frontier),
+    )
+    return Section("isoflop", "IsoFLOP profiles", figures=[figure])
+
+
+def _learning_rate(data: ReportData, runs: pd.DataFrame) -> Section | None:
+    if data.lr and data.lr.axes != ("lr",):
+        return hyperparameters.section(data.lr)
+    rates = tables.learning_rates(data, runs)
+    if rates is None:
+        return None
+    lost = " Crosses along the top diverged." if not is_done(rates.runs).all() else ""
+    edge = (
+        " Triangles lie at the edge of the sweep and are only bounds."
+        if rates.optima["at_edge"].to_numpy().any()
+        else ""
+    )
+    sweep = Figure(
+        "lr_sweep",
+        "Loss against learning rate",
+        "Curves: the fitted valleys in the log of the rate, one a size; open marks: their minima with "
+        f"{rates.level:.0%} intervals.{edge}{lost}",
+        charts.lr_sweep(rates.runs, rates.parabolas, rates.optima),
+    )
+    law = Figure(
+        "lr_law",
+        "The best rate as a function of size",
+        f"Line and band: the fitted law, {rates.formula}; open marks: the optima it was fitted to; the "
+        f"others: {'the rates given to later runs' if data.study else 'the best rates tried'}. Right of the "
+        "last open mark the law is extrapolated.",
+        charts.lr_law(
+            runs.loc[~of_stage(runs, "tune") & runs["lr"].notna().to_numpy()], rates.law, rates.optima
+        ),
+    )
+    return Section("learning-rate", "Learning rate", figures=[sweep, law])
+
+
+def _curves(data: ReportData) -> Section | None:
+    if data.curves.empty:
+        return None
+    curves = data.curves.assign(size=[si(n) for n in data.curves["n_params"]])
+    figure = Figure(
+        "curves",
+        "Training loss on the way",
+        "Each line is a run: small models lead early and are overtaken. Loss in nats per token, averaged "
+        "over windows of equal ratio of compute; the first 1% of each run is left out. Point at a line to "
+        "see which run it is.",
+        charts.loss_curves(curves),
+    )
+    return Section("curves", "Loss curves", figures=[figure])
+
+
+def _law(data: ReportData, law: pd.DataFrame, frontier: pd.DataFrame) -> Section | None:
+    if data.fit is None:
+        return None
+    figures = [_residuals(data, law, frontier)] if len(frontier) else []
+    source, formula = numbers.law_source(data), numbers.formula(data)
+    return Section("law", "The law", source, formula, figures, numbers.law_tables(data))
+
+
+def _residuals(data: ReportData, law: pd.DataFrame, frontier: pd.DataFrame) -> Figure:
+    residual = law["residual"].to_numpy()[~of_stage(law, "verify")]
+    spread, limit = np.sqrt(np.mean(residual**2)), charts.reach(law["residual"])
+    n_beyond = int((law["residual"].abs() > limit).to_numpy().sum())
+    beyond = f" Drawn at the edge: {n_beyond} further off." if n_beyond else ""
+    return Figure(
+        "residuals",
+        "What the law leaves over",
+        f"Each run's loss against the law, in %; root mean square of the fitted runs: {spread:.2g}%. Band: "
+        f"{_level(data)} interval for a new run on the frontier. A slope or a bend would be the law's fault."
+        f"{beyond}",
+        charts.residuals(thinned(law.assign(edge=law["residual"].clip(-limit, limit)), MOST), frontier),
+    )
+
+
+def _bottlenecks(data: ReportData, law: pd.DataFrame) -> Section:
+    """By the law's frontier, if its runs are large enough to say something of the largest there are."""
+    speaks = (
+        data.fit is not None and tables.splits_budgets(data.fit) and law["flops"].to_numpy().max() > LARGE
+    )
+    return bottlenecks.section(forecast(data.fit if speaks else None))
+
+
+def _appendix(data: ReportData) -> Section | None:
+    made = appendix(data)
+    if made is None:
+        return None
+    text = (
+        "The fit, its conventions and how it was made, ready to paste; after the reporting checklist of "
+        "“(Mis)Fitting: A Survey of Scaling Laws” (Li et al. 2025, arXiv 2502.18969)."
+    )
+    snippets = [
+        Snippet("LaTeX", "appendix.tex", made.latex),
+        Snippet("Markdown", "appendix.md", made.markdown),
+    ]
+    return Section("appendix", "For an appendix", text, snippets=snippets)

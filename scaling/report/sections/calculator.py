@@ -1,0 +1,82 @@
+"""What the calculator in the page reads: optima, losses and settings on a grid, and what machines cost.
+
+The page interpolates in logs (page.js) and refuses what lies outside the grid. Rows are budgets; columns are
+sizes as ratios to the best size of that budget, 1 in the middle.
+"""
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import scaling
+from scaling.optimum.families import flops_per_token
+from scaling.outlook import cost
+from scaling.report.data import ReportData
+from scaling.report.tables import BEYOND, splits_budgets
+from scaling.report.theme import sci
+
+AHEAD = 1e3  # the grid ends so far past the largest run
+PER_DECADE = 8  # budgets
+RATIOS = np.geomspace(1 / 30, 30, 17)
+DIGITS = 6
+
+
+def grid(data: ReportData, law: pd.DataFrame) -> dict[str, Any]:
+    """Empty where no law splits a budget, or it knows no best size.
+
+    flops, n_params, n_lo, n_hi, d_lo, d_hi [budgets]; loss, lo, hi and what was swept of lr, lr_lo, lr_hi,
+    batch_tokens, batch_lo, batch_hi [budgets][ratios]; FLOPs a token are per_token · N^exponent.
+    """
+    if data.fit is None or not splits_budgets(data.fit):
+        return {}
+    spent = law["flops"].to_numpy(float)
+    low, high = float(spent.min() / BEYOND), float(spent.max() * AHEAD)
+    flops = np.geomspace(low, high, round(PER_DECADE * math.log10(high / low)) + 1)
+    per_token = flops_per_token(law)
+    best = scaling.frontier(data.fit, flops, per_token)
+    if not np.all(np.isfinite(best.n_params)):
+        return {}
+    n_params = best.n_params[:, None] * RATIOS
+    n_tokens = flops[:, None] / per_token(n_params)
+    told = data.fit.predict(n_params, n_tokens)
+    ends = {
+        "n_lo": best.n_params_lo,
+        "n_hi": best.n_params_hi,
+        "d_lo": best.n_tokens_lo,
+        "d_hi": best.n_tokens_hi,
+    }
+    columns = {
+        "flops": flops,
+        "n_params": best.n_params,
+        **ends,
+        **told._asdict(),
+        **_settings(data, n_params, n_tokens),
+    }
+    one, ten = np.log(per_token(np.array([1.0, 10.0])))
+    return {
+        **{name: _rounded(values) for name, values in columns.items() if np.all(np.isfinite(values))},
+        "ratios": RATIOS.tolist(),
+        "per_token": float(np.exp(one)),
+        "exponent": float((ten - one) / np.log(10)),
+        "level": data.fit.level,
+        "hardware": {key: asdict(device) for key, device in cost.HARDWARE.items()},
+        "pue": cost.PUE,
+        "mfu": cost.MFU,
+        "first": f"{10 * spent.max():.0e}".replace("e+", "e"),
+        "reach": [sci(low), sci(high)],
+    }
+
+
+def _settings(data: ReportData, n_params: np.ndarray, n_tokens: np.ndarray) -> dict[str, np.ndarray]:
+    """The laws' advice for every size, where there are laws."""
+    if data.lr is None:
+        return {}
+    advice = asdict(data.lr.predict(n_params, n_tokens))
+    return {name: values for name, values in advice.items() if name != "penalty"}
+
+
+def _rounded(values: np.ndarray) -> Any:
+    return np.vectorize(lambda value: float(f"{value:.{DIGITS}g}"))(values).tolist()

@@ -1,0 +1,125 @@
+"""The section that asks which law foretells larger runs best, and shows how far off each was."""
+
+from dataclasses import replace
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from scaling.prediction.law_comparison import LawComparison, compare_laws
+from scaling.report.charts import chart, reach
+from scaling.report.data import ReportData
+from scaling.report.page import Cell, Column, Figure, Row, Section, Table
+from scaling.report.sections.families import COLOURS
+from scaling.report.theme import INK, VERIFY, finish, plain, si, signed, thinned, tips, x, y
+
+MOST = 300  # runs drawn of one law
+MOST_ROWS = 2000  # of a table that is compared on; more tell no more of the laws
+OFF = "Foretold against measured, %"
+RATIO = "Compute over the largest fitted run's, ×"
+HEADS = ("Held-out runs", "Median error, %", "Bias, %", "Inside interval, %", "Half interval, %", "Score",
+         "Weight")  # fmt: skip
+SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down")
+
+
+def section(data: ReportData) -> Section | None:
+    """Nothing where the runs are too few to hold some back, or belong to several families."""
+    if data.fit is None:
+        return None
+    try:
+        rows = thinned(data.law_runs.table, MOST_ROWS).reset_index(drop=True)
+        found = compare_laws(replace(data.law_runs, table=rows), level=data.fit.level)
+    except ValueError:
+        return None
+    held_out = found.held_out.assign(
+        ratio=found.held_out["flops"] / found.held_out["cut"],
+        **{name: 100 * (found.held_out[name] / found.held_out["loss"] - 1) for name in ("lo", "hi")},
+        error=100 * found.held_out["error"],
+    )
+    limit = reach(held_out["error"])
+    held_out["edge"] = np.clip(held_out["error"], -limit, limit)
+    held_out["inside"] = np.where((held_out["lo"] <= 0) & (held_out["hi"] >= 0), "holds it", "misses it")
+    best, level = found.candidates[0].law, f"{data.fit.level:.0%}"
+    laws = [candidate.law for candidate in found.candidates]
+    beyond = ""
+    if (held_out["error"].abs().to_numpy() > limit).any():
+        beyond = " Errors beyond the axis are drawn at its edge."
+    errors = Figure(
+        "laws_errors",
+        "How far each law was off on runs it had not seen",
+        "Each law was fitted to the runs below a budget and foretold those above it, at "
+        f"{held_out['cut'].nunique()} budgets. 0 is right; above it, too high a loss was foretold.{beyond}",
+        _errors(thinned(held_out, MOST * len(laws)), laws, limit),
+    )
+    intervals = Figure(
+        "laws_intervals",
+        f"Whether the intervals of {best} hold the measured loss",
+        f"Bars: {level} interval for each held-out run, relative to its measured loss; below them, how many "
+        f"times the compute it has. {level} of them should cross 0; {found.candidates[0].coverage:.0%} do.",
+        _intervals(thinned(held_out.loc[held_out["law"] == best], MOST)),
+    )
+    return Section("laws", "Which law", _text(found), figures=[errors, intervals], tables=[_table(found)])
+
+
+def _text(found: LawComparison) -> str:
+    return (
+        f"{found.verdict} Score: mean log density of the measured loss under the forecast, higher is better. "
+        "Weight: how often a law comes out ahead when the held-out runs are resampled."
+    )
+
+
+def _errors(held_out: pd.DataFrame, laws: list[str], limit: float) -> dict[str, Any]:
+    """Error in per cent against the ratio of compute, by law."""
+    across = x("ratio", RATIO, held_out["ratio"], label=plain)
+    up = y("edge", OFF, [-limit, limit], log=False, pad=0.06, label=signed)
+    legend = alt.Legend(title="Law", symbolOpacity=1)
+    colours = alt.Scale(domain=laws, range=[COLOURS[i % len(COLOURS)] for i in range(len(laws))])
+    shapes = alt.Scale(domain=laws, range=[SHAPES[i % len(SHAPES)] for i in range(len(laws))])
+    colour = alt.Color("law:N", scale=colours, legend=legend)
+    shape = alt.Shape("law:N", scale=shapes, legend=legend)
+    points = chart("runs").mark_point(filled=True, size=26, opacity=0.6)
+    layers = [
+        chart("zero").mark_rule(stroke="var(--line)", strokeWidth=1.5).encode(y=up),
+        points.encode(x=across, y=up, color=colour, shape=shape, tooltip=_tips(held_out)),
+    ]
+    return finish(layers, {"runs": held_out, "zero": pd.DataFrame({"edge": [0.0]})})
+
+
+def _intervals(held_out: pd.DataFrame) -> dict[str, Any]:
+    """The forecast's interval of each held-out run in per cent of what was measured, nearest runs first."""
+    held_out = held_out.sort_values(["ratio", "error"]).assign(rank=np.arange(len(held_out)))
+    ratios = held_out["ratio"].to_numpy()
+    limit = reach([*held_out["lo"], *held_out["hi"]])
+    far = lambda rank: f"{ratios[int(rank)]:.2g}×"  # noqa: E731
+    title = "Held-out runs, cheapest first"
+    across = x("rank", title, held_out["rank"], log=False, pad=0.02, label=far)
+    up = y("edge", OFF, [-limit, limit], log=False, pad=0.06, label=signed)
+    kinds = ["holds it", "misses it"]
+    colour = alt.Color(
+        "inside:N",
+        scale=alt.Scale(domain=kinds, range=[INK, VERIFY]),
+        legend=alt.Legend(title="Interval", symbolType="stroke", symbolStrokeWidth=3),
+    )
+    bars = chart("runs").mark_rule(strokeWidth=1.4, opacity=0.65, clip=True)
+    between = {"y": alt.Y("lo:Q", scale=up["scale"]), "y2": "hi:Q"}
+    layers = [
+        chart("zero").mark_rule(stroke="var(--line)", strokeWidth=1.5).encode(y=up),
+        bars.encode(x=across, color=colour, tooltip=_tips(held_out), **between),
+    ]
+    return finish(layers, {"runs": held_out, "zero": pd.DataFrame({"edge": [0.0]})})
+
+
+def _tips(held_out: pd.DataFrame) -> list[alt.Tooltip]:
+    return tips(held_out, "law", "n_params", "n_tokens", "flops", "loss", "told", "error", "ratio")
+
+
+def _table(found: LawComparison) -> Table:
+    rows = []
+    for law in found.candidates:
+        percent = (law.median_abs_error, law.bias, law.coverage, law.half_width)
+        numbers = [(f"{100 * value:.3g}", 100 * value) for value in percent]
+        numbers += [(f"{value:.2f}", value) for value in (law.score, law.weight)]
+        cells = [Cell(text.replace("-", "−"), value) for text, value in numbers]
+        rows.append(Row([Cell(law.law, None, "text"), Cell(si(law.n_held_out), law.n_held_out), *cells]))
+    return Table("Laws", [Column("Law", text=True), *map(Column, HEADS)], rows)

@@ -1,0 +1,240 @@
+"""The table of runs: read, check, say what its numbers mean.
+
+One row is one training run (or one point on its curve). Rows that cannot be used are named and left
+out, never repaired in silence; tables that cannot be used are refused with one line.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scaling.table import curves, table_checks
+from scaling.table.cell_values import is_given, name_rows, numbers, shown, unusable
+from scaling.table.column_names import with_our_names
+from scaling.table.formats import PACKED, read_table
+
+NEEDED = ("n_params", "n_tokens", "loss")  # what most laws read and foretell
+NUMBERS = ("n_params", "n_active", "n_tokens", "flops", "loss", "lr")
+GRID_STAGES = ("grid", "extend")  # the stages of a study whose runs had their hyperparameters tuned
+NOT_FINISHED = ("diverged", "failed", "running", "crashed", "killed", "preempted")
+AGAIN = "in a row that repeats an earlier one in every column, row dropped"
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """A table of runs with what its numbers mean.
+
+    Attributes:
+      table: one row a run; n_params, n_tokens, flops and loss (nats per token) are float.
+      conventions: what N counts, how FLOPs were counted, the loss's unit, …
+      notes: what was left out, filled in or is odd, one line each; dropped: how many rows were left out.
+    """
+
+    table: pd.DataFrame
+    conventions: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    dropped: int = 0
+
+    def for_fit(
+        self, target: str = "loss", columns: Sequence[str] = (), positive: Sequence[str] = ()
+    ) -> "Runs":
+        """The runs a law is fitted to: finished ones and, of a study, those of its grid; the rest is noted.
+
+        The rates of a study's tune runs are varied on purpose, and its verify run is what is to be predicted.
+        Rows need a finite number in `target` and in all of `columns`, and one above 0 in those of them that
+        are `positive` (of which the logarithm is taken).
+
+        Raises:
+          ValueError: the table has no such column.
+        """
+        runs = self
+        in_grid = np.isin(self.table["stage"], GRID_STAGES) if "stage" in self.table else np.zeros(1, bool)
+        if in_grid.any():
+            runs = runs.without(~in_grid, "other stages than the grid")
+        runs = runs.without(~_finished(runs.table, (target, *columns)), "diverged or not finished")
+        for name in (target, *columns):
+            if name not in runs.table:
+                raise ValueError(
+                    f"the law reads {name}, which the table has not; name its column with --columns {name}=…"
+                )
+            runs = runs.without(~np.isfinite(numbers(runs.table[name])), f"{name} is no finite number")
+            if name in positive:
+                runs = runs.without(numbers(runs.table[name]) <= 0, f"{name} is not positive")
+        return runs
+
+    def without(self, rows: np.ndarray, why: str) -> "Runs":
+        """The other rows, and a note of what was left out."""
+        if not rows.any():
+            return self
+        n, kept = int(rows.sum()), self.table.loc[~rows].reset_index(drop=True)
+        note = f"left out {n} of {len(rows)} rows: {why}"
+        return replace(self, table=kept, notes=(*self.notes, note), dropped=self.dropped + n)
+
+
+def read_runs(
+    path: Path | str, columns: Mapping[str, str] | None = None, needed: Sequence[str] = NEEDED
+) -> Runs:
+    """Reads and checks a table (see `read_table`), or the runs.csv of a study directory.
+
+    A JSON file beside it, of the same name, may state its conventions, as runs.json does in a study:
+    {"conventions": {"n_params": "without embeddings", …}}.
+
+    Args:
+      columns: our names -> the table's names, for example {"n_params": "N"}. Well-known names (N, tokens,
+        val_loss, …) need no saying where only one column can be meant.
+      needed: the columns that will be used: those that a law reads, and its target.
+
+    Raises:
+      ValueError: the file cannot be read, a column is missing or unclear, or no row is usable.
+    """
+    path = Path(path)
+    source = path / "runs.csv" if path.is_dir() else path
+    sidecar = (source.with_suffix("") if source.suffix in PACKED else source).with_suffix(".json")
+    conventions = _conventions(sidecar, of_study=path.is_dir()) if sidecar != source else {}
+    return check(read_table(source), conventions, source.name, needed, columns)
+
+
+def check(
+    table: pd.DataFrame,
+    conventions: Mapping[str, Any],
+    name: str = "the table",
+    needed: Sequence[str] = NEEDED,
+    columns: Mapping[str, str] | None = None,
+) -> Runs:
+    """Checks every row; see `read_runs`. Rows are named by their number in the table, the first being 1.
+
+    Where n_tokens is needed and missing, flops / (6·N) stands in; where flops are missing, 6·N·D. Both are
+    written into the conventions. A loss that is missing or infinite is a run that diverged: it stays in the
+    table and out of every fit.
+    """
+    table, taken = with_our_names(table.reset_index(drop=True), columns or {}, needed, name)
+    notes = [f"read {', '.join(f'{theirs} as {ours}' for ours, theirs in taken.items())}"] if taken else []
+    twice = _repeated(table)
+    for column in dict.fromkeys(c for c in (*NUMBERS, *needed) if c in table):
+        values = numbers(table[column])
+        wrong = np.isnan(values) & is_given(table[column])
+        notes += name_rows(table, wrong, column, "is not a number, read as missing")
+        table[column] = values
+    stated, filled = _fill_in(table, needed)
+    notes += filled
+    drop = np.zeros(len(table), bool)
+    with_flops = ("flops",) if "n_tokens" in needed and {"n_params", "n_active"} & set(needed) else ()
+    for column in dict.fromkeys((*needed, *with_flops)):
+        for wrong, what in unusable(column, table[column].to_numpy()):
+            notes += name_rows(table, wrong & ~drop, column, f"{what}, row dropped")
+            drop |= wrong
+    notes += name_rows(table, twice & ~drop, needed[-1], AGAIN)
+    drop |= twice
+    kept = table.loc[~drop].reset_index(drop=True)
+    if kept.empty:
+        first = next((note for note in notes if note.startswith("row ")), "it is empty")
+        raise ValueError(f"{name}: none of {len(drop)} rows is usable; {first}")
+    if "status" not in kept and "loss" in needed:
+        kept["status"] = np.where(np.isfinite(kept["loss"]), "done", "diverged")
+    if mixed := curves.mixed_run(kept):
+        kept = kept.drop(columns="run_id")
+        notes.append(f"run_id {mixed} has several n_params: it names no runs, so each row is taken as one")
+    notes += [*table_checks.remarks(kept, needed), *curves.remarks(kept)]
+    return Runs(kept, _unstated(needed, taken) | stated | dict(conventions), tuple(notes), int(drop.sum()))
+
+
+def read_points(
+    path: Path | str,
+    columns: Mapping[str, str] | None = None,
+    needed: Sequence[str] = ("n_params", "n_tokens"),
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Reads a table of runs to come: (the table as it is, its `needed` columns by name).
+
+    Every value must be good; without n_tokens, flops / (6·N) stands in.
+
+    Raises:
+      ValueError: the file cannot be read, a column is missing, or a value cannot be used.
+    """
+    path = Path(path)
+    given = read_table(path)
+    table, _ = with_our_names(given, columns or {}, needed, path.name)
+    used = [c for c in needed if c in table]
+    if len(used) < len(needed):  # the rest is derived
+        used += [c for c in ("n_params", "n_tokens", "flops") if c in table and c not in used]
+    for column in used:
+        said, table[column] = table[column], numbers(table[column])
+        for wrong, what in unusable(column, table[column].to_numpy())[:1]:
+            if wrong.any():
+                row = int(wrong.argmax())
+                raise ValueError(f"{path.name}: row {row + 1}: {column}={shown(said.iloc[row])} {what}")
+    _fill_in(table, needed)
+    return given, {column: table[column].to_numpy(float) for column in needed}
+
+
+def _repeated(table: pd.DataFrame) -> np.ndarray:
+    """Rows that repeat an earlier one in every column."""
+    try:
+        return table.duplicated().to_numpy()
+    except TypeError:  # lists or dicts in cells
+        return table.astype(str).duplicated().to_numpy()
+
+
+def _finished(table: pd.DataFrame, needed: Sequence[str]) -> np.ndarray:
+    done = np.ones(len(table), bool)
+    if "loss" in needed and "loss" in table:
+        done &= np.isfinite(numbers(table["loss"]))
+    if "status" in table:
+        done &= ~table["status"].astype(str).str.lower().isin(NOT_FINISHED).to_numpy()
+    return done
+
+
+def _fill_in(table: pd.DataFrame, needed: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Adds n_tokens and flops to the table where they follow from C = 6·N·D: (conventions, notes).
+
+    N are the active parameters, where the table tells them apart.
+    """
+    conventions, notes = {}, []
+    size = "n_active" if "n_active" in table else "n_params"
+    if size not in table:
+        return conventions, notes
+    six_n = 6.0 * table[size]
+    if "n_params" in table:
+        six_n = six_n.fillna(6.0 * table["n_params"])
+    if "n_tokens" in needed and "n_tokens" not in table:
+        table["n_tokens"] = table["flops"] / six_n
+        conventions["n_tokens"] = f"flops / (6 * {size}): the table has no n_tokens"
+    if "n_tokens" in table:
+        if "flops" not in table:
+            table["flops"] = six_n * table["n_tokens"]
+            conventions["flops"] = f"6 * {size} * n_tokens: the table has no flops"
+        elif missing := int(table["flops"].isna().to_numpy().sum()):
+            table["flops"] = table["flops"].fillna(six_n * table["n_tokens"])
+            notes.append(f"{missing} rows have no flops: 6 * {size} * n_tokens stands in")
+    return conventions, notes
+
+
+def _unstated(needed: Sequence[str], taken: Mapping[str, str]) -> dict[str, str]:
+    """What is to be said of numbers that nothing is stated of."""
+    unknown = {
+        "n_params": "what is counted is not stated",
+        "loss": "unit not stated, taken as nats per token",
+    }
+    return {
+        name: f"column {taken[name]} of the table; {what}" if name in taken else what
+        for name, what in unknown.items()
+        if name in needed
+    }
+
+
+def _conventions(sidecar: Path, of_study: bool) -> dict[str, Any]:
+    """What is stated beside a table. Another file of that name may hold anything; a study's may not."""
+    if not sidecar.is_file():
+        return {}
+    try:
+        content = json.loads(sidecar.read_text(encoding="utf-8"))
+    except ValueError as error:
+        if of_study:
+            raise ValueError(f"{sidecar} is not JSON ({error}); delete it or make it whole") from error
+        return {}
+    stated = content.get("conventions") if isinstance(content, dict) else None
+    return stated if isinstance(stated, dict) else {}

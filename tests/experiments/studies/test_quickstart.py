@@ -1,0 +1,128 @@
+"""The default study's stages are pure functions of the runs so far; here the runs come from a planted law."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments.config import DataConfig
+from experiments.studies import load_study, quickstart
+from experiments.studies.quickstart import Budget, Settings
+from models import count
+from scaling.table.runs import Runs
+
+BEST_LR = 1.0  # lr* = BEST_LR * N^-0.45
+
+
+def loss(n_params: float, n_tokens: float, lr: float) -> float:
+    """A planted law with a valley in log lr."""
+    off = np.log(lr / (BEST_LR * n_params**-0.45))
+    return (1.1 + 200 * n_params**-0.6 + 1500 * n_tokens**-0.6) * np.exp(0.03 * off**2)
+
+
+def trained(stage: str, configs) -> pd.DataFrame:
+    """The rows that training these configurations would give."""
+    rows = []
+    for config in configs:
+        counts, n_tokens = count(config.model), config.n_steps * config.batch_tokens
+        rows.append(
+            {
+                "run_id": config.run_id,
+                "stage": stage,
+                "status": "done",
+                "n_params": counts.n_params,
+                "n_tokens": n_tokens,
+                "flops": float(n_tokens * counts.flops_per_token(config.seq_len)),
+                "loss": loss(counts.n_params, n_tokens, config.optimizer.lr),
+                "lr": config.optimizer.lr,
+                "d_model": config.model.d_model,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def stages(settings: Settings) -> tuple[Runs, dict]:
+    """All stages planned one after the other from the planted law."""
+    plans = {"tune": quickstart.tune(settings)}
+    runs = Runs(trained("tune", plans["tune"]))
+    for name in ("grid", "extend", "verify"):
+        plans[name] = getattr(quickstart, name)(settings, runs)
+        if name != "verify" and plans[name]:
+            runs = Runs(pd.concat([runs.table, trained(name, plans[name])], ignore_index=True))
+    return runs, plans
+
+
+def test_stages_find_what_was_planted(tmp_path):
+    settings = Settings(n_bootstrap=50)
+    runs, plans = stages(settings)
+    assert len(plans["tune"]) == 15 and len(plans["grid"]) == sum(len(b.d_models) for b in settings.grid)
+    for config in plans["grid"]:
+        best = BEST_LR * count(config.model).n_params ** -0.45
+        assert config.optimizer.lr == pytest.approx(best, rel=0.15)
+    for budget in settings.grid:
+        rows = runs.table[
+            (runs.table.stage == "grid") & np.isclose(runs.table.flops, budget.flops, rtol=0.02)
+        ]
+        assert len(rows) == len(budget.d_models)
+    (config,) = plans["verify"]
+    assert config.n_steps * config.batch_tokens * count(config.model).flops_per_token(128) == pytest.approx(
+        8 * max(budget.flops for budget in settings.grid), rel=0.01
+    )
+    quickstart.predict(settings, tmp_path, runs, config)
+    verification = json.loads((tmp_path / "verify.json").read_text())
+    truth = loss(verification["n_params"], verification["n_tokens"], config.optimizer.lr)
+    assert verification["run_id"] == config.run_id and "measured" not in verification
+    assert verification["predicted"] == pytest.approx(truth, rel=0.015)
+    assert verification["lo"] < truth < verification["hi"]
+    assert json.loads((tmp_path / "fit.json").read_text())["n_points"] == len(plans["grid"]) + len(
+        plans["extend"]
+    )
+    assert len(json.loads((tmp_path / "lr.json").read_text())["optima"]) == 3
+
+
+def test_plans_are_the_same_however_often_they_are_made():
+    settings = Settings()
+    first, again = stages(settings)[1], stages(settings)[1]
+    assert [c.run_id for plan in first.values() for c in plan] == [
+        c.run_id for p in again.values() for c in p
+    ]
+
+
+@pytest.mark.parametrize(
+    "d_models, new", [((16, 24), (8,)), ((48, 56, 64), (40, 32)), ((16, 24, 32), (48, 64))]
+)
+def test_a_minimum_at_the_edge_extends_the_grid_there(d_models, new):
+    """At 8e11 FLOPs the planted law is best near width 40, at 1e10 near 8."""
+    flops = 1e10 if new == (8,) else 8e11
+    inside = Settings().grid[2]
+    d_models = (*d_models, 32) if new == (8,) else d_models
+    settings = Settings(grid=(inside, Budget(flops, d_models)))
+    extended = stages(settings)[1]["extend"]
+    assert tuple(config.model.d_model for config in extended) == new
+
+
+def test_seeds_and_data_reach_every_run():
+    settings = load_study("quickstart", ["seed=3", "data.task=files", "data.path=novels"]).settings
+    assert settings.data == DataConfig(task="files", path="novels")
+    configs = quickstart.tune(settings)
+    assert {(config.seed, config.data.path) for config in configs} == {(3, "novels")}
+
+
+@pytest.mark.parametrize(
+    "name, overrides, message",
+    [
+        ("quickstrat", [], "did you mean 'quickstart'"),
+        ("quickstart", ["sed=1"], "did you mean 'seed'"),
+        ("missing.py", [], "no study file"),
+        ("quickstart", ["lrs=[-1,1,2]"], "must be positive"),
+        ("quickstart", ["seq_len=-4"], "at least 1"),
+        ("quickstart", ["verify_factor=0.5"], "larger than 1"),
+        ("quickstart", ['grid=[{"flops":1e11,"d_models":[16,20,24]}]'], "multiples of 8"),
+        ("quickstart", ['tune=[{"flops":10,"d_model":16}]'], "at least 1"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_runs(name, overrides, message):
+    with pytest.raises(ValueError, match=message) as error:
+        load_study(name, overrides)
+    assert "\n" not in str(error.value)

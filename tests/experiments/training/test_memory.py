@@ -1,0 +1,103 @@
+"""Memory told from the traced program, against what XLA sets aside."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.extend.core import Var
+
+import models
+from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.training.compiled import programs
+from experiments.training.loss import training_loss
+from experiments.training.memory import needs, pack_size, smallest_mesh, training_memory
+from experiments.training.optim import hyperparameters
+from launch.commands.studies.plan import fits, size
+from models.presets import ladder
+from models.sharding import abstract_mesh, check_batch
+
+# Machine code need not be fast here, nor compiled slowly.
+CHEAP = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
+def run_of(family: str, d_model: int, n_layers: int, rows: int, seq_len: int, remat: bool) -> RunConfig:
+    layers = {
+        name: n_layers
+        for name in ("n_layers", "n_decoder_layers")
+        if hasattr(ladder(d_model, 256, family), name)
+    }
+    model = ladder(d_model, 256, family, remat=remat, **layers)
+    n = rows * seq_len
+    return RunConfig(model, DataConfig(), OptimizerConfig(lr=0.1), ScheduleConfig(), n, seq_len, n)
+
+
+def compiled_bytes(run: RunConfig) -> int:
+    compiled = programs(run.model, "adamw", "wsd", None)
+    state = jax.eval_shape(compiled.init, jax.random.key(0))
+    tokens = jax.ShapeDtypeStruct((run.batch_size, run.seq_len + 1), jnp.int32)
+    number, hyper = jax.ShapeDtypeStruct((), jnp.int32), jax.eval_shape(lambda: hyperparameters(run))
+    lowered = compiled.step.lower(*state, number, tokens, hyper)
+    memory = lowered.compile(compiler_options=CHEAP).memory_analysis()
+    kept = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return memory.argument_size_in_bytes + memory.temp_size_in_bytes + kept
+
+
+SHAPES = [(64, 4, 8, 128, False), (128, 6, 4, 64, True)]
+
+
+@pytest.mark.parametrize("family", models.FAMILIES)
+@pytest.mark.parametrize("d_model, n_layers, rows, seq_len, remat", SHAPES)
+def test_a_step_needs_what_xla_sets_aside(family, d_model, n_layers, rows, seq_len, remat):
+    run = run_of(family, d_model, n_layers, rows, seq_len, remat)
+    assert training_memory(run).total == pytest.approx(compiled_bytes(run), rel=0.15)
+
+
+@pytest.mark.parametrize("family", models.FAMILIES)
+@pytest.mark.parametrize("remat", [False, True])
+def test_no_copy_of_the_weights_is_kept_for_the_backward_pass(family, remat):
+    """On a mesh it would be whole on every device, and undo what spreading them saves."""
+    config = dataclasses.replace(run_of(family, 32, 3, 2, 64, remat).model, dtype="bfloat16")
+    model = models.build(config)
+    params, tokens = jax.eval_shape(model.init, jax.random.key(0)), jax.ShapeDtypeStruct((2, 65), jnp.int32)
+    saved = jax.make_jaxpr(lambda p, t: jax.vjp(lambda p: training_loss(model, p, t)[0], p)[1])(
+        params, tokens
+    )
+    pairs = zip(jax.tree.leaves(params), jax.tree.leaves(model.axes))
+    stacks = {leaf.shape for leaf, axes in pairs if "layers" in axes.copies and axes.inputs}
+    kept = {var for var in saved.jaxpr.outvars if isinstance(var, Var)} - {*saved.jaxpr.invars}
+    copies = [var.aval for var in kept if var.aval.shape in stacks]
+    assert stacks and not copies, copies
+
+
+@pytest.mark.parametrize("family", models.FAMILIES)
+def test_remat_keeps_less(family):
+    plain, again = (training_memory(run_of(family, 64, 4, 8, 128, remat)) for remat in (False, True))
+    assert again.activations < 0.4 * plain.activations and again.total < 0.6 * plain.total
+    assert again.parameters == plain.parameters == plain.gradients
+
+
+def test_more_devices_need_less_each_and_the_first_that_fits_is_named():
+    run = run_of("transformer", 64, 4, 8, 128, False)
+    sizes = [training_memory(run, mesh).total for mesh in ({}, {"fsdp": 2}, {"fsdp": 4}, {"fsdp": 8})]
+    assert sizes == sorted(sizes, reverse=True) and sizes[3] < sizes[0] / 4
+    assert smallest_mesh(run, sizes[0]) == {} and smallest_mesh(run, sizes[0] - 1) == {"fsdp": 2}
+    assert smallest_mesh(run, sizes[3]) == {"fsdp": 8} and smallest_mesh(run, 1000) is None
+    check_batch(run.batch_size, abstract_mesh({"fsdp": 8}))  # train takes what plan names
+
+
+def test_as_many_runs_are_packed_as_fit():
+    run = run_of("transformer", 64, 4, 8, 128, False)
+    one = training_memory(run).total
+    assert pack_size(run, 10.1 * one / 0.8, "gpu") == 10 and pack_size(run, one, "gpu") == 1
+    assert pack_size(run, 10**6 * one, "gpu") == 64 and pack_size(run, 10**6 * one, "cpu") == 1
+
+
+def test_plan_says_what_fits():
+    run = run_of("transformer", 64, 4, 8, 128, False)
+    roomy, tight, hopeless = (needs(run, n) for n in (1e9, 2e7, 1e3))
+    assert fits({"a": roomy}, 1e9) == f"memory: at most {size(roomy['total'])} of a device's 1GB"
+    assert "does not fit a device's 20MB: it needs" in fits({"a": tight, "b": roomy}, 2e7)
+    assert "--mesh fsdp=4 would (4 devices)" in fits({"a": tight}, 2e7)
+    assert fits({"a": hopeless}, 1e3).endswith("no mesh would")
+    assert roomy["cache_a_row"] == models.count(run.model).cache_bytes(128)

@@ -1,0 +1,32 @@
+"""`isoflop plan`: what it shows of many runs, what shared trunks save (test_submit_command.py: writing)."""
+
+import pytest
+
+from launch.commands.studies.plan import ROWS_SHOWN, as_text, saved_by_trunks
+from launch.store.store import Planned
+
+
+def planned(k: int, n_steps: int = 100, trunk: str = "", branch_step: int = 0) -> Planned:
+    config = {"optimizer": {"lr": 0.01}, "batch_tokens": 512, "model": {"d_model": 16}}
+    flops = 1e9 * n_steps
+    return Planned(
+        f"{k:012x}", "grid", "s", 11_000, 512 * n_steps, flops, config, "", trunk, branch_step, n_steps
+    )
+
+
+def test_a_trunk_saves_the_steps_of_the_next_shorter_run():
+    ladder = [planned(k, n, "t", int(0.7 * n)) for k, n in enumerate((400, 100, 200))]
+    # Of 200 steps 70 are there already, of 400 then 140.
+    assert saved_by_trunks(ladder) == pytest.approx(1e9 * (70 + 140))
+    assert saved_by_trunks([*ladder, planned(7, 800, "other", 560), planned(8, 800)]) == pytest.approx(2.1e11)
+    text = as_text({"grid": ladder}, {11_000: 1e9}, 1, {})
+    assert "shared trunks save 2.10e+11 of 7.00e+11 FLOPs (30%)" in text
+    assert "3 runs, 4.90e+11 FLOPs, about 8 min 10 s with 1 worker, at the speeds measured here" in text
+
+
+def test_many_runs_are_shown_in_part_and_counted_in_full():
+    text = as_text({"grid": [planned(k) for k in range(1000)], "verify": None}, {}, 2, {})
+    lines = text.splitlines()
+    assert len(lines) == 2 + ROWS_SHOWN + 3 and lines[0] == "grid: 1000 runs"
+    assert lines[-3:-1] == ["  … and 950 runs more", "verify: planned after stage grid, from its results"]
+    assert lines[-1].startswith("in all so far: 1000 runs, 1.00e+14 FLOPs")

@@ -1,0 +1,48 @@
+"""study.json: what a folder says of its study, and what is refused."""
+
+import json
+import shutil
+
+import pytest
+
+from launch.store import study_file
+from launch.store.store import Store
+from tests.launch.commands.studies.test_study import STUDY
+
+
+def test_the_study_is_found_again_also_after_its_file_moved(tmp_path):
+    store, file = Store(tmp_path / "x"), tmp_path / "mine.py"
+    store.create()
+    shutil.copy(STUDY, file)
+    study_file.write(store, str(file), ["seed=3"], None)
+    assert study_file.load(store).settings.seed == 3
+    file.rename(tmp_path / "moved.py")
+    with pytest.raises(ValueError, match=r"mine.py, which is gone; `isoflop plan FILE.py --out"):
+        study_file.load(store)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "moved.py").rename(tmp_path / "elsewhere" / "mine.py")
+    study_file.check_name(store, str(tmp_path / "elsewhere" / "mine.py"))
+    study_file.write(store, str(tmp_path / "elsewhere" / "mine.py"), ["seed=3"], None)
+    assert study_file.load(store).settings.seed == 3
+
+
+def test_an_equal_description_is_not_written_again(tmp_path):
+    store = Store(tmp_path)
+    study_file.write(store, "quickstart", ["seed=1"], None)
+    before = (tmp_path / "study.json").stat().st_mtime_ns
+    study_file.write(store, "quickstart", ["seed=1"], None)
+    assert (tmp_path / "study.json").stat().st_mtime_ns == before
+    assert {"python", "jax"} <= json.loads((tmp_path / "study.json").read_text())["versions"].keys()
+
+
+def test_another_study_or_other_settings_are_told(tmp_path):
+    store = Store(tmp_path)
+    study_file.check_name(store, "families")  # an empty folder takes any
+    study_file.write(store, "quickstart", ["seed=1", "seed=2"], None)
+    study_file.check_settings(store, ["seed=2"])
+    with pytest.raises(ValueError, match="holds the study 'quickstart', not 'families'"):
+        study_file.check_name(store, "families")
+    with pytest.raises(ValueError, match="was begun with --set seed=1 --set seed=2; give the same"):
+        study_file.check_settings(store, ["seed=1"])
+    with pytest.raises(ValueError, match="no study here"):
+        study_file.load(Store(tmp_path / "empty"))

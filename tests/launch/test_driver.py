@@ -1,0 +1,204 @@
+"""Stages of a study: planned from those before, in order, again the same; the table of their runs."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.studies import Stage, Study
+from launch import driver
+from launch.driver import COLUMNS, Ahead, finish, planned_run, read_table, stages, write_table
+from launch.store.store import Store
+from models import count
+from models.presets import ladder
+from scaling.table.runs import Runs
+
+
+def config(d_model: int = 16, lr: float = 0.1, **changes) -> RunConfig:
+    base = RunConfig(ladder(d_model, 259), DataConfig(), OptimizerConfig(lr), ScheduleConfig(), 64, 8, 640)
+    return replace(base, **changes)
+
+
+def result(lr: float, status: str = "done", **changes) -> dict:
+    about = {"data": {"task": "docstrings", "tokenizer": {"name": "bytes"}}, "versions": {"jax": "1"}}
+    about |= {"conventions": {"loss": "nats"}, "device": "2 cores", "n_params": 1000, "flops": 1e9}
+    return {"status": status, "loss": 2 + lr, "lr": lr, **about} | changes
+
+
+RATES = (0.1, 0.2, 0.3)
+
+
+def sweep(runs: Runs) -> list[RunConfig]:
+    assert len(runs.table) == 0
+    return [config(lr=lr) for lr in RATES]
+
+
+def extend(runs: Runs) -> list[RunConfig]:
+    """A larger run at the best rate; its first run was a sweep's already."""
+    best = runs.table.sort_values("loss").iloc[0]
+    return [config(lr=RATES[0]), config(32, lr=float(best["lr"]))]
+
+
+def predict(folder: Path, runs: Runs, configs: list[RunConfig]) -> None:
+    known = Store(folder).planned()
+    (folder / "told.json").write_text(
+        json.dumps([configs[1].run_id, configs[1].run_id in known, len(runs.table)])
+    )
+
+
+def study(*made: Stage) -> Study:
+    return Study("made", "two stages", None, made, lambda folder, runs: f"{len(runs.table)} runs in all")
+
+
+SWEEP, EXTEND = Stage("sweep", sweep), Stage("extend", extend, before=predict)
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(tmp_path / "x")
+
+
+def finish_all(store: Store, **changes) -> None:
+    for run_id, state in store.states().items():
+        if state == "planned":
+            lr = store.planned()[run_id].config["optimizer"]["lr"]
+            store.finish(store.claim(run_id), result(lr, **changes))
+
+
+def plans(ahead: Ahead) -> dict[str, list[str] | None]:
+    return {name: plan and [run.run_id for run in plan] for name, plan in ahead.plans.items()}
+
+
+def test_a_run_is_planned_in_whole_batches_with_the_flops_of_its_tokens():
+    made = planned_run("sweep", config(n_tokens=100))
+    assert (made.stage, made.n_steps, made.n_tokens) == ("sweep", 2, 128)
+    counts = count(ladder(16, 259))
+    assert made.n_params == counts.n_params and made.flops == 128 * counts.flops_per_token(8)
+    assert made.run_id == config(n_tokens=100).run_id and made.config == config(n_tokens=100).as_json
+    other = planned_run("sweep", config(lr=0.2, n_tokens=100))
+    larger, longer = planned_run("sweep", config(32)), planned_run("sweep", config(seq_len=16))
+    assert other.shape == made.shape and other.run_id != made.run_id
+    assert len({made.shape, larger.shape, longer.shape}) == 3
+
+
+def test_stages_are_planned_one_after_another_from_the_results_before(store):
+    ids = [config(lr=lr).run_id for lr in RATES]
+    steps = stages(study(SWEEP, EXTEND), store)
+    first = next(steps)
+    assert first.stage is SWEEP and plans(first) == {"sweep": ids, "extend": None}
+    assert first.waiting == ["extend"] == store.waiting()
+    assert [run.run_id for run in first.added] == ids == list(store.planned())
+    finish_all(store)
+    second, large = next(steps), config(32, lr=0.1).run_id
+    assert second.stage is EXTEND and plans(second) == {"sweep": ids, "extend": [ids[0], large]}
+    assert [run.run_id for run in second.added] == [large] and store.waiting() == []
+    assert second.stage_of == {**dict.fromkeys(ids, "sweep"), large: "extend"}  # the first that planned it
+    finish_all(store)
+    (last,) = steps
+    assert last.stage is None and last.plans == second.plans and not last.added
+
+
+def test_what_must_be_on_disk_before_a_run_trains_is_there_before_it_is_planned(store):
+    steps = stages(study(SWEEP, EXTEND), store)
+    next(steps)
+    assert not (store.folder / "told.json").exists()
+    finish_all(store)
+    next(steps)
+    written = json.loads((store.folder / "told.json").read_text())
+    assert written == [config(32, lr=0.1).run_id, False, 3]
+    finish_all(store)
+    (store.folder / "told.json").unlink()
+    list(stages(study(SWEEP, EXTEND), store))
+    assert not (store.folder / "told.json").exists()  # its runs are done
+
+
+def test_whoever_plans_again_plans_the_same_and_adds_nothing(store):
+    made = study(SWEEP, EXTEND)
+    once, again = next(stages(made, store)), next(stages(made, store))
+    assert once.plans == again.plans and not again.added and not again.dropped
+    finish_all(store)
+    once, again = next(stages(made, store)), next(stages(made, store))
+    assert once.stage is again.stage is EXTEND and once.plans == again.plans
+    assert len(once.added) == 1 and not again.added
+
+
+def test_a_stage_without_runs_is_passed_over_and_a_study_of_none_leaves_no_trace(store):
+    empty = Stage("empty", lambda runs: [])
+    (last,) = stages(study(empty), store)
+    assert last.plans == {"empty": []} and last.stage is None and not store.folder.exists()
+    ahead = next(stages(study(empty, SWEEP), store))
+    assert ahead.stage is SWEEP and ahead.plans["empty"] == [] and not ahead.waiting
+
+
+def test_runs_that_a_definition_no_longer_holds_are_set_aside_until_one_holds_them_again(store):
+    three, two = study(SWEEP), study(Stage("sweep", lambda runs: sweep(runs)[:2]))
+    ids = plans(next(stages(three, store)))["sweep"]
+    ahead = next(stages(two, store))
+    assert ahead.dropped == (ids[2],) and not ahead.added
+    assert list(store.states().values()) == ["planned", "planned", "cancelled"]
+    assert next(stages(three, store)).dropped == () and set(store.states().values()) == {"planned"}
+
+
+def test_results_of_runs_set_aside_are_no_part_of_the_study(store):
+    next(stages(study(SWEEP), store))
+    finish_all(store)
+    two = study(Stage("sweep", lambda runs: sweep(runs)[1:]), EXTEND)
+    ahead = next(stages(two, store))
+    assert ahead.plans["extend"][1].config["optimizer"]["lr"] == 0.2  # the best of those left
+
+
+def test_what_can_be_planned_before_any_run_is_done_is_shown_and_nothing_written(store):
+    empty = Stage("empty", lambda runs: [])
+    planned = driver.plan_stages(study(empty, SWEEP, EXTEND))
+    assert {name: plan if plan is None else len(plan) for name, plan in planned.items()} == {
+        **{"empty": 0, "sweep": 3, "extend": None}
+    }
+    driver.check(study(SWEEP))
+    with pytest.raises(ValueError, match="batch_tokens=64 is not a multiple of seq_len=7"):
+        driver.check(study(Stage("sweep", lambda runs: [config(seq_len=7)])))
+
+
+def test_the_table_has_the_finished_runs_in_planned_order_with_their_stage():
+    results = {"b": result(0.2), "x": result(0.3), "a": result(0.1, extra=3)}
+    runs = read_table(results, {"a": "sweep", "missing": "sweep", "b": "extend"})
+    assert list(runs.table.columns) == list(COLUMNS)
+    assert runs.table[["run_id", "stage", "lr"]].values.tolist() == [
+        ["a", "sweep", 0.1],
+        ["b", "extend", 0.2],
+    ]
+    assert runs.conventions == {
+        **{"loss": "nats", "tokenizer": {"name": "bytes"}},
+        "data": {"name": "docstrings", "task": "docstrings"},
+    }
+    nothing = read_table({}, {"a": "sweep"})
+    assert nothing.table.empty and nothing.conventions == {}
+
+
+def test_the_sidecar_names_every_device_once(store):
+    ahead = next(stages(study(SWEEP), store))
+    for run_id, device in zip(store.planned(), ("H100", "2 cores", "H100")):
+        store.finish(store.claim(run_id), result(0.1, device=device))
+    write_table(store, ahead.stage_of)
+    sidecar = json.loads((store.folder / "runs.json").read_text())
+    assert sidecar["device"] == "2 cores, H100" and sidecar["versions"] == {"jax": "1"}
+    assert pd.read_csv(store.folder / "runs.csv", dtype={"run_id": str})["run_id"].tolist() == list(
+        store.planned()
+    )
+
+
+def test_a_finished_study_has_a_line_a_stage_and_its_last_words(store):
+    made = study(SWEEP, EXTEND)
+    next(stages(made, store))
+    finish_all(store)
+    next(stages(made, store))
+    finish_all(store, status="diverged", loss=float("inf"), n_params=1_200_000)
+    (last,) = stages(made, store)
+    lines = finish(made, store, last).splitlines()
+    assert lines[-1] == "4 runs in all" == store.finished.read_text().splitlines()[-1]
+    rows = [line.split() for line in lines if line]
+    assert rows[1] == ["sweep", "3", "0", "1k", "3.0e+09", "2.1000"]
+    assert rows[2] == ["extend", "1", "1", "1.2M", "1.0e+09", "inf"]
+    assert len(pd.read_csv(store.folder / "runs.csv")) == 4

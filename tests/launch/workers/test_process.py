@@ -1,0 +1,80 @@
+"""How a process of ours learns that it should leave."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from launch.workers.process import uninterrupted
+
+CODE = """
+import sys, time
+from launch import process
+stop = process.stop_on_signals()
+print("ready", flush=True)
+if sys.argv[1] == "busy":  # compiled code that does not come back to Python for a while
+    import hashlib, threading
+    threading.Thread(target=lambda: (stop.wait(), print("heard", time.monotonic(), flush=True))).start()
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 8_000_000)
+else:
+    stop.wait()
+    print("heard", time.monotonic(), flush=True)
+    time.sleep(60)
+"""
+
+
+def start(kind: str) -> subprocess.Popen:
+    process = subprocess.Popen([sys.executable, "-c", CODE, kind], stdout=subprocess.PIPE, text=True)
+    assert process.stdout and process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_the_process_at_once(number):
+    process = start("idle")
+    process.send_signal(number)
+    assert process.stdout.readline().startswith("heard")
+    process.send_signal(number)
+    assert process.wait(10) == 128 + number
+
+
+def test_a_second_usr1_or_another_signal_does_not(tmp_path):
+    process = start("idle")
+    for number in (signal.SIGUSR1, signal.SIGUSR1, signal.SIGTERM):
+        process.send_signal(number)
+        time.sleep(0.1)
+    assert process.poll() is None
+    process.kill()
+    process.wait()
+
+
+def test_a_signal_is_heard_while_compiled_code_runs():
+    process = start("busy")
+    time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    heard = float(process.stdout.readline().split()[1])
+    process.wait(60)
+    assert time.monotonic() - heard > 0.1  # long before the compiled code ended
+
+
+def test_what_plans_leaves_accelerators_and_environment_to_the_workers():
+    code = "import os; from launch import process; e = process.plan_on_cpu()\n"
+    code += "print(e['JAX_PLATFORMS'], os.environ['JAX_PLATFORMS'], process.plan_on_cpu() is e)"
+    environment = os.environ | {"JAX_PLATFORMS": "cuda"}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert ran.stdout == "cuda cpu True\n"
+
+
+def test_an_interrupt_waits_until_libraries_are_loaded():
+    before, loaded = signal.signal(signal.SIGTERM, signal.default_int_handler), False
+    try:
+        with pytest.raises(KeyboardInterrupt), uninterrupted():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+            loaded = True
+        assert loaded
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,179 @@
+"""The encoder–decoder transformer: causal in its target, exact under every way of running it, equal to T5."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import models
+from models import hf
+from models.config import EncDecConfig
+from models.families.encdec import bucket, encode
+from models.presets import ladder
+from tests.models.ragged import assert_decoding_is_the_forward_pass
+
+CONFIGS = {
+    "1.0": EncDecConfig(
+        *(61, 16, 2, 1, 2, 6, 24), gated=False, activation="relu", tied_embeddings=True, n_buckets=8,
+        max_distance=10,
+    ),
+    "1.1": EncDecConfig(61, 24, 1, 3, 4, 6, 40, n_buckets=6, max_distance=9),
+}  # fmt: skip
+LENGTHS = (9, 6, 1)
+
+
+def draw(model):
+    """Parameters; the program of the draws runs once and is not worth optimizing."""
+    fast = {"xla_backend_optimization_level": 0}
+    return jax.jit(model.init, compiler_options=fast)(jax.random.key(1))
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def network(request):
+    model = models.build(CONFIGS[request.param])
+    params = draw(model)
+    key_source, key_target = jax.random.split(jax.random.key(2))
+    source_BS = jax.random.randint(key_source, (3, 9), 0, 61)
+    mask_BS = jnp.arange(9) < jnp.array(LENGTHS)[:, None]
+    return model, params, jax.random.randint(key_target, (3, 12), 0, 61), source_BS, mask_BS
+
+
+def test_logits_depend_on_no_later_target_token_and_on_every_source_token(network):
+    model, params, _, source_BS, _ = network
+    n_source, n_target = source_BS.shape[1], 7
+
+    def logits_TV(table_VD):
+        # One vocabulary entry a place, so that the gradient tells the places apart.
+        ends = params["ends"] | {"embedding": table_VD}
+        tokens_1T, source_1S = jnp.arange(n_target)[None], jnp.arange(n_target, n_target + n_source)[None]
+        x_BTD, _ = model.hidden(params | {"ends": ends}, tokens_1T, source_BS=source_1S)
+        return model.logits(params, x_BTD)[0]
+
+    reach_TV = np.abs(jax.jit(jax.jacrev(logits_TV))(params["ends"]["embedding"])).max(axis=(1, 3))
+    own_TT = reach_TV[:, :n_target]
+    assert (own_TT[np.triu_indices(n_target, 1)] == 0).all()
+    assert (own_TT[np.tril_indices(n_target)] > 0).all()
+    assert (reach_TV[:, n_target : n_target + n_source] > 0).all()
+
+
+def test_padding_of_the_source_does_not_matter(network):
+    model, params, tokens_BT, source_BS, mask_BS = network
+    apply = jax.jit(model.apply)
+    logits_BTV = apply(params, tokens_BT, source_BS=source_BS, source_mask_BS=mask_BS)
+    other_BS = jnp.where(mask_BS, source_BS, 60 - source_BS)
+    again_BTV = apply(params, tokens_BT, source_BS=other_BS, source_mask_BS=mask_BS)
+    np.testing.assert_array_equal(logits_BTV, again_BTV)
+    alone_1TV = apply(params, tokens_BT[1:2], source_BS=source_BS[1:2, : LENGTHS[1]])
+    np.testing.assert_allclose(logits_BTV[1], alone_1TV[0], atol=1e-5)
+
+
+def test_prefill_and_decode_equal_the_full_forward_pass_for_ragged_rows(network):
+    model, params, tokens_BT, source_BS, mask_BS = network
+    source = {"source_BS": source_BS, "source_mask_BS": mask_BS}
+    cache = assert_decoding_is_the_forward_pass(model, params, tokens_BT, **source)
+    assert {leaf.shape[min(1, leaf.ndim - 1)] for leaf in jax.tree.leaves(cache)} == {3}  # rows are there
+
+
+def test_rematerialisation_changes_no_number(network):
+    model, params, tokens_BT, source_BS, _ = network
+    tokens_BT, source_BS = tokens_BT[:, :4], source_BS[:, :4]
+    remat = models.build(dataclasses.replace(model.config, remat=True))
+
+    def gradients(model):
+        return jax.jit(jax.grad(lambda p: (model.apply(p, tokens_BT, source_BS=source_BS) ** 2).mean()))(
+            params
+        )
+
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)  # noqa: E731
+    jax.tree.map(close, gradients(model), gradients(remat))
+
+
+def test_bfloat16_compute_keeps_float32_logits_and_is_near(network):
+    model, params, tokens_BT, source_BS, _ = network
+    half = models.build(dataclasses.replace(model.config, dtype="bfloat16"))
+    logits_BTV = jax.jit(half.apply)(params, tokens_BT, source_BS=source_BS)
+    assert logits_BTV.dtype == jnp.float32
+    difference = np.abs(logits_BTV - jax.jit(model.apply)(params, tokens_BT, source_BS=source_BS))
+    assert 0 < difference.max() < 0.1
+
+
+def test_initial_logits_are_near_unit_size_and_scores_do_not_saturate():
+    config = dataclasses.replace(ladder(64, 259, "encdec"), tied_embeddings=False)
+    model = models.build(config)
+    params = draw(model)
+    tokens_BT = jax.random.randint(jax.random.key(1), (2, 16), 0, 259)
+    logits_BTV = jax.jit(model.apply)(params, tokens_BT, source_BS=tokens_BT)
+    assert 0.5 < float(logits_BTV.std()) < 2
+
+
+# Of keys 0 … 20 tokens before their query, by the definition: of 8 causal buckets 4 hold one distance each,
+# and bucket 4 + n begins at 4·(16/4)^(n/4) = 4, 5.7, 8, 11.3; two-sided each side has 4 of 8 buckets, of
+# which bucket 2 + n begins at 2·(16/2)^(n/2) = 2, 5.7.
+CAUSAL = [0, 1, 2, 3, 4, 4, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7, 7, 7, 7, 7, 7]
+TWO_SIDED = [0, 1, 2, 2, 2, 2] + 15 * [3]
+
+
+def test_buckets_equal_a_table_made_by_hand():
+    back = jnp.arange(21)
+    np.testing.assert_array_equal(bucket(-back, False, 8, 16), CAUSAL)
+    np.testing.assert_array_equal(bucket(-back, True, 8, 16), TWO_SIDED)
+    np.testing.assert_array_equal(bucket(back[1:], True, 8, 16), np.array(TWO_SIDED[1:]) + 4)
+    np.testing.assert_array_equal(bucket(back, False, 8, 16), np.zeros(21))  # the future, which is masked
+
+
+def test_encoder_looks_both_ways_and_knows_order(network):
+    model, params, _, source_BS, _ = network
+    run = jax.jit(lambda source_BS: encode(model.config, params, source_BS))
+    states_BSD = run(source_BS)
+    changed_BSD = run(source_BS.at[:, -1].set(60 - source_BS[:, -1]))
+    assert (np.abs(states_BSD - changed_BSD)[:, 0].max(axis=-1) > 0).all()
+    mirrored_BSD = run(source_BS[:, ::-1])[:, ::-1]
+    assert np.abs(states_BSD - mirrored_BSD).max() > 1e-3  # before and after have buckets of their own
+
+
+def test_counts_equal_the_real_tree(network):
+    model = network[0]
+    sizes: dict[str, int] = {}
+    for path, leaf in jax.tree.leaves_with_path(jax.eval_shape(model.init, jax.random.key(0))):
+        names = [key.key for key in path]
+        groups = {"positions": "positions", "norm": "norms", "attention": "attention", "cross": "cross",
+                  "mlp": "mlp", "embedding": "embedding", "head": "head"}  # fmt: skip
+        group = next(groups[g] for g in groups if any(g in name for name in names))
+        sizes[group] = sizes.get(group, 0) + math.prod(leaf.shape)
+    counts = models.count(model.config)
+    assert {name: part.n_params for name, part in counts.parts.items() if part.n_params} == sizes
+
+
+def test_cache_bytes_equal_the_real_cache(network):
+    model, params, *_ = network
+    tokens_BT, lengths_B = jnp.ones((3, 4), jnp.int32), jnp.full(3, 4)
+    prefill = jax.eval_shape(
+        lambda: model.prefill(params, tokens_BT, lengths_B, 9, source_BS=jnp.ones((3, 9), jnp.int32))
+    )
+    n_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(prefill[1]))
+    assert n_bytes - lengths_B.nbytes == 3 * models.count(model.config).cache_bytes(9)
+
+
+def test_equals_t5_of_an_independent_implementation():
+    """Golden values of transformers' T5 under a source mask: encoder, logits, greedy continuation."""
+    folder = Path("tests/data/hf/t5")
+    config, params = hf.load(folder)
+    golden, model = np.load(folder / "golden.npz"), models.build(config)
+    source = {"source_BS": golden["input_ids"], "source_mask_BS": golden["attention_mask"]}
+    with jax.default_matmul_precision("highest"):
+        encoded_BSD = jax.jit(lambda p: encode(config, p, **source))(params)
+        logits_BTV = jax.jit(model.apply)(params, golden["decoder_input_ids"], **source)
+        start_B1 = jnp.full((2, 1), golden["decoder_input_ids"][0, 0])
+        prefill = jax.jit(lambda p: model.prefill(p, start_B1, jnp.ones(2, jnp.int32), 17, **source))
+        logits_BV, cache = prefill(params)
+        decode, written = jax.jit(model.decode), []
+        for _ in range(16):
+            written.append(logits_BV.argmax(axis=-1))
+            logits_BV, cache = decode(params, written[-1], cache)
+    np.testing.assert_allclose(encoded_BSD, golden["encoder_last_hidden_state"], atol=1e-4)
+    np.testing.assert_allclose(logits_BTV, golden["logits"], atol=1e-4)
+    np.testing.assert_array_equal(jnp.stack(written, axis=1), golden["greedy_ids"])

@@ -1,0 +1,47 @@
+"""Which rows of a table are sweeps."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scaling.hparams.sweeps import cells, swept
+from scaling.table.runs import check
+
+
+def runs(lr, batch=None, n_params=1e6, n_tokens=2e7, **columns):
+    table = pd.DataFrame({"lr": lr, "n_params": n_params, "n_tokens": n_tokens, "loss": 3.0} | columns)
+    return check(table if batch is None else table.assign(batch_tokens=batch), {})
+
+
+def test_diverged_unfinished_and_settingless_rows_are_left_out_and_counted():
+    table = runs([1e-3, 2e-3, 4e-3, "high", -1.0, 8e-3], loss=[3.0, 2.9, 3.0, 3.1, 3.2, np.inf])
+    kept = swept(table)
+    assert kept.table["lr"].tolist() == [1e-3, 2e-3, 4e-3]
+    assert "left out 1 of 6 rows: diverged or not finished" in kept.notes
+    assert "left out 2 of 5 rows: without a positive lr" in kept.notes
+    assert len(swept(runs([1e-3, 2e-3], status=["done", "diverged"])).table) == 1
+
+
+def test_an_axis_is_swept_where_one_cell_has_three_values_of_it():
+    both = runs([1e-3, 2e-3, 4e-3, 1e-3, 1e-3], [1e4, 1e4, 1e4, 2e4, 4e4])
+    assert cells(swept(both).table)[0] == ("lr", "batch_tokens")
+    axes, groups = cells(swept(runs([1e-3, 2e-3, 4e-3], [1e4, 1e4, 1e4])).table)
+    assert axes == ("lr",) and len(groups) == 1
+    assert cells(swept(runs([1e-3] * 3, [1e4, 2e4, 4e4])).table)[0] == ("batch_tokens",)
+
+
+def test_what_is_given_but_not_swept_tells_cells_apart():
+    axes, groups = cells(swept(runs([1e-3, 2e-3, 4e-3] * 2, [1e4] * 3 + [2e4] * 3)).table)
+    assert axes == ("lr",) and [len(group) for group in groups] == [3, 3]
+
+
+def test_sizes_that_nearly_agree_are_one_cell():
+    _, groups = cells(swept(runs([1e-3, 2e-3, 4e-3], n_tokens=[2e7, 2.001e7, 2.002e7])).table)
+    assert len(groups) == 1
+
+
+def test_tables_without_sweeps_are_refused():
+    with pytest.raises(ValueError, match="no column lr or batch_tokens"):
+        swept(check(runs([1e-3, 2e-3]).table.drop(columns="lr"), {}))
+    with pytest.raises(ValueError, match="3 finished values of lr or batch_tokens"):
+        cells(swept(runs([1e-3, 2e-3], [1e4, 2e4])).table)

@@ -1,0 +1,73 @@
+"""For every law: true parameters, and a table of the columns that it reads, for the tests of scaling/laws."""
+
+import numpy as np
+import pandas as pd
+
+from scaling.laws.training_curve.annealing import annealing_columns
+from scaling.laws.training_curve.multi_power import multi_power_columns
+
+WARMUP, STEPS = 1000, 20000
+
+
+def grid(**columns) -> pd.DataFrame:
+    """Every combination of the values of the columns."""
+    return (
+        pd.MultiIndex.from_product(columns.values(), names=columns.keys()).to_frame(index=False).astype(float)
+    )
+
+
+def schedules(peak: float = 3e-4) -> dict[str, np.ndarray]:
+    """Learning rates by step: constant, cosine, a decay at the end, and a drop to 10 or 30 % early on."""
+    warmup, rest = np.linspace(0, 1, WARMUP, endpoint=False), np.arange(STEPS - WARMUP) / (STEPS - WARMUP)
+    shapes = {
+        "constant": np.ones_like(rest),
+        "cosine": 0.55 + 0.45 * np.cos(np.pi * rest),
+        "decay": np.clip((1 - rest) / 0.25, 0.02, 1.0),
+        "drop": np.where(rest < 0.3, 1.0, 0.1),
+        "half": np.where(rest < 0.3, 1.0, 0.3),
+    }
+    return {name: peak * np.concatenate([warmup, shape]) for name, shape in shapes.items()}
+
+
+def curves(columns) -> pd.DataFrame:
+    """Measured points of a run of every schedule."""
+    steps = np.unique(np.geomspace(2 * WARMUP, STEPS, 25).astype(int))
+    return pd.concat([columns(lr, steps) for lr in schedules().values()], ignore_index=True)
+
+
+SIZES, TOKENS = np.geomspace(1e8, 1e10, 5), np.geomspace(2e9, 2e11, 5)
+SHARES = np.random.default_rng(0).dirichlet(np.ones(3), 40)
+# name: (true parameters in the order of the law's, columns)
+PLANTED = {
+    "chinchilla": ((1.8, 400.0, 1500.0, 0.35, 0.36), grid(n_params=SIZES, n_tokens=TOKENS)),
+    "kaplan": ((8.8e13**0.076, 5.4e13**0.095, 0.076, 0.095), grid(n_params=SIZES, n_tokens=TOKENS)),
+    "over_training": ((1.8, 140.0, 190.0, 0.18), grid(n_params=SIZES, n_tokens=TOKENS)),
+    "data_constrained": (
+        (1.87, 521.0, 1488.0, 0.353, 0.353, 15.4, 5.3),
+        grid(n_params=SIZES, n_tokens=TOKENS, unique_tokens=(1e8, 1e9, 1e10, 1e12)),
+    ),
+    "precision": (
+        (1.8, 400.0, 1500.0, 0.35, 0.36, 2.7),
+        grid(n_params=SIZES, n_tokens=TOKENS, weight_bits=(3, 4, 6, 8, 16)),
+    ),
+    "moe": (
+        (1.36, 36.0, 36.0, 0.19, 0.18, -0.3, 0.012, 0.1, -0.003, 2.1, 290.0),
+        grid(n_active=SIZES, n_tokens=TOKENS, n_experts=(1, 4, 32, 256)),
+    ),
+    "granularity": (
+        (0.8, 18.1, 30.8, 0.15, 0.147, 4.0, 0.58),
+        grid(n_active=SIZES, n_tokens=TOKENS, granularity=(1, 2, 4, 8, 16)),
+    ),
+    "broken": ((1.5, 100.0, 0.1, 0.15, 3e20, 0.4), grid(flops=np.geomspace(1e16, 1e24, 60))),
+    "u_shaped": ((2.2, 5e20, 0.06, 0.11), grid(flops=np.geomspace(1e18, 1e23, 20))),
+    "annealing": ((2.5, 0.5, 0.6, 0.5), curves(annealing_columns)),
+    "multi_power": ((2.65, 0.6, 440.0, 2.1, 0.45, 0.6, 0.65), curves(multi_power_columns)),
+    "mixture:web,code,books": (
+        (1.9, 1.4, -0.8, 0.5),
+        pd.DataFrame(SHARES, columns=["share_web", "share_code", "share_books"]),
+    ),
+    "downstream": ((0.26, 0.93, 0.9, 9.0), grid(loss=np.linspace(0.5, 1.5, 30))),
+    "pass_at_k": ((1.9, 0.35), grid(k=2.0 ** np.arange(13))),
+    "over_optimisation_bon": ((0.7, 0.12), grid(kl=np.linspace(0, 6, 25))),
+    "over_optimisation_rl": ((0.9, 0.25), grid(kl=np.linspace(0, 100, 25))),
+}

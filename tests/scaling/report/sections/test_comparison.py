@@ -1,0 +1,43 @@
+"""The section that compares laws by what they foretell of larger runs."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scaling.report.data import load
+from scaling.report.sections.comparison import section
+from tests.scaling.report.synthetic_study import make_runs
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    path = tmp_path_factory.mktemp("table") / "grid.csv"
+    table = make_runs().query("stage in ('grid', 'extend')").drop(columns="stage")
+    table.to_csv(path, index=False)
+    return section(load(path))
+
+
+def test_laws_are_listed_best_first_with_percentages(made):
+    table = made.tables[0]
+    scores = [row.cells[6].sort for row in table.rows]
+    assert scores == sorted(scores, reverse=True) and len(scores) >= 2
+    inside = [row.cells[4].sort for row in table.rows]
+    assert all(0 <= share <= 100 for share in inside)
+    assert sum(row.cells[7].sort for row in table.rows) == pytest.approx(1)
+
+
+def test_bars_cross_zero_where_the_interval_holds_the_measured_loss(made):
+    errors, intervals = made.figures
+    bars = pd.DataFrame(intervals.spec["datasets"]["runs"])
+    held = (bars["lo"] <= 0) & (bars["hi"] >= 0)
+    assert list(np.where(held, "holds it", "misses it")) == list(bars["inside"])
+    assert np.all((bars["lo"] < bars["error"]) & (bars["error"] < bars["hi"]))
+    drawn = pd.DataFrame(errors.spec["datasets"]["runs"])
+    assert (drawn.groupby("law").size() == len(bars)).all() and (drawn["ratio"] > 1).all()
+
+
+def test_too_few_runs_leave_no_trace(tmp_path):
+    make_runs().query("stage == 'grid'").drop(columns="stage").head(7).to_csv(
+        tmp_path / "few.csv", index=False
+    )
+    assert section(load(tmp_path / "few.csv")) is None

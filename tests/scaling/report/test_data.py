@@ -1,0 +1,109 @@
+"""What a page is made from: which runs the law is of, curves thinned, tables that must be whole."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scaling.report.data import CURVE_POINTS, load, read_curves, read_json, read_tasks
+from tests.scaling.optimum.test_frontier import known
+from tests.scaling.planted import TRUTH
+from tests.scaling.planted_sweeps import cross, planted_sweeps, random_truth
+from tests.scaling.report.synthetic_study import make_runs
+
+
+def write_curve(folder, flops, losses, rest=""):
+    lines = [json.dumps({"step": 1, "flops": c, "train_loss": loss}) for c, loss in zip(flops, losses)]
+    (folder / "runs" / "a").mkdir(parents=True, exist_ok=True)
+    (folder / "runs" / "a" / "metrics.jsonl").write_text("".join(line + "\n" for line in lines) + rest)
+
+
+def curve_of(folder, flops=1e6) -> pd.DataFrame:
+    row = {"run_id": "a", "stage": "grid", "n_params": 10.0, "n_tokens": 20.0, "flops": flops, "loss": 2.5}
+    return read_curves(folder, pd.DataFrame([row, row | {"run_id": "without a curve"}]))
+
+
+def test_repeats_of_the_best_setting_stay_in_the_law(tmp_path):
+    rng = np.random.default_rng(1)
+    table = planted_sweeps(random_truth(rng), cross(3), 1e-3, None, rng)[0].table
+    best = table.loc[table.groupby(["n_params", "n_tokens"])["loss"].idxmin()]
+    again = best.assign(loss=best["loss"] * 1.001)
+    pd.concat([table, again]).to_csv(tmp_path / "seeds.csv", index=False)
+    data = load(tmp_path / "seeds.csv")
+    assert data.fit.n_points == 2 * 9 and data.runs.table["stage"].tolist().count("tune") == len(table) - 9
+
+
+def test_stages_that_a_table_states_are_kept(tmp_path):
+    make_runs().to_csv(tmp_path / "runs.csv", index=False)
+    data = load(tmp_path / "runs.csv")
+    assert data.fit.n_points == make_runs()["stage"].isin(["grid", "extend"]).sum() and data.lr is None
+
+
+def test_the_law_is_the_one_given_else_the_study_s_own(tmp_path):
+    make_runs().query("stage == 'grid'").to_csv(tmp_path / "runs.csv", index=False)
+    for name, params in (("fit.json", TRUTH), ("other.json", TRUTH | {"E": 1.5})):
+        (tmp_path / name).write_text(json.dumps(known(params).to_json()))
+    (tmp_path / "study.json").write_text(json.dumps({"name": "quick", "versions": {"jax": "1"}}))
+    data = load(tmp_path)
+    assert (data.name, data.source, data.fit.params["E"], data.no_fit) == ("quick", tmp_path.name, 1.8, "")
+    assert data.versions == {"jax": "1"} and data.verify is None and data.lr is None
+    assert load(tmp_path, fit=tmp_path / "other.json").fit.params["E"] == 1.5
+
+
+def test_too_few_runs_for_a_law_say_so(tmp_path):
+    make_runs().query("stage == 'grid'").head(3).drop(columns="stage").to_csv(
+        tmp_path / "few.csv", index=False
+    )
+    data = load(tmp_path / "few.csv")
+    assert data.fit is None and data.no_fit.startswith("No law was fitted: ") and len(data.runs.table) == 3
+
+
+def test_a_curve_is_averaged_in_equal_steps_of_log_compute_up_to_its_last_moment(tmp_path):
+    flops = np.geomspace(1e4, 1e6, 10_001)  # one past every hundredth part of a factor of 100
+    write_curve(tmp_path, flops, np.log(flops))
+    curve = curve_of(tmp_path)
+    assert len(curve) == CURVE_POINTS and curve["flops"].iloc[-1] == 1e6
+    steps = np.diff(np.log(curve["flops"]))[1:]
+    np.testing.assert_allclose(steps, np.log(100) / (CURVE_POINTS - 1), atol=2e-3)
+    lag = np.log(curve["flops"]) - curve["loss"]  # a mean lies in the middle of its window
+    np.testing.assert_allclose(lag[1:], np.log(100) / (CURVE_POINTS - 1) / 2, atol=2e-3)
+    about = curve.drop(columns=["flops", "loss"]).drop_duplicates().to_dict("records")
+    assert about == [{"run_id": "a", "n_params": 10.0, "n_tokens": 20.0, "stage": "grid", "final": 2.5}]
+
+
+def test_the_first_hundredth_of_a_run_is_no_part_of_its_curve(tmp_path):
+    write_curve(tmp_path, [9e3, 1e4, 5e5], [6.0, 5.0, 4.0])
+    assert curve_of(tmp_path)[["flops", "loss"]].values.tolist() == [[1e4, 5.0], [5e5, 4.0]]
+
+
+def test_curves_skip_a_half_written_line_and_what_is_not_finite(tmp_path):
+    write_curve(
+        tmp_path, [1e5, 2e5, 3e5], [3.0, None, float("nan")], '{"flops": 4e5, "val_loss": 1}\n[1]\n{"fl'
+    )
+    assert curve_of(tmp_path)["loss"].tolist() == [3.0]
+    assert read_curves(tmp_path / "nowhere", make_runs()).empty
+
+
+def test_a_table_of_tasks_is_whole_or_refused(tmp_path):
+    path = tmp_path / "tasks.csv"
+    assert read_tasks(path).empty
+    path.write_text("run_id,task,metric,value,lo,hi,n,chance\n0012,cloze,acc,0.5,0.4,0.6,10,0.25\n")
+    assert read_tasks(path)["run_id"].tolist() == ["0012"]
+    path.write_text("run_id,task,metric,value,n\n0012,cloze,acc,0.5,10\n")
+    with pytest.raises(ValueError, match=r"tasks\.csv has no column chance, hi, lo; isoflop evaluate writes"):
+        read_tasks(path)
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (b'{"law": "chin', r"x\.json is not JSON .*was it cut short\?"),
+        (b"\xff\xfe", r"x\.json is not JSON"),
+        (b"[1, 2]", r"x\.json holds a JSON list; expected an object"),
+    ],
+)
+def test_damaged_json_is_named(tmp_path, content, said):
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(ValueError, match=said):
+        read_json(tmp_path / "x.json")
