@@ -22,9 +22,9 @@ import numpy as np
 import models
 from experiments.data import batches
 from experiments.data.vocab import ByteVocab
-from experiments.evaluate.texts.losses import logged_losses
-from experiments.evaluate.texts.perplexity import summarise
-from experiments.evaluate.texts.text import Text
+from experiments.evaluate.language_modelling.perplexity import summarise
+from experiments.evaluate.language_modelling.text_score import logged_losses
+from experiments.evaluate.language_modelling.tokenized_text import Text
 from experiments.training import loss
 from models.presets import ladder
 

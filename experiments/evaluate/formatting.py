@@ -3,15 +3,15 @@
 import math
 from typing import TYPE_CHECKING, Any
 
-from experiments.evaluate import scoreboard
-from experiments.evaluate.scoreboard import Score
+from experiments.evaluate import checkpoint_comparison
+from experiments.evaluate.checkpoint_comparison import Score
 from experiments.evaluate.statistics.calibration import calibrate
 from experiments.evaluate.statistics.intervals import Estimate
-from experiments.evaluate.tasks import metrics
+from experiments.evaluate.tasks import task_metrics
 from experiments.evaluate.tasks.responses import Answers
 
 if TYPE_CHECKING:  # imports jax, which tasks whose answers are all known do without
-    from experiments.evaluate.texts.losses import TextScore
+    from experiments.evaluate.language_modelling.text_score import TextScore
 
 
 def broken(scores: list[Score], texts: "list[TextScore]") -> list[str]:
@@ -32,7 +32,7 @@ def rows(scores: list[Score], texts: "list[TextScore]") -> list[dict[str, Any]]:
             row = {"run_id": one.checkpoint.name, "task": found.name, "metric": metric}
             row |= vars(estimate) | {"n": found.perplexity.n_documents, "chance": None, "ceiling": None}
             made.append(row | {k: v for k, v in one.checkpoint.row.items() if k not in row})
-    return made + scoreboard.rows(scores)
+    return made + checkpoint_comparison.rows(scores)
 
 
 # ---- JSON ------------------------------------------------------------------------------------------------
@@ -49,7 +49,7 @@ def as_json(scores: list[Score], texts: "list[TextScore]") -> dict[str, Any]:
     if len(each) == 1:
         return each[0]
     made: dict[str, Any] = {"checkpoints": each}
-    apart = scoreboard.differences(scores)
+    apart = checkpoint_comparison.differences(scores)
     made["differences"] = [
         {"run": str(one.checkpoint.folder), "against": str(scores[0].checkpoint.folder)}
         | {name: _estimate(estimate) for name, estimate in found.items()}
@@ -59,7 +59,7 @@ def as_json(scores: list[Score], texts: "list[TextScore]") -> dict[str, Any]:
     made["seeds"] = [
         {"runs": [c.name for c in one.checkpoints], "task": one.task, **_estimate(one.joined.estimate)}
         | {name: _or_null(getattr(one.joined, name)) for name in ("between_sd", "se_items")}
-        for one in scoreboard.over_seeds(scores)
+        for one in checkpoint_comparison.over_seeds(scores)
     ]
     return made
 
@@ -98,7 +98,7 @@ def _task_json(answers: Answers) -> dict[str, Any]:
     task = answers.task
     made: dict[str, Any] = {"metric": task.metric, "n": len(answers.items), "n_broken": len(answers.broken)}
     made |= {"chance": task.chance, "ceiling": task.ceiling}
-    made |= {result.metric: _estimate(result.estimate) for result in metrics.results(answers)}
+    made |= {result.metric: _estimate(result.estimate) for result in task_metrics.results(answers)}
     if task.metric == "multiple_choice":
         found = vars(calibrate(answers))
         bins = [vars(one) | {"accuracy": _estimate(one.accuracy)} for one in found["bins"]]
@@ -148,7 +148,7 @@ def _group_words(by: str, labels: dict[str, Any]) -> list[str]:
 def _task_words(score: Score) -> str:
     table = [["task", "metric", "value", "90% interval", "items", "chance"]]
     for name, answers in score.answers.items():
-        for result in metrics.results(answers):
+        for result in task_metrics.results(answers):
             e, chance = result.estimate, "" if result.chance is None else f"{result.chance:.3g}"
             table.append([name, result.metric, _spread(e, 3), _ends(e), f"{result.n}", chance])
             name = ""
@@ -160,7 +160,7 @@ def _task_words(score: Score) -> str:
 
 def _many(scores: list[Score], texts: "list[TextScore]") -> str:
     """A checkpoint a line. `+` and `-` mark what is surely better and worse than the first one."""
-    apart: list[dict[str, Estimate]] = [{}, *scoreboard.differences(scores)]
+    apart: list[dict[str, Estimate]] = [{}, *checkpoint_comparison.differences(scores)]
     names = list(scores[0].answers)
     known = [
         c for c in ("stage", "n_params", "n_tokens", "loss") if all(c in s.checkpoint.row for s in scores)
@@ -172,8 +172,8 @@ def _many(scores: list[Score], texts: "list[TextScore]") -> str:
             mark = _mark(texts[i].difference(texts[0]), better=-1) if i else " "
             line.append(f"{_spread(texts[i].perplexity.bits_per_byte)}{mark}")
         for name in names:
-            estimate = next(r.estimate for r in metrics.results(one.answers[name])
-                            if r.metric == metrics.MAIN[one.answers[name].task.metric])  # fmt: skip
+            estimate = next(r.estimate for r in task_metrics.results(one.answers[name])
+                            if r.metric == task_metrics.MAIN[one.answers[name].task.metric])  # fmt: skip
             line.append(f"{_spread(estimate, 3)}{_mark(apart[i].get(name))}")
         table.append(line)
     about = [f"{texts[0].name}: bits per byte"] if texts else []
@@ -186,7 +186,7 @@ def _many(scores: list[Score], texts: "list[TextScore]") -> str:
 
 def _seeds(scores: list[Score]) -> list[str]:
     """Runs that differ in their seed alone, joined."""
-    found = scoreboard.over_seeds(scores)
+    found = checkpoint_comparison.over_seeds(scores)
     if not found:
         return []
     table = [["task", "over seeds", "90% interval", "spread between seeds", "runs"]]

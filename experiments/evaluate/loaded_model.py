@@ -9,7 +9,7 @@ from typing import Any
 import models
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.vocab import ByteVocab, SentencePieceVocab, Vocab, load_vocab
-from experiments.evaluate.identity import find_run, is_hugging_face
+from experiments.evaluate.checkpoint_paths import find_run, is_hugging_face
 from experiments.fields import from_json
 from experiments.training import checkpoint
 from models import hf

@@ -17,7 +17,7 @@ import pandas as pd
 
 import models
 from experiments.config import DataConfig, RunConfig
-from experiments.evaluate.tasks import spans
+from experiments.evaluate.tasks import span_metrics
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic
 from experiments.studies import quickstart
@@ -100,11 +100,11 @@ def ask(settings: Settings, run: Path) -> tuple[list[dict], list[dict]]:
     config, params = checkpoint.load(run)
     model = models.build(config.model)
     batches = validation_batches(config, open_splits(config.data)[1].tokens)
-    seen = spans.predict(model, params, batches)
+    seen = span_metrics.predict(model, params, batches)
     rows, at = np.concatenate(batches), 3 * settings.seq_len // 4
-    printed = spans.misprinted(rows, at, np.random.default_rng([settings.seed, at]))
+    printed = span_metrics.misprinted(rows, at, np.random.default_rng([settings.seed, at]))
     wrong = printed[:, at] != rows[:, at]
-    after = spans.predict(model, params, np.split(printed, len(batches)))
+    after = span_metrics.predict(model, params, np.split(printed, len(batches)))
     places = {
         f"the {AFTER} tokens, nothing misprinted": seen.nats_RT[wrong, at : at + AFTER].mean(axis=1),
         f"the {AFTER} tokens after a misprint": after.nats_RT[wrong, at : at + AFTER].mean(axis=1),
@@ -114,4 +114,4 @@ def ask(settings: Settings, run: Path) -> tuple[list[dict], list[dict]]:
         {"place": place, "loss": float(nats.mean()), "se": float(nats.std(ddof=1) / np.sqrt(len(nats)))}
         for place, nats in places.items()
     ]
-    return [spans.answers(seen, n) for n in settings.answers], near
+    return [span_metrics.answers(seen, n) for n in settings.answers], near

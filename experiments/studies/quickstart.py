@@ -20,8 +20,8 @@ import scaling
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.cache import read_manifest
 from experiments.data.prepare import prepare
-from experiments.evaluate import scoreboard
-from experiments.evaluate.identity import find_all
+from experiments.evaluate import checkpoint_comparison
+from experiments.evaluate.checkpoint_paths import find_all
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic
 from experiments.studies.study import Stage, Study
@@ -195,10 +195,10 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
 def ask_tasks(folder: Path) -> str:
     """How accurate the runs of the grid and of the verification are on TASKS, as CSV."""
     found = [one for one in find_all(folder) if one.row["stage"] != "tune"]
-    tasks = [scoreboard.find_task(name) for name in TASKS]
+    tasks = [checkpoint_comparison.find_task(name) for name in TASKS]
     with ThreadPoolExecutor(2) as pool:  # most of the time goes into compiling, which keeps one core busy
-        scores = list(pool.map(lambda one: scoreboard.score(one, tasks), found))
-    return scoreboard.as_csv(scoreboard.rows(scores))
+        scores = list(pool.map(lambda one: checkpoint_comparison.score(one, tasks), found))
+    return checkpoint_comparison.as_csv(checkpoint_comparison.rows(scores))
 
 
 def last_words(v: dict) -> str:

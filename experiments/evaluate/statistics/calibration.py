@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from experiments.evaluate.statistics.intervals import Estimate, mean
-from experiments.evaluate.tasks.metrics import probabilities
 from experiments.evaluate.tasks.responses import Answers
+from experiments.evaluate.tasks.task_metrics import probabilities
 
 N_BINS = 10
 SURE, RIGHT = "Probability that it gives its choice", "Share that is right"

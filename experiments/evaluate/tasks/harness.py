@@ -13,9 +13,9 @@ from lm_eval import simple_evaluate  # pyright: ignore[reportMissingImports]
 from lm_eval.api.model import LM  # pyright: ignore[reportMissingImports]
 from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
 
+from experiments.evaluate.language_modelling.perplexity import token_losses
 from experiments.evaluate.loaded_model import Subject
-from experiments.evaluate.tasks.score import encode_pair, score_all
-from experiments.evaluate.texts.perplexity import token_losses
+from experiments.evaluate.tasks.loglikelihood import encode_pair, score_all
 from models.decoding.sample import sample
 from models.decoding.settings import Settings
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.evaluate import log
-from experiments.evaluate.identity import cache_folder
+from experiments.evaluate import response_cache
+from experiments.evaluate.checkpoint_paths import cache_folder
 from experiments.evaluate.tasks.task import Broken, Item, Task, prompt_of
 
 if TYPE_CHECKING:  # imports jax, which a task whose answers are all known does without
@@ -58,7 +58,7 @@ def ask(
       ValueError: not one of the items can be asked of this checkpoint, or more shots than the task has.
     """
     wanted = range(min(len(task.items), limit or len(task.items)))
-    with log.items(log_path(checkpoint, task, shots, seed)) as (known, add):
+    with response_cache.items(log_path(checkpoint, task, shots, seed)) as (known, add):
         left = [i for i in wanted if i not in known]
         if left:
             prompts = {i: prompt_of(task, i, shots, seed) for i in left}
@@ -90,7 +90,7 @@ def log_path(checkpoint: str, task: Task, shots: int, seed: int) -> Path:
 
 def _ask(subject: "Subject", task: Task, prompts: dict[int, str]) -> Iterator[Records]:
     """Batches of records by item; what is too long for the context comes first, as broken."""
-    from experiments.evaluate.tasks.score import Row, encode_pair
+    from experiments.evaluate.tasks.loglikelihood import Row, encode_pair
 
     vocab, context = subject.vocab, subject.config.seq_len
     if task.metric == "exact_match":
@@ -118,7 +118,7 @@ def _ask(subject: "Subject", task: Task, prompts: dict[int, str]) -> Iterator[Re
 
 
 def _score(subject: "Subject", task: Task, questions: dict[int, list]) -> Iterator[Records]:
-    from experiments.evaluate.tasks.score import plan, score
+    from experiments.evaluate.tasks.loglikelihood import plan, score
 
     numbers = list(questions)
     for batch in plan(list(questions.values()), subject.model.config.vocab_size):

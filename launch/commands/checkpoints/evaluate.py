@@ -48,33 +48,37 @@ def run(args: list[str], flags) -> int:
     """Scores texts and tasks; prints, and with --out writes, what was found."""
     _check(args, flags)
     prepare_process()  # before anything imports jax
-    from experiments.evaluate import formatting, scoreboard
+    from experiments.evaluate import checkpoint_comparison, formatting
     from experiments.files import write_atomic
 
     checkpoints = _checkpoints(args, flags.all)
-    tasks = [scoreboard.find_task(name, flags.limit, flags.seed) for name in flags.tasks]
+    tasks = [checkpoint_comparison.find_task(name, flags.limit, flags.seed) for name in flags.tasks]
     if len({task.name for task in tasks}) < len(tasks):
         raise ValueError(f"--tasks {','.join(flags.tasks)}: two tasks have the same name; rename a file")
     text = flags.file or flags.split or (None if tasks else "validation")
     showing = _Showing([*([text] if text else []), *(task.name for task in tasks)], len(checkpoints))
     scores, texts = [], []
     for checkpoint in checkpoints:
-        opener = scoreboard.opened_once(checkpoint.folder)
+        opener = checkpoint_comparison.opened_once(checkpoint.folder)
         showing.name = checkpoint.name
         if text:
-            from experiments.evaluate.texts.losses import score_text
+            from experiments.evaluate.language_modelling.text_score import score_text
 
             shown = functools.partial(showing, text)
             texts.append(score_text(checkpoint, opener, text, bool(flags.file), flags.by, shown))
         asked = {"shots": flags.shots, "seed": flags.seed, "limit": flags.limit, "opener": opener}
-        scores.append(scoreboard.score(checkpoint, tasks, **asked, progress=showing))
+        scores.append(checkpoint_comparison.score(checkpoint, tasks, **asked, progress=showing))
         showing.done += 1
     showing.clear()
     for line in formatting.broken(scores, texts):
         print(line, file=sys.stderr)
     found = formatting.as_json(scores, texts)
     if flags.out:
-        table = scoreboard.as_csv(formatting.rows(scores, texts)) if flags.out.endswith(".csv") else None
+        table = (
+            checkpoint_comparison.as_csv(formatting.rows(scores, texts))
+            if flags.out.endswith(".csv")
+            else None
+        )
         write_atomic(flags.out, table or json.dumps(found, indent=1) + "\n")
     if flags.reliability:
         _draw(scores[0], flags.reliability)
@@ -104,7 +108,7 @@ def _check(args: list[str], flags) -> None:
 
 def _checkpoints(args: list[str], everything: bool) -> list:
     """What the paths name, in their order; runs of --all begin with the lowest loss."""
-    from experiments.evaluate.identity import describe, find_all, find_run
+    from experiments.evaluate.checkpoint_paths import describe, find_all, find_run
 
     if everything:
         return find_all(Path(args[0]))

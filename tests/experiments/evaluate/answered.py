@@ -9,7 +9,7 @@ import jax
 
 import models
 from experiments.data.vocab import ByteVocab
-from experiments.evaluate.identity import Checkpoint
+from experiments.evaluate.checkpoint_paths import Checkpoint
 from experiments.evaluate.loaded_model import Subject
 from experiments.evaluate.tasks.responses import Answers
 from experiments.evaluate.tasks.task import Item, Task

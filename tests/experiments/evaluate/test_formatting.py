@@ -10,12 +10,12 @@ import pytest
 
 from experiments.data.vocab import ByteVocab
 from experiments.evaluate import formatting
-from experiments.evaluate.identity import Checkpoint
-from experiments.evaluate.scoreboard import Score
+from experiments.evaluate.checkpoint_comparison import Score
+from experiments.evaluate.checkpoint_paths import Checkpoint
+from experiments.evaluate.language_modelling import perplexity
+from experiments.evaluate.language_modelling.text_score import TextScore
+from experiments.evaluate.language_modelling.tokenized_text import Text
 from experiments.evaluate.tasks.task import Broken
-from experiments.evaluate.texts import perplexity
-from experiments.evaluate.texts.losses import TextScore
-from experiments.evaluate.texts.text import Text
 from tests.experiments.evaluate.answered import answered, choice, marked, run
 
 VOCAB, CONTEXT = ByteVocab(), 6

@@ -13,7 +13,7 @@ pytest.importorskip("lm_eval", reason="needs the extra: pip install -e '.[lm_eva
 
 import models
 from experiments.data.vocab import ByteVocab
-from experiments.evaluate.tasks import harness, metrics
+from experiments.evaluate.tasks import harness, task_metrics
 from experiments.evaluate.tasks.responses import ask
 from experiments.evaluate.tasks.task import read_task
 from models.presets import ladder
@@ -75,7 +75,9 @@ def test_a_local_task(subject, metric, tmp_path, monkeypatch):
     items = ITEMS if metric == "multiple_choice" else generated(subject)
     header = {"metric": metric, "max_tokens": 4, "delimiter": "" if metric == "cloze" else " "}
     file.write_text("".join(json.dumps(one) + "\n" for one in [header, *items]))
-    ours = {r.metric: r.estimate for r in metrics.results(ask("x", lambda: subject, read_task(str(file))))}
+    ours = {
+        r.metric: r.estimate for r in task_metrics.results(ask("x", lambda: subject, read_task(str(file))))
+    }
     (tmp_path / "items.jsonl").write_text("".join(json.dumps(one) + "\n" for one in items))
     task = {
         "task": "parity",

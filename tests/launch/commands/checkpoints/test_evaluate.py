@@ -13,9 +13,9 @@ import pytest
 
 import models
 from experiments.config import RunConfig
+from experiments.evaluate.language_modelling.perplexity import perplexity
+from experiments.evaluate.language_modelling.tokenized_text import read_files, read_split
 from experiments.evaluate.loaded_model import open_subject
-from experiments.evaluate.texts.perplexity import perplexity
-from experiments.evaluate.texts.text import read_files, read_split
 from experiments.fields import from_json
 from experiments.training.checkpoint import Checkpoints
 from tests.tiny_run import DOCUMENTS, isoflop
@@ -194,15 +194,15 @@ def test_asking_again_computes_nothing(run, task, capsys, monkeypatch):
 
 KILLED = """
 import os, sys
-from experiments.evaluate import log
-append, left = log._append, [int(sys.argv[1])]
+from experiments.evaluate import response_cache
+append, left = response_cache._append, [int(sys.argv[1])]
 def dying(file, data):
     if not left[0]:
         file.write(data[: len(data) // 2])
         os.kill(os.getpid(), 9)
     left[0] -= 1
     append(file, data)
-log._append = dying
+response_cache._append = dying
 from launch.cli import main
 main(sys.argv[2:])
 """
@@ -210,7 +210,7 @@ main(sys.argv[2:])
 
 def test_killed_in_the_middle_of_writing_it_goes_on_where_it_was(run, capsys, monkeypatch, tmp_path):
     """At the second batch of the task's log, half of it written."""
-    monkeypatch.setattr("experiments.evaluate.tasks.score.TOKENS_PER_BATCH", 512)
+    monkeypatch.setattr("experiments.evaluate.tasks.loglikelihood.TOKENS_PER_BATCH", 512)
     monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path))
     command = ["evaluate", str(run), "--tasks", "copy", "--limit", "400", "--json"]
     ended = subprocess.run([sys.executable, "-c", KILLED, "2", *command], capture_output=True, text=True)

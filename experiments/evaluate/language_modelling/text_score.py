@@ -10,11 +10,9 @@ import numpy as np
 
 from experiments.config import RunConfig
 from experiments.data.vocab import Vocab, load_vocab
-from experiments.evaluate import log
-from experiments.evaluate.identity import Checkpoint, cache_folder, fingerprint, is_hugging_face
-from experiments.evaluate.statistics.intervals import Estimate
-from experiments.evaluate.tasks.responses import Opener, Progress
-from experiments.evaluate.texts.perplexity import (
+from experiments.evaluate import response_cache
+from experiments.evaluate.checkpoint_paths import Checkpoint, cache_folder, fingerprint, is_hugging_face
+from experiments.evaluate.language_modelling.perplexity import (
     Perplexity,
     Tally,
     by_document,
@@ -25,7 +23,9 @@ from experiments.evaluate.texts.perplexity import (
     summarise,
     tally,
 )
-from experiments.evaluate.texts.text import Text, read_files, read_split
+from experiments.evaluate.language_modelling.tokenized_text import Text, read_files, read_split
+from experiments.evaluate.statistics.intervals import Estimate
+from experiments.evaluate.tasks.responses import Opener, Progress
 from experiments.fields import from_json
 
 FORMAT = 1
@@ -40,7 +40,7 @@ def logged_losses(
 ) -> np.ndarray:
     """`perplexity.token_losses` of the checkpoint with this fingerprint; four bytes a token are kept."""
     n = len(tokens) - 1
-    with log.numbers(_log_path(checkpoint, tokens, context), n, context) as (known, add):
+    with response_cache.numbers(_log_path(checkpoint, tokens, context), n, context) as (known, add):
         pieces, done = [known], len(known)
         if done < n:
             subject = opener()

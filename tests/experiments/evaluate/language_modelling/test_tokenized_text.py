@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from experiments.config import DataConfig
 from experiments.data.vocab import ByteVocab
+from experiments.evaluate.language_modelling.tokenized_text import Text, read_files, read_split
 from experiments.evaluate.tasks.task import Broken
-from experiments.evaluate.texts.text import Text, read_files, read_split
 from tests.tiny_run import DOCUMENTS, make_cache
 
 VOCAB = ByteVocab()

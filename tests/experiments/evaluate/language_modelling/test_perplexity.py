@@ -10,9 +10,9 @@ import pytest
 import models
 from experiments.data import batches
 from experiments.data.vocab import ByteVocab
+from experiments.evaluate.language_modelling.perplexity import perplexity, token_losses
+from experiments.evaluate.language_modelling.tokenized_text import Text, read_files
 from experiments.evaluate.statistics.intervals import ratios
-from experiments.evaluate.texts.perplexity import perplexity, token_losses
-from experiments.evaluate.texts.text import Text, read_files
 from models.config import TransformerConfig
 from models.model import Model
 
@@ -54,8 +54,10 @@ def test_a_text_computed_by_hand():
 def test_every_batch_size_and_a_cut_last_window_give_the_same(monkeypatch):
     probs_T, tokens = jnp.linspace(0.1, 0.9, 8), text_of("alphabetically " * 7).tokens
     whole = token_losses(table_model(), probs_T, tokens, 8)
-    monkeypatch.setattr("experiments.evaluate.texts.perplexity.LOGITS_PER_BATCH", 3 * 8 * VOCAB.size)
-    monkeypatch.setattr("experiments.evaluate.texts.perplexity.LEAST_TOKENS", 0)
+    monkeypatch.setattr(
+        "experiments.evaluate.language_modelling.perplexity.LOGITS_PER_BATCH", 3 * 8 * VOCAB.size
+    )
+    monkeypatch.setattr("experiments.evaluate.language_modelling.perplexity.LEAST_TOKENS", 0)
     np.testing.assert_array_equal(token_losses(table_model(), probs_T, tokens, 8), whole)
     assert len(whole) == len(tokens) - 1
     np.testing.assert_array_equal(token_losses(table_model(), probs_T, tokens[:30], 8), whole[:29])

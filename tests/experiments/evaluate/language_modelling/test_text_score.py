@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from experiments.data.vocab import ByteVocab
-from experiments.evaluate.texts import perplexity
-from experiments.evaluate.texts.losses import TextScore, logged_losses
-from experiments.evaluate.texts.text import Text
+from experiments.evaluate.language_modelling import perplexity
+from experiments.evaluate.language_modelling.text_score import TextScore, logged_losses
+from experiments.evaluate.language_modelling.tokenized_text import Text
 from tests.experiments.evaluate.answered import untrained
 
 VOCAB, CONTEXT = ByteVocab(), 16

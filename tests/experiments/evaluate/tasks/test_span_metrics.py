@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import models
-from experiments.evaluate.tasks.spans import Predictions, answers, misprinted, predict
+from experiments.evaluate.tasks.span_metrics import Predictions, answers, misprinted, predict
 from models.config import TransformerConfig
 from models.decoding.sample import Settings, sample
 

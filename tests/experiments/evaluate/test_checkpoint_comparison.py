@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from experiments.evaluate import scoreboard
-from experiments.evaluate.identity import Checkpoint
-from experiments.evaluate.scoreboard import Score, as_csv, differences, find_task, over_seeds, rows
-from experiments.evaluate.tasks import metrics
+from experiments.evaluate import checkpoint_comparison
+from experiments.evaluate.checkpoint_comparison import Score, as_csv, differences, find_task, over_seeds, rows
+from experiments.evaluate.checkpoint_paths import Checkpoint
+from experiments.evaluate.tasks import task_metrics
 from experiments.evaluate.tasks.builtin_tasks import EMBEDDED
 from tests.experiments.evaluate.answered import marked, never, run, untrained
 
@@ -49,15 +49,15 @@ def test_a_checkpoint_is_opened_only_if_there_is_something_to_ask(tmp_path, monk
     checkpoint, seen = run(tmp_path, "a", seed=0), []
     tasks = [find_task(name, limit=4) for name in ("copy", "arithmetic")]
     subject = untrained()
-    found = scoreboard.score(
+    found = checkpoint_comparison.score(
         checkpoint, tasks, opener=lambda: subject, limit=2, progress=lambda *about: seen.append(about)
     )
     assert list(found.answers) == ["copy", "arithmetic"] and len(found.answers["copy"].items) == 2
     assert seen == [("copy", 2, 2), ("arithmetic", 2, 2)]
-    assert scoreboard.score(checkpoint, tasks, opener=never, limit=2) == found
+    assert checkpoint_comparison.score(checkpoint, tasks, opener=never, limit=2) == found
     (checkpoint.folder / "config.json").write_text('{"seed": 1}')
     with pytest.raises(AssertionError):  # it is another checkpoint now
-        scoreboard.score(checkpoint, tasks, opener=never, limit=2)
+        checkpoint_comparison.score(checkpoint, tasks, opener=never, limit=2)
 
 
 def test_rows_are_numbers_first_and_then_what_the_study_says(tmp_path):
@@ -68,7 +68,7 @@ def test_rows_are_numbers_first_and_then_what_the_study_says(tmp_path):
     [prob, _] = [one for one in made if one["metric"] == "prob"]
     assert (prob["chance"], prob["ceiling"]) == (None, None)
     for one in made:
-        assert (*one,) == (*scoreboard.COLUMNS, "loss")
+        assert (*one,) == (*checkpoint_comparison.COLUMNS, "loss")
         assert (one["run_id"], one["loss"], one["n"]) == ("r1", "3.5", 4)
     [narrow, wide] = [rows([of(Checkpoint(tmp_path), t="1110")], level)[0] for level in (0.5, 0.99)]
     assert wide["lo"] < narrow["lo"] < narrow["hi"] < wide["hi"]
@@ -78,7 +78,7 @@ def test_a_table_has_every_column_and_leaves_empty_what_is_not_known():
     table = [{"run_id": "a", "value": 0.5, "se": math.nan}, {"run_id": "b", "chance": None, "stage": "x, y"}]
     text = as_csv(table)
     first, second = csv.DictReader(io.StringIO(text))
-    assert list(first) == [*scoreboard.COLUMNS, "stage"]
+    assert list(first) == [*checkpoint_comparison.COLUMNS, "stage"]
     assert (first["value"], first["se"], first["stage"]) == ("0.5", "", "")
     assert (second["value"], second["chance"], second["stage"]) == ("", "", "x, y")
     assert text.endswith("\n") and "\r" not in text
@@ -88,7 +88,7 @@ def test_checkpoints_are_compared_with_the_first(tmp_path):
     some = [of(Checkpoint(tmp_path), u=marks) for marks in ("1100", "1111", "1000")]
     better, worse = differences(some)
     assert (better["u"].value, worse["u"].value) == (0.5, -0.25)
-    assert better["u"] == metrics.difference(some[1].answers["u"], some[0].answers["u"])
+    assert better["u"] == task_metrics.difference(some[1].answers["u"], some[0].answers["u"])
     assert differences(some[:1]) == []
 
 

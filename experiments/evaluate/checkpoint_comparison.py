@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.evaluate.identity import Checkpoint, fingerprint
+from experiments.evaluate.checkpoint_paths import Checkpoint, fingerprint
 from experiments.evaluate.statistics.intervals import Estimate, Joined
-from experiments.evaluate.tasks import metrics
+from experiments.evaluate.tasks import task_metrics
 from experiments.evaluate.tasks.builtin_tasks import EMBEDDED, embedded_task
 from experiments.evaluate.tasks.responses import Answers, ask
 from experiments.evaluate.tasks.task import METRICS, Task, read_task
@@ -101,7 +101,7 @@ def rows(scores: list[Score], level: float = 0.9) -> list[dict[str, Any]]:
     made = []
     for one in scores:
         for answers in one.answers.values():
-            for result in metrics.results(answers, level):
+            for result in task_metrics.results(answers, level):
                 row = {"run_id": one.checkpoint.name, "task": result.task, "metric": result.metric}
                 row |= vars(result.estimate) | {"n": result.n}
                 row |= {"chance": result.chance, "ceiling": result.ceiling}
@@ -125,7 +125,10 @@ def differences(scores: list[Score], level: float = 0.9) -> list[dict[str, Estim
     """How much better each checkpoint after the first is than the first, by task, paired by item."""
     first = scores[0]
     return [
-        {name: metrics.difference(one.answers[name], first.answers[name], level) for name in first.answers}
+        {
+            name: task_metrics.difference(one.answers[name], first.answers[name], level)
+            for name in first.answers
+        }
         for one in scores[1:]
     ]
 
@@ -143,7 +146,7 @@ def over_seeds(scores: list[Score], level: float = 0.9) -> list[Seeds]:
         Seeds(
             tuple(one.checkpoint for one in same),
             name,
-            metrics.joined([one.answers[name] for one in same], level),
+            task_metrics.joined([one.answers[name] for one in same], level),
         )
         for same in groups
         if len(same) > 1

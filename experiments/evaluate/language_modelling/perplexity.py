@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.data.vocab import Vocab
+from experiments.evaluate.language_modelling.tokenized_text import Text
 from experiments.evaluate.statistics.intervals import Estimate, ratio_difference, ratios
-from experiments.evaluate.texts.text import Text
 from models.model import Model
 
 LOGITS_PER_BATCH = 2**21  # 8 MiB of float32: with more, a CPU waits for its memory

@@ -6,8 +6,8 @@ import pytest
 
 import models
 from experiments.data.vocab import ByteVocab
-from experiments.evaluate.tasks import score as scoring
-from experiments.evaluate.tasks.score import Row, encode_pair, plan, score_all
+from experiments.evaluate.tasks import loglikelihood as scoring
+from experiments.evaluate.tasks.loglikelihood import Row, encode_pair, plan, score_all
 from models.presets import ladder
 
 VOCAB = ByteVocab()
