@@ -1,0 +1,323 @@
+"""What may import what, and how large a folder and a file may be.
+
+Every import counts: at the top of a file, late ones inside functions, and those for the type checker alone.
+A room is one of the four packages; its parts are what lies directly in it, sub-packages and single modules.
+A new part is a line of MAY_IMPORT.
+"""
+
+import ast
+import functools
+import itertools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from launch.cli import VERBS
+
+ROOT = Path(__file__).parents[1]
+ROOMS = {
+    "models": (),
+    "scaling": (),
+    "experiments": ("models", "scaling"),
+    "launch": ("models", "scaling", "experiments"),
+}
+# What a part may import of its own room and, after a bar, of other rooms. "models" in models is its __init__.
+MAY_IMPORT = {
+    "models": {
+        "config": "",
+        "counting": "",
+        "model": "",
+        "sharding": "",
+        "partial_training": "",
+        "parametrization": "",
+        "presets": "config",
+        "published": "config",
+        "layers": "config model parametrization partial_training sharding",
+        "families": "config counting layers model parametrization sharding",
+        "models": "config counting families model",
+        "attention_maps": "config families layers",
+        "decoding": "model",
+        "hf": "config layers models parametrization",
+    },
+    "scaling": {
+        "table": "",
+        "simulate": "",
+        "emergence": "",
+        "laws": "",
+        "fitting": "laws table",
+        "prediction": "fitting laws table",
+        "optimum": "fitting laws table",
+        "hparams": "optimum table",
+        "design": "fitting laws optimum prediction table",
+        "outlook": "fitting optimum",
+        "scaling": "fitting hparams optimum table",
+        "report": "emergence fitting hparams laws optimum outlook prediction scaling table",
+    },
+    "experiments": {
+        "experiments": "",
+        "fields": "",
+        "files": "",
+        "config": "fields | models",
+        "data": "config fields files",
+        "training": "config data fields files | models",
+        "evaluate": "config data fields files training | models scaling",
+        "studies": "config data evaluate fields files training | models scaling",
+    },
+    "launch": {
+        "launch": "",
+        "cli": "",
+        "store": "| experiments",
+        "monitor": "store | experiments",
+        "workers": "monitor store | experiments models",
+        "driver": "monitor store | experiments models scaling",
+        "backends": "driver monitor store workers | experiments",
+        "commands": "backends driver monitor store workers | experiments models scaling",
+    },
+}
+# Where a library may be imported: elsewhere in the rooms it may not.
+HOMES = {
+    "flax": "models/",
+    "seqio": "experiments/data/",
+    "tensorflow": "experiments/data/",
+    "tensorflow_datasets": "experiments/data/",
+    "tensorflow_text": "experiments/data/",
+    "orbax": "experiments/training/checkpoint.py",
+}
+MAX_ENTRIES = 14
+MAX_LINES = 400
+
+# What does not hold yet. An entry that has become true is an error, too: delete it.
+KNOWN: dict[str, set[str]] = {
+    "arrows": {
+        "models.parametrization imports models.layers.linear",
+        "scaling.fitting.fit imports scaling.optimum.envelope",
+        "scaling.fitting.fit imports scaling.optimum.isoflop",
+        "scaling.fitting.fit imports scaling.prediction.uncertainty",
+        "scaling.laws.downstream.task_accuracy imports scaling.fitting.fit",
+    },
+    "circles_of_modules": {
+        "launch.commands.studies.status <-> launch.commands.studies.submit",
+        "launch.workers.multihost_worker <-> launch.workers.worker",
+        "scaling.fitting.diagnostics <-> scaling.fitting.fit <-> scaling.fitting.influence <-> "
+        "scaling.fitting.solver <-> scaling.laws <-> scaling.laws.downstream.task_accuracy <-> "
+        "scaling.prediction.model_discrepancy <-> scaling.prediction.uncertainty",
+    },
+    "circles_of_siblings": {
+        "experiments.evaluate.statistics <-> experiments.evaluate.tasks <-> experiments.evaluate.texts",
+        "launch.commands.studies.status <-> launch.commands.studies.submit",
+        "launch.workers.multihost_worker <-> launch.workers.worker",
+        "models.layers <-> models.parametrization",
+        "scaling.fitting <-> scaling.laws <-> scaling.optimum <-> scaling.prediction",
+        "scaling.report.data <-> scaling.report.sections <-> scaling.report.tables",
+    },
+    "private_parts_of_jax": {
+        "launch/workers/hosts.py",
+    },
+    "commands_that_import_commands": {
+        "launch.commands.laws.compare imports launch.commands.laws.fit",
+        "launch.commands.laws.forecast imports launch.commands.laws.predict",
+        "launch.commands.laws.hparams imports launch.commands.laws.fit",
+        "launch.commands.laws.next imports launch.commands.laws.fit",
+        "launch.commands.laws.next imports launch.commands.laws.predict",
+        "launch.commands.laws.predict imports launch.commands.laws.fit",
+        "launch.commands.laws.report imports launch.commands.laws.fit",
+        "launch.commands.studies.cancel imports launch.commands.studies.status",
+        "launch.commands.studies.gc imports launch.commands.studies.status",
+        "launch.commands.studies.logs imports launch.commands.studies.cancel",
+        "launch.commands.studies.logs imports launch.commands.studies.status",
+        "launch.commands.studies.retry imports launch.commands.studies.cancel",
+        "launch.commands.studies.retry imports launch.commands.studies.status",
+        "launch.commands.studies.status imports launch.commands.studies.submit",
+        "launch.commands.studies.submit imports launch.commands.studies.status",
+        "launch.commands.studies.submit imports launch.commands.studies.study",
+        "launch.commands.studies.tensorboard imports launch.commands.studies.status",
+    },
+    "packages_without_a_docstring": {
+        "experiments.data",
+        "experiments.evaluate",
+        "launch.commands",
+        "models.decoding",
+    },
+}
+
+
+def test_every_part_is_in_the_table():
+    for room, parts in MAY_IMPORT.items():
+        there = {part(module) for module in files() if part(module).split(".")[0] == room}
+        assert there == {room if name == room else f"{room}.{name}" for name in parts}, room
+
+
+def test_the_table_itself_has_no_circle():
+    graph = {
+        f"{room}.{name}": {f"{room}.{other}" for other in allowed.partition("|")[0].split()}
+        for room, parts in MAY_IMPORT.items()
+        for name, allowed in parts.items()
+    }
+    assert not list(circles(graph))
+    assert not list(circles({room: set(others) for room, others in ROOMS.items()}))
+    for room, parts in MAY_IMPORT.items():
+        assert all(set(allowed.partition("|")[2].split()) <= set(ROOMS[room]) for allowed in parts.values())
+
+
+def arrows() -> Iterator[str]:
+    """Imports that the table does not allow."""
+    for module, imported in graph().items():
+        room, _, name = part(module).partition(".")
+        inside, _, outside = MAY_IMPORT[room].get(name or room, "").partition("|")
+        for other in imported:
+            other_room, _, other_name = part(other).partition(".")
+            allowed = inside.split() if other_room == room else outside.split()
+            if (
+                part(other) != part(module)
+                and ((other_name or room) if other_room == room else other_room) not in allowed
+            ):
+                yield f"{module} imports {other}"
+
+
+def circles_of_modules() -> Iterator[str]:
+    return circles(graph())
+
+
+def circles_of_siblings() -> Iterator[str]:
+    """Circles between what lies in one folder, whatever module of each imports the other."""
+    for depth in range(1, max(module.count(".") for module in files()) + 1):
+        short: dict[str, set[str]] = {}
+        for module, imported in graph().items():
+            here = ancestor(module, depth)
+            short.setdefault(here, set()).update(
+                there
+                for there in (ancestor(other, depth) for other in imported)
+                if there != here and there.rpartition(".")[0] == here.rpartition(".")[0]
+            )
+        yield from circles(short)
+
+
+def libraries_away_from_home() -> Iterator[str]:
+    for module, path in files().items():
+        for name in imports(path):
+            home = HOMES.get(name.partition(".")[0], "")
+            if not str(path.relative_to(ROOT)).startswith(home):
+                yield f"{module} imports {name.partition('.')[0]}"
+
+
+def private_parts_of_jax() -> Iterator[str]:
+    for path in python_files(*ROOMS, "tests", "benchmarks"):
+        if any(name.startswith("jax._src") for name in imports(path)):
+            yield str(path.relative_to(ROOT))
+
+
+def commands_that_import_commands() -> Iterator[str]:
+    """What commands share lies beside them, in a file that is no command."""
+    commands = {f"launch.commands.{group}.{verb}" for verb, group in VERBS.items()}
+    for module in commands:
+        yield from (f"{module} imports {other}" for other in graph()[module] & commands)
+
+
+def full_folders() -> Iterator[str]:
+    for room in ROOMS:
+        for folder in (ROOT / room, *(path for path in (ROOT / room).rglob("*") if path.is_dir())):
+            if any(folder.glob("*.py")) and len(list(entries(folder))) > MAX_ENTRIES:
+                yield str(folder.relative_to(ROOT))
+
+
+def long_files() -> Iterator[str]:
+    for path in python_files(*ROOMS, "tests", "benchmarks"):
+        if path.read_text().count("\n") > MAX_LINES:
+            yield str(path.relative_to(ROOT))
+
+
+def packages_without_a_docstring() -> Iterator[str]:
+    for module, path in files().items():
+        if (
+            path.name == "__init__.py"
+            and module.count(".")
+            and not ast.get_docstring(ast.parse(path.read_text()))
+        ):
+            yield module
+
+
+RULES = (
+    arrows,
+    circles_of_modules,
+    circles_of_siblings,
+    libraries_away_from_home,
+    private_parts_of_jax,
+    commands_that_import_commands,
+    full_folders,
+    long_files,
+    packages_without_a_docstring,
+)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_rule(rule):
+    assert sorted(set(rule())) == sorted(KNOWN.get(rule.__name__, set()))
+
+
+@functools.cache
+def files() -> dict[str, Path]:
+    """Every module of the rooms by its name; a package has that of its folder."""
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in python_files(*ROOMS)
+    }
+
+
+def python_files(*folders: str) -> Iterator[Path]:
+    return itertools.chain.from_iterable(sorted((ROOT / folder).rglob("*.py")) for folder in folders)
+
+
+def entries(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if path.name != "__pycache__")
+
+
+@functools.cache
+def imports(path: Path) -> frozenset[str]:
+    """What a file imports, "package.module.name" for a name that is imported from a module."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}:{node.lineno} imports relatively"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return frozenset(found)
+
+
+@functools.cache
+def graph() -> dict[str, set[str]]:
+    """The modules of the rooms that each module imports."""
+    found = {}
+    for module, path in files().items():
+        names = (name if name in files() else name.rpartition(".")[0] for name in imports(path))
+        found[module] = {name for name in names if name in files()} - {module}
+    return found
+
+
+def ancestor(module: str, depth: int) -> str:
+    """The module or the package that holds it `depth` levels below its room."""
+    return ".".join(module.split(".")[: depth + 1])
+
+
+def part(module: str) -> str:
+    return ancestor(module, 1)
+
+
+def circles(arrows: dict[str, Iterable[str]]) -> Iterator[str]:
+    """The sets of nodes that reach each other."""
+    reached = {}
+    for start in arrows:
+        seen, waiting = set(), list(arrows[start])
+        while waiting:
+            if (node := waiting.pop()) not in seen:
+                seen.add(node)
+                waiting += arrows.get(node, ())
+        reached[start] = seen
+    yield from sorted(
+        {
+            " <-> ".join(sorted(n for n in reached[node] if node in reached.get(n, ())))
+            for node in arrows
+            if node in reached[node]
+        }
+    )
