@@ -2,8 +2,8 @@
 
 from scaling.fitting.fit import Fit, Prediction, fit
 from scaling.hparams import hparams
-from scaling.optimum import isoflop
 from scaling.optimum.frontier import Optimum, frontier
+from scaling.profiles import isoflop
 from scaling.table.runs import Runs, read_runs
 
 __all__ = ["Fit", "Optimum", "Prediction", "Runs", "fit", "frontier", "hparams", "isoflop", "read_runs"]

@@ -30,8 +30,8 @@ import pandas as pd
 from scipy import optimize
 
 from scaling.fitting.solver import ROUGH, Lanes, Solution, best, solve, told
+from scaling.fitting.uncertainty import resample
 from scaling.laws import CHINCHILLA
-from scaling.prediction.uncertainty import resample
 
 TABLE = (
     Path(os.environ.get("ISOFLOP_PUBLIC_DATA", "../shared/data"))

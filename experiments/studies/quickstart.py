@@ -29,7 +29,7 @@ from models import count
 from models.config import ModelConfig
 from models.presets import ladder
 from scaling.hparams.hparams import HparamLaws, fit_hparams
-from scaling.optimum.isoflop import profiles
+from scaling.profiles.isoflop import profiles
 from scaling.report import write_report
 from scaling.table.runs import Runs
 

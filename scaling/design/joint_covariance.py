@@ -2,7 +2,7 @@
 
 Near its most probable parameters a law is linear in them, so what a run would tell can be reckoned before it
 is made. The law's error is part of what is unsure, as forecasts have it
-(scaling/prediction/model_discrepancy.py): a plan that
+(scaling/fitting/model_discrepancy.py): a plan that
 believes the law puts all runs where the law is most sensitive, and is misled where the law is a little wrong.
 A few runs cannot tell how strong that error is, nor the noise; at first what is typical counts for more.
 """
@@ -16,10 +16,10 @@ import pandas as pd
 from scaling import laws
 from scaling.design.design_target import Target
 from scaling.fitting.fit import Fit
+from scaling.fitting.model_discrepancy import RIDGE, Discrepancy, covariance, places
 from scaling.fitting.solver import told
+from scaling.fitting.uncertainty import EXCESS, linearised
 from scaling.optimum.frontier import Spending, best_sizes
-from scaling.prediction.model_discrepancy import RIDGE, Discrepancy, covariance, places
-from scaling.prediction.uncertainty import EXCESS, linearised
 
 # Typical noise of log loss and strengths of a law's error (see Discrepancy); they count as so many runs.
 NOISE, PROFILE, DRIFT, TYPICAL_RUNS = 0.004, 0.003, 0.01, 10.0

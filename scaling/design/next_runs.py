@@ -18,9 +18,9 @@ from scaling import laws
 from scaling.design.design_target import Target, find
 from scaling.design.joint_covariance import Doubt, doubts, remaining
 from scaling.fitting.fit import Fit
+from scaling.fitting.uncertainty import TAILS
 from scaling.optimum.families import flops_per_token
 from scaling.optimum.frontier import best_sizes, positive, spending
-from scaling.prediction.uncertainty import TAILS
 from scaling.table.runs import Runs
 
 # The power of a run's FLOPs that its use is divided by. With 1 most runs are so cheap that each tells little,

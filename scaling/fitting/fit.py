@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 
 from scaling import laws
+from scaling.fitting import uncertainty
 from scaling.fitting.diagnostics import Diagnostics, diagnose
 from scaling.fitting.influence import resampled
 from scaling.fitting.solver import ROUGH, Lanes, Solution, best, solve
+from scaling.fitting.uncertainty import Forecast
 from scaling.laws import CHINCHILLA, Law
-from scaling.optimum import isoflop
-from scaling.optimum.envelope import envelope
-from scaling.prediction import uncertainty
-from scaling.prediction.uncertainty import Forecast
+from scaling.profiles import isoflop
+from scaling.profiles.envelope import envelope
 from scaling.table.runs import Runs
 
 APPROACHES = (1, 2, 3)
@@ -43,7 +43,7 @@ class Fit:
       exponents: optimal N grows as C^a, D as C^b (by the law's formula, or by profile minima with
         approach 2); `exponents_ci` their intervals. Empty where the law has no such formula.
       objective: summed Huber loss of log loss at `params`; delta: where it turns linear.
-      forecast: what predictions are made with; see scaling/prediction/uncertainty.py.
+      forecast: what predictions are made with; see scaling/fitting/uncertainty.py.
       profiles: approach 2 on the same runs, None where the table has no budgets.
       diagnostics: what the runs leave open, and which of them decide.
       status: "converged", or what is wrong and what to do; notes: rows left out and other remarks.
@@ -74,7 +74,7 @@ class Fit:
         """The target of new runs, from the columns that the law reads; scalars, or arrays that broadcast.
 
         It comes from the law's relaxed form, unless the fit was made without (`relax`), and what that is off
-        by (scaling/prediction/uncertainty.py); the interval holds run-to-run noise too.
+        by (scaling/fitting/uncertainty.py); the interval holds run-to-run noise too.
 
         Raises:
           ValueError: a column is missing, or a value is not positive (a column that is never rescaled may

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
-from scaling.optimum.isoflop import PowerLaw
+from scaling.profiles.isoflop import PowerLaw
 
 MIN_BATCHES = 3
 LEAST_NOISE = 0.01  # of the steps: interpolated counts are no better than that

@@ -18,7 +18,7 @@ import pandas as pd
 from scaling.hparams.bowl import Surface
 from scaling.hparams.loss_surface import Prior, Surfaces, fit_surfaces
 from scaling.hparams.sweeps import AXES, cells, swept
-from scaling.optimum.isoflop import nan_to_none, none_to_nan
+from scaling.profiles.isoflop import nan_to_none, none_to_nan
 from scaling.table.runs import Runs
 
 REACH = 2.0  # standard deviation, in log units, of an optimum about the middle of what was tried

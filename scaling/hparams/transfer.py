@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scaling.optimum.parabola import valleys
+from scaling.profiles.parabola import valleys
 
 MIN_RATES = 3
 NEAREST = 5  # rates around the best that place the bottom; farther ones only bend the parabola

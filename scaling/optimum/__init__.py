@@ -1,1 +1,4 @@
-"""The compute-optimal model: IsoFLOP profiles, envelope, frontier, returns, experts, families."""
+"""The compute-optimal model: the three approaches, frontier, returns, experts, families.
+
+Imports scaling.table, scaling.laws, scaling.profiles and scaling.fitting.
+"""

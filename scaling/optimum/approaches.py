@@ -16,9 +16,9 @@ import numpy as np
 from scaling.fitting.fit import Fit
 from scaling.fitting.solver import values
 from scaling.laws import CHINCHILLA
-from scaling.optimum import isoflop
-from scaling.optimum.envelope import envelope
-from scaling.optimum.isoflop import PowerLaw
+from scaling.profiles import isoflop
+from scaling.profiles.envelope import envelope
+from scaling.profiles.isoflop import PowerLaw
 from scaling.table.runs import Runs
 
 NAMES = {1: "envelope", 2: "profiles", 3: "law"}

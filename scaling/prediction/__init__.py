@@ -1,1 +1,4 @@
-"""What a fit says of new runs: uncertainty, model discrepancy, comparison of laws."""
+"""What fits say of new runs: accuracy in two steps, comparison of laws.
+
+Imports scaling.table, scaling.laws and scaling.fitting.
+"""

@@ -16,8 +16,8 @@ from scipy import stats
 
 from scaling import laws as known_laws
 from scaling.fitting.fit import in_units
+from scaling.fitting.uncertainty import Forecast, forecast
 from scaling.laws import LAWS, Law
-from scaling.prediction.uncertainty import Forecast, forecast
 from scaling.table.runs import Runs
 
 CUTS = (0.35, 0.8)  # the first and the last cut, as shares of the runs in order of compute

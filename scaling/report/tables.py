@@ -9,7 +9,7 @@ import scaling
 from scaling import laws
 from scaling.fitting.fit import Fit
 from scaling.optimum.families import flops_per_token
-from scaling.optimum.isoflop import budgets
+from scaling.profiles.isoflop import budgets
 from scaling.report.data import ReportData
 from scaling.report.theme import e_notation, is_done, of_stage, si
 

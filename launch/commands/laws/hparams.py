@@ -70,7 +70,7 @@ def as_json(laws, told) -> dict:
     """The laws without their draws, and the setting."""
     from dataclasses import asdict
 
-    from scaling.optimum.isoflop import nan_to_none
+    from scaling.profiles.isoflop import nan_to_none
 
     content = laws.to_json()
     kept = ("axes", "params", "ci", "level", "lr_per_batch", "optima", "scatter", "noise", "notes")

@@ -13,8 +13,8 @@ import scaling
 from scaling import laws
 from scaling.design.design_target import find
 from scaling.design.joint_covariance import DRIFT, NOISE, PROFILE, TYPICAL_RUNS, Doubt, doubts, remaining
-from scaling.prediction.model_discrepancy import RIDGE, Discrepancy, places
-from scaling.prediction.uncertainty import EXCESS, linearised
+from scaling.fitting.model_discrepancy import RIDGE, Discrepancy, places
+from scaling.fitting.uncertainty import EXCESS, linearised
 from tests.scaling.optimum.test_frontier import known, spread
 from tests.scaling.planted import TRUTH, best_size, chinchilla, isoflop_runs
 

@@ -6,8 +6,8 @@ import pytest
 import scaling
 from scaling import laws
 from scaling.fitting.fit import Fit
+from scaling.fitting.uncertainty import Forecast
 from scaling.optimum.frontier import frontier
-from scaling.prediction.uncertainty import Forecast
 from tests.scaling.planted import TRUTH, best_size, chinchilla, isoflop_runs
 
 FLOPS = np.array([1e19, 1e21, 1e23])

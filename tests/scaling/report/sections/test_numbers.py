@@ -5,7 +5,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from scaling.optimum.isoflop import PowerLaw, Profiles
+from scaling.profiles.isoflop import PowerLaw, Profiles
 from scaling.report.data import ReportData
 from scaling.report.sections import numbers
 from scaling.table.runs import Runs

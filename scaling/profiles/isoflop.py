@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from scaling.optimum.parabola import Valley, valleys
+from scaling.profiles.parabola import Valley, valleys
 from scaling.table.runs import Runs
 
 SAME_BUDGET = 1.12  # neighbouring FLOPs this close belong to one budget …

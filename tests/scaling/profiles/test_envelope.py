@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling.optimum.envelope import envelope
+from scaling.profiles.envelope import envelope
 from scaling.table.runs import check
 from tests.scaling.planted import TRUTH, chinchilla, isoflop_runs
 

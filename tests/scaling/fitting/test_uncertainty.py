@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from scaling.fitting.uncertainty import CELLS, Forecast, forecast, resample
 from scaling.laws.pretraining.chinchilla import CHINCHILLA_LOOSE
-from scaling.prediction.uncertainty import CELLS, Forecast, forecast, resample
 from tests.scaling.planted import best_size, chinchilla, isoflop_points
 
 BUDGETS = np.array([1e18, 10**18.5, 1e19])  # a decade, as a small study has it

@@ -6,7 +6,7 @@ Hoffmann et al. 2022 (arXiv 2203.15556), section 3.1, with the runs' ends or who
 import numpy as np
 import pandas as pd
 
-from scaling.optimum.isoflop import PowerLaw
+from scaling.profiles.isoflop import PowerLaw
 from scaling.table.runs import Runs
 
 LEAST_SIZES = 3  # on the envelope

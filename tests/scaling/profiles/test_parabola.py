@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from scaling.optimum.parabola import valleys
+from scaling.profiles.parabola import valleys
 
 
 def bowl(log_x, bottom, depth=1.0, curvature=0.1):

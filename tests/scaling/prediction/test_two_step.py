@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import scaling
-from scaling.laws.downstream.task_accuracy import two_step
+from scaling.prediction.two_step import two_step
 from scaling.table.runs import check
 from tests.scaling.planted import isoflop_runs
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling.optimum.isoflop import Profiles, budgets, profiles
+from scaling.profiles.isoflop import Profiles, budgets, profiles
 from scaling.table.runs import check
 from tests.scaling.planted import TRUTH, best_size, isoflop_runs
 
@@ -86,7 +86,7 @@ def test_porians_exponents_are_found_again(public_data):
 
 def test_porians_optimal_pairs_give_the_published_exponents(public_data):
     """Our power law through the published optima is the published power law."""
-    from scaling.optimum.isoflop import _power_law
+    from scaling.profiles.isoflop import _power_law
 
     pairs = pd.read_csv(public_data / "runs/porian/optimal_pairs.csv").dropna(subset=["n"])
     published = pd.read_csv(public_data / "runs/porian/published_fits.csv")

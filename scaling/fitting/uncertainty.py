@@ -3,7 +3,7 @@
 Three things make a new run differ from the law's line, and a forecast's interval holds all three. The
 parameters are known only roughly. A run repeated with another seed ends elsewhere: its noise is read off the
 residuals. And no law is exactly true: forecasts use the law's relaxed form, where what the law ties together
-may differ within a prior, and what even that is off by; see scaling/prediction/model_discrepancy.py.
+may differ within a prior, and what even that is off by; see scaling/fitting/model_discrepancy.py.
 """
 
 from collections.abc import Mapping
@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import linalg, special
 
+from scaling.fitting.model_discrepancy import RIDGE, Discrepancy, covariance, places, strengths
 from scaling.laws import Columns, Law
-from scaling.prediction.model_discrepancy import RIDGE, Discrepancy, covariance, places, strengths
 
 CELLS = 200  # places with runs that a forecast tells apart; more are averaged with their neighbours
 EXCESS = 0.04  # a run whose log loss is this far above that of a cheaper one counts half

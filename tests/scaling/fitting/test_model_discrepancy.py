@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from scaling.fitting.model_discrepancy import AHEAD, Discrepancy, places, strengths
 from scaling.laws import LAWS
-from scaling.prediction.model_discrepancy import AHEAD, Discrepancy, places, strengths
 
 coordinates = arrays(float, (9, 2), elements=st.floats(-4, 3))
 
