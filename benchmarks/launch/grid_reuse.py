@@ -20,7 +20,7 @@ from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleC
 from experiments.data.cache import read_manifest
 from experiments.data.prepare import prepare
 from experiments.fields import to_json
-from launch.driver import planned_run
+from launch.driver.stages import planned_run
 from launch.store.store import Store
 from models.presets import ladder
 

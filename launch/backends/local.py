@@ -91,7 +91,7 @@ def drive(
     if not known or any(state in UNFINISHED for state in known):
         pool.use(parts)  # workers begin, or load their libraries, while we load ours
     with uninterrupted():
-        from launch.driver import finish, stages, write_table
+        from launch.driver.stages import finish, stages, write_table
 
         study = load()
     n_stages, told = len(study.stages), set()

@@ -23,7 +23,7 @@ from typing import Any
 from absl import flags
 
 from experiments.evaluate import sample_output
-from launch.commands.checkpoints import constraint_flags
+from launch.arguments import constraint_flags
 from launch.workers.worker import prepare_process
 
 FLAGS = flags.FlagValues()

@@ -66,7 +66,7 @@ def _bring_table_up_to_date(store: Store) -> dict[str, dict[str, int]]:
     Raises:
       ValueError: no run is finished.
     """
-    from launch.driver import write_table
+    from launch.driver.stages import write_table
 
     states, planned, runs = store.states(), store.planned(), {}
     for run_id, state in states.items():

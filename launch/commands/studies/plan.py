@@ -61,7 +61,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     if store:
         study_file.check_name(store, args[0])
     from experiments.studies import load_study
-    from launch.driver import Ahead, plan_stages
+    from launch.driver.stages import Ahead, plan_stages
     from launch.workers.pool import machine_slots
 
     study = load_study(args[0], flags.set)
@@ -86,7 +86,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
 
 def write(store: Store, study: Any, name: str, overrides: list[str]) -> Any:
     """Brings the study's folder up to date with this definition; returns what is planned."""
-    from launch.driver import check, stages
+    from launch.driver.stages import check, stages
 
     if not store.root.exists():
         check(study)  # settings that cannot be planned are refused before anything is written

@@ -47,7 +47,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     plan_on_cpu()
     if not store.root.exists():
         from experiments.studies import load_study
-        from launch.driver import check
+        from launch.driver.stages import check
 
         check(load_study(args[0], flags.set))  # what cannot be planned is refused before anything is written
         store.create()

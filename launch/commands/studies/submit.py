@@ -72,7 +72,7 @@ def _unfinished(store: Store) -> list:
 def _advance(store: Store) -> int | None:
     """Plans the next stage, or finishes the study; the exit code where nothing is left to submit."""
     plan_on_cpu()
-    from launch.driver import finish, stages
+    from launch.driver.stages import finish, stages
 
     with only_process(store.root / "driver.lock", PATIENCE):
         study = study_file.load(store)

@@ -94,7 +94,7 @@ def test_a_frozen_worker_does_no_harm_when_it_thaws(tmp_path):
 def test_real_training_survives_kills_with_the_bits_of_undisturbed_runs(tmp_path):
     from experiments.config import RunConfig
     from experiments.fields import from_json
-    from launch.driver import planned_run
+    from launch.driver.stages import planned_run
     from tests.tiny_run import make_study
 
     made = make_study(tmp_path / "made", tmp_path / "cache")

@@ -16,7 +16,7 @@ import pytest
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.training import metrics
 from experiments.training.checkpoint import newest_step
-from launch.driver import planned_run
+from launch.driver.stages import planned_run
 from launch.store.store import Store
 from launch.workers.hosts import LOST_SECONDS
 from launch.workers.process import WORK_LEFT

@@ -9,8 +9,8 @@ import pytest
 
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.studies import Stage, Study
-from launch import driver
-from launch.driver import COLUMNS, Ahead, finish, planned_run, read_table, stages, write_table
+from launch.driver import stages as driver
+from launch.driver.stages import COLUMNS, Ahead, finish, planned_run, read_table, stages, write_table
 from launch.store.store import Store
 from models import count
 from models.presets import ladder

@@ -1,0 +1,1 @@
+"""What commands share: reading and checking of their arguments."""

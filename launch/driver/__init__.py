@@ -1,0 +1,1 @@
+"""Takes a study through its stages."""
