@@ -21,7 +21,7 @@ from experiments.data.cache import read_manifest
 from experiments.data.prepare import prepare
 from experiments.fields import to_json
 from launch.driver.stages import planned_run
-from launch.store.store import Store
+from launch.store import Store
 from models.presets import ladder
 
 WIDTHS, RATES = (16, 24, 32, 40), (5e-3, 1e-2, 2e-2)
@@ -58,7 +58,7 @@ def main() -> None:
     runs = configs()
     store = Store(folder / "study")
     store.create()
-    store.add([planned_run("grid", config) for config in runs])
+    store.plan.add([planned_run("grid", config) for config in runs])
     worker = timed(["launch.workers.worker", str(store.folder)], folder / "worker-cache")
     assert set(store.states().values()) == {"done"}
 

@@ -24,7 +24,7 @@ from experiments.data.cache import read_manifest
 from experiments.data.prepare import prepare
 from experiments.fields import to_json
 from experiments.studies.quickstart import Settings
-from launch.store.store import Store
+from launch.store import Store
 from models.presets import ladder
 
 STUDY = """

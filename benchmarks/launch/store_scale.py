@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from launch.store.store import Store
+from launch.store import Store
 
 N_RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
 N_WORKERS = 4
@@ -46,11 +46,11 @@ def study(overrides):
 WORKER = """
 import sys, time
 from pathlib import Path
-from launch.claims import Queue
+from launch.claims import ClaimQueue
 from launch.store import Store
 store, n = Store(Path(sys.argv[1])), 0
-queue = Queue(store, lambda run: 1, lambda folder: 0)
-store.planned()
+queue = ClaimQueue(store, lambda run: 1, lambda folder: 0)
+store.plan.runs()
 print("ready", flush=True)
 sys.stdin.readline()
 began, claiming = time.perf_counter(), 0.0

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from launch.backends.submission import Request
-from launch.monitor.progress import Display, duration, finished_line, n_runs, snapshot, stage_lines
-from launch.store import study_file
+from launch.monitor.display import Display
+from launch.monitor.progress import read_progress
+from launch.monitor.text import duration, finished_line, n_runs, stage_lines
+from launch.store import UNFINISHED, PlannedRun, Store, study_file
 from launch.store.leases import known_dead, process_identity
-from launch.store.lock import only_process
-from launch.store.store import UNFINISHED, Planned, Store
+from launch.store.lock import exclusive_lock
 from launch.workers.pool import Pool, Slot, machine_slots, sized, whole_machine
 from launch.workers.process import plan_on_cpu, uninterrupted
 
@@ -43,7 +44,7 @@ def submit(request: Request) -> str:
         cores = ", ".join(f"{slot.name} ({slot.gpu or slot.cores})" for slot in parts) or "no workers"
         return f"{n_runs(len(request.unfinished))} would be trained here by {cores}"
     store = request.store
-    with only_process(store.root / "driver.lock"):
+    with exclusive_lock(store.root / "driver.lock"):
         whole = whole_machine() if parts else []
         return run_study(store, lambda: study_file.load(store), parts, whole, request.pack)
 
@@ -118,16 +119,16 @@ def drive(
 
 
 def _wait(
-    store: Store, pool: Pool, display: Display, plan: list[Planned], title: str, n_workers: int
+    store: Store, pool: Pool, display: Display, plan: list[PlannedRun], title: str, n_workers: int
 ) -> list[str]:
     """Watches until every run of the plan has ended; returns the ids of those that ended without a result."""
     told = set(store.results())
     while True:
         began = time.monotonic()
-        seen = snapshot(store, n_workers)
+        seen = read_progress(store, n_workers)
         if not display.live:
             for run_id in seen.ended - told:
-                run = store.planned()[run_id]
+                run = store.plan.runs()[run_id]
                 display.say(f"{title} · {finished_line(run, store.result(run_id))}")
         told |= seen.ended
         display.show(stage_lines(seen, plan[0].stage, title, display.columns, display.bar))

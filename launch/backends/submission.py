@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from launch.store.store import Planned, Store
+from launch.store import PlannedRun, Store
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Request:
     """
 
     store: Store
-    unfinished: list[Planned]
+    unfinished: list[PlannedRun]
     more_stages: bool
     n_workers: int | None
     pack: str

@@ -16,8 +16,8 @@ import pandas as pd
 from experiments.config import RunConfig
 from experiments.files import write_atomic
 from experiments.studies import Stage, Study
-from launch.monitor.progress import last_words, short
-from launch.store.store import Planned, Store
+from launch.monitor.text import short, summary
+from launch.store import PlannedRun, Store
 from models import count
 from models.config import ModelConfig
 from scaling.table.runs import Runs
@@ -36,11 +36,11 @@ def _sizes(model: ModelConfig, seq_len: int) -> tuple[int, float]:
     return counts.n_params, counts.flops_per_token(seq_len)
 
 
-def planned_run(stage: str, config: RunConfig) -> Planned:
+def planned_run(stage: str, config: RunConfig) -> PlannedRun:
     """The store's line for a run."""
     n_params, flops_a_token = _sizes(config.model, config.seq_len)
     n_tokens = config.n_steps * config.batch_tokens
-    return Planned(
+    return PlannedRun(
         run_id=config.run_id,
         stage=stage,
         shape=hashlib.sha256(config.shape_key.encode()).hexdigest()[:8],
@@ -64,9 +64,9 @@ class Ahead:
     definition of the study planned and this one does not.
     """
 
-    plans: dict[str, list[Planned] | None]
+    plans: dict[str, list[PlannedRun] | None]
     stage: Stage | None = None
-    added: tuple[Planned, ...] = ()
+    added: tuple[PlannedRun, ...] = ()
     dropped: tuple[str, ...] = ()
 
     @property
@@ -90,7 +90,7 @@ def stages(study: Study, store: Store) -> Iterator[Ahead]:
     The next step of this iterator is due when the runs of `stage` are done; the last one has no stage. One
     process at a time may be in here.
     """
-    plans: dict[str, list[Planned] | None] = {stage.name: None for stage in study.stages}
+    plans: dict[str, list[PlannedRun] | None] = {stage.name: None for stage in study.stages}
     for stage in study.stages:
         results = store.results()
         runs = read_table(results, Ahead(plans).stage_of)
@@ -104,11 +104,11 @@ def stages(study: Study, store: Store) -> Iterator[Ahead]:
     yield _written(store, Ahead(plans), [])
 
 
-def _written(store: Store, ahead: Ahead, plan: list[Planned]) -> Ahead:
+def _written(store: Store, ahead: Ahead, plan: list[PlannedRun]) -> Ahead:
     """Brings the store up to date with what is planned now."""
-    added = store.add(plan)
-    dropped = store.keep_only(ahead.stage_of.keys())
-    store.note_waiting(ahead.waiting)
+    added = store.plan.add(plan)
+    dropped = store.plan.keep_only(ahead.stage_of.keys())
+    store.plan.note_waiting(ahead.waiting)
     return Ahead(dict(ahead.plans), ahead.stage, tuple(added), tuple(dropped))
 
 
@@ -117,9 +117,9 @@ def check(study: Study) -> None:
     study.stages[0].plan(read_table({}, {}))
 
 
-def plan_stages(study: Study) -> dict[str, list[Planned] | None]:
+def plan_stages(study: Study) -> dict[str, list[PlannedRun] | None]:
     """The runs of every stage that can be planned before any run is done; nothing is written."""
-    plans: dict[str, list[Planned] | None] = {}
+    plans: dict[str, list[PlannedRun] | None] = {}
     for stage in study.stages:
         waits = any(plan != [] for plan in plans.values())
         plans[stage.name] = (
@@ -134,7 +134,7 @@ def finish(study: Study, store: Store, ahead: Ahead) -> str:
     runs = read_table(store.results(), ahead.stage_of)
     words = f"\n{final_table(runs)}\n\n{study.finish(store.folder, runs)}"
     write_atomic(store.finished, words + "\n")
-    return last_words(store)
+    return summary(store)
 
 
 def read_table(results: dict[str, dict[str, Any]], stage_of: dict[str, str]) -> Runs:

@@ -1,1 +1,11 @@
-"""What is seen of a running study: progress, prices, TensorBoard, Weights & Biases."""
+"""What is seen of a study from outside: how far it is, what it costs, its training curves.
+
+    progress     StudyProgress: runs by stage and state, failures and time left, from the store
+    speed        measured speeds, and times by them
+    text         all that in words
+    display      the words on a screen, redrawn in place
+    prices       worker-hours, money and energy
+    tensorboard, wandb    training curves for other programs
+
+It may import launch.store and experiments, and must not import jax. Import from its modules.
+"""

@@ -10,8 +10,8 @@ import json
 from typing import Any
 
 from experiments.files import write_atomic
-from launch.monitor.progress import short
-from launch.store.store import Store
+from launch.monitor.text import short
+from launch.store import Store
 
 KEYS = {"per_hour": (int, float), "currency": (str,), "watts": (int, float)}
 

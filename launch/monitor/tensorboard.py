@@ -16,8 +16,8 @@ from typing import Any
 
 from experiments.files import sync_folder
 from experiments.training import metrics
-from launch.monitor.progress import short
-from launch.store.store import Planned, Store
+from launch.monitor.text import short
+from launch.store import PlannedRun, Store
 
 POSITION = ("step", "tokens", "flops")  # of a line; what else is in it was measured there
 NAME = "events.out.tfevents.{:08d}.{:08d}.isoflop"
@@ -40,10 +40,10 @@ def mirror(store: Store, out: Path, seen: Seen | None = None) -> int:
     return n_added
 
 
-def news(store: Store, seen: Seen) -> list[tuple[Planned, Path]]:
+def news(store: Store, seen: Seen) -> list[tuple[PlannedRun, Path]]:
     """Runs whose metrics.jsonl has changed since it was `seen`."""
     changed = []
-    for run in store.planned().values():
+    for run in store.plan.runs().values():
         path = store.run_folder(run.run_id) / "metrics.jsonl"
         with contextlib.suppress(FileNotFoundError):  # not begun
             status = path.stat()
@@ -53,7 +53,7 @@ def news(store: Store, seen: Seen) -> list[tuple[Planned, Path]]:
     return changed
 
 
-def run_name(run: Planned) -> str:
+def run_name(run: PlannedRun) -> str:
     """What tells a run from its neighbours, and the beginning of its id: "N20.2k-D1.05M-lr0.01-3f2a90"."""
     name = f"N{short(run.n_params)}-D{short(run.n_tokens)}-lr{run.config['optimizer']['lr']:.3g}"
     return f"{name}-{run.run_id[:6]}"

@@ -9,7 +9,7 @@ from types import ModuleType
 from experiments.files import write_atomic
 from experiments.training import metrics
 from launch.monitor.tensorboard import Seen, measured, news, run_name
-from launch.store.store import Store
+from launch.store import Store
 
 
 def mirror(store: Store, project: str, seen: Seen) -> int:

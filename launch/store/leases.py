@@ -24,7 +24,7 @@ from experiments.files import sync_folder
 class Lease:
     """The right to run `run_id` until the lease of the next epoch exists.
 
-    deaths: how many owners in a row before this one were gone without giving the run back.
+    deaths: how many owners in a row before this one were gone without releasing it.
     """
 
     run_id: str
@@ -49,7 +49,7 @@ class Leases:
             return None
         return Lease(run_id, epoch + 1, self.deaths(run_id, epoch))
 
-    def beat(self, lease: Lease) -> None:
+    def heartbeat(self, lease: Lease) -> None:
         """Says that the owner lives."""
         os.utime(self._path(lease.run_id, lease.epoch))
 
@@ -58,7 +58,7 @@ class Leases:
         return self._path(lease.run_id, lease.epoch + 1).exists()
 
     def release(self, lease: Lease) -> None:
-        """Gives the run back. The heartbeat must have ended."""
+        """Makes the run free for others. The heartbeat must have ended."""
         os.utime(self._path(lease.run_id, lease.epoch), (0, 0))
 
     def is_held(self, run_id: str, epoch: int) -> bool:

@@ -1,4 +1,8 @@
-"""One process at a time in a folder."""
+"""One process at a time in a folder.
+
+A few lines of flock(2) rather than the package filelock, which is no dependency otherwise and does not say
+which process holds a lock.
+"""
 
 import contextlib
 import fcntl
@@ -12,13 +16,13 @@ POLL_SECONDS = 0.2
 
 
 @contextlib.contextmanager
-def only_process(path: Path, patience: float = 0.0) -> Iterator[None]:
+def exclusive_lock(path: Path, timeout: float = 0.0) -> Iterator[None]:
     """Holds the lock file `path`; the system drops the lock when the process ends, however it ends.
 
     Raises:
-      ValueError: another process holds it, for longer than `patience` in seconds.
+      ValueError: another process holds it, for longer than `timeout` in seconds.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     with open(path, "a+") as file:
         while not _locks(file):
             if time.monotonic() >= deadline:

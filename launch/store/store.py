@@ -7,15 +7,15 @@
     store/done/ID         the run's result, whole; the first one counts; runs/ID/result.json is a link to it
     store/diverged/ID     marks the result as a divergence
     store/failed/ID.N     the error of attempt N
-    store/cancelled/ID    marks a run that nobody shall train, by a person's wish
+    store/cancelled/ID    marks a run that nobody shall train, because a person said so
     store/dropped/ID      marks a run that the study's definition no longer holds
     store/progress/ID     how far a running run is; for display only
 
 A run that went well leaves two files here, one lease and its result, of which nothing is ever rewritten; in
 runs/ID config.json, metrics.jsonl, log.txt and a second name of the result; and its newest checkpoints, some
 30 files each, which `isoflop gc` thins out.
-A run whose attempt N failed rests for `backoff`·2^N seconds before it can be claimed again, and is left as
-failed after `max_attempts`.
+A run whose attempt N failed backs off for `backoff`·2^N seconds before it can be claimed again, and is left
+as failed after `max_attempts`.
 """
 
 import contextlib
@@ -27,43 +27,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments.files import write_atomic
 from launch.store.leases import Lease, Leases, publish
+from launch.store.plan import Plan, names_in
 
-STATES: tuple[str, ...] = ("planned", "claimed", "running", "done", "diverged", "failed", "cancelled")
-UNFINISHED = ("planned", "claimed", "running")
 FOLDERS = ("lease", "done", "diverged", "failed", "cancelled", "dropped", "progress", "scratch")
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A run to do. `config` is its RunConfig as JSON; runs of equal `shape` share a compiled step.
+class Snapshot:
+    """All runs at one moment.
 
-    pack: runs of equal `pack` may train together as one program ("": none may). trunk: runs of equal `trunk`
-    take the same steps until the `branch_step` of the shorter one ("": shares nothing).
+    states: state (one of STATES) by run id. attempts: failed attempts by run id, where there are any.
+    backing_off: runs whose last failure is too fresh to try again. holders: the process that holds a run, by
+    run id.
     """
-
-    run_id: str
-    stage: str
-    shape: str
-    n_params: int
-    n_tokens: int
-    flops: float
-    config: dict[str, Any]
-    pack: str = ""
-    trunk: str = ""
-    branch_step: int = 0
-    n_steps: int = 0
-
-
-@dataclass(frozen=True)
-class Look:
-    """All runs at one moment: state (one of STATES) and failed attempts by id; those that rest after one; the
-    processes that hold runs."""
 
     states: dict[str, str]
     attempts: dict[str, int]
-    resting: set[str]
+    backing_off: set[str]
     holders: dict[str, str]
 
 
@@ -75,29 +56,27 @@ class Store:
     ttl: float = 90.0
     max_attempts: int = 3
     backoff: float = 2.0
-    _planned: dict[str, Planned] = field(default_factory=dict, repr=False)
-    _planned_stamp: tuple[int, ...] = field(default=(), repr=False)
+    plan: Plan = field(init=False)
     _results: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self):
+        self.plan = Plan(self.root)
 
     @property
     def root(self) -> Path:
         return self.folder / "store"
 
     @property
-    def manifest(self) -> Path:
-        return self.root / "study.jsonl"
-
-    @property
     def finished(self) -> Path:
-        """The final words of the study; there when all is done."""
+        """The results of the study in words; there when all is done."""
         return self.root / "finished.txt"
 
     def run_folder(self, run_id: str) -> Path:
         return self.folder / "runs" / run_id
 
     @property
-    def trunks(self) -> Path:
-        """Where runs that share their first steps leave them to each other."""
+    def shared_prefixes(self) -> Path:
+        """Where runs that share their first steps leave the states after them to each other."""
         return self.folder / "trunks"
 
     def create(self) -> None:
@@ -105,53 +84,7 @@ class Store:
         for name in FOLDERS:
             (self.root / name).mkdir(parents=True, exist_ok=True)
 
-    # ---- what is planned -------------------------------------------------------------------------------
-
-    def planned(self) -> dict[str, Planned]:
-        """Planned runs by id, in the order they were added; read again only when the file has changed."""
-        try:
-            status = self.manifest.stat()
-        except FileNotFoundError:
-            return {}
-        if (stamp := _stamp(status)) != self._planned_stamp:
-            runs = (Planned(**json.loads(line)) for line in self.manifest.read_text().splitlines())
-            self._planned, self._planned_stamp = {run.run_id: run for run in runs}, stamp
-        return self._planned
-
-    def add(self, runs: list[Planned]) -> list[Planned]:
-        """Plans the runs that are not planned yet and returns those. One process at a time may call this."""
-        known = self.planned()
-        new = {run.run_id: run for run in runs if run.run_id not in known}
-        if new:
-            lines = [json.dumps(vars(run)) + "\n" for run in (*known.values(), *new.values())]
-            write_atomic(self.manifest, "".join(lines))
-            self._planned, self._planned_stamp = known | new, _stamp(self.manifest.stat())
-        return list(new.values())
-
-    def keep_only(self, run_ids: Collection[str]) -> list[str]:
-        """Marks all other planned runs as dropped, takes the mark from these; returns the newly dropped."""
-        dropped = self._names("dropped")
-        for run_id in dropped.intersection(run_ids):
-            (self.root / "dropped" / run_id).unlink(missing_ok=True)
-        new = [run_id for run_id in self.planned() if run_id not in run_ids and run_id not in dropped]
-        for run_id in new:
-            (self.root / "dropped" / run_id).touch()
-        return new
-
-    def dropped(self) -> set[str]:
-        """Runs that the study's definition no longer holds; their state is cancelled."""
-        return self._names("dropped")
-
-    def waiting(self) -> list[str]:
-        """Stages that wait for the runs that are planned now."""
-        try:
-            return json.loads((self.root / "waiting.json").read_text())
-        except FileNotFoundError:
-            return []
-
-    def note_waiting(self, stages: list[str]) -> None:
-        if stages != self.waiting():
-            write_atomic(self.root / "waiting.json", json.dumps(stages))
+    # ---- what a person asks for ------------------------------------------------------------------------
 
     def cancel(self, run_ids: Iterable[str]) -> None:
         """Marks runs that nobody shall train; who trains one now leaves it. Finished ones stay finished."""
@@ -160,9 +93,11 @@ class Store:
 
     def retry(self, run_ids: Collection[str]) -> None:
         """Takes the mark of cancellation from these runs and gives them all their attempts again."""
-        for run_id in self._names("cancelled").intersection(run_ids):
+        for run_id in names_in(self.root / "cancelled").intersection(run_ids):
             (self.root / "cancelled" / run_id).unlink(missing_ok=True)
-        for name in sorted(self._names("failed"), reverse=True):  # no gap if we are killed on the way
+        for name in sorted(
+            names_in(self.root / "failed"), reverse=True
+        ):  # no gap if we are killed on the way
             if name.rpartition(".")[0] in run_ids:
                 (self.root / "failed" / name).unlink(missing_ok=True)
 
@@ -186,12 +121,16 @@ class Store:
 
     # ---- what has become of it -------------------------------------------------------------------------
 
-    def look(self) -> Look:
+    def snapshot(self) -> Snapshot:
         """All runs as they are now, from file names alone and the stamps of open leases."""
-        done, diverged, dropped = self._names("done"), self._names("diverged"), self._names("dropped")
-        cancelled, spoken = self._names("cancelled"), self._names("progress")
-        attempts = _last_numbers(self._names("failed"))
-        epochs, leases = _last_numbers(self._names("lease")), self._leases
+        done, diverged, dropped = (
+            names_in(self.root / "done"),
+            names_in(self.root / "diverged"),
+            names_in(self.root / "dropped"),
+        )
+        cancelled, reported = names_in(self.root / "cancelled"), names_in(self.root / "progress")
+        attempts = _last_numbers(names_in(self.root / "failed"))
+        epochs, leases = _last_numbers(names_in(self.root / "lease")), self._leases
         holders: dict[str, str] = {}
 
         def state(run_id: str) -> str:
@@ -207,24 +146,24 @@ class Store:
             if holder is None:
                 return "planned"
             holders[run_id] = holder
-            return "running" if run_id in spoken else "claimed"
+            return "running" if run_id in reported else "claimed"
 
-        states = {run_id: state(run_id) for run_id in self.planned()}
-        resting = {
+        states = {run_id: state(run_id) for run_id in self.plan.runs()}
+        backing_off = {
             run_id
             for run_id, n in attempts.items()
-            if states.get(run_id) == "planned" and self._rests(run_id, n)
+            if states.get(run_id) == "planned" and self._backs_off(run_id, n)
         }
-        return Look(states, attempts, resting, holders)
+        return Snapshot(states, attempts, backing_off, holders)
 
     def states(self) -> dict[str, str]:
         """State (one of STATES) of every planned run."""
-        return self.look().states
+        return self.snapshot().states
 
     def results(self) -> dict[str, dict[str, Any]]:
         """Results of finished runs by id, in planned order; mends links that a crash left out."""
-        done = self._names("done")
-        return {run_id: self.result(run_id) for run_id in self.planned() if run_id in done}
+        done = names_in(self.root / "done")
+        return {run_id: self.result(run_id) for run_id in self.plan.runs() if run_id in done}
 
     def result(self, run_id: str) -> dict[str, Any]:
         """The result of a finished run."""
@@ -241,7 +180,7 @@ class Store:
             return ""
 
     def progress(self, run_id: str) -> dict[str, Any]:
-        """What the run's worker last said of it ({} before the first word)."""
+        """What the run's worker last reported ({} before the first report)."""
         try:
             return json.loads((self.root / "progress" / run_id).read_text())
         except (FileNotFoundError, json.JSONDecodeError):
@@ -250,39 +189,39 @@ class Store:
     # ---- claims ----------------------------------------------------------------------------------------
 
     def claim(self, run_id: str) -> Lease | None:
-        """The lease on a run, or None if it is ended, rests, is not wanted or someone else has it."""
+        """The lease on a run, or None if it has ended, backs off, is not wanted or someone else has it."""
         if self._is_closed(run_id):
             return None
         lease = self._leases.claim(run_id, self._count("lease", run_id))
         if lease is None:
             return None
-        if (self.root / "done" / run_id).exists():  # finished between our look and our claim
+        if (self.root / "done" / run_id).exists():  # finished between our snapshot and our claim
             self.release(lease)
             return None
         (self.root / "progress" / run_id).unlink(missing_ok=True)
         return lease
 
     def deaths(self, run_id: str) -> int:
-        """How many owners in a row, up to now, were gone without giving the run back."""
+        """How many owners in a row, up to now, were gone without releasing the run."""
         return self._leases.deaths(run_id, self._count("lease", run_id))
 
-    def beat(self, lease: Lease) -> None:
+    def heartbeat(self, lease: Lease) -> None:
         """Says that the owner lives."""
-        self._leases.beat(lease)
+        self._leases.heartbeat(lease)
 
     def lost(self, lease: Lease) -> bool:
         """Whether somebody took the run over."""
         return self._leases.lost(lease)
 
     def release(self, lease: Lease) -> None:
-        """Gives the run back. The heartbeat must have ended."""
+        """Makes the run free for others. The heartbeat must have ended."""
         self._leases.release(lease)
 
     def unwanted(self, run_id: str) -> bool:
         """Whether nobody shall train the run any more."""
         return (self.root / "cancelled" / run_id).exists() or (self.root / "dropped" / run_id).exists()
 
-    def tell(self, lease: Lease, progress: dict[str, Any]) -> None:
+    def report_progress(self, lease: Lease, progress: dict[str, Any]) -> None:
         """Shows how far the run is."""
         scratch = self.root / "scratch" / f"{lease.run_id}.{lease.epoch}"
         scratch.write_text(json.dumps(progress))
@@ -300,7 +239,7 @@ class Store:
         return won
 
     def fail(self, lease: Lease, error: str) -> int:
-        """Records a failed attempt and gives the run back; returns the number of the attempt (0: lost)."""
+        """Records a failed attempt and releases the run; returns the number of the attempt (0: lost)."""
         if self.lost(lease):
             return 0
         n = self._count("failed", lease.run_id) + 1
@@ -318,12 +257,6 @@ class Store:
     def _publish(self, folder: str, name: str, text: str) -> bool:
         return publish(self.root / "scratch", self.root / folder / name, text, durable=True)
 
-    def _names(self, folder: str) -> set[str]:
-        try:
-            return set(os.listdir(self.root / folder))
-        except FileNotFoundError:  # a study that has not begun
-            return set()
-
     def _count(self, folder: str, run_id: str) -> int:
         """The last N for which ID.N is in the folder; 0 for none."""
         n = 0
@@ -336,9 +269,9 @@ class Store:
         if (self.root / "done" / run_id).exists() or self.unwanted(run_id):
             return True
         n = self._count("failed", run_id)
-        return n >= self.max_attempts or self._rests(run_id, n)
+        return n >= self.max_attempts or self._backs_off(run_id, n)
 
-    def _rests(self, run_id: str, n_failed: int) -> bool:
+    def _backs_off(self, run_id: str, n_failed: int) -> bool:
         """Whether the last failure is too fresh to try again."""
         if n_failed == 0:
             return False
@@ -354,11 +287,6 @@ class Store:
             target.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileExistsError):  # another process was as quick
                 os.link(self.root / "done" / run_id, target)
-
-
-def _stamp(status: os.stat_result) -> tuple[int, ...]:
-    """Differs for every content that a file, replaced as a whole, had."""
-    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _last_numbers(names: set[str]) -> dict[str, int]:

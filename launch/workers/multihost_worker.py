@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launch.store.store import Store
+from launch.store import Store
 from launch.workers.hosts import Hosts, join
 from launch.workers.process import WORK_LEFT, Stop
 from launch.workers.worker import Hooks, Job, Stopped, exit_code, training, work

@@ -24,9 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launch.monitor.progress import Every
-from launch.store.claims import Claimed, Queue
-from launch.store.store import UNFINISHED, Lease, Planned, Store
+from launch.monitor.display import Every
+from launch.store import UNFINISHED, PlannedRun, Store
+from launch.store.claims import Claimed, ClaimQueue
+from launch.store.leases import Lease
 from launch.workers.process import (
     WORK_LEFT,
     Stop,
@@ -81,7 +82,7 @@ class Hooks:
         """Shows how far the run is; may be called at every step, writes at most twice a second."""
         if self._report_due() and not self.lost():
             seen = {"step": step, "n_steps": n_steps, "tokens_per_second": tokens_per_second, "loss": loss}
-            self.store.tell(self.lease, seen)
+            self.store.report_progress(self.lease, seen)
 
 
 @dataclass(frozen=True)
@@ -107,13 +108,13 @@ def work(store: Store, job: Job, stop: threading.Event, wait: bool = False, pack
       OSError: the study's folder cannot be written.
     """
 
-    def pack_size(run: Planned) -> int:
+    def pack_size(run: PlannedRun) -> int:
         if pack != "auto":
             return int(pack)
         fair = -(-(queue.n_free + 1) // n_workers(store))
         return min(job.pack_size(run.config), fair)
 
-    queue = Queue(store, pack_size, job.newest_step)
+    queue = ClaimQueue(store, pack_size, job.newest_step)
     while not stop.is_set():
         if members := queue.claim():
             if sound := _sound(store, members):
@@ -163,7 +164,7 @@ def train_together(store: Store, members: list[Claimed], job: Job, stop: threadi
     with _output_into(outs[0] / "log.txt"):
         try:
             with _keeping(hooks, stop):
-                for index, result in job.train(configs, outs, hooks, store.trunks):
+                for index, result in job.train(configs, outs, hooks, store.shared_prefixes):
                     if store.finish(members[index].lease, result):
                         say([index], f"{result['status']}, loss {result['loss']:.4f}")
                     else:
@@ -217,7 +218,7 @@ def _keeping(hooks: list[Hooks], stop: threading.Event) -> Iterator[None]:
                 beat_due = now + store.ttl / 3
                 for hook in hooks:
                     try:
-                        store.beat(hook.lease)
+                        store.heartbeat(hook.lease)
                     except OSError:
                         hook.vanished = True
 

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from launch.store.store import Store
+from launch.store import Store
 from launch.workers import worker
 
 

@@ -24,9 +24,9 @@ from launch.backends.slurm.commands import Refused, call, ended, max_array_size,
 from launch.backends.slurm.scripts import controller_script, folder_of_logs, slots_script
 from launch.backends.slurm.site import Site, as_toml, read_site
 from launch.backends.submission import Request
-from launch.monitor.progress import n_runs
-from launch.store.lock import only_process
-from launch.store.store import UNFINISHED, Store
+from launch.monitor.text import n_runs
+from launch.store import UNFINISHED, Store
+from launch.store.lock import exclusive_lock
 
 POLL_SECONDS = 2.0
 
@@ -44,7 +44,7 @@ def submit(request: Request) -> str:
         return "no runs to submit"
     if request.dry_run:
         return _submit(request, site)
-    with only_process(request.store.root / "slurm.lock"):
+    with exclusive_lock(request.store.root / "slurm.lock"):
         return _submit(request, site)
 
 
@@ -178,7 +178,7 @@ def _progress(store: Store) -> list[int]:
 
         steps = sum(newest_step(store.run_folder(run_id)) for run_id in left)
     attempts = len(list((store.root / "failed").glob("*")))
-    return [len(store.planned()), len(left), attempts, sum(map(store.deaths, left)), steps]
+    return [len(store.plan.runs()), len(left), attempts, sum(map(store.deaths, left)), steps]
 
 
 def _has_progressed(store: Store, before: list[int]) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from launch.backends.slurm.site import Site
 from launch.backends.submission import Request
-from launch.store.store import Store
+from launch.store import Store
 
 SIGNAL_SECONDS = 60  # before the time limit Slurm sends USR1, up to a minute earlier: so often it looks
 MARGIN_SECONDS = 120  # before the time limit the worker leaves by itself, ahead of that signal

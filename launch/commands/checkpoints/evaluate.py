@@ -138,13 +138,13 @@ class _Showing:
     """How far all is, and how long it may take, on standard error."""
 
     def __init__(self, parts: list[str], n_checkpoints: int):
-        from launch.monitor.progress import Display
+        from launch.monitor.display import Display
 
         self.display, self.parts, self.n, self.done = Display(sys.stderr), parts, n_checkpoints, 0
         self.name, self.began = "", time.monotonic()
 
     def __call__(self, part: str, done: int, total: int) -> None:
-        from launch.monitor.progress import duration
+        from launch.monitor.text import duration
 
         share = (self.done + (self.parts.index(part) + done / total) / len(self.parts)) / self.n
         left = (time.monotonic() - self.began) * (1 - share) / share

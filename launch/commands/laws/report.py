@@ -16,7 +16,7 @@ from pathlib import Path
 from absl import flags
 
 from launch.commands.laws.fit import check_out, parse_columns
-from launch.store.store import Store
+from launch.store import Store
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()
@@ -68,7 +68,7 @@ def _bring_table_up_to_date(store: Store) -> dict[str, dict[str, int]]:
     """
     from launch.driver.stages import write_table
 
-    states, planned, runs = store.states(), store.planned(), {}
+    states, planned, runs = store.states(), store.plan.runs(), {}
     for run_id, state in states.items():
         counts = runs.setdefault(planned[run_id].stage, {})
         counts[WORDS[state]] = counts.get(WORDS[state], 0) + 1
@@ -76,4 +76,4 @@ def _bring_table_up_to_date(store: Store) -> dict[str, dict[str, int]]:
     if not stage_of:
         raise ValueError(f"{store.folder}: no run is finished yet; see `isoflop status {store.folder}`")
     write_table(store, stage_of)
-    return runs | {stage: {} for stage in store.waiting()}
+    return runs | {stage: {} for stage in store.plan.waiting_stages()}

@@ -7,8 +7,8 @@ Example: isoflop cancel out/quickstart 3f2a
 from absl import flags
 
 from launch.commands.studies.status import backends_of, open_study
-from launch.monitor.progress import n_runs
-from launch.store.store import UNFINISHED, Store
+from launch.monitor.text import n_runs
+from launch.store import UNFINISHED, Store
 
 FLAGS = flags.FlagValues()
 USAGE = "isoflop cancel DIR [RUN …]"
@@ -33,7 +33,7 @@ def chosen(store: Store, beginnings: list[str]) -> set[str]:
     Raises:
       ValueError: no run, or several, begin so.
     """
-    known = list(store.planned())
+    known = list(store.plan.runs())
     found = set()
     for beginning in beginnings:
         matches = [run_id for run_id in known if run_id.startswith(beginning)]

@@ -16,8 +16,8 @@ from pathlib import Path
 from absl import flags
 
 from launch.commands.studies.status import open_study
-from launch.monitor.progress import short
-from launch.store.store import UNFINISHED, Planned, Store
+from launch.monitor.text import short
+from launch.store import UNFINISHED, PlannedRun, Store
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_bool(
@@ -64,14 +64,14 @@ def checkpoints(store: Store, also_newest: bool) -> Iterator[Path]:
 
 def trunk_points(store: Store) -> Iterator[Path]:
     """Those from which no unfinished run starts; none while stages wait, whose runs may."""
-    if store.waiting():
+    if store.plan.waiting_stages():
         return
-    states, planned = store.states(), store.planned()
-    needy: dict[str, list[Planned]] = {}
+    states, planned = store.states(), store.plan.runs()
+    needy: dict[str, list[PlannedRun]] = {}
     for run_id, state in states.items():
         if state in (*UNFINISHED, "failed"):
             needy.setdefault(planned[run_id].trunk, []).append(planned[run_id])
-    for trunk in _folders(store.trunks):
+    for trunk in _folders(store.shared_prefixes):
         if "." in trunk.name:  # is being written
             continue
         points = sorted(_numbered(trunk))
@@ -84,13 +84,13 @@ def trunk_points(store: Store) -> Iterator[Path]:
 
 def leftovers(store: Store) -> Iterator[Path]:
     """Files and folders under their first, temporary names, whose writers are gone."""
-    places = [store.root / "scratch", store.root, store.folder, store.trunks]
+    places = [store.root / "scratch", store.root, store.folder, store.shared_prefixes]
     for run_folder in _folders(store.folder / "runs"):
         places += [run_folder, run_folder / "checkpoints"]
     for place in places:
         for entry in os.scandir(place) if place.is_dir() else ():
             temporary = bool(TEMPORARY.search(entry.name)) or place.name == "scratch"
-            temporary |= place == store.trunks and "." in entry.name
+            temporary |= place == store.shared_prefixes and "." in entry.name
             old = time.time() - entry.stat(follow_symlinks=False).st_mtime > LEFTOVER_SECONDS
             if temporary and old:
                 yield Path(entry.path)

@@ -19,8 +19,8 @@ from launch.backends.slurm import backend as slurm
 from launch.backends.slurm.scripts import folder_of_logs, log_of_process
 from launch.commands.studies.cancel import chosen
 from launch.commands.studies.status import open_study
-from launch.monitor.progress import duration, short
-from launch.store.store import Store
+from launch.monitor.text import duration, short
+from launch.store import Store
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_bool("follow", False, "go on as the log grows", short_name="f", flag_values=FLAGS)
@@ -111,7 +111,7 @@ def killed_owner(store: Store, run_id: str) -> dict[str, Any]:
 
 def listing(store: Store) -> str:
     """A line a log: name, size, age and last line; of many runs the last ones."""
-    of_runs = [(store.run_folder(run_id) / "log.txt", run_id) for run_id in store.planned()]
+    of_runs = [(store.run_folder(run_id) / "log.txt", run_id) for run_id in store.plan.runs()]
     begun = [(path, name) for path, name in of_runs if path.exists()]
     begun.sort(key=lambda each: each[0].stat().st_mtime)
     lines = [_line(path, path.stem) for path in other_logs(store)]

@@ -18,10 +18,10 @@ from typing import Any
 
 from absl import flags
 
-from launch.monitor.progress import ROUGH_RATES, duration, measured_rates, n_runs, run_seconds, short
-from launch.store import study_file
-from launch.store.lock import only_process
-from launch.store.store import Planned, Store
+from launch.monitor.speed import ROUGH_RATES, measured_rates, run_seconds
+from launch.monitor.text import duration, n_runs, short
+from launch.store import PlannedRun, Store, study_file
+from launch.store.lock import exclusive_lock
 
 MANY_RUNS = 1000  # from here on their needs of memory are told only if asked for
 ROWS_SHOWN = 50  # of a stage
@@ -91,7 +91,7 @@ def write(store: Store, study: Any, name: str, overrides: list[str]) -> Any:
     if not store.root.exists():
         check(study)  # settings that cannot be planned are refused before anything is written
     store.create()
-    with only_process(store.root / "driver.lock"):
+    with exclusive_lock(store.root / "driver.lock"):
         ahead = next(stages(study, store))
         study_file.write(store, name, overrides, study.settings)
         if ahead.stage is not None:
@@ -114,13 +114,13 @@ def changes(store: Store, ahead: Any) -> str:
 
 def rates_of(store: Store) -> dict[int, float]:
     """Speeds measured in the study so far."""
-    planned = store.planned()
+    planned = store.plan.runs()
     ended = [planned[run_id] for run_id, state in store.states().items() if state in ("done", "diverged")]
     return measured_rates(store, ended)
 
 
 def memory_by_shape(
-    runs: list[Planned], device_bytes: float | None
+    runs: list[PlannedRun], device_bytes: float | None
 ) -> tuple[dict[str, dict[str, Any]], float]:
     """Bytes that a run of each shape needs, by what they hold, and the smallest mesh on which it fits; and
     the bytes of a device (None: those of one here)."""
@@ -158,7 +158,7 @@ def size(n_bytes: float) -> str:
 
 
 def as_text(
-    stages: dict[str, list[Planned] | None],
+    stages: dict[str, list[PlannedRun] | None],
     measured: dict[int, float],
     n_workers: int,
     memory: dict[str, dict[str, Any]],
@@ -194,9 +194,9 @@ def as_text(
     return "\n".join(lines)
 
 
-def saved_by_trunks(runs: list[Planned]) -> float:
+def saved_by_trunks(runs: list[PlannedRun]) -> float:
     """FLOPs of the steps that runs take over from the next shorter run of their trunk."""
-    trunks: dict[str, list[Planned]] = {}
+    trunks: dict[str, list[PlannedRun]] = {}
     for run in runs:
         if run.trunk:
             trunks.setdefault(run.trunk, []).append(run)
@@ -208,7 +208,7 @@ def saved_by_trunks(runs: list[Planned]) -> float:
     return saved
 
 
-def _row(run: Planned, rates: dict[int, float], memory: dict[str, dict[str, Any]]) -> str:
+def _row(run: PlannedRun, rates: dict[int, float], memory: dict[str, dict[str, Any]]) -> str:
     config = run.config
     needs = size(memory[run.shape]["total"]) if memory else ""
     return (

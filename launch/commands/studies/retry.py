@@ -8,7 +8,7 @@ from absl import flags
 
 from launch.commands.studies.cancel import chosen
 from launch.commands.studies.status import open_study
-from launch.monitor.progress import n_runs
+from launch.monitor.text import n_runs
 
 FLAGS = flags.FlagValues()
 USAGE = "isoflop retry DIR [RUN …]"

@@ -14,19 +14,10 @@ from typing import Any
 from absl import flags
 
 from launch.monitor import prices
-from launch.monitor.progress import (
-    FAILURES_SHOWN,
-    LOG_SECONDS,
-    Display,
-    Failure,
-    Snapshot,
-    duration,
-    n_runs,
-    running_line,
-    short,
-    snapshot,
-)
-from launch.store.store import STATES, UNFINISHED, Store
+from launch.monitor.display import LOG_SECONDS, Display
+from launch.monitor.progress import FAILURES_SHOWN, Failure, StudyProgress, read_progress
+from launch.monitor.text import duration, n_runs, running_line, short
+from launch.store import STATES, UNFINISHED, Store
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
@@ -44,7 +35,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     if flags.watch:
         seen = watch(store)
     else:
-        seen = snapshot(store)
+        seen = read_progress(store)
         scheduler = asked(store) if flags.scheduler else []
         if flags.json:
             print(json.dumps(as_json(store, seen) | {"scheduler": scheduler}, indent=1))
@@ -53,13 +44,13 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     return 1 if seen.count("failed") else 0
 
 
-def watch(store: Store) -> Snapshot:
+def watch(store: Store) -> StudyProgress:
     """Shows the state again and again until the study is finished, or cannot go on by itself."""
     display = Display()
     while True:
         began = time.monotonic()
-        seen = snapshot(store)
-        dropped = store.dropped()
+        seen = read_progress(store)
+        dropped = store.plan.dropped()
         held_up = any(s in ("failed", "cancelled") and r not in dropped for r, s in seen.states.items())
         ended = store.finished.exists() or (held_up and not seen.count(*UNFINISHED))
         if ended or not display.live:
@@ -102,7 +93,7 @@ def open_study(args: list[str], usage: str) -> Store:
     return store
 
 
-def as_json(store: Store, seen: Snapshot) -> dict:
+def as_json(store: Store, seen: StudyProgress) -> dict:
     """The state as plain values."""
     spent, left = seen.worker_seconds or (None, None)
     return {
@@ -110,7 +101,7 @@ def as_json(store: Store, seen: Snapshot) -> dict:
         "finished": store.finished.exists(),
         "counts": {state: seen.count(state) for state in STATES},
         "stages": seen.stages,
-        "waiting": store.waiting(),
+        "waiting": store.plan.waiting_stages(),
         "seconds_left": seen.seconds_left,
         "worker_seconds": {"spent": spent, "left": left},
         "prices": prices.read(store),
@@ -120,16 +111,16 @@ def as_json(store: Store, seen: Snapshot) -> dict:
     }
 
 
-def as_lines(store: Store, seen: Snapshot) -> list[str]:
+def as_lines(store: Store, seen: StudyProgress) -> list[str]:
     """The state as a small table, the running runs, time and cost, and the first failures."""
     lines = [f"{store.folder}: {'finished' if store.finished.exists() else 'not finished'}"]
-    width = max([5, *map(len, seen.stages), *map(len, store.waiting())])
+    width = max([5, *map(len, seen.stages), *map(len, store.plan.waiting_stages())])
     lines.append(f"  {'stage':<{width}}" + "".join(f"{state:>10}" for state in STATES))
     for stage, counts in seen.stages.items():
         lines.append(f"  {stage:<{width}}" + "".join(f"{counts[state]:>10}" for state in STATES))
-    for stage in store.waiting():
+    for stage in store.plan.waiting_stages():
         lines.append(f"  {stage:<{width}}  is planned when the runs before it are done")
-    if dropped := len(store.dropped()):
+    if dropped := len(store.plan.dropped()):
         lines.append(f"{n_runs(dropped)} of the cancelled set aside: no longer in the study")
     if seen.running:
         workers = f"{seen.n_workers} worker{'' if seen.n_workers == 1 else 's'}"
@@ -143,7 +134,7 @@ def as_lines(store: Store, seen: Snapshot) -> list[str]:
     return lines + _time_and_cost(store, seen) + _explained(store, seen)
 
 
-def _time_and_cost(store: Store, seen: Snapshot) -> list[str]:
+def _time_and_cost(store: Store, seen: StudyProgress) -> list[str]:
     """At the speeds measured in this study."""
     if seen.worker_seconds is None:
         return []
@@ -154,7 +145,7 @@ def _time_and_cost(store: Store, seen: Snapshot) -> list[str]:
     return [f"{when}; spent about {spent}; left about {left}"]
 
 
-def _explained(store: Store, seen: Snapshot) -> list[str]:
+def _explained(store: Store, seen: StudyProgress) -> list[str]:
     """The first failures, equal ones together."""
     alike: dict[str, list[Failure]] = {}
     for failure in seen.failures:

@@ -11,10 +11,9 @@ from pathlib import Path
 from absl import flags
 
 from launch.backends import local
-from launch.monitor.progress import last_words, n_runs
-from launch.store import study_file
-from launch.store.lock import only_process
-from launch.store.store import Store
+from launch.monitor.text import n_runs, summary
+from launch.store import Store, study_file
+from launch.store.lock import exclusive_lock
 from launch.workers.pool import WorkersFailed, machine_slots, whole_machine
 from launch.workers.process import plan_on_cpu
 
@@ -42,7 +41,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     study_file.check_name(store, args[0])
     study_file.check_settings(store, flags.set)
     if store.finished.exists():
-        print(last_words(store))
+        print(summary(store))
         return 0
     plan_on_cpu()
     if not store.root.exists():
@@ -51,7 +50,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
 
         check(load_study(args[0], flags.set))  # what cannot be planned is refused before anything is written
         store.create()
-    with only_process(store.root / "driver.lock"):
+    with exclusive_lock(store.root / "driver.lock"):
         from experiments.studies import load_study
 
         study = load_study(args[0], flags.set)
@@ -77,7 +76,7 @@ def carried_out(store: Store, action: Callable[[], str]) -> int:
 
 def report_left(store: Store, run_ids: list[str]) -> int:
     """Says which runs ended without a result, why, and what to do; returns the exit code."""
-    look = store.look()
+    look = store.snapshot()
     n_failed = sum(look.states[run_id] == "failed" for run_id in run_ids)
     words = [f"{n_runs(n_failed)} failed"] if n_failed else []
     if n_failed < len(run_ids):

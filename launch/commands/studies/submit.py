@@ -18,10 +18,9 @@ from launch.backends.submission import Request
 from launch.commands.studies.status import open_study
 from launch.commands.studies.study import carried_out, check_pack, report_left
 from launch.monitor import prices
-from launch.monitor.progress import last_words
-from launch.store import study_file
-from launch.store.lock import only_process
-from launch.store.store import UNFINISHED, Store
+from launch.monitor.text import summary
+from launch.store import UNFINISHED, Store, study_file
+from launch.store.lock import exclusive_lock
 from launch.workers.process import plan_on_cpu
 
 BACKENDS: dict[str, ModuleType] = {
@@ -42,7 +41,7 @@ flags.DEFINE_integer(
 flags.DEFINE_string("pack", "auto", "runs that train as one program: auto or a number", flag_values=FLAGS)
 flags.DEFINE_string("site", None, "TOML file that describes the cluster", flag_values=FLAGS)
 flags.DEFINE_bool("dry_run", False, "only show what would be submitted", flag_values=FLAGS)
-PATIENCE = 60.0  # seconds that a controller waits for somebody who plans in the same folder
+LOCK_TIMEOUT = 60.0  # seconds that a controller waits for somebody who plans in the same folder
 USAGE = "isoflop submit DIR --on local|slurm|kubernetes [--workers N] [--site FILE.toml] [--dry-run] [flags]"
 
 
@@ -53,19 +52,21 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     site = read_toml(flags.site) if flags.site else {}
     check_pack(flags.pack)
     if store.finished.exists():
-        print(last_words(store))
+        print(summary(store))
         return 0
     if not _unfinished(store) and not flags.dry_run and (code := _advance(store)) is not None:
         return code
     if "cost" in site and not flags.dry_run:
         prices.note(store, site["cost"])
     runs = _unfinished(store)
-    request = Request(store, runs, bool(store.waiting()), flags.workers, flags.pack, site, flags.dry_run)
+    request = Request(
+        store, runs, bool(store.plan.waiting_stages()), flags.workers, flags.pack, site, flags.dry_run
+    )
     return carried_out(store, lambda: BACKENDS[flags.on].submit(request))
 
 
 def _unfinished(store: Store) -> list:
-    planned = store.planned()
+    planned = store.plan.runs()
     return [planned[run_id] for run_id, state in store.states().items() if state in UNFINISHED]
 
 
@@ -74,7 +75,7 @@ def _advance(store: Store) -> int | None:
     plan_on_cpu()
     from launch.driver.stages import finish, stages
 
-    with only_process(store.root / "driver.lock", PATIENCE):
+    with exclusive_lock(store.root / "driver.lock", LOCK_TIMEOUT):
         study = study_file.load(store)
         ahead = next(stages(study, store))
         if ahead.stage is None:

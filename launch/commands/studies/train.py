@@ -9,8 +9,9 @@ from typing import Any
 
 from absl import flags
 
-from launch.monitor.progress import Display, Every, short
-from launch.store.lock import only_process
+from launch.monitor.display import Display, Every
+from launch.monitor.text import short
+from launch.store.lock import exclusive_lock
 from launch.workers.process import prepare_process, stop_on_signals
 
 FLAGS = flags.FlagValues()
@@ -64,7 +65,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
         raise ValueError(f"{out}: holds a run of another configuration; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     result = out / "result.json"
-    with only_process(out / ".lock"):
+    with exclusive_lock(out / ".lock"):
         if not result.exists():
             hooks = Hooks()
             from experiments.training.train import Stopped, train

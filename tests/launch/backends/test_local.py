@@ -12,8 +12,8 @@ import pytest
 
 from launch.backends import local
 from launch.backends.submission import Request
+from launch.store import PlannedRun, Store
 from launch.store.leases import process_identity
-from launch.store.store import Planned, Store
 from tests.launch.commands.studies.test_study import (
     LAUNCH,
     STUDY,
@@ -46,7 +46,7 @@ def test_a_cancellation_reaches_the_drivers_that_live_here_and_nobody_else():
 
 @pytest.mark.parametrize("n_workers, said", [(0, "no workers"), (2, "pu1 (")])
 def test_a_dry_run_says_who_would_train_and_touches_nothing(tmp_path, n_workers, said):
-    runs = [Planned(f"{k}", "grid", "s", 256, 100, 1e9, {}) for k in range(3)]
+    runs = [PlannedRun(f"{k}", "grid", "s", 256, 100, 1e9, {}) for k in range(3)]
     request = Request(Store(tmp_path), runs, True, n_workers, "auto", {}, True)
     words = local.submit(request)
     assert words.startswith("3 runs would be trained here by ") and said in words

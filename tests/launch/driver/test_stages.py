@@ -11,7 +11,7 @@ from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleC
 from experiments.studies import Stage, Study
 from launch.driver import stages as driver
 from launch.driver.stages import COLUMNS, Ahead, finish, planned_run, read_table, stages, write_table
-from launch.store.store import Store
+from launch.store import Store
 from models import count
 from models.presets import ladder
 from scaling.table.runs import Runs
@@ -43,7 +43,7 @@ def extend(runs: Runs) -> list[RunConfig]:
 
 
 def predict(folder: Path, runs: Runs, configs: list[RunConfig]) -> None:
-    known = Store(folder).planned()
+    known = Store(folder).plan.runs()
     (folder / "told.json").write_text(
         json.dumps([configs[1].run_id, configs[1].run_id in known, len(runs.table)])
     )
@@ -64,7 +64,7 @@ def store(tmp_path) -> Store:
 def finish_all(store: Store, **changes) -> None:
     for run_id, state in store.states().items():
         if state == "planned":
-            lr = store.planned()[run_id].config["optimizer"]["lr"]
+            lr = store.plan.runs()[run_id].config["optimizer"]["lr"]
             store.finish(store.claim(run_id), result(lr, **changes))
 
 
@@ -89,12 +89,12 @@ def test_stages_are_planned_one_after_another_from_the_results_before(store):
     steps = stages(study(SWEEP, EXTEND), store)
     first = next(steps)
     assert first.stage is SWEEP and plans(first) == {"sweep": ids, "extend": None}
-    assert first.waiting == ["extend"] == store.waiting()
-    assert [run.run_id for run in first.added] == ids == list(store.planned())
+    assert first.waiting == ["extend"] == store.plan.waiting_stages()
+    assert [run.run_id for run in first.added] == ids == list(store.plan.runs())
     finish_all(store)
     second, large = next(steps), config(32, lr=0.1).run_id
     assert second.stage is EXTEND and plans(second) == {"sweep": ids, "extend": [ids[0], large]}
-    assert [run.run_id for run in second.added] == [large] and store.waiting() == []
+    assert [run.run_id for run in second.added] == [large] and store.plan.waiting_stages() == []
     assert second.stage_of == {**dict.fromkeys(ids, "sweep"), large: "extend"}  # the first that planned it
     finish_all(store)
     (last,) = steps
@@ -179,13 +179,13 @@ def test_the_table_has_the_finished_runs_in_planned_order_with_their_stage():
 
 def test_the_sidecar_names_every_device_once(store):
     ahead = next(stages(study(SWEEP), store))
-    for run_id, device in zip(store.planned(), ("H100", "2 cores", "H100")):
+    for run_id, device in zip(store.plan.runs(), ("H100", "2 cores", "H100")):
         store.finish(store.claim(run_id), result(0.1, device=device))
     write_table(store, ahead.stage_of)
     sidecar = json.loads((store.folder / "runs.json").read_text())
     assert sidecar["device"] == "2 cores, H100" and sidecar["versions"] == {"jax": "1"}
     assert pd.read_csv(store.folder / "runs.csv", dtype={"run_id": str})["run_id"].tolist() == list(
-        store.planned()
+        store.plan.runs()
     )
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from launch.monitor import prices
-from launch.store.store import Store
+from launch.store import Store
 
 
 def test_prices_stay_with_the_study_until_others_are_given(tmp_path):

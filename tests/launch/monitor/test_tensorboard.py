@@ -11,7 +11,7 @@ from tensorboardX.proto import event_pb2
 from tensorboardX.record_writer import masked_crc32c
 
 from launch.monitor import tensorboard
-from launch.store.store import Planned, Store
+from launch.store import PlannedRun, Store
 from tests.tiny_run import isoflop
 
 
@@ -20,8 +20,8 @@ def make_study(folder: Path, n_runs: int = 2) -> Store:
     store.create()
     (store.folder / "study.json").write_text(json.dumps({"name": "fake", "overrides": []}))
     config = {"optimizer": {"lr": 0.01}}
-    runs = [Planned(f"{i}run", "grid", "s", 20_200, 1_050_000, 1.0, config) for i in range(n_runs)]
-    store.add(runs)
+    runs = [PlannedRun(f"{i}run", "grid", "s", 20_200, 1_050_000, 1.0, config) for i in range(n_runs)]
+    store.plan.add(runs)
     return store
 
 
@@ -97,7 +97,7 @@ def test_a_run_that_was_set_back_adds_nothing_twice(tmp_path):
 
 def test_unchanged_files_are_not_read_again(tmp_path, monkeypatch):
     store, seen = make_study(tmp_path), {}
-    for run_id in store.planned():
+    for run_id in store.plan.runs():
         write_lines(store, run_id, line(1, train_loss=1.0))
     tensorboard.mirror(store, tmp_path / "tb", seen)
     write_lines(store, "1run", line(1, train_loss=1.0) + line(2, train_loss=1.0))

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from experiments.files import sync_folder, write_atomic
-from launch.store.store import Store
+from launch.store import Store
 from launch.workers import worker
 
 CHECKPOINT_STEPS = 4

@@ -6,23 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from launch.store.claims import Queue
-from launch.store.store import Planned, Store
+from launch.store import PlannedRun, Store
+from launch.store.claims import ClaimQueue
 
 
-def planned(k: int, shape: str = "s", flops: float = 1e9, **fields) -> Planned:
-    return Planned(f"{k:012x}", "grid", shape, 256, 200, flops, {}, **fields)
+def planned(k: int, shape: str = "s", flops: float = 1e9, **fields) -> PlannedRun:
+    return PlannedRun(f"{k:012x}", "grid", shape, 256, 200, flops, {}, **fields)
 
 
-def new_store(folder: Path, runs: list[Planned], **changes) -> Store:
+def new_store(folder: Path, runs: list[PlannedRun], **changes) -> Store:
     store = Store(folder, **changes)
     store.create()
-    store.add(runs)
+    store.plan.add(runs)
     return store
 
 
-def queue(store: Store, pack_size: int = 1, **fields) -> Queue:
-    return Queue(store, lambda run: pack_size, newest_step, **fields)
+def queue(store: Store, pack_size: int = 1, **fields) -> ClaimQueue:
+    return ClaimQueue(store, lambda run: pack_size, newest_step, **fields)
 
 
 def newest_step(out: Path) -> int:
@@ -62,7 +62,7 @@ def test_a_queue_stays_with_its_shape_and_looks_again_when_it_is_used_up(tmp_pat
     mine = queue(store)
     assert ids(mine.claim()) == [runs[0].run_id] and ids(mine.claim()) == [runs[2].run_id]
     assert ids(mine.claim()) == [runs[1].run_id] and mine.claim() == []
-    store.add([planned(4, "new")])
+    store.plan.add([planned(4, "new")])
     assert ids(mine.claim()) == [planned(4).run_id]
 
 
@@ -71,7 +71,7 @@ def test_what_others_took_or_finished_since_the_last_look_is_passed_over(tmp_pat
     mine = queue(store)
     first = ids(mine.claim())
     mine._cost = 1e9  # as in a study so large that it is not looked at again soon
-    others = [run_id for run_id in store.planned() if run_id not in first]
+    others = [run_id for run_id in store.plan.runs() if run_id not in first]
     store.finish(store.claim(others[0]), {"status": "done", "loss": 1.0})
     store.claim(others[1])
     store.cancel(others[2:3])
@@ -112,10 +112,10 @@ def test_runs_of_a_trunk_wait_for_the_next_shorter_one(tmp_path):
     mine = queue(store)
     assert {*ids(mine.claim()), *ids(mine.claim())} == {short, other}
     assert mine.claim() == [] and mine.more_to_come
-    (store.trunks / "t" / "10").mkdir(parents=True)  # the shortest has come to its decay
+    (store.shared_prefixes / "t" / "10").mkdir(parents=True)  # the shortest has come to its decay
     assert ids(mine.claim()) == [middle] and mine.claim() == []
     store.cancel([middle])
-    (store.trunks / "t" / "10").rmdir()
+    (store.shared_prefixes / "t" / "10").rmdir()
     assert mine.claim() == []  # the shortest is on its way again
     store.cancel([short])  # and would be the only one to wait for
     assert ids(mine.claim()) == [long] and mine.claim() == [] and not mine.more_to_come

@@ -29,7 +29,7 @@ def test_an_epoch_follows_only_one_that_is_given_back_or_silent(held):
     assert held.is_held("a", 1)
     age(held, "a.1", 70)
     assert not held.is_held("a", 1)
-    held.beat(first)
+    held.heartbeat(first)
     assert held.is_held("a", 1)
     held.release(first)
     second = held.claim("a", 1)

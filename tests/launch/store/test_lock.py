@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from launch.store.lock import only_process
+from launch.store.lock import exclusive_lock
 
 HOLDER = """
 import sys, time
-from launch.lock import only_process
-with only_process(sys.argv[1]):
+from launch.store.lock import exclusive_lock
+with exclusive_lock(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -32,15 +32,15 @@ def holder(tmp_path):
 
 def test_another_process_is_refused_and_told_who_holds_the_lock(holder, tmp_path):
     who = f"process {holder.pid} is at work here"
-    with pytest.raises(ValueError, match=who), only_process(tmp_path / "lock"):
+    with pytest.raises(ValueError, match=who), exclusive_lock(tmp_path / "lock"):
         pass
 
 
 def test_the_patient_one_gets_the_lock_of_a_killed_holder(holder, tmp_path):
     began = time.monotonic()
-    with pytest.raises(ValueError, match="is at work here"), only_process(tmp_path / "lock", patience=0.5):
+    with pytest.raises(ValueError, match="is at work here"), exclusive_lock(tmp_path / "lock", timeout=0.5):
         pass
     assert time.monotonic() - began >= 0.5
     holder.kill()
-    with only_process(tmp_path / "lock", patience=30):
+    with exclusive_lock(tmp_path / "lock", timeout=30):
         assert (tmp_path / "lock").read_text() == str(os.getpid())

@@ -11,19 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from launch.store import PlannedRun, Store
 from launch.store.leases import known_dead
-from launch.store.store import Planned, Store
 
 
-def planned(k: int, stage: str = "grid", shape: str = "s", flops: float = 1e9) -> Planned:
+def planned(k: int, stage: str = "grid", shape: str = "s", flops: float = 1e9) -> PlannedRun:
     config = {"optimizer": {"lr": 0.01}, "k": k}
-    return Planned(f"{k:012x}", stage, shape, n_params=1000 + k, n_tokens=5000, flops=flops, config=config)
+    return PlannedRun(f"{k:012x}", stage, shape, n_params=1000 + k, n_tokens=5000, flops=flops, config=config)
 
 
 def new_store(folder: Path, n_runs: int = 3, **changes) -> Store:
     store = Store(folder, **changes)
     store.create()
-    store.add([planned(k) for k in range(n_runs)])
+    store.plan.add([planned(k) for k in range(n_runs)])
     return store
 
 
@@ -43,28 +43,28 @@ def age(store: Store, run_id: str, epoch: int, seconds: float) -> None:
 
 def test_adding_the_same_runs_again_changes_nothing(tmp_path):
     store = new_store(tmp_path)
-    before = store.manifest.read_bytes(), store.manifest.stat().st_mtime_ns
-    assert store.add([planned(2), planned(0)]) == []
-    assert (store.manifest.read_bytes(), store.manifest.stat().st_mtime_ns) == before
-    assert store.add([planned(7), planned(1), planned(7)]) == [planned(7)]
-    assert list(Store(tmp_path).planned().values()) == [planned(0), planned(1), planned(2), planned(7)]
+    before = store.plan.path.read_bytes(), store.plan.path.stat().st_mtime_ns
+    assert store.plan.add([planned(2), planned(0)]) == []
+    assert (store.plan.path.read_bytes(), store.plan.path.stat().st_mtime_ns) == before
+    assert store.plan.add([planned(7), planned(1), planned(7)]) == [planned(7)]
+    assert list(Store(tmp_path).plan.runs().values()) == [planned(0), planned(1), planned(2), planned(7)]
 
 
 def test_a_reader_sees_runs_that_were_added_later(tmp_path):
     store = new_store(tmp_path, 1)
     reader = Store(tmp_path)
-    assert len(reader.planned()) == 1
-    store.add([planned(5)])
-    assert len(reader.planned()) == 2
+    assert len(reader.plan.runs()) == 1
+    store.plan.add([planned(5)])
+    assert len(reader.plan.runs()) == 2
 
 
 def test_a_run_goes_through_its_states(tmp_path):
     store = new_store(tmp_path)
-    a, b, c = store.planned()
+    a, b, c = store.plan.runs()
     lease = store.claim(a)
     assert store.claim(a) is None
     assert store.states() == {a: "claimed", b: "planned", c: "planned"}
-    store.tell(lease, {"step": 3})
+    store.report_progress(lease, {"step": 3})
     assert store.states()[a] == "running" and store.progress(a) == {"step": 3}
     store.release(lease)
     assert store.states()[a] == "planned"
@@ -80,34 +80,34 @@ def test_a_run_goes_through_its_states(tmp_path):
 
 def test_a_run_fails_after_its_attempts_and_can_be_tried_again(tmp_path):
     store = new_store(tmp_path, 1, backoff=0.0)
-    (run_id,) = store.planned()
+    (run_id,) = store.plan.runs()
     for n in range(store.max_attempts):
         assert store.states() == {run_id: "planned"}
         assert store.fail(store.claim(run_id), f"ValueError: {n}") == n + 1
     assert store.states() == {run_id: "failed"} and store.claim(run_id) is None
-    assert store.look().attempts == {run_id: 3} and store.error(run_id, 3) == "ValueError: 2"
+    assert store.snapshot().attempts == {run_id: 3} and store.error(run_id, 3) == "ValueError: 2"
     store.retry([run_id])
-    assert store.states() == {run_id: "planned"} and store.look().attempts == {}
+    assert store.states() == {run_id: "planned"} and store.snapshot().attempts == {}
     assert store.claim(run_id)
 
 
 def test_a_run_that_failed_rests_twice_as_long_each_time(tmp_path):
     store = new_store(tmp_path, 1, backoff=10.0)
-    (run_id,) = store.planned()
+    (run_id,) = store.plan.runs()
     for n, seconds in ((1, 20), (2, 40)):
         store.fail(store.claim(run_id), "ValueError: no")
         path = store.root / "failed" / f"{run_id}.{n}"
         for ago, rests in ((seconds - 5, True), (seconds + 5, False)):
             os.utime(path, (time.time() - ago,) * 2)
             assert store.states() == {run_id: "planned"}
-            assert store.look().resting == ({run_id} if rests else set())
+            assert store.snapshot().backing_off == ({run_id} if rests else set())
             if rests:
                 assert store.claim(run_id) is None
 
 
 def test_a_cancelled_run_is_nobodys_until_it_is_tried_again(tmp_path):
     store = new_store(tmp_path)
-    a, b, c = store.planned()
+    a, b, c = store.plan.runs()
     lease, finished = store.claim(a), store.claim(b)
     store.finish(finished, done())
     store.cancel([a, b, c])
@@ -121,20 +121,20 @@ def test_a_cancelled_run_is_nobodys_until_it_is_tried_again(tmp_path):
 
 def test_runs_that_no_longer_belong_are_set_aside_and_come_back(tmp_path):
     store = new_store(tmp_path)
-    a, b, c = store.planned()
+    a, b, c = store.plan.runs()
     store.finish(store.claim(a), done())
-    assert store.keep_only({b}) == [a, c]
-    assert store.keep_only({b}) == []
+    assert store.plan.keep_only({b}) == [a, c]
+    assert store.plan.keep_only({b}) == []
     assert store.states() == {a: "cancelled", b: "planned", c: "cancelled"}
     store.retry([a, b, c])  # is of cancelled runs, not of these
     assert store.claim(c) is None and store.unwanted(c)
-    assert store.keep_only({a, b, c}) == []
+    assert store.plan.keep_only({a, b, c}) == []
     assert store.states() == {a: "done", b: "planned", c: "planned"}
 
 
 def test_deaths_of_owners_are_counted_until_one_gives_the_run_back(tmp_path):
     store = new_store(tmp_path, 1)
-    (run_id,) = store.planned()
+    (run_id,) = store.plan.runs()
     for n in range(3):
         assert store.claim(run_id).deaths == n and store.deaths(run_id) == n + 1
         age(store, run_id, n + 1, 1000)
@@ -156,16 +156,16 @@ def test_jobs_are_kept_in_order_and_a_torn_line_is_left_out(tmp_path):
 
 def test_lines_of_an_earlier_version_still_load(tmp_path):
     store = new_store(tmp_path, 1)
-    line = json.loads(store.manifest.read_text())
+    line = json.loads(store.plan.path.read_text())
     for name in ("pack", "trunk", "branch_step", "n_steps"):
         del line[name]
-    store.manifest.write_text(json.dumps(line) + "\n")
-    assert list(Store(tmp_path).planned().values()) == [planned(0)]
+    store.plan.path.write_text(json.dumps(line) + "\n")
+    assert list(Store(tmp_path).plan.runs().values()) == [planned(0)]
 
 
 def test_a_stale_lease_is_taken_over_and_its_owner_fenced(tmp_path):
     store = new_store(tmp_path, 1)
-    (run_id,) = store.planned()
+    (run_id,) = store.plan.runs()
     slow = store.claim(run_id)
     age(store, run_id, 1, store.ttl - 5)
     assert store.claim(run_id) is None
@@ -173,17 +173,17 @@ def test_a_stale_lease_is_taken_over_and_its_owner_fenced(tmp_path):
     assert store.states() == {run_id: "planned"}
     quick = store.claim(run_id)
     assert quick.epoch == 2 and store.lost(slow) and not store.lost(quick)
-    store.beat(slow)  # too late: only the newest epoch counts
+    store.heartbeat(slow)  # too late: only the newest epoch counts
     assert not store.finish(slow, done(1.0))
     store.fail(slow, "ValueError: from the slow one")
-    assert store.look().attempts == {}
+    assert store.snapshot().attempts == {}
     assert store.finish(quick, done(2.0))
     assert store.results()[run_id] == done(2.0)
 
 
 def test_the_first_result_counts_even_without_a_fence(tmp_path, monkeypatch):
     store = new_store(tmp_path, 1)
-    (run_id,) = store.planned()
+    (run_id,) = store.plan.runs()
     slow = store.claim(run_id)
     age(store, run_id, 1, 1000)
     quick = store.claim(run_id)
@@ -195,7 +195,7 @@ def test_the_first_result_counts_even_without_a_fence(tmp_path, monkeypatch):
 
 def test_a_lease_of_a_killed_process_is_free_at_once(tmp_path):
     store = new_store(tmp_path, 1)
-    (run_id,) = store.planned()
+    (run_id,) = store.plan.runs()
     code = "import sys, time; from pathlib import Path; from launch.store import Store\n"
     code += "print(Store(Path(sys.argv[1])).claim(sys.argv[2]), flush=True); time.sleep(60)"
     owner = python(code, tmp_path, run_id)
@@ -210,7 +210,7 @@ def test_a_lease_of_a_killed_process_is_free_at_once(tmp_path):
 
 def test_a_lease_torn_by_a_power_cut_waits_for_its_time(tmp_path):
     store = new_store(tmp_path, 1)
-    (run_id,) = store.planned()
+    (run_id,) = store.plan.runs()
     (store.root / "lease" / f"{run_id}.1").touch()
     assert store.claim(run_id) is None
     age(store, run_id, 1, store.ttl + 5)
@@ -219,7 +219,7 @@ def test_a_lease_torn_by_a_power_cut_waits_for_its_time(tmp_path):
 
 def test_a_crash_between_result_and_its_link_is_mended(tmp_path):
     store = new_store(tmp_path, 1)
-    (run_id,) = store.planned()
+    (run_id,) = store.plan.runs()
     store.finish(store.claim(run_id), done())
     (tmp_path / "runs" / run_id / "result.json").unlink()
     assert Store(tmp_path).results()[run_id] == done()

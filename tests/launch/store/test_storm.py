@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.store.store import Planned, Store
+from launch.store import PlannedRun, Store
 from tests.launch.store.storm_worker import chain
 
 WORKER = [sys.executable, "-m", "tests.launch.store.storm_worker"]
@@ -22,7 +22,9 @@ def new_store(folder: Path, n_runs: int, n_steps: int, step_seconds: float, **ch
     store = Store(folder, **changes)
     store.create()
     configs = [{"seed": k, "n_steps": n_steps, "step_seconds": step_seconds} for k in range(n_runs)]
-    store.add([Planned(f"{k:012x}", "grid", "s", 1, 1, 1.0, config) for k, config in enumerate(configs)])
+    store.plan.add(
+        [PlannedRun(f"{k:012x}", "grid", "s", 1, 1, 1.0, config) for k, config in enumerate(configs)]
+    )
     return store
 
 
@@ -32,8 +34,8 @@ def start(store: Store, **environment: str) -> subprocess.Popen:
 
 def check_undisturbed(store: Store) -> None:
     """Results, metrics and newest checkpoints are those of runs that nobody disturbed."""
-    assert set(store.states().values()) == {"done"} and store.results().keys() == store.planned().keys()
-    for run_id, run in store.planned().items():
+    assert set(store.states().values()) == {"done"} and store.results().keys() == store.plan.runs().keys()
+    for run_id, run in store.plan.runs().items():
         expected = list(chain(run.config))
         step, value = expected[-1]
         assert store.results()[run_id]["value"] == value
@@ -70,7 +72,7 @@ def test_a_storm_of_kills_leaves_every_run_with_the_result_of_an_undisturbed_stu
 def test_a_frozen_worker_does_no_harm_when_it_thaws(tmp_path):
     store = new_store(tmp_path, n_runs=2, n_steps=40, step_seconds=0.02, ttl=1.0)
     frozen = start(store, STORM_TTL="1.0")
-    while not (progress := [r for r in store.planned() if store.progress(r).get("step", 0) > 4]):
+    while not (progress := [r for r in store.plan.runs() if store.progress(r).get("step", 0) > 4]):
         time.sleep(0.01)
     frozen.send_signal(signal.SIGSTOP)
     (run_id,) = progress
@@ -106,7 +108,7 @@ def test_real_training_survives_kills_with_the_bits_of_undisturbed_runs(tmp_path
     for name in ("calm", "storm"):
         stores.append(store := Store(tmp_path / name))
         store.create()
-        store.add(runs)
+        store.plan.add(runs)
     command = [sys.executable, "-m", "launch.workers.worker"]
     environment = os.environ | {"ISOFLOP_CACHE": str(tmp_path / "cache")}
     calm, storm = stores

@@ -5,8 +5,7 @@ import shutil
 
 import pytest
 
-from launch.store import study_file
-from launch.store.store import Store
+from launch.store import Store, study_file
 from tests.launch.commands.studies.test_study import STUDY
 
 

@@ -17,7 +17,7 @@ from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleC
 from experiments.training import metrics
 from experiments.training.checkpoint import newest_step
 from launch.driver.stages import planned_run
-from launch.store.store import Store
+from launch.store import Store
 from launch.workers.hosts import LOST_SECONDS
 from launch.workers.process import WORK_LEFT
 from models.presets import ladder
@@ -52,7 +52,7 @@ def make_study(folder: Path, fingerprint: str, **changes) -> tuple[Store, str]:
     )
     store = Store(folder)
     store.create()
-    store.add([planned_run("grid", config)])
+    store.plan.add([planned_run("grid", config)])
     return store, config.run_id
 
 
@@ -125,7 +125,7 @@ def test_a_gang_trains_what_one_process_does_and_survives_the_loss_of_each_host(
         code = pair[1 - victim].wait(LOST_SECONDS + 15)
         # Of host 0, whose end closes the connection, jax may tell first: it aborts.
         assert code == WORK_LEFT or (victim == 0 and code == -signal.SIGABRT)
-        assert store.states()[run_id] != "done" and not store.look().attempts
+        assert store.states()[run_id] != "done" and not store.snapshot().attempts
 
     pair = start_both(store, root)
     hosts += pair
@@ -148,7 +148,7 @@ def test_a_run_that_no_gang_can_train_fails_and_the_gang_goes_on(tmp_path, cache
     pair = start_both(store, root)
     hosts += pair
     deadline = time.monotonic() + PATIENCE
-    while not store.look().attempts:
+    while not store.snapshot().attempts:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert "share the rows of a batch, and it has 6" in store.error(run_id, 1)

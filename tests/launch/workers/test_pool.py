@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from launch.store.store import Planned, Store
+from launch.store import PlannedRun, Store
 from launch.workers import pool as pool_module
 from launch.workers.pool import Pool, Slot, WorkersFailed, machine_slots, sized, whole_machine
 
 FAKE = (sys.executable, str(Path(__file__).parents[1] / "fake_worker.py"))
 
 
-def planned(k: int, n_steps: int = 20, seed: int = 0) -> Planned:
+def planned(k: int, n_steps: int = 20, seed: int = 0) -> PlannedRun:
     config = {"model": {"d_model": 16}, "optimizer": {"lr": 0.01}, "batch_tokens": 10, "seed": seed}
-    return Planned(f"{k:012x}", "grid", "s", 256, 10 * n_steps, 1e9, config | {"n_tokens": 10 * n_steps})
+    return PlannedRun(f"{k:012x}", "grid", "s", 256, 10 * n_steps, 1e9, config | {"n_tokens": 10 * n_steps})
 
 
 @pytest.fixture
@@ -109,24 +109,24 @@ def test_no_gpu_without_a_jax_that_uses_it(monkeypatch):
 
 def test_workers_live_through_stages_and_are_exchanged_for_one(store, pool):
     narrow = [Slot("a"), Slot("b")]
-    store.add([planned(k) for k in range(6)])
+    store.plan.add([planned(k) for k in range(6)])
     pool.use(narrow)
     watch(store, pool, lambda: len(store.results()) == 6)
     before = dict(pool._workers)
-    store.add([planned(7)])
+    store.plan.add([planned(7)])
     pool.use(narrow)
     watch(store, pool, lambda: len(store.results()) == 7)
     assert pool._workers == before
     pool.use([Slot("all")])
-    store.add([planned(8)])
+    store.plan.add([planned(8)])
     watch(store, pool, lambda: len(store.results()) == 8)
     watch(store, pool, lambda: not pool._leaving)
     assert [worker.wait(5) for worker in before.values()] == [0, 0]
 
 
 def test_a_killed_worker_is_replaced_and_its_run_continued(store, pool):
-    store.add([planned(1, n_steps=600)])
-    (run_id,) = store.planned()
+    store.plan.add([planned(1, n_steps=600)])
+    (run_id,) = store.plan.runs()
     steps = store.run_folder(run_id) / "steps"
     pool.use([Slot("a")])
     watch(store, pool, steps.exists)
@@ -136,15 +136,15 @@ def test_a_killed_worker_is_replaced_and_its_run_continued(store, pool):
 
 
 def test_workers_that_die_without_end_are_given_up(store, pool):
-    store.add([planned(1, seed=14), planned(2)])
+    store.plan.add([planned(1, seed=14), planned(2)])
     pool.use([Slot("a")])
     with pytest.raises(WorkersFailed, match=r"worker a died 3 times .* with exit code 9; see .*worker-a.log"):
         watch(store, pool, lambda: len(store.results()) == 2)
 
 
 def test_stop_makes_workers_give_their_runs_back(store, pool):
-    store.add([planned(1, n_steps=100_000)])
-    (run_id,) = store.planned()
+    store.plan.add([planned(1, n_steps=100_000)])
+    (run_id,) = store.plan.runs()
     pool.use([Slot("a")])
     watch(store, pool, (store.run_folder(run_id) / "steps").exists)
     started = time.monotonic()
@@ -154,8 +154,8 @@ def test_stop_makes_workers_give_their_runs_back(store, pool):
 
 
 def test_a_worker_that_does_not_leave_is_killed(store, pool, monkeypatch):
-    store.add([planned(1, n_steps=100_000)])
-    (run_id,) = store.planned()
+    store.plan.add([planned(1, n_steps=100_000)])
+    (run_id,) = store.plan.runs()
     pool.use([Slot("a")])
     watch(store, pool, (store.run_folder(run_id) / "steps").exists)
     monkeypatch.setattr(pool_module, "GRACE_SECONDS", 0.2)

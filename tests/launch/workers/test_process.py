@@ -12,7 +12,7 @@ from launch.workers.process import uninterrupted
 
 CODE = """
 import sys, time
-from launch import process
+from launch.workers import process
 stop = process.stop_on_signals()
 print("ready", flush=True)
 if sys.argv[1] == "busy":  # compiled code that does not come back to Python for a while
@@ -61,7 +61,7 @@ def test_a_signal_is_heard_while_compiled_code_runs():
 
 
 def test_what_plans_leaves_accelerators_and_environment_to_the_workers():
-    code = "import os; from launch import process; e = process.plan_on_cpu()\n"
+    code = "import os; from launch.workers import process; e = process.plan_on_cpu()\n"
     code += "print(e['JAX_PLATFORMS'], os.environ['JAX_PLATFORMS'], process.plan_on_cpu() is e)"
     environment = os.environ | {"JAX_PLATFORMS": "cuda"}
     ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)

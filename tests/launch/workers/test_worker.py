@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from launch.monitor import progress
+from launch.monitor import display
+from launch.store import PlannedRun, Store
 from launch.store.claims import Claimed
-from launch.store.store import Planned, Store
 from launch.workers import worker
 
 FAKE = str(Path(__file__).parents[1] / "fake_worker.py")
@@ -35,13 +35,13 @@ def planned(
         "n_tokens": 10 * n_steps,
         "seed": seed,
     }
-    return Planned(f"{k:012x}", "grid", shape, 256, 10 * n_steps, flops, config, pack)
+    return PlannedRun(f"{k:012x}", "grid", shape, 256, 10 * n_steps, flops, config, pack)
 
 
-def new_store(folder: Path, runs: list[Planned], **changes) -> Store:
+def new_store(folder: Path, runs: list[PlannedRun], **changes) -> Store:
     store = Store(folder, **({"backoff": 0.05} | changes))
     store.create()
-    store.add(runs)
+    store.plan.add(runs)
     return store
 
 
@@ -77,12 +77,12 @@ def test_it_trains_all_runs_and_records_results_divergences_and_failures(tmp_pat
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_makes_it_save_and_give_the_run_back(tmp_path, number):
     store = new_store(tmp_path, [planned(1, n_steps=1000)])
-    (run_id,) = store.planned()
+    (run_id,) = store.plan.runs()
     first = start(tmp_path)
     wait_until(lambda: steps(store, run_id))
     first.send_signal(number)
     assert first.wait(10) == 0
-    assert store.states() == {run_id: "planned"} and store.look().attempts == {}
+    assert store.states() == {run_id: "planned"} and store.snapshot().attempts == {}
     assert start(tmp_path).wait(30) == 0
     assert store.states() == {run_id: "done"}
     assert steps(store, run_id) == list(range(1000))
@@ -92,7 +92,7 @@ def test_it_waits_for_more_runs_until_its_input_ends(tmp_path):
     store = new_store(tmp_path, [planned(1)])
     process = start(tmp_path, "--wait", stdin=subprocess.PIPE)
     wait_until(lambda: set(store.states().values()) == {"done"})
-    store.add([planned(2)])
+    store.plan.add([planned(2)])
     wait_until(lambda: list(store.states().values()) == ["done", "done"])
     assert process.poll() is None
     process.stdin.close()
@@ -101,7 +101,7 @@ def test_it_waits_for_more_runs_until_its_input_ends(tmp_path):
 
 def test_it_leaves_its_run_when_the_driver_is_killed(tmp_path):
     store = new_store(tmp_path, [planned(1, n_steps=100_000)])
-    (run_id,) = store.planned()
+    (run_id,) = store.plan.runs()
     code = "import subprocess, sys, time\n"
     code += "p = subprocess.Popen([sys.executable, *sys.argv[1:], '--wait'], stdin=subprocess.PIPE)\n"
     code += "print(p.pid, flush=True); time.sleep(60)"
@@ -113,12 +113,12 @@ def test_it_leaves_its_run_when_the_driver_is_killed(tmp_path):
     driver.kill()
     driver.wait()
     wait_until(lambda: store.states() == {run_id: "planned"})
-    assert 0 < len(steps(store, run_id)) < 100_000 and store.look().attempts == {}
+    assert 0 < len(steps(store, run_id)) < 100_000 and store.snapshot().attempts == {}
 
 
 def test_progress_is_shown_while_it_runs(tmp_path):
     store = new_store(tmp_path, [planned(1, n_steps=1000)])
-    (run_id,) = store.planned()
+    (run_id,) = store.plan.runs()
     process = start(tmp_path)
     wait_until(lambda: store.progress(run_id).get("step", 0) > 50)
     assert store.progress(run_id)["n_steps"] == 1000
@@ -128,27 +128,27 @@ def test_progress_is_shown_while_it_runs(tmp_path):
 
 def test_a_worker_that_slept_past_its_lease_stops_without_a_trace(tmp_path):
     store = new_store(tmp_path, [planned(1, n_steps=20_000)], ttl=1.0)
-    (run_id,) = store.planned()
+    (run_id,) = store.plan.runs()
     sleeper = start(tmp_path)
     wait_until(lambda: len(steps(store, run_id)) > 10)
     sleeper.send_signal(signal.SIGSTOP)
     wait_until(lambda: store.states() == {run_id: "planned"}, 5)
     lease = store.claim(run_id)
-    store.tell(lease, {"step": 1})
+    store.report_progress(lease, {"step": 1})
     count = len(steps(store, run_id))
     sleeper.send_signal(signal.SIGCONT)
     assert sleeper.wait(10) == 0  # nothing is left for it
     assert len(steps(store, run_id)) == count and store.progress(run_id) == {"step": 1}
-    assert store.states() == {run_id: "running"} and store.look().attempts == {}
+    assert store.states() == {run_id: "running"} and store.snapshot().attempts == {}
     assert "another worker has taken this run over" in (store.run_folder(run_id) / "log.txt").read_text()
     assert store.finish(lease, {"status": "done", "loss": 1.0})
 
 
 def test_a_large_pack_looks_at_each_run_more_rarely(tmp_path, monkeypatch):
     store = new_store(tmp_path, [planned(1)])
-    (run_id,) = store.planned()
+    (run_id,) = store.plan.runs()
     lease, now = store.claim(run_id), [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
     for n_packed, seconds in ((1, 0.5), (8, 0.5), (64, 4.0)):
         hooks = worker.Hooks(store, lease, threading.Event(), n_packed)
         assert not hooks.lost()
@@ -162,7 +162,7 @@ def test_a_large_pack_looks_at_each_run_more_rarely(tmp_path, monkeypatch):
 
 
 def claimed(store: Store) -> list[Claimed]:
-    return [Claimed(run, lease) for run in store.planned().values() if (lease := store.claim(run.run_id))]
+    return [Claimed(run, lease) for run in store.plan.runs().values() if (lease := store.claim(run.run_id))]
 
 
 def job(train) -> worker.Job:
@@ -176,12 +176,12 @@ def test_the_heartbeat_keeps_long_runs_and_ends_with_them(tmp_path):
     def train(configs, outs, hooks, trunks):
         for _ in range(10):
             time.sleep(0.1)
-            assert not any(other.claim(run_id) for run_id in store.planned())
+            assert not any(other.claim(run_id) for run_id in store.plan.runs())
         yield 0, {"status": "done", "loss": 1.0}
         raise worker.Stopped
 
     worker.train_together(store, claimed(store), job(train), threading.Event())
-    a, b = store.planned()
+    a, b = store.plan.runs()
     assert other.states() == {a: "done", b: "planned"}
     time.sleep(0.3)
     assert (store.root / "lease" / f"{b}.1").stat().st_mtime == 0
@@ -189,7 +189,7 @@ def test_the_heartbeat_keeps_long_runs_and_ends_with_them(tmp_path):
 
 def test_a_step_that_takes_too_long_is_given_up_with_the_lease_back(tmp_path):
     store = new_store(tmp_path, [planned(1, seed=15)])
-    (run_id,) = store.planned()
+    (run_id,) = store.plan.runs()
     process = start(tmp_path, env=os.environ | {"FAKE_STOP_SECONDS": "1"})
     wait_until(lambda: steps(store, run_id))
     began = time.monotonic()
@@ -205,8 +205,8 @@ def test_it_leaves_before_its_time_is_over_and_says_whether_work_is_left(tmp_pat
     began = time.monotonic()
     assert start(tmp_path, "--seconds", "4").wait(20) == worker.WORK_LEFT == 75
     assert time.monotonic() - began < 4
-    assert list(store.states().values()) == ["planned"] and store.look().attempts == {}
-    (run_id,) = store.planned()
+    assert list(store.states().values()) == ["planned"] and store.snapshot().attempts == {}
+    (run_id,) = store.plan.runs()
     assert store.progress(run_id)["step"] > 100
     store.cancel([run_id])
     assert start(tmp_path, "--seconds", "30").wait(20) == 0
@@ -234,7 +234,7 @@ def test_a_worker_told_to_wait_and_then_to_leave_says_that_work_may_be_left(tmp_
 def test_a_cancelled_run_is_left_and_its_neighbours_go_on(tmp_path):
     runs = [planned(k, n_steps=3000, pack="p") for k in (1, 2)]
     store = new_store(tmp_path, runs)
-    a, b = store.planned()
+    a, b = store.plan.runs()
     process = start(tmp_path, "--pack", "2")
     wait_until(lambda: steps(store, a))
     store.cancel([a])
@@ -251,7 +251,7 @@ def test_a_pack_that_fails_is_tried_again_one_by_one(tmp_path):
     store = new_store(tmp_path, runs)
     assert start(tmp_path, "--pack", "5").wait(30) == 0
     assert list(store.states().values()) == ["done"] * 2 + ["failed"] + ["done"] * 2
-    logs = [(store.run_folder(run_id) / "log.txt").read_text() for run_id in store.planned()]
+    logs = [(store.run_folder(run_id) / "log.txt").read_text() for run_id in store.plan.runs()]
     assert [log.count("attempt") for log in logs] == [2, 2, 3, 2, 2]
     assert all("unlucky" in log for log in logs)  # each log tells of its own failures
     assert [log.count("with 4 others") for log in logs] == [1] * 5
@@ -259,11 +259,11 @@ def test_a_pack_that_fails_is_tried_again_one_by_one(tmp_path):
 
 def test_a_run_that_kills_its_workers_fails_for_good(tmp_path):
     store = new_store(tmp_path, [planned(1, seed=14)])
-    (run_id,) = store.planned()
+    (run_id,) = store.plan.runs()
     for _ in range(worker.MOST_DEATHS):
         assert start(tmp_path).wait(20) == 9
     process = start(tmp_path)
-    wait_until(lambda: store.look().attempts == {run_id: 1})
+    wait_until(lambda: store.snapshot().attempts == {run_id: 1})
     assert "died 3 times in a row" in store.error(run_id, 1)
     process.wait(20)
 
@@ -276,7 +276,7 @@ def test_a_full_disk_blames_no_run(tmp_path):
 
     with pytest.raises(OSError, match="No space left on device"):
         worker.work(store, job(train), threading.Event())
-    assert set(store.states().values()) == {"planned"} and store.look().attempts == {}
+    assert set(store.states().values()) == {"planned"} and store.snapshot().attempts == {}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system")
@@ -286,7 +286,7 @@ def test_a_folder_that_became_read_only_stops_the_worker_and_loses_nothing(tmp_p
         pytest.skip("mounting is not permitted")
     try:
         store = new_store(tmp_path / "x", [planned(1), planned(2, n_steps=100)])
-        a, b = store.planned()
+        a, b = store.plan.runs()
         store.finish(store.claim(a), {"status": "done", "loss": 1.0})
         subprocess.run(["mount", "-o", "remount,ro", str(tmp_path)], check=True)
         process = start(store.folder, stderr=subprocess.PIPE, text=True)
@@ -302,7 +302,7 @@ def test_a_folder_that_became_read_only_stops_the_worker_and_loses_nothing(tmp_p
 
 def test_training_that_gives_no_result_is_a_failed_attempt_and_not_tried_for_ever(tmp_path):
     store = new_store(tmp_path, [planned(1)])
-    (run_id,) = store.planned()
+    (run_id,) = store.plan.runs()
     worker.work(store, job(lambda *_: iter(())), threading.Event())
     assert store.states() == {run_id: "failed"}
     assert (store.run_folder(run_id) / "log.txt").read_text().count("ended without a result") == 3
@@ -325,10 +325,10 @@ def test_packs_leave_every_worker_its_share(tmp_path):
 
 def test_output_of_libraries_lands_in_the_run_log(tmp_path):
     store = new_store(tmp_path, [planned(1)])
-    (run_id,) = store.planned()
+    (run_id,) = store.plan.runs()
     code = """
 import os, sys
-from launch import worker
+from launch.workers import worker
 def train(configs, outs, hooks, trunks):
     print("from python")
     os.write(2, b"from compiled code")
@@ -344,7 +344,7 @@ print("after the run")
 
 def test_the_process_is_pinned_and_the_cache_named_before_jax(tmp_path):
     core = min(os.sched_getaffinity(0))
-    code = "import json, os, sys; from launch import process; process.prepare_process(sys.argv[1])\n"
+    code = "import json, os, sys; from launch.workers import process; process.prepare_process(sys.argv[1])\n"
     code += "loaded = 'jax' in sys.modules; import jax\n"
     code += "c = jax.config; print(json.dumps([loaded, list(os.sched_getaffinity(0)), "
     code += "c.jax_compilation_cache_dir, c.jax_persistent_cache_min_compile_time_secs]))"

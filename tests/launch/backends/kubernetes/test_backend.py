@@ -14,7 +14,7 @@ import yaml
 
 from launch.backends.kubernetes import backend as kubernetes
 from launch.backends.submission import Request
-from launch.store.store import Planned, Store
+from launch.store import PlannedRun, Store
 from tests.tiny_run import isoflop
 
 LAUNCH = Path(__file__).parents[2]
@@ -104,7 +104,7 @@ def request_in(folder: Path, **changes) -> Request:
     store = Store(folder / "study")
     store.create()
     table = {"image": "registry.example/isoflop:1", "claim": "studies", "mount": str(folder), "workers": 8}
-    runs = [Planned(f"r{i}", "grid", "s", 1, 1, 1.0, {}) for i in range(5)]
+    runs = [PlannedRun(f"r{i}", "grid", "s", 1, 1, 1.0, {}) for i in range(5)]
     asked = {"n_workers": None, "more_stages": True, "dry_run": False} | changes
     return Request(store=store, unfinished=runs, pack="auto", site={"kubernetes": table}, **asked)
 

@@ -16,8 +16,8 @@ import pytest
 from launch.backends.slurm import backend as slurm
 from launch.backends.submission import Request
 from launch.commands.studies.status import as_lines
-from launch.monitor.progress import snapshot
-from launch.store.store import Planned, Store
+from launch.monitor.progress import read_progress
+from launch.store import PlannedRun, Store
 from tests.launch.backends.slurm.played_slurm import calls, play
 
 
@@ -33,8 +33,8 @@ def request_(tmp_path) -> Request:
     store = Store(tmp_path / "a study 100%")
     store.create()
     config = {"model": {"d_model": 16}, "optimizer": {"lr": 0.01}, "batch_tokens": 10, "seed": 0}
-    store.add([Planned(f"{k:012x}", "grid", "s", 256, 100, 1e9, config) for k in range(5)])
-    runs = list(store.planned().values())
+    store.plan.add([PlannedRun(f"{k:012x}", "grid", "s", 256, 100, 1e9, config) for k in range(5)])
+    runs = list(store.plan.runs().values())
     site = {"slurm": {"partition": "gpu", "gpus": 2, "time": "02:00:00", "setup": ["module load cuda"]}}
     return Request(store, runs, True, None, "auto", site, False)
 
@@ -227,10 +227,10 @@ def test_the_controller_stops_where_nothing_has_come_of_it_and_status_says_so(
         slurm.submit(as_controller(request_))
     assert len(calls(played, "sbatch")) == 2
     said = "controller 2 stopped: no run has made progress since the last slots were submitted"
-    assert f"slurm {said}" in as_lines(request_.store, snapshot(request_.store))
+    assert f"slurm {said}" in as_lines(request_.store, read_progress(request_.store))
     monkeypatch.delenv("SLURM_JOB_ID")
     assert slurm.submit(request_).startswith("array 3: 5 slots")  # a person may try again
-    assert not any("stopped" in line for line in as_lines(request_.store, snapshot(request_.store)))
+    assert not any("stopped" in line for line in as_lines(request_.store, read_progress(request_.store)))
 
 
 def test_the_controller_waits_for_news_and_for_leases_of_killed_workers(
@@ -256,7 +256,7 @@ def test_a_refused_controller_notes_why(played, request_, as_controller):
     (request_.store.root / "failed" / "x.1").write_text("{}")
     with pytest.raises(ValueError, match="Invalid account"):
         slurm.submit(as_controller(request_))
-    said = as_lines(request_.store, snapshot(request_.store))
+    said = as_lines(request_.store, read_progress(request_.store))
     assert any("controller 2 stopped" in line and "Invalid account" in line for line in said)
 
 

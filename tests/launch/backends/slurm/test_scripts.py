@@ -18,14 +18,14 @@ import pytest
 from launch import cli
 from launch.backends.slurm import backend as slurm
 from launch.backends.submission import Request
-from launch.store.store import Planned, Store
+from launch.store import PlannedRun, Store
 from tests.launch.backends.slurm.cluster import cluster, missing
 
 LAUNCH = Path(__file__).parents[2]
 CPUS = 3
 # A study's python: the real one, but for the worker.
 PYTHON = """#!/bin/bash
-if [ "$2" = launch.worker ]; then shift 2; set -- {worker} "$@"; fi
+if [ "$2" = launch.workers.worker ]; then shift 2; set -- {worker} "$@"; fi
 exec {python} "$@"
 """
 pytestmark = pytest.mark.slow
@@ -87,15 +87,15 @@ def store(tmp_path, environment, monkeypatch) -> Store:
     store = Store(tmp_path / "study 100%")
     store.create()
     config = {"model": {"d_model": 16}, "optimizer": {"lr": 0.1}, "batch_tokens": 8, "seed": 0}
-    store.add(
-        [Planned(f"{k:012x}", "grid", "s", 256, 8, 1e9, config | {"n_tokens": 8 * 9000}) for k in range(2)]
+    store.plan.add(
+        [PlannedRun(f"{k:012x}", "grid", "s", 256, 8, 1e9, config | {"n_tokens": 8 * 9000}) for k in range(2)]
     )
     yield store
     slurm.cancel(store.jobs())
 
 
 def request_of(store: Store, site: dict) -> Request:
-    return Request(store, list(store.planned().values()), False, 2, "1", site, False)
+    return Request(store, list(store.plan.runs().values()), False, 2, "1", site, False)
 
 
 def wait_until(condition, seconds: float = 90.0) -> None:
@@ -107,13 +107,13 @@ def wait_until(condition, seconds: float = 90.0) -> None:
 
 def steps(store: Store) -> list[int]:
     """Steps taken by each run so far."""
-    files = [store.run_folder(run_id) / "steps" for run_id in store.planned()]
+    files = [store.run_folder(run_id) / "steps" for run_id in store.plan.runs()]
     return [len(file.read_text().split()) if file.exists() else 0 for file in files]
 
 
 def check_done(store: Store, n_steps: int) -> None:
     assert set(store.states().values()) == {"done"}
-    for run_id in store.planned():
+    for run_id in store.plan.runs():
         text = (store.run_folder(run_id) / "steps").read_text()
         assert text.split() == [str(k) for k in range(n_steps)]
 
@@ -157,7 +157,8 @@ def test_a_study_of_two_stages_throttled_cancelled_and_retried_ends_like_a_local
 
     local = tmp_path / "local"
     isoflop(*plan, local)
-    code = "import sys; from launch import cli, pool; pool.WORKER = (sys.executable, sys.argv[1]); "
+    code = "import sys; from launch import cli; from launch.workers import pool; "
+    code += "pool.WORKER = (sys.executable, sys.argv[1]); "
     code += "sys.exit(cli.main(sys.argv[2:]))"
     call(sys.executable, "-c", code, LAUNCH / "fake_worker.py", "submit", local, "--on", "local")
     tables = [pd.read_csv(folder / "runs.csv").drop(columns="wall_seconds") for folder in (study, local)]
@@ -172,7 +173,7 @@ def test_a_preempted_slot_saves_its_run_and_is_started_again_by_slurm(store, cal
     wait_until(lambda: set(store.states().values()) == {"done"})
     check_done(store, 9000)
     assert all(n > 1 for n in starts(store))
-    for run_id in store.planned():
+    for run_id in store.plan.runs():
         log = (store.run_folder(run_id) / "log.txt").read_text()
         assert "stopped; the run can be continued" in log and "attempt 2 begins" in log
     assert "requeued" not in call("cat", *(store.root / "slurm").glob("slot-*.log"))

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from launch.cli import main
-from launch.store.store import Planned, Store
+from launch.store import PlannedRun, Store
 from tests.scaling.report.synthetic_study import CONVENTIONS, make_runs
 
 
@@ -33,7 +33,7 @@ def running(tmp_path):
     store.create()
     rows = make_runs(verify=False).to_dict("records")
     shared = {"data": {"task": "docstrings", "tokenizer": "bytes"}, "versions": {}, "device": "cpu"}
-    store.add([Planned(row["run_id"], row["stage"], "s", 1, 1, 1.0, {}) for row in rows])
+    store.plan.add([PlannedRun(row["run_id"], row["stage"], "s", 1, 1, 1.0, {}) for row in rows])
     for row in rows[:20]:
         store.finish(store.claim(row["run_id"]), row | shared | {"conventions": CONVENTIONS})
     in_work, failed, cancelled = (row["run_id"] for row in rows[20:23])
@@ -43,7 +43,7 @@ def running(tmp_path):
     for attempt in (2, 3):
         (store.root / "failed" / f"{failed}.{attempt}").write_text('{"error": "no"}')
     store.cancel([cancelled])
-    store.note_waiting(["verify"])
+    store.plan.note_waiting(["verify"])
     (store.folder / "study.json").write_text(json.dumps({"name": "one", "overrides": []}))
     return store
 
@@ -67,7 +67,7 @@ def test_report_of_a_running_study_is_of_what_is_finished_and_says_what_is_missi
 def test_a_study_without_a_finished_run_has_no_page_yet(tmp_path, capsys):
     store = Store(tmp_path)
     store.create()
-    store.add([Planned("a", "grid", "s", 1, 1, 1.0, {})])
+    store.plan.add([PlannedRun("a", "grid", "s", 1, 1, 1.0, {})])
     assert main(["report", str(tmp_path)]) == 2
     assert "no run is finished yet" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.*"))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from launch import cli
 from launch.commands.studies import submit
 from launch.commands.studies.cancel import chosen
-from launch.store.store import Planned, Store
+from launch.store import PlannedRun, Store
 from tests.launch.commands.studies.test_submit import Backend
 
 IDS = ("3f2a00000000", "3f2b00000000", "aa0000000000", "bb0000000000", "cc0000000000")
@@ -16,7 +16,9 @@ IDS = ("3f2a00000000", "3f2b00000000", "aa0000000000", "bb0000000000", "cc000000
 def new_store(folder, ids=IDS) -> Store:
     store = Store(folder, backoff=0.0)
     store.create()
-    store.add([Planned(run_id, "grid", "s", 1000, 5000, 1e9, {"optimizer": {"lr": 0.01}}) for run_id in ids])
+    store.plan.add(
+        [PlannedRun(run_id, "grid", "s", 1000, 5000, 1e9, {"optimizer": {"lr": 0.01}}) for run_id in ids]
+    )
     return store
 
 
@@ -24,7 +26,7 @@ def new_store(folder, ids=IDS) -> Store:
 def store(tmp_path) -> Store:
     """A done, a diverged, a failed and two planned runs, one of which is claimed."""
     store = new_store(tmp_path)
-    done, diverged, failed, claimed, _ = store.planned()
+    done, diverged, failed, claimed, _ = store.plan.runs()
     for run_id, status in ((done, "done"), (diverged, "diverged")):
         store.finish(store.claim(run_id), {"status": status, "loss": 1.0, "flops_per_second": 1e9})
     for _ in range(store.max_attempts):

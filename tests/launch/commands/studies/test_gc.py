@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from launch import cli
-from launch.store.store import Planned, Store
+from launch.store import PlannedRun, Store
 
 OLD = time.time() - 7200
 
 
-def planned(k: int, **fields) -> Planned:
-    return Planned(f"{k:012x}", "grid", "s", 256, 200, 1e9, {}, **fields)
+def planned(k: int, **fields) -> PlannedRun:
+    return PlannedRun(f"{k:012x}", "grid", "s", 256, 200, 1e9, {}, **fields)
 
 
 def checkpoint(folder: Path, *steps: int) -> None:
@@ -32,9 +32,9 @@ def store(tmp_path) -> Store:
     """A done, a diverged, the verification's, a planned and a failed run, with two checkpoints each."""
     store = Store(tmp_path, max_attempts=1)
     store.create()
-    store.add([planned(k) for k in range(5)])
-    done, diverged, verified, _, failed = store.planned()
-    for run_id in store.planned():
+    store.plan.add([planned(k) for k in range(5)])
+    done, diverged, verified, _, failed = store.plan.runs()
+    for run_id in store.plan.runs():
         checkpoint(store.run_folder(run_id) / "checkpoints", 100, 200)
     for run_id, status in ((done, "done"), (diverged, "diverged"), (verified, "done")):
         store.finish(store.claim(run_id), {"status": status, "loss": 1.0})
@@ -44,7 +44,7 @@ def store(tmp_path) -> Store:
 
 
 def kept(store: Store) -> list[list[int]]:
-    return [steps(store.run_folder(run_id) / "checkpoints") for run_id in store.planned()]
+    return [steps(store.run_folder(run_id) / "checkpoints") for run_id in store.plan.runs()]
 
 
 def test_what_finished_runs_do_not_need_goes(store, capsys):
@@ -65,27 +65,27 @@ def test_what_finished_runs_do_not_need_goes(store, capsys):
 def test_trunk_points_stay_while_a_run_will_start_from_them(tmp_path, capsys):
     store = Store(tmp_path)
     store.create()
-    store.add([planned(k, trunk="t", branch_step=10 * k) for k in (1, 2, 4)] + [planned(9, trunk="u")])
-    short, middle, _, other = store.planned()
-    checkpoint(store.trunks / "t", 10, 20, 30)
-    checkpoint(store.trunks / "u", 5)
-    checkpoint(store.trunks / "t.0123.89ab", 40)  # somebody is at it
+    store.plan.add([planned(k, trunk="t", branch_step=10 * k) for k in (1, 2, 4)] + [planned(9, trunk="u")])
+    short, middle, _, other = store.plan.runs()
+    checkpoint(store.shared_prefixes / "t", 10, 20, 30)
+    checkpoint(store.shared_prefixes / "u", 5)
+    checkpoint(store.shared_prefixes / "t.0123.89ab", 40)  # somebody is at it
     for run_id in (short, middle, other):
         store.finish(store.claim(run_id), {"status": "done", "loss": 1.0})
-    store.note_waiting(["verify"])
+    store.plan.note_waiting(["verify"])
     assert cli.main(["gc", str(tmp_path)]) == 0
-    assert steps(store.trunks / "t") == [10, 20, 30]  # runs of the next stage may want them
-    store.note_waiting([])
+    assert steps(store.shared_prefixes / "t") == [10, 20, 30]  # runs of the next stage may want them
+    store.plan.note_waiting([])
     assert cli.main(["gc", str(tmp_path)]) == 0
-    assert steps(store.trunks / "t") == [30] and steps(store.trunks / "u") == []
-    assert steps(store.trunks / "t.0123.89ab") == [40]
+    assert steps(store.shared_prefixes / "t") == [30] and steps(store.shared_prefixes / "u") == []
+    assert steps(store.shared_prefixes / "t.0123.89ab") == [40]
 
 
 def test_leftovers_of_killed_processes_go_when_they_are_old(store):
-    run_folder = store.run_folder(next(iter(store.planned())))
+    run_folder = store.run_folder(next(iter(store.plan.runs())))
     old = [store.root / "scratch" / "tmpa", run_folder / ".metrics.jsonl.abcd_123"]
     old += [store.root / ".study.jsonl.abcd_123"]
-    old += [run_folder / "checkpoints" / "300.orbax-checkpoint-tmp", store.trunks / "t.0123.89ab"]
+    old += [run_folder / "checkpoints" / "300.orbax-checkpoint-tmp", store.shared_prefixes / "t.0123.89ab"]
     for path in old:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("half")

@@ -10,8 +10,8 @@ import pytest
 
 from launch import cli
 from launch.commands.studies import logs
+from launch.store import PlannedRun, Store
 from launch.store.leases import process_identity
-from launch.store.store import Planned, Store
 
 RUN = "abc000000001"
 
@@ -22,7 +22,9 @@ def store(tmp_path) -> Store:
     store.create()
     (store.root / "slurm").mkdir()
     config = {"model": {"d_model": 16}, "optimizer": {"lr": 0.01}, "batch_tokens": 10, "seed": 0}
-    store.add([Planned(name, "grid", "s", 256, 100, 1e9, config) for name in (RUN, "abc000000002", "def0")])
+    store.plan.add(
+        [PlannedRun(name, "grid", "s", 256, 100, 1e9, config) for name in (RUN, "abc000000002", "def0")]
+    )
     return store
 
 

@@ -3,13 +3,13 @@
 import pytest
 
 from launch.commands.studies.plan import ROWS_SHOWN, as_text, saved_by_trunks
-from launch.store.store import Planned
+from launch.store import PlannedRun
 
 
-def planned(k: int, n_steps: int = 100, trunk: str = "", branch_step: int = 0) -> Planned:
+def planned(k: int, n_steps: int = 100, trunk: str = "", branch_step: int = 0) -> PlannedRun:
     config = {"optimizer": {"lr": 0.01}, "batch_tokens": 512, "model": {"d_model": 16}}
     flops = 1e9 * n_steps
-    return Planned(
+    return PlannedRun(
         f"{k:012x}", "grid", "s", 11_000, 512 * n_steps, flops, config, "", trunk, branch_step, n_steps
     )
 

@@ -3,11 +3,11 @@
 import pytest
 
 from launch import cli
-from launch.store.store import Planned, Store
+from launch.store import PlannedRun, Store
 
 
-def planned(k: int) -> Planned:
-    return Planned(f"{k:x}" + 11 * "0", "grid", "s", 1000, 5000, 1e9, {})
+def planned(k: int) -> PlannedRun:
+    return PlannedRun(f"{k:x}" + 11 * "0", "grid", "s", 1000, 5000, 1e9, {})
 
 
 @pytest.fixture
@@ -15,14 +15,14 @@ def store(tmp_path) -> Store:
     """A done run that failed before, a failed, a cancelled, one that is tried again, and a dropped one."""
     store = Store(tmp_path, backoff=0.0)
     store.create()
-    store.add([planned(k) for k in range(1, 6)])
-    done, failed, cancelled, tried, dropped = store.planned()
+    store.plan.add([planned(k) for k in range(1, 6)])
+    done, failed, cancelled, tried, dropped = store.plan.runs()
     for run_id, times in ((done, 1), (failed, 3), (tried, 1), (dropped, 3)):
         for _ in range(times):
             store.fail(store.claim(run_id), "ValueError: no")
     store.finish(store.claim(done), {"status": "done", "loss": 1.0})
     store.cancel([cancelled])
-    store.keep_only({done, failed, cancelled, tried})
+    store.plan.keep_only({done, failed, cancelled, tried})
     return store
 
 
@@ -40,20 +40,20 @@ def test_failed_and_cancelled_runs_come_back_with_all_their_attempts(store, caps
     said = capsys.readouterr().out
     assert said == f"2 runs may be trained again; continue by `isoflop submit {store.folder}`\n"
     assert states(store) == ["done", "planned", "planned", "planned", "cancelled"]  # the last is in no study
-    assert store.look().attempts == {}
+    assert store.snapshot().attempts == {}
     assert retry(store) == 0 and capsys.readouterr().out.startswith("0 runs may")
 
 
 def test_only_named_runs_come_back(store, capsys):
     assert retry(store, "3") == 0 and capsys.readouterr().out.startswith("1 run may be trained again;")
     assert states(store) == ["done", "failed", "planned", "planned", "cancelled"]
-    failed, tried = list(store.planned())[1], list(store.planned())[3]
-    assert store.look().attempts[failed] == 3 and store.look().attempts[tried] == 1
+    failed, tried = list(store.plan.runs())[1], list(store.plan.runs())[3]
+    assert store.snapshot().attempts[failed] == 3 and store.snapshot().attempts[tried] == 1
     assert retry(store, "9") == 2 and "9: no run begins so" in capsys.readouterr().err
 
 
 def test_a_run_that_was_cancelled_after_it_failed_comes_back_whole(store):
-    failed = list(store.planned())[1]
+    failed = list(store.plan.runs())[1]
     store.cancel([failed])
     retry(store, failed)
-    assert store.states()[failed] == "planned" and failed not in store.look().attempts
+    assert store.states()[failed] == "planned" and failed not in store.snapshot().attempts

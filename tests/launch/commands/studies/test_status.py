@@ -9,12 +9,12 @@ from launch import cli
 from launch.commands.studies import status
 from launch.commands.studies.status import ERRORS_SHOWN, RUNNING_SHOWN, as_json, as_lines, open_study
 from launch.monitor import prices
-from launch.monitor.progress import FAILURES_SHOWN, Failure, snapshot
-from launch.store.store import STATES, Planned, Store
+from launch.monitor.progress import FAILURES_SHOWN, Failure, read_progress
+from launch.store import STATES, PlannedRun, Store
 
 
-def planned(k: int, stage: str = "grid") -> Planned:
-    return Planned(f"{k:012x}", stage, "s", 1000, 5000, 3.6e12, {"optimizer": {"lr": 0.01}})
+def planned(k: int, stage: str = "grid") -> PlannedRun:
+    return PlannedRun(f"{k:012x}", stage, "s", 1000, 5000, 3.6e12, {"optimizer": {"lr": 0.01}})
 
 
 def finish(store: Store, run_id: str) -> None:
@@ -28,7 +28,7 @@ def fail(store: Store, run_id: str, error: str, times: int = 3) -> None:
 
 def train(store: Store, run_id: str, step: int = 50) -> None:
     seen = {"step": step, "n_steps": 100, "tokens_per_second": 1000, "loss": 2.5}
-    store.tell(store.claim(run_id), seen)
+    store.report_progress(store.claim(run_id), seen)
 
 
 @pytest.fixture
@@ -36,24 +36,24 @@ def store(tmp_path) -> Store:
     """Of two tune and six grid runs, of an hour each: two done, one running, two failed, one dropped."""
     store = Store(tmp_path, backoff=0.0)
     store.create()
-    store.add([planned(k, "tune" if k < 2 else "grid") for k in range(8)])
-    a, b, c, d, e, *_, last = store.planned()
+    store.plan.add([planned(k, "tune" if k < 2 else "grid") for k in range(8)])
+    a, b, c, d, e, *_, last = store.plan.runs()
     finish(store, a)
     finish(store, b)
     train(store, c)
     fail(store, d, "ValueError: no")
     fail(store, e, "ValueError: no")
-    store.keep_only({*store.planned()} - {last})
-    store.note_waiting(["verify"])
+    store.plan.keep_only({*store.plan.runs()} - {last})
+    store.plan.note_waiting(["verify"])
     return store
 
 
 def shown(store: Store) -> list[str]:
-    return as_lines(store, snapshot(store))
+    return as_lines(store, read_progress(store))
 
 
 def test_a_study_in_the_middle_of_things_is_shown_whole(store):
-    d = list(store.planned())[3]
+    d = list(store.plan.runs())[3]
     assert shown(store) == [
         f"{store.folder}: not finished",
         "  stage    planned   claimed   running      done  diverged    failed cancelled",
@@ -72,7 +72,7 @@ def test_a_study_in_the_middle_of_things_is_shown_whole(store):
 
 def test_of_many_failures_at_least_those_read_are_counted(store):
     failures = [Failure(f"r{i}", "ValueError: no", 3, "failed") for i in range(FAILURES_SHOWN)]
-    lines = as_lines(store, replace(snapshot(store), failures=failures))
+    lines = as_lines(store, replace(read_progress(store), failures=failures))
     assert any(line.startswith(f"r0 and at least {FAILURES_SHOWN - 1} runs more failed") for line in lines)
 
 
@@ -83,10 +83,10 @@ def test_work_has_its_price_where_there_are_prices(store):
 
 
 def test_json_holds_the_same(store, capsys):
-    d = list(store.planned())[3]
+    d = list(store.plan.runs())[3]
     assert cli.main(["status", str(store.folder), "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
-    assert told == as_json(store, snapshot(store)) | {"scheduler": []}
+    assert told == as_json(store, read_progress(store)) | {"scheduler": []}
     assert told["counts"] == dict.fromkeys(STATES, 0) | {
         **{"planned": 2, "running": 1, "done": 2, "failed": 2, "cancelled": 1}
     }
@@ -103,7 +103,7 @@ def test_json_holds_the_same(store, capsys):
 def test_the_exit_code_tells_whether_runs_have_failed(store, capsys):
     assert cli.main(["status", str(store.folder)]) == 1
     assert capsys.readouterr().out.splitlines() == shown(store)
-    store.retry(store.planned())
+    store.retry(store.plan.runs())
     assert cli.main(["status", str(store.folder)]) == 0
     assert "failed after" not in capsys.readouterr().out
 
@@ -111,8 +111,8 @@ def test_the_exit_code_tells_whether_runs_have_failed(store, capsys):
 def test_an_attempt_that_failed_is_no_failed_run(tmp_path):
     store = Store(tmp_path)
     store.create()
-    store.add([planned(0)])
-    (run_id,) = store.planned()
+    store.plan.add([planned(0)])
+    (run_id,) = store.plan.runs()
     fail(store, run_id, "OSError: full", times=1)
     assert f"{run_id} failed in 1 attempt, is tried again: OSError: full" in shown(store)
     assert not any("retry" in line or "worker-hours" in line for line in shown(store))  # no speed is known
@@ -121,8 +121,8 @@ def test_an_attempt_that_failed_is_no_failed_run(tmp_path):
 def test_nothing_runs_and_at_last_nothing_is_left(tmp_path):
     store = Store(tmp_path)
     store.create()
-    store.add([planned(0), planned(1)])
-    a, b = store.planned()
+    store.plan.add([planned(0), planned(1)])
+    a, b = store.plan.runs()
     finish(store, a)
     assert shown(store)[-1] == "nothing runs now; spent about 1 worker-hour; left about 1 worker-hour"
     finish(store, b)
@@ -133,8 +133,8 @@ def test_nothing_runs_and_at_last_nothing_is_left(tmp_path):
 def test_of_many_running_runs_and_errors_the_first_are_shown(tmp_path):
     store = Store(tmp_path, backoff=0.0)
     store.create()
-    store.add([planned(k) for k in range(RUNNING_SHOWN + 3 + ERRORS_SHOWN + 1)])
-    ids = list(store.planned())
+    store.plan.add([planned(k) for k in range(RUNNING_SHOWN + 3 + ERRORS_SHOWN + 1)])
+    ids = list(store.plan.runs())
     for run_id in ids[: RUNNING_SHOWN + 3]:
         train(store, run_id)
     for k, run_id in enumerate(ids[RUNNING_SHOWN + 3 :]):
@@ -159,8 +159,8 @@ def test_watching_goes_on_while_something_is_left_to_do(store, tmp_path, monkeyp
     after = Store(tmp_path / "x")
     after.create()
     after.add([planned(0), planned(1)])
-    finish(after, next(iter(after.planned())))
-    after.keep_only(after.results())
+    finish(after, next(iter(after.plan.runs())))
+    after.plan.keep_only(after.results())
     happens = iter([lambda: store.cancel(left), lambda: after.finished.write_text("well\n")])
     monkeypatch.setattr(status.time, "sleep", lambda _: next(happens)())
     assert cli.main(["status", str(store.folder), "--watch"]) == 1

@@ -17,13 +17,14 @@ from pathlib import Path
 import pytest
 
 from launch import cli
-from launch.store.store import STATES, Store
+from launch.store import STATES, Store
 
 LAUNCH = Path(__file__).parents[2]
 STUDY = str(LAUNCH / "fake_study.py")
 CODE = f"""
 import sys
-from launch import cli, pool
+from launch import cli
+from launch.workers import pool
 pool.WORKER = (sys.executable, {str(LAUNCH / "fake_worker.py")!r})
 sys.exit(cli.main(sys.argv[1:]))
 """
@@ -61,13 +62,13 @@ def check_finished(folder: Path, n_steps: int = 100) -> None:
     """Every run done once, step after step, and every file whole."""
     store = Store(folder)
     assert sorted(store.states().values()) == ["diverged"] * 2 + ["done"] * 6
-    for run_id in store.planned():
+    for run_id in store.plan.runs():
         steps = (store.run_folder(run_id) / "steps").read_text().split()
         assert steps == [str(k) for k in range(n_steps)]
     with open(folder / "runs.csv") as file:
         rows = list(csv.DictReader(file))
     assert [row["stage"] for row in rows] == ["sweep"] * 7 + ["verify"]
-    assert [row["run_id"] for row in rows] == list(store.planned())
+    assert [row["run_id"] for row in rows] == list(store.plan.runs())
     sidecar = json.loads((folder / "runs.json").read_text())
     about_data = {"tokenizer": {"name": "bytes"}, "data": {"task": "none", "name": "none"}}
     assert sidecar["conventions"] == {"loss": "nats per token"} | about_data and sidecar["device"] == "none"
@@ -170,7 +171,7 @@ def test_a_second_driver_is_refused(tmp_path):
 def test_an_interrupted_study_stops_its_workers_and_continues(tmp_path, number):
     process = start("study", STUDY, "--out", tmp_path, "--set", "n_steps=400")
     store = Store(tmp_path)
-    wait_until(lambda: any(store.progress(run_id) for run_id in store.planned()))
+    wait_until(lambda: any(store.progress(run_id) for run_id in store.plan.runs()))
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "run the same command to continue" in out and err == ""
@@ -208,7 +209,7 @@ def kill(pid: int) -> None:
 def test_failed_runs_stop_the_study_and_are_tried_again(tmp_path, capsys):
     code, _, err = run_isoflop("study", STUDY, "--out", tmp_path, "--set", "unlucky=13")
     store = Store(tmp_path)
-    (failed,) = store.look().attempts
+    (failed,) = store.snapshot().attempts
     assert code == 1 and f"{failed}: RuntimeError: seed 13 is unlucky" in err
     assert sorted(store.states().values()) == ["diverged"] * 2 + ["done"] * 4 + ["failed"]
     assert not (tmp_path / "verify.json").exists() and (tmp_path / "runs.csv").exists()
@@ -266,7 +267,7 @@ def test_watching_a_finished_study_ends_at_once(finished, capsys):
 
 def test_logs_finds_a_run_by_the_beginning_of_its_id(finished, capsys):
     folder, _ = finished
-    run_id = next(iter(Store(folder).planned()))
+    run_id = next(iter(Store(folder).plan.runs()))
     assert cli.main(["logs", str(folder), run_id[:6]]) == 0
     assert "attempt 1 begins" in capsys.readouterr().out
     assert cli.main(["logs", str(folder), "nothing"]) == 2
@@ -289,7 +290,7 @@ def test_plan_uses_the_results_of_a_study_under_way(finished):
     code, out, _ = run_isoflop("plan", STUDY, "--out", folder, "--set", "seed=1", "--json")
     plan = json.loads(out)
     assert code == 0 and [len(runs) for runs in plan.values()] == [7, 1]
-    assert [run["run_id"] for runs in plan.values() for run in runs] == list(Store(folder).planned())
+    assert [run["run_id"] for runs in plan.values() for run in runs] == list(Store(folder).plan.runs())
     after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     changed = {path.name for path in after if before.get(path) != after[path]}
     assert changed <= {"driver.lock"}

@@ -11,7 +11,7 @@ import pytest
 from launch import cli
 from launch.backends.submission import Request
 from launch.commands.studies import submit
-from launch.store.store import Planned, Store
+from launch.store import PlannedRun, Store
 from tests.launch.commands.studies.test_study import STUDY
 
 
@@ -54,7 +54,7 @@ def folder(tmp_path, capsys) -> Path:
     return tmp_path / "x"
 
 
-def row(run: Planned) -> dict:
+def row(run: PlannedRun) -> dict:
     """A result of the run."""
     lr = run.config["optimizer"]["lr"]
     return {
@@ -65,7 +65,7 @@ def row(run: Planned) -> dict:
 
 
 def finish(store: Store, run_id: str) -> None:
-    assert store.finish(store.claim(run_id), row(store.planned()[run_id]))
+    assert store.finish(store.claim(run_id), row(store.plan.runs()[run_id]))
 
 
 def finish_all(store: Store) -> None:
@@ -76,7 +76,7 @@ def finish_all(store: Store) -> None:
 
 def test_planning_again_changes_nothing(folder, capsys):
     store = Store(folder)
-    finish(store, next(iter(store.planned())))
+    finish(store, next(iter(store.plan.runs())))
     lock = folder / "store" / "driver.lock"
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path != lock}
     assert isoflop("plan", STUDY, "--out", folder, "--nomemory") == 0
@@ -87,7 +87,7 @@ def test_planning_again_changes_nothing(folder, capsys):
 
 def test_another_definition_adds_runs_and_sets_others_aside(folder, capsys):
     store = Store(folder)
-    a, b, *_ = store.planned()
+    a, b, *_ = store.plan.runs()
     finish(store, a)
     assert isoflop("plan", STUDY, "--out", folder, "--set", "n_steps=50", "--nomemory") == 0
     said = capsys.readouterr().out
@@ -106,7 +106,7 @@ def test_a_backend_gets_the_unfinished_runs_and_the_site_file(folder, backend, t
     site = tmp_path / "site.toml"
     site.write_text('[slurm]\npartition = "gpu"\n[cost]\nper_hour = 2\ncurrency = "EUR"\n')
     store = Store(folder)
-    finish(store, next(iter(store.planned())))
+    finish(store, next(iter(store.plan.runs())))
     monkeypatch.chdir(tmp_path)
     arguments = ["submit", "x", "--on", "slurm", "--site", site, "--workers", 3, "--pack", "4"]
     assert isoflop(*arguments) == 0 and capsys.readouterr().out == "submitted\n"
@@ -135,7 +135,7 @@ def test_the_next_stage_is_planned_by_the_next_submission_and_the_last_one_finis
 
 def test_failed_runs_hold_the_next_stage_until_they_are_tried_again(folder, backend, capsys):
     store = Store(folder, backoff=0.0)
-    unlucky, *others = store.planned()
+    unlucky, *others = store.plan.runs()
     for _ in range(store.max_attempts):
         store.fail(store.claim(unlucky), "ValueError: no luck")
     store.cancel(others[-1:])

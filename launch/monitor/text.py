@@ -1,0 +1,88 @@
+"""Runs, stages and durations in words, for terminals and logs."""
+
+from typing import Any
+
+from launch.monitor.progress import StudyProgress
+from launch.store import STATES, PlannedRun, Store
+
+
+def short(value: float) -> str:
+    """Three significant digits and a unit: 22400 -> "22.4k"."""
+    for limit, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def n_runs(n: int) -> str:
+    """ "1 run", "7 runs"."""
+    return f"{n} run{'' if n == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """ "35 s", "1 min 20 s", "2 h 05 min", "3 d 4 h"."""
+    whole = max(0, round(seconds))
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    if days:
+        return f"{days} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60:02d} min"
+    return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"
+
+
+def describe(run: PlannedRun, id_length: int = 12) -> str:
+    """A run in a few words."""
+    lr = run.config["optimizer"]["lr"]
+    return f"{run.run_id[:id_length]}  N {short(run.n_params)}  D {short(run.n_tokens)}  lr {lr:.2g}"
+
+
+def finished_line(run: PlannedRun, result: dict[str, Any]) -> str:
+    """A finished run in one line."""
+    took = f" in {duration(result['wall_seconds'])}" if "wall_seconds" in result else ""
+    ended = "diverged" if result["status"] == "diverged" else f"loss {result['loss']:.4f}"
+    return f"{describe(run)}  {ended}{took}"
+
+
+def headline(seen: StudyProgress, stage: str, title: str) -> str:
+    """The stage in one line."""
+    counts = seen.stages.get(stage, dict.fromkeys(STATES, 0))
+    n, done = sum(counts.values()), counts["done"] + counts["diverged"]
+    words = [
+        title,
+        f"{done}/{n} runs",
+        f"{counts['claimed'] + counts['running']} running",
+        f"{counts['planned']} left",
+    ]
+    words += [f"{counts[state]} {state}" for state in ("diverged", "failed", "cancelled") if counts[state]]
+    if seen.seconds_left:
+        words.append(f"about {duration(seen.seconds_left)} to go")
+    if seen.tokens_per_second:
+        words.append(f"{short(seen.tokens_per_second)} tokens/s")
+    return " · ".join(words)
+
+
+def running_line(run: PlannedRun, progress: dict[str, Any], columns: int, bar: str = "█░") -> str:
+    """A running run in at most `columns` characters; what is left of them becomes a bar (full, empty)."""
+    left = f"  {describe(run, id_length=6)}  "
+    if not progress:
+        return (left + "starting")[:columns]
+    step, n_steps = progress["step"], progress["n_steps"]
+    right = (
+        f"{step:,}/{n_steps:,}  {short(progress['tokens_per_second'])} tokens/s  loss {progress['loss']:.3f}"
+    )
+    width = min(20, columns - len(left) - len(right) - 1)
+    full = min(width, round(width * step / n_steps))
+    drawn = bar[0] * full + bar[1] * (width - full) + " " if width > 3 else ""
+    return (left + drawn + right)[:columns]
+
+
+def stage_lines(seen: StudyProgress, stage: str, title: str, columns: int, bar: str) -> list[str]:
+    """The stage, then its running runs."""
+    runs = [running_line(run, progress, columns, bar) for run, progress in seen.running]
+    return [headline(seen, stage, title), *runs]
+
+
+def summary(store: Store) -> str:
+    """What a finished study found, and where its page is now: folders move."""
+    page = store.folder / "report.html"
+    return store.finished.read_text().rstrip("\n") + (f"\nreport: {page}" if page.exists() else "")

@@ -1,0 +1,84 @@
+"""What a study has planned: its runs, those it no longer holds, and the stages that wait for them."""
+
+import json
+import os
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from experiments.files import write_atomic
+from launch.store.planned_run import PlannedRun
+
+
+@dataclass
+class Plan:
+    """The plan kept in `root`, the folder `store` of a study."""
+
+    root: Path
+    _runs: dict[str, PlannedRun] = field(default_factory=dict, repr=False)
+    _stamp: tuple[int, ...] = field(default=(), repr=False)
+
+    @property
+    def path(self) -> Path:
+        """The file of the planned runs, one a line."""
+        return self.root / "study.jsonl"
+
+    def runs(self) -> dict[str, PlannedRun]:
+        """Planned runs by id, in the order they were added; read again only when the file has changed."""
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            return {}
+        if (stamp := _stamp(status)) != self._stamp:
+            runs = (PlannedRun(**json.loads(line)) for line in self.path.read_text().splitlines())
+            self._runs, self._stamp = {run.run_id: run for run in runs}, stamp
+        return self._runs
+
+    def add(self, runs: list[PlannedRun]) -> list[PlannedRun]:
+        """Plans the runs that are not planned yet and returns those. One process at a time may call this."""
+        known = self.runs()
+        new = {run.run_id: run for run in runs if run.run_id not in known}
+        if new:
+            lines = [json.dumps(vars(run)) + "\n" for run in (*known.values(), *new.values())]
+            write_atomic(self.path, "".join(lines))
+            self._runs, self._stamp = known | new, _stamp(self.path.stat())
+        return list(new.values())
+
+    def keep_only(self, run_ids: Collection[str]) -> list[str]:
+        """Marks all other planned runs as dropped, takes the mark from these; returns the newly dropped."""
+        dropped = self.dropped()
+        for run_id in dropped.intersection(run_ids):
+            (self.root / "dropped" / run_id).unlink(missing_ok=True)
+        new = [run_id for run_id in self.runs() if run_id not in run_ids and run_id not in dropped]
+        for run_id in new:
+            (self.root / "dropped" / run_id).touch()
+        return new
+
+    def dropped(self) -> set[str]:
+        """Runs that the study's definition no longer holds; their state is cancelled."""
+        return names_in(self.root / "dropped")
+
+    def waiting_stages(self) -> list[str]:
+        """Stages that wait for the runs that are planned now."""
+        try:
+            return json.loads((self.root / "waiting.json").read_text())
+        except FileNotFoundError:
+            return []
+
+    def note_waiting(self, stages: list[str]) -> None:
+        """Keeps the names of the stages that cannot be planned yet."""
+        if stages != self.waiting_stages():
+            write_atomic(self.root / "waiting.json", json.dumps(stages))
+
+
+def names_in(folder: Path) -> set[str]:
+    """Names of the files in a folder; none for a folder of a study that has not begun."""
+    try:
+        return set(os.listdir(folder))
+    except FileNotFoundError:
+        return set()
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    """Differs for every content that a file, replaced as a whole, had."""
+    return status.st_ino, status.st_size, status.st_mtime_ns
