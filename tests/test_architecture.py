@@ -45,14 +45,15 @@ MAY_IMPORT = {
         "simulate": "",
         "emergence": "",
         "laws": "",
-        "fitting": "laws table",
+        "profiles": "table",
+        "fitting": "laws profiles table",
         "prediction": "fitting laws table",
-        "optimum": "fitting laws table",
-        "hparams": "optimum table",
-        "design": "fitting laws optimum prediction table",
+        "optimum": "fitting laws profiles table",
+        "hparams": "profiles table",
+        "design": "fitting laws optimum table",
         "outlook": "fitting optimum",
-        "scaling": "fitting hparams optimum table",
-        "report": "emergence fitting hparams laws optimum outlook prediction scaling table",
+        "scaling": "fitting hparams optimum profiles table",
+        "report": "emergence fitting hparams laws optimum outlook prediction profiles scaling table",
     },
     "experiments": {
         "experiments": "",
@@ -91,24 +92,16 @@ MAX_LINES = 400
 KNOWN: dict[str, set[str]] = {
     "arrows": {
         "models.parametrization imports models.layers.linear",
-        "scaling.fitting.fit imports scaling.optimum.envelope",
-        "scaling.fitting.fit imports scaling.optimum.isoflop",
-        "scaling.fitting.fit imports scaling.prediction.uncertainty",
-        "scaling.laws.downstream.task_accuracy imports scaling.fitting.fit",
     },
     "circles_of_modules": {
         "launch.commands.studies.status <-> launch.commands.studies.submit",
         "launch.workers.multihost_worker <-> launch.workers.worker",
-        "scaling.fitting.diagnostics <-> scaling.fitting.fit <-> scaling.fitting.influence <-> "
-        "scaling.fitting.solver <-> scaling.laws <-> scaling.laws.downstream.task_accuracy <-> "
-        "scaling.prediction.model_discrepancy <-> scaling.prediction.uncertainty",
     },
     "circles_of_siblings": {
         "experiments.evaluate.statistics <-> experiments.evaluate.tasks <-> experiments.evaluate.texts",
         "launch.commands.studies.status <-> launch.commands.studies.submit",
         "launch.workers.multihost_worker <-> launch.workers.worker",
         "models.layers <-> models.parametrization",
-        "scaling.fitting <-> scaling.laws <-> scaling.optimum <-> scaling.prediction",
         "scaling.report.data <-> scaling.report.sections <-> scaling.report.tables",
     },
     "private_parts_of_jax": {

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 import scaling
-from scaling.fitting.solver import values
 from scaling.laws import CHINCHILLA
+from scaling.laws.evaluation import values
 from scaling.table.runs import Runs, check
 
 RUNS = Path(os.environ.get("ISOFLOP_PUBLIC_DATA", "../shared/data")) / "runs"

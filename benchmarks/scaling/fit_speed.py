@@ -29,9 +29,10 @@ import numpy as np
 import pandas as pd
 from scipy import optimize
 
-from scaling.fitting.solver import ROUGH, Lanes, Solution, best, solve, told
+from scaling.fitting.solver import ROUGH, Problems, Solution, best, solve
 from scaling.fitting.uncertainty import resample
 from scaling.laws import CHINCHILLA
+from scaling.laws.evaluation import scaled_values
 
 TABLE = (
     Path(os.environ.get("ISOFLOP_PUBLIC_DATA", "../shared/data"))
@@ -74,13 +75,13 @@ def in_units(n_params, n_tokens, loss):
 
 def from_starts(x, y) -> Solution:
     starts = np.array(CHINCHILLA.starts)
-    lanes = Lanes(y[None], np.ones((1, len(y))), np.array([DELTA]), NOTHING, NOTHING)
-    return solve(CHINCHILLA, x, lanes, starts)
+    problems = Problems(y[None], np.ones((1, len(y))), np.array([DELTA]), NOTHING, NOTHING)
+    return solve(CHINCHILLA, x, problems, starts)
 
 
 def resampled(x, y, theta: np.ndarray, weight: np.ndarray) -> Solution:
-    lanes = Lanes(y[None], weight, np.array([DELTA]), NOTHING, NOTHING)
-    return solve(CHINCHILLA, x, lanes, np.repeat(theta, len(weight), axis=0), ROUGH)
+    problems = Problems(y[None], weight, np.array([DELTA]), NOTHING, NOTHING)
+    return solve(CHINCHILLA, x, problems, np.repeat(theta, len(weight), axis=0), ROUGH)
 
 
 def whole(x, y) -> Solution:
@@ -124,7 +125,7 @@ def simulated(rows: int) -> pd.DataFrame:
     """A table of runs from a known law, with half a per cent of noise."""
     rng = np.random.default_rng(0)
     x = {"n_params": 10 ** rng.uniform(-2, 2, rows), "n_tokens": 10 ** rng.uniform(-2, 2, rows)}
-    log_loss = told(CHINCHILLA, np.array([[0.6, 0.3, 0.3, 0.35, 0.37]]), x)[0]
+    log_loss = scaled_values(CHINCHILLA, np.array([[0.6, 0.3, 0.3, 0.35, 0.37]]), x)[0]
     loss = 2 * np.exp(log_loss + 0.005 * rng.standard_normal(rows))
     return pd.DataFrame({"n_params": 1e9 * x["n_params"], "n_tokens": 2e10 * x["n_tokens"], "loss": loss})
 

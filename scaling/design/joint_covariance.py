@@ -16,12 +16,12 @@ import pandas as pd
 from scaling import laws
 from scaling.design.design_target import Target
 from scaling.fitting.fit import Fit
-from scaling.fitting.model_discrepancy import RIDGE, Discrepancy, covariance, places
-from scaling.fitting.solver import told
-from scaling.fitting.uncertainty import EXCESS, linearised
+from scaling.fitting.model_discrepancy import RIDGE, ModelDiscrepancy, covariance, places
+from scaling.fitting.uncertainty import EXCESS
+from scaling.laws.evaluation import linearised, scaled_values
 from scaling.optimum.frontier import Spending, best_sizes
 
-# Typical noise of log loss and strengths of a law's error (see Discrepancy); they count as so many runs.
+# Typical noise of log loss and strengths of a law's error (see ModelDiscrepancy); they count as so many runs.
 NOISE, PROFILE, DRIFT, TYPICAL_RUNS = 0.004, 0.003, 0.01, 10.0
 
 
@@ -47,7 +47,7 @@ def doubts(fit: Fit, wanted: Target, table: pd.DataFrame) -> Doubt:
     noise = _shrunk(forecast.noise, NOISE, n_left)
     here, fitted = places(law, forecast.x), forecast.discrepancy
     assert here is not None and fitted is not None  # the law has sizes and tokens: `find` has seen to that
-    error = Discrepancy(
+    error = ModelDiscrepancy(
         _shrunk(fitted.profile, PROFILE, n_left),
         _shrunk(fitted.drift, DRIFT, n_left),
         float(here[:, 0].max()),
@@ -84,8 +84,8 @@ def _shrunk(found: float, typical: float, n_left: int) -> float:
 def _excess(theta: np.ndarray, spend: Spending, x: dict[str, np.ndarray], flops: np.ndarray) -> np.ndarray:
     """How far the log loss of each run lies above the best for its compute."""
     best = best_sizes(spend, theta, flops)[0]
-    lowest = told(spend.law, theta, spend.x(best, spend.n_tokens(best, flops)))[0]
-    return np.maximum(told(spend.law, theta, x)[0] - lowest, 0.0)
+    lowest = scaled_values(spend.law, theta, spend.x(best, spend.n_tokens(best, flops)))[0]
+    return np.maximum(scaled_values(spend.law, theta, x)[0] - lowest, 0.0)
 
 
 def _gradient(fit: Fit, of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from scaling.fitting.influence import Nearby, nearby
-from scaling.fitting.solver import Lanes, Solution, best, linear, solve, told
+from scaling.fitting.solver import Problems, Solution, best, solve
 from scaling.laws import Law
+from scaling.laws.evaluation import linearised, scaled_values
 
 AT_BOUND = 1e-6  # units of the data
 SAME = 1e-6  # starts whose objectives differ by less than this fraction have reached the same optimum
@@ -149,13 +150,13 @@ def _influential(
 ):
     """(the most influential runs, where): runs are left out one after the other and the law fitted again."""
     target, forecast_at = _ahead(law, x)
-    ahead = linear(law, theta, target)[1]
+    ahead = linearised(law, theta, target)[1]
     first_order = np.abs(here.moves @ ahead.T).max(axis=1)
     tried = np.argsort(-first_order, kind="stable")[: max(ROWS // len(y), SHOWN)]
     none = np.zeros((1, len(theta)))
-    lanes = Lanes(y[None], (run != tried[:, None]).astype(float), np.array([delta]), none, none)
-    without = solve(law, x, lanes, np.tile(theta, (len(tried), 1))).theta
-    change = told(law, without, target) - told(law, theta[None], target)
+    problems = Problems(y[None], (run != tried[:, None]).astype(float), np.array([delta]), none, none)
+    without = solve(law, x, problems, np.tile(theta, (len(tried), 1))).theta
+    change = scaled_values(law, without, target) - scaled_values(law, theta[None], target)
     moved = change[np.arange(len(tried)), np.abs(change).argmax(axis=1)]
     leverage = _leverage(here.slopes, run)
     row = np.unique(run, return_index=True)[1]

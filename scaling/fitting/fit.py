@@ -11,7 +11,7 @@ from scaling import laws
 from scaling.fitting import uncertainty
 from scaling.fitting.diagnostics import Diagnostics, diagnose
 from scaling.fitting.influence import resampled
-from scaling.fitting.solver import ROUGH, Lanes, Solution, best, solve
+from scaling.fitting.solver import ROUGH, Problems, Solution, best, solve
 from scaling.fitting.uncertainty import Forecast
 from scaling.laws import CHINCHILLA, Law
 from scaling.profiles import isoflop
@@ -299,15 +299,15 @@ def _free_fit(
 ) -> tuple[Solution, np.ndarray]:
     """The solution from every start point, and optima of resampled runs [n_bootstrap, params]."""
     none = np.zeros((1, len(law.params)))
-    lanes = Lanes(y[None], np.ones((1, len(y))), np.array([delta]), none, none)
-    solution = solve(law, x, lanes, np.array(law.starts))
+    problems = Problems(y[None], np.ones((1, len(y))), np.array([delta]), none, none)
+    solution = solve(law, x, problems, np.array(law.starts))
     if n_bootstrap == 0:
         return solution, np.zeros((0, len(law.params)))
     theta = best(solution, len(solution.theta)).theta
     if run.max() >= MANY_RUNS:
         return solution, resampled(law, x, y, theta[0], delta, run, n_bootstrap, rng)
-    lanes = lanes._replace(weight=uncertainty.resample(run, n_bootstrap, rng))
-    return solution, solve(law, x, lanes, np.repeat(theta, n_bootstrap, axis=0), ROUGH).theta
+    problems = problems._replace(weight=uncertainty.resample(run, n_bootstrap, rng))
+    return solution, solve(law, x, problems, np.repeat(theta, n_bootstrap, axis=0), ROUGH).theta
 
 
 def _profiles(

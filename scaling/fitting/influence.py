@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scaling.fitting.solver import linear
 from scaling.laws import Law
+from scaling.laws.evaluation import linearised
 
 RIDGE = 1e-10  # of the Hessian's diagonal: nothing moves along a direction that is flat
 
@@ -30,7 +30,7 @@ def nearby(
 ) -> Nearby:
     """For the target y [rows] on the scale of errors and the optimum theta [params]; run [rows] from 0."""
     low, high = np.array(law.bounds).T
-    fitted, slopes = linear(law, theta, x)
+    fitted, slopes = linearised(law, theta, x)
     residual, free = y - fitted, (theta > low) & (theta < high)
     slopes = np.where(free & np.isfinite(slopes), slopes, 0.0)
     inside = slopes[np.abs(residual) <= delta]

@@ -29,7 +29,7 @@ RIDGE = 1e-9  # precision of a parameter that neither runs nor prior determine
 
 
 @dataclass(frozen=True)
-class Discrepancy:
+class ModelDiscrepancy:
     """Strengths of a law's errors, on the scale its errors are taken on.
 
     Attributes:
@@ -63,7 +63,7 @@ def places(law: Law, x: Mapping[str, np.ndarray]) -> np.ndarray | None:
     return None
 
 
-def covariance(error: Discrepancy | None, at: np.ndarray | None, spread: np.ndarray) -> np.ndarray:
+def covariance(error: ModelDiscrepancy | None, at: np.ndarray | None, spread: np.ndarray) -> np.ndarray:
     """Of the rows' errors, those of the law and their own of standard deviation `spread` [rows, rows]."""
     own = np.diag(spread**2)
     return own if error is None or at is None else own + error.between(at, at)
@@ -71,7 +71,7 @@ def covariance(error: Discrepancy | None, at: np.ndarray | None, spread: np.ndar
 
 def strengths(
     at: np.ndarray, residual: np.ndarray, slopes: np.ndarray, spread: np.ndarray, precision: np.ndarray
-) -> tuple[Discrepancy, float]:
+) -> tuple[ModelDiscrepancy, float]:
     """The most probable discrepancy and noise, given what a law leaves over.
 
     Args:
@@ -96,7 +96,7 @@ def strengths(
         evidence = likelihood - 0.5 * np.linalg.slogdet(information)[1] - 0.5 * prior
         found.append((evidence, noise * profile, noise * drift, noise))
     _, profile, drift, noise = max(found)
-    return Discrepancy(profile, drift, top), noise
+    return ModelDiscrepancy(profile, drift, top), noise
 
 
 def _smooth(one: np.ndarray, other: np.ndarray) -> np.ndarray:

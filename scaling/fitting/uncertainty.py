@@ -1,4 +1,4 @@
-"""Doubt: resampling of runs, and the forecast of the measured loss of a new, larger run.
+"""Uncertainty: resampling of runs, and the forecast of the measured loss of a new, larger run.
 
 Three things make a new run differ from the law's line, and a forecast's interval holds all three. The
 parameters are known only roughly. A run repeated with another seed ends elsewhere: its noise is read off the
@@ -8,24 +8,21 @@ may differ within a prior, and what even that is off by; see scaling/fitting/mod
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from scipy import linalg, special
+from scipy import special
 
-from scaling.fitting.model_discrepancy import RIDGE, Discrepancy, covariance, places, strengths
-from scaling.laws import Columns, Law
+from scaling.fitting.least_squares import Prior, levenberg_marquardt
+from scaling.fitting.model_discrepancy import RIDGE, ModelDiscrepancy, covariance, places, strengths
+from scaling.laws import Law
+from scaling.laws.evaluation import linearised
 
-CELLS = 200  # places with runs that a forecast tells apart; more are averaged with their neighbours
+MAX_GROUPS = 200  # of runs that a forecast tells apart; more rows are averaged with their neighbours
 EXCESS = 0.04  # a run whose log loss is this far above that of a cheaper one counts half
 SAME_COST = 1.05  # runs whose compute differs by less cost the same
 OUTLIER = 2.5  # standard deviations of noise, read off the median error, beyond which a run counts less
 NOISE_FLOOR = 1e-6
-BLOCK = 64  # rows
-STEPS, TRIES = 60, 8  # of the least squares; of each step, more damped each time
 ROUNDS = 4  # of fitting the law and measuring its discrepancy in turn
 TAILS = 8  # degrees of freedom of Student's t: the discrepancy's strengths are themselves estimates
 
@@ -40,9 +37,9 @@ class Forecast:
       noise: standard deviation of a run's error, on the law's scale (log loss).
       dof: degrees of freedom of the interval.
       units: of the law's columns and target, in which all below is measured.
-      center, covariance: theta in those units [params], and its doubt [params, params].
+      center, covariance: theta in those units [params], and its covariance [params, params].
       discrepancy: what the law is off by; None for a law without a place for compute.
-      x, y, spread: the runs, averaged in cells: columns, target and noise over `noise` [cells].
+      x, y, spread: the runs, averaged in groups: columns, target and noise over `noise` [groups].
     """
 
     law: str
@@ -53,7 +50,7 @@ class Forecast:
     units: dict[str, float]
     center: np.ndarray
     covariance: np.ndarray
-    discrepancy: Discrepancy | None
+    discrepancy: ModelDiscrepancy | None
     x: dict[str, np.ndarray]
     y: np.ndarray
     spread: np.ndarray
@@ -98,7 +95,7 @@ class Forecast:
         }
         arrays["samples"] = arrays["samples"].reshape(-1, len(arrays["theta"]))
         x = {name: np.asarray(column, float) for name, column in content["x"].items()}
-        error = Discrepancy(**content["discrepancy"]) if content["discrepancy"] else None
+        error = ModelDiscrepancy(**content["discrepancy"]) if content["discrepancy"] else None
         return Forecast(**{**content, **arrays, "x": x, "discrepancy": error})
 
 
@@ -123,13 +120,13 @@ def forecast(
 
     The law's parameters and the strengths of its discrepancy are found in turn: the parameters by generalised
     least squares, the strengths by restricted likelihood. Runs far above the cheapest way to their loss say
-    little of the frontier and count less, as do outliers. The parameters' doubt is the Gaussian one around
+    little of the frontier and count less, as do outliers. The parameters' uncertainty is Gaussian around
     the most probable values.
 
     Args:
       x: columns [rows]; y: the target on the scale of the law's errors [rows]; both in units of the data.
     """
-    x, y, rows = _cells(law, x, y)
+    x, y, rows = _grouped(law, x, y)
     prior, at = Prior.of(law), places(law, x)
     base = rows**-0.5
     if at is not None and law.target == "loss":
@@ -137,7 +134,8 @@ def forecast(
     spread, noise, error, starts = base, 0.01, None, np.array(law.starts)
     for _ in range(ROUNDS):
         known = covariance(error, at, noise * spread)
-        theta = min((_settle(law, x, y, known, start, prior) for start in starts), key=lambda s: s[1])[0]
+        found = [levenberg_marquardt(law, x, y, known, start, prior) for start in starts]
+        theta = min(found, key=lambda each: each[1])[0]
         fitted, slopes = linearised(law, theta, x)
         residual, starts = y - fitted, theta[None]
         if at is None:
@@ -151,8 +149,8 @@ def forecast(
         spread = base * np.maximum(off / (OUTLIER * max(1.5 * np.median(off), NOISE_FLOOR)), 1.0)
     known = covariance(error, at, noise * spread)
     fitted, slopes = linearised(law, theta, x)
-    doubt = np.linalg.inv(slopes.T @ np.linalg.solve(known, slopes) + np.diag(prior.precision + RIDGE))
-    root = np.linalg.cholesky(doubt + 1e-14 * np.diag(np.diag(doubt)))
+    posterior = np.linalg.inv(slopes.T @ np.linalg.solve(known, slopes) + np.diag(prior.precision + RIDGE))
+    root = np.linalg.cholesky(posterior + 1e-14 * np.diag(np.diag(posterior)))
     drawn = theta + rng.standard_normal((n_draws, len(theta))) @ root.T
     return Forecast(
         law=law.name,
@@ -162,7 +160,7 @@ def forecast(
         dof=float(min(TAILS, max(len(y) - len(theta), 2))),
         units=dict(units),
         center=theta,
-        covariance=doubt,
+        covariance=posterior,
         discrepancy=error,
         x=x,
         y=y,
@@ -170,16 +168,16 @@ def forecast(
     )
 
 
-def _cells(law: Law, x: Mapping[str, np.ndarray], y: np.ndarray):
-    """(columns, target, rows of each) of at most CELLS groups of rows that lie close together."""
+def _grouped(law: Law, x: Mapping[str, np.ndarray], y: np.ndarray):
+    """(columns, target, rows of each) of at most MAX_GROUPS groups of rows that lie close together."""
     x = {name: np.asarray(x[name], float) for name in law.columns}
-    if len(y) <= CELLS:
+    if len(y) <= MAX_GROUPS:
         return x, y, np.ones(len(y))
     plain = {name: x[name] if name in law.pure else np.log(x[name]) for name in law.columns}
     place = np.concatenate([column.reshape(len(y), -1) for column in plain.values()], axis=1)
     place, step, label = place / np.maximum(place.std(axis=0), 1e-12), 0.05, np.arange(len(y))
     hashing = np.random.default_rng(0).integers(1, 2**62, place.shape[1])  # one number a cell sorts faster
-    while label.max() >= CELLS:
+    while label.max() >= MAX_GROUPS:
         label = np.unique(np.round(place / step).astype(np.int64) @ hashing, return_inverse=True)[1]
         step *= 1.25
     rows = np.bincount(label).astype(float)
@@ -198,92 +196,3 @@ def _excess(log_c: np.ndarray, y: np.ndarray) -> np.ndarray:
     order = np.argsort(log_c, kind="stable")
     best = np.minimum.accumulate(y[order])
     return y - best[np.searchsorted(log_c[order], log_c + np.log10(SAME_COST), side="right") - 1]
-
-
-def linearised(law: Law, theta: np.ndarray, x: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The law on the scale of its errors [rows], and its slopes by the parameters [rows, params]."""
-    rows = len(x[law.columns[0]])
-    with jax.enable_x64(True):
-        value, slopes = _linearised(law, np.asarray(theta, np.float64), _padded(law, x))
-        return np.asarray(value)[:rows], np.asarray(slopes)[:rows]
-
-
-def _padded(law: Law, x: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Columns with their last row repeated up to a multiple of BLOCK: few lengths, few compilations."""
-    columns = {name: np.asarray(x[name], np.float64) for name in law.columns}
-    return {
-        name: np.pad(column, [(0, -len(column) % BLOCK), *[(0, 0)] * (column.ndim - 1)], mode="edge")
-        for name, column in columns.items()
-    }
-
-
-def _scaled(law: Law, theta: jax.Array, x: Columns) -> jax.Array:
-    value = law.value(theta, x)
-    return jnp.log(value) if law.scale == "log" else value
-
-
-_value = partial(jax.jit, static_argnums=0)(_scaled)
-
-
-@partial(jax.jit, static_argnums=0)
-def _linearised(law: Law, theta, x):
-    return _scaled(law, theta, x), jax.jacfwd(partial(_scaled, law))(theta, x)
-
-
-class Prior(NamedTuple):
-    """Gaussian prior of a law's parameters: mean and precision [params]; precision 0 says nothing."""
-
-    mean: np.ndarray
-    precision: np.ndarray
-
-    @staticmethod
-    def of(law: Law) -> "Prior":
-        mean, sd = np.array(law.prior).T
-        return Prior(np.where(np.isfinite(sd), mean, 0.0), np.where(np.isfinite(sd), sd**-2.0, 0.0))
-
-
-def _settle(
-    law: Law,
-    x: Mapping[str, np.ndarray],
-    y: np.ndarray,
-    errors: np.ndarray,
-    start: np.ndarray,
-    prior: Prior,
-) -> tuple[np.ndarray, float]:
-    """(theta, cost): least squares under the prior, for errors of this covariance, inside the law's bounds.
-
-    Gauss–Newton, damped as by Levenberg and Marquardt.
-    """
-    low, high = np.array(law.bounds).T
-    root, padded = np.linalg.cholesky(errors), _padded(law, x)
-
-    def whiten(values: np.ndarray) -> np.ndarray:
-        return linalg.solve_triangular(root, values, lower=True, check_finite=False)
-
-    def cost(theta: np.ndarray) -> float:  # not a number, and so no better, outside the law's domain
-        with jax.enable_x64(True), np.errstate(all="ignore"):
-            white = whiten(y - np.asarray(_value(law, theta, padded))[: len(y)])
-            return float(white @ white + prior.precision @ (theta - prior.mean) ** 2)
-
-    theta = np.clip(start, low, high)
-    now, damping = cost(theta), 1e-2
-    for _ in range(STEPS):
-        value, slopes = linearised(law, theta, x)
-        left, slopes = whiten(y - value), whiten(slopes)
-        pull = slopes.T @ left - prior.precision * (theta - prior.mean)
-        hessian = slopes.T @ slopes + np.diag(prior.precision)
-        free = ~(((theta <= low) & (pull < 0)) | ((theta >= high) & (pull > 0)))
-        before = now
-        for _ in range(TRIES):
-            damped = hessian + damping * np.diag(np.diag(hessian) + RIDGE)
-            step = np.zeros_like(theta)
-            step[free] = np.linalg.solve(damped[np.ix_(free, free)], pull[free])
-            tried = np.clip(theta + step, low, high)
-            reached = cost(tried)
-            if reached < now:
-                theta, now, damping = tried, reached, max(damping / 5, 1e-9)
-                break
-            damping *= 5
-        if before - now <= 1e-7 * now + 1e-9:
-            break
-    return theta, now

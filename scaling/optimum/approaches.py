@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from scaling.fitting.fit import Fit
-from scaling.fitting.solver import values
 from scaling.laws import CHINCHILLA
+from scaling.laws.evaluation import values
 from scaling.profiles import isoflop
 from scaling.profiles.envelope import envelope
 from scaling.profiles.isoflop import PowerLaw

@@ -13,8 +13,9 @@ import scaling
 from scaling import laws
 from scaling.design.design_target import find
 from scaling.design.joint_covariance import DRIFT, NOISE, PROFILE, TYPICAL_RUNS, Doubt, doubts, remaining
-from scaling.fitting.model_discrepancy import RIDGE, Discrepancy, places
-from scaling.fitting.uncertainty import EXCESS, linearised
+from scaling.fitting.model_discrepancy import RIDGE, ModelDiscrepancy, places
+from scaling.fitting.uncertainty import EXCESS
+from scaling.laws.evaluation import linearised
 from tests.scaling.optimum.test_frontier import known, spread
 from tests.scaling.planted import TRUTH, best_size, chinchilla, isoflop_runs
 
@@ -31,7 +32,7 @@ def seen_fit(noise: float, n_runs: int, profile: float = 0.0, drift: float = 0.0
     """Chinchilla's law, known, with `n_runs` runs behind it and errors of these strengths."""
     fit, x = known(TRUTH, draws=spread(TRUTH, 40)), isoflop_runs((1e17, 1e18), sizes=n_runs // 2).table
     seen = {name: x[name].to_numpy() for name in ("n_params", "n_tokens")}
-    error = Discrepancy(profile, drift, 17.0)
+    error = ModelDiscrepancy(profile, drift, 17.0)
     base = replace(fit.forecast, noise=noise, x=seen, y=np.log(x["loss"].to_numpy()), spread=np.ones(n_runs))
     return replace(fit, forecast=replace(base, discrepancy=error))
 
@@ -76,7 +77,7 @@ def test_doubts_are_those_of_a_joint_gaussian_of_law_error_and_noise(fit):
     everywhere = {c: np.concatenate([forecast.x[c], rows[c]]) for c in law.columns}
     at = places(law, everywhere)
     found = forecast.discrepancy
-    error = Discrepancy(
+    error = ModelDiscrepancy(
         pooled(found.profile, PROFILE, n_left) ** 0.5,
         pooled(found.drift, DRIFT, n_left) ** 0.5,
         at[: len(forecast.y), 0].max(),
@@ -125,7 +126,7 @@ def test_a_best_size_has_no_noise_and_is_as_unsure_as_the_law_s_parameters(targe
     if power:
         slopes = slopes * np.log(1e21 / 6) - np.array([0, 0, 0, 1, 1]) * log_ratio / both**2
         slopes += np.array([0, 1 / A, -1 / B, 1 / alpha, -1 / beta]) / both
-    error = Discrepancy(
+    error = ModelDiscrepancy(
         pooled(0.003, PROFILE, 11) ** 0.5,
         pooled(0.01, DRIFT, 11) ** 0.5,
         places(law, fit.forecast.x)[:, 0].max(),

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from scaling.fitting.diagnostics import Diagnostics, diagnose
-from scaling.fitting.solver import Lanes, solve, told
+from scaling.fitting.solver import Problems, solve
 from scaling.laws import CHINCHILLA, Law
+from scaling.laws.evaluation import scaled_values
 
 LINE = Law(
     name="line",
@@ -29,9 +30,9 @@ TRUTH = np.array([0.6, 0.3, 0.3, 0.35, 0.37])
 
 def diagnosed(law, x, y, delta=100.0, run=None) -> Diagnostics:
     none, starts = np.zeros((1, len(law.params))), np.array(law.starts)
-    lanes = Lanes(y[None], np.ones((1, len(y))), np.array([delta]), none, none)
+    problems = Problems(y[None], np.ones((1, len(y))), np.array([delta]), none, none)
     run = np.arange(len(y)) if run is None else run
-    return diagnose(law, x, y, run, delta, solve(law, x, lanes, starts))
+    return diagnose(law, x, y, run, delta, solve(law, x, problems, starts))
 
 
 def line(n=8):
@@ -73,7 +74,7 @@ def test_a_run_far_from_the_others_is_the_most_influential():
 def test_runs_that_all_have_20_tokens_a_parameter_do_not_tell_A_from_B():
     n_params = np.geomspace(0.1, 10, 40)
     x = {"n_params": n_params, "n_tokens": n_params}  # D = 20 N, each in units of the data
-    y = told(CHINCHILLA, TRUTH[None], x)[0] + 0.003 * np.random.default_rng(0).standard_normal(40)
+    y = scaled_values(CHINCHILLA, TRUTH[None], x)[0] + 0.003 * np.random.default_rng(0).standard_normal(40)
     found = diagnosed(CHINCHILLA, x, y, delta=1e-3)
     pairs = [set(words.partition(":")[0].split()) for words in found.flat]
     assert any({"A", "B"} <= pair for pair in pairs), found.flat
@@ -84,7 +85,7 @@ def test_runs_that_all_have_20_tokens_a_parameter_do_not_tell_A_from_B():
 def test_a_grid_of_sizes_and_tokens_leaves_nothing_open_and_scales_of_columns_do_not_matter():
     rng = np.random.default_rng(0)
     x = {"n_params": np.geomspace(0.05, 20, 60), "n_tokens": np.tile(np.geomspace(0.1, 10, 6), 10)}
-    y = told(CHINCHILLA, TRUTH[None], x)[0] + 0.003 * rng.standard_normal(60)
+    y = scaled_values(CHINCHILLA, TRUTH[None], x)[0] + 0.003 * rng.standard_normal(60)
     found = diagnosed(CHINCHILLA, x, y, delta=1e-3)
     assert found.flat == () and found.at_bounds == () and found.condition < 100
     assert found.n_reached == found.n_starts == len(CHINCHILLA.starts)
@@ -98,7 +99,10 @@ def test_a_parameter_without_any_effect_is_named():
 
 def test_what_ends_on_a_bound_is_named_and_not_called_flat():
     x = {"n_params": np.geomspace(0.05, 20, 30), "n_tokens": np.tile(np.geomspace(0.1, 10, 6), 5)}
-    y = told(CHINCHILLA, np.array([[0.0, 0.6, 0.4, 0.1, 0.12]]), x)[0] - 0.05 * np.log(x["n_params"]) ** 2
+    y = (
+        scaled_values(CHINCHILLA, np.array([[0.0, 0.6, 0.4, 0.1, 0.12]]), x)[0]
+        - 0.05 * np.log(x["n_params"]) ** 2
+    )
     found = diagnosed(CHINCHILLA, x, y, delta=1e-3)
     assert "E at its lower bound" in found.at_bounds
     assert not any("E" in words.split() for words in found.flat)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from scaling.fitting.model_discrepancy import AHEAD, Discrepancy, places, strengths
+from scaling.fitting.model_discrepancy import AHEAD, ModelDiscrepancy, places, strengths
 from scaling.laws import LAWS
 
 coordinates = arrays(float, (9, 2), elements=st.floats(-4, 3))
@@ -14,14 +14,14 @@ coordinates = arrays(float, (9, 2), elements=st.floats(-4, 3))
 
 @given(coordinates, st.floats(0, 0.1), st.floats(0, 0.3))
 def test_covariances_are_symmetric_and_never_negative(at, profile, drift):
-    covariance = Discrepancy(profile, drift, 0.0).between(at, at)
+    covariance = ModelDiscrepancy(profile, drift, 0.0).between(at, at)
     np.testing.assert_allclose(covariance, covariance.T, atol=1e-15)
     assert np.linalg.eigvalsh(covariance).min() > -1e-9
 
 
 def test_the_drift_is_nothing_at_the_top_and_grows_away_from_it():
     at = np.array([[0.0, 0.0], [-1.0, 0.0], [-2.0, 0.0], [1.0, 0.0], [2.0, 0.0]])
-    covariance = Discrepancy(0.0, 0.1, 0.0).between(at, at)
+    covariance = ModelDiscrepancy(0.0, 0.1, 0.0).between(at, at)
     spread = np.sqrt(np.diag(covariance))
     assert spread[0] == 0 and spread[1] == pytest.approx(0.1 / np.sqrt(3))
     assert spread[2] == pytest.approx(0.1 * np.sqrt(8 / 3)) and spread[3] == pytest.approx(AHEAD / np.sqrt(3))
@@ -35,7 +35,7 @@ def test_strengths_are_read_off_what_the_law_leaves_over():
     slopes, nothing = np.ones((n, 1)), np.zeros(1)
 
     def found(profile, drift):
-        covariance = Discrepancy(profile, drift, 0.0).between(at, at) + 0.005**2 * np.eye(n)
+        covariance = ModelDiscrepancy(profile, drift, 0.0).between(at, at) + 0.005**2 * np.eye(n)
         residual = np.linalg.cholesky(covariance) @ rng.standard_normal(n)
         error, noise = strengths(at, residual - residual.mean(), slopes, np.ones(n), nothing)
         return error.profile, error.drift, noise

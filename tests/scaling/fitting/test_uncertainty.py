@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from scaling.fitting.uncertainty import CELLS, Forecast, forecast, resample
+from scaling.fitting.uncertainty import MAX_GROUPS, Forecast, forecast, resample
 from scaling.laws.pretraining.chinchilla import CHINCHILLA_LOOSE
 from tests.scaling.planted import best_size, chinchilla, isoflop_points
 
@@ -120,7 +120,7 @@ def test_many_rows_say_what_their_averages_say():
     rng, new = np.random.default_rng(0), {"n_params": np.array([3e9]), "n_tokens": np.array([1e11])}
     x, y, units = table_of(lawful, TRUTHS[0], sizes=400, noise=0.005, rng=rng)
     known = forecast(CHINCHILLA_LOOSE, x, y, units, 1, rng)
-    assert len(known.y) <= CELLS and known.noise == pytest.approx(0.005, rel=0.3)
+    assert len(known.y) <= MAX_GROUPS and known.noise == pytest.approx(0.005, rel=0.3)
     told, lo, hi = known.predict(CHINCHILLA_LOOSE, new, 0.9)
     assert lo < lawful(3e9, 1e11, TRUTHS[0]) < hi and hi - lo < 0.1 * told
 

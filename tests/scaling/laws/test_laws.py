@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scaling
-from scaling.fitting.solver import values
 from scaling.laws import CHINCHILLA, FORMS, LAWS, find
+from scaling.laws.evaluation import values
 from scaling.laws.pretraining.chinchilla import CHINCHILLA_LOOSE
 from scaling.table.runs import check
 from tests.scaling.planted_laws import PLANTED

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import scaling
-from scaling.fitting.solver import values
 from scaling.laws import LAWS
+from scaling.laws.evaluation import values
 from scaling.table.runs import check
 from tests.scaling.planted_laws import PLANTED
 
