@@ -48,7 +48,7 @@ class ScheduleConfig:
     """Learning rate over the run: `warmup`, `decay` are fractions of all steps, `final` one of the peak.
 
     `warmup_tokens`, if not 0, is the length of the warm-up in the place of `warmup`: runs of any length then
-    begin alike, and under "wsd" share all steps before the first decay (`RunConfig.trunk_key`).
+    begin alike, and under "wsd" share all steps before the first decay (`RunConfig.prefix_key`).
     """
 
     name: Literal["wsd", "cosine"] = "wsd"
@@ -140,7 +140,7 @@ class RunConfig:
         return _digest(values | {"optimizer": self.optimizer.name, "schedule": self.schedule.name})
 
     @property
-    def trunk_key(self) -> str:
+    def prefix_key(self) -> str:
         """Equal for runs that take the same steps, to the bit, as long as none of them decays; "": no others.
 
         They differ in their length, and in how they decay. Needs warm-ups that do not depend on the length.

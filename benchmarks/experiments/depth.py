@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from benchmarks.experiments.stepper import run_config
 from experiments.training import optim
-from experiments.training.compiled import programs
+from experiments.training.train import training_functions
 from models.config import TransformerConfig
 from models.presets import ladder
 
@@ -24,7 +24,7 @@ BATCH, SEQ_LEN = 4, 256
 def compiled_step(model: TransformerConfig) -> tuple[float, int]:
     """Seconds to trace and compile the training step, and the bytes of its temporary arrays."""
     hyper = optim.hyperparameters(run_config(model, BATCH, SEQ_LEN))
-    made = programs(model, "adamw", "wsd")
+    made = training_functions(model, "adamw", "wsd")
     params, opt_state = jax.eval_shape(made.init, jax.random.key(0))
     tokens = jax.ShapeDtypeStruct((BATCH, SEQ_LEN + 1), jnp.int32)
     step = jax.ShapeDtypeStruct((), jnp.int32)

@@ -17,8 +17,7 @@ import jax.numpy as jnp
 from benchmarks.experiments.packing import Hooks
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.training import optim
-from experiments.training.compiled import programs
-from experiments.training.train import train
+from experiments.training.train import train, training_functions
 from models import count
 from models.presets import ladder
 
@@ -40,7 +39,7 @@ def main() -> None:
         seconds = train(config, Path(folder), Hooks())["seconds"]
     loop = seconds["train"] + seconds["evaluate"] + seconds["checkpoint"]
 
-    compiled, hyper = programs(config.model, "adamw", "wsd"), optim.hyperparameters(config)
+    compiled, hyper = training_functions(config.model, "adamw", "wsd"), optim.hyperparameters(config)
     state = [*compiled.init(jax.random.key(0)), jnp.int32(0)]
     tokens_BT = jnp.zeros((config.batch_size, config.seq_len + 1), jnp.int32)
     *state[:], numbers = compiled.step(*state, tokens_BT, hyper)

@@ -18,8 +18,8 @@ from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleC
 from experiments.data.cache import read_manifest
 from experiments.data.prepare import prepare
 from experiments.training.memory import device_memory, pack_size
-from experiments.training.result import describe
-from experiments.training.train import train_pack
+from experiments.training.result import describe_device
+from experiments.training.train import train_packed
 from models import count
 from models.presets import ladder
 
@@ -65,7 +65,7 @@ def sweep(runs: list[RunConfig], size: int) -> tuple[dict[str, float], float]:
         for start in range(0, len(runs), size):
             pack = runs[start : start + size]
             outs = [Path(folder) / run.run_id for run in pack]
-            for _, row in train_pack(pack, outs, [Hooks() for _ in pack]):
+            for _, row in train_packed(pack, outs, [Hooks() for _ in pack]):
                 losses[row["run_id"]] = row["loss"]
     return losses, time.perf_counter() - began
 
@@ -80,7 +80,7 @@ def main() -> None:
     device = jax.local_devices()[0]
     chosen = pack_size(runs[0], device_memory(), device.platform)
     n_params = count(runs[0].model).n_params
-    print(f"{describe(device)}; N = {n_params:,}; {len(runs)} runs of {arguments.steps} steps")
+    print(f"{describe_device(device)}; N = {n_params:,}; {len(runs)} runs of {arguments.steps} steps")
     alone, first = {}, 0.0
     for size in map(int, arguments.packs.split(",")):
         _, compiling = sweep(configs(arguments.d_model, n_steps=2)[:size], size)

@@ -17,7 +17,7 @@ from benchmarks.experiments.packing import Hooks
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.cache import read_manifest
 from experiments.data.prepare import prepare
-from experiments.training.result import describe
+from experiments.training.result import describe_device
 from experiments.training.train import train
 from models import count
 from models.presets import ladder
@@ -39,7 +39,7 @@ def config(n_steps: int) -> RunConfig:
 def main() -> None:
     shortest = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     runs = [config(shortest * 2**i) for i in range(4)]
-    print(f"{describe(jax.local_devices()[0])}; N = {count(runs[0].model).n_params:,}; steps", end=" ")
+    print(f"{describe_device(jax.local_devices()[0])}; N = {count(runs[0].model).n_params:,}; steps", end=" ")
     print(*(run.n_steps for run in runs), sep=", ")
     with tempfile.TemporaryDirectory(prefix="isoflop-benchmark-") as folder:
         root, rows, seconds = Path(folder), {}, {}

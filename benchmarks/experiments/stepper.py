@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.training import optim
-from experiments.training.compiled import programs
+from experiments.training.train import training_functions
 from models.config import ModelConfig
 
 
@@ -20,7 +20,7 @@ def run_config(model: ModelConfig, batch: int, seq_len: int) -> RunConfig:
 def stepper(model: ModelConfig, batch: int, seq_len: int) -> Callable[[], jax.Array]:
     """A call that runs one training step on random tokens, compiled already, and gives its loss."""
     config = run_config(model, batch, seq_len)
-    compiled = programs(model, config.optimizer.name, config.schedule.name)
+    compiled = training_functions(model, config.optimizer.name, config.schedule.name)
     hyper = optim.hyperparameters(config)
     state = [*compiled.init(jax.random.key(0)), jnp.int32(0)]
     tokens_BT = jax.random.randint(jax.random.key(1), (batch, seq_len + 1), 0, model.vocab_size)

@@ -40,12 +40,38 @@ def batch(
         n = min(end - start, n_windows - first)
         windows.append(permute(np.arange(first, first + n), n_windows, seed, epoch))
         start += n
-    return cut(tokens, np.concatenate(windows)[rows], seq_len)
+    return take_windows(tokens, np.concatenate(windows)[rows], seq_len)
 
 
-def cut(tokens: np.ndarray, windows: np.ndarray, seq_len: int) -> np.ndarray:
+def take_windows(tokens: np.ndarray, windows: np.ndarray, seq_len: int) -> np.ndarray:
     """Tokens int32[len(windows), seq_len + 1] of the windows with these numbers, in the order of the text."""
     return tokens[windows[:, None] * seq_len + np.arange(seq_len + 1)].astype(np.int32)
+
+
+def validation_batches(
+    tokens: np.ndarray, batch_size: int, seq_len: int, n_val_tokens: int
+) -> list[np.ndarray]:
+    """The leading rows of the validation split, int32[B, seq_len + 1] each; rows that fill no batch are left
+    out.
+
+    Args:
+      tokens: int[n_tokens], the split.
+      batch_size: rows of a batch; fewer where there are not so many.
+      seq_len: tokens that a row predicts.
+      n_val_tokens: tokens to predict, at most.
+
+    Raises:
+      ValueError: fewer than two rows.
+    """
+    n_windows = min(count_windows(len(tokens), seq_len), n_val_tokens // seq_len)
+    if n_windows < 2:
+        raise ValueError(
+            f"run: n_val_tokens={n_val_tokens} of {len(tokens)} validation tokens make "
+            f"{n_windows} rows of seq_len={seq_len}; a loss with a standard error needs two"
+        )
+    size = min(batch_size, n_windows)
+    starts = range(0, n_windows - size + 1, size)
+    return [take_windows(tokens, np.arange(start, start + size), seq_len) for start in starts]
 
 
 def count_windows(n_tokens: int, seq_len: int) -> int:

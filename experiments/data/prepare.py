@@ -23,7 +23,9 @@ from experiments.data.cache import (
     EOS,
     FORMAT,
     SPLITS,
+    TokenCache,
     is_whole,
+    open_cache,
     publish,
     read_manifest,
     write_manifest,
@@ -57,6 +59,12 @@ def prepare(config: DataConfig, root: Path | str | None = None) -> Path:
             f"{folder} has {found[:12]}…; bring the text (or the packages it comes from) back, or plan anew"
         )
     return folder
+
+
+def open_splits(config: DataConfig) -> tuple[TokenCache, TokenCache]:
+    """Training and validation split, prepared if they are not there yet; raises as `prepare` does."""
+    folder = prepare(config)
+    return open_cache(folder, "train"), open_cache(folder, "validation")
 
 
 def find_cache(config: DataConfig, root: Path | str | None = None) -> Path | None:

@@ -17,6 +17,8 @@ import pandas as pd
 
 import models
 from experiments.config import DataConfig, RunConfig
+from experiments.data.batches import validation_batches
+from experiments.data.prepare import open_splits
 from experiments.evaluate.tasks import span_metrics
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic
@@ -24,7 +26,6 @@ from experiments.studies import quickstart
 from experiments.studies.quickstart import Sweep
 from experiments.studies.study import Stage, Study
 from experiments.training import checkpoint
-from experiments.training.packed_run import open_splits, validation_batches
 from scaling.emergence import emergence
 from scaling.report import write_report
 from scaling.report.sections.emergence import answer_words, misprint_words
@@ -99,7 +100,8 @@ def ask(settings: Settings, run: Path) -> tuple[list[dict], list[dict]]:
     """Metrics of one model: a row for each length of answers, and one for each place near a misprint."""
     config, params = checkpoint.load(run)
     model = models.build(config.model)
-    batches = validation_batches(config, open_splits(config.data)[1].tokens)
+    tokens = open_splits(config.data)[1].tokens
+    batches = validation_batches(tokens, config.batch_size, config.seq_len, config.n_val_tokens)
     seen = span_metrics.predict(model, params, batches)
     rows, at = np.concatenate(batches), 3 * settings.seq_len // 4
     printed = span_metrics.misprinted(rows, at, np.random.default_rng([settings.seed, at]))

@@ -1,4 +1,4 @@
-"""The compiled functions of training: one set for all runs of a shape, or for packs of K of them."""
+"""The functions of training, compiled: for one device, for a mesh, or for packed runs as one program."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -8,66 +8,53 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh
 
-import models
-from experiments.training import optim
-from experiments.training.loss import token_losses, training_loss
 from models import sharding
-from models.config import ModelConfig
+from models.model import Model
 
 State = tuple[Any, Any]  # parameters and optimizer state
 
 
 @dataclass(frozen=True)
-class Programs:
-    """What runs of one shape share. In a pack of K runs parameters, optimizer state, training tokens, numbers
-    and losses have a leading axis of K; the step and validation tokens are the same for all."""
+class Compiled:
+    """What runs of one shape share. For K packed runs parameters, optimizer state, training tokens,
+    hyperparameters and losses have a leading axis of K; the step and validation tokens are the same for all.
+    """
 
     init: Callable  # (key) -> (params, opt_state) of one run
-    step: Callable  # (params, opt_state, step, tokens [B,T+1], hyper) -> (the first three, numbers)
+    step: Callable  # (params, opt_state, step, tokens [B,T+1], hyper) -> (the first three, measured)
     row_losses: Callable  # (params, tokens [B,T+1]) -> nats per token of each row [B]
-    join: Callable[[Iterable[State]], State]  # the states of single runs as that of the pack
-    split: Callable[[State, int], State]  # the state of run number i
+    stack: Callable[[Iterable[State]], State]  # the states of single runs as one
+    unstack: Callable[[State, int], State]  # the state of run number i
 
 
-@functools.cache
-def programs(
-    model_config: ModelConfig, optimizer: str, schedule: str, mesh: Mesh | None = None, n_runs: int = 1
-) -> Programs:
-    """Jitted functions for a network; hyperparameters are arguments, so a grid compiles once a shape.
+def compile_functions(
+    model: Model, init: Callable, step: Callable, row_losses: Callable, mesh: Mesh | None, n_runs: int
+) -> Compiled:
+    """Jitted functions of one run, or of `n_runs` packed ones: the same program under `jax.vmap`.
 
-    A pack of `n_runs` is the same program under `jax.vmap`, on one device.
+    Args:
+      model: names the axes of the parameters, by which they are laid out on the mesh.
+      init: (key) -> (params, opt_state).
+      step: (params, opt_state, step, tokens [B,T+1], hyper) -> (the first three, measured); the first three
+        arguments are donated.
+      row_losses: (params, tokens [B,T+1]) -> float32[B].
+      mesh: devices to spread a run over; None: one device.
+      n_runs: more than 1 on one device only.
     """
-    model = models.build(model_config)
-
-    def row_losses(params, tokens_BT):
-        return token_losses(model, params, tokens_BT)[0].mean(axis=-1)
-
-    def step(params, opt_state, step, tokens_BT, hyper):
-        objective = functools.partial(training_loss, model)
-        (_, numbers), grads = jax.value_and_grad(objective, has_aux=True)(params, tokens_BT)
-        lr = optim.learning_rate(schedule, step, hyper)
-        updates, opt_state = optim.optimizer(optimizer, model, hyper, lr).update(grads, opt_state, params)
-        numbers |= {"grad_norm": optax.tree.norm(grads), "lr": lr}
-        return optax.apply_updates(params, updates), opt_state, step + 1, numbers
-
-    def init(key):
-        params = model.init(key)
-        return params, optim.init_state(optimizer, model, params)
-
     # Random draws unroll into long programs that run once; optimizing them costs more than it saves.
-    cheap = {"xla_backend_optimization_level": 0}
-    at, state_at, whole = sharding.training_shardings(model.axes, init, mesh)
+    unoptimized = {"xla_backend_optimization_level": 0}
+    params_at, opt_state_at, replicated = sharding.training_shardings(model.axes, init, mesh)
     step, row_losses = sharding.on_mesh(step, mesh), sharding.on_mesh(row_losses, mesh)
     if n_runs > 1:
         step = jax.vmap(step, in_axes=(0, 0, None, 0, 0), out_axes=(0, 0, None, 0))
         row_losses = jax.vmap(row_losses, in_axes=(0, None))
-    return Programs(
-        jax.jit(init, out_shardings=(at, state_at), compiler_options=cheap),
-        jax.jit(step, out_shardings=(at, state_at, whole, whole), donate_argnums=(0, 1, 2)),
-        jax.jit(row_losses, out_shardings=whole),
+    state_at = params_at, opt_state_at
+    return Compiled(
+        jax.jit(init, out_shardings=state_at, compiler_options=unoptimized),
+        jax.jit(step, out_shardings=(*state_at, replicated, replicated), donate_argnums=(0, 1, 2)),
+        jax.jit(row_losses, out_shardings=replicated),
         *(_stacking(n_runs) if n_runs > 1 else (_only, lambda state, i: state)),
     )
 
@@ -78,24 +65,25 @@ def _only(states: Iterable[State]) -> State:
 
 
 def _stacking(n_runs: int) -> tuple[Callable, Callable]:
-    """`join` and `split` of a pack; beside the pack there is never more than one run's state in memory."""
+    """`stack` and `unstack`; beside the stacked state there is never more than one run's in memory."""
 
     @jax.jit
     def empty(state):
         return jax.tree.map(lambda x: jnp.zeros((n_runs, *x.shape), x.dtype), state)
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def insert(pack, state, i):
-        return jax.tree.map(lambda xs, x: xs.at[i].set(x), pack, state)
+    def insert(stacked, state, i):
+        return jax.tree.map(lambda xs, x: xs.at[i].set(x), stacked, state)
 
     @jax.jit
-    def extract(pack, i):
-        return jax.tree.map(lambda xs: xs[i], pack)
+    def extract(stacked, i):
+        return jax.tree.map(lambda xs: xs[i], stacked)
 
-    def join(states: Iterable[State]) -> State:
-        pack: Any = None
+    def stack(states: Iterable[State]) -> State:
+        stacked: Any = None
         for i, state in enumerate(states):
-            pack = insert(empty(state) if pack is None else pack, state, sharding.put(np.int32(i), None))
-        return pack
+            index = sharding.put(np.int32(i), None)
+            stacked = insert(empty(state) if stacked is None else stacked, state, index)
+        return stacked
 
-    return join, lambda pack, i: extract(pack, sharding.put(np.int32(i), None))
+    return stack, lambda stacked, i: extract(stacked, sharding.put(np.int32(i), None))

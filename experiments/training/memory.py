@@ -13,9 +13,9 @@ from jax.extend.core import Var
 import models
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.training import optim
-from experiments.training.compiled import programs
 from experiments.training.jaxpr_memory import n_bytes, peak_bytes
 from experiments.training.loss import training_loss
+from experiments.training.train import training_functions
 from models import sharding
 
 MOST_DEVICES = 4096
@@ -89,7 +89,7 @@ def training_memory(run: RunConfig, mesh: dict[str, int] | None = None) -> Memor
 @functools.cache
 def trace(run: RunConfig) -> Traced:
     """The step of a run, traced on one device; its parameters are never made."""
-    compiled = programs(run.model, run.optimizer.name, run.schedule.name, None)
+    compiled = training_functions(run.model, run.optimizer.name, run.schedule.name, None)
     model = models.build(run.model)
     params, opt_state = jax.eval_shape(compiled.init, jax.random.key(0))
     number = jax.ShapeDtypeStruct((), jnp.int32)

@@ -5,11 +5,12 @@ one compilation.
 """
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
@@ -38,6 +39,12 @@ def hyperparameters(config: RunConfig) -> Hyper:
         "n_steps": config.n_steps,
     }
     return {name: jnp.float32(number) for name, number in numbers.items()}
+
+
+def stacked_hyperparameters(configs: Sequence[RunConfig]) -> dict[str, Any]:
+    """Hyperparameters of K runs, float32[K] each; scalars of a single run."""
+    hypers = [hyperparameters(config) for config in configs]
+    return jax.tree.map(lambda *numbers: np.stack(numbers), *hypers) if hypers[1:] else hypers[0]
 
 
 def wsd(progress: jax.Array, hyper: Hyper) -> jax.Array:

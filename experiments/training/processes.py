@@ -5,12 +5,12 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 
-def leads() -> bool:
+def is_primary() -> bool:
     """Whether this process is the one that writes what only one may write."""
     return jax.process_index() == 0
 
 
-def from_all(numbers: np.ndarray) -> np.ndarray:
+def all_gather(numbers: np.ndarray) -> np.ndarray:
     """The numbers [n] of each process, [processes, n], the same on all; all must call this together."""
     if jax.process_count() == 1:
         return numbers[None]

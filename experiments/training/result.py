@@ -23,7 +23,7 @@ CONVENTIONS = {
 }
 
 
-def result(
+def result_row(
     config: RunConfig, training: TokenCache, last: dict[str, Any], first_step: int, seconds: dict[str, float]
 ) -> dict[str, Any]:
     """The row of a run whose record ends with the line `last`, with its conventions, versions and timing.
@@ -62,7 +62,7 @@ def result(
         "wall_seconds": sum(seconds.values()),
         "flops_per_second": max(flops_here / max(seconds.get("train", 0.0), 1e-9), 1.0),  # 0 gives no times
         "seconds": seconds,
-        "device": describe(jax.devices()[0]),
+        "device": describe_device(jax.devices()[0]),
         "data": {
             name: training.manifest[name] for name in ("task", "source", "licence", "tokenizer", "splits")
         },
@@ -71,7 +71,7 @@ def result(
     }
 
 
-def describe(device: Any) -> str:
+def describe_device(device: Any) -> str:
     """The kind of a jax device, and of a CPU how many cores this process may use."""
     if device.platform != "cpu":
         return device.device_kind

@@ -1,4 +1,4 @@
-"""One run of a pack: its folder and record, its checkpoints, the trunk it shares, and who asked for it."""
+"""What one run keeps: its folder and record, its checkpoints, the prefix it shares, and who asked for it."""
 
 import json
 import math
@@ -14,13 +14,13 @@ from experiments.fields import to_json
 from experiments.files import write_atomic
 from experiments.training import metrics
 from experiments.training.checkpoint import Checkpoints
-from experiments.training.compiled import Programs, State
+from experiments.training.compiled import Compiled, State
 from experiments.training.loss import predicted_tokens
-from experiments.training.processes import leads
-from experiments.training.shared_prefix import Trunk
+from experiments.training.processes import is_primary
+from experiments.training.shared_prefix import SharedPrefix
 from models import count
 
-EXPLODED = 2.0  # times the loss of a uniform guess: from there no run comes back
+DIVERGED = 2.0  # times the loss of a uniform guess: from there no run comes back
 
 
 class Hooks(Protocol):
@@ -37,26 +37,37 @@ class Hooks(Protocol):
     def progress(self, step: int, n_steps: int, tokens_per_second: float, loss: float) -> None: ...
 
 
-class Member:
-    """A run in training. What it leaves in its folder does not depend on the others of its pack."""
+class RunState:
+    """A run in training. What it leaves in its folder does not depend on runs that train with it."""
 
-    def __init__(self, config: RunConfig, out: Path, hooks: Hooks, trunks: Path | None):
+    def __init__(self, config: RunConfig, out: Path, hooks: Hooks, shared_prefixes: Path | None):
+        """Writes config.json and opens the folder's checkpoints; reads none.
+
+        Args:
+          config: the run.
+          out: its folder, made if it is not there.
+          hooks: whoever started it.
+          shared_prefixes: folder of branch checkpoints of all prefixes; None: shares none.
+        """
         self.config, self.out, self.hooks = config, out, hooks
-        self.trains = True  # until it diverges, is lost, or ends
+        self.active = True  # until it diverges, is lost, or ends
         out.mkdir(parents=True, exist_ok=True)
-        if leads():
+        if is_primary():
             write_atomic(out / "config.json", json.dumps(to_json(config), indent=1))
         self.checkpoints = Checkpoints(out / "checkpoints")
-        self.trunk = Trunk(trunks, config) if trunks and config.trunk_key else None
-        self.branch_step = config.branch_step if self.trunk else 0
-        self.evaluate_at = metrics.eval_steps(config.n_steps, aligned=bool(config.trunk_key))
+        self.shared_prefix = None
+        if shared_prefixes and config.prefix_key:
+            self.shared_prefix = SharedPrefix(shared_prefixes, config)
+        self.branch_step = config.branch_step if self.shared_prefix else 0
+        self.evaluation_steps = metrics.eval_steps(config.n_steps, aligned=bool(config.prefix_key))
 
-    def steps(self) -> set[int]:
-        """Where it could start: at the beginning, at its own checkpoints, at points of its trunk."""
-        return {0} | self.checkpoints.steps() | (self.trunk.steps() if self.trunk else set())
+    def available_steps(self) -> set[int]:
+        """Where it could start: at the beginning, at its own checkpoints, at branch checkpoints."""
+        branches = self.shared_prefix.steps() if self.shared_prefix else set()
+        return {0} | self.checkpoints.steps() | branches
 
-    def state_at(self, step: int, compiled: Programs) -> State:
-        """Its state after this step, one of `steps()`.
+    def restore(self, step: int, compiled: Compiled) -> State:
+        """Its state after this step, one of `available_steps()`.
 
         Raises:
           Unreadable: there is no whole one.
@@ -66,52 +77,50 @@ class Member:
         if step == 0:
             return params, opt_state
         own = step in self.checkpoints.steps()
-        source = self.checkpoints if own or not self.trunk else self.trunk.points
+        source = self.checkpoints if own or not self.shared_prefix else self.shared_prefix.checkpoints
         found = source.read(step, params=params, opt_state=opt_state, meta=None)
         self.meta = found["meta"] if own else found["meta"] | {"trunk_steps": step}
         return found["params"], found["opt_state"]
 
-    def open(self, first_step: int) -> None:
-        """Opens the record, to go on after the step whose state was read last."""
-        each = self.config.batch_tokens
-        scale = {
-            "tokens": each,
-            "flops": each * count(self.config.model).flops_per_token(self.config.seq_len),
-        }
+    def open_record(self, first_step: int) -> None:
+        """Opens the record, to go on after the step that was restored last."""
+        n_tokens = self.config.batch_tokens
+        flops = n_tokens * count(self.config.model).flops_per_token(self.config.seq_len)
+        per_step = {"tokens": n_tokens, "flops": flops}
         path, n_steps = self.out / "metrics.jsonl", self.config.n_steps
         recent, lines = self.meta["recent"], self.meta.get("lines")
-        writes = leads() and not self.hooks.lost()  # reading may have taken long
-        self.record = metrics.Metrics(path, n_steps, scale, first_step, recent, lines, writes)
-        self.trunk_steps = self.meta.get("trunk_steps", 0)
+        writes = is_primary() and not self.hooks.lost()  # reading may have taken long
+        self.record = metrics.Metrics(path, n_steps, per_step, first_step, recent, lines, writes)
+        self.prefix_steps = self.meta.get("trunk_steps", 0)
 
-    def note(self, step: int, measured: dict[str, float], tokens_per_second: float) -> bool:
-        """Records what the step measured; whether the run is still sound."""
+    def record_step(self, step: int, measured: dict[str, float], tokens_per_second: float) -> bool:
+        """Records what a step measured; False if the run has diverged."""
         loss = measured.pop("loss")
         self.record.training(step, loss, **measured)
         self.hooks.progress(step, self.config.n_steps, tokens_per_second, loss)
-        return loss < EXPLODED * math.log(self.config.model.vocab_size)  # false for NaN, too
+        return loss < DIVERGED * math.log(self.config.model.vocab_size)  # false for NaN, too
 
-    def evaluated(self, step: int, losses_R: np.ndarray, tokens_per_byte: float) -> None:
-        """Records the validation loss."""
+    def record_validation(self, step: int, losses_R: np.ndarray, tokens_per_byte: float) -> None:
+        """Records the validation loss, from nats per token of each row."""
         n_predicted = predicted_tokens(models.build(self.config.model), self.config.seq_len)
         self.record.validation(step, losses_R, n_predicted, tokens_per_byte)
 
-    def save(self, step: int, params: Any, opt_state: Any) -> None:
+    def save_checkpoint(self, step: int, params: Any, opt_state: Any) -> None:
         """Starts writing a checkpoint."""
         self.record.sync()
-        meta = {"step": step, "recent": self.record.recent, "trunk_steps": self.trunk_steps}
+        meta = {"step": step, "recent": self.record.recent, "trunk_steps": self.prefix_steps}
         self.checkpoints.save(step, params, opt_state, meta)
 
-    def leave_point(self, step: int, params: Any, opt_state: Any) -> None:
-        """Leaves its state to the other runs of its trunk."""
-        assert self.trunk
+    def save_branch_checkpoint(self, step: int, params: Any, opt_state: Any) -> None:
+        """Saves its state for the other runs of its prefix."""
+        assert self.shared_prefix
         lines = metrics.read(self.out / "metrics.jsonl")
         meta = {"step": step, "recent": self.record.recent, "lines": lines}
-        self.trunk.leave(step, params, opt_state, meta)
+        self.shared_prefix.save(step, params, opt_state, meta)
 
     def close(self) -> None:
         """Waits for what is being written; may be called again."""
         self.record.close()
         self.checkpoints.close()
-        if self.trunk:
-            self.trunk.points.close()
+        if self.shared_prefix:
+            self.shared_prefix.checkpoints.close()

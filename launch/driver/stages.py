@@ -49,7 +49,7 @@ def planned_run(stage: str, config: RunConfig) -> PlannedRun:
         flops=float(flops_a_token * n_tokens),
         config=config.as_json,
         pack=config.pack_key,
-        trunk=config.trunk_key,
+        trunk=config.prefix_key,
         branch_step=config.branch_step,
         n_steps=config.n_steps,
     )

@@ -274,7 +274,8 @@ def training(mesh: Any = None) -> Job:
 
     def train_all(configs, outs, hooks, trunks):
         try:
-            yield from train.train_pack([from_json(RunConfig, c) for c in configs], outs, hooks, mesh, trunks)
+            runs = [from_json(RunConfig, config) for config in configs]
+            yield from train.train_packed(runs, outs, hooks, mesh, trunks)
         except train.Stopped:
             raise Stopped from None
 

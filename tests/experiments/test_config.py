@@ -42,13 +42,13 @@ def test_runs_that_may_pack_differ_in_seed_and_traced_numbers_only():
 
 
 def test_runs_of_a_trunk_differ_in_length_and_decay_only():
-    assert RUN.trunk_key == "", "its warm-up is a part of its length"
+    assert RUN.prefix_key == "", "its warm-up is a part of its length"
     run = apply_overrides(RUN, ["schedule.warmup_tokens=5120"])
-    assert apply_overrides(run, ["schedule.name=cosine"]).trunk_key == ""
+    assert apply_overrides(run, ["schedule.name=cosine"]).prefix_key == ""
     same = ["n_tokens=2e6", "schedule.decay=0.2", "schedule.final=0.1", "schedule.warmup=0.3"]
-    assert apply_overrides(run, same).trunk_key == run.trunk_key != ""
+    assert apply_overrides(run, same).prefix_key == run.prefix_key != ""
     for change in ("seed=1", "optimizer.lr=0.2", "schedule.warmup_tokens=6000", "n_val_tokens=1024"):
-        assert apply_overrides(run, [change]).trunk_key != run.trunk_key, change
+        assert apply_overrides(run, [change]).prefix_key != run.prefix_key, change
 
 
 @given(n_steps=st.integers(1, 10**6), decay=st.floats(0, 1))

@@ -16,7 +16,7 @@ import numpy as np
 import models
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.training import optim
-from experiments.training.compiled import programs
+from experiments.training.train import training_functions
 from models import sharding
 from models.presets import ladder
 
@@ -55,7 +55,7 @@ class Step:
     """The compiled training step of a run on a mesh, or on one device, before its first call."""
 
     def __init__(self, run: RunConfig, state: tuple, mesh: jax.sharding.Mesh | None):
-        compiled = programs(run.model, run.optimizer.name, run.schedule.name, mesh)
+        compiled = training_functions(run.model, run.optimizer.name, run.schedule.name, mesh)
         *places, _ = sharding.training_shardings(models.build(run.model).axes, compiled.init, mesh)
         tokens = np.random.default_rng(1).integers(0, VOCAB, (BATCH, SEQ_LEN + 1), np.int32)
         self.arguments = (
@@ -87,7 +87,8 @@ def has_mu(state) -> bool:
 def first_state(run: RunConfig) -> tuple:
     """Parameters and optimizer state, as numpy arrays. Weights that begin at zero would let no gradient
     through to those before them, so all get a little noise."""
-    params, opt_state = programs(run.model, run.optimizer.name, run.schedule.name).init(jax.random.key(0))
+    compiled = training_functions(run.model, run.optimizer.name, run.schedule.name)
+    params, opt_state = compiled.init(jax.random.key(0))
     noise = np.random.default_rng(0)
     shaken = jax.tree.map(lambda x: x + noise.normal(0, 0.02, x.shape).astype(np.float32), params)
     return jax.tree.map(np.asarray, (shaken, opt_state))

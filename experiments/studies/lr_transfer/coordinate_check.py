@@ -13,7 +13,7 @@ import numpy as np
 
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.training import optim
-from experiments.training.compiled import programs
+from experiments.training.train import training_functions
 from models import build
 from models.config import ModelConfig
 from models.model import Model
@@ -38,7 +38,8 @@ def changes(
         seq_len=n_tokens - 1,
         n_tokens=len(batches) * n_rows * (n_tokens - 1),
     )
-    compiled, hyper = programs(config, optimizer.name, run.schedule.name), optim.hyperparameters(run)
+    compiled = training_functions(config, optimizer.name, run.schedule.name)
+    hyper = optim.hyperparameters(run)
     params, opt_state = compiled.init(jax.random.key(seed))
     observe = jax.jit(lambda params: activations(build(config), params, jnp.asarray(batches[0][:, :-1])))
     before, step = observe(params), jnp.int32(0)

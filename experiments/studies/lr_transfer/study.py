@@ -16,13 +16,13 @@ import pandas as pd
 
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.batches import batch
+from experiments.data.prepare import open_splits
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic
 from experiments.studies.lr_transfer import coordinate_check, figures
 from experiments.studies.quickstart import prepared, write_json
 from experiments.studies.study import Stage, Study
 from experiments.training.optim import OPTIMIZERS
-from experiments.training.packed_run import open_splits
 from models.config import ModelConfig, MuP
 from models.presets import ladder
 from scaling.hparams.transfer import transfer

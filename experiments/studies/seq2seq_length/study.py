@@ -38,7 +38,7 @@ from experiments.fields import apply_overrides, to_json
 from experiments.files import write_atomic
 from experiments.studies.seq2seq_length import figures
 from experiments.studies.seq2seq_length.speed import RNN, TRANSFORMER, measure_speed
-from experiments.training.result import PACKAGES, describe
+from experiments.training.result import PACKAGES, describe_device
 from models.attention_maps import attention_maps
 from models.config import RNNConfig, TransformerConfig
 from models.families.rnn import alignments
@@ -316,7 +316,7 @@ def run(settings: Settings, out: Path) -> dict[str, Any]:
         "speed": speed.to_dict("records"),
         "map_token_accuracy": map_accuracy,
         "seconds": seconds,
-        "device": describe(jax.devices()[0]),
+        "device": describe_device(jax.devices()[0]),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
     write_atomic(out / "accuracy.csv", accuracy.to_csv(index=False))

@@ -14,8 +14,7 @@ import numpy as np
 
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.training.checkpoint import Checkpoints
-from experiments.training.compiled import programs
-from experiments.training.train import Stopped, train
+from experiments.training.train import Stopped, train, training_functions
 from models.presets import ladder
 from models.sharding import make_mesh
 from tests.tiny_run import make_cache
@@ -41,7 +40,7 @@ class Hooks:
 
 def restored(run: RunConfig, folder: Path, mesh) -> tuple:
     """The state in a run's checkpoint, laid out on a mesh."""
-    params, opt_state = programs(run.model, "adamw", "wsd", mesh, 1).init(jax.random.key(9))
+    params, opt_state = training_functions(run.model, "adamw", "wsd", mesh, 1).init(jax.random.key(9))
     found = Checkpoints(folder / "checkpoints").restore(params=params, opt_state=opt_state)
     assert found is not None
     for leaf, like in zip(jax.tree.leaves(found["params"]), jax.tree.leaves(params)):
@@ -75,7 +74,7 @@ def main() -> None:
     states = [restored(run, folder / "moving", mesh) for mesh in (None, *meshes)]
     equal = [all(map(np.array_equal, jax.tree.leaves(states[0]), jax.tree.leaves(s))) for s in states[1:]]
     moved = train(run, folder / "moving", Hooks(np.inf), meshes[2])
-    compiled = [programs(run.model, "adamw", "wsd", mesh, 1).step._cache_size() for mesh in meshes]
+    compiled = [training_functions(run.model, "adamw", "wsd", mesh, 1).step._cache_size() for mesh in meshes]
     rows = {"alone": alone, "moved": moved, "equal": equal, "compiled": compiled}
     print(json.dumps(rows | {"same_run": alone["run_id"] == moved["run_id"]}))
 

@@ -9,8 +9,8 @@ import pytest
 import models
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.training import optim
-from experiments.training.compiled import programs
 from experiments.training.loss import training_loss
+from experiments.training.train import training_functions
 from models.config import TransformerConfig
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -20,12 +20,12 @@ TOKENS_KBT = np.random.default_rng(0).integers(0, 31, (2, 3, 7)).astype(np.int32
 
 @pytest.fixture(scope="module")
 def single(quick_compilation):
-    return programs(CONFIG, "adamw", "wsd")
+    return training_functions(CONFIG, "adamw", "wsd")
 
 
 @pytest.fixture(scope="module")
 def pair(quick_compilation):
-    return programs(CONFIG, "adamw", "wsd", None, 2)
+    return training_functions(CONFIG, "adamw", "wsd", None, 2)
 
 
 def hyper(lr: float) -> optim.Hyper:
@@ -69,19 +69,19 @@ def test_row_losses_are_means_over_the_tokens_of_each_row(single):
 
 def test_a_pack_is_split_into_the_states_it_was_joined_from(single, pair):
     first, second = states(single)
-    pack = pair.join(iter([first, second]))
-    equal(pair.split(pack, 1), second)
-    equal(pair.split(pack, 0), first)
-    equal(single.split(single.join(iter([first])), 0), first)
+    pack = pair.stack(iter([first, second]))
+    equal(pair.unstack(pack, 1), second)
+    equal(pair.unstack(pack, 0), first)
+    equal(single.unstack(single.stack(iter([first])), 0), first)
     with pytest.raises(ValueError, match="too many values"):
-        single.join([first, second])
+        single.stack([first, second])
 
 
 def test_each_run_of_a_pack_takes_the_step_it_would_take_alone(single, pair):
     """With its own tokens, rate and state; what is measured on the same rows is measured for each."""
     hypers = [hyper(0.1), hyper(0.02)]
     stacked = jax.tree.map(lambda *numbers: jnp.stack(numbers), *hypers)
-    pack = pair.join(states(single))
+    pack = pair.stack(states(single))
     *pack, step, numbers = pair.step(*pack, jnp.int32(0), jnp.asarray(TOKENS_KBT), stacked)
     losses_KB = pair.row_losses(pack[0], TOKENS_KBT[0])
     assert step.shape == () and step == 1
@@ -91,10 +91,12 @@ def test_each_run_of_a_pack_takes_the_step_it_would_take_alone(single, pair):
             np.testing.assert_allclose(numbers[name][i], number, rtol=1e-5)
         np.testing.assert_allclose(losses_KB[i], single.row_losses(state[0], TOKENS_KBT[0]), rtol=1e-5)
         jax.tree.map(
-            lambda x, y: np.testing.assert_allclose(x, y, atol=1e-4), pair.split(tuple(pack), i)[0], state[0]
+            lambda x, y: np.testing.assert_allclose(x, y, atol=1e-4),
+            pair.unstack(tuple(pack), i)[0],
+            state[0],
         )
 
 
 def test_runs_of_one_shape_share_their_programs(single, pair):
-    assert programs(CONFIG, "adamw", "wsd") is single is not pair
-    assert programs(CONFIG, "adamw", "cosine") is not single
+    assert training_functions(CONFIG, "adamw", "wsd") is single is not pair
+    assert training_functions(CONFIG, "adamw", "cosine") is not single

@@ -9,10 +9,10 @@ from jax.extend.core import Var
 
 import models
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
-from experiments.training.compiled import programs
 from experiments.training.loss import training_loss
 from experiments.training.memory import needs, pack_size, smallest_mesh, training_memory
 from experiments.training.optim import hyperparameters
+from experiments.training.train import training_functions
 from launch.commands.studies.plan import fits, size
 from models.presets import ladder
 from models.sharding import abstract_mesh, check_batch
@@ -33,7 +33,7 @@ def run_of(family: str, d_model: int, n_layers: int, rows: int, seq_len: int, re
 
 
 def compiled_bytes(run: RunConfig) -> int:
-    compiled = programs(run.model, "adamw", "wsd", None)
+    compiled = training_functions(run.model, "adamw", "wsd", None)
     state = jax.eval_shape(compiled.init, jax.random.key(0))
     tokens = jax.ShapeDtypeStruct((run.batch_size, run.seq_len + 1), jnp.int32)
     number, hyper = jax.ShapeDtypeStruct((), jnp.int32), jax.eval_shape(lambda: hyperparameters(run))

@@ -11,8 +11,7 @@ import pytest
 from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.training import metrics
 from experiments.training.checkpoint import load, newest_step
-from experiments.training.compiled import programs
-from experiments.training.train import Lost, Stopped, train, train_pack
+from experiments.training.train import Lost, Stopped, train, train_packed, training_functions
 from models.presets import ladder
 from tests.quickly import quick_compilation
 from tests.tiny_run import Hooks, make_training_cache
@@ -46,7 +45,7 @@ def alone(tmp_path_factory, use_cache):
 
 def pack(root, hooks=None, members=None):
     members = members or runs()
-    return train_pack(members, [root / run.run_id for run in members], hooks or [Hooks() for _ in members])
+    return train_packed(members, [root / run.run_id for run in members], hooks or [Hooks() for _ in members])
 
 
 def assert_as_alone(root, row, alone, i: int = 0) -> None:
@@ -141,7 +140,7 @@ def test_networks_that_sort_and_scan_train_together(family, tmp_path):
 def test_packs_of_one_size_compile_once():
     """Whatever their numbers and seeds, and whether they begin or go on; the tests above trained five."""
     for n_runs in (1, 3):
-        assert programs(runs()[0].model, "adamw", "wsd", None, n_runs).step._cache_size() == 1
+        assert training_functions(runs()[0].model, "adamw", "wsd", None, n_runs).step._cache_size() == 1
 
 
 @pytest.mark.parametrize("change", [{"n_tokens": 64 * 41}, {"seq_len": 8}, {"n_val_tokens": 64}])

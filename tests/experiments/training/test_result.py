@@ -10,7 +10,7 @@ import pytest
 
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.cache import TokenCache
-from experiments.training.result import PACKAGES, describe, result
+from experiments.training.result import PACKAGES, describe_device, result_row
 from models import count
 from models.presets import ladder
 
@@ -34,7 +34,7 @@ LAST = {
 
 
 def row(last=LAST, first_step: int = 0, **seconds: float) -> dict:
-    return result(RUN, TRAINING, last, first_step, seconds or {"train": 2.0, "compile": 1.5})
+    return result_row(RUN, TRAINING, last, first_step, seconds or {"train": 2.0, "compile": 1.5})
 
 
 def test_a_run_that_is_done():
@@ -77,11 +77,11 @@ def test_the_speed_is_that_of_the_steps_made_here():
 
 def test_a_device_is_told_by_its_kind_and_a_cpu_by_the_cores_that_we_may_use():
     gpu = SimpleNamespace(platform="gpu", device_kind="NVIDIA H100 80GB HBM3")
-    assert describe(gpu) == "NVIDIA H100 80GB HBM3"
+    assert describe_device(gpu) == "NVIDIA H100 80GB HBM3"
     cpu, allowed = jax.devices("cpu")[0], os.sched_getaffinity(0)
     try:
         for n in range(1, len(allowed) + 1):
             os.sched_setaffinity(0, sorted(allowed)[:n])
-            assert describe(cpu) == ("cpu, 1 core" if n == 1 else f"cpu, {n} cores")
+            assert describe_device(cpu) == ("cpu, 1 core" if n == 1 else f"cpu, {n} cores")
     finally:
         os.sched_setaffinity(0, allowed)

@@ -10,7 +10,7 @@ import pytest
 from experiments.config import RunConfig, ScheduleConfig
 from experiments.training import metrics, shared_prefix
 from experiments.training.checkpoint import newest_step
-from experiments.training.train import Stopped, train, train_pack
+from experiments.training.train import Stopped, train, train_packed
 from tests.tiny_run import Hooks, assert_same_run, make_training_cache
 from tests.tiny_run import training_config as config
 
@@ -88,16 +88,16 @@ def test_a_damaged_point_is_passed_over_and_replaced(tmp_path, without, capsys):
     runs = ladder_of_budgets()
     for run in runs[:2]:
         train(run, tmp_path / run.run_id, Hooks(), None, tmp_path / "trunks")
-    for path in (tmp_path / "trunks" / runs[0].trunk_key / str(BRANCHES[1])).rglob("*"):
+    for path in (tmp_path / "trunks" / runs[0].prefix_key / str(BRANCHES[1])).rglob("*"):
         if path.is_file():
             path.write_bytes(b"damaged")
     row = train(runs[2], tmp_path / runs[2].run_id, Hooks(), None, tmp_path / "trunks")
     assert row["trunk_steps"] == BRANCHES[0] and "cannot be read" in capsys.readouterr().err
     assert_same_run(tmp_path / runs[2].run_id, without[0] / runs[2].run_id)
     again = dataclasses.replace(runs[1], schedule=dataclasses.replace(runs[1].schedule, final=0.1))
-    assert again.trunk_key == runs[1].trunk_key  # branches off at the damaged point
+    assert again.prefix_key == runs[1].prefix_key  # branches off at the damaged point
     train(again, tmp_path / "again", Hooks(), None, tmp_path / "trunks")
-    restored = shared_prefix.Trunk(tmp_path / "trunks", again).points.read(BRANCHES[1], meta=None)
+    restored = shared_prefix.SharedPrefix(tmp_path / "trunks", again).checkpoints.read(BRANCHES[1], meta=None)
     assert restored["meta"]["step"] == BRANCHES[1]
 
 
@@ -112,7 +112,7 @@ def test_killed_while_it_leaves_a_point(tmp_path, without, monkeypatch):
         patch.setattr(shared_prefix, "_rename_if_free", killed)
         with pytest.raises(KeyboardInterrupt):
             train(short, tmp_path / short.run_id, Hooks(), None, tmp_path / "trunks")
-    assert not (tmp_path / "trunks" / short.trunk_key / str(BRANCHES[0])).exists()
+    assert not (tmp_path / "trunks" / short.prefix_key / str(BRANCHES[0])).exists()
     rows = [train(run, tmp_path / run.run_id, Hooks(), None, tmp_path / "trunks") for run in (short, second)]
     assert [row["trunk_steps"] for row in rows] == [0, BRANCHES[0]]
     for row in rows:
@@ -125,7 +125,7 @@ def test_of_two_that_leave_the_same_point_the_first_wins(tmp_path, monkeypatch):
 
     def leave(by: int) -> None:
         state = {"w": jnp.full(1000, by)}, {"m": jnp.zeros(2)}
-        shared_prefix.Trunk(tmp_path / "trunks", run).leave(3, *state, {"by": by})
+        shared_prefix.SharedPrefix(tmp_path / "trunks", run).save(3, *state, {"by": by})
 
     def slow_rename(*where: Path) -> None:
         monkeypatch.setattr(shared_prefix, "_rename_if_free", rename)
@@ -135,7 +135,7 @@ def test_of_two_that_leave_the_same_point_the_first_wins(tmp_path, monkeypatch):
     monkeypatch.setattr(shared_prefix, "_rename_if_free", slow_rename)
     leave(by=2)
     assert points(tmp_path) == [3] and len(list((tmp_path / "trunks").iterdir())) == 1
-    found = shared_prefix.Trunk(tmp_path / "trunks", run).points.read(
+    found = shared_prefix.SharedPrefix(tmp_path / "trunks", run).checkpoints.read(
         3, params={"w": jnp.zeros(1000)}, meta=None
     )
     assert found["meta"] == {"by": 1} and float(found["params"]["w"][0]) == 1
@@ -146,7 +146,7 @@ def test_runs_of_a_pack_take_over_the_same_steps_of_their_trunks(tmp_path, witho
     other = dataclasses.replace(long, seed=1)
     for run in (short, dataclasses.replace(short, seed=1)):
         train(run, tmp_path / run.run_id, Hooks(), None, tmp_path / "trunks")
-    pack = train_pack(
+    pack = train_packed(
         [long, other], [tmp_path / "long", tmp_path / "other"], [Hooks(), Hooks()], None, tmp_path / "trunks"
     )
     rows = dict(pack)

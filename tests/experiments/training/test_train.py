@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 
 from experiments.config import OptimizerConfig, ScheduleConfig
+from experiments.data.batches import validation_batches
 from experiments.fields import to_json
 from experiments.training import metrics
 from experiments.training.checkpoint import load
-from experiments.training.compiled import programs
-from experiments.training.packed_run import validation_batches
-from experiments.training.train import Stopped, train
+from experiments.training.train import Stopped, train, training_functions
 from models import count
 from models.presets import LADDERS, ladder
 from tests.tiny_run import Hooks, assert_same_run, make_training_cache
@@ -49,9 +48,9 @@ def test_validation_loss_is_the_mean_over_the_leading_rows(tmp_path):
     run = config()
     row = train(run, tmp_path, Hooks())
     tokens = np.fromfile(Path(os.environ["ISOFLOP_CACHE"]) / "docstrings-tiny/validation/tokens.bin", "<u2")
-    rows = np.concatenate(validation_batches(run, tokens))
+    rows = np.concatenate(validation_batches(tokens, 4, 16, 160))
     np.testing.assert_array_equal(rows, [tokens[16 * i : 16 * i + 17] for i in range(8)])
-    compiled = programs(run.model, "adamw", "wsd", None, 1)
+    compiled = training_functions(run.model, "adamw", "wsd", None, 1)
     losses = np.asarray(compiled.row_losses(load(tmp_path)[1], rows[:4])).tolist()
     losses += np.asarray(compiled.row_losses(load(tmp_path)[1], rows[4:])).tolist()
     assert row["loss"] == pytest.approx(np.mean(losses), rel=1e-6)
@@ -90,11 +89,11 @@ def test_every_family_learns_and_resumes(family, tmp_path):
 CHILD = """
 import json, sys
 from pathlib import Path
-import experiments.pack as pack
-from experiments.train import train
+import experiments.training.packed_run as packed_run
+from experiments.training.train import train
 from experiments.config import RunConfig
 from experiments.fields import from_json
-pack.CHECKPOINT_SECONDS = 0.02
+packed_run.CHECKPOINT_SECONDS = 0.02
 class Hooks:
     def should_stop(self): return False
     def lost(self): return False
@@ -150,7 +149,7 @@ def test_a_damaged_checkpoint_is_skipped_for_the_one_before(tmp_path, capsys):
 
 def test_a_grid_compiles_once_a_shape(tmp_path):
     """12 runs of 2 shapes that differ in rate, decay, warm-up, length and seed: 2 compilations."""
-    programs.cache_clear()
+    training_functions.cache_clear()
     shapes = [ladder(16, 259), ladder(24, 259)]
     for i in range(12):
         run = config(
@@ -161,7 +160,7 @@ def test_a_grid_compiles_once_a_shape(tmp_path):
             seed=i,
         )
         train(run, tmp_path / str(i), Hooks())
-    sizes = [programs(shape, "adamw", "wsd", None, 1).step._cache_size() for shape in shapes]
+    sizes = [training_functions(shape, "adamw", "wsd", None, 1).step._cache_size() for shape in shapes]
     assert sizes == [1, 1]
 
 
