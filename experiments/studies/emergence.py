@@ -24,7 +24,7 @@ from experiments.fields import apply_overrides
 from experiments.files import write_atomic
 from experiments.studies import quickstart
 from experiments.studies.quickstart import Sweep
-from experiments.studies.study import Stage, Study
+from experiments.studies.study import Stage, Study, with_prepared_data
 from experiments.training import checkpoint
 from scaling.emergence import emergence
 from scaling.report import write_report
@@ -64,12 +64,12 @@ def study(overrides: list[str]) -> Study:
             f"Settings.answers={list(settings.answers)}; allowed are 1 to {settings.seq_len // 2}, half a row"
         )
     plan(settings)
-    stages = (
-        Stage(
-            "ladder",
-            lambda runs: plan(dataclasses.replace(settings, data=quickstart.prepared(settings.data))),
-        ),
-    )
+    return with_prepared_data(settings, build)
+
+
+def build(settings: Settings) -> Study:
+    """The study of settings whose data are prepared."""
+    stages = (Stage("ladder", lambda runs: plan(settings)),)
     summary = "one ladder of models under smooth and all-or-nothing metrics: does anything emerge?"
     return Study("emergence", summary, settings, stages, lambda folder, runs: finish(settings, folder, runs))
 

@@ -15,7 +15,7 @@ from experiments.fields import apply_overrides
 from experiments.files import write_atomic
 from experiments.studies import quickstart
 from experiments.studies.quickstart import Budget, Sweep
-from experiments.studies.study import Stage, Study
+from experiments.studies.study import Stage, Study, with_prepared_data
 from scaling.optimum.families import Comparison, compare
 from scaling.report import write_report
 from scaling.table.runs import Runs
@@ -52,16 +52,19 @@ def study(overrides: list[str]) -> Study:
         for budget in settings.grid:
             for d_model in budget.d_models:
                 quickstart.configure(of_family(settings, family), d_model, budget.flops, settings.lrs[0])
+    return with_prepared_data(settings, build)
+
+
+def build(settings: Settings) -> Study:
+    """The study of settings whose data are prepared."""
 
     def for_each(plan: Callable[[quickstart.Settings, Runs], list[RunConfig]]):
         """A stage's plan, made for every family from its own runs."""
 
         def plans(runs: Runs) -> list[RunConfig]:
-            data = quickstart.prepared(settings.data)
             configs = []
             for family in settings.families:
-                own = dataclasses.replace(of_family(settings, family), data=data)
-                configs += plan(own, only(runs, family))
+                configs += plan(of_family(settings, family), only(runs, family))
             return configs
 
         return plans

@@ -18,13 +18,11 @@ import numpy as np
 
 import scaling
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
-from experiments.data.cache import read_manifest
-from experiments.data.prepare import prepare
 from experiments.evaluate import checkpoint_comparison
 from experiments.evaluate.checkpoint_paths import find_all
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic
-from experiments.studies.study import Stage, Study
+from experiments.studies.study import Stage, Study, with_prepared_data
 from models import count
 from models.config import ModelConfig
 from models.presets import ladder
@@ -98,17 +96,18 @@ def study(overrides: list[str]) -> Study:
         for d_model in (part.d_model,) if isinstance(part, Sweep) else part.d_models:
             for lr in settings.lrs:
                 configure(settings, d_model, part.flops, lr)
+    return with_prepared_data(settings, build)
 
-    def ready() -> Settings:
-        return dataclasses.replace(settings, data=prepared(settings.data))
 
+def build(settings: Settings) -> Study:
+    """The study of settings whose data are prepared."""
     stages = (
-        Stage("tune", lambda runs: tune(ready())),
-        Stage("grid", lambda runs: grid(ready(), runs)),
-        Stage("extend", lambda runs: extend(ready(), runs)),
+        Stage("tune", lambda runs: tune(settings)),
+        Stage("grid", lambda runs: grid(settings, runs)),
+        Stage("extend", lambda runs: extend(settings, runs)),
         Stage(
             "verify",
-            lambda runs: verify(ready(), runs),
+            lambda runs: verify(settings, runs),
             whole_machine=True,
             before=lambda folder, runs, configs: predict(settings, folder, runs, configs[0]),
         ),
@@ -226,12 +225,6 @@ def configure(settings: Settings, d_model: int, flops: float, lr: float) -> RunC
         seed=settings.seed,
         n_val_tokens=settings.n_val_tokens,
     )
-
-
-@functools.cache
-def prepared(data: DataConfig) -> DataConfig:
-    """The same data with the fingerprint of its tokens, which are made now if they are not there."""
-    return dataclasses.replace(data, fingerprint=read_manifest(prepare(data))["fingerprint"])
 
 
 def network(settings: Settings, d_model: int) -> ModelConfig:

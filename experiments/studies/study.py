@@ -1,11 +1,17 @@
 """Study and stage: a study is a list of stages; a stage turns the runs so far into the next runs."""
 
+from __future__ import annotations
+
+import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.config import RunConfig
+from experiments.config import DataConfig, RunConfig
+from experiments.data.cache import read_manifest
+from experiments.data.prepare import prepare
 from scaling.table.runs import Runs
 
 
@@ -29,6 +35,8 @@ class Study:
     """A study with its settings filled in.
 
     finish(folder, all runs) writes the results and returns the last words of the study.
+    prepare() makes what plans depend on besides runs, such as the tokens of a corpus, and returns the study
+    that plans with it; None: there is nothing to prepare. `prepared` is called before a stage is planned.
     """
 
     name: str
@@ -36,3 +44,28 @@ class Study:
     settings: Any
     stages: tuple[Stage, ...]
     finish: Callable[[Path, Runs], str]
+    prepare: Callable[[], Study] | None = None
+
+    def prepared(self) -> Study:
+        """The study as it can be planned and finished; raises ValueError if its data cannot be prepared."""
+        return self.prepare() if self.prepare else self
+
+
+def with_prepared_data(settings: Any, build: Callable[[Any], Study]) -> Study:
+    """A study that is built anew when its data are prepared, so that its runs name their tokens.
+
+    Args:
+      settings: a frozen dataclass with a field `data`, a `DataConfig`.
+      build: makes the study of such settings; reads no data.
+    """
+
+    def prepare_study() -> Study:
+        return build(dataclasses.replace(settings, data=prepared_data(settings.data)))
+
+    return dataclasses.replace(build(settings), prepare=prepare_study)
+
+
+@functools.cache
+def prepared_data(data: DataConfig) -> DataConfig:
+    """The same data with the fingerprint of its tokens, which are made now if they are not there."""
+    return dataclasses.replace(data, fingerprint=read_manifest(prepare(data))["fingerprint"])

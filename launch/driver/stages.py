@@ -90,6 +90,7 @@ def stages(study: Study, store: Store) -> Iterator[Ahead]:
     The next step of this iterator is due when the runs of `stage` are done; the last one has no stage. One
     process at a time may be in here.
     """
+    study = study.prepared()
     plans: dict[str, list[PlannedRun] | None] = {stage.name: None for stage in study.stages}
     for stage in study.stages:
         results = store.results()
@@ -114,11 +115,12 @@ def _written(store: Store, ahead: Ahead, plan: list[PlannedRun]) -> Ahead:
 
 def check(study: Study) -> None:
     """Raises ValueError if the first stage cannot be planned; nothing is written."""
-    study.stages[0].plan(read_table({}, {}))
+    study.prepared().stages[0].plan(read_table({}, {}))
 
 
 def plan_stages(study: Study) -> dict[str, list[PlannedRun] | None]:
     """The runs of every stage that can be planned before any run is done; nothing is written."""
+    study = study.prepared()
     plans: dict[str, list[PlannedRun] | None] = {}
     for stage in study.stages:
         waits = any(plan != [] for plan in plans.values())
@@ -132,7 +134,7 @@ def finish(study: Study, store: Store, ahead: Ahead) -> str:
     """Writes the table and the results of a study whose runs are all done; returns its last words."""
     write_table(store, ahead.stage_of)
     runs = read_table(store.results(), ahead.stage_of)
-    words = f"\n{final_table(runs)}\n\n{study.finish(store.folder, runs)}"
+    words = f"\n{final_table(runs)}\n\n{study.prepared().finish(store.folder, runs)}"
     write_atomic(store.finished, words + "\n")
     return summary(store)
 

@@ -20,8 +20,8 @@ from experiments.data.prepare import open_splits
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic
 from experiments.studies.lr_transfer import coordinate_check, figures
-from experiments.studies.quickstart import prepared, write_json
-from experiments.studies.study import Stage, Study
+from experiments.studies.quickstart import write_json
+from experiments.studies.study import Stage, Study, with_prepared_data
 from experiments.training.optim import OPTIMIZERS
 from models.config import ModelConfig, MuP
 from models.presets import ladder
@@ -93,16 +93,19 @@ def study(overrides: list[str]) -> Study:
     sweep(settings)
     for width in settings.checked_widths:
         network(settings, "mup", (width, settings.base_depth))
+    return with_prepared_data(settings, build)
 
-    def ready() -> Settings:
-        return dataclasses.replace(settings, data=prepared(settings.data))
 
+def build(settings: Settings) -> Study:
+    """The study of settings whose data are prepared."""
     stages = (
-        Stage("sweep", lambda runs: sweep(ready())),
-        Stage("refine", lambda runs: refine(ready(), runs)),
+        Stage("sweep", lambda runs: sweep(settings)),
+        Stage("refine", lambda runs: refine(settings, runs)),
     )
     summary = "the best learning rate over widths and depths, standard parametrisation against muP"
-    return Study("lr_transfer", summary, settings, stages, lambda folder, runs: finish(ready(), folder, runs))
+    return Study(
+        "lr_transfer", summary, settings, stages, lambda folder, runs: finish(settings, folder, runs)
+    )
 
 
 def swept(settings: Settings) -> list[tuple[str, Size]]:

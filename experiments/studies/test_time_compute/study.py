@@ -25,8 +25,8 @@ from experiments.data.sources import walks
 from experiments.data.vocab import ByteVocab
 from experiments.fields import apply_overrides, to_json
 from experiments.files import write_atomic
-from experiments.studies.quickstart import prepared, write_json
-from experiments.studies.study import Stage, Study
+from experiments.studies.quickstart import write_json
+from experiments.studies.study import Stage, Study, with_prepared_data
 from experiments.studies.test_time_compute import figures
 from experiments.training import checkpoint
 from models.decoding import best_of_n
@@ -106,7 +106,12 @@ def study(overrides: list[str]) -> Study:
     settings = apply_overrides(Settings(), overrides)
     plan(settings)
     Sampling(temperature=settings.temperature)
-    stages = (Stage("train", lambda runs: plan(dataclasses.replace(settings, data=prepared(settings.data)))),)
+    return with_prepared_data(settings, build)
+
+
+def build(settings: Settings) -> Study:
+    """The study of settings whose data are prepared."""
+    stages = (Stage("train", lambda runs: plan(settings)),)
     summary = "answers against FLOPs at test time: greedy, beams, best of n, votes, a verifier"
     return Study(
         "test_time_compute", summary, settings, stages, lambda folder, runs: finish(settings, folder, runs)
