@@ -83,7 +83,7 @@ HOMES = {
     "tensorflow": "experiments/data/",
     "tensorflow_datasets": "experiments/data/",
     "tensorflow_text": "experiments/data/",
-    "orbax": "experiments/training/checkpoint.py",
+    "orbax": "experiments/training/",
 }
 MAX_ENTRIES = 14
 MAX_LINES = 400
@@ -103,9 +103,6 @@ KNOWN: dict[str, set[str]] = {
         "launch.workers.multihost_worker <-> launch.workers.worker",
         "models.layers <-> models.parametrization",
         "scaling.report.data <-> scaling.report.sections <-> scaling.report.tables",
-    },
-    "private_parts_of_jax": {
-        "launch/workers/hosts.py",
     },
     "commands_that_import_commands": {
         "launch.commands.laws.compare imports launch.commands.laws.fit",

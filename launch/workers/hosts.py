@@ -147,7 +147,7 @@ def _in_slurm(env: MutableMapping[str, str]) -> dict[str, Any]:
 
 
 def _client() -> Any:
-    """jax shows its coordination service to libraries only here."""
-    from jax._src import distributed
+    """The client of jax's coordination service. Imports jax and orbax."""
+    from experiments.training.processes import coordination_client
 
-    return distributed.global_state.client
+    return coordination_client()
