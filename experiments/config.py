@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from experiments.fields import LATER, to_json
+from experiments.fields import ADDED_LATER, to_json
 from models.config import ModelConfig
 
 
@@ -55,7 +55,7 @@ class ScheduleConfig:
     warmup: float = 0.05
     decay: float = 0.3
     final: float = 0.0
-    warmup_tokens: int = field(default=0, metadata=LATER)
+    warmup_tokens: int = field(default=0, metadata=ADDED_LATER)
 
     def __post_init__(self):
         if self.name not in ("wsd", "cosine"):
@@ -118,7 +118,7 @@ class RunConfig:
 
     @functools.cached_property
     def as_json(self) -> dict[str, Any]:
-        """`to_json` of it, made once; not to be changed."""
+        """`to_json` of it, computed once; not to be changed."""
         return to_json(self)
 
     @property

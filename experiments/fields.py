@@ -1,4 +1,9 @@
-"""Configurations as JSON and back: frozen dataclasses of dataclasses, checked field by field."""
+"""Configurations as JSON and back: frozen dataclasses of dataclasses, checked field by field.
+
+Own code, and not cattrs, dacite or msgspec: the JSON is hashed into run ids, so fields that came later are
+left out at their defaults; every error names the path, what is allowed and the nearest name; 1e6 is an
+integer; and a union is decided by "family". In such a library each of these is a hook of one's own.
+"""
 
 import dataclasses
 import difflib
@@ -9,13 +14,13 @@ from typing import Any, Literal, TypeVar, Union
 
 T = TypeVar("T")
 
-# Metadata of a field that came later: at its default it is left out of the JSON, so that what was there
-# before it keeps its identity.
-LATER = {"later": True}
+# Metadata of a field that was added later: at its default it is left out of the JSON, so that configurations
+# from before it keep their run ids.
+ADDED_LATER = {"later": True}
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """A configuration as read from its JSON: nested dicts and lists; `from_json` gives the equal one back."""
+    """A configuration as nested dicts and lists of JSON's types; `from_json` gives the equal one back."""
     return _plain(config)
 
 
@@ -112,7 +117,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 
 def _convert_union(hints: tuple, value: Any, where: str) -> Any:
-    """`value` as one of several dataclasses, told apart by "family"; or None, where that is one of them."""
+    """`value` as one of several dataclasses, distinguished by "family"; or None, where allowed."""
     if value is None and NoneType in hints:
         return None
     kinds = [hint for hint in hints if hint is not NoneType]

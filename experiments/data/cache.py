@@ -19,7 +19,7 @@ from experiments.files import sync_folder, write_atomic
 
 SPLITS = ("train", "validation", "test")
 EOS = 1  # in every vocabulary; 0 is padding
-FORMAT = 1  # raised when the layout, or how text is cut or cleaned, changes: caches are then made anew
+FORMAT = 1  # raised when the layout, or how text is cut or cleaned, changes: caches are then made again
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def write_split(
 
 
 def publish(built: Path, folder: Path) -> None:
-    """Renames the complete cache `built` to `folder`, in place of whatever was there."""
+    """Renames the complete cache `built` to `folder`; replaces what was there."""
     if folder.exists():
         folder.rename(built.with_name(f"{built.name}.old"))
     built.rename(folder)

@@ -146,12 +146,10 @@ def build(config: DataConfig, folder: Path) -> None:
 
 
 def _tokenizer_hash(folder: Path) -> str:
-    """Of the SentencePiece model if there is one, else of the words that define byte tokens."""
+    """sha256 of the SentencePiece model if there is one, else of a text that defines byte tokens."""
     model = folder / "vocab.model"
-    definition = (
-        model.read_bytes() if model.exists() else b"0 padding, 1 end of sequence, 2 unknown, byte + 3"
-    )
-    return hashlib.sha256(definition).hexdigest()
+    byte_tokens = b"0 padding, 1 end of sequence, 2 unknown, byte + 3"
+    return hashlib.sha256(model.read_bytes() if model.exists() else byte_tokens).hexdigest()
 
 
 def _root(root: Path | str | None) -> Path:

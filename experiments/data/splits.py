@@ -15,7 +15,7 @@ import numpy as np
 HELD_OUT = {"test": 0.02, "validation": 0.02}  # fractions, in order of precedence; the rest is train
 SHINGLE = 32  # letters, about seven English words; a power of two
 THRESHOLD = 0.5
-BOILERPLATE = 50  # a shingle in more held-out documents than this says nothing about any one of them
+BOILERPLATE = 50  # a shingle in more held-out documents than this is not distinctive of any
 BATCH_BYTES = 1 << 22
 
 _BASE = 0x9E3779B97F4A7C15  # odd and without pattern (2^64 divided by the golden ratio)
@@ -66,7 +66,8 @@ def split_of(document: bytes) -> str:
 
 
 def letters(document: bytes) -> bytes:
-    """What documents are compared by: ASCII letters and digits in lower case, bytes of other scripts."""
+    """The normal form in which documents are compared: ASCII letters and digits in lower case, bytes of other
+    scripts."""
     return document.translate(_LOWER, _NOT_LETTERS)
 
 
@@ -125,7 +126,7 @@ class Shingles:
 
 
 def shingles(documents: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """(hash uint64[n], document int64[n]): a quarter of all shingles, chosen by hash, and whose they are.
+    """(hash uint64[n], document int64[n]): a quarter of all shingles, chosen by hash, and their documents.
 
     Documents shorter than SHINGLE letters have none; their exact copies share a split anyway.
     """

@@ -33,7 +33,7 @@ VOCABULARY_BYTES = 10_000_000  # of training text that a SentencePiece model is 
 
 @dataclass(frozen=True)
 class TextTask:
-    """One corpus. `identity` (without TensorFlow) is what it is made from: another one, another cache."""
+    """A corpus. `identity`, which needs no TensorFlow, is what it is made from: caches are named by it."""
 
     summary: str
     licence: str
@@ -42,6 +42,7 @@ class TextTask:
 
 
 def docstrings_source(config: DataConfig) -> seqio.DataSource:
+    """Docstrings of installed packages; `config` changes nothing."""
     found = docstrings.documents()  # its workers run while TensorFlow is imported
     import seqio  # noqa: F401
 
@@ -50,10 +51,12 @@ def docstrings_source(config: DataConfig) -> seqio.DataSource:
 
 
 def files_source(config: DataConfig) -> seqio.DataSource:
+    """The user's own files at `config.path`; raises ValueError as `textfiles.documents`."""
     return split_source(lambda: textfiles.documents(config.path))
 
 
 def walks_source(config: DataConfig) -> seqio.DataSource:
+    """Synthetic problems; `config` changes nothing."""
     return split_source(walks.documents)
 
 
@@ -111,7 +114,7 @@ def split_source(documents: Callable[[], Iterable[bytes]]) -> seqio.DataSource:
     Raises:
       ValueError: what reading `documents` raises.
     """
-    corpus = SplitCorpus(documents)  # before the slow imports: says at once what is wrong with the text
+    corpus = SplitCorpus(documents)  # before the slow imports: errors in the text are raised at once
     import seqio
     import tensorflow as tf
 
@@ -210,7 +213,7 @@ def train_sentencepiece(documents: list[bytes], vocab_size: int) -> bytes:
 
 
 def sample(documents: Iterable[bytes], n_bytes: int) -> list[bytes]:
-    """About `n_bytes` of documents, those with the smallest hashes: in whatever order they come, the same."""
+    """About `n_bytes` of documents, those with the smallest hashes, so that their order does not matter."""
     kept: list[tuple[bytes, bytes]] = []
     size = 0
     for document in documents:

@@ -20,7 +20,7 @@ class Vocab(Protocol):
     def decode(self, ids: Iterable[int]) -> str: ...
 
     def token_bytes(self) -> list[bytes]:
-        """What each id says, within a text; b"" where nothing, as for special ids."""
+        """The bytes of each id within a text; b"" of special ids."""
         ...
 
 
@@ -62,14 +62,14 @@ class SentencePieceVocab:
         """Unlike `decode`, with the space in front of a first word."""
         model = self._processor
 
-        def said(i: int) -> bytes:
+        def bytes_of(i: int) -> bytes:
             piece = model.id_to_piece(i)
             if model.is_byte(i):
                 return bytes([int(piece[1:-1], 16)])  # <0xNN>
-            silent = model.is_control(i) or model.is_unknown(i) or model.is_unused(i)
-            return b"" if silent else piece.replace("\u2581", " ").encode()
+            special = model.is_control(i) or model.is_unknown(i) or model.is_unused(i)
+            return b"" if special else piece.replace("\u2581", " ").encode()
 
-        return [said(i) for i in range(self.size)]
+        return [bytes_of(i) for i in range(self.size)]
 
 
 def load_vocab(config: DataConfig, root: Path | str | None = None) -> Vocab:

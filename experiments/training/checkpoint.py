@@ -23,14 +23,14 @@ KEEP = 2
 
 
 class Unreadable(Exception):
-    """A checkpoint that is there is damaged."""
+    """A checkpoint exists and is damaged."""
 
 
 class Checkpoints:
-    """A folder of checkpoints, of which the newest `keep` (None: all) stay. A checkpoint has parameters,
-    optimizer state and a JSON object."""
+    """A folder of checkpoints: parameters, optimizer state and a JSON object each."""
 
     def __init__(self, folder: Path, keep: int | None = KEEP):
+        """Opens the folder, made if it is not there; the newest `keep` checkpoints (None: all) stay."""
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
         self.folder = folder
         self.damaged: set[int] = set()
@@ -40,6 +40,15 @@ class Checkpoints:
         """Starts writing; all is copied before this returns: arrays may be donated, `meta` changed at once.
 
         A checkpoint of this step that is already there is kept: equal configurations write equal bits.
+
+        Args:
+          step: the step that the state is after.
+          params: tree of arrays.
+          opt_state: tree of arrays.
+          meta: a JSON object.
+
+        Raises:
+          OSError: it was not written.
         """
         if step in self.damaged:
             self.manager.delete(step)
@@ -63,14 +72,15 @@ class Checkpoints:
         Arrays come back in the shapes and shardings of the trees given.
 
         Raises:
-          Unreadable: it is damaged or half-written, said in one line; saving that step again replaces it.
+          Unreadable: it is damaged or half-written, which is printed in one line; saving that step again
+            replaces it.
         """
-        wanted = {
+        items = {
             name: ocp.args.JsonRestore() if tree is None else ocp.args.StandardRestore(tree)
             for name, tree in like.items()
         }
         try:
-            return dict(self.manager.restore(step, args=ocp.args.Composite(**wanted)).items())
+            return dict(self.manager.restore(step, args=ocp.args.Composite(**items)).items())
         except Exception as error:  # a damaged file can make the reader raise anything
             reason = (str(error) or type(error).__name__).splitlines()[0][:100]
             message = f"{self.folder}/{step} cannot be read ({reason}); using the checkpoint before it"
@@ -91,7 +101,7 @@ class Checkpoints:
 
 
 def newest_step(run: Path) -> int:
-    """The step of the newest checkpoint in a run's directory, by its name alone; 0 if there is none."""
+    """The step of the newest checkpoint in a run's folder, by its name alone; 0 if there is none."""
     names = (path.name for path in (run / "checkpoints").glob("[0-9]*"))
     return max((int(name) for name in names if name.isdecimal()), default=0)
 
@@ -107,9 +117,9 @@ def load(run: Path) -> tuple[RunConfig, Any]:
     config = from_json(RunConfig, json.loads((run / "config.json").read_text()))
     if not (run / "checkpoints").is_dir():
         raise ValueError(f"{run} has no checkpoints; train it first")
-    here = SingleDeviceSharding(jax.local_devices()[0])  # wherever, and over how many, it was trained
+    one_device = SingleDeviceSharding(jax.local_devices()[0])  # whatever devices it was trained on
     like = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here),
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one_device),
         jax.eval_shape(models.build(config.model).init, jax.random.key(0)),
     )
     checkpoints = Checkpoints(run / "checkpoints")

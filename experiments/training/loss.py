@@ -9,7 +9,7 @@ from models.model import Aux, Model
 
 
 def token_losses(model: Model, params: Any, tokens_BT: jax.Array) -> tuple[jax.Array, Aux]:
-    """Nats of each predicted token [B,U] of rows of T + 1 tokens, and the model's auxiliary scalars.
+    """Cross-entropy in nats [B,U] of the predicted tokens of rows of T + 1, and the model's auxiliary scalars.
 
     A decoder predicts U = T tokens. A network with an encoder reads the first half of a row as its source and
     predicts the second from there, U = T - T // 2; the second half's first token starts its decoder.
@@ -30,7 +30,11 @@ def predicted_tokens(model: Model, seq_len: int) -> int:
 
 
 def training_loss(model: Model, params: Any, tokens_BT: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """What is minimised, and what is measured: "loss" is the mean over tokens, without auxiliary losses."""
+    """What is minimised, and what is measured of tokens int32[B,T+1].
+
+    "loss" is the mean over tokens in nats, without auxiliary losses; those are "aux_loss" and what else the
+    model measures, for instance how evenly its experts are used.
+    """
     losses_BU, aux = token_losses(model, params, tokens_BT)
     loss = losses_BU.mean()
     measured = {f"aux_{name}" if name == "loss" else name: value for name, value in aux.items()}

@@ -1,4 +1,4 @@
-"""The record of a run while it trains: one JSON line an event, the same bytes however often it resumed."""
+"""The metrics of a run while it trains: one JSON line an event, the same bytes however often it resumed."""
 
 import json
 import math
@@ -24,7 +24,7 @@ class Metrics:
         self,
         path: Path,
         n_steps: int,
-        scale: dict[str, int],
+        per_step: dict[str, int],
         after_step: int,
         recent: list[float],
         lines: list[dict[str, Any]] | None = None,
@@ -33,9 +33,12 @@ class Metrics:
         """Opens the file to go on after `after_step`; lines of later steps will be written again.
 
         Args:
-          scale: what one step adds to the position besides 1: {"tokens": …, "flops": …}.
-          recent: training losses since the last line.
-          lines: what the file has to say until `after_step`, if not what it says.
+          path: the file; need not be there.
+          n_steps: steps of the whole run.
+          per_step: what one step adds to a line's position besides 1: {"tokens": …, "flops": …}.
+          after_step: the step whose state was restored; 0 at the beginning.
+          recent: training losses, nats per token, since the last line.
+          lines: what the file shall hold up to `after_step`, if not what it holds.
           writes: False in all but one of the processes that train a run together.
         """
         kept = [line for line in (read(path) if lines is None else lines) if line["step"] <= after_step]
@@ -43,10 +46,10 @@ class Metrics:
             write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))
         self.file = open(path, "a") if writes else None  # noqa: SIM115 (open as long as the run is)
         self.last: dict[str, Any] = kept[-1] if kept else {}
-        self.scale, self.recent, self.log_at = scale, recent, log_steps(n_steps)
+        self.per_step, self.recent, self.log_at = per_step, recent, log_steps(n_steps)
 
     def training(self, step: int, loss: float, **measured: float) -> None:
-        """Takes in what step number `step` (from 1) measured; writes a line at log-spaced steps."""
+        """Adds what step number `step` (from 1) measured; writes a line at log-spaced steps."""
         self.recent.append(loss)
         if step in self.log_at or not math.isfinite(loss):
             mean = sum(self.recent) / len(self.recent)
@@ -54,26 +57,33 @@ class Metrics:
             self.recent.clear()
 
     def validation(self, step: int, losses_R: np.ndarray, row_tokens: int, tokens_per_byte: float) -> None:
-        """Writes the validation loss, the mean of rows' losses; its error takes rows as independent."""
+        """Writes the validation loss, the mean of rows' losses; its standard error takes rows as independent.
+
+        Args:
+          step: the step that was made last, from 1.
+          losses_R: float[R], nats per token of each row.
+          row_tokens: predicted tokens of a row.
+          tokens_per_byte: of the validation text.
+        """
         loss, se = float(losses_R.mean()), float(losses_R.std(ddof=1) / math.sqrt(len(losses_R)))
         bits = loss / math.log(2) * tokens_per_byte
         n_tokens = len(losses_R) * row_tokens
         self._write(step, val_loss=loss, val_loss_se=se, val_bits_per_byte=bits, val_tokens=n_tokens)
 
     def _write(self, step: int, **numbers: float) -> None:
-        position = {name: step * each for name, each in self.scale.items()}
+        position = {name: step * each for name, each in self.per_step.items()}
         self.last = {"step": step, **position, **numbers}
         if self.file:
             self.file.write(json.dumps(self.last) + "\n")
             self.file.flush()
 
     def sync(self) -> None:
-        """Makes what was written survive a power cut; due before a checkpoint that builds on it."""
+        """Flushes to disk what was written; due before a checkpoint that builds on it."""
         if self.file and not self.file.closed:
             os.fsync(self.file.fileno())
 
     def close(self) -> None:
-        """Makes all of it durable; may be called again."""
+        """Flushes and closes the file; may be called again."""
         self.sync()
         if self.file:
             self.file.close()
@@ -95,7 +105,7 @@ def log_steps(n_steps: int) -> frozenset[int]:
 def eval_steps(n_steps: int, aligned: bool = False) -> frozenset[int]:
     """Steps after which validation loss is measured: the end of the run, half of it, half of that, …
 
-    Aligned, for runs that share a trunk: the end, and the powers of two, which are the same for all lengths.
+    Aligned, for runs that share a prefix: the end, and the powers of two, which are the same for all lengths.
     """
     if aligned:
         return frozenset(2**i for i in range(n_steps.bit_length())) | {n_steps}

@@ -123,32 +123,39 @@ def optimizer(name: str, model: Model, hyper: Hyper, lr: jax.Array) -> optax.Gra
     matrices and tables: what has no inputs (norm scales, biases) is left alone. The multipliers of the
     model's parametrisation come into the compiled step as constants, those of 1 not at all.
 
+    Args:
+      name: one of OPTIMIZERS.
+      model: the network, for the axes of its parameters and its parametrisation.
+      hyper: traced float32 scalars, see `hyperparameters`.
+      lr: learning rate of this step, a float32 scalar.
+
     Raises:
       ValueError: an unknown name.
     """
     if name not in OPTIMIZERS:
         raise ValueError(f"optimizer: name={name!r}; there are {', '.join(OPTIMIZERS)}")
-    times = multipliers(model.config, model.axes, muon=name == "muon")
+    factors = multipliers(model.config, model.axes, muon=name == "muon")
 
-    def step(update, param, a: Axes, lr_times: float, decay_times: float):
+    def step(update, param, a: Axes, lr_factor: float, decay_factor: float):
         if a.inputs:
-            update = update + _times(hyper["weight_decay"], decay_times) * param
-        return -_times(lr, lr_times) * update
+            update = update + _times(hyper["weight_decay"], decay_factor) * param
+        return -_times(lr, lr_factor) * update
 
     return optax.chain(
         optax.clip_by_global_norm(hyper["clip_norm"]),  # type: ignore[arg-type]
         # Adam of g/c with ε is Adam of g with c·ε.
-        optax.stateless(lambda grads, _: jax.tree.map(lambda g, c: _times(g, 1 / c), grads, times.eps)),
+        optax.stateless(lambda grads, _: jax.tree.map(lambda g, c: _times(g, 1 / c), grads, factors.eps)),
         OPTIMIZERS[name](model.axes, hyper),
         optax.stateless(
             lambda updates, params: jax.tree.map(
-                step, updates, params, model.axes, times.lr, times.weight_decay
+                step, updates, params, model.axes, factors.lr, factors.weight_decay
             )
         ),
     )
 
 
 def _times(x: jax.Array, factor: float) -> jax.Array:
+    """The product, left out of the compiled step where the factor is 1."""
     return x if factor == 1 else x * factor
 
 

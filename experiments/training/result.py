@@ -26,10 +26,17 @@ CONVENTIONS = {
 def result_row(
     config: RunConfig, training: TokenCache, last: dict[str, Any], first_step: int, seconds: dict[str, float]
 ) -> dict[str, Any]:
-    """The row of a run whose record ends with the line `last`, with its conventions, versions and timing.
+    """The row of a run, with its conventions, versions and timing.
 
     `loss` is the validation loss measured at the end; a run that did not get there diverged: infinite.
-    `seconds` were spent on the steps after `first_step`; so was what flops_per_second counts.
+
+    Args:
+      config: the run.
+      training: the split it trained on.
+      last: the last line of its metrics.
+      first_step: the step it was continued after, 0 if it was not; `seconds`, and so flops_per_second, are of
+        the steps after that.
+      seconds: wall seconds by what they were spent on: "start", "compile", "train", "evaluate", "checkpoint".
     """
     counts = count(config.model)
     done = last["step"] == config.n_steps and "val_loss" in last

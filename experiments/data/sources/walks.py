@@ -1,8 +1,8 @@
-"""Problems made here: a walk through a table, a step a digit: "47923=" and the five states it leads to.
+"""Synthetic problems: a walk through a table of transitions, a step a digit: "47923=" and the five states.
 
-States are digits, too. The first is 0, and TABLE, which is the same for all, says what follows a state and a
-digit. The last state is the answer: whoever errs once is lost from there on. Guessing is right once in ten
-times, and the right answer follows from the digits.
+States are digits, too. The first is 0, and TABLE, the same for all problems, holds the state that follows a
+state and a digit. The last state is the answer: after one error the rest is wrong. Guessing is right once in
+ten times, and the right answer follows from the digits.
 """
 
 import random

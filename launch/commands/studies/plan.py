@@ -126,11 +126,13 @@ def memory_by_shape(
     the bytes of a device (None: those of one here)."""
     from experiments.config import RunConfig
     from experiments.fields import from_json
-    from experiments.training.memory import device_memory, needs
+    from experiments.training.memory import device_memory, memory_needs
 
     have = device_bytes or device_memory()
     one_of_each = {run.shape: run.config for run in runs}
-    return {shape: needs(from_json(RunConfig, config), have) for shape, config in one_of_each.items()}, have
+    return {
+        shape: memory_needs(from_json(RunConfig, config), have) for shape, config in one_of_each.items()
+    }, have
 
 
 def fits(memory: dict[str, dict[str, Any]], device_bytes: float) -> str:

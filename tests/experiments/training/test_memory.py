@@ -10,7 +10,7 @@ from jax.extend.core import Var
 import models
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.training.loss import training_loss
-from experiments.training.memory import needs, pack_size, smallest_mesh, training_memory
+from experiments.training.memory import memory_needs, pack_size, smallest_mesh, training_memory
 from experiments.training.optim import hyperparameters
 from experiments.training.train import training_functions
 from launch.commands.studies.plan import fits, size
@@ -95,7 +95,7 @@ def test_as_many_runs_are_packed_as_fit():
 
 def test_plan_says_what_fits():
     run = run_of("transformer", 64, 4, 8, 128, False)
-    roomy, tight, hopeless = (needs(run, n) for n in (1e9, 2e7, 1e3))
+    roomy, tight, hopeless = (memory_needs(run, n) for n in (1e9, 2e7, 1e3))
     assert fits({"a": roomy}, 1e9) == f"memory: at most {size(roomy['total'])} of a device's 1GB"
     assert "does not fit a device's 20MB: it needs" in fits({"a": tight, "b": roomy}, 2e7)
     assert "--mesh fsdp=4 would (4 devices)" in fits({"a": tight}, 2e7)
