@@ -9,7 +9,7 @@ from models.model import Aux, Model
 
 
 def token_losses(model: Model, params: Any, tokens_BT: jax.Array) -> tuple[jax.Array, Aux]:
-    """Cross-entropy in nats [B,U] of the predicted tokens of rows of T + 1, and the model's auxiliary scalars.
+    """Cross-entropy [B,U], nats, of the predicted tokens of rows of T + 1; the model's auxiliary scalars.
 
     A decoder predicts U = T tokens. A network with an encoder reads the first half of a row as its source and
     predicts the second from there, U = T - T // 2; the second half's first token starts its decoder.

@@ -41,7 +41,7 @@ def test_runs_that_may_pack_differ_in_seed_and_traced_numbers_only():
         assert apply_overrides(RUN, [change]).pack_key != RUN.pack_key, change
 
 
-def test_runs_of_a_trunk_differ_in_length_and_decay_only():
+def test_runs_of_a_prefix_differ_in_length_and_decay_only():
     assert RUN.prefix_key == "", "its warm-up is a part of its length"
     run = apply_overrides(RUN, ["schedule.warmup_tokens=5120"])
     assert apply_overrides(run, ["schedule.name=cosine"]).prefix_key == ""

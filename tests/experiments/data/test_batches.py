@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.data.batches import batch, count_windows, cut, epochs, permute
+from experiments.data.batches import (
+    batch,
+    count_windows,
+    epochs,
+    permute,
+    take_windows,
+    validation_batches,
+)
 
 SEEDS = st.integers(0, 2**63)
 
@@ -77,8 +84,20 @@ def test_batch_is_int32_of_targets_and_inputs():
     assert np.array_equal(made[:, 1:-1], made[:, :-2] + 1)
 
 
-def test_cut_keeps_the_order_of_the_text():
-    assert np.array_equal(cut(np.arange(10), np.array([0, 2]), 3), [[0, 1, 2, 3], [6, 7, 8, 9]])
+def test_windows_keep_the_order_of_the_text():
+    assert np.array_equal(take_windows(np.arange(10), np.array([0, 2]), 3), [[0, 1, 2, 3], [6, 7, 8, 9]])
+
+
+def test_validation_reads_the_leading_rows_in_whole_batches():
+    tokens = np.arange(80, dtype=np.uint16)
+    rows = np.arange(6)[:, None] * 10 + np.arange(11)
+    made = validation_batches(tokens, batch_size=4, seq_len=10, n_val_tokens=10**6)  # 7 rows
+    assert len(made) == 1 and made[0].dtype == np.int32 and np.array_equal(made[0], rows[:4])
+    made = validation_batches(tokens, batch_size=3, seq_len=10, n_val_tokens=69)  # 6 rows
+    assert np.array_equal(np.concatenate(made), rows) and len(made) == 2
+    assert np.array_equal(validation_batches(tokens, 64, 10, 20), [rows[:2]])  # fewer than a batch
+    with pytest.raises(ValueError, match=r"n_val_tokens=19 of 80 .* 1 rows of seq_len=10; .* needs two"):
+        validation_batches(tokens, 4, 10, 19)
 
 
 def test_count_windows_says_what_is_too_short():

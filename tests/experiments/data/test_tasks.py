@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 from experiments.config import DataConfig
 from experiments.data import tasks
 from experiments.data.cache import EOS, SPLITS
+from experiments.data.prepare import build
 from experiments.data.sources import textfiles
 from experiments.data.splits import split_of
 from experiments.data.vocab import ByteVocab, SentencePieceVocab
@@ -85,8 +86,17 @@ def test_sentencepiece_learns_from_train_only_and_loses_nothing(config, tmp_path
         assert ours.decode(ours.encode(text)) == text and EOS not in ours.encode(text)
 
 
+def test_too_little_text_is_an_error(tmp_path):
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS[:3]))
+    with pytest.raises(
+        ValueError, match=r"data.task=files: too little text.*\(documents: train 3, validation 0"
+    ):
+        build(DataConfig(task="files", path=str(path)), tmp_path / "cache")
+
+
 @pytest.mark.parametrize("vocab_size", [100, 100_000])
-def test_impossible_vocabulary_size_is_said(vocab_size):
+def test_impossible_vocabulary_size_is_an_error(vocab_size):
     with pytest.raises(ValueError, match=f"data.vocab_size={vocab_size}: no SentencePiece vocabulary"):
         tasks.train_sentencepiece([text.encode() for text in TEXTS], vocab_size)
 
@@ -123,12 +133,12 @@ def test_c4_is_read_from_a_tfds_folder(tmp_path):
     assert len(texts["validation"]) == len(texts["test"]) == 50
 
 
-def test_c4_that_is_not_there_is_said(tmp_path):
+def test_c4_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(ValueError, match=r"data\.task=c4: TensorFlow Datasets has no prepared c4/en"):
         tasks.c4_source(DataConfig(task="c4", path=str(tmp_path)))
 
 
-def test_what_is_wrong_with_a_file_is_said_before_anything_is_built(tmp_path):
+def test_what_is_wrong_with_a_file_is_an_error_before_anything_is_built(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "fine"}\n{"no": 1}\n')
     with pytest.raises(ValueError, match=r"a\.jsonl:2: no string 'text'"):
         tasks.split_source(lambda: textfiles.documents(str(tmp_path)))

@@ -41,9 +41,9 @@ print(sorted({"tensorflow", "seqio", "sentencepiece"} & set(sys.modules)))
 @given(TEXT)
 def test_token_bytes_are_what_a_text_is_made_of(text):
     vocab = ByteVocab()
-    said = vocab.token_bytes()
-    assert len(said) == vocab.size
-    assert b"".join(said[i] for i in [*vocab.encode(text), vocab.eos_id]) == text.encode()
+    pieces = vocab.token_bytes()
+    assert len(pieces) == vocab.size
+    assert b"".join(pieces[i] for i in [*vocab.encode(text), vocab.eos_id]) == text.encode()
 
 
 def test_token_bytes_of_sentencepiece(tmp_path):
@@ -59,7 +59,7 @@ def test_token_bytes_of_sentencepiece(tmp_path):
         minloglevel=2,
     )
     vocab = SentencePieceVocab(tmp_path / "tiny.model")
-    said = vocab.token_bytes()
+    pieces = vocab.token_bytes()
     for text in ("the cat", "mat €é", "{}"):
-        assert b"".join(said[i] for i in vocab.encode(text)).decode() == f" {text}"  # a word begins with it
-    assert [said[i] for i in (0, 1, 2)] == [b""] * 3  # unknown, begin, end
+        assert b"".join(pieces[i] for i in vocab.encode(text)).decode() == f" {text}"  # a word begins with it
+    assert [pieces[i] for i in (0, 1, 2)] == [b""] * 3  # unknown, begin, end

@@ -49,7 +49,7 @@ def test_reading_past_a_damaged_checkpoint_leaves_it_and_saving_replaces_it(tmp_
     assert again is not None and again["meta"] == {"step": 2} and float(again["params"]["w"][0]) == 0.5
 
 
-def test_the_newest_step_is_told_by_names_alone(tmp_path):
+def test_the_newest_step_is_found_by_names_alone(tmp_path):
     assert newest_step(tmp_path) == 0
     for name in ("7", "12", "30.orbax-checkpoint-tmp", "notes"):
         (tmp_path / "checkpoints" / name).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Compiled functions: a pack of runs computes what each of them would alone, and a step what it says."""
+"""Compiled functions: packed runs compute what each of them would alone, and a step what it measures."""
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,7 @@ def equal(one, other) -> None:
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
-def test_a_step_tells_its_loss_gradient_and_rate(single):
+def test_a_step_measures_its_loss_gradient_and_rate(single):
     params, opt_state = single.init(jax.random.key(0))
     model, before = models.build(CONFIG), jax.tree.map(np.array, params)
     expected = jax.jit(jax.value_and_grad(lambda p: training_loss(model, p, TOKENS_KBT[0])[0]))
@@ -67,23 +67,23 @@ def test_row_losses_are_means_over_the_tokens_of_each_row(single):
     np.testing.assert_allclose(single.row_losses(params, TOKENS_KBT[0]), nats_BT.mean(axis=1), rtol=1e-5)
 
 
-def test_a_pack_is_split_into_the_states_it_was_joined_from(single, pair):
+def test_packed_states_are_unstacked_into_those_they_were_stacked_from(single, pair):
     first, second = states(single)
-    pack = pair.stack(iter([first, second]))
-    equal(pair.unstack(pack, 1), second)
-    equal(pair.unstack(pack, 0), first)
+    packed = pair.stack(iter([first, second]))
+    equal(pair.unstack(packed, 1), second)
+    equal(pair.unstack(packed, 0), first)
     equal(single.unstack(single.stack(iter([first])), 0), first)
     with pytest.raises(ValueError, match="too many values"):
         single.stack([first, second])
 
 
-def test_each_run_of_a_pack_takes_the_step_it_would_take_alone(single, pair):
+def test_each_packed_run_takes_the_step_it_would_take_alone(single, pair):
     """With its own tokens, rate and state; what is measured on the same rows is measured for each."""
     hypers = [hyper(0.1), hyper(0.02)]
     stacked = jax.tree.map(lambda *numbers: jnp.stack(numbers), *hypers)
-    pack = pair.stack(states(single))
-    *pack, step, numbers = pair.step(*pack, jnp.int32(0), jnp.asarray(TOKENS_KBT), stacked)
-    losses_KB = pair.row_losses(pack[0], TOKENS_KBT[0])
+    packed = pair.stack(states(single))
+    *packed, step, numbers = pair.step(*packed, jnp.int32(0), jnp.asarray(TOKENS_KBT), stacked)
+    losses_KB = pair.row_losses(packed[0], TOKENS_KBT[0])
     assert step.shape == () and step == 1
     for i, state in enumerate(states(single)):
         *state, _, alone = single.step(*state, jnp.int32(0), jnp.asarray(TOKENS_KBT[i]), hypers[i])
@@ -92,7 +92,7 @@ def test_each_run_of_a_pack_takes_the_step_it_would_take_alone(single, pair):
         np.testing.assert_allclose(losses_KB[i], single.row_losses(state[0], TOKENS_KBT[0]), rtol=1e-5)
         jax.tree.map(
             lambda x, y: np.testing.assert_allclose(x, y, atol=1e-4),
-            pair.unstack(tuple(pack), i)[0],
+            pair.unstack(tuple(packed), i)[0],
             state[0],
         )
 

@@ -1,4 +1,4 @@
-"""How many bytes a traced program holds, for programs whose arrays can be counted by hand."""
+"""Peak memory of traced programs, for programs whose arrays can be counted by hand."""
 
 import jax
 import jax.numpy as jnp

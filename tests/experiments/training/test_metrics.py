@@ -15,7 +15,7 @@ def test_steps_are_inside_the_run_and_its_end_is_among_them(n_steps):
 
 
 @given(st.integers(1, 10**5), st.integers(1, 10**5))
-def test_runs_that_share_a_trunk_are_measured_at_the_same_steps_until_the_shorter_ends(n_steps, other):
+def test_runs_that_share_a_prefix_are_measured_at_the_same_steps_until_the_shorter_ends(n_steps, other):
     shared = range(1, min(n_steps, other))
     for steps in (log_steps, lambda n: eval_steps(n, aligned=True)):
         assert steps(n_steps) & {*shared} == steps(other) & {*shared} and n_steps in steps(n_steps)

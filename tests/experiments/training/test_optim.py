@@ -169,18 +169,18 @@ def test_without_mup_adamw_is_that_of_optax(gpt2):
     jax.tree.map(np.testing.assert_array_equal, ours, two_steps(theirs))
 
 
-def test_matrices_and_tables_decay_and_vectors_do_not(gpt2):
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+def test_matrices_and_tables_decay_and_vectors_do_not(name, gpt2):
     """With no gradient only decay moves a parameter."""
     model, params, grads = gpt2
     zeros = jax.tree.map(jnp.zeros_like, grads)
-    for name in optim.OPTIMIZERS:
-        updates = updates_of(name, model, hyperparameters(weight_decay=0.5), params, zeros)
-        moved = {path for path, u in leaves(updates) if np.abs(u).max() > 0}
-        assert moved == {
-            *("ends/embedding", "ends/position", "ends/head", "blocks/mlp/w_gate"),
-            *(f"blocks/attention/w_{x}" for x in "qkvo"),
-            *("blocks/mlp/w_up", "blocks/mlp/w_down"),
-        }
+    updates = updates_of(name, model, hyperparameters(weight_decay=0.5), params, zeros)
+    moved = {path for path, u in leaves(updates) if np.abs(u).max() > 0}
+    assert moved == {
+        *("ends/embedding", "ends/position", "ends/head", "blocks/mlp/w_gate"),
+        *(f"blocks/attention/w_{x}" for x in "qkvo"),
+        *("blocks/mlp/w_up", "blocks/mlp/w_down"),
+    }
 
 
 def leaves(tree) -> list[tuple[str, Any]]:

@@ -13,10 +13,10 @@ from experiments.training import metrics
 from experiments.training.checkpoint import load, newest_step
 from experiments.training.train import Lost, Stopped, train, train_packed, training_functions
 from models.presets import ladder
-from tests.quickly import quick_compilation
 from tests.tiny_run import Hooks, make_training_cache
 from tests.tiny_run import training_config as config
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 TIMES = {"wall_seconds", "flops_per_second", "seconds", "n_packed"}
 
 
@@ -37,15 +37,16 @@ def runs() -> list[RunConfig]:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory, use_cache):
+def alone(tmp_path_factory, use_cache, quick_compilation):
     """The folder where each of them was trained alone, and their rows."""
     root = tmp_path_factory.mktemp("alone")
     return root, [train(run, root / run.run_id, Hooks()) for run in runs()]
 
 
-def pack(root, hooks=None, members=None):
-    members = members or runs()
-    return train_packed(members, [root / run.run_id for run in members], hooks or [Hooks() for _ in members])
+def train_all(root, hooks=None, configs=None):
+    """Trains them packed, each in its folder under `root`."""
+    configs = configs or runs()
+    return train_packed(configs, [root / run.run_id for run in configs], hooks or [Hooks() for _ in configs])
 
 
 def assert_as_alone(root, row, alone, i: int = 0) -> None:
@@ -66,8 +67,8 @@ def assert_as_alone(root, row, alone, i: int = 0) -> None:
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-3 * np.abs(y).max()), mine, theirs)
 
 
-def test_each_run_of_a_pack_is_what_it_is_alone(tmp_path, alone):
-    ended = pack(tmp_path)
+def test_each_packed_run_is_what_it_is_alone(tmp_path, alone):
+    ended = train_all(tmp_path)
     first = next(ended)
     assert first[0] == 2 and first[1]["status"] == "diverged", "its row comes when it diverges"
     assert newest_step(tmp_path / runs()[0].run_id) == 0, "the others have not come to a checkpoint yet"
@@ -83,19 +84,19 @@ def test_each_run_of_a_pack_is_what_it_is_alone(tmp_path, alone):
 
 def test_of_a_lost_run_nothing_is_written_any_more(tmp_path, alone):
     hooks = [Hooks(), Hooks(lost_at=20), Hooks()]
-    rows = dict(pack(tmp_path, hooks))
+    rows = dict(train_all(tmp_path, hooks))
     assert set(rows) == {0, 2} and hooks[1].seen == 20
     assert_as_alone(tmp_path, rows[0], alone)
     lost = tmp_path / runs()[1].run_id
     assert metrics.read(lost / "metrics.jsonl")[-1]["step"] <= 20 and newest_step(lost) == 0
-    assert list(pack(tmp_path / "all", [Hooks(lost_at=5) for _ in range(3)])) == []
+    assert list(train_all(tmp_path / "all", [Hooks(lost_at=5) for _ in range(3)])) == []
     with pytest.raises(Lost):
         train(runs()[0], tmp_path / "one", Hooks(lost_at=5))
 
 
 def test_runs_that_stopped_together_continue_alone(tmp_path, alone):
     with pytest.raises(Stopped):
-        list(pack(tmp_path, [Hooks(), Hooks(stop_at=12), Hooks()]))
+        list(train_all(tmp_path, [Hooks(), Hooks(stop_at=12), Hooks()]))
     (step,) = {newest_step(tmp_path / run.run_id) for run in runs()[:2]}
     assert 12 <= step < 20
     for i, run in enumerate(runs()[:2]):
@@ -105,20 +106,20 @@ def test_runs_that_stopped_together_continue_alone(tmp_path, alone):
         assert_as_alone(tmp_path, row, alone, i)
 
 
-def test_runs_that_began_alone_continue_as_a_pack_where_all_can(tmp_path, alone, capsys):
+def test_runs_that_began_alone_continue_packed_where_all_can(tmp_path, alone, capsys):
     """From the newest step that each of them can read: the newest checkpoint of one is damaged."""
-    members = [*runs()[:2], config(seed=5)]
-    for run in members:
+    configs = [*runs()[:2], config(seed=5)]
+    for run in configs:
         for _ in range(2):
             with pytest.raises(Stopped):
                 train(run, tmp_path / run.run_id, Hooks(stop_at=10))
-    folder = tmp_path / members[1].run_id / "checkpoints"
+    folder = tmp_path / configs[1].run_id / "checkpoints"
     first, newest = sorted(int(path.name) for path in folder.glob("[0-9]*"))
     for path in (folder / str(newest)).rglob("*"):
         if path.is_file():
             path.write_bytes(b"damaged")
-    hooks = [Hooks() for _ in members]
-    rows = dict(pack(tmp_path, hooks, members))
+    hooks = [Hooks() for _ in configs]
+    rows = dict(train_all(tmp_path, hooks, configs))
     assert capsys.readouterr().err.count("cannot be read") == 1
     assert [each.seen for each in hooks] == [40 - first] * 3
     for i in range(2):
@@ -128,16 +129,15 @@ def test_runs_that_began_alone_continue_as_a_pack_where_all_can(tmp_path, alone,
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["moe", "rwkv7"])
 def test_networks_that_sort_and_scan_train_together(family, tmp_path):
-    """For six steps only: optimizing the programs would take most of the time."""
-    members = [config(model=ladder(16, 259, family), seed=seed, n_tokens=64 * 6) for seed in (0, 1)]
-    with quick_compilation():
-        rows = dict(pack(tmp_path, members=members))
-        row = train(members[1], tmp_path / "alone", Hooks())
+    """For six steps only."""
+    configs = [config(model=ladder(16, 259, family), seed=seed, n_tokens=64 * 6) for seed in (0, 1)]
+    rows = dict(train_all(tmp_path, configs=configs))
+    row = train(configs[1], tmp_path / "alone", Hooks())
     assert rows[1]["loss"] == pytest.approx(row["loss"], rel=1e-5)
     assert rows[0]["loss"] != rows[1]["loss"] and rows[0]["status"] == "done"
 
 
-def test_packs_of_one_size_compile_once():
+def test_packed_runs_of_one_number_compile_once():
     """Whatever their numbers and seeds, and whether they begin or go on; the tests above trained five."""
     for n_runs in (1, 3):
         assert training_functions(runs()[0].model, "adamw", "wsd", None, n_runs).step._cache_size() == 1
@@ -145,7 +145,7 @@ def test_packs_of_one_size_compile_once():
 
 @pytest.mark.parametrize("change", [{"n_tokens": 64 * 41}, {"seq_len": 8}, {"n_val_tokens": 64}])
 def test_runs_that_differ_in_more_than_numbers_are_refused(change, tmp_path):
-    members = [config(), config(), dataclasses.replace(config(), **change)]
+    configs = [config(), config(), dataclasses.replace(config(), **change)]
     with pytest.raises(ValueError, match="only runs of one pack_key train together"):
-        list(pack(tmp_path, members=members))
+        list(train_all(tmp_path, configs=configs))
     assert not any(tmp_path.iterdir())

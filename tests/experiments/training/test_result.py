@@ -75,7 +75,7 @@ def test_the_speed_is_that_of_the_steps_made_here():
     assert row(first_step=10, start=0.3)["wall_seconds"] == 0.3
 
 
-def test_a_device_is_told_by_its_kind_and_a_cpu_by_the_cores_that_we_may_use():
+def test_a_device_is_described_by_its_kind_and_a_cpu_by_the_cores_that_we_may_use():
     gpu = SimpleNamespace(platform="gpu", device_kind="NVIDIA H100 80GB HBM3")
     assert describe_device(gpu) == "NVIDIA H100 80GB HBM3"
     cpu, allowed = jax.devices("cpu")[0], os.sched_getaffinity(0)

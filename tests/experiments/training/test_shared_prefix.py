@@ -1,4 +1,4 @@
-"""Shared trunks: runs take over each other's steps and end as if they had not, to the bit."""
+"""Shared prefixes: runs take over each other's steps and end as if they had not, to the bit."""
 
 import contextlib
 import dataclasses
@@ -14,6 +14,7 @@ from experiments.training.train import Stopped, train, train_packed
 from tests.tiny_run import Hooks, assert_same_run, make_training_cache
 from tests.tiny_run import training_config as config
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 TIMES = {"wall_seconds", "flops_per_second", "seconds", "trunk_steps"}
 STEPS = (20, 37, 60)
 BRANCHES = (14, 26, 42)
@@ -32,13 +33,13 @@ def ladder_of_budgets() -> list[RunConfig]:
 
 
 @pytest.fixture(scope="module")
-def without(tmp_path_factory, use_cache):
-    """The folder where each run was trained without trunks, and their rows."""
+def without(tmp_path_factory, use_cache, quick_compilation):
+    """The folder where each run was trained on its own, and their rows."""
     root = tmp_path_factory.mktemp("without")
     return root, [train(run, root / run.run_id, Hooks()) for run in ladder_of_budgets()]
 
 
-def points(root: Path) -> list[int]:
+def branch_steps(root: Path) -> list[int]:
     (folder,) = root.glob("trunks/*")
     return sorted(int(path.name) for path in folder.iterdir())
 
@@ -51,13 +52,13 @@ def assert_as_without(root: Path, rows: list[dict], without) -> None:
         }
 
 
-def test_a_ladder_with_trunks_equals_one_without_to_the_bit(tmp_path, without):
+def test_a_ladder_with_shared_prefixes_equals_one_without_to_the_bit(tmp_path, without):
     runs, hooks = ladder_of_budgets(), [Hooks() for _ in STEPS]
     assert tuple(run.branch_step for run in runs) == BRANCHES
     rows = [train(run, tmp_path / run.run_id, h, None, tmp_path / "trunks") for run, h in zip(runs, hooks)]
     assert [row["trunk_steps"] for row in rows] == [0, *BRANCHES[:2]]
     assert [h.seen for h in hooks] == [STEPS[0], STEPS[1] - BRANCHES[0], STEPS[2] - BRANCHES[1]]
-    assert points(tmp_path) == list(BRANCHES)
+    assert branch_steps(tmp_path) == list(BRANCHES)
     assert_as_without(tmp_path, rows, without)
 
 
@@ -84,7 +85,7 @@ def test_a_run_takes_over_only_what_is_ahead_of_its_own_checkpoint(tmp_path, wit
     assert_same_run(tmp_path / long.run_id, without[0] / long.run_id)
 
 
-def test_a_damaged_point_is_passed_over_and_replaced(tmp_path, without, capsys):
+def test_a_damaged_branch_checkpoint_is_passed_over_and_replaced(tmp_path, without, capsys):
     runs = ladder_of_budgets()
     for run in runs[:2]:
         train(run, tmp_path / run.run_id, Hooks(), None, tmp_path / "trunks")
@@ -95,14 +96,14 @@ def test_a_damaged_point_is_passed_over_and_replaced(tmp_path, without, capsys):
     assert row["trunk_steps"] == BRANCHES[0] and "cannot be read" in capsys.readouterr().err
     assert_same_run(tmp_path / runs[2].run_id, without[0] / runs[2].run_id)
     again = dataclasses.replace(runs[1], schedule=dataclasses.replace(runs[1].schedule, final=0.1))
-    assert again.prefix_key == runs[1].prefix_key  # branches off at the damaged point
+    assert again.prefix_key == runs[1].prefix_key  # branches off at the damaged checkpoint
     train(again, tmp_path / "again", Hooks(), None, tmp_path / "trunks")
     restored = shared_prefix.SharedPrefix(tmp_path / "trunks", again).checkpoints.read(BRANCHES[1], meta=None)
     assert restored["meta"]["step"] == BRANCHES[1]
 
 
-def test_killed_while_it_leaves_a_point(tmp_path, without, monkeypatch):
-    """There is no point then; started again the run leaves a whole one and ends as if nothing had been."""
+def test_killed_while_it_saves_a_branch_checkpoint(tmp_path, without, monkeypatch):
+    """There is none then; started again the run saves a whole one and ends as if nothing had been."""
     short, second, _ = ladder_of_budgets()
 
     def killed(*_) -> None:
@@ -119,39 +120,37 @@ def test_killed_while_it_leaves_a_point(tmp_path, without, monkeypatch):
         assert_same_run(tmp_path / row["run_id"], without[0] / row["run_id"])
 
 
-def test_of_two_that_leave_the_same_point_the_first_wins(tmp_path, monkeypatch):
+def test_of_two_that_save_the_same_branch_checkpoint_the_first_wins(tmp_path, monkeypatch):
     """The second has written its own when it finds the place taken; nothing else stays behind."""
     run, rename = ladder_of_budgets()[0], shared_prefix._rename_if_free
 
-    def leave(by: int) -> None:
+    def save(by: int) -> None:
         state = {"w": jnp.full(1000, by)}, {"m": jnp.zeros(2)}
         shared_prefix.SharedPrefix(tmp_path / "trunks", run).save(3, *state, {"by": by})
 
     def slow_rename(*where: Path) -> None:
         monkeypatch.setattr(shared_prefix, "_rename_if_free", rename)
-        leave(by=1)
+        save(by=1)
         rename(*where)
 
     monkeypatch.setattr(shared_prefix, "_rename_if_free", slow_rename)
-    leave(by=2)
-    assert points(tmp_path) == [3] and len(list((tmp_path / "trunks").iterdir())) == 1
+    save(by=2)
+    assert branch_steps(tmp_path) == [3] and len(list((tmp_path / "trunks").iterdir())) == 1
     found = shared_prefix.SharedPrefix(tmp_path / "trunks", run).checkpoints.read(
         3, params={"w": jnp.zeros(1000)}, meta=None
     )
     assert found["meta"] == {"by": 1} and float(found["params"]["w"][0]) == 1
 
 
-def test_runs_of_a_pack_take_over_the_same_steps_of_their_trunks(tmp_path, without):
+def test_packed_runs_take_over_the_same_steps_of_their_prefixes(tmp_path, without):
     short, _, long = ladder_of_budgets()
     other = dataclasses.replace(long, seed=1)
     for run in (short, dataclasses.replace(short, seed=1)):
         train(run, tmp_path / run.run_id, Hooks(), None, tmp_path / "trunks")
-    pack = train_packed(
-        [long, other], [tmp_path / "long", tmp_path / "other"], [Hooks(), Hooks()], None, tmp_path / "trunks"
-    )
-    rows = dict(pack)
+    outs = [tmp_path / "long", tmp_path / "other"]
+    rows = dict(train_packed([long, other], outs, [Hooks(), Hooks()], None, tmp_path / "trunks"))
     assert [rows[i]["trunk_steps"] for i in range(2)] == [BRANCHES[0]] * 2
     assert rows[0]["loss"] == pytest.approx(without[1][2]["loss"], rel=1e-5)
     lines = [metrics.read(path / "metrics.jsonl") for path in (tmp_path / "long", without[0] / long.run_id)]
     assert [line["step"] for line in lines[0]] == [line["step"] for line in lines[1]]
-    assert lines[0][:5] == lines[1][:5], "of the trunk"
+    assert lines[0][:5] == lines[1][:5], "of the prefix"

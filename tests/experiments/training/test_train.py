@@ -22,6 +22,8 @@ from models.presets import LADDERS, ladder
 from tests.tiny_run import Hooks, assert_same_run, make_training_cache
 from tests.tiny_run import training_config as config
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.fixture(autouse=True, scope="module")
 def use_cache(tmp_path_factory):
@@ -30,13 +32,19 @@ def use_cache(tmp_path_factory):
         yield
 
 
-def test_a_run_learns_and_reports_what_it_did(tmp_path):
-    run = config()
-    row = train(run, tmp_path, Hooks())
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, use_cache, quick_compilation) -> tuple[Path, dict]:
+    """The folder of `config()`, trained without interruption, and its row."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, train(config(), folder, Hooks())
+
+
+def test_a_run_learns_and_reports_what_it_did(whole):
+    run, (folder, row) = config(), whole
     assert row["status"] == "done" and row["run_id"] == run.run_id
     assert row["n_steps"] == 40 and row["n_tokens"] == 64 * 40
     assert row["flops"] == 64 * 40 * count(run.model).flops_per_token(16)
-    events = metrics.read(tmp_path / "metrics.jsonl")
+    events = metrics.read(folder / "metrics.jsonl")
     first = next(event["train_loss"] for event in events if "train_loss" in event)
     assert row["loss"] < 3.5 < 5 < first
     evaluations = [event for event in events if "val_loss" in event]
@@ -44,31 +52,34 @@ def test_a_run_learns_and_reports_what_it_did(tmp_path):
     assert evaluations[-1]["val_loss"] == row["loss"] and row["val_tokens"] == 128
 
 
-def test_validation_loss_is_the_mean_over_the_leading_rows(tmp_path):
-    run = config()
-    row = train(run, tmp_path, Hooks())
+def test_validation_loss_is_the_mean_over_the_leading_rows(whole):
+    run, (folder, row) = config(), whole
     tokens = np.fromfile(Path(os.environ["ISOFLOP_CACHE"]) / "docstrings-tiny/validation/tokens.bin", "<u2")
     rows = np.concatenate(validation_batches(tokens, 4, 16, 160))
     np.testing.assert_array_equal(rows, [tokens[16 * i : 16 * i + 17] for i in range(8)])
     compiled = training_functions(run.model, "adamw", "wsd", None, 1)
-    losses = np.asarray(compiled.row_losses(load(tmp_path)[1], rows[:4])).tolist()
-    losses += np.asarray(compiled.row_losses(load(tmp_path)[1], rows[4:])).tolist()
+    losses = np.asarray(compiled.row_losses(load(folder)[1], rows[:4])).tolist()
+    losses += np.asarray(compiled.row_losses(load(folder)[1], rows[4:])).tolist()
     assert row["loss"] == pytest.approx(np.mean(losses), rel=1e-6)
     assert row["loss_se"] == pytest.approx(np.std(losses, ddof=1) / np.sqrt(8), rel=1e-5)
 
 
-def test_stopping_anywhere_and_continuing_changes_no_bit(tmp_path):
-    train(config(), tmp_path / "whole", Hooks())
-    for stop_at in (1, 7, 20, 38):
+def test_stopping_anywhere_and_continuing_changes_no_bit(tmp_path, whole):
+    """A short run at every second step, a longer one a few times and once near its end."""
+    short = config(n_tokens=64 * 10)
+    train(short, tmp_path / "short", Hooks())
+    for run, stop_at, expected in (
+        (short, 1, tmp_path / "short"),
+        *((config(), k, whole[0]) for k in (9, 38)),
+    ):
+        out = tmp_path / str(stop_at)
         while True:  # each part makes at least one step
             try:
-                train(config(), tmp_path / "parts", Hooks(stop_at))
+                train(run, out, Hooks(stop_at))
                 break
             except Stopped:
                 pass
-        assert_same_run(tmp_path / "whole", tmp_path / "parts")
-        for name in ("checkpoints", "metrics.jsonl"):
-            os.rename(tmp_path / "parts" / name, tmp_path / f"{name}-{stop_at}")
+        assert_same_run(expected, out)
 
 
 @pytest.mark.parametrize("family", LADDERS)
@@ -131,8 +142,7 @@ def test_kill_9_at_random_times_changes_no_bit(tmp_path):
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
-def test_a_damaged_checkpoint_is_skipped_for_the_one_before(tmp_path, capsys):
-    train(config(), tmp_path / "whole", Hooks())
+def test_a_damaged_checkpoint_is_skipped_for_the_one_before(tmp_path, capsys, whole):
     with pytest.raises(Stopped):
         train(config(), tmp_path / "run", Hooks(10))
     with pytest.raises(Stopped):
@@ -144,14 +154,14 @@ def test_a_damaged_checkpoint_is_skipped_for_the_one_before(tmp_path, capsys):
     train(config(), tmp_path / "run", Hooks())
     said = [line for line in capsys.readouterr().err.splitlines() if "cannot be read" in line]
     assert len(said) == 1 and f"checkpoints/{newest.name}" in said[0]
-    assert_same_run(tmp_path / "whole", tmp_path / "run")
+    assert_same_run(whole[0], tmp_path / "run")
 
 
 def test_a_grid_compiles_once_a_shape(tmp_path):
-    """12 runs of 2 shapes that differ in rate, decay, warm-up, length and seed: 2 compilations."""
+    """6 runs of 2 shapes that differ in rate, decay, warm-up, length and seed: 2 compilations."""
     training_functions.cache_clear()
     shapes = [ladder(16, 259), ladder(24, 259)]
-    for i in range(12):
+    for i in range(6):
         run = config(
             model=shapes[i % 2],
             optimizer=OptimizerConfig(lr=0.01 + 0.001 * i, weight_decay=0.01 * i, b2=0.9 + 0.001 * i),
@@ -171,11 +181,9 @@ def test_an_exploding_run_ends_as_diverged(tmp_path):
     assert metrics.read(tmp_path / "metrics.jsonl")[-1]["step"] == row["n_steps"]
 
 
-def test_seeds_change_weights_and_data_and_nothing_else_does(tmp_path):
-    losses = [
-        train(config(seed=seed), tmp_path / str(i), Hooks())["loss"] for i, seed in enumerate((0, 0, 1))
-    ]
-    assert losses[0] == losses[1] != losses[2]
+def test_seeds_change_weights_and_data_and_nothing_else_does(tmp_path, whole):
+    same, other = (train(config(seed=seed), tmp_path / str(seed), Hooks())["loss"] for seed in (0, 1))
+    assert same == whole[1]["loss"] != other
 
 
 def test_too_few_validation_rows_are_refused(tmp_path):

@@ -18,7 +18,7 @@ from models.sharding import make_mesh
 from tests.tiny_run import Hooks, training_config
 
 
-class Telling(Hooks):
+class PrintSteps(Hooks):
     def progress(self, step: int, *_) -> None:
         print(f"step {step}", flush=True)
 
@@ -34,7 +34,7 @@ def main(folder: Path, port: int, process: int, n_processes: int) -> None:
         schedule=ScheduleConfig(warmup_tokens=64 * 6),
         n_tokens=64 * 120,
     )
-    row = train(run, folder / run.run_id, Telling(), make_mesh({"data": 2, "fsdp": 2}), folder / "trunks")
+    row = train(run, folder / run.run_id, PrintSteps(), make_mesh({"data": 2, "fsdp": 2}), folder / "trunks")
     print(json.dumps(row), flush=True)
 
 
