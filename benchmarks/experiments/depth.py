@@ -2,7 +2,7 @@
 
     python -m benchmarks.experiments.depth
 
-Compiles the training step of a width-64 transformer with 4 and with 48 layers, nothing cached, and tells the
+Compiles the training step of a width-64 transformer with 4 and with 48 layers, nothing cached, and prints the
 bytes that XLA plans for the step with and without recomputation (`remat`).
 """
 

@@ -1,10 +1,10 @@
-"""What training runs together brings: a sweep of learning rates and seeds at several pack sizes.
+"""What training runs as one program brings: a sweep of learning rates and seeds at several pack sizes.
 
     python -m benchmarks.experiments.packing [--d_model 32] [--steps 100] [--packs 1,4,16]
 
 Sixteen runs of one shape, 4 rates by 4 seeds, in packs of 1, 4 and 16 in one process, on whatever device
-jax finds. Runs an hour leave out compiling, which is said apart: it is paid once a shape and pack size. The
-largest difference of a run's loss from the one it has alone is shown, too.
+jax finds. Runs an hour leave out compiling, which is shown apart: it is paid once a shape and pack size. So
+is the largest difference of a run's loss from the one it has alone.
 """
 
 import argparse
@@ -27,7 +27,7 @@ RATES, SEEDS = (5e-3, 7e-3, 1e-2, 1.4e-2), (0, 1, 2, 3)
 
 
 class Hooks:
-    """Nobody asks anything of these runs."""
+    """Neither stops a run nor shows it."""
 
     def should_stop(self) -> bool:
         return False
@@ -59,13 +59,13 @@ def configs(d_model: int, n_steps: int) -> list[RunConfig]:
 
 
 def sweep(runs: list[RunConfig], size: int) -> tuple[dict[str, float], float]:
-    """Losses of the runs, trained in packs of this size, and the seconds that took."""
+    """Losses of the runs, trained in packs of `size`, and the seconds that took."""
     losses, began = {}, time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="isoflop-benchmark-") as folder:
         for start in range(0, len(runs), size):
-            pack = runs[start : start + size]
-            outs = [Path(folder) / run.run_id for run in pack]
-            for _, row in train_packed(pack, outs, [Hooks() for _ in pack]):
+            packed = runs[start : start + size]
+            outs = [Path(folder) / run.run_id for run in packed]
+            for _, row in train_packed(packed, outs, [Hooks() for _ in packed]):
                 losses[row["run_id"]] = row["loss"]
     return losses, time.perf_counter() - began
 

@@ -1,9 +1,9 @@
-"""What shared trunks save: a ladder of budgets under warm-up, constant rate and decay, with and without.
+"""What shared prefixes save: a ladder of budgets under warm-up, constant rate and decay, with and without.
 
     python -m benchmarks.experiments.shared_prefixes [STEPS OF THE SHORTEST RUN, default 200]
 
-Four runs, each twice as long as the one before, decay over their last 0.3. With trunks each begins where the
-one before it branched off into its decay. Both ladders use the same compiled step, compiled before.
+Four runs, each twice as long as the one before, decay over their last 0.3. With shared prefixes each begins
+where the one before it branched off into its decay. Both ladders use the same compiled step, compiled before.
 """
 
 import sys
@@ -44,9 +44,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="isoflop-benchmark-") as folder:
         root, rows, seconds = Path(folder), {}, {}
         train(config(20), root / "compile", Hooks())
-        for name, trunks in (("without", None), ("with", root / "trunks")):
+        for name, prefixes in (("without", None), ("with", root / "trunks")):
             began = time.perf_counter()
-            rows[name] = [train(run, root / name / run.run_id, Hooks(), None, trunks) for run in runs]
+            rows[name] = [train(run, root / name / run.run_id, Hooks(), None, prefixes) for run in runs]
             seconds[name] = time.perf_counter() - began
         records = [
             [(root / name / run.run_id / "metrics.jsonl").read_bytes() for run in runs] for name in rows
@@ -54,7 +54,7 @@ def main() -> None:
     flops = sum(row["flops"] for row in rows["with"])
     saved = sum(row["flops"] * row["trunk_steps"] / row["n_steps"] for row in rows["with"])
     losses = [[row["loss"] for row in rows[name]] for name in rows]
-    print(f"FLOPs {flops:.3g} without trunks, {flops - saved:.3g} with: {saved / flops:.1%} saved")
+    print(f"FLOPs {flops:.3g} without sharing, {flops - saved:.3g} with: {saved / flops:.1%} saved")
     faster = 1 - seconds["with"] / seconds["without"]
     print(f"wall time {seconds['without']:.1f} s without, {seconds['with']:.1f} s with: {faster:.1%} saved")
     off = max(abs(x - y) for x, y in zip(*losses))
