@@ -65,7 +65,7 @@ def training(model, params, text: Text, vocab) -> int:
     total = 0.0
     for step in range(n_batches):
         windows = np.arange(step * BATCH, (step + 1) * BATCH)
-        total += forward(model, params, batches.cut(text.tokens, windows, SEQ_LEN))
+        total += forward(model, params, batches.take_windows(text.tokens, windows, SEQ_LEN))
     jax.block_until_ready(total)
     return n_batches * BATCH * SEQ_LEN
 

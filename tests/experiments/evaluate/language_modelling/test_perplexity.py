@@ -67,7 +67,7 @@ def test_losses_are_those_of_training_windows():
     model = models.build(CONFIG)
     params = jax.jit(model.init)(jax.random.key(0))
     tokens = np.random.default_rng(0).integers(3, 259, 8 * 20 + 1).astype(np.uint16)
-    rows = batches.cut(tokens, np.arange(20), 8)
+    rows = batches.take_windows(tokens, np.arange(20), 8)
     logprobs = jax.nn.log_softmax(jax.jit(model.apply)(params, rows[:, :-1]))
     expected = -np.take_along_axis(np.asarray(logprobs), rows[:, 1:, None], axis=-1).ravel()
     np.testing.assert_allclose(token_losses(model, params, tokens, 8), expected, rtol=1e-5)
