@@ -39,7 +39,7 @@ class Clock:
 
 
 class PackedRun:
-    """K runs, all after the same step; the first one's configuration says what is equal for all."""
+    """K runs, all after the same step; the configuration of the first stands for what is equal for all."""
 
     def __init__(
         self,

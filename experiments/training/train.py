@@ -93,7 +93,7 @@ def train_packed(
       ValueError: the data do not fit the configuration, the batch not the mesh, or a run not the others.
     """
     _check(configs, mesh)
-    config = configs[0]  # says what is equal for all
+    config = configs[0]  # for what is equal for all
     runs = [RunState(*run, shared_prefixes) for run in zip(configs, outs, hooks, strict=True)]
     clock = Clock()
 
