@@ -100,6 +100,12 @@ def permute(index: np.ndarray, n: int, seed: int, epoch: int) -> np.ndarray:
     b in place of XOR (Black & Rogaway 2002, "Ciphers with arbitrary finite domains"): each round is
     invertible whatever its hash, so the whole is a bijection of the grid. Images outside range(n) are mapped
     again until they are inside (cycle walking), which makes it one of range(n).
+
+    Args:
+      index: int64[k], each in range(n); of these alone the images are computed.
+      n: size of the range.
+      seed: any integer; with `epoch` it fixes the permutation.
+      epoch: from 0.
     """
     a = int(np.ceil(np.sqrt(n)))
     b = -(-n // a)

@@ -36,6 +36,7 @@ class TokenCache:
 
     @property
     def n_documents(self) -> int:
+        """Documents of the split."""
         return len(self.offsets) - 1
 
 

@@ -15,9 +15,13 @@ class Vocab(Protocol):
     size: int
     eos_id: int
 
-    def encode(self, text: str) -> list[int]: ...
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, no end-of-document id among them."""
+        ...
 
-    def decode(self, ids: Iterable[int]) -> str: ...
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of some ids; special ids have none."""
+        ...
 
     def token_bytes(self) -> list[bytes]:
         """The bytes of each id within a text; b"" of special ids."""

@@ -40,6 +40,7 @@ class Memory:
 
     @property
     def total(self) -> int:
+        """All of it."""
         return sum(vars(self).values())
 
 

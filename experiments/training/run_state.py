@@ -34,7 +34,16 @@ class Hooks(Protocol):
         """Whether the run is somebody else's now: nothing of it is written any more."""
         ...
 
-    def progress(self, step: int, n_steps: int, tokens_per_second: float, loss: float) -> None: ...
+    def progress(self, step: int, n_steps: int, tokens_per_second: float, loss: float) -> None:
+        """Called after each step.
+
+        Args:
+          step: steps made, from 1.
+          n_steps: steps of the whole run.
+          tokens_per_second: speed since training began here.
+          loss: training loss of the step, nats per token.
+        """
+        ...
 
 
 class RunState:

@@ -26,7 +26,15 @@ class Pairs:
 
 
 def draw_pairs(key: jax.Array, task: Task, lengths_B: jax.Array, width: int, n_symbols: int) -> Pairs:
-    """Uniformly random sources of these lengths in rows of `width`, with their copies or reversals."""
+    """Uniformly random sources with their copies or reversals.
+
+    Args:
+      key: of the draw.
+      task: whether the target is a copy of the source or its reversal.
+      lengths_B: int32[B], symbols of each source, at most `width`.
+      width: S, the length of the rows.
+      n_symbols: symbols are 1, 2, …, n_symbols.
+    """
     source_BS = jax.random.randint(key, (len(lengths_B), width), 1, n_symbols + 1)
     place_S, ends_B1 = jnp.arange(width), lengths_B[:, None]
     mask_BS = place_S < ends_B1
