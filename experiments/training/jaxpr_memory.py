@@ -109,6 +109,11 @@ class Inlined:
         return [read(atom) for atom in jaxpr.outvars]
 
 
+def n_dims(atom: Any) -> int:
+    """Dimensions of an operand of a jaxpr."""
+    return len(atom.aval.shape)
+
+
 def without_constants(jaxpr: Any) -> Jaxpr:
     """The program of a closed jaxpr; a jaxpr itself."""
     return getattr(jaxpr, "jaxpr", jaxpr)
@@ -120,7 +125,7 @@ def _inner_peak(equation: Any) -> int:
     if kind == "scan":
         body = without_constants(parameters["jaxpr"])
         pairs = enumerate(zip(equation.invars, body.invars, strict=True))
-        sliced = (i for i, (out, inner) in pairs if len(out.aval.shape) != len(inner.aval.shape))
+        sliced = (i for i, (out, inner) in pairs if n_dims(out) != n_dims(inner))
         return peak_bytes(body, next(sliced, None))
     if kind == "while":
         return peak_bytes(without_constants(parameters["body_jaxpr"]))
