@@ -1,12 +1,16 @@
-# make study   trains the default study into out/quickstart and ends with the path of its report
-# make test    runs every test
-# Both work on a bare Debian or Ubuntu machine with Python 3.11, 3.12 or 3.13: they make .venv themselves.
+# make study      trains the default study into out/quickstart and ends with the path of its report
+# make test       checks style and types and runs all tests but the slow ones: what a change can break
+# make test-all   runs the slow ones, too: storms, hostile inputs, long simulations, other people's software
+# All work on a bare Debian or Ubuntu machine with Python 3.11, 3.12 or 3.13: they make .venv themselves.
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 PIP = .venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: study test clean
+PYTEST = .venv/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+.PHONY: study test test-slow test-all clean
+.NOTPARALLEL:
 
 study: .venv/installed
 	.venv/bin/isoflop study quickstart --out out/quickstart
@@ -15,7 +19,12 @@ test: .venv/installed-dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/pyright
-	.venv/bin/pytest --numprocesses 2 --dist loadfile
+	$(PYTEST) -m "not slow"
+
+test-slow: .venv/installed-all
+	ISOFLOP_TEST_EXTRAS=1 $(PYTEST) -m slow
+
+test-all: test test-slow
 
 .venv/installed: setup.py constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 found; install one or give PYTHON=…" >&2; exit 2; }
@@ -27,6 +36,10 @@ test: .venv/installed-dev
 
 .venv/installed-dev: .venv/installed
 	$(PIP) --editable '.[dev]'
+	touch $@
+
+.venv/installed-all: .venv/installed-dev
+	$(PIP) --editable '.[dev,hf,lm-eval]'
 	touch $@
 
 clean:

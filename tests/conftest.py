@@ -1,10 +1,18 @@
-"""Shared fixtures: public tables, a tiny run, quick compilation; no deadlines for random tests."""
+"""Shared fixtures: public tables, a tiny run, quick compilation; one compilation cache for the session; no
+deadlines for random tests."""
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as prepare_process does; before numpy comes in
+
+# One compilation cache for the session: xdist's workers and the processes that tests start inherit it.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _xla = tempfile.TemporaryDirectory(prefix="isoflop-xla-", ignore_cleanup_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _xla.name
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import pytest
 from hypothesis import settings
@@ -12,6 +20,20 @@ from hypothesis import settings
 # Time is measured by benchmarks; on a busy machine a deadline only makes a sound test fail.
 settings.register_profile("isoflop", deadline=None)
 settings.load_profile("isoflop")
+
+# Files that take long, the longest first: one process must not be left with them when all others are done.
+SLOW_FILES = (
+    "models/test_sharding.py",
+    "models/decoding/test_sample.py",
+    "models/families/test_transformer.py",
+    "models/families/test_rnn.py",
+    "models/decoding/test_beam.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    place = {Path(__file__).parent / name: k for k, name in enumerate(SLOW_FILES)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 @pytest.fixture(scope="session")
@@ -54,4 +76,3 @@ def run(tmp_path_factory) -> Path:
 @pytest.fixture
 def cache_of_run(run, monkeypatch):
     monkeypatch.setenv("ISOFLOP_CACHE", str(run.parents[2] / "cache"))
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(run.parents[2] / "xla"))

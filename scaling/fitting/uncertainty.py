@@ -90,7 +90,7 @@ class Forecast:
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> "Forecast":
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             name: np.asarray(value, float) for name, value in content.items() if isinstance(value, list)
         }
         arrays["samples"] = arrays["samples"].reshape(-1, len(arrays["theta"]))

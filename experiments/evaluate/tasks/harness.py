@@ -1,4 +1,4 @@
-"""Our checkpoints under EleutherAI's lm-evaluation-harness: `pip install -e '.[lm_eval]'`.
+"""Our checkpoints under EleutherAI's lm-evaluation-harness: `pip install -e '.[lm-eval]'`.
 
     from experiments.evaluate.harness import run
     run(open_subject(Path("out/quickstart")), ["my_task"], include_path="tasks/")

@@ -28,7 +28,8 @@ def annealing_columns(lr: np.ndarray, steps: np.ndarray, momentum: float = 0.999
     """
     lr, steps = check_schedule(lr, steps)
     fall = np.where(np.arange(len(lr)) > lr.argmax(), -np.diff(lr, prepend=lr[0]), 0.0)
-    felt = np.fromiter(accumulate(fall, lambda before, now: momentum * before + now), float, len(lr))
+    decayed = accumulate(fall, lambda before, now: momentum * before + now)
+    felt = np.fromiter(decayed, float, len(lr))
     forward, annealing = np.cumsum(lr)[steps - 1], np.cumsum(felt)[steps - 1]
     return pd.DataFrame({"lr_sum": forward, "annealed": annealing / forward})
 

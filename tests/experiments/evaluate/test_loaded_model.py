@@ -15,6 +15,7 @@ from experiments.config import DataConfig
 from experiments.data.vocab import ByteVocab
 from experiments.evaluate.loaded_model import TokenizerVocab, foreign_vocab, open_subject, stand_in
 from models.presets import ladder
+from tests.extras import extra
 from tests.tiny_run import isoflop
 
 TEXT = st.text(st.characters(codec="utf-8"))
@@ -94,7 +95,7 @@ def test_a_tokenizer_needs_its_library(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def tokenizers():
-    return pytest.importorskip("tokenizers", reason="needs the extra: pip install -e '.[hf]'")
+    return extra("tokenizers", "hf")
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +121,7 @@ def by_bytes(tokenizers, tmp_path_factory) -> TokenizerVocab:
     return found
 
 
+@pytest.mark.slow
 @given(text=TEXT)
 def test_tokens_of_bytes_say_the_text(by_bytes, text):
     said = by_bytes.token_bytes()
@@ -129,12 +131,14 @@ def test_tokens_of_bytes_say_the_text(by_bytes, text):
         assert by_bytes.decode(np.array(ids, int)) == each
 
 
+@pytest.mark.slow
 def test_a_special_token_says_nothing_and_each_has_its_bytes(by_bytes):
     said = by_bytes.token_bytes()
     assert len(said) == by_bytes.size and said[0] == b""
     assert len(by_bytes.encode("the number")) < len("the number")  # it has learnt something
 
 
+@pytest.mark.slow
 @given(text=TEXT.filter(lambda text: "\u2581" not in text))
 def test_tokens_of_words_say_the_text_and_a_space_in_front(by_words, text):
     said = by_words.token_bytes()

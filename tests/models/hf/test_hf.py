@@ -21,6 +21,7 @@ from models import hf
 from models.config import Experts, MuP, RNNConfig, RopeScaling, TransformerConfig
 from models.hf.describe import read_config
 from models.presets import ladder
+from tests.extras import extra
 
 GOLDENS = sorted(path.parent for path in Path("tests/data/hf").glob("*/config.json"))
 GOLDEN = pytest.mark.parametrize("folder", GOLDENS, ids=lambda path: path.name)
@@ -299,6 +300,7 @@ def test_parameters_of_another_model_are_not_exported(tmp_path):
         hf.save(config, {"ends": params["ends"]}, tmp_path / "out")
 
 
+@pytest.mark.slow
 @GOLDEN
 def test_transformers_reads_what_we_export_and_agrees(folder, tmp_path):
     if folder.name == "rwkv7":
@@ -310,6 +312,7 @@ def test_transformers_reads_what_we_export_and_agrees(folder, tmp_path):
     np.testing.assert_allclose(logits, golden["logits"], atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OURS)
 def test_transformers_agrees_with_our_own_models(name, tmp_path):
     config, params, tokens_BT = random_model(OURS[name])
@@ -322,8 +325,7 @@ def test_transformers_agrees_with_our_own_models(name, tmp_path):
 
 def by_transformers(folder: Path, inputs: dict[str, np.ndarray]) -> np.ndarray:
     """Logits of the network that transformers makes of a checkpoint."""
-    torch = pytest.importorskip("torch", reason="needs the extra: pip install isoflop[hf]")
-    transformers = pytest.importorskip("transformers", reason="needs the extra: pip install isoflop[hf]")
+    torch, transformers = extra("torch", "hf"), extra("transformers", "hf")
     encoder = "decoder_input_ids" in inputs
     auto = transformers.AutoModelForSeq2SeqLM if encoder else transformers.AutoModelForCausalLM
     plain = {"attn_implementation": "eager", "experts_implementation": "eager", "dtype": torch.float32}

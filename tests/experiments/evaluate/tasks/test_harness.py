@@ -8,15 +8,17 @@ from typing import Any
 import jax
 import pytest
 
-os.environ.update({"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"})
-pytest.importorskip("lm_eval", reason="needs the extra: pip install -e '.[lm_eval]'")
-
 import models
 from experiments.data.vocab import ByteVocab
-from experiments.evaluate.tasks import harness, task_metrics
+from experiments.evaluate.tasks import task_metrics
 from experiments.evaluate.tasks.responses import ask
 from experiments.evaluate.tasks.task import read_task
 from models.presets import ladder
+from tests.extras import extra
+
+pytestmark = pytest.mark.slow
+os.environ.update({"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"})
+harness = extra("experiments.evaluate.tasks.harness", "lm-eval")
 
 VOCAB = ByteVocab()
 ITEMS = [
