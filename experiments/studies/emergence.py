@@ -25,9 +25,9 @@ from experiments.files import write_atomic
 from experiments.studies import quickstart
 from experiments.studies.quickstart import Sweep
 from experiments.studies.study import Stage, Study, with_prepared_data
+from experiments.study_report import write_report
 from experiments.training import checkpoint
 from scaling.emergence import emergence
-from scaling.report import write_report
 from scaling.report.sections.emergence import answer_words, misprint_words
 from scaling.table.runs import Runs
 

@@ -16,8 +16,8 @@ from experiments.files import write_atomic
 from experiments.studies import quickstart
 from experiments.studies.quickstart import Budget, Sweep
 from experiments.studies.study import Stage, Study, with_prepared_data
+from experiments.study_report import write_report
 from scaling.optimum.families import Comparison, compare
-from scaling.report import write_report
 from scaling.table.runs import Runs
 
 

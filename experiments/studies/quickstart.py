@@ -23,12 +23,12 @@ from experiments.evaluate.checkpoint_paths import find_all
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic
 from experiments.studies.study import Stage, Study, with_prepared_data
+from experiments.study_report import write_report
 from models import count
 from models.config import ModelConfig
 from models.presets import ladder
 from scaling.hparams.hparams import HparamLaws, fit_hparams
 from scaling.profiles.isoflop import profiles
-from scaling.report import write_report
 from scaling.table.runs import Runs
 
 TASKS = ("word_end", "next_word")  # those that models of this size move on; of the default corpus

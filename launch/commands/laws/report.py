@@ -48,14 +48,15 @@ def run(args: list[str], flags) -> int:
     check_out(flags.out)
     columns = parse_columns(flags.columns)
     prepare_process()  # before anything imports jax
-    from scaling.report import Missing, write_report
+    from experiments.study_report import write_report
+    from scaling.report import MissingRuns
 
     source = Path(args[0])
     out = Path(flags.out) if flags.out else (source if source.is_dir() else source.parent) / "report.html"
     fit = Path(flags.fit) if flags.fit else None
     store, missing = Store(source), None
     if store.root.is_dir() and not store.finished.exists():
-        missing = Missing(_bring_table_up_to_date(store), time.strftime("%Y-%m-%d at %H:%M"))
+        missing = MissingRuns(_bring_table_up_to_date(store), time.strftime("%Y-%m-%d at %H:%M"))
     print(write_report(source, out, fit, columns, flags.forecast, missing))
     return 0
 

@@ -20,8 +20,8 @@ LENGTH = "Tokens of an answer"
 def sections(data: ReportData) -> list[Section]:
     """Those that the study's emergence.csv and misprints.csv allow."""
     made = []
-    if len(data.answers):
-        made.append(_answers(data.answers))
+    if len(data.emergence):
+        made.append(_answers(data.emergence))
     if len(data.misprints):
         made.append(_misprints(data.misprints))
     return made

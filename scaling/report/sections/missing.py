@@ -1,8 +1,8 @@
 """What of a study is not there yet, said on the page of an unfinished one."""
 
-from dataclasses import dataclass
 from typing import Any
 
+from scaling.report.data import MissingRuns
 from scaling.report.page import Cell, Column, Row, Section, Table
 
 # A run is in one of these states; the heading of each, and what a reader calls a run in it.
@@ -15,19 +15,7 @@ STATES = {
 }
 
 
-@dataclass(frozen=True)
-class Missing:
-    """runs: how many of each stage are in which of STATES; {} for a stage that cannot be planned yet.
-    when: the moment they were counted, in words."""
-
-    runs: dict[str, dict[str, int]]
-    when: str
-
-    def count(self, state: str) -> int:
-        return sum(counts.get(state, 0) for counts in self.runs.values())
-
-
-def notice(missing: Missing, verify: dict[str, Any] | None) -> str:
+def notice(missing: MissingRuns, verify: dict[str, Any] | None) -> str:
     """Top of the page: how many runs it is without, and whether its prediction was tested."""
     n_runs = sum(sum(counts.values()) for counts in missing.runs.values())
     n_left = n_runs - missing.count("finished")
@@ -41,7 +29,7 @@ def notice(missing: Missing, verify: dict[str, Any] | None) -> str:
     return f"This study is not finished. {said} All else here is of the runs finished by {missing.when}."
 
 
-def section(missing: Missing) -> Section:
+def section(missing: MissingRuns) -> Section:
     """Runs by stage and state."""
     columns = [Column("Stage", text=True), *(Column(heading) for heading, _ in STATES.values())]
     rows = []

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from experiments.studies import families, load_study
+from experiments.study_report import write_report
 from scaling.optimum.families import compare
-from scaling.report import write_report
 from scaling.table.runs import Runs, check
 
 SHIFT = 1.5  # the better family reaches with C FLOPs what the other does with SHIFT · C

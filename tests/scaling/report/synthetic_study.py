@@ -1,14 +1,21 @@
-"""A study directory made from a known Chinchilla law plus noise: what the report is tested on.
+"""A study made from a known Chinchilla law plus noise: what the report is tested on.
 
 `python -m tests.scaling.report.synthetic_study DIR` writes one to look at.
 """
 
+import functools
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+import scaling
+from scaling.hparams.hparams import fit_hparams
+from scaling.report import ReportData, data_of_study
+from scaling.table.runs import check
 
 TRUTH = {"E": 0.80, "A": 20.3, "B": 90.0, "alpha": 0.35, "beta": 0.37}
 BUDGETS = (3e10, 1e11, 3e11)
@@ -22,6 +29,8 @@ CONVENTIONS = {
     "tokenizer": "bytes (259 ids)",
     "data": {"name": "docstrings", "n_documents": 24_800, "n_bytes": 21_300_000, "sha256": "9f2c" * 16},
 }
+
+VERSIONS = {"isoflop": "0.1.0", "python": "3.11.7", "jax": "0.10.2", "flax": "0.12.12", "optax": "0.2.8"}
 
 
 def law(n_params, n_tokens):
@@ -68,55 +77,81 @@ def make_runs(seed: int = 0, verify: bool = True) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def write_curve(folder: Path, row: pd.Series, rng: np.random.Generator) -> None:
-    """metrics.jsonl of one run: training loss every few steps, validation loss at log-spaced ones."""
-    folder.mkdir(parents=True)
-    lines = []
+def make_curve(row: pd.Series, rng: np.random.Generator) -> list[dict]:
+    """Events of one run: training loss every few steps, validation loss at log-spaced ones."""
+    events = []
     steps = np.unique(np.geomspace(1, row.n_steps, 120).round().astype(int))
     for k, step in enumerate(steps):
         tokens = int(step * row.batch_tokens)
         at = {"step": int(step), "tokens": tokens, "flops": 6.3 * row.n_params * tokens}
         loss = float(min(5.55, law(row.n_params, tokens)))
         if row.status == "diverged" and step > row.n_steps / 3:
-            lines.append(at | {"train_loss": None, "grad_norm": None, "lr": row.lr})
+            events.append(at | {"train_loss": None, "grad_norm": None, "lr": row.lr})
             break
-        lines.append(at | {"train_loss": loss + 0.04 * rng.normal(), "grad_norm": 0.7, "lr": row.lr})
+        events.append(at | {"train_loss": loss + 0.04 * rng.normal(), "grad_norm": 0.7, "lr": row.lr})
         if k % 12 == 11:
-            lines.append(at | {"val_loss": loss, "val_loss_se": 0.004, "val_bits_per_byte": loss / np.log(2)})
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+            validation = {"val_loss": loss, "val_loss_se": 0.004, "val_bits_per_byte": loss / np.log(2)}
+            events.append(at | validation)
+    return events
 
 
-def write_study(folder: Path, seed: int = 0, verify: bool = True, name: str = "quickstart") -> Path:
-    """A whole, finished study directory (without result.json, logs and checkpoints)."""
-    import scaling
-    from scaling.hparams import hparams
-
-    folder.mkdir(parents=True, exist_ok=True)
-    table = make_runs(seed, verify)
-    rng = np.random.default_rng(seed + 1)
+def make_curves(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """The curves of all runs as a page has them."""
+    curves = []
     for _, row in table.iterrows():
-        write_curve(folder / "runs" / row.run_id, row, rng)
+        events = [event for event in make_curve(row, rng) if event.get("train_loss") is not None]
+        points = pd.DataFrame({name: [event[name] for event in events] for name in ("flops", "train_loss")})
+        about = {name: row[name] for name in ("run_id", "stage", "n_params", "n_tokens")}
+        curves.append(points.rename(columns={"train_loss": "loss"}).assign(**about, final=row["loss"]))
+    return pd.concat(curves, ignore_index=True)
+
+
+@functools.cache
+def study_data(seed: int = 0) -> ReportData:
+    """A whole, finished study with a tested prediction."""
+    runs = check(make_runs(seed), CONVENTIONS, "runs.csv")
+    trained = (runs.table["stage"] != "verify").to_numpy()
+    before = replace(runs, table=runs.table[trained])
+    fit, lr = scaling.fit(before), fit_hparams(before)
+    (run,) = runs.table[~trained].to_dict("records")
+    predicted = fit.predict(run["n_params"], run["n_tokens"])
+    verify = {name: run[name] for name in ("run_id", "flops", "n_params", "n_tokens")} | {
+        "predicted": float(predicted.loss),
+        "lo": float(predicted.lo),
+        "hi": float(predicted.hi),
+        "level": 0.9,
+        "measured": float(run["loss"]),
+    }
+    return data_of_study(
+        runs,
+        name="quickstart",
+        source="study",
+        fit=fit,
+        lr=lr,
+        verify=verify,
+        curves=make_curves(runs.table, np.random.default_rng(seed + 1)),
+        study={"name": "quickstart", "overrides": ["seed=0"], "versions": VERSIONS, "seed": seed},
+        versions=VERSIONS,
+        device="2 CPU cores",
+    )
+
+
+def write_study(folder: Path, seed: int = 0, name: str = "quickstart") -> Path:
+    """The directory of `study_data` (without result.json, logs and checkpoints)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data, rng = study_data(seed), np.random.default_rng(seed + 1)
+    assert data.fit and data.lr and data.verify
+    table = make_runs(seed)
+    for _, row in table.iterrows():
+        run = folder / "runs" / row.run_id
+        run.mkdir(parents=True)
+        lines = (json.dumps(event) + "\n" for event in make_curve(row, rng))
+        (run / "metrics.jsonl").write_text("".join(lines))
     table.to_csv(folder / "runs.csv", index=False)
-    versions = {"isoflop": "0.1.0", "python": "3.11.7", "jax": "0.10.2", "flax": "0.12.12", "optax": "0.2.8"}
-    _write(folder / "study.json", {"name": name, "overrides": ["seed=0"], "versions": versions, "seed": seed})
-    _write(folder / "runs.json", {"conventions": CONVENTIONS, "versions": versions, "device": "2 CPU cores"})
-    runs = scaling.read_runs(folder)
-    trained = runs.table["stage"] != "verify"
-    before = type(runs)(runs.table[trained], runs.conventions)
-    fit = scaling.fit(before)
-    _write(folder / "lr.json", hparams.fit_hparams(before).to_json())
-    _write(folder / "fit.json", fit.to_json())
-    if verify:
-        run = runs.table[~trained].iloc[0]
-        forecast = fit.predict(run["n_params"], run["n_tokens"])
-        named = {name: run[name] for name in ("run_id", "flops", "n_params", "n_tokens")}
-        told = {
-            "predicted": float(forecast.loss),
-            "lo": float(forecast.lo),
-            "hi": float(forecast.hi),
-            "level": 0.9,
-        }
-        _write(folder / "verify.json", named | told | {"measured": float(run["loss"])})
+    about = {"conventions": CONVENTIONS, "versions": VERSIONS, "device": data.device}
+    contents = {"study": data.study | {"name": name}, "runs": about, "lr": data.lr.to_json()}
+    for file, content in (contents | {"fit": data.fit.to_json(), "verify": data.verify}).items():
+        _write(folder / f"{file}.json", content)
     return folder
 
 

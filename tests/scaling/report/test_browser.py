@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 import scaling
+from experiments.study_report import read_data, write_report
 from scaling.outlook.cost import cost
-from scaling.report import tables, write_report
-from scaling.report.data import load
+from scaling.report import tables
 from tests.scaling.report.synthetic_study import write_study
 from tests.scaling.report.test_report import EVIL
 
@@ -278,7 +278,7 @@ def test_calculator_agrees_with_python(browser, study):
     from scaling.optimum.families import flops_per_token
 
     open_page(browser, study)
-    data = load(study)
+    data = read_data(study)
     runs = tables.runs(data)
     per_token = flops_per_token(runs[runs["stage"] != "tune"])
     machine = {"hardware": "a100", "n_devices": 16, "mfu": 0.3}
@@ -298,7 +298,7 @@ def test_calculator_agrees_with_python(browser, study):
 
 def test_calculator_off_the_optimum_agrees_with_python(browser, study):
     open_page(browser, study)
-    fit = load(study).fit
+    fit = read_data(study).fit
     for n_params, n_tokens in ((2e4, 4e7), (4e5, 3e6), (7.3e4, 2.2e7)):
         told = calculated(browser, n_params=f"{n_params / 1e3:g}k", n_tokens=f"{n_tokens / 1e6:g}M")
         assert told["loss"] == pytest.approx(fit.predict(n_params, n_tokens).loss, rel=0.01)

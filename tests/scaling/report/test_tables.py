@@ -6,26 +6,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import scaling
-from scaling.hparams.hparams import fit_hparams
 from scaling.optimum.families import flops_per_token
 from scaling.report import tables
 from scaling.report.data import ReportData
 from scaling.report.theme import is_done, of_stage
 from scaling.table.runs import Runs
-from tests.scaling.report.synthetic_study import BUDGETS, make_runs
+from tests.scaling.report.synthetic_study import BUDGETS
 
 VERIFY = {"predicted": 1.5, "lo": 1.25, "hi": 1.75, "flops": 2.8e12, "level": 0.9}
 
 
 @pytest.fixture(scope="module")
-def data() -> ReportData:
-    """A whole study, as scaling.report.data.load reads one."""
-    runs = Runs(make_runs())
-    before = Runs(runs.table[runs.table["stage"] != "verify"])
-    verify = VERIFY | {"run_id": runs.table["run_id"].iloc[-1], "measured": runs.table["loss"].iloc[-1]}
-    fit, lr = scaling.fit(before, n_bootstrap=60), fit_hparams(before)
-    return ReportData("x", "x", runs, runs, fit, "", lr=lr, verify=verify, study={"name": "x"})
+def data(study) -> ReportData:
+    """The study with a prediction of round numbers."""
+    last = study.runs.table.iloc[-1]
+    return replace(study, verify=VERIFY | {"run_id": last["run_id"], "measured": last["loss"]})
 
 
 @pytest.fixture(scope="module")

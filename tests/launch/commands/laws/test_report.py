@@ -49,11 +49,11 @@ def running(tmp_path):
 
 
 def test_report_of_a_running_study_is_of_what_is_finished_and_says_what_is_missing(running, monkeypatch):
-    told = []
-    monkeypatch.setattr("scaling.report.write_report", lambda *arguments: told.append(arguments))
+    given = []
+    monkeypatch.setattr("experiments.study_report.write_report", lambda *arguments: given.append(arguments))
     assert main(["report", str(running.folder)]) == 0
     assert len(pd.read_csv(running.folder / "runs.csv")) == 20
-    missing = told[0][-1]
+    missing = given[0][-1]
     assert missing.runs["tune"] == {"finished": 18} and missing.runs["verify"] == {}
     grid = {state: missing.count(state) for state in ("finished", "running", "failed", "cancelled", "left")}
     assert grid == {"finished": 20, "running": 1, "failed": 1, "cancelled": 1, "left": 13}
@@ -61,7 +61,7 @@ def test_report_of_a_running_study_is_of_what_is_finished_and_says_what_is_missi
     running.finished.write_text("done\n")
     before = (running.folder / "runs.csv").stat().st_mtime_ns
     assert main(["report", str(running.folder)]) == 0
-    assert told[1][-1] is None and (running.folder / "runs.csv").stat().st_mtime_ns == before
+    assert given[1][-1] is None and (running.folder / "runs.csv").stat().st_mtime_ns == before
 
 
 def test_a_study_without_a_finished_run_has_no_page_yet(tmp_path, capsys):

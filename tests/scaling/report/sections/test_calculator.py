@@ -7,20 +7,17 @@ import pytest
 
 import scaling
 from scaling.optimum.families import flops_per_token
-from scaling.report.data import ReportData
-from scaling.report.sections.calculator import RATIOS, grid
-from tests.scaling.report.synthetic_study import make_runs
+from scaling.report.sections.calculator import RATIOS
+from scaling.report.sections.calculator import grid as calculator_grid
 
 
 @pytest.fixture(scope="module")
-def data():
-    table = make_runs().query("stage in ('grid', 'extend')").drop(columns="stage").reset_index(drop=True)
-    runs = scaling.Runs(table)
-    return ReportData("t", "t.csv", runs, runs, scaling.fit(runs), "")
+def data(grid):
+    return grid
 
 
 def test_middle_of_the_grid_is_the_frontier(data):
-    table, law = grid(data, data.runs.table), data.runs.table
+    table, law = calculator_grid(data, data.runs.table), data.runs.table
     best = scaling.frontier(data.fit, np.array(table["flops"]), flops_per_token(law))
     middle = len(RATIOS) // 2
     for name, expected in (("loss", best.loss), ("lo", best.loss_lo), ("hi", best.loss_hi)):
@@ -30,15 +27,15 @@ def test_middle_of_the_grid_is_the_frontier(data):
 
 
 def test_flops_a_token_are_those_of_the_runs(data):
-    table = grid(data, data.runs.table)
+    table = calculator_grid(data, data.runs.table)
     n_params = np.array([2e4, 3e5])
     told = table["per_token"] * n_params ** table["exponent"]
     assert told == pytest.approx(flops_per_token(data.runs.table)(n_params), rel=1e-9)
 
 
 def test_what_was_not_swept_is_not_told(data):
-    assert not {"lr", "batch_tokens"} & set(grid(data, data.runs.table))
+    assert not {"lr", "batch_tokens"} & set(calculator_grid(data, data.runs.table))
 
 
 def test_no_law_no_calculator(data):
-    assert grid(replace(data, fit=None), data.runs.table) == {}
+    assert calculator_grid(replace(data, fit=None), data.runs.table) == {}

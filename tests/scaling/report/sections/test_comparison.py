@@ -1,20 +1,19 @@
 """The section that compares laws by what they foretell of larger runs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from scaling.report.data import load
+from scaling.report import data_of_table
 from scaling.report.sections.comparison import section
 from tests.scaling.report.synthetic_study import make_runs
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    path = tmp_path_factory.mktemp("table") / "grid.csv"
-    table = make_runs().query("stage in ('grid', 'extend')").drop(columns="stage")
-    table.to_csv(path, index=False)
-    return section(load(path))
+def made(grid):
+    return section(grid)
 
 
 def test_laws_are_listed_best_first_with_percentages(made):
@@ -36,8 +35,6 @@ def test_bars_cross_zero_where_the_interval_holds_the_measured_loss(made):
     assert (drawn.groupby("law").size() == len(bars)).all() and (drawn["ratio"] > 1).all()
 
 
-def test_too_few_runs_leave_no_trace(tmp_path):
-    make_runs().query("stage == 'grid'").drop(columns="stage").head(7).to_csv(
-        tmp_path / "few.csv", index=False
-    )
-    assert section(load(tmp_path / "few.csv")) is None
+def test_too_few_runs_leave_no_trace(grid):
+    few = replace(grid.runs, table=make_runs().query("stage == 'grid'").drop(columns="stage").head(7))
+    assert section(data_of_table(few, "few", "few.csv")) is None

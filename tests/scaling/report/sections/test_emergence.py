@@ -1,19 +1,17 @@
 """The sections on emergence and inverse scaling, from planted tables."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from scaling.report.data import load
 from scaling.report.sections.emergence import sections
-from tests.scaling.report.synthetic_study import make_runs
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(study):
     """Token accuracy creeps, exact match is its power; the loss of one place rises, of the other falls."""
-    folder = tmp_path_factory.mktemp("study")
-    make_runs().to_csv(folder / "runs.csv", index=False)
     flops = np.geomspace(1e9, 1e13, 10)
     scatter = np.exp(0.03 * np.random.default_rng(0).standard_normal(10))
     accuracy = np.exp(-0.35 * np.exp(-1.2 * np.linspace(-1, 1, 10)) * scatter)  # a power law of compute
@@ -22,13 +20,11 @@ def made(tmp_path_factory):
          "exact_match": round(2000 * p**n) / 2000, "token_accuracy": p, "token_loss": 1.0, "brier": 1 - p}
         for n in (2, 8) for i, (c, p) in enumerate(zip(flops, accuracy))
     ]  # fmt: skip
-    pd.DataFrame(rows).to_csv(folder / "emergence.csv", index=False)
     places = [
         {"run_id": i, "n_params": 1000, "flops": c, "place": place, "loss": 3 + slope * i, "se": 0.05}
         for place, slope in (("the misprint itself", 0.2), ("after it", -0.2)) for i, c in enumerate(flops)
     ]  # fmt: skip
-    pd.DataFrame(places).to_csv(folder / "misprints.csv", index=False)
-    return sections(load(folder))
+    return sections(replace(study, emergence=pd.DataFrame(rows), misprints=pd.DataFrame(places)))
 
 
 def test_a_jump_of_the_metric_is_called_so(made):
@@ -48,6 +44,5 @@ def test_what_gets_worse_is_flagged_with_evidence(made):
     assert "Loss of after it: It gets better with scale" in text and "p = " in text
 
 
-def test_a_study_without_these_tables_has_no_such_sections(tmp_path):
-    make_runs().to_csv(tmp_path / "runs.csv", index=False)
-    assert sections(load(tmp_path)) == []
+def test_a_study_without_these_tables_has_no_such_sections(study):
+    assert sections(study) == []

@@ -2,17 +2,18 @@
 
 from dataclasses import replace
 
-import pandas as pd
+import numpy as np
 import pytest
 
+from scaling.report import MissingRuns, data_of_study
 from scaling.report.contents import build
-from scaling.report.data import load
 from scaling.report.page import render
-from scaling.report.sections.missing import Missing, notice, section
-from tests.scaling.report.synthetic_study import write_study
+from scaling.report.sections.missing import notice, section
+from scaling.table.runs import check
+from tests.scaling.report.synthetic_study import CONVENTIONS, make_curves, make_runs
 from tests.scaling.report.test_report import Outline
 
-RUNNING = Missing(
+RUNNING = MissingRuns(
     {"tune": {"finished": 18}, "grid": {"finished": 3, "left": 9, "failed": 1}, "verify": {}}, "noon"
 )
 
@@ -22,10 +23,10 @@ def test_the_notice_counts_what_is_missing_and_names_what_waits():
     assert "10 of 31 planned runs are missing (9 not begun, 1 failed)." in said
     assert "wait for these: verify." in said and "No prediction has been tested" in said and "noon" in said
     measured = {"measured": 1.0}
-    done = Missing({"tune": {"finished": 2}, "verify": {"finished": 1}}, "noon")
+    done = MissingRuns({"tune": {"finished": 2}, "verify": {"finished": 1}}, "noon")
     assert "missing" not in notice(done, measured) and "No prediction" not in notice(done, measured)
     assert "No prediction" in notice(done, {"predicted": 1.0, "measured": None})
-    assert "No prediction" not in notice(Missing({"grid": {"left": 1}}, "noon"), None), "none is planned"
+    assert "No prediction" not in notice(MissingRuns({"grid": {"left": 1}}, "noon"), None), "none is planned"
 
 
 def test_the_table_tells_nothing_done_from_nothing_planned():
@@ -43,13 +44,12 @@ def test_the_table_tells_nothing_done_from_nothing_planned():
 @pytest.mark.parametrize(
     "n_runs, shown", [(1, ["missing", "curves"]), (20, ["missing", "learning-rate", "curves"])]
 )
-def test_a_page_of_the_first_runs_alone_is_whole_and_marked(tmp_path, n_runs, shown):
+def test_a_page_of_the_first_runs_alone_is_whole_and_marked(n_runs, shown):
     """Of one run of the first stage, and of a grid just begun: its sweeps are there, no law of the loss."""
-    study = write_study(tmp_path / "study", verify=False)
-    for name in ("fit.json", "lr.json"):
-        (study / name).unlink()
-    pd.read_csv(study / "runs.csv").head(n_runs).to_csv(study / "runs.csv", index=False)
-    page = render(*build(replace(load(study), missing=RUNNING)), vega="")
+    runs = check(make_runs(verify=False).head(n_runs), CONVENTIONS)
+    curves = make_curves(runs.table, np.random.default_rng(0))
+    data = data_of_study(runs, "one", "one", curves=curves, study={"name": "one"})
+    page = render(*build(replace(data, missing=RUNNING)), vega="")
     assert Outline(page).sections == [*shown, "runs", "about"]
     assert page.index('class="notice"') < page.index("<h1>")
-    assert 'class="notice"' not in render(*build(load(study)), vega="")
+    assert 'class="notice"' not in render(*build(data), vega="")

@@ -1,4 +1,4 @@
-"""What a page is made from: which runs the law is of, curves thinned, tables that must be whole."""
+"""A report's files: what is read from a study's folder, curves thinned, tables whole; and what is written."""
 
 import json
 
@@ -6,11 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling.report.data import CURVE_POINTS, load, read_curves, read_json, read_tasks
+from experiments.study_report import (
+    CURVE_POINTS,
+    read_curves,
+    read_data,
+    read_json,
+    read_tasks,
+    write_report,
+)
+from scaling.report import MissingRuns, Report
 from tests.scaling.optimum.test_frontier import known
 from tests.scaling.planted import TRUTH
-from tests.scaling.planted_sweeps import cross, planted_sweeps, random_truth
-from tests.scaling.report.synthetic_study import make_runs
+from tests.scaling.report.synthetic_study import make_runs, study_data, write_study
 
 
 def write_curve(folder, flops, losses, rest=""):
@@ -24,20 +31,39 @@ def curve_of(folder, flops=1e6) -> pd.DataFrame:
     return read_curves(folder, pd.DataFrame([row, row | {"run_id": "without a curve"}]))
 
 
-def test_repeats_of_the_best_setting_stay_in_the_law(tmp_path):
-    rng = np.random.default_rng(1)
-    table = planted_sweeps(random_truth(rng), cross(3), 1e-3, None, rng)[0].table
-    best = table.loc[table.groupby(["n_params", "n_tokens"])["loss"].idxmin()]
-    again = best.assign(loss=best["loss"] * 1.001)
-    pd.concat([table, again]).to_csv(tmp_path / "seeds.csv", index=False)
-    data = load(tmp_path / "seeds.csv")
-    assert data.fit.n_points == 2 * 9 and data.runs.table["stage"].tolist().count("tune") == len(table) - 9
+def test_a_study_s_folder_has_all_that_its_page_shows(tmp_path):
+    expected, data = study_data(), read_data(write_study(tmp_path / "study"))
+    assert (data.name, data.source, data.device) == ("quickstart", "study", "2 CPU cores")
+    assert data.verify == expected.verify and data.study == expected.study
+    assert data.runs.conventions == expected.runs.conventions and data.versions == expected.versions
+    assert data.fit.to_json() == expected.fit.to_json() and data.lr.formulas == expected.lr.formulas
+    assert set(data.curves["run_id"]) == set(expected.curves["run_id"])
+    assert set(data.curves) == set(expected.curves)
 
 
-def test_stages_that_a_table_states_are_kept(tmp_path):
-    make_runs().to_csv(tmp_path / "runs.csv", index=False)
-    data = load(tmp_path / "runs.csv")
-    assert data.fit.n_points == make_runs()["stage"].isin(["grid", "extend"]).sum() and data.lr is None
+def test_every_part_of_a_report_is_written_beside_the_page(tmp_path, monkeypatch):
+    made = Report("<html>", {"a.png": b"png", "a.pdf": b"pdf"}, {"appendix.md": "text"})
+    given = []
+    monkeypatch.setattr("experiments.study_report.render_report", lambda *args: given.append(args) or made)
+    table = make_runs().query("stage == 'grid'")[["n_params", "n_tokens", "flops", "loss"]].head(3)
+    table.rename(columns={"n_params": "N", "n_tokens": "D"}).to_csv(tmp_path / "foreign.csv", index=False)
+    missing = MissingRuns({"grid": {"left": 1}}, "noon")
+    columns = {"n_params": "N", "n_tokens": "D"}
+    out = write_report(tmp_path / "foreign.csv", tmp_path / "page.html", None, columns, True, missing)
+    assert out == tmp_path / "page.html"
+    written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert written == {"foreign.csv", "page.html", "appendix.md", "figures/a.png", "figures/a.pdf"}
+    assert out.read_text() == "<html>" and (tmp_path / "figures" / "a.png").read_bytes() == b"png"
+    ((data, with_forecast),) = given
+    assert with_forecast and data.missing is missing and data.runs.table["n_params"].tolist()
+
+
+def test_damaged_files_are_named(tmp_path):
+    make_runs().query("stage == 'grid'").to_csv(tmp_path / "runs.csv", index=False)
+    (tmp_path / "fit.json").write_text('{"law": "chin')
+    with pytest.raises(ValueError, match=r"fit\.json is not JSON"):
+        write_report(tmp_path, tmp_path / "report.html", fit=tmp_path / "fit.json")
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_the_law_is_the_one_given_else_the_study_s_own(tmp_path):
@@ -45,18 +71,10 @@ def test_the_law_is_the_one_given_else_the_study_s_own(tmp_path):
     for name, params in (("fit.json", TRUTH), ("other.json", TRUTH | {"E": 1.5})):
         (tmp_path / name).write_text(json.dumps(known(params).to_json()))
     (tmp_path / "study.json").write_text(json.dumps({"name": "quick", "versions": {"jax": "1"}}))
-    data = load(tmp_path)
+    data = read_data(tmp_path)
     assert (data.name, data.source, data.fit.params["E"], data.no_fit) == ("quick", tmp_path.name, 1.8, "")
     assert data.versions == {"jax": "1"} and data.verify is None and data.lr is None
-    assert load(tmp_path, fit=tmp_path / "other.json").fit.params["E"] == 1.5
-
-
-def test_too_few_runs_for_a_law_say_so(tmp_path):
-    make_runs().query("stage == 'grid'").head(3).drop(columns="stage").to_csv(
-        tmp_path / "few.csv", index=False
-    )
-    data = load(tmp_path / "few.csv")
-    assert data.fit is None and data.no_fit.startswith("No law was fitted: ") and len(data.runs.table) == 3
+    assert read_data(tmp_path, fit=tmp_path / "other.json").fit.params["E"] == 1.5
 
 
 def test_a_curve_is_averaged_in_equal_steps_of_log_compute_up_to_its_last_moment(tmp_path):

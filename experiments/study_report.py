@@ -1,0 +1,168 @@
+"""The report of a study's folder or of a table of runs: reads the files, writes the page and its figures."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import scaling
+from experiments.files import write_atomic
+from scaling.fitting.fit import Fit
+from scaling.hparams.hparams import HparamLaws
+from scaling.report import MissingRuns, ReportData, data_of_study, data_of_table, render_report
+
+CURVE_POINTS = 70  # moments of a curve in the page; more cannot be seen
+CURVE_START = 0.01  # a curve is shown from this fraction of its run on
+
+
+def write_report(
+    source: Path,
+    out: Path,
+    fit: Path | None = None,
+    columns: dict[str, str] | None = None,
+    with_forecast: bool = False,
+    missing: MissingRuns | None = None,
+) -> Path:
+    """Writes the page of a study directory or table to `out`, and returns `out`.
+
+    Beside it lie each figure as figures/NAME.png and NAME.pdf and, where there is one law, the fit with its
+    conventions as appendix.tex and appendix.md.
+
+    Args:
+      source: a study directory, or a table of runs (csv, jsonl, parquet).
+      out: the page, in a folder that exists.
+      fit: a fit.json; without it the directory's own is used, or a law is fitted here.
+      columns: our names -> those of a foreign table, as in `scaling.read_runs`.
+      with_forecast: adds the forecast of bottlenecks (`scaling.outlook.projection`).
+      missing: what of an unfinished study is not there yet: the page says so.
+
+    Raises:
+      ValueError: a file is not what it should be, or holds no runs.
+      OSError: a file cannot be read or written.
+    """
+    report = render_report(replace(read_data(Path(source), fit, columns), missing=missing), with_forecast)
+    folder = out.parent / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, image in report.figures.items():
+        write_atomic(folder / name, image)
+    for name, text in report.snippets.items():
+        write_atomic(out.parent / name, text)
+    write_atomic(out, report.html)
+    return out
+
+
+def read_data(path: Path, fit: Path | None = None, columns: dict[str, str] | None = None) -> ReportData:
+    """What a page shows of a study directory or of a table of runs (csv, jsonl, parquet).
+
+    The law is the one in `fit`, else the directory's fit.json, else fitted here (Chinchilla, approach 3).
+
+    Raises:
+      ValueError: a file is not what it should be; the message names it.
+      OSError: a file cannot be read.
+    """
+    runs = scaling.read_runs(path, columns)
+    folder = path if path.is_dir() else None
+    saved = fit or (folder / "fit.json" if folder and (folder / "fit.json").exists() else None)
+    law = Fit.from_json(read_json(saved)) if saved else None
+    if folder is None:
+        return data_of_table(runs, path.stem, path.name, law)
+    lr, verify, study, about = (
+        _read_if_there(folder / f"{name}.json") for name in ("lr", "verify", "study", "runs")
+    )
+    return data_of_study(
+        runs,
+        name=study.get("name", path.resolve().name),
+        source=path.resolve().name,
+        fit=law,
+        lr=HparamLaws.from_json(lr) if lr else None,
+        verify=verify or None,
+        curves=read_curves(folder, runs.table),
+        emergence=_table_if_there(folder / "emergence.csv"),
+        misprints=_table_if_there(folder / "misprints.csv"),
+        tasks=read_tasks(folder / "tasks.csv"),
+        study=study,
+        versions=about.get("versions") or study.get("versions", {}),
+        device=str(about.get("device", "")),
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+      ValueError: the file is not JSON, or not an object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not JSON ({error}); was it cut short?") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a JSON {type(content).__name__}; expected an object")
+    return content
+
+
+def _read_if_there(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.exists() else {}
+
+
+def _table_if_there(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path) if path.exists() else pd.DataFrame()
+
+
+def read_curves(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Training loss of every run with a metrics.jsonl, averaged in windows of equal ratio of FLOPs.
+
+    Columns: flops, loss, and of the run: run_id, stage, n_params, n_tokens, final (its validation loss at the
+    end). The first 1 % of each run is left out.
+    """
+    curves = []
+    for run in table.to_dict("records"):
+        path = folder / "runs" / str(run["run_id"]) / "metrics.jsonl"
+        if path.exists():
+            about = {name: run[name] for name in ("run_id", "n_params", "n_tokens")}
+            about |= {"stage": run.get("stage", "run"), "final": run["loss"]}
+            curves.append(_thin(_train_events(path, CURVE_START * run["flops"])).assign(**about))
+    return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
+
+
+def read_tasks(path: Path) -> pd.DataFrame:
+    """The table of evaluations, empty if it is not there.
+
+    Raises:
+      ValueError: a column is missing.
+    """
+    if not path.exists():
+        return pd.DataFrame()
+    table = pd.read_csv(path, dtype={"run_id": str, "task": str})
+    missing = {"run_id", "task", "metric", "value", "lo", "hi", "n", "chance"} - set(table)
+    if missing:
+        raise ValueError(
+            f"{path} has no column {', '.join(sorted(missing))}; isoflop evaluate writes them all"
+        )
+    return table
+
+
+def _train_events(path: Path, start: float) -> pd.DataFrame:
+    """Training events from `start` FLOPs on: flops, loss. A half-written last line is skipped."""
+    events = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(event, dict) and event.get("train_loss") is not None:
+            events.append((event["flops"], event["train_loss"]))
+    table = pd.DataFrame(events, columns=["flops", "loss"], dtype=float)
+    return table.loc[np.isfinite(table["loss"].to_numpy()) & (table["flops"].to_numpy() >= start)]
+
+
+def _thin(events: pd.DataFrame) -> pd.DataFrame:
+    """At most CURVE_POINTS rows: means over windows of equal width in log FLOPs (the last moment is kept)."""
+    if len(events) <= CURVE_POINTS:
+        return events
+    log = np.log(events["flops"].to_numpy())
+    window = np.ceil((log - log.min()) / (log.max() - log.min()) * (CURVE_POINTS - 1))
+    return events.groupby(window).agg({"flops": "max", "loss": "mean"})
