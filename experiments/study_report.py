@@ -11,7 +11,7 @@ import pandas as pd
 import scaling
 from experiments.files import write_atomic
 from scaling.fitting.fit import Fit
-from scaling.hparams.hparams import HparamLaws
+from scaling.hparams import HparamLaws
 from scaling.report import MissingRuns, ReportData, data_of_study, data_of_table, render_report
 
 CURVE_POINTS = 70  # moments of a curve in the page; more cannot be seen

@@ -1,7 +1,7 @@
 """The maths of many runs: read a table of runs, fit a law, predict a larger run, split a budget."""
 
+from scaling import hparams
 from scaling.fitting.fit import Fit, Prediction, fit
-from scaling.hparams import hparams
 from scaling.optimum.frontier import Optimum, frontier
 from scaling.profiles import isoflop
 from scaling.table.runs import Runs, read_runs

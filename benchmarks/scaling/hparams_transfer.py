@@ -23,8 +23,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from scaling.hparams import HparamLaws, fit_hparams
 from scaling.hparams.critical_batch import fit_critical_batch, law_of, tokens_to_loss
-from scaling.hparams.hparams import EXPONENTS, HparamLaws, fit_hparams
+from scaling.hparams.fit_hparams import EXPONENTS
 from scaling.table.runs import Runs, check
 from tests.scaling.planted_sweeps import ORIGIN, cross, line, planted_sweeps, random_truth
 

@@ -27,7 +27,7 @@ from experiments.study_report import write_report
 from models import count
 from models.config import ModelConfig
 from models.presets import ladder
-from scaling.hparams.hparams import HparamLaws, fit_hparams
+from scaling.hparams import HparamLaws, fit_hparams
 from scaling.profiles.isoflop import profiles
 from scaling.table.runs import Runs
 

@@ -9,7 +9,7 @@ from scaling.table.runs import Runs
 
 AXES = ("lr", "batch_tokens")
 MIN_SETTINGS = 3
-SAME = 0.02  # runs whose N and D agree within this ratio belong to one cell
+SAME = 0.02  # runs whose N and D agree within this ratio belong to one sweep
 
 
 def swept(runs: Runs) -> Runs:
@@ -37,14 +37,14 @@ def swept(runs: Runs) -> Runs:
     return finished.without(odd[~lost], f"without a positive {' or '.join(given)}")
 
 
-def cells(table: pd.DataFrame) -> tuple[tuple[str, ...], list[pd.DataFrame]]:
-    """(the axes that were swept, the cells: runs of equal N and D at three or more settings).
+def find_sweeps(table: pd.DataFrame) -> tuple[tuple[str, ...], list[pd.DataFrame]]:
+    """(the axes that were swept, the sweeps: runs of equal N and D at three or more settings).
 
-    An axis is swept where some cell has three values of it. One that is given but not swept tells cells of
-    equal N and D apart.
+    An axis is swept where some N and D have three values of it. One that is given but not swept separates
+    sweeps of equal N and D.
 
     Raises:
-      ValueError: there is no such cell.
+      ValueError: there is no such sweep.
     """
     given = [axis for axis in AXES if axis in table]
     tried = table.groupby(_bins(table, ["n_params", "n_tokens"]))[given].nunique().to_numpy()

@@ -1,4 +1,8 @@
-"""Whether a hyperparameter stays right as models grow: the optimum of each size, and how far it moves."""
+"""Learning-rate transfer: the optimum of each size of a row, and how far it moves.
+
+The sizes of a row share a budget of steps and differ in width or depth alone, so no law of N and D is fitted
+here (`scaling.hparams.fit_hparams` does that): each optimum is the minimum of its own parabola.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,15 +12,15 @@ import numpy as np
 from scaling.profiles.parabola import valleys
 
 MIN_RATES = 3
-NEAREST = 5  # rates around the best that place the bottom; farther ones only bend the parabola
+NEAREST = 5  # rates around the best that place the minimum; farther ones only bend the parabola
 
 
 @dataclass(frozen=True)
-class Optimum:
+class LrOptimum:
     """The best learning rate of one size.
 
     Attributes:
-      lr, lo, hi, loss: bottom of the valley, its interval, its depth.
+      lr, lo, hi, loss: minimum of the parabola, its interval, the loss there.
       at_edge: only a bound, the rates tried do not bracket it.
       base_costs: loss at the base size's best rate / best loss measured - 1, along straight lines in log-log
         between the rates tried; infinite where training diverges.
@@ -34,7 +38,7 @@ class Optimum:
 class Transfer:
     """Optima of one row of sizes, and the factor between the largest and the smallest, with its interval."""
 
-    optima: tuple[Optimum, ...]
+    optima: tuple[LrOptimum, ...]
     moves: float
     lo: float
     hi: float
@@ -47,11 +51,15 @@ def transfer(
     seed: int = 0,
     n_draws: int = 1000,
 ) -> Transfer:
-    """The optima of sweeps (learning rate -> loss, infinite where diverged), one a size.
+    """The optima of sweeps, one a size.
 
-    Each is the bottom of a parabola in log lr through the log losses of the rates nearest to the best, one
-    curvature for all; intervals come from the scatter about the parabolas. `base` is the index of the size
-    whose rate the others would be given.
+    Each is the minimum of a parabola in log lr through the log losses of the rates nearest to the best, one
+    curvature for all; intervals come from the scatter about the parabolas.
+
+    Args:
+      losses: of each size, learning rate -> loss (nats per token), infinite where training diverged.
+      base: index of the size whose rate the others would be given.
+      level: of the intervals. seed, n_draws: of the draws behind them.
 
     Raises:
       ValueError: a size with fewer than three finished rates.
@@ -73,7 +81,7 @@ def transfer(
         lo, hi = _interval(valley.draws, level)
         cost = _loss_at(sweep, found[base].log_x) / min(sweep.values()) - 1
         optima.append(
-            Optimum(
+            LrOptimum(
                 lr=float(np.exp(valley.log_x)),
                 lo=lo,
                 hi=hi,
@@ -89,7 +97,7 @@ def transfer(
 
 
 def _interval(log_draws: np.ndarray, level: float) -> tuple[float, float]:
-    """The middle of the draws; NaN where none is known."""
+    """The central interval of the draws; NaN where none has a minimum."""
     known = log_draws[np.isfinite(log_draws)]
     if not len(known):
         return np.nan, np.nan

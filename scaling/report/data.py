@@ -8,8 +8,7 @@ import pandas as pd
 
 import scaling
 from scaling.fitting.fit import Fit
-from scaling.hparams.hparams import HparamLaws, fit_hparams
-from scaling.hparams.sweeps import AXES
+from scaling.hparams import AXES, HparamLaws, fit_hparams
 from scaling.optimum.families import Comparison, compare
 from scaling.table.cell_values import numbers
 

@@ -1,5 +1,5 @@
 """Sweeps of learning rate and batch with known optima: for tests and benchmark of
-scaling/hparams/hparams.py."""
+scaling/hparams/fit_hparams.py."""
 
 from dataclasses import dataclass
 

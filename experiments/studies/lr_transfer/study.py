@@ -25,7 +25,7 @@ from experiments.studies.study import Stage, Study, with_prepared_data
 from experiments.training.optim import OPTIMIZERS
 from models.config import ModelConfig, MuP
 from models.presets import ladder
-from scaling.hparams.transfer import transfer
+from scaling.hparams import transfer
 from scaling.table.runs import Runs
 
 PARAMETRISATIONS = ("standard", "mup")

@@ -45,7 +45,7 @@ def run(args: list[str], flags) -> int:
     prepare_process()  # before anything imports jax
     import scaling
     from experiments.files import write_atomic
-    from scaling.hparams.hparams import fit_hparams, fit_parametrizations
+    from scaling.hparams import fit_hparams, fit_parametrizations
 
     runs = scaling.read_runs(args[0], columns)
     options = {"seed": flags.seed, "level": flags.level}

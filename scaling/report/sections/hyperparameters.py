@@ -6,8 +6,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from scaling.hparams.bowl import Surface
-from scaling.hparams.hparams import HparamLaws
+from scaling.hparams import HparamLaws
+from scaling.hparams.loss_surface import LossSurface
 from scaling.report.charts import HOLLOW, chart, edge_shape
 from scaling.report.page import Cell, Column, Figure, Row, Section, Table
 from scaling.report.sections.numbers import raised
@@ -86,7 +86,7 @@ def _surface(laws: HparamLaws, cell: int, k: int) -> Figure:
     )
 
 
-def _contour(surface: Surface, level: float) -> pd.DataFrame:
+def _contour(surface: LossSurface, level: float) -> pd.DataFrame:
     """Where loss is first `level` per cent above the bottom, along rays from there; rows in order."""
     angle, radius = np.linspace(0, 2 * np.pi, RAYS + 1), np.linspace(0, FAR, STEPS)
     ray = np.stack([np.cos(angle), np.sin(angle)])

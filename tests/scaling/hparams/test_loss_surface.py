@@ -1,87 +1,40 @@
-"""All cells' loss surfaces at once."""
+"""The loss around the best of two hyperparameters."""
 
 import numpy as np
 import pytest
 
-from scaling.hparams.bowl import basis
-from scaling.hparams.loss_surface import Prior, fit_surfaces
-
-SHAPE = np.array([0.02, -0.006, 0.015, 0.01, -0.002, 0.004, -0.003])
-STEPS = np.log(2) * np.arange(-2, 3)
-GRID = np.stack(np.meshgrid(STEPS, STEPS), axis=-1).reshape(-1, 2)
-CENTRES = np.array([[-6.0, 12.0], [-6.5, 12.5], [-7.0, 13.0], [-7.6, 13.4]])
-SHARP = np.array([0.3, 0.1, -0.1, -0.3])
-VAGUE = Prior(np.array([[-7.0, 12.5]]), np.full((1, 2), 2.0), 2.0)
+from scaling.hparams.loss_surface import LEAST_CURVATURE, LossSurface, basis, tensors, with_minimum
 
 
-def bowls(noise=0.0, seed=0, settings=GRID, offset=0.3):
-    """Cells of known centre and sharpness; the grids lie off centre."""
-    rng, cells = np.random.default_rng(seed), []
-    for centre, sharp in zip(CENTRES, SHARP):
-        z = centre + offset * np.array([1.0, -1.0]) + settings
-        log_loss = np.log(3) + np.exp(sharp) * basis(z - centre) @ SHAPE
-        cells.append((z, log_loss + noise * rng.standard_normal(len(z))))
-    return cells
+def test_a_shape_and_its_tensors_are_the_same_form():
+    rng = np.random.default_rng(0)
+    shape, d = rng.standard_normal(7), rng.standard_normal((5, 2))
+    curvature, skew = tensors(shape, 2)
+    direct = np.einsum("ri,ij,rj->r", d, curvature, d) / 2 + np.einsum("ri,rj,rk,ijk->r", d, d, d, skew) / 6
+    assert basis(d) @ shape == pytest.approx(direct)
+    assert basis(d[:, :1]) @ [2.0, 6.0] == pytest.approx(d[:, 0] ** 2 + d[:, 0] ** 3)
 
 
-def apart(cells, seed=0):
-    return fit_surfaces(cells, np.ones((len(cells), 1)), VAGUE, 400, np.random.default_rng(seed))
+def test_a_saddle_becomes_the_nearest_minimum_and_a_minimum_stays():
+    convex = np.array([0.02, -0.005, 0.01, 0.1, 0.2, 0.3, 0.4])
+    assert with_minimum(convex, 2) == pytest.approx(convex)
+    saddle = np.array([[0.02, 0.0, -0.03, 1, 2, 3, 4], [0.0, 0.01, 0.0, 1, 2, 3, 4]])
+    mended = with_minimum(saddle, 2)
+    assert np.linalg.eigvalsh(tensors(mended, 2)[0]).min() == pytest.approx(LEAST_CURVATURE)
+    assert mended[0, [0, 2]] == pytest.approx([0.02, LEAST_CURVATURE]) and mended[:, 3:] == pytest.approx(
+        saddle[:, 3:]
+    )
 
 
-def test_skewed_valleys_are_found_where_they_are():
-    found = apart(bowls())
-    assert found.centre == pytest.approx(CENTRES, abs=0.02)
-    assert found.height == pytest.approx(np.log(3), abs=1e-4)
-    assert np.diff(found.log_sharpness) == pytest.approx(np.diff(SHARP), abs=0.03)
-    assert found.curvature[0, 1] / found.curvature[0, 0] == pytest.approx(-0.3, abs=0.02)
-
-
-def test_the_draws_spread_as_the_centres_err():
-    misses, spread = [], []
-    for seed in range(30):
-        found = apart(bowls(noise=0.004, seed=seed))
-        misses.append(found.centre - CENTRES)
-        spread.append(found.centres.std(axis=0))
-    assert np.sqrt(np.mean(np.square(misses))) == pytest.approx(np.mean(spread), rel=0.3)
-
-
-def test_loss_spikes_move_nothing():
-    cells = bowls(noise=0.001)
-    before = apart(cells).centre
-    for _, log_loss in cells:
-        log_loss[[3, 17]] += 0.04
-    assert apart(cells).centre == pytest.approx(before, abs=0.1)
-
-
-def test_a_law_is_told_by_cells_too_sparse_to_stand_alone():
-    """Three runs a cell: the joint fit places a law that the separate centres do not."""
-    x = np.linspace(-2, 2, 16)
-    law = np.array([[-7.0, 12.5], [-0.6, 0.4]])
-    rng, cells = np.random.default_rng(0), []
-    for centre in np.column_stack([np.ones(16), x]) @ law:
-        z = centre + rng.uniform(-1.5, 1.5, (3, 2))
-        cells.append((z, basis(z - centre) @ SHAPE + 0.001 * rng.standard_normal(3)))
-    prior = Prior(np.array([[-7.0, 12.5], [0.0, 0.0]]), np.array([[2.0, 2.0], [0.5, 0.5]]))
-    found = fit_surfaces(cells, np.column_stack([np.ones(16), x]), prior, 400, np.random.default_rng(0))
-    assert found.law == pytest.approx(law, abs=0.12)
-    lo, hi = np.quantile(found.laws, [0.02, 0.98], axis=0)
-    assert np.all((lo < law) & (law < hi))
-
-
-def test_scatter_about_the_law_is_told_from_noise():
-    x, rng = np.linspace(-2, 2, 40), np.random.default_rng(1)
-    design, scatters = np.column_stack([np.ones(40), x]), {}
-    prior = Prior(np.array([[-7.0, 12.5], [0.0, 0.0]]), np.array([[2.0, 2.0], [0.5, 0.5]]))
-    for scatter in (0.0, 0.25):
-        centres = design @ np.array([[-7.0, 12.5], [-0.6, 0.4]]) + scatter * rng.standard_normal((40, 2))
-        cells = [(c + GRID, basis(GRID) @ SHAPE + 0.001 * rng.standard_normal(len(GRID))) for c in centres]
-        scatters[scatter] = fit_surfaces(cells, design, prior, 10, rng).scatter
-    assert np.all(scatters[0.0] < 0.04) and scatters[0.25] == pytest.approx([0.25, 0.25], rel=0.35)
-
-
-def test_a_slope_without_a_bottom_ends_within_reach():
-    z = np.linspace(-9, -7, 5)[:, None]
-    cells = [(z, np.log(3) - 0.05 * (z[:, 0] + 9)), (z, np.log(3) - 0.05 * (z[:, 0] + 9))]
-    prior = Prior(np.array([[-8.0]]), np.array([[2.0]]), 2.0)
-    found = fit_surfaces(cells, np.ones((2, 1)), prior, 400, np.random.default_rng(0))
-    assert np.all(found.centre > -7.2) and np.all(found.centre < 0) and found.centres.std() > 0.3
+def test_a_surface_is_lowest_at_its_centre_and_reads_settings_by_name():
+    surface = LossSurface(
+        axes=("lr", "batch_tokens"),
+        centre=np.log([1e-3, 1e5]),
+        curvature=np.array([[0.02, -0.01], [-0.01, 0.02]]),
+        skew=np.zeros((2, 2, 2)),
+        log_loss=np.log(2.0),
+    )
+    assert surface.loss(lr=1e-3, batch_tokens=1e5) == pytest.approx(2.0)
+    off = surface.loss(lr=np.array([np.e * 1e-3, 1e-3]), batch_tokens=np.array([1e5, np.e * 1e5]))
+    assert off == pytest.approx(2.0 * np.exp(0.01))
+    assert surface.loss(batch_tokens=np.e * 1e5, lr=np.e * 1e-3) == pytest.approx(2.0 * np.exp(0.01))

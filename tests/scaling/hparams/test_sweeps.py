@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling.hparams.sweeps import cells, swept
+from scaling.hparams.sweeps import find_sweeps, swept
 from scaling.table.runs import check
 
 
@@ -24,19 +24,19 @@ def test_diverged_unfinished_and_settingless_rows_are_left_out_and_counted():
 
 def test_an_axis_is_swept_where_one_cell_has_three_values_of_it():
     both = runs([1e-3, 2e-3, 4e-3, 1e-3, 1e-3], [1e4, 1e4, 1e4, 2e4, 4e4])
-    assert cells(swept(both).table)[0] == ("lr", "batch_tokens")
-    axes, groups = cells(swept(runs([1e-3, 2e-3, 4e-3], [1e4, 1e4, 1e4])).table)
+    assert find_sweeps(swept(both).table)[0] == ("lr", "batch_tokens")
+    axes, groups = find_sweeps(swept(runs([1e-3, 2e-3, 4e-3], [1e4, 1e4, 1e4])).table)
     assert axes == ("lr",) and len(groups) == 1
-    assert cells(swept(runs([1e-3] * 3, [1e4, 2e4, 4e4])).table)[0] == ("batch_tokens",)
+    assert find_sweeps(swept(runs([1e-3] * 3, [1e4, 2e4, 4e4])).table)[0] == ("batch_tokens",)
 
 
 def test_what_is_given_but_not_swept_tells_cells_apart():
-    axes, groups = cells(swept(runs([1e-3, 2e-3, 4e-3] * 2, [1e4] * 3 + [2e4] * 3)).table)
+    axes, groups = find_sweeps(swept(runs([1e-3, 2e-3, 4e-3] * 2, [1e4] * 3 + [2e4] * 3)).table)
     assert axes == ("lr",) and [len(group) for group in groups] == [3, 3]
 
 
 def test_sizes_that_nearly_agree_are_one_cell():
-    _, groups = cells(swept(runs([1e-3, 2e-3, 4e-3], n_tokens=[2e7, 2.001e7, 2.002e7])).table)
+    _, groups = find_sweeps(swept(runs([1e-3, 2e-3, 4e-3], n_tokens=[2e7, 2.001e7, 2.002e7])).table)
     assert len(groups) == 1
 
 
@@ -44,4 +44,4 @@ def test_tables_without_sweeps_are_refused():
     with pytest.raises(ValueError, match="no column lr or batch_tokens"):
         swept(check(runs([1e-3, 2e-3]).table.drop(columns="lr"), {}))
     with pytest.raises(ValueError, match="3 finished values of lr or batch_tokens"):
-        cells(swept(runs([1e-3, 2e-3], [1e4, 2e4])).table)
+        find_sweeps(swept(runs([1e-3, 2e-3], [1e4, 2e4])).table)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scaling.hparams.transfer import transfer
+from scaling.hparams import transfer
 
 RATES = 1e-3 * 2.0 ** np.arange(9)
 

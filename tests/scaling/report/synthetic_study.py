@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 import scaling
-from scaling.hparams.hparams import fit_hparams
+from scaling.hparams import fit_hparams
 from scaling.report import ReportData, data_of_study
 from scaling.table.runs import check
 

@@ -10,7 +10,7 @@ import pytest
 
 from launch import cli
 from launch.commands.laws import hparams as command
-from scaling.hparams.hparams import HparamLaws
+from scaling.hparams import HparamLaws
 from tests.scaling.planted_sweeps import cross, planted_sweeps, random_truth
 
 

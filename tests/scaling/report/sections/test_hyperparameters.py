@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scaling.hparams.hparams import fit_hparams
+from scaling.hparams import fit_hparams
 from scaling.report.sections.hyperparameters import _contour, section
 from tests.scaling.planted_sweeps import cross, planted_sweeps, random_truth
 

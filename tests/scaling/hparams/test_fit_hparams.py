@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.hparams.hparams import HparamLaws, fit_hparams, fit_parametrizations
+from scaling.hparams import HparamLaws, fit_hparams, fit_parametrizations
 from scaling.table.runs import check
 from tests.scaling.planted_sweeps import ORIGIN, Truth, cross, line, planted_sweeps, random_truth
 
@@ -40,7 +40,7 @@ def steplaw(public_data, kind, n_params="N"):
 
 
 def halves(runs):
-    """(the smaller half of the cells by N D, all rows of the larger half)."""
+    """(the smaller half of the sweeps by N D, all rows of the larger half)."""
     size = (runs.table["n_params"] * runs.table["n_tokens"]).round(-12)
     larger = size > np.median(size.unique())
     return replace(runs, table=runs.table[~larger]), runs.table[larger]
@@ -51,24 +51,27 @@ def test_planted_laws_are_found_and_extrapolated():
     assert law.axes == ("lr",) and len(law.optima) == 6 and law.lr_per_batch is None
     assert law.params["lr"]["N"] == pytest.approx(-0.7, abs=0.03)
     assert law.params["lr"]["D"] == pytest.approx(0.3, abs=0.03)
-    told = law.predict(1e6, 2e7)
-    assert told.lr == pytest.approx(1e-2 * 50**-0.4, rel=0.1) and told.lr_lo < told.lr < told.lr_hi
-    assert np.isnan(told.batch_tokens) and 0 < told.penalty < 0.01
+    predicted = law.predict(1e6, 2e7)
+    assert (
+        predicted.lr == pytest.approx(1e-2 * 50**-0.4, rel=0.1)
+        and predicted.lr_lo < predicted.lr < predicted.lr_hi
+    )
+    assert np.isnan(predicted.batch_tokens) and 0 < predicted.penalty < 0.01
     assert str(law).startswith("lr = ")
 
 
 def test_where_n_and_d_move_together_the_law_holds_along_the_line_and_says_so():
     law = fit_hparams(sweeps((1e4, 3e4, 9e4)))
     assert law.params["lr"]["N"] + law.params["lr"]["D"] == pytest.approx(-0.4, abs=0.02)
-    assert sum("hardly tell" in note for note in law.notes) == 2
+    assert sum("hardly inform" in note for note in law.notes) == 2
     along, off = law.predict(5e5, 1e7), law.predict(5e5, 1e9)
     assert along.lr == pytest.approx(1e-2 * 25**-0.4, rel=0.05)
     assert off.lr_hi / off.lr_lo > 2 * along.lr_hi / along.lr_lo
 
 
-def test_one_sweep_is_extrapolated_by_the_prior_with_doubt():
-    told = fit_hparams(sweeps((2e4,))).predict(2e5, 4e6)
-    assert told.lr == pytest.approx(1e-2 * 10**-0.4, rel=0.1) and told.lr_hi / told.lr_lo > 4
+def test_one_sweep_is_extrapolated_by_the_prior_with_wide_intervals():
+    predicted = fit_hparams(sweeps((2e4,))).predict(2e5, 4e6)
+    assert predicted.lr == pytest.approx(1e-2 * 10**-0.4, rel=0.1) and predicted.lr_hi / predicted.lr_lo > 4
 
 
 def test_diverged_runs_are_left_out_and_seeds_are_used():
@@ -117,14 +120,14 @@ def test_both_laws_their_ridge_and_a_given_batch():
     assert exponent == pytest.approx(0.4, abs=0.06) and lo < 0.4 < hi
     n_params, n_tokens = np.exp(ORIGIN + 2)
     best = np.exp([1, 2, 2] @ law)
-    told = laws.predict(n_params, n_tokens)
-    assert [told.lr, told.batch_tokens] == pytest.approx(best, rel=0.1)
+    predicted = laws.predict(n_params, n_tokens)
+    assert [predicted.lr, predicted.batch_tokens] == pytest.approx(best, rel=0.1)
     fixed = laws.predict(n_params, n_tokens, batch_tokens=2 * best[1])
     assert fixed.batch_tokens == pytest.approx(2 * best[1])
-    assert fixed.lr / told.lr == pytest.approx(2**0.4, rel=0.1)
+    assert fixed.lr / predicted.lr == pytest.approx(2**0.4, rel=0.1)
     # The penalty of the batch alone: half the curvature along the ridge times the squared log distance.
     alone = (curvature[1, 1] - curvature[0, 1] ** 2 / curvature[0, 0]) * np.log(2) ** 2 / 2
-    assert fixed.penalty - told.penalty == pytest.approx(alone, rel=0.3)
+    assert fixed.penalty - predicted.penalty == pytest.approx(alone, rel=0.3)
 
 
 def test_a_term_in_both_sizes_is_offered_only_where_the_runs_support_it():
@@ -138,30 +141,31 @@ def test_a_term_in_both_sizes_is_offered_only_where_the_runs_support_it():
     table["lr"] *= np.exp(0.15 * log_n * log_d)
     crossed = fit_hparams(replace(plain, table=table))
     assert crossed.params["lr"]["N·D"] == pytest.approx(0.15, abs=0.05)
-    told = crossed.predict(*np.exp(ORIGIN + 2.0))
-    assert told.lr == pytest.approx(np.exp(-6.2 - 0.8 + 0.6), rel=0.3)
+    predicted = crossed.predict(*np.exp(ORIGIN + 2.0))
+    assert predicted.lr == pytest.approx(np.exp(-6.2 - 0.8 + 0.6), rel=0.3)
 
 
+@pytest.mark.parametrize("seeds", [6, pytest.param(24, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("axes, sizes, rows", [(2, cross(3), 12), (1, line(5), None)])
-def test_intervals_hold_optima_and_extrapolations(axes, sizes, rows):
-    """Valleys that no parabola fits, scatter about the law, spikes and divergence."""
-    of_cells, ahead = [], []
-    for seed in range(24):
+def test_intervals_hold_optima_and_extrapolations(axes, sizes, rows, seeds):
+    """Surfaces that no parabola fits, scatter about the law, spikes and divergence."""
+    of_sweeps, ahead = [], []
+    for seed in range(seeds):
         rng = np.random.default_rng(seed)
         truth = random_truth(rng, axes)
         runs, optima = planted_sweeps(truth, sizes, 0.003, rows, rng)
         laws = fit_hparams(runs, n_draws=300)
         x = sizes.max(axis=0) + 1.5
-        told = laws.predict(*np.exp(ORIGIN + x))
+        predicted = laws.predict(*np.exp(ORIGIN + x))
         best = np.array([1.0, *x]) @ truth.law + truth.scatter * rng.standard_normal(axes)
         for i, axis in enumerate(laws.axes):
-            lo, hi = (getattr(told, f"{SHORT[axis]}_{end}") for end in ("lo", "hi"))
+            lo, hi = (getattr(predicted, f"{SHORT[axis]}_{end}") for end in ("lo", "hi"))
             ahead.append(lo < np.exp(best[i]) < hi)
             for optimum, log_best in zip(laws.optima, optima[np.lexsort(sizes.T[::-1])]):
                 lo, hi = (getattr(optimum, f"{SHORT[axis]}_{end}") for end in ("lo", "hi"))
-                of_cells.append(lo < np.exp(log_best[i]) < hi)
-    assert 0.83 < np.mean(of_cells) <= 0.99
-    assert np.mean(ahead) > 0.83
+                of_sweeps.append(lo < np.exp(log_best[i]) < hi)
+    assert (0.83 if seeds > 20 else 0.7) < np.mean(of_sweeps) <= (0.99 if seeds > 20 else 1)
+    assert np.mean(ahead) > (0.83 if seeds > 20 else 0.66)
 
 
 def test_arrays_keep_their_shape_and_json_keeps_everything():
@@ -182,12 +186,12 @@ def test_arrays_keep_their_shape_and_json_keeps_everything():
         HparamLaws.from_json({})
 
 
-def test_the_surface_of_a_cell_passes_through_its_optimum():
+def test_the_surface_of_a_sweep_passes_through_its_optimum():
     laws = fit_hparams(sweeps((1e4, 3e4, 9e4), noise=0.002))
-    for cell, optimum in enumerate(laws.optima):
-        surface = laws.surface(cell)
+    for index, optimum in enumerate(laws.optima):
+        surface = laws.surface(index)
         assert surface.loss(lr=optimum.lr) == pytest.approx(optimum.loss)
-        runs = laws.runs[laws.runs["cell"] == cell]
+        runs = laws.runs[laws.runs["cell"] == index]
         assert surface.loss(lr=runs["lr"].to_numpy())[1:4] == pytest.approx(
             runs["loss"].to_numpy()[1:4], rel=0.02
         )
@@ -220,7 +224,7 @@ def test_wrong_input_is_refused():
         laws.predict(1e6, 2e7, batch_tokens=1e5)
 
 
-@settings(max_examples=60)
+@settings(max_examples=20)
 @given(st.data())
 def test_any_table_ends_in_a_law_or_in_one_clear_line(data):
     odd = st.sampled_from([1e-30, 1e30, 1.0, 3e-3, 6e-3, 1.2e-2, np.nan, np.inf, 0.0, -1.0])
@@ -238,9 +242,9 @@ def test_any_table_ends_in_a_law_or_in_one_clear_line(data):
     except ValueError as error:
         assert "\n" not in str(error)
         return
-    told = laws.predict(1e7, 1e9)
+    predicted = laws.predict(1e7, 1e9)
     for axis in laws.axes:
-        assert getattr(told, f"{SHORT[axis]}_lo") <= getattr(told, f"{SHORT[axis]}_hi")
+        assert getattr(predicted, f"{SHORT[axis]}_lo") <= getattr(predicted, f"{SHORT[axis]}_hi")
 
 
 def test_on_step_law_the_exponents_hold_where_they_count_alike(public_data):
@@ -248,42 +252,47 @@ def test_on_step_law_the_exponents_hold_where_they_count_alike(public_data):
 
     Inside our intervals: N in lr, D in batch. Not so D in lr and N in batch: they fit batch to D alone and
     from a larger table than they publish, and on the published one batch falls with N. Where the two laws are
-    used, within the cells, they advise rates that differ by less than the doubt of one optimum.
+    used, within the sweeps, they advise rates that differ by less than the uncertainty of one optimum.
     """
     laws = fit_hparams(steplaw(public_data, "dense"))
     assert len(laws.optima) == 17 and not any(o.lr_at_edge or o.batch_at_edge for o in laws.optima)
     assert laws.ci["lr"]["N"][0] < -0.713 < laws.ci["lr"]["N"][1]
     assert laws.ci["batch_tokens"]["D"][0] < 0.571 < laws.ci["batch_tokens"]["D"][1]
     n_params, n_tokens = np.array([(o.n_params, o.n_tokens) for o in laws.optima]).T
-    told = laws.predict(n_params, n_tokens)
+    predicted = laws.predict(n_params, n_tokens)
     published = 1.79 * n_params**-0.713 * n_tokens**0.307, 0.58 * n_tokens**0.571
-    inside = (told.lr_lo < published[0]) & (published[0] < told.lr_hi)
+    inside = (predicted.lr_lo < published[0]) & (published[0] < predicted.lr_hi)
     assert inside.mean() > 0.8
-    assert np.abs(np.log(told.batch_tokens / published[1])).max() < 0.25
+    assert np.abs(np.log(predicted.batch_tokens / published[1])).max() < 0.25
 
 
 @pytest.mark.parametrize(
     "kind, n_params, by_surface, by_run", [("dense", "N", 0.001, 0.001), ("moe", "Na", 0.001, 0.0025)]
 )
-def test_on_step_law_the_setting_told_for_the_larger_half_loses_little(
+def test_on_step_law_the_setting_predicted_for_the_larger_half_loses_little(
     public_data, kind, n_params, by_surface, by_run
 ):
-    """Fitted to the smaller half of the cells; losses against the best of the larger half's grids."""
+    """Fitted to the smaller half of the sweeps; losses against the best of the larger half's grids."""
     runs = steplaw(public_data, kind, n_params)
     smaller, larger = halves(runs)
-    told_by, everything = fit_hparams(smaller), fit_hparams(runs)
+    from_smaller, everything = fit_hparams(smaller), fit_hparams(runs)
     surface, nearest = [], []
-    for cell, optimum in enumerate(everything.optima):
+    for index, optimum in enumerate(everything.optima):
         rows = larger[
             (larger["n_params"] == optimum.n_params) & np.isclose(larger["n_tokens"], optimum.n_tokens)
         ]
         if rows.empty:
             continue
-        told = told_by.predict(optimum.n_params, optimum.n_tokens)
+        predicted = from_smaller.predict(optimum.n_params, optimum.n_tokens)
         surface.append(
-            everything.surface(cell).loss(lr=told.lr, batch_tokens=told.batch_tokens) / optimum.loss - 1
+            everything.surface(index).loss(lr=predicted.lr, batch_tokens=predicted.batch_tokens)
+            / optimum.loss
+            - 1
         )
-        away = np.log(rows["lr"] / told.lr) ** 2 + np.log(rows["batch_tokens"] / told.batch_tokens) ** 2
+        away = (
+            np.log(rows["lr"] / predicted.lr) ** 2
+            + np.log(rows["batch_tokens"] / predicted.batch_tokens) ** 2
+        )
         nearest.append(rows["loss"].iloc[int(np.argmin(away))] / rows["loss"].min() - 1)
     assert len(surface) == 8 and max(surface) < 2 * by_surface and np.mean(surface) < by_surface
     assert np.mean(nearest) < by_run
