@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 import scaling
-from scaling.design.design_target import find
+from scaling.design.design_target import find_target
 from scaling.design.next_runs import SPREAD, next_runs
 from scaling.simulate import World, isoflop_grid, measure, random_world
 from scaling.table.runs import Runs, check
@@ -62,7 +62,7 @@ def truth(world: World, target: str) -> float:
 
 def judge(world: World, runs: Runs, target: str, rng: np.random.Generator) -> dict[str, float]:
     """Half-width of the interval, whether it holds what comes true, and the error."""
-    found, right = find(scaling.fit(runs), target, BUDGETS[-1]), truth(world, target)
+    found, right = find_target(scaling.fit(runs), target, BUDGETS[-1]), truth(world, target)
     noise = np.exp(NOISE * rng.standard_normal()) if target.startswith("loss") else 1.0
     error = np.log(found.value / right) if found.log else found.value - right
     return {"half": found.half_width(), "held": found.lo <= right * noise <= found.hi, "error": error}

@@ -2,10 +2,9 @@
 worse with scale.
 
 Every model of the ladder answers the same questions: the next `n_answer` tokens of a text, right only as a
-whole. `scaling.emergence.emergence` tests whether a jump of that is the metric's doing. Then one token of
-every text is
-replaced by a wrong one (a misprint): how surprised a model is by it, and how well it goes on after it, are
-tested for inverse scaling (`scaling.emergence.inverse`).
+whole. `scaling.emergence.metric_artefact` tests whether a jump of that is the metric's doing. Then one token
+of every text is replaced by a wrong one (a misprint): how surprised a model is by it, and how well it goes on
+after it, are tested for inverse scaling (`scaling.emergence.inverse_scaling`).
 """
 
 import dataclasses
@@ -27,8 +26,8 @@ from experiments.studies.quickstart import Sweep
 from experiments.studies.study import Stage, Study, with_prepared_data
 from experiments.study_report import write_report
 from experiments.training import checkpoint
-from scaling.emergence import emergence
-from scaling.report.sections.emergence import answer_words, misprint_words
+from scaling.emergence import FEWEST
+from scaling.report.sections.emergence import describe_jumps, describe_misprints
 from scaling.table.runs import Runs
 
 AFTER = 8  # tokens after a misprint that are scored
@@ -55,9 +54,9 @@ class Settings:
 def study(overrides: list[str]) -> Study:
     """The study with settings overridden; settings that no run could have are refused here."""
     settings = apply_overrides(Settings(), overrides)
-    if len(settings.ladder) < emergence.FEWEST:
+    if len(settings.ladder) < FEWEST:
         raise ValueError(
-            f"Settings.ladder has {len(settings.ladder)} models; the tests need {emergence.FEWEST} or more"
+            f"Settings.ladder has {len(settings.ladder)} models; the tests need {FEWEST} or more"
         )
     if not all(1 <= n <= settings.seq_len // 2 for n in settings.answers):
         raise ValueError(
@@ -93,7 +92,7 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     for name, table in tables.items():
         write_atomic(folder / name, table.to_csv(index=False))
     write_report(folder, folder / "report.html")
-    return "\n".join([*answer_words(tables["emergence.csv"]), *misprint_words(tables["misprints.csv"])])
+    return "\n".join([*describe_jumps(tables["emergence.csv"]), *describe_misprints(tables["misprints.csv"])])
 
 
 def ask(settings: Settings, run: Path) -> tuple[list[dict], list[dict]]:

@@ -1,1 +1,12 @@
-"""Which runs to make next: the target, what runs would tell of it, the choice."""
+"""Bayesian design: which runs to make next, so that a prediction becomes more certain for the compute spent.
+
+  design_target     what a plan is to predict better: a loss, a best size, or the exponent of the best size
+  joint_covariance  the covariance of the target with the losses of candidate runs, and what measuring leaves
+  next_runs         a first grid; then the runs that reduce the target's variance most for their FLOPs
+
+It imports `scaling.table`, `laws`, `fitting`, `prediction` and `optimum`.
+"""
+
+from scaling.design.next_runs import Plan, first_grid, next_runs
+
+__all__ = ["Plan", "first_grid", "next_runs"]

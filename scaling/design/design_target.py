@@ -1,4 +1,4 @@
-"""What a plan is to make better known: the loss or the best size at a budget, or the best size's exponent."""
+"""What a plan is to predict better: the loss or the best size at a budget, or the best size's exponent."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ STEP = 10.0  # compute over which the exponent of the best size is taken
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
-    """A target as a fit foretells it.
+class DesignTarget:
+    """A target as a fit predicts it.
 
     Attributes:
       name: as it was asked for.
       spend: what the budgets are spent on.
-      value, lo, hi: what is foretold, with its interval (of a loss: for one new run).
+      value, lo, hi: the prediction with its interval (of a loss: for one new run).
       flops: the compute that it is of, infinite for the exponent.
-      log: whether its errors add up on a log scale.
-      x: of a loss, the law's columns where it is foretold [1]; else None.
+      log: whether its errors are additive on a log scale.
+      x: of a loss, the law's columns where it is predicted [1]; else None.
       of: (parameters [thetas, params]) -> the target, its logarithm if `log` [thetas]; for a loss None.
     """
 
@@ -36,20 +36,21 @@ class Target:
     of: Callable[[np.ndarray], np.ndarray] | None = None
 
     def around(self, half: float) -> tuple[float, float]:
-        """The interval around the value of this half-width, on the scale on which errors add up."""
+        """The interval of this half-width around the value, on the scale on which errors are additive."""
         if self.log:
             return self.value * float(np.exp(-half)), self.value * float(np.exp(half))
         return self.value - half, self.value + half
 
     def half_width(self) -> float:
-        """Of the interval, on the scale on which errors add up."""
+        """Half the interval, on the scale on which errors are additive."""
         return float(np.log(self.hi / self.lo) if self.log else self.hi - self.lo) / 2
 
 
-def find(fit: Fit, name: str, largest: float, **columns) -> Target:
-    """The target of a name.
+def find_target(fit: Fit, name: str, largest: float, **columns) -> DesignTarget:
+    """The target that a name stands for.
 
     Args:
+      fit: a fit with draws.
       name: "loss@1e21" or "n_params@1e21", the lowest loss or the best size at a budget of FLOPs, or "a", the
         exponent of the best size (N* ~ C^a) beyond the largest run.
       largest: FLOPs of the largest run so far.
@@ -72,7 +73,7 @@ def find(fit: Fit, name: str, largest: float, **columns) -> Target:
         (lo,), (hi,) = ends(exponent(fit.forecast.samples)[:, None], fit.level)
         value = exponent(fit.forecast.theta[None])[0]
         _check(name, value)
-        return Target(name, spend, float(value), float(lo), float(hi), np.inf, False, of=exponent)
+        return DesignTarget(name, spend, float(value), float(lo), float(hi), np.inf, False, of=exponent)
     what, _, number = name.partition("@")
     if what not in ("loss", "n_params") or not _is_number(number):
         raise ValueError(
@@ -83,9 +84,9 @@ def find(fit: Fit, name: str, largest: float, **columns) -> Target:
     _check(name, best.n_params)
     if what == "n_params":
         sizes = (best.n_params, best.n_params_lo, best.n_params_hi)
-        return Target(name, spend, *sizes, flops, True, of=lambda theta: log_size(theta, flops))
+        return DesignTarget(name, spend, *sizes, flops, True, of=lambda theta: log_size(theta, flops))
     x = spend.x(np.array([best.n_params]), np.array([best.n_tokens]))
-    return Target(name, spend, best.loss, best.loss_lo, best.loss_hi, flops, True, x=x)
+    return DesignTarget(name, spend, best.loss, best.loss_lo, best.loss_hi, flops, True, x=x)
 
 
 def _check(name: str, value: float) -> None:

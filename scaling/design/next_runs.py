@@ -1,10 +1,9 @@
-"""Which runs to make: a first grid, and then those that tell most of a target for their FLOPs.
+"""Which runs to make: a first grid, and then those that inform a target most for their FLOPs.
 
 Measuring a run leaves the target the variance V - cov^2 / (variance of the run's loss + noise^2), where cov
-is how far both are unsure together: scaling/design/joint_covariance.py. That is Bayesian c-optimal design
-(Chaloner and
-Verdinelli 1995, Statistical Science 10:273). Runs are chosen one by one, by the variance each takes away for
-its FLOPs.
+is the covariance of the two (scaling/design/joint_covariance.py). That is Bayesian c-optimal design (Chaloner
+and Verdinelli 1995, Statistical Science 10:273). Runs are chosen one by one, by the reduction of variance for
+their FLOPs.
 """
 
 from collections.abc import Sequence
@@ -15,21 +14,21 @@ import pandas as pd
 from scipy import stats
 
 from scaling import laws
-from scaling.design.design_target import Target, find
-from scaling.design.joint_covariance import Doubt, doubts, remaining
+from scaling.design.design_target import DesignTarget, find_target
+from scaling.design.joint_covariance import JointCovariance, joint_covariance, remaining_variance
 from scaling.fitting.fit import Fit
 from scaling.fitting.uncertainty import TAILS
 from scaling.optimum.families import flops_per_token
 from scaling.optimum.frontier import best_sizes, positive, spending
 from scaling.table.runs import Runs
 
-# The power of a run's FLOPs that its use is divided by. With 1 most runs are so cheap that each tells little,
-# and twice as many leave no less doubt (benchmarks/scaling/design_gain.py).
-PRICE = 0.5
-WORTH = 0.005  # a run that takes away less than this part of the target's variance is not made
+# The power of a run's FLOPs that its reduction of variance is divided by. With 1 most runs are so cheap that
+# each informs little, and twice as many leave no less variance (benchmarks/scaling/design_gain.py).
+COST_EXPONENT = 0.5
+LEAST_REDUCTION = 0.005  # a run that reduces the target's variance by less than this share is not made
 PER_DECADE, SIZES = 8, 9  # candidates: budgets a decade, and sizes at each …
 SPREAD = 4.0  # … from a quarter of the best to four times
-NEAREST = 0.5  # of the target's compute: a dearer run is no preparation for it
+NEAREST = 0.5  # of the target's compute: a more expensive run is no preparation for it
 BELOW = 3.0  # the cheapest candidate has this part of the compute of the cheapest run so far
 TOKENS_PER_PARAM = 20.0  # near the optimum of most tables: Hoffmann et al. 2022 (arXiv 2203.15556), table 3
 
@@ -40,12 +39,12 @@ class Plan:
 
     Attributes:
       runs: the law's columns and flops, a row a run, cheapest first.
-      target: what is to be known better: its value as foretold now, with its interval.
+      target: what is to be predicted better: its prediction now, with its interval.
       lo, hi: the interval expected around the same value once the runs are in; level: of both intervals.
     """
 
     runs: pd.DataFrame
-    target: Target
+    target: DesignTarget
     lo: float
     hi: float
     level: float
@@ -65,7 +64,10 @@ def first_grid(
     `tokens_per_param`. Spend a part of the compute on it and the rest on what `next_runs` proposes.
 
     Args:
-      target_flops: compute of the run that is to be foretold.
+      flops: of all runs together.
+      target_flops: compute of the run that is to be predicted.
+      n_budgets, n_sizes: of the grid; decades: between its smallest and largest budget.
+      tokens_per_param: of the middle size.
 
     Raises:
       ValueError: numbers out of range, or so much compute that the target itself could be run.
@@ -99,8 +101,10 @@ def next_runs(
 
     Args:
       fit: a fit to `runs`, with draws.
+      runs: the runs so far, as `scaling.read_runs` gives them.
       target: "loss@1e21" or "n_params@1e21", the lowest loss or the best size at a budget of FLOPs, or "a",
         the exponent of the best size (N* ~ C^a).
+      flops: of all new runs together.
       sizes: the only values that n_params may take.
       columns: what else the law reads, the same for all new runs.
 
@@ -108,18 +112,22 @@ def next_runs(
       ValueError: an unknown target, a fit without draws, or too few FLOPs for any run.
     """
     (budget,) = positive("flops", flops)
-    wanted = find(fit, target, float(_fitted(fit, runs)["flops"].to_numpy().max()), **columns)
+    wanted = find_target(fit, target, float(_fitted(fit, runs)["flops"].to_numpy().max()), **columns)
     table = candidates(fit, runs, min(float(budget), NEAREST * wanted.flops), sizes, **columns)
-    doubt = doubts(fit, wanted, table)
-    chosen = _choose(doubt, table["flops"].to_numpy(), float(budget))
+    joint = joint_covariance(fit, wanted, table)
+    chosen = _choose(joint, table["flops"].to_numpy(), float(budget))
     new = table.iloc[chosen].sort_values("flops", ignore_index=True)
-    return Plan(new, wanted, *_interval(wanted, remaining(doubt, chosen), doubt, fit.level), fit.level)
+    return Plan(
+        new, wanted, *_interval(wanted, remaining_variance(joint, chosen), joint, fit.level), fit.level
+    )
 
 
 def candidates(
     fit: Fit, runs: Runs, flops: float, sizes: Sequence[float] | None = None, **columns
 ) -> pd.DataFrame:
     """Runs to choose from, up to `flops` each: the law's columns and flops (a token's as in the runs so far).
+
+    Args: as in `next_runs`, but for `flops`.
 
     Raises:
       ValueError: the cheapest of them takes more than `flops`, or no size is near the best.
@@ -150,24 +158,26 @@ def _fitted(fit: Fit, runs: Runs) -> pd.DataFrame:
     return runs.for_fit(law.target, law.columns).table
 
 
-def _choose(doubt: Doubt, flops: np.ndarray, budget: float) -> list[int]:
-    """Candidates taken one by one, none twice, by the variance each takes away for its FLOPs."""
+def _choose(joint: JointCovariance, flops: np.ndarray, budget: float) -> list[int]:
+    """Greedy: candidates one by one, none twice, by the reduction of variance for their FLOPs."""
     chosen: list[int] = []
-    free, shared = np.ones(len(flops), bool), doubt.shared
+    free, shared = np.ones(len(flops), bool), joint.shared
     while True:
-        gain = shared[0, 1:] ** 2 / (np.diag(shared)[1:] + doubt.noise)
-        affordable = free & (gain > WORTH * shared[0, 0]) & (flops <= budget - flops[chosen].sum())
+        gain = shared[0, 1:] ** 2 / (np.diag(shared)[1:] + joint.noise)
+        affordable = free & (gain > LEAST_REDUCTION * shared[0, 0]) & (flops <= budget - flops[chosen].sum())
         if not affordable.any():
             return chosen
-        best = int(np.where(affordable, gain / flops**PRICE, -1.0).argmax())
+        best = int(np.where(affordable, gain / flops**COST_EXPONENT, -1.0).argmax())
         chosen.append(best)
         free[best] = False
         column = shared[:, best + 1]
-        shared = shared - np.outer(column, column) / (column[best + 1] + doubt.noise[best])
+        shared = shared - np.outer(column, column) / (column[best + 1] + joint.noise[best])
 
 
-def _interval(wanted: Target, variance: float, doubt: Doubt, level: float) -> tuple[float, float]:
-    """As forecasts make it: of a loss Student's, with a new run's noise, of a size Gaussian."""
+def _interval(
+    wanted: DesignTarget, variance: float, joint: JointCovariance, level: float
+) -> tuple[float, float]:
+    """As predictions have it: of a loss Student's t, with a new run's noise; of a size Gaussian."""
     tail = (1 + level) / 2
     width = stats.t.ppf(tail, TAILS) if wanted.x else stats.norm.ppf(tail)
-    return wanted.around(float(width * np.sqrt(variance + doubt.floor)))
+    return wanted.around(float(width * np.sqrt(variance + joint.floor)))

@@ -6,8 +6,8 @@ FEWEST = 8  # scales; the smooth curve and a break take 6 numbers
 MANY = 12  # scales from which on the smooth curve has one more term
 
 
-def find(scale, loss, variance=0.0, n_draws: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """(p-value, where) of a break in a smooth metric: a step and a bend at the best place between two scales.
+def find_break(scale, loss, variance=0.0, n_draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+    """(p-value, scale) of a break in a smooth metric: a step and a bend at the best place between two scales.
 
     The smooth curve is log loss as a polynomial of log scale, square or, from 12 models on, cubic; a power
     law is a line. The statistic is the likelihood ratio, its distribution simulated.
@@ -16,6 +16,7 @@ def find(scale, loss, variance=0.0, n_draws: int = 1000, seed: int = 0) -> tuple
       scale, loss: of each model: a token loss, a Brier score, any error that is positive.
       variance: of log loss, by the sample of questions; a scalar or one for each. Models are taken to scatter
         about the curve beyond it, by an amount that is estimated.
+      n_draws, seed: of the simulated null distribution.
 
     Raises:
       ValueError: fewer than 8 different scales, or a value that is not positive.

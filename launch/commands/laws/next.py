@@ -85,7 +85,7 @@ def _first(flags):
 
     what, at, flops = (flags.target or "").partition("@")
     if what not in ("loss", "n_params") or not at:
-        raise ValueError("without a table, give --target loss@FLOPS: what the grid is to foretell")
+        raise ValueError("without a table, give --target loss@FLOPS: what the grid is to predict")
     if flags.sizes or flags.given or flags.columns:
         raise ValueError("--sizes, --given and --columns need a table of runs")
     return first_grid(flags.flops, number("--target", flops))

@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from scaling.emergence import emergence, inverse
+from scaling.emergence import Trend, classify_trend, explain_jump
 from scaling.report.charts import COMPUTE, chart
 from scaling.report.data import ReportData
 from scaling.report.page import Figure, Section
@@ -27,46 +27,48 @@ def sections(data: ReportData) -> list[Section]:
     return made
 
 
-def answer_words(table: pd.DataFrame) -> list[str]:
-    """What the test says of each length of answers, or why it cannot be made."""
-    return [f"Answers of {n} tokens: {_said(emergence.jump, rows)}" for n, rows in table.groupby("n_answer")]
+def describe_jumps(table: pd.DataFrame) -> list[str]:
+    """The verdict on each length of answers, or why there is none."""
+    return [f"Answers of {n} tokens: {_verdict(explain_jump, rows)}" for n, rows in table.groupby("n_answer")]
 
 
-def misprint_words(table: pd.DataFrame) -> list[str]:
-    """What the test says of each place, or why it cannot be made."""
+def describe_misprints(table: pd.DataFrame) -> list[str]:
+    """The verdict on each place, or why there is none."""
 
-    def shape(rows: pd.DataFrame) -> inverse.Shape:
-        return inverse.shape(rows["flops"], rows["loss"], rows["se"], higher_is_better=False)
+    def trend(rows: pd.DataFrame) -> Trend:
+        return classify_trend(rows["flops"], rows["loss"], rows["se"], higher_is_better=False)
 
     places = table.groupby("place", sort=False)
-    return [f"Loss of {place}: {_said(shape, rows)}" for place, rows in places]
+    return [f"Loss of {place}: {_verdict(trend, rows)}" for place, rows in places]
 
 
-def _said(test: Callable[[pd.DataFrame], Any], rows: pd.DataFrame) -> str:
+def _verdict(test: Callable[[pd.DataFrame], Any], rows: pd.DataFrame) -> str:
     try:
         return str(test(rows))
     except ValueError as error:
         return f"no test ({error})."
 
 
-def _told(table: pd.DataFrame) -> pd.Series:
+def _predicted(table: pd.DataFrame) -> pd.Series:
     """Exact match as a smooth function of token accuracy, by row; NaN where that is not tested."""
-    told = pd.Series(np.nan, index=table.index)
+    predicted = pd.Series(np.nan, index=table.index)
     for _, rows in table.groupby("n_answer"):
         with contextlib.suppress(ValueError):
-            told[rows.sort_values("flops", kind="stable").index] = emergence.jump(rows, n_draws=1).told
-    return told
+            predicted[rows.sort_values("flops", kind="stable").index] = explain_jump(
+                rows, n_draws=1
+            ).predicted
+    return predicted
 
 
 def _answers(table: pd.DataFrame) -> Section:
-    table = table.assign(size=table["n_answer"].map("{:g}".format), told=_told(table))
+    table = table.assign(size=table["n_answer"].map("{:g}".format), predicted=_predicted(table))
     questions = f"{table['n_questions'].min():,} to {table['n_questions'].max():,} questions a point"
     exact = Figure(
         "emergence_exact",
         "Right as a whole: what looks like emergence",
         "Share of answers without a wrong token, greedy decoding. Points: measured; lines: exact match as a "
         f"smooth function of the share of right tokens of the same answers. {questions}.",
-        _lines(table, "exact_match", "Exact match", "told"),
+        _lines(table, "exact_match", "Exact match", "predicted"),
     )
     smooth = Figure(
         "emergence_tokens",
@@ -81,7 +83,7 @@ def _answers(table: pd.DataFrame) -> Section:
         _lines(table, "brier", "Brier score", "brier"),
     )
     return Section(
-        "emergence", "Does anything emerge?", " ".join(answer_words(table)), figures=[exact, smooth, brier]
+        "emergence", "Does anything emerge?", " ".join(describe_jumps(table)), figures=[exact, smooth, brier]
     )
 
 
@@ -130,4 +132,4 @@ def _misprints(table: pd.DataFrame) -> Section:
         "One token of each text was replaced by another. Bars: two standard errors over texts.",
         finish(layers, {"misprints": table}),
     )
-    return Section("inverse", "Inverse scaling", " ".join(misprint_words(table)), figures=[figure])
+    return Section("inverse", "Inverse scaling", " ".join(describe_misprints(table)), figures=[figure])

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 import scaling
-from scaling.design.design_target import find
-from scaling.design.joint_covariance import doubts, remaining
+from scaling.design.design_target import find_target
+from scaling.design.joint_covariance import joint_covariance, remaining_variance
 from scaling.design.next_runs import NEAREST, SPREAD, candidates, first_grid, next_runs
 from scaling.optimum.frontier import frontier
 from scaling.outlook.cost import cost
@@ -63,7 +63,7 @@ def test_a_grid_that_makes_no_sense_is_refused(arguments, words):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_plan_keeps_to_its_budget_and_its_range_and_promises_less_doubt(fit, runs, target):
+def test_a_plan_keeps_to_its_budget_and_its_range_and_promises_a_narrower_interval(fit, runs, target):
     plan = next_runs(fit, runs, target, 1e19)
     table = plan.runs
     assert table["flops"].to_numpy().sum() <= 1e19
@@ -91,21 +91,24 @@ def test_a_plan_of_given_sizes(fit, runs):
 
 
 def test_the_runs_so_far_say_what_a_token_costs(fit, runs):
-    dearer = check(runs.table.assign(flops=1.3 * runs.table["flops"]), {})
-    table = candidates(fit, dearer, 1e19)
+    expensive = check(runs.table.assign(flops=1.3 * runs.table["flops"]), {})
+    table = candidates(fit, expensive, 1e19)
     np.testing.assert_allclose(table["flops"], 1.3 * 6 * table["n_params"] * table["n_tokens"])
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_sixty_per_cent_of_a_uniform_grid_leave_no_more_doubt_than_all_of_it(fit, runs, target):
-    """By the doubt that is reckoned to be left; benchmarks/scaling/design_gain.py makes and fits the runs."""
+def test_sixty_per_cent_of_a_uniform_grid_leave_no_more_variance_than_all_of_it(fit, runs, target):
+    """By the variance expected to be left; benchmarks/scaling/design_gain.py makes and fits the runs."""
     budgets = np.geomspace(1e17, 1e19, 5)
     sizes = np.outer(best_size(budgets, **TRUTH), np.geomspace(1 / SPREAD, SPREAD, 7))
     grid = pd.DataFrame({"n_params": sizes.ravel(), "n_tokens": (budgets[:, None] / (6 * sizes)).ravel()})
     grid["flops"] = np.repeat(budgets, 7)
     flops = 0.6 * budgets.sum() * 7 - runs.table["flops"].sum()
     plan = next_runs(fit, runs, target, flops)
-    left = [remaining(doubts(fit, plan.target, t), list(range(len(t)))) for t in (plan.runs, grid)]
+    left = [
+        remaining_variance(joint_covariance(fit, plan.target, t), list(range(len(t))))
+        for t in (plan.runs, grid)
+    ]
     assert left[0] < left[1]
 
 
@@ -115,7 +118,7 @@ def test_the_interval_comes_out_as_promised(fit, runs, target):
     plan = next_runs(fit, runs, target, 3e19)
     new = measured(plan.runs["n_params"].to_numpy(), plan.runs["n_tokens"].to_numpy())
     known = check(pd.concat([runs.table[["n_params", "n_tokens", "loss"]], new], ignore_index=True), {})
-    after = find(scaling.fit(known), target, 1e19)
+    after = find_target(scaling.fit(known), target, 1e19)
     promised = (plan.hi - plan.lo) / (plan.target.hi - plan.target.lo)
     came = (after.hi - after.lo) / (plan.target.hi - plan.target.lo)
     assert promised < 0.7 and came == pytest.approx(promised, abs=0.25)

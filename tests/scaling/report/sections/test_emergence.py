@@ -31,7 +31,7 @@ def test_a_jump_of_the_metric_is_called_so(made):
     emergent = made[0]
     assert emergent.text.count("all of it the metric's doing") == 2
     drawn = pd.DataFrame(emergent.figures[0].spec["datasets"]["answers"])
-    np.testing.assert_allclose(drawn.told, drawn.exact_match, atol=0.03)
+    np.testing.assert_allclose(drawn.predicted, drawn.exact_match, atol=0.03)
     assert set(drawn.n_answer) == {2, 8}
     assert [figure.name for figure in emergent.figures] == [
         *("emergence_exact", "emergence_tokens", "emergence_brier"),

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.emergence.emergence import brier, exact_match, jump
+from scaling.emergence import brier, exact_match, explain_jump
 
-SEEDS = range(60)
+MANY = pytest.param(60, marks=pytest.mark.slow)  # families whose error rates are those stated
 
 
 def family(
@@ -39,12 +39,12 @@ def family(
 
 
 @cache
-def jumps(**options):
-    return [jump(family(seed, **options), n_draws=120, seed=seed) for seed in SEEDS]
+def jumps(seeds: int, **options):
+    return [explain_jump(family(seed, **options), n_draws=120, seed=seed) for seed in range(seeds)]
 
 
-def share(verdict: str, **options) -> float:
-    return float(np.mean([one.verdict == verdict for one in jumps(**options)]))
+def share(verdict: str, seeds: int, **options) -> float:
+    return float(np.mean([one.verdict == verdict for one in jumps(seeds, **options)]))
 
 
 def test_powers_by_hand():
@@ -73,49 +73,53 @@ def test_brier_refuses_what_is_no_probability(probabilities, right, words):
         brier(probabilities, right)
 
 
+@pytest.mark.parametrize("seeds", [12, MANY])
 @pytest.mark.parametrize("options", [{}, {"as_loss": True}, {"alike": 5}, {"ceiling": 0.03, "n": 14}])
-def test_a_jump_of_the_metric_is_called_so_but_for_five_per_cent(options):
-    assert share("metric", **options) > 0.86
+def test_a_jump_of_the_metric_is_called_so_but_for_five_per_cent(options, seeds):
+    assert share("metric", seeds, **options) > (0.86 if seeds > 12 else 0.8)
 
 
-def test_a_break_of_the_smooth_metric_is_found():
-    assert share("break", step=0.7) > 0.8
+@pytest.mark.parametrize("seeds", [12, MANY])
+def test_a_break_of_the_smooth_metric_is_found(seeds):
+    assert share("break", seeds, step=0.7) > (0.8 if seeds > 12 else 0.7)
 
 
-def test_a_leap_beside_the_smooth_metric_is_found():
-    assert share("leap", leap=0.3) > 0.8
+@pytest.mark.parametrize("seeds", [12, MANY])
+def test_a_leap_beside_the_smooth_metric_is_found(seeds):
+    assert share("leap", seeds, leap=0.3) > (0.8 if seeds > 12 else 0.7)
 
 
+@pytest.mark.slow
 def test_both_tests_are_as_strict_as_stated():
     for p in ("p_leap", "p_break"):
-        assert 0.01 < np.mean([getattr(one, p) < 0.1 for one in jumps()]) < 0.2, p
-    assert np.mean([one.length_lo <= 1 <= one.length_hi for one in jumps()]) > 0.86
+        assert 0.01 < np.mean([getattr(one, p) < 0.1 for one in jumps(60)]) < 0.2, p
+    assert np.mean([one.length_lo <= 1 <= one.length_hi for one in jumps(60)]) > 0.86
 
 
-def test_independent_tokens_foretell_the_power():
-    found = jump(family(0, n_questions=4000))
+def test_independent_tokens_predict_the_power():
+    found = explain_jump(family(0, n_questions=4000))
     p = family(0, n_questions=4000)["token_accuracy"]
-    assert found.told == pytest.approx(exact_match(p, 10), abs=0.02)
+    assert found.predicted == pytest.approx(exact_match(p, 10), abs=0.02)
     assert found.length == pytest.approx(1, abs=0.05)
-    assert jump(family(0, alike=2, n_questions=4000)).length < 0.6
+    assert explain_jump(family(0, alike=2, n_questions=4000)).length < 0.6
 
 
 def test_verdict_is_a_sentence_with_evidence():
-    assert "all of it the metric's doing" in str(jump(family(0)))
-    broken = jump(family(0, step=0.7))
+    assert "all of it the metric's doing" in str(explain_jump(family(0)))
+    broken = explain_jump(family(0, step=0.7))
     assert "breaks near" in str(broken) and 1e21 < broken.break_at < 1e22
-    leaping = jump(family(0, leap=0.3))
+    leaping = explain_jump(family(0, leap=0.3))
     assert "leaps beside it near" in str(leaping) and 1e21 < leaping.leap_at < 1e22
 
 
 def test_few_models_are_not_searched_for_a_break():
-    found = jump(family(0, n=6))
+    found = explain_jump(family(0, n=6))
     assert np.isnan(found.p_break) and "too few models" in str(found)
 
 
 def test_order_of_rows_does_not_matter():
     table = family(3)
-    assert jump(table.sample(frac=1, random_state=0)).p_leap == jump(table).p_leap
+    assert explain_jump(table.sample(frac=1, random_state=0)).p_leap == explain_jump(table).p_leap
 
 
 @pytest.mark.parametrize(
@@ -132,7 +136,7 @@ def test_order_of_rows_does_not_matter():
 )
 def test_bad_tables_are_refused(change, words):
     with pytest.raises(ValueError, match=words):
-        jump(change(family(0)))
+        explain_jump(change(family(0)))
 
 
 SHARES = st.sampled_from([0.0, 1e-12, 0.3, 0.5, 0.5 + 1e-12, 1 - 1e-12, 1.0])
@@ -147,12 +151,12 @@ MODEL = st.fixed_dictionaries({
 
 
 @given(st.lists(MODEL, min_size=1, max_size=20), st.booleans())
-@settings(max_examples=150)
+@settings(max_examples=40)
 def test_hostile_families_end_in_a_verdict_or_a_clear_refusal(models, as_loss):
     table = pd.DataFrame(models).drop(columns="token_accuracy" if as_loss else "answer_loss")
     try:
-        found = jump(table, n_draws=10)
+        found = explain_jump(table, n_draws=10)
     except ValueError as refusal:
         assert "no jump to explain" in str(refusal)
     else:
-        assert 0 < found.p_leap <= 1 and np.isfinite(found.told).all() and str(found)
+        assert 0 < found.p_leap <= 1 and np.isfinite(found.predicted).all() and str(found)

@@ -1,9 +1,9 @@
 """Better with scale, worse, or first one and then the other? Inverse scaling and U-shapes, with evidence.
 
 The two-lines test (Simonsohn 2018, Advances in Methods and Practices in Psychological Science 1:538): a U has
-a line that surely falls below some scale and one that surely rises above it, while a parabola may turn where
-the data do not. Every scale is tried as the turn, and the critical value is one that no monotone curve
-exceeds more often than stated.
+a line that significantly falls below some scale and one that significantly rises above it, while a parabola
+may turn where the data do not. Every scale is tried as the turn, and the critical value is one that no
+monotone curve exceeds more often than stated.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import numpy as np
 
 FEWEST = 4  # scales
 MEDIAN = 0.6745  # of the absolute value of a standard normal number
-WORDS = {
+VERDICTS = {
     "improves": "It gets better with scale",
     "inverse": "Inverse scaling: it gets worse with scale",
     "u_shaped": "U-shaped: worse with scale at first, then better",
@@ -22,15 +22,15 @@ WORDS = {
 
 
 @dataclass(frozen=True)
-class Shape:
-    """How a metric goes with scale.
+class Trend:
+    """How a metric depends on scale.
 
     Attributes:
-      kind: a key of WORDS, of performance, whatever the metric: "u_shaped" if performance falls and then
+      kind: a key of VERDICTS, of performance, whatever the metric: "u_shaped" if performance falls and then
         rises (Wei et al. 2022, arXiv 2211.02011), "inverse" if it falls (McKenzie et al. 2023, arXiv
         2306.09479).
-      p_turn: chance of as much of a turn, at most, were the metric monotone in scale.
-      p_trend: chance of as much of a slope over all scales, were there none.
+      p_turn: p-value of a turn, at most, if the metric is monotone in scale.
+      p_trend: p-value of a slope over all scales.
       turn, turn_lo, turn_hi: scale where it turns, with its interval; NaN without a turn.
       slope_below, slope_above: change of the metric per decade on either side of where two lines show the
         turn best; without a turn, the first is of all scales and the other NaN.
@@ -49,19 +49,20 @@ class Shape:
 
     def __str__(self) -> str:
         """One sentence with its evidence."""
+        verdict = VERDICTS[self.kind]
         if self.kind in ("u_shaped", "inverted_u"):
             return (
-                f"{WORDS[self.kind]}, the turn at {self.turn:.2g} [{self.turn_lo:.2g}, {self.turn_hi:.2g}] "
+                f"{verdict}, the turn at {self.turn:.2g} [{self.turn_lo:.2g}, {self.turn_hi:.2g}] "
                 f"({self.slope_below:+.3g} and {self.slope_above:+.3g} per decade; p = {self.p_turn:.2g} "
                 "against every monotone curve)."
             )
         return (
-            f"{WORDS[self.kind]} ({self.slope_below:+.3g} per decade, p = {self.p_trend:.2g}; "
+            f"{verdict} ({self.slope_below:+.3g} per decade, p = {self.p_trend:.2g}; "
             f"a turn: p = {self.p_turn:.2g})."
         )
 
 
-def shape(
+def classify_trend(
     scale,
     value,
     se=None,
@@ -69,7 +70,7 @@ def shape(
     n_draws: int = 2000,
     seed: int = 0,
     alpha: float = 0.05,
-) -> Shape:
+) -> Trend:
     """Decides between better, worse, U-shaped and inverted U.
 
     The laws `u_shaped` and `broken` then fit the curve; a fit alone does not tell that it turns.
@@ -79,6 +80,7 @@ def shape(
       se: standard errors of the values. Models may scatter more than these say: their distances from lines
         between their neighbours decide where they are larger, and alone where no errors are given.
       higher_is_better: of the metric; False for a loss.
+      n_draws, seed: of the simulated null distribution. alpha: level of both tests.
 
     Raises:
       ValueError: fewer than 4 different scales, or a number that is out of range.
@@ -98,20 +100,20 @@ def shape(
         found = np.maximum(np.median(apart, axis=1) / MEDIAN, root / 2)[:, None]
         return np.maximum(found, 1e-300 if se is None else 1.0)
 
-    def certain(slopes: np.ndarray, values: np.ndarray) -> np.ndarray:
+    def t_values(slopes: np.ndarray, values: np.ndarray) -> np.ndarray:
         """[draws, slopes] in their standard errors."""
         return values @ slopes.T / np.sqrt((slopes**2 / weight).sum(axis=1)) / noise(values)
 
-    up, down = certain(rise, y[None])[0], certain(fall, y[None])[0]
-    turns = np.stack([np.minimum(up, down), np.minimum(-up, -down)])  # a valley, a peak
+    up, down = t_values(rise, y[None])[0], t_values(fall, y[None])[0]
+    turns = np.stack([np.minimum(up, down), np.minimum(-up, -down)])  # a minimum, a maximum
     is_peak, at = np.unravel_index(turns.argmax(), turns.shape)
     drawn = np.random.default_rng(seed).standard_normal((n_draws, len(x))) / np.sqrt(weight)
     # Of all monotone curves, one that is flat but for a steep end turns by chance most often: there a single
     # slope, over the flat part, decides.
-    chance = [np.mean(certain(one, drawn).max(axis=1) >= turns.max()) for one in (rise, fall)]
+    chance = [np.mean(t_values(one, drawn).max(axis=1) >= turns.max()) for one in (rise, fall)]
     p_turn = float(np.clip(max(chance), 1 / n_draws, 1))
-    tendency = certain(trend[None], y[None])[0, 0]
-    p_trend = float(max(np.mean(np.abs(certain(trend[None], drawn)) >= abs(tendency)), 1 / n_draws))
+    tendency = t_values(trend[None], y[None])[0, 0]
+    p_trend = float(max(np.mean(np.abs(t_values(trend[None], drawn)) >= abs(tendency)), 1 / n_draws))
 
     if p_turn < alpha:
         sign = -1.0 if is_peak else 1.0
@@ -123,7 +125,7 @@ def shape(
         better = (tendency > 0) == higher_is_better
         kind = "undecided" if p_trend >= alpha else "improves" if better else "inverse"
         below, above = trend @ y, np.nan
-    return Shape(kind, p_turn, p_trend, *turn, float(below), float(above), alpha)
+    return Trend(kind, p_turn, p_trend, *turn, float(below), float(above), alpha)
 
 
 def _checked(scale, value, se) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -162,9 +164,9 @@ def _neighbours(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def _turn(x: np.ndarray, y: np.ndarray, weight: np.ndarray, alpha: float) -> tuple[float, float, float]:
-    """Scale of the lowest point of a valley, with the ends of all that fit it almost as well.
+    """Scale of the minimum of a U, with the ends of the interval by likelihood ratio.
 
-    Valleys are free of any form: falling up to one model, rising from the next on (isotonic regression).
+    The U has no parametric form: falling up to one model, rising from the next on (isotonic regression).
     """
     from scipy.optimize import isotonic_regression
     from scipy.stats import chi2

@@ -1,4 +1,4 @@
-"""Is a jump in a benchmark the metric's doing? All-or-nothing metrics told from smooth ones of the same runs.
+"""Is a jump in a benchmark the metric's doing? All-or-nothing metrics predicted from smooth ones.
 
 An answer of n tokens is right if all of them are: where each is right with probability p, that is p^n, which
 leaps where p creeps (Schaeffer et al. 2023, arXiv 2304.15004, section 2). So two questions are asked of a
@@ -56,12 +56,12 @@ class Jump:
     """What stands behind a rise of exact match.
 
     Attributes:
-      scale, exact, told: of each model, smallest first; `told` is exact match as a smooth function of the
-        per-token metric.
+      scale, exact, predicted: of each model, smallest first; `predicted` is exact match as a smooth function
+        of the per-token metric.
       length: how many independent tokens an answer counts for, as a share of n_answer, where half the answers
         are right; with its interval (level 1 - alpha). 1 is p^n. Less: tokens stand or fall together, or
         questions differ in difficulty.
-      p_leap, leap_at: chance of as much of a leap beside `told`, were there none, and the scale where it fits
+      p_leap, leap_at: p-value of a step in exact match that `predicted` lacks, and the scale where it fits
         best. p_break, break_at: the same of a break in the per-token metric; NaN if too few models.
       verdict: "metric" (neither), "break" (the per-token metric breaks) or "leap" (exact match does what the
         per-token metric does not). Where the metric did it all, the chance of another verdict is alpha.
@@ -69,7 +69,7 @@ class Jump:
 
     scale: np.ndarray
     exact: np.ndarray
-    told: np.ndarray
+    predicted: np.ndarray
     length: float
     length_lo: float
     length_hi: float
@@ -83,7 +83,7 @@ class Jump:
     def __str__(self) -> str:
         """One sentence with its evidence."""
         at = int(np.argmax(np.diff(self.exact)))
-        measured, told = (f"{v[at]:.2f} to {v[at + 1]:.2f}" for v in (self.exact, self.told))
+        measured, predicted = (f"{v[at]:.2f} to {v[at + 1]:.2f}" for v in (self.exact, self.predicted))
         unseen = np.isnan(self.p_break)
         smooth = "too few models to see it break" if unseen else f"a break in it: p = {self.p_break:.2g}"
         counts = f"{self.length:.2f} [{self.length_lo:.2f}, {self.length_hi:.2f}]"
@@ -95,23 +95,25 @@ class Jump:
         }
         return (
             f"Exact match rises most from {self.scale[at]:.2g} to {self.scale[at + 1]:.2g}, {measured}; the "
-            f"per-token metric foretells {told}, {why[self.verdict]}."
+            f"per-token metric predicts {predicted}, {why[self.verdict]}."
         )
 
 
-def jump(
+def explain_jump(
     table: pd.DataFrame, scale: str = "flops", n_draws: int = 1000, seed: int = 0, alpha: float = 0.05
 ) -> Jump:
     """Tests whether a rise of exact match over scale is the metric's doing.
 
     Two likelihood-ratio tests, their distributions by parametric bootstrap, each at alpha / 2: of a step in
     exact match beside a smooth function of the per-token metric (binomial), and of a break in that metric
-    over scale (`breaks.find`). Ratios of deviances are compared: what both forms miss is no step.
+    over scale (`breaks.find_break`). Ratios of deviances are compared: what both forms miss is no step.
 
     Args:
       table: a row a model: `scale`, exact_match (share of answers), n_answer (tokens of an answer),
         n_questions, and either token_accuracy (share of the tokens of the same answers that are right) or
         answer_loss (nats per token of the right answers).
+      scale: the column that models are ordered by.
+      n_draws, seed: of the bootstrap. alpha: level of both tests together.
 
     Raises:
       ValueError: a column is missing or a value is out of range, fewer than 5 models, or nothing rises.
@@ -123,32 +125,31 @@ def jump(
     half = 0.5 / (n_answer * n_questions + 1)  # tokens that were never, or always, right may be so by luck
     loss = smooth if is_loss else -np.log(np.clip(smooth, half, 1 - half))
 
-    told, ratios = _leaps(loss[None], exact[None], n_answer, n_questions)
-    told, ratios = told[0], ratios[0]
-    n_decisive = np.maximum(-np.log(told) / loss, 1)  # independent tokens that an answer counts for
+    predicted, ratios = (one[0] for one in _leaps(loss[None], exact[None], n_answer, n_questions))
+    n_decisive = np.maximum(-np.log(predicted) / loss, 1)  # independent tokens that an answer counts for
     rng = np.random.default_rng(seed)
-    drawn = rng.binomial(n_questions.astype(int), told, (n_draws, len(x))) / n_questions
+    drawn = rng.binomial(n_questions.astype(int), predicted, (n_draws, len(x))) / n_questions
     loss_drawn, variance = np.broadcast_to(loss, drawn.shape), 0.0
     if not is_loss:
         p = np.exp(-loss)
-        p_drawn = _accuracy_beside(drawn, p, told, n_decisive, n_questions, rng)
+        p_drawn = _accuracy_given_exact(drawn, p, predicted, n_decisive, n_questions, rng)
         loss_drawn = -np.log(np.clip(p_drawn, half, 1 - half))
         variance = (1 - p) / (p * n_questions * n_decisive * loss**2)  # of log loss
-    told_drawn, by_chance = _leaps(loss_drawn, drawn, n_answer, n_questions)
+    predicted_drawn, by_chance = _leaps(loss_drawn, drawn, n_answer, n_questions)
     p_leap = float((1 + np.sum(by_chance.max(axis=1) >= ratios.max())) / (1 + n_draws))
 
     p_break, break_at = np.nan, np.nan
     if len(np.unique(x)) >= breaks.FEWEST:
-        p_break, break_at = breaks.find(x, loss, variance, n_draws, seed)
-    at = np.abs(told - 0.5).argmin()
-    lengths = -np.log(told_drawn[:, at]) / (loss_drawn[:, at] * n_answer[at])
+        p_break, break_at = breaks.find_break(x, loss, variance, n_draws, seed)
+    at = np.abs(predicted - 0.5).argmin()
+    lengths = -np.log(predicted_drawn[:, at]) / (loss_drawn[:, at] * n_answer[at])
     lo, hi = np.quantile(lengths, [alpha / 2, 1 - alpha / 2])
     leap = 1 + int(ratios.argmax())
     return Jump(
         scale=x,
         exact=exact,
-        told=told,
-        length=float(-np.log(told[at]) / (loss[at] * n_answer[at])),
+        predicted=predicted,
+        length=float(-np.log(predicted[at]) / (loss[at] * n_answer[at])),
         length_lo=float(lo),
         length_hi=float(hi),
         p_leap=p_leap,
@@ -186,48 +187,50 @@ def _columns(table: pd.DataFrame, scale: str, smooth: str) -> np.ndarray:
 
 
 def _leaps(loss, exact, n_answer, n_questions) -> tuple[np.ndarray, np.ndarray]:
-    """told [draws, models], and how many times smaller a step makes the deviance [draws, places].
+    """predicted [draws, models], and how many times smaller a step makes the deviance [draws, places].
 
-    log(-log told) is log(n_answer * loss), as for independent tokens, plus a polynomial of log loss.
+    log(-log predicted) is log(n_answer * loss), as for independent tokens, plus a polynomial of log loss.
     loss, exact: [draws, models]. The first step is after two models, the last before two.
     """
     z = np.log(loss)
     offset, z = np.log(n_answer) + z, z - z.mean(axis=1, keepdims=True)
     smooth = z[..., None] ** np.arange(2 + (z.shape[1] >= breaks.MANY))
     start = np.log(-np.log((n_questions * exact + 0.5) / (n_questions + 1)))
-    eta, deviance = _score(smooth, offset, exact, n_questions, start)
+    eta, deviance = _fit_binomial(smooth, offset, exact, n_questions, start)
     after = []
     for place in range(2, z.shape[1] - 1):
         step = np.broadcast_to(np.arange(z.shape[1]) >= place, z.shape)[..., None]
-        after.append(_score(np.concatenate([smooth, step], axis=-1), offset, exact, n_questions, eta)[1])
+        after.append(
+            _fit_binomial(np.concatenate([smooth, step], axis=-1), offset, exact, n_questions, eta)[1]
+        )
     return np.exp(-np.exp(eta)), deviance[:, None] / np.maximum(np.stack(after, axis=1), 1e-9)
 
 
-def _score(design, offset, exact, n_questions, eta) -> tuple[np.ndarray, np.ndarray]:
-    """eta = log(-log told) [draws, models] of the best binomial likelihood, and its deviance [draws]."""
+def _fit_binomial(design, offset, exact, n_questions, eta) -> tuple[np.ndarray, np.ndarray]:
+    """eta = log(-log predicted) [draws, models] of the best binomial likelihood, and its deviance [draws]."""
     for _ in range(STEPS):
-        told = np.exp(-np.exp(eta))
-        slope = -np.exp(eta) * told
-        weighted = design * (n_questions * slope**2 / (told * (1 - told)))[..., None]
-        aim = eta + (exact - told) / slope - offset
+        predicted = np.exp(-np.exp(eta))
+        slope = -np.exp(eta) * predicted
+        weighted = design * (n_questions * slope**2 / (predicted * (1 - predicted)))[..., None]
+        aim = eta + (exact - predicted) / slope - offset
         square = np.einsum("dmj,dmk->djk", weighted, design)
         ridge = 1e-9 * np.trace(square, axis1=1, axis2=2) + 1e-12
         square = square + ridge[:, None, None] * np.eye(design.shape[-1])
         theta = np.linalg.solve(square, np.einsum("dmj,dm->dj", weighted, aim)[..., None])
-        eta = np.clip(offset + (design @ theta)[..., 0], -25.0, 5.5)  # told from 1e-106 to 1 - 1e-11
-    told = np.exp(-np.exp(eta))
+        eta = np.clip(offset + (design @ theta)[..., 0], -25.0, 5.5)  # predicted from 1e-106 to 1 - 1e-11
+    predicted = np.exp(-np.exp(eta))
     with np.errstate(divide="ignore", invalid="ignore"):
-        right = np.where(exact > 0, exact * np.log(exact / told), 0.0)
-        wrong = np.where(exact < 1, (1 - exact) * np.log((1 - exact) / (1 - told)), 0.0)
+        right = np.where(exact > 0, exact * np.log(exact / predicted), 0.0)
+        wrong = np.where(exact < 1, (1 - exact) * np.log((1 - exact) / (1 - predicted)), 0.0)
     return eta, 2 * (n_questions * (right + wrong)).sum(axis=1)
 
 
-def _accuracy_beside(exact, p, told, n_decisive, n_questions, rng) -> np.ndarray:
+def _accuracy_given_exact(exact, p, predicted, n_decisive, n_questions, rng) -> np.ndarray:
     """Token accuracies of the same answers whose exact matches were drawn [draws, models].
 
-    Of n answers of so many independent tokens each: Cov(exact, accuracy) = told (1 - p) / n.
+    Of n answers of so many independent tokens each: Cov(exact, accuracy) = predicted (1 - p) / n.
     """
-    slope = (1 - p) / (1 - told)
-    rest = p * (1 - p) / n_decisive - slope**2 * told * (1 - told)
+    slope = (1 - p) / (1 - predicted)
+    rest = p * (1 - p) / n_decisive - slope**2 * predicted * (1 - predicted)
     scatter = np.sqrt(np.maximum(rest, 0) / n_questions)
-    return p + slope * (exact - told) + scatter * rng.standard_normal(exact.shape)
+    return p + slope * (exact - predicted) + scatter * rng.standard_normal(exact.shape)
