@@ -1,1 +1,28 @@
-"""Text, power, money and carbon of the largest runs: inputs, projections, cost of FLOPs."""
+"""The outlook for the largest training runs: text, power, money and carbon, by scenario.
+
+  cost        what FLOPs cost on a machine: hours, dollars, kWh, kg CO2
+  inputs      every input of the outlook with its interval, unit, year and source
+  projection  inputs carried forward year by year, and when a need exceeds what there is
+
+It imports `scaling.fitting` and `scaling.optimum`; `cost` and `inputs` import no other part of `scaling`.
+"""
+
+from scaling.outlook.cost import HARDWARE, Cost, Hardware, cost
+from scaling.outlook.inputs import SCENARIOS, Input, OutlookInputs, apply_settings, list_inputs
+from scaling.outlook.projection import EVENTS, QUANTITIES, Outlook, project
+
+__all__ = [
+    "EVENTS",
+    "HARDWARE",
+    "QUANTITIES",
+    "SCENARIOS",
+    "Cost",
+    "Hardware",
+    "Input",
+    "Outlook",
+    "OutlookInputs",
+    "apply_settings",
+    "cost",
+    "list_inputs",
+    "project",
+]

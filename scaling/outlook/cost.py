@@ -105,13 +105,15 @@ def cost(
     Args:
       flops: of the models (forward and backward, nothing recomputed), a scalar or an array.
       hardware: a key of HARDWARE, or one's own.
+      n_devices: that share the work evenly.
       mfu: share of the peak that these FLOPs reach.
       pue: power of the building over that of the machines.
+      kg_co2_per_kwh: of the grid.
 
     Raises:
       ValueError: unknown hardware, or a number out of range.
     """
-    device = find(hardware) if isinstance(hardware, str) else hardware
+    device = find_hardware(hardware) if isinstance(hardware, str) else hardware
     if not np.all((np.asarray(flops) >= 0) & np.isfinite(flops)):
         raise ValueError(f"flops={flops}; they must be 0 or more, and finite")
     if not 0 < mfu <= 1:
@@ -136,7 +138,7 @@ def cost(
     )
 
 
-def find(name: str) -> Hardware:
+def find_hardware(name: str) -> Hardware:
     """Hardware by its key.
 
     Raises:

@@ -1,7 +1,7 @@
-"""What the forecast of bottlenecks is made from: each input with its interval, unit, year and source.
+"""The inputs of the outlook: each with its interval, unit, year and source.
 
 As published, but for what is called a guess. Every input can be changed:
-`changed(SCENARIOS, ["text_stock=1e15"])`, on the command line `isoflop forecast --set text_stock=1e15`.
+`apply_settings(SCENARIOS, ["text_stock=1e15"])`, or `isoflop forecast --set text_stock=1e15`.
 """
 
 import re
@@ -55,7 +55,7 @@ _H100 = cost.HARDWARE["h100"]
 
 
 @dataclass(frozen=True)
-class World:
+class OutlookInputs:
     """The inputs. Amounts hold at their year and grow by the rate named after them.
 
     Raises:
@@ -130,10 +130,10 @@ class World:
                 raise ValueError(f"{name}={value.hi:g}; it is from 1e-30 to 1e60")
 
 
-WORLD = World()
+CENTRAL = OutlookInputs()
 SCENARIOS = {
     "slow": replace(
-        WORLD,
+        CENTRAL,
         compute_growth=Input(
             2.5, 1.7, 3.5, _A_YEAR,
             "guess: less than spending's 2.4 (Cottier et al. 2024, arXiv 2405.21015) times price_growth"),
@@ -141,9 +141,9 @@ SCENARIOS = {
             1.083, 1.06, 1.11, _A_YEAR,
             "to 669 TWh in 2030, IEA, Energy and AI, 2025, Headwinds; interval: guess"),
     ),
-    "central": WORLD,
+    "central": CENTRAL,
     "fast": replace(
-        WORLD,
+        CENTRAL,
         compute_growth=Input(
             5.5, 5.0, 6.5, _A_YEAR, "guess: more than the 5 of language models since 2020 (Epoch AI 2024)"),
         data_centres_growth=Input(
@@ -155,23 +155,25 @@ SCENARIOS = {
 NUMBER = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 
 
-def changed(worlds: Mapping[str, World], settings: Iterable[str]) -> dict[str, World]:
-    """The worlds with other inputs.
+def apply_settings(
+    scenarios: Mapping[str, OutlookInputs], settings: Iterable[str]
+) -> dict[str, OutlookInputs]:
+    """The scenarios with other inputs.
 
     Args:
       settings: each NAME=VALUE, for a value that is certain, or NAME=VALUE:LO:HI, and maybe @YEAR; without it
-        the input's own year stays. NAME is for all worlds, SCENARIO.NAME for one.
+        the input's own year stays. NAME is for all scenarios, SCENARIO.NAME for one.
 
     Raises:
       ValueError: an unknown input or scenario, or a setting that is not of this form.
     """
-    found = dict(worlds)
+    found = dict(scenarios)
     for setting in settings:
         where, _, text = setting.partition("=")
         scenario, dot, name = where.strip().rpartition(".")
-        if dot and scenario not in worlds:
-            raise ValueError(f"{setting}: unknown scenario {scenario!r}; there are {', '.join(worlds)}")
-        known = [field.name for field in fields(World)]
+        if dot and scenario not in scenarios:
+            raise ValueError(f"{setting}: unknown scenario {scenario!r}; there are {', '.join(scenarios)}")
+        known = [field.name for field in fields(OutlookInputs)]
         if name not in known:
             raise ValueError(f"{setting}: unknown input {name!r}; there are {', '.join(known)}")
         for one in [scenario] if dot else found:
@@ -200,11 +202,11 @@ def _parsed(text: str, before: Input) -> Input:
     )
 
 
-def listed(worlds: Mapping[str, World]) -> list[tuple[str, str, Input]]:
+def list_inputs(scenarios: Mapping[str, OutlookInputs]) -> list[tuple[str, str, Input]]:
     """(name, scenario, input) of all inputs; once, as of scenario "all", where they are the same in all."""
     found = []
-    for field in fields(World):
-        values = {scenario: getattr(world, field.name) for scenario, world in worlds.items()}
+    for field in fields(OutlookInputs):
+        values = {scenario: getattr(inputs, field.name) for scenario, inputs in scenarios.items()}
         if len(set(values.values())) == 1:
             values = {"all": next(iter(values.values()))}
         found += [(field.name, scenario, value) for scenario, value in values.items()]

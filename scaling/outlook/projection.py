@@ -1,8 +1,7 @@
 """Bottlenecks of ever larger runs: human text, power, electricity, money and carbon, by scenario.
 
-Futures are drawn from the intervals of the inputs (scaling/outlook/inputs.py), and in each the trends go
-on. Nothing
-feeds back: that a trend asks for more than there is, and when, is the answer.
+Futures are drawn from the intervals of the inputs (scaling/outlook/inputs.py), and in each the trends go on.
+Nothing feeds back: that a trend asks for more than there is, and when, is the answer.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +14,7 @@ from scaling.fitting.fit import Fit
 from scaling.optimum.frontier import best_sizes, losses, spending
 from scaling.optimum.returns import next_percent
 from scaling.outlook.cost import cost
-from scaling.outlook.inputs import SCENARIOS, World
+from scaling.outlook.inputs import SCENARIOS, OutlookInputs
 
 LEVEL = 0.9
 YEARS = np.arange(2025, 2061)  # whose middles are followed
@@ -46,7 +45,7 @@ EVENTS = {  # name: what reaches which value, in words
 
 @dataclass(frozen=True, eq=False)
 class Outlook:
-    """A forecast. Intervals are of 90 %.
+    """A projection. Intervals are of 90 %.
 
     Attributes:
       table: scenario, year, and of each of QUANTITIES the median and _lo, _hi, in the middle of the year or
@@ -54,37 +53,40 @@ class Outlook:
       when: scenario, event (a key of EVENTS), and the year of it with _lo, _hi, 2028.5 being the middle of
         2028; infinite: not before 2060.
       returns: with a fit, over budgets `flops`: the best loss, the factor by which compute must grow for 1 %
-        less, and the dollars of that growth at the central world's prices; _lo and _hi of both are doubt of
-        the law.
-      worlds: the inputs of each scenario.
+        less, and the dollars of that growth at the central scenario's prices; _lo and _hi of both are the
+        uncertainty of the law.
+      scenarios: the inputs of each.
       notes: what to keep in mind.
     """
 
     table: pd.DataFrame
     when: pd.DataFrame
     returns: pd.DataFrame | None
-    worlds: Mapping[str, World]
+    scenarios: Mapping[str, OutlookInputs]
     notes: tuple[str, ...]
 
 
-def forecast(
-    fit: Fit | None = None, worlds: Mapping[str, World] = SCENARIOS, n_draws: int = 2000, seed: int = 0
+def project(
+    fit: Fit | None = None,
+    scenarios: Mapping[str, OutlookInputs] = SCENARIOS,
+    n_draws: int = 2000,
+    seed: int = 0,
 ) -> Outlook:
     """What the largest run needs in each year, and when that becomes too much.
 
     Args:
-      fit: its frontier tells the tokens at the compute optimum, in place of tokens_per_param, and the loss.
-      worlds: the inputs of each scenario, by name.
-      n_draws: futures drawn.
+      fit: its frontier gives the tokens at the compute optimum, in place of tokens_per_param, and the loss.
+      scenarios: the inputs of each, by name.
+      n_draws: futures drawn; seed: what they are drawn with.
 
     Raises:
-      ValueError: no futures or worlds, or a fit that cannot split a budget into size and tokens.
+      ValueError: no futures or scenarios, or a fit that cannot split a budget into size and tokens.
     """
-    if n_draws < 1 or not worlds:
-        raise ValueError(f"n_draws={n_draws}, {len(worlds)} worlds; expected at least one of each")
+    if n_draws < 1 or not scenarios:
+        raise ValueError(f"n_draws={n_draws}, {len(scenarios)} scenarios; expected at least one of each")
     rows, events = [], []
-    for name, world in worlds.items():
-        drawn = futures(world, n_draws, seed, fit)
+    for name, inputs in scenarios.items():
+        drawn = draw_futures(inputs, n_draws, seed, fit)
         for i, year in enumerate(SHOWN):
             quantiles = {what: _quantiles(drawn[what][:, i]) for what in QUANTITIES if what in drawn}
             rows.append({"scenario": name, "year": int(year), **_flat(quantiles)})
@@ -93,10 +95,10 @@ def forecast(
             events.append({"scenario": name, "event": event, **_flat({"year": when})})
     table, returns, notes = pd.DataFrame(rows), None, ()
     if fit is not None:
-        name = central(worlds)
+        name = central(scenarios)
         largest = float(table.loc[table["scenario"] == name, "flops"].to_numpy()[-1])
-        returns, notes = _returns(fit, worlds[name], largest)
-    return Outlook(table, pd.DataFrame(events), returns, dict(worlds), notes)
+        returns, notes = _returns(fit, scenarios[name], largest)
+    return Outlook(table, pd.DataFrame(events), returns, dict(scenarios), notes)
 
 
 def central(names: Iterable[str]) -> str:
@@ -105,19 +107,19 @@ def central(names: Iterable[str]) -> str:
     return "central" if "central" in known else known[0]
 
 
-def futures(
-    world: World, n_draws: int = 2000, seed: int = 0, fit: Fit | None = None
+def draw_futures(
+    inputs: OutlookInputs, n_draws: int = 2000, seed: int = 0, fit: Fit | None = None
 ) -> dict[str, np.ndarray]:
-    """Each of QUANTITIES in drawn futures [draws, YEARS]. The same seed draws alike in every world."""
+    """Each of QUANTITIES in drawn futures [draws, YEARS]. The same seed draws alike in every scenario."""
     drawn = {
-        field.name: getattr(world, field.name).draw(
+        field.name: getattr(inputs, field.name).draw(
             np.random.default_rng([seed, i]).standard_normal((n_draws, 1))
         )
-        for i, field in enumerate(fields(world))
+        for i, field in enumerate(fields(inputs))
     }
 
     def growth(rate: str, of: str) -> np.ndarray:
-        return drawn[rate] ** (YEARS + 0.5 - getattr(world, of).year)
+        return drawn[rate] ** (YEARS + 0.5 - getattr(inputs, of).year)
 
     def grown(amount: str, rate: str) -> np.ndarray:
         return drawn[amount] * growth(rate, of=amount)
@@ -169,16 +171,20 @@ def _optimum(
     return spend.n_tokens(n_params, flops), losses(spend, theta, n_params, flops)
 
 
-def _returns(fit: Fit, world: World, largest: float) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def _returns(fit: Fit, inputs: OutlookInputs, largest: float) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """The price of the next per cent from the fit's own largest run to `largest`, and how far that is."""
     spend = spending(fit)
     sizes, tokens = (fit.forecast.x[name] * fit.forecast.units[name] for name in (spend.size, "n_tokens"))
     seen = 6 * float(np.max(sizes * tokens))
     flops = np.geomspace(seen, max(largest, 10 * seen), BUDGETS)
-    told = next_percent(fit, flops)
-    dollars = cost(flops, "h100", mfu=world.mfu.value).device_hours * world.dollars_per_hour.value
-    found = {"flops": flops, "loss": told.loss}
-    for end, factor in {"": told.factor, "_lo": told.factor_lo, "_hi": told.factor_hi}.items():
+    gain = next_percent(fit, flops)
+    dollars = cost(flops, "h100", mfu=inputs.mfu.value).device_hours * inputs.dollars_per_hour.value
+    found = {"flops": flops, "loss": gain.loss}
+    for end, factor in {
+        "": gain.factor,
+        "_lo": gain.factor_lo,
+        "_hi": gain.factor_hi,
+    }.items():
         found |= {f"factor{end}": factor, f"dollars{end}": (factor - 1) * dollars}
     far = f"the law is carried {np.log10(flops[-1] / seen):.0f} decades of compute beyond its largest run"
     return pd.DataFrame(found), (far,)

@@ -6,7 +6,7 @@ A section whose data are missing is None and left out.
 import numpy as np
 import pandas as pd
 
-from scaling.outlook.projection import forecast
+from scaling.outlook.projection import project
 from scaling.report import charts, tables
 from scaling.report.data import ReportData
 from scaling.report.page import Figure, Head, Section, Snippet
@@ -213,7 +213,7 @@ def _bottlenecks(data: ReportData, law: pd.DataFrame) -> Section:
     speaks = (
         data.fit is not None and tables.splits_budgets(data.fit) and law["flops"].to_numpy().max() > LARGE
     )
-    return bottlenecks.section(forecast(data.fit if speaks else None))
+    return bottlenecks.section(project(data.fit if speaks else None))
 
 
 def _appendix(data: ReportData) -> Section | None:

@@ -51,14 +51,14 @@ def run(args: list[str], flags) -> int:
     check_folder(flags.out)
     prepare_process()  # before anything imports jax
     from launch.commands.laws.predict import read_fit
-    from scaling.outlook.inputs import SCENARIOS, changed
-    from scaling.outlook.projection import forecast
+    from scaling.outlook.inputs import SCENARIOS, apply_settings
+    from scaling.outlook.projection import project
 
-    worlds = changed(SCENARIOS, flags.set)
+    scenarios = apply_settings(SCENARIOS, flags.set)
     if flags.inputs:
-        print(inputs_as_text(worlds))
+        print(inputs_as_text(scenarios))
         return 0
-    outlook = forecast(read_fit(Path(flags.fit)) if flags.fit else None, worlds, flags.draws, flags.seed)
+    outlook = project(read_fit(Path(flags.fit)) if flags.fit else None, scenarios, flags.draws, flags.seed)
     if flags.out:
         publish(Path(flags.out), files(outlook))
     print(json.dumps(as_json(outlook), indent=1) if flags.json else as_text(outlook))
@@ -91,7 +91,7 @@ def files(outlook) -> dict[str, bytes]:
     from scaling.report import theme
     from scaling.report.sections import bottlenecks
 
-    tables = dict(zip(TABLES, (outlook.table, outlook.when, _inputs(outlook.worlds), outlook.returns)))
+    tables = dict(zip(TABLES, (outlook.table, outlook.when, _inputs(outlook.scenarios), outlook.returns)))
     made = {
         f"{name}.csv": table.to_csv(index=False).encode()
         for name, table in tables.items()
@@ -129,7 +129,7 @@ def publish(folder: Path, contents: dict[str, bytes]) -> None:
 
 def as_json(outlook) -> dict:
     """Plain values; what is infinite or unknown is null."""
-    tables = dict(zip(TABLES, (outlook.table, outlook.when, _inputs(outlook.worlds), outlook.returns)))
+    tables = dict(zip(TABLES, (outlook.table, outlook.when, _inputs(outlook.scenarios), outlook.returns)))
     rows = {
         name: json.loads(str(table.to_json(orient="records", double_precision=15)))
         for name, table in tables.items()
@@ -160,12 +160,12 @@ def as_text(outlook) -> str:
     return "\n".join([*lines, *outlook.notes, "(medians, 90 % intervals; inputs: isoflop forecast --inputs)"])
 
 
-def inputs_as_text(worlds) -> str:
+def inputs_as_text(scenarios) -> str:
     """Each input, and below it where it is from."""
-    from scaling.outlook.inputs import listed
+    from scaling.outlook.inputs import list_inputs
 
     lines = []
-    for name, scenario, value in listed(worlds):
+    for name, scenario, value in list_inputs(scenarios):
         where = "" if scenario == "all" else f"{scenario}."
         year = f" in {value.year:g}" if value.year else ""
         lines.append(f"{where}{name} = {value.value:g} [{value.lo:g}, {value.hi:g}] {value.unit}{year}")
@@ -173,13 +173,14 @@ def inputs_as_text(worlds) -> str:
     return "\n".join(lines)
 
 
-def _inputs(worlds):
+def _inputs(scenarios):
     import pandas as pd
 
-    from scaling.outlook.inputs import listed
+    from scaling.outlook.inputs import list_inputs
 
     rows = [
-        {"input": name, "scenario": scenario, **asdict(value)} for name, scenario, value in listed(worlds)
+        {"input": name, "scenario": scenario, **asdict(value)}
+        for name, scenario, value in list_inputs(scenarios)
     ]
     return pd.DataFrame(rows)
 

@@ -1,4 +1,4 @@
-"""The forecast of bottlenecks (scaling/outlook/projection.py) as figures and as a section of the page."""
+"""The outlook (scaling/outlook/projection.py) as figures and as a section of the page."""
 
 import json
 import textwrap
@@ -9,7 +9,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from scaling.outlook.inputs import listed
+from scaling.outlook.inputs import list_inputs
 from scaling.outlook.projection import EVENTS, HOURS, SHOWN, Outlook, central
 from scaling.report import theme
 from scaling.report.charts import BAND, COMPUTE, LINE, chart
@@ -79,10 +79,10 @@ def figures(outlook: Outlook) -> list[Figure]:
         ),
     ]
     if outlook.returns is not None:
-        year = outlook.worlds[central(outlook.worlds)].dollars_per_hour.year
+        year = outlook.scenarios[central(outlook.scenarios)].dollars_per_hour.year
         caption = (
             f"What must be added to a budget for 1% less loss, at the prices of {int(year or 0)} and up to "
-            f"the world's product of a year. Band: doubt of the law; {outlook.notes[0]}."
+            f"the world's product of a year. Band: uncertainty of the law; {outlook.notes[0]}."
         )
         title = "Money for the next per cent of loss"
         made.append(Figure("next_percent", title, caption, price(outlook.returns)))
@@ -251,7 +251,7 @@ def _when(outlook: Outlook) -> Table:
 
 def _inputs(outlook: Outlook) -> list[tuple[str, str]]:
     lines = []
-    for name, scenario, value in listed(outlook.worlds):
+    for name, scenario, value in list_inputs(outlook.scenarios):
         title = name.replace("_", " ") + ("" if scenario == "all" else f", {scenario}")
         year = f" in {value.year:g}" if value.year else ""
         numbers = f"{value.value:.4g} [{value.lo:.4g}, {value.hi:.4g}] {value.unit}{year}"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaling.outlook.inputs import SCENARIOS, WORLD, Input, changed, listed
+from scaling.outlook.inputs import CENTRAL, SCENARIOS, Input, apply_settings, list_inputs
 
 NORMAL = np.random.default_rng(0).standard_normal(20000)
 
@@ -30,38 +30,38 @@ def test_impossible_inputs_are_refused(numbers):
 
 
 def test_every_input_has_a_unit_a_source_with_a_year_or_is_called_a_guess():
-    for name, _, value in listed(SCENARIOS):
+    for name, _, value in list_inputs(SCENARIOS):
         assert value.unit and value.source, name
         if name != "overtraining":  # a choice, not a fact
             assert "20" in value.source or "arXiv" in value.source or "guess" in value.source, name
 
 
 def test_what_grows_has_a_year():
-    for name, _, value in listed(SCENARIOS):
+    for name, _, value in list_inputs(SCENARIOS):
         assert (value.year is None) == (name.endswith("_growth") or name in (
             "tokens_per_param", "overtraining", "mfu", "longest_run_days"
         )), name  # fmt: skip
 
 
 def test_a_value_alone_is_certain_and_an_interval_is_kept():
-    found = changed(SCENARIOS, ["text_stock=3e14", "mfu = 0.35:0.3:0.4", "largest_run=1e27@2026.25"])
-    for world in found.values():
-        assert (world.text_stock.value, world.text_stock.lo, world.text_stock.hi) == (3e14, 3e14, 3e14)
-        assert world.text_stock.year == WORLD.text_stock.year and world.text_stock.source == "given"
-        assert (world.mfu.lo, world.mfu.hi, world.mfu.year) == (0.3, 0.4, None)
-        assert world.largest_run.year == 2026.25
+    found = apply_settings(SCENARIOS, ["text_stock=3e14", "mfu = 0.35:0.3:0.4", "largest_run=1e27@2026.25"])
+    for inputs in found.values():
+        assert (inputs.text_stock.value, inputs.text_stock.lo, inputs.text_stock.hi) == (3e14, 3e14, 3e14)
+        assert inputs.text_stock.year == CENTRAL.text_stock.year and inputs.text_stock.source == "given"
+        assert (inputs.mfu.lo, inputs.mfu.hi, inputs.mfu.year) == (0.3, 0.4, None)
+        assert inputs.largest_run.year == 2026.25
     assert np.unique(found["slow"].text_stock.draw(NORMAL)) == pytest.approx([3e14])
 
 
 def test_one_scenario_can_be_changed_alone():
-    found = changed(SCENARIOS, ["slow.compute_growth=2:1.5:3"])
+    found = apply_settings(SCENARIOS, ["slow.compute_growth=2:1.5:3"])
     assert found["slow"].compute_growth.value == 2
     assert found["central"] == SCENARIOS["central"]
     assert SCENARIOS["slow"].compute_growth.value != 2
 
 
 def test_later_settings_win():
-    assert changed(SCENARIOS, ["mfu=0.3", "fast.mfu=0.5", "mfu=0.2"])["fast"].mfu.value == 0.2
+    assert apply_settings(SCENARIOS, ["mfu=0.3", "fast.mfu=0.5", "mfu=0.2"])["fast"].mfu.value == 0.2
 
 
 @pytest.mark.parametrize(
@@ -84,5 +84,5 @@ def test_later_settings_win():
 )
 def test_wrong_settings_are_refused_by_name(setting, words):
     with pytest.raises(ValueError, match=words) as caught:
-        changed(SCENARIOS, [setting])
+        apply_settings(SCENARIOS, [setting])
     assert setting in str(caught.value)

@@ -9,14 +9,14 @@ import pytest
 import scaling
 from scaling.optimum.returns import next_percent
 from scaling.outlook.cost import HARDWARE
-from scaling.outlook.inputs import SCENARIOS, WORLD, World, changed, listed
-from scaling.outlook.projection import EVENTS, QUANTITIES, forecast, futures
+from scaling.outlook.inputs import CENTRAL, SCENARIOS, OutlookInputs, apply_settings, list_inputs
+from scaling.outlook.projection import EVENTS, QUANTITIES, draw_futures, project
 from tests.scaling.planted import TRUTH, best_size, isoflop_runs
 
 
 @pytest.fixture(scope="module")
 def outlook():
-    return forecast()
+    return project()
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +34,12 @@ def when(outlook, event, scenario="central"):
     return row["year"], row["year_lo"], row["year_hi"]
 
 
-def certain(**values) -> dict[str, World]:
-    """One world whose inputs are all certain, some of them as given."""
-    settings = [f"{name}={value.value}" for name, _, value in listed({"central": WORLD})]
-    return changed({"central": WORLD}, [*settings, *[f"{name}={value}" for name, value in values.items()]])
+def certain(**values) -> dict[str, OutlookInputs]:
+    """One scenario whose inputs are all certain, some of them as given."""
+    settings = [f"{name}={value.value}" for name, _, value in list_inputs({"central": CENTRAL})]
+    return apply_settings(
+        {"central": CENTRAL}, [*settings, *[f"{name}={value}" for name, value in values.items()]]
+    )
 
 
 def test_published_inputs_give_the_published_year_of_exhaustion():
@@ -50,8 +52,8 @@ def test_published_inputs_give_the_published_year_of_exhaustion():
     numbers = {"largest_run": 6 * tokens**2 / 20, "compute_growth": growth**2, "tokens_per_param": [20] * 3}
     settings = [f"{name}={value}:{lo}:{hi}" for name, (value, lo, hi) in numbers.items()]
     settings[0] += "@2024"
-    worlds = changed({"central": WORLD}, [*settings, "text_stock=3e14:1e14:1e15@2024"])
-    year, lo, hi = when(forecast(worlds=worlds), "text")
+    scenarios = apply_settings({"central": CENTRAL}, [*settings, "text_stock=3e14:1e14:1e15@2024"])
+    year, lo, hi = when(project(scenarios=scenarios), "text")
     assert year == pytest.approx(2028.5, abs=1)
     assert 2026 <= lo <= 2027.5 and 2030.5 <= hi <= 2032.5
 
@@ -64,7 +66,9 @@ def test_text_is_used_up_as_others_say_by_default(outlook):
 @pytest.mark.parametrize("factor, published", [(5, 2027), (100, 2025)])
 def test_overtraining_uses_text_up_sooner(factor, published):
     """Epoch AI 2024, Will we run out of data: 5 times overtrained, by 2027; 100 times, by 2025."""
-    year = when(forecast(worlds=changed({"central": WORLD}, [f"overtraining={factor}"])), "text")[0]
+    year = when(project(scenarios=apply_settings({"central": CENTRAL}, [f"overtraining={factor}"])), "text")[
+        0
+    ]
     assert published <= year < published + 1
 
 
@@ -99,7 +103,7 @@ def test_data_centres_of_2030_are_the_iea_s(outlook, scenario, twh):
 
 
 def test_certain_inputs_give_closed_forms():
-    found = forecast(worlds=certain(compute_growth=4, text_growth=1), n_draws=3)
+    found = project(scenarios=certain(compute_growth=4, text_growth=1), n_draws=3)
     flops = 5e26 * 4 ** (2028 - 2025)
     tokens = np.sqrt(20 * flops / 6)
     hours = flops / (HARDWARE["h100"].peak_flops * 0.4) / 3600
@@ -117,15 +121,15 @@ def test_certain_inputs_give_closed_forms():
 
 
 def test_runs_stop_growing_longer():
-    found = futures(certain(longest_run_days=121)["central"], n_draws=1)
+    found = draw_futures(certain(longest_run_days=121)["central"], n_draws=1)
     growth = found["megawatts"][0, 1:] / found["megawatts"][0, :-1]
     assert growth[1:] == pytest.approx(4.5 / 1.4, rel=1e-9)
 
 
 def test_what_never_comes_is_infinite_and_what_has_come_is_now():
-    never = forecast(worlds=certain(compute_growth=1), n_draws=3)
+    never = project(scenarios=certain(compute_growth=1), n_draws=3)
     assert when(never, "text") == (np.inf,) * 3
-    already = forecast(worlds=certain(text_stock=1e12), n_draws=3)
+    already = project(scenarios=certain(text_stock=1e12), n_draws=3)
     assert when(already, "text") == (2025,) * 3
 
 
@@ -139,19 +143,19 @@ def test_scenarios_are_in_order_and_intervals_around_medians(outlook):
 
 
 def test_one_input_moves_only_what_it_feeds(outlook):
-    moved = forecast(worlds=changed(SCENARIOS, ["text_stock=1e15"]))
+    moved = project(scenarios=apply_settings(SCENARIOS, ["text_stock=1e15"]))
     same = [name for name in outlook.table if "stock" not in name]
     pd.testing.assert_frame_equal(moved.table[same], outlook.table[same])
     assert set(EVENTS) == set(outlook.when["event"])
 
 
-def test_same_seed_same_forecast(outlook):
-    pd.testing.assert_frame_equal(forecast().table, outlook.table)
-    assert not forecast(seed=1).table.equals(outlook.table)
+def test_same_seed_same_project(outlook):
+    pd.testing.assert_frame_equal(project().table, outlook.table)
+    assert not project(seed=1).table.equals(outlook.table)
 
 
 def test_a_fit_tells_tokens_and_loss(fit):
-    found = forecast(fit, certain(), n_draws=200)
+    found = project(fit, certain(), n_draws=200)
     flops = in_year(found, 2026, "flops")[0]
     tokens = flops / (6 * best_size(flops, **TRUTH))
     value, lo, hi = in_year(found, 2026, "tokens")
@@ -166,28 +170,28 @@ def test_a_fit_tells_tokens_and_loss(fit):
 
 
 def test_the_next_per_cent_is_priced(fit):
-    found = forecast(fit, certain(), n_draws=50)
+    found = project(fit, certain(), n_draws=50)
     assert found.returns is not None
     row = found.returns.to_dict("records")[3]
-    told = next_percent(fit, row["flops"])
-    assert row["factor"] == pytest.approx(told.factor) and row["loss"] == pytest.approx(told.loss)
+    predicted = next_percent(fit, row["flops"])
+    assert row["factor"] == pytest.approx(predicted.factor) and row["loss"] == pytest.approx(predicted.loss)
     a_flop = 2.0 / 3600 / (HARDWARE["h100"].peak_flops * 0.4)
-    assert row["dollars"] == pytest.approx((told.factor - 1) * row["flops"] * a_flop)
+    assert row["dollars"] == pytest.approx((predicted.factor - 1) * row["flops"] * a_flop)
     assert found.returns["flops"].min() == pytest.approx(3e19)
     assert "decades of compute beyond" in found.notes[0]
 
 
 def test_a_fit_without_draws_still_tells(fit):
     bare = replace(fit.forecast, samples=fit.forecast.samples[:0])
-    found = forecast(replace(fit, forecast=bare), certain(), n_draws=5)
+    found = project(replace(fit, forecast=bare), certain(), n_draws=5)
     value, lo, hi = in_year(found, 2028, "tokens")
     assert value == lo == hi
 
 
 def test_what_cannot_be_forecast_is_refused(fit):
     with pytest.raises(ValueError, match="n_draws=0"):
-        forecast(n_draws=0)
-    with pytest.raises(ValueError, match="0 worlds"):
-        forecast(worlds={})
+        project(n_draws=0)
+    with pytest.raises(ValueError, match="0 scenarios"):
+        project(scenarios={})
     with pytest.raises(ValueError, match="split a budget"):
-        forecast(replace(fit, forecast=replace(fit.forecast, law="downstream")))
+        project(replace(fit, forecast=replace(fit.forecast, law="downstream")))

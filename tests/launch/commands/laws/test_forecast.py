@@ -9,7 +9,7 @@ import pytest
 import scaling
 from launch import cli
 from launch.commands.laws import forecast as command
-from scaling.outlook.inputs import World, listed
+from scaling.outlook.inputs import OutlookInputs, list_inputs
 from tests.scaling.planted import isoflop_runs
 
 FEW = ("--draws", "50")
@@ -54,7 +54,7 @@ def test_json_holds_all_numbers(capsys):
 def test_inputs_are_listed_with_their_sources(capsys):
     call("--inputs", "--set", "text_stock=2e14")
     said = capsys.readouterr().out
-    for name, _, _ in listed({"central": World()}):
+    for name, _, _ in list_inputs({"central": OutlookInputs()}):
         assert f"{name} = " in said
     assert (
         "arXiv 2405.21015" in said and "text_stock = 2e+14 [2e+14, 2e+14] tokens in 2024.5\n    given" in said

@@ -5,8 +5,8 @@ import json
 import pytest
 
 import scaling
-from scaling.outlook.inputs import SCENARIOS, changed
-from scaling.outlook.projection import forecast
+from scaling.outlook.inputs import SCENARIOS, apply_settings
+from scaling.outlook.projection import project
 from scaling.report import theme
 from scaling.report.page import Head, render
 from scaling.report.sections import bottlenecks
@@ -15,7 +15,7 @@ from tests.scaling.planted import isoflop_runs
 
 @pytest.fixture(scope="module")
 def outlook():
-    return forecast(scaling.fit(isoflop_runs(noise=0.003), n_bootstrap=50), n_draws=100)
+    return project(scaling.fit(isoflop_runs(noise=0.003), n_bootstrap=50), n_draws=100)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_a_figure_becomes_an_image(section):
 
 def test_without_a_fit_there_is_no_price(outlook, section):
     names = [figure.name for figure in section.figures]
-    bare = [figure.name for figure in bottlenecks.figures(forecast(n_draws=20))]
+    bare = [figure.name for figure in bottlenecks.figures(project(n_draws=20))]
     assert names == [*bare, "next_percent"]
 
 
@@ -58,7 +58,7 @@ def test_the_section_fits_the_page(section):
 
 
 def test_what_is_never_reached_is_drawn_too():
-    worlds = changed(SCENARIOS, ["compute_growth=1"])
-    spec = bottlenecks.dates(forecast(worlds=worlds, n_draws=20).when)
+    scenarios = apply_settings(SCENARIOS, ["compute_growth=1"])
+    spec = bottlenecks.dates(project(scenarios=scenarios, n_draws=20).when)
     assert any(row["words"] == "slow, later" for row in spec["datasets"]["rows"])
     assert theme.png(spec).startswith(b"\x89PNG")
