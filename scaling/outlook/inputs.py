@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from scaling.outlook import cost
+from scaling.outlook.cost import HARDWARE, KG_CO2_PER_KWH, MFU, PUE
 
 FASTEST = 100.0  # times a year that anything may grow or shrink
 Z = 1.6449  # standard normal numbers lie between -Z and Z nine times in ten
@@ -51,7 +51,7 @@ class Input:
 # fmt: off
 _A_YEAR = "times a year"
 _GROK = "Epoch AI 2025, of Grok 4 (July 2025)"
-_H100 = cost.HARDWARE["h100"]
+_H100 = HARDWARE["h100"]
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,12 @@ class OutlookInputs:
         1.08, 1.02, 1.14, _A_YEAR,
         "0 to 10 % more pages, each 2 to 4 % longer, Villalobos et al. 2024 (epoch-research/data-stock)")
     mfu: Input = Input(
-        cost.MFU, 0.3, 0.5, "of the peak",
+        MFU, 0.3, 0.5, "of the peak",
         "0.38 to 0.43 in Llama 3 405B (arXiv 2407.21783), 0.46 in PaLM (arXiv 2204.02311); interval: guess")
     watts: Input = Input(
         1260.0, 770.0, 1700.0, "W per H100",
         f"at the meter, 310 GWh over 246 million H100-hours, {_GROK}; low: {_H100.watts:g} W at a PUE of "
-        f"{cost.PUE}; high: peak of its server, Epoch AI 2024, Can AI scaling continue through 2030?", 2025.5)
+        f"{PUE}; high: peak of its server, Epoch AI 2024, Can AI scaling continue through 2030?", 2025.5)
     efficiency_growth: Input = Input(
         1.4, 1.3, 1.5, _A_YEAR,
         "FLOPs a joule of leading hardware, 1.4 to 1.5, Epoch AI 2024-25; interval: guess")
@@ -104,7 +104,7 @@ class OutlookInputs:
         1.3, 1.2, 1.45, _A_YEAR,
         "FLOPs a dollar, Epoch AI 2024, Machine learning hardware; high: doubling in 2 years, Epoch AI 2022")
     kg_co2_per_kwh: Input = Input(
-        cost.KG_CO2_PER_KWH, 0.3, 0.55, "kg per kWh",
+        KG_CO2_PER_KWH, 0.3, 0.55, "kg per kWh",
         "of the world, Ember, Global Electricity Review 2025; interval: guess", 2024.5)
     carbon_growth: Input = Input(
         0.963, 0.94, 0.99, _A_YEAR,

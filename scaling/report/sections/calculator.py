@@ -13,7 +13,7 @@ import pandas as pd
 
 import scaling
 from scaling.optimum.families import flops_per_token
-from scaling.outlook import cost
+from scaling.outlook.cost import HARDWARE, MFU, PUE
 from scaling.report.data import ReportData
 from scaling.report.tables import BEYOND, splits_budgets
 from scaling.report.theme import sci
@@ -62,9 +62,9 @@ def grid(data: ReportData, law: pd.DataFrame) -> dict[str, Any]:
         "per_token": float(np.exp(one)),
         "exponent": float((ten - one) / np.log(10)),
         "level": data.fit.level,
-        "hardware": {key: asdict(device) for key, device in cost.HARDWARE.items()},
-        "pue": cost.PUE,
-        "mfu": cost.MFU,
+        "hardware": {key: asdict(device) for key, device in HARDWARE.items()},
+        "pue": PUE,
+        "mfu": MFU,
         "first": f"{10 * spent.max():.0e}".replace("e+", "e"),
         "reach": [sci(low), sci(high)],
     }
