@@ -63,7 +63,8 @@ MAY_IMPORT = {
         "data": "config fields files",
         "training": "config data fields files | models",
         "evaluate": "config data fields files training | models scaling",
-        "studies": "config data evaluate fields files training | models scaling",
+        "study_report": "files | scaling",
+        "studies": "config data evaluate fields files study_report training | models scaling",
     },
     "launch": {
         "launch": "",
@@ -102,7 +103,6 @@ KNOWN: dict[str, set[str]] = {
         "launch.commands.studies.status <-> launch.commands.studies.submit",
         "launch.workers.multihost_worker <-> launch.workers.worker",
         "models.layers <-> models.parametrization",
-        "scaling.report.data <-> scaling.report.sections <-> scaling.report.tables",
     },
     "commands_that_import_commands": {
         "launch.commands.laws.compare imports launch.commands.laws.fit",

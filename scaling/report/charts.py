@@ -45,7 +45,7 @@ def chart(table: str, name: str = "") -> alt.Chart:
 
 
 def _run_points(table: pd.DataFrame, across: alt.X, up: alt.Y, size: int = 36) -> alt.Chart:
-    """Runs as points, told apart by stage in colour and in shape; the verification run is a star."""
+    """Runs as points, distinguished by stage in colour and in shape; the verification run is a star."""
     present = stages(table)
     looks = [STAGES.get(name, (name, ACCENT, "circle")) for name in present]
     words = json.dumps({name: look[0] for name, look in zip(present, looks)})
@@ -187,7 +187,7 @@ def residuals(runs: pd.DataFrame, frontier: pd.DataFrame) -> dict[str, Any]:
 def isoflop(
     runs: pd.DataFrame, parabolas: pd.DataFrame, minima: pd.DataFrame, frontier: pd.DataFrame
 ) -> dict[str, Any]:
-    """Loss against parameters at fixed compute: runs, a valley in log N per budget, and its minimum."""
+    """Loss against parameters at fixed compute: runs, a curve in log N per budget, and its minimum."""
     across = x("n_params", "Parameters N", [*parabolas["n_params"], *runs["n_params"]], pad=0.01)
     up = y("loss", LOSS, [*runs["loss"], *minima["loss"]], label=plain)
     colour = groups(runs, "budget", "Compute C, FLOPs", by="budget_flops")

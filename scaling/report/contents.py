@@ -1,4 +1,4 @@
-"""The sections of the page: which figures, and what their captions tell the reader to see.
+"""Builds the sections of the page in order: which figures, and what their captions point out.
 
 A section whose data are missing is None and left out.
 """
@@ -26,11 +26,11 @@ from scaling.report.sections.snippet import appendix
 from scaling.report.theme import is_done, of_stage, si, thinned
 
 MOST = 2000  # points of a figure
-LARGE = 1e18  # FLOPs; a law of smaller runs says nothing of the largest
+LARGE = 1e18  # FLOPs; a law of smaller runs is no evidence about the largest
 
 
 def build(data: ReportData, with_forecast: bool = False) -> tuple[Head, list[Section]]:
-    """The whole page from what was read; the forecast of bottlenecks only where it is asked for."""
+    """The whole page; the outlook on bottlenecks only where it is asked for."""
     runs = tables.runs(data)
     law = runs.loc[is_done(runs) & ~of_stage(runs, "tune")]
     frontier = tables.frontier(data, law)
@@ -153,7 +153,7 @@ def _learning_rate(data: ReportData, runs: pd.DataFrame) -> Section | None:
     sweep = Figure(
         "lr_sweep",
         "Loss against learning rate",
-        "Curves: the fitted valleys in the log of the rate, one a size; open marks: their minima with "
+        "Curves: the fitted parabolas in the log of the rate, one a size; open marks: their minima with "
         f"{rates.level:.0%} intervals.{edge}{lost}",
         charts.lr_sweep(rates.runs, rates.parabolas, rates.optima),
     )
@@ -209,11 +209,11 @@ def _residuals(data: ReportData, law: pd.DataFrame, frontier: pd.DataFrame) -> F
 
 
 def _bottlenecks(data: ReportData, law: pd.DataFrame) -> Section:
-    """By the law's frontier, if its runs are large enough to say something of the largest there are."""
-    speaks = (
+    """By the law's frontier, if its runs are large enough to be evidence about the largest there are."""
+    applies = (
         data.fit is not None and tables.splits_budgets(data.fit) and law["flops"].to_numpy().max() > LARGE
     )
-    return bottlenecks.section(project(data.fit if speaks else None))
+    return bottlenecks.section(project(data.fit if applies else None))
 
 
 def _appendix(data: ReportData) -> Section | None:

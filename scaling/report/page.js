@@ -158,7 +158,7 @@ function answer(form) {
   if (!(mfu > 0 && mfu <= 1)) throw "MFU: above 0 and at most 1.";
 
   const { flops, n_params, n_tokens, best, at, across } = completed(given);
-  const told = (name) => calculator[name] && between2(calculator[name], at, across);
+  const predicted = (name) => calculator[name] && between2(calculator[name], at, across);
   const range = (write, lo, hi) => (lo ? `${write(lo)} to ${write(hi)}` : "");
   const is_best = Math.abs(n_params / best - 1) < 1e-6;
   const ends = (lo, hi) => (is_best && calculator[lo] ? range(count, between(calculator[lo], at), between(calculator[hi], at)) : "");
@@ -166,15 +166,15 @@ function answer(form) {
     ["flops", "Compute C", flops, `${number(flops)} FLOPs`],
     ["n_params", is_best ? "Best parameters N" : "Parameters N", n_params, count(n_params), ends("n_lo", "n_hi")],
     ["n_tokens", is_best ? "Best tokens D" : "Tokens D", n_tokens, count(n_tokens), ends("d_lo", "d_hi")],
-    ["loss", "Loss", told("loss"), nats(told("loss")), range(nats, told("lo"), told("hi"))],
+    ["loss", "Loss", predicted("loss"), nats(predicted("loss")), range(nats, predicted("lo"), predicted("hi"))],
   ];
   if (!is_best) {
     const lowest = between2(calculator.loss, at, place(calculator.ratios, 1));
     rows.push(["best_loss", "Best for this compute", lowest, nats(lowest), `N = ${count(best)}`]);
   }
-  if (calculator.lr) rows.push(["lr", "Learning rate", told("lr"), number(told("lr")), range(number, told("lr_lo"), told("lr_hi"))]);
+  if (calculator.lr) rows.push(["lr", "Learning rate", predicted("lr"), number(predicted("lr")), range(number, predicted("lr_lo"), predicted("lr_hi"))]);
   if (calculator.batch_tokens)
-    rows.push(["batch_tokens", "Batch, tokens", told("batch_tokens"), count(told("batch_tokens")), range(count, told("batch_lo"), told("batch_hi"))]);
+    rows.push(["batch_tokens", "Batch, tokens", predicted("batch_tokens"), count(predicted("batch_tokens")), range(count, predicted("batch_lo"), predicted("batch_hi"))]);
 
   const device = calculator.hardware[form.hardware.value];
   const device_hours = flops / (device.peak_flops * mfu) / 3600;

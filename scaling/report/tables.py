@@ -21,7 +21,7 @@ MARGIN = 1.15  # parabolas and laws are drawn this factor past their last point
 
 
 def splits_budgets(fit: Fit) -> bool:
-    """Whether the law tells the loss from N and D alone, so that a budget has a best split."""
+    """Whether the law predicts the loss from N and D alone, so that a budget has a best split."""
     law = laws.find(fit.law)
     return set(law.columns) == {"n_params", "n_tokens"} and law.target == "loss"
 
@@ -29,7 +29,7 @@ def splits_budgets(fit: Fit) -> bool:
 def runs(data: ReportData) -> pd.DataFrame:
     """Every run, labelled (`size`), and where there is a law with predicted, lo, hi and residual in per cent.
 
-    Runs of a learning-rate sweep get none: the law speaks of runs at a good rate.
+    Runs of a learning-rate sweep get none: the law is about runs at a good rate.
     A verification run keeps the prediction that was on disk before it trained.
     """
     table = data.runs.table.copy()
@@ -71,14 +71,14 @@ def frontier(data: ReportData, table: pd.DataFrame) -> pd.DataFrame:
 def forecast(data: ReportData) -> pd.DataFrame:
     """What was predicted before the verification run: flops, loss, lo, hi, measured, words; or no row."""
     columns = ["flops", "predicted", "lo", "hi", "measured"]
-    told = [{name: data.verify.get(name) for name in columns}] if data.verify else []
-    table = pd.DataFrame(told, columns=columns, dtype=float).rename(columns={"predicted": "loss"})
+    rows = [{name: data.verify.get(name) for name in columns}] if data.verify else []
+    table = pd.DataFrame(rows, columns=columns, dtype=float).rename(columns={"predicted": "loss"})
     return table.assign(words=[_words(row) for _, row in table.iterrows()])
 
 
 def _words(row: pd.Series) -> list[str]:
-    told = f"predicted {row['loss']:.3f} ± {(row['hi'] - row['lo']) / 2:.3f}"
-    return [told] if np.isnan(row["measured"]) else [f"measured {row['measured']:.3f}", told]
+    predicted = f"predicted {row['loss']:.3f} ± {(row['hi'] - row['lo']) / 2:.3f}"
+    return [predicted] if np.isnan(row["measured"]) else [f"measured {row['measured']:.3f}", predicted]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def profiles(data: ReportData, table: pd.DataFrame) -> Profiles | None:
         nearest = minima.to_dict("records")[np.abs(off).argmin()]
         points.append(group.assign(budget=nearest["budget"], budget_flops=nearest["flops"]))
         if np.polyval(np.polyder(nearest["curve"], 2), np.log(nearest["n_params"])) <= 0:
-            continue  # no valley there
+            continue  # no minimum there
         sizes, losses = _parabola(nearest["curve"], group["n_params"].to_numpy())
         drawn = pd.DataFrame({"budget": nearest["budget"], "n_params": sizes, "loss": losses})
         among = (losses > 0.98 * group["loss"].min()) & (losses < 1.02 * group["loss"].max())
@@ -135,7 +135,7 @@ def optima(table: pd.DataFrame, found: Profiles | None) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class Rates:
+class LearningRates:
     """Learning-rate sweep and law to draw."""
 
     runs: pd.DataFrame
@@ -146,7 +146,7 @@ class Rates:
     level: float
 
 
-def learning_rates(data: ReportData, table: pd.DataFrame) -> Rates | None:
+def learning_rates(data: ReportData, table: pd.DataFrame) -> LearningRates | None:
     """The sweeps behind the law of the learning rate, and the law along the runs that used it."""
     swept = table.loc[of_stage(table, "tune")] if data.study else table
     if data.lr is None or swept.empty:
@@ -154,15 +154,15 @@ def learning_rates(data: ReportData, table: pd.DataFrame) -> Rates | None:
     best = pd.DataFrame([asdict(optimum) for optimum in data.lr.optima])
     best["size"] = [si(n_params) for n_params in best["n_params"]]
     best = best.rename(columns={"lr_lo": "lo", "lr_hi": "hi", "lr_at_edge": "at_edge"})
-    valleys = []
-    for cell, (size, optimum) in enumerate(zip(best["size"], data.lr.optima)):
-        tried = data.lr.runs.loc[data.lr.runs["cell"] == cell, "lr"]
+    curves = []
+    for sweep, (size, optimum) in enumerate(zip(best["size"], data.lr.optima)):
+        tried = data.lr.runs.loc[data.lr.runs["cell"] == sweep, "lr"]
         rates = np.geomspace(tried.min() / MARGIN, tried.max() * MARGIN, DRAWN)
         batch = {"batch_tokens": np.full(DRAWN, optimum.batch_tokens)}
-        losses = data.lr.surface(cell).loss(lr=rates, **batch)
-        valleys.append(pd.DataFrame({"size": size, "lr": rates, "loss": losses}))
+        losses = data.lr.surface(sweep).loss(lr=rates, **batch)
+        curves.append(pd.DataFrame({"size": size, "lr": rates, "loss": losses}))
     formula = data.lr.formulas["lr"]
-    return Rates(swept, pd.concat(valleys), best, _rate_law(data, table), formula, data.lr.level)
+    return LearningRates(swept, pd.concat(curves), best, _rate_law(data, table), formula, data.lr.level)
 
 
 def _rate_law(data: ReportData, table: pd.DataFrame) -> pd.DataFrame:
@@ -171,5 +171,5 @@ def _rate_law(data: ReportData, table: pd.DataFrame) -> pd.DataFrame:
     n_params = np.geomspace(table["n_params"].min() / MARGIN, table["n_params"].max() * MARGIN, DRAWN)
     line = np.polyfit(np.log(table["n_params"]), np.log(table["n_tokens"]), 1)
     n_tokens = np.exp(np.polyval(line, np.log(n_params)))
-    told = data.lr.predict(n_params, n_tokens)
-    return pd.DataFrame({"n_params": n_params, "lr": told.lr, "lo": told.lr_lo, "hi": told.lr_hi})
+    best = data.lr.predict(n_params, n_tokens)
+    return pd.DataFrame({"n_params": n_params, "lr": best.lr, "lo": best.lr_lo, "hi": best.lr_hi})

@@ -2,7 +2,7 @@
 
 Prints what the largest run of a year needs, and when that is more than there is, with 90 % intervals. With
 --fit the tokens at the compute optimum are those of a fitted law, and the price of the next per cent of loss
-is told too. Every input has a source (--inputs) and can be changed (--set), for all scenarios or for one.
+is printed too. Every input has a source (--inputs) and can be changed (--set), for all scenarios or for one.
 
 Example: isoflop forecast --out out/forecast
 Example: isoflop forecast --set text_stock=1e15 --set slow.compute_growth=2:1.5:3
@@ -22,7 +22,7 @@ from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()
 USAGE = "isoflop forecast [--fit FIT.json] [--set [SCENARIO.]NAME=VALUE[:LO:HI][@YEAR] …] [flags]"
-flags.DEFINE_string("fit", None, "a fit.json whose frontier tells tokens and loss", flag_values=FLAGS)
+flags.DEFINE_string("fit", None, "a fit.json whose frontier gives tokens and loss", flag_values=FLAGS)
 flags.DEFINE_multi_string(
     "set",
     [],

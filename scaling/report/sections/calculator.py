@@ -41,7 +41,7 @@ def grid(data: ReportData, law: pd.DataFrame) -> dict[str, Any]:
         return {}
     n_params = best.n_params[:, None] * RATIOS
     n_tokens = flops[:, None] / per_token(n_params)
-    told = data.fit.predict(n_params, n_tokens)
+    predicted = data.fit.predict(n_params, n_tokens)
     ends = {
         "n_lo": best.n_params_lo,
         "n_hi": best.n_params_hi,
@@ -52,7 +52,7 @@ def grid(data: ReportData, law: pd.DataFrame) -> dict[str, Any]:
         "flops": flops,
         "n_params": best.n_params,
         **ends,
-        **told._asdict(),
+        **predicted._asdict(),
         **_settings(data, n_params, n_tokens),
     }
     one, ten = np.log(per_token(np.array([1.0, 10.0])))

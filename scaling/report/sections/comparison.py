@@ -1,4 +1,4 @@
-"""The section that asks which law foretells larger runs best, and shows how far off each was."""
+"""The section that asks which law predicts larger runs best, and shows the error of each."""
 
 from dataclasses import replace
 from typing import Any
@@ -16,7 +16,7 @@ from scaling.report.theme import INK, VERIFY, finish, plain, si, signed, thinned
 
 MOST = 300  # runs drawn of one law
 MOST_ROWS = 2000  # of a table that is compared on; more tell no more of the laws
-OFF = "Foretold against measured, %"
+OFF = "Predicted against measured, %"
 RATIO = "Compute over the largest fitted run's, ×"
 HEADS = ("Held-out runs", "Median error, %", "Bias, %", "Inside interval, %", "Half interval, %", "Score",
          "Weight")  # fmt: skip
@@ -48,8 +48,8 @@ def section(data: ReportData) -> Section | None:
     errors = Figure(
         "laws_errors",
         "How far each law was off on runs it had not seen",
-        "Each law was fitted to the runs below a budget and foretold those above it, at "
-        f"{held_out['cut'].nunique()} budgets. 0 is right; above it, too high a loss was foretold.{beyond}",
+        "Each law was fitted to the runs below a budget and predicted those above it, at "
+        f"{held_out['cut'].nunique()} budgets. 0 is right; above it, too high a loss was predicted.{beyond}",
         _errors(thinned(held_out, MOST * len(laws)), laws, limit),
     )
     intervals = Figure(

@@ -132,8 +132,8 @@ def _table(found: Comparison) -> Table:
 def headline(found: Comparison) -> list[tuple[str, bool]]:
     """What each family is worth at the largest compute, in one sentence."""
     last = found.frontiers.groupby("family", sort=False).last().drop(found.reference)
-    told = [
+    worth = [
         f"{row.worth:.2f} ({row.worth_lo:.2f} to {row.worth_hi:.2f}) times the compute of {name}"
         for name, row in last.iterrows()
     ]
-    return [(f"For the same loss, {found.reference} needs {', '.join(told)}.", False)]
+    return [(f"For the same loss, {found.reference} needs {', '.join(worth)}.", False)]

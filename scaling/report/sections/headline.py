@@ -42,7 +42,7 @@ def half_width(verify: dict[str, Any]) -> float:
     return (verify["hi"] - verify["lo"]) / 2
 
 
-def _told(verify: dict[str, Any]) -> str:
+def _prediction(verify: dict[str, Any]) -> str:
     loss, half = verify["predicted"], half_width(verify)
     return f"Predicted {loss:.3f} ± {half:.3f} nats per token at {sci(verify['flops'])} FLOPs; "
 
@@ -52,11 +52,11 @@ def _verified(verify: dict[str, Any]) -> list[tuple[str, bool]]:
     side = "above" if error > 0 else "below"
     where = "inside" if verify["lo"] <= verify["measured"] <= verify["hi"] else "outside"
     verdict = f", {abs(error):.1%} {side} and {where} the {verify['level']:.0%} interval."
-    return [(_told(verify), False), (f"measured {verify['measured']:.3f}", True), (verdict, False)]
+    return [(_prediction(verify), False), (f"measured {verify['measured']:.3f}", True), (verdict, False)]
 
 
 def _waiting(verify: dict[str, Any]) -> list[tuple[str, bool]]:
-    return [(_told(verify), False), ("not measured yet", True), (".", False)]
+    return [(_prediction(verify), False), ("not measured yet", True), (".", False)]
 
 
 def _times(verify: dict[str, Any], law: pd.DataFrame) -> str:

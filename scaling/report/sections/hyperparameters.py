@@ -13,7 +13,7 @@ from scaling.report.page import Cell, Column, Figure, Row, Section, Table
 from scaling.report.sections.numbers import raised
 from scaling.report.theme import finish, groups, plain, ramp, si, tips, x, y
 
-SURFACES = 4  # cells drawn, from the smallest to the largest
+SURFACES = 4  # sweeps drawn, from the smallest to the largest
 LEVELS = (0.25, 0.5, 1.0, 2.0)  # contours: per cent of the loss above the optimum
 RAYS, STEPS, FAR = 120, 100, 4.0  # a contour is sought along so many rays, so far out in log units
 LINES = 3  # of a law, at as many values of the other size
@@ -43,13 +43,13 @@ def section(laws: HparamLaws) -> Section:
 def _surfaces(laws: HparamLaws) -> list[Figure]:
     order = np.argsort([optimum.n_params * optimum.n_tokens for optimum in laws.optima], kind="stable")
     shown = order[np.unique(np.linspace(0, len(order) - 1, SURFACES).round().astype(int))]
-    return [_surface(laws, int(cell), k) for k, cell in enumerate(shown)]
+    return [_surface(laws, int(sweep), k) for k, sweep in enumerate(shown)]
 
 
-def _surface(laws: HparamLaws, cell: int, k: int) -> Figure:
-    """Settings tried in one cell, coloured by their excess, and contours of the fitted surface."""
-    optimum = laws.optima[cell]
-    runs = laws.runs.loc[laws.runs["cell"] == cell]
+def _surface(laws: HparamLaws, sweep: int, k: int) -> Figure:
+    """Settings tried in one sweep, coloured by their excess, and contours of the fitted surface."""
+    optimum = laws.optima[sweep]
+    runs = laws.runs.loc[laws.runs["cell"] == sweep]
     excess = 100 * (runs["loss"] / optimum.loss - 1)
     bins = np.array([*LEVELS, np.inf])
     label = [f"≤ {level:g}%" for level in LEVELS] + [f"> {LEVELS[-1]:g}%"]
@@ -59,7 +59,7 @@ def _surface(laws: HparamLaws, cell: int, k: int) -> Figure:
     edge = ""
     if best["at_edge"].iloc[0]:
         edge = " The triangle lies at the edge of what was tried: only a bound."
-    contours = pd.concat([_contour(laws.surface(cell), level) for level in LEVELS])
+    contours = pd.concat([_contour(laws.surface(sweep), level) for level in LEVELS])
     across = x("lr", TITLES["lr"], runs["lr"], label=plain)
     up = y("batch_tokens", TITLES["batch_tokens"], runs["batch_tokens"])
     colour = alt.Color(
@@ -152,9 +152,9 @@ def _some(values) -> np.ndarray:
 def _line(laws: HparamLaws, axis: str, along: str, other: str, value: float, optima: pd.DataFrame):
     """The law along one size where the other is `value`: columns best, lo, hi, the sizes, and a label."""
     sizes = np.geomspace(optima[along].min(), optima[along].max(), DRAWN)
-    told = asdict(laws.predict(**{along: sizes, other: np.full(DRAWN, value)}))
-    ends = {end: told[f"{SHORT[axis]}_{end}"] for end in ("lo", "hi")}
-    return pd.DataFrame({along: sizes, other: value, "best": told[axis], **ends, "size": si(value)})
+    predicted = asdict(laws.predict(**{along: sizes, other: np.full(DRAWN, value)}))
+    ends = {end: predicted[f"{SHORT[axis]}_{end}"] for end in ("lo", "hi")}
+    return pd.DataFrame({along: sizes, other: value, "best": predicted[axis], **ends, "size": si(value)})
 
 
 def _table(laws: HparamLaws) -> Table:

@@ -207,8 +207,8 @@ def test_every_table_and_figure_gives_its_numbers_as_csv(browser, study):
         "return ['figure', 'table'].map((tag) => document.querySelectorAll(`main ${tag}`).length)"
     )
     assert len(files) == n_figures + n_tables
-    runs, told = pd.read_csv(study / "runs.csv"), pd.read_csv(io.StringIO(files["table_runs.csv"]))
-    assert len(told) == len(runs) and sorted(told["FLOPs"]) == pytest.approx(sorted(runs["flops"]))
+    runs, shown = pd.read_csv(study / "runs.csv"), pd.read_csv(io.StringIO(files["table_runs.csv"]))
+    assert len(shown) == len(runs) and sorted(shown["FLOPs"]) == pytest.approx(sorted(runs["flops"]))
     fit = json.loads((study / "fit.json").read_text())
     params = pd.read_csv(io.StringIO(files["table_parameters.csv"]))
     assert list(params.iloc[:, 1]) == pytest.approx(list(fit["params"].values()))
@@ -283,26 +283,26 @@ def test_calculator_agrees_with_python(browser, study):
     per_token = flops_per_token(runs[runs["stage"] != "tune"])
     machine = {"hardware": "a100", "n_devices": 16, "mfu": 0.3}
     for flops in (2.3e11, 7.7e12, 1.9e15):
-        told = calculated(browser, flops=f"{flops:g}", **machine)
+        shown = calculated(browser, flops=f"{flops:g}", **machine)
         best = scaling.frontier(data.fit, flops, per_token)
         setting = data.lr.predict(best.n_params, best.n_tokens)
         spent = cost(flops, **machine)
         expected = {"flops": flops, "n_params": best.n_params, "n_tokens": best.n_tokens, "loss": best.loss}
         expected |= {"lr": setting.lr, "hours": spent.hours, "money": spent.money, "kwh": spent.kwh}
-        assert told == pytest.approx(expected, rel=0.01)
+        assert shown == pytest.approx(expected, rel=0.01)
         by_size = calculated(browser, n_params=f"{best.n_params:.6g}", **machine)
-        assert by_size == pytest.approx(told, rel=0.02)
+        assert by_size == pytest.approx(shown, rel=0.02)
         by_data = calculated(browser, n_tokens=f"{best.n_tokens:.6g}", **machine)
-        assert by_data == pytest.approx(told, rel=0.02)
+        assert by_data == pytest.approx(shown, rel=0.02)
 
 
 def test_calculator_off_the_optimum_agrees_with_python(browser, study):
     open_page(browser, study)
     fit = read_data(study).fit
     for n_params, n_tokens in ((2e4, 4e7), (4e5, 3e6), (7.3e4, 2.2e7)):
-        told = calculated(browser, n_params=f"{n_params / 1e3:g}k", n_tokens=f"{n_tokens / 1e6:g}M")
-        assert told["loss"] == pytest.approx(fit.predict(n_params, n_tokens).loss, rel=0.01)
-        again = calculated(browser, flops=f"{told['flops']:.8g}", n_params=f"{n_params:g}")
+        shown = calculated(browser, n_params=f"{n_params / 1e3:g}k", n_tokens=f"{n_tokens / 1e6:g}M")
+        assert shown["loss"] == pytest.approx(fit.predict(n_params, n_tokens).loss, rel=0.01)
+        again = calculated(browser, flops=f"{shown['flops']:.8g}", n_params=f"{n_params:g}")
         assert again["n_tokens"] == pytest.approx(n_tokens, rel=1e-4)
         assert again["best_loss"] <= again["loss"]
 

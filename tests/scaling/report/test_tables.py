@@ -34,8 +34,8 @@ def test_runs_stand_against_the_law_unless_their_rate_was_varied(data):
     before = data.runs.table.copy()
     runs = tables.runs(data)
     grid = runs[of_stage(runs, "grid", "extend")]
-    told = data.fit.predict(grid["n_params"].to_numpy(), grid["n_tokens"].to_numpy())
-    for name, values in zip(("predicted", "lo", "hi"), told):
+    predicted = data.fit.predict(grid["n_params"].to_numpy(), grid["n_tokens"].to_numpy())
+    for name, values in zip(("predicted", "lo", "hi"), predicted):
         np.testing.assert_allclose(grid[name], values)
     np.testing.assert_allclose((1 + grid["residual"] / 100) * grid["predicted"], grid["loss"])
     assert runs.loc[of_stage(runs, "tune"), ["predicted", "lo", "hi", "residual"]].isna().all(axis=None)
@@ -45,13 +45,13 @@ def test_runs_stand_against_the_law_unless_their_rate_was_varied(data):
     pd.testing.assert_frame_equal(data.runs.table, before)
 
 
-def test_the_verification_run_keeps_what_was_told_before_it_trained(data):
+def test_the_verification_run_keeps_what_was_predicted_before_it_trained(data):
     (star,) = tables.runs(data).query("stage == 'verify'").to_dict("records")
     assert (star["predicted"], star["lo"], star["hi"]) == (1.5, 1.25, 1.75)
     assert star["residual"] == pytest.approx(100 * (star["loss"] / 1.5 - 1))
 
 
-def test_without_a_law_of_sizes_and_tokens_nothing_is_told_of_runs_and_there_is_no_frontier(data):
+def test_without_a_law_of_sizes_and_tokens_nothing_is_predicted_of_runs_and_there_is_no_frontier(data):
     bare = Runs(data.runs.table[["n_params", "n_tokens", "flops", "loss", "status"]])
     for fit in (None, replace(data.fit, law="broken")):
         lawless = replace(data, runs=bare, fit=fit, verify=None)
@@ -79,14 +79,14 @@ def test_the_frontier_spends_what_the_runs_spent_on_a_token(data, table):
     found = tables.frontier(data, table)
     per_token = flops_per_token(table)(found["n_params"].to_numpy())
     np.testing.assert_allclose(found["n_tokens"] * per_token, found["flops"])
-    told = data.fit.predict(found["n_params"].to_numpy(), found["n_tokens"].to_numpy())
-    np.testing.assert_allclose(found["loss"], told.loss)
+    predicted = data.fit.predict(found["n_params"].to_numpy(), found["n_tokens"].to_numpy())
+    np.testing.assert_allclose(found["loss"], predicted.loss)
     np.testing.assert_allclose(found["loss"] * (1 + found["hi_percent"] / 100), found["hi"])
     np.testing.assert_allclose(found["loss"] * (1 + found["lo_percent"] / 100), found["lo"])
     assert (found["n_lo"] < found["n_params"]).all() and (found["n_params"] < found["n_hi"]).all()
 
 
-def test_a_forecast_is_told_in_words_with_the_measurement_once_there_is_one(data):
+def test_a_forecast_is_put_in_words_with_the_measurement_once_there_is_one(data):
     measured = replace(data, verify=VERIFY | {"measured": 1.0})
     assert tables.forecast(measured)["words"].tolist() == [["measured 1.000", "predicted 1.500 ± 0.250"]]
     (waiting,) = tables.forecast(replace(data, verify=VERIFY)).to_dict("records")
@@ -129,7 +129,7 @@ def test_views_of_the_best_size_are_the_profiles_minima_and_the_verification_run
     assert tables.optima(table, None)["kind"].tolist() == ["verification run"]
 
 
-def test_swept_rates_lie_in_valleys_with_the_optimum_at_the_bottom(data):
+def test_swept_rates_lie_on_curves_with_the_optimum_at_the_minimum(data):
     runs = tables.runs(data)
     found = tables.learning_rates(data, runs)
     assert set(found.runs["stage"]) == {"tune"} and found.optima["size"].tolist() == [
@@ -138,19 +138,19 @@ def test_swept_rates_lie_in_valleys_with_the_optimum_at_the_bottom(data):
         "35.4k",
     ]
     for optimum in found.optima.to_dict("records"):
-        valley = found.parabolas[found.parabolas["size"] == optimum["size"]]
-        bottom = valley.loc[valley["loss"].idxmin()]
-        assert np.log(bottom["lr"] / optimum["lr"]) == pytest.approx(0, abs=0.1)
-        assert bottom["loss"] == pytest.approx(optimum["loss"], rel=0.01)
+        curve = found.parabolas[found.parabolas["size"] == optimum["size"]]
+        lowest = curve.loc[curve["loss"].idxmin()]
+        assert np.log(lowest["lr"] / optimum["lr"]) == pytest.approx(0, abs=0.1)
+        assert lowest["loss"] == pytest.approx(optimum["loss"], rel=0.01)
     assert tables.learning_rates(replace(data, lr=None), runs) is None
     assert tables.learning_rates(data, runs[~of_stage(runs, "tune")]) is None
 
 
 def test_the_law_of_the_rate_is_drawn_along_the_runs(data):
-    """Tokens as a power of the size: here exactly that, so the law is told of those very cells."""
+    """Tokens as a power of the size: here exactly that, so the law is predicted for those very sizes."""
     sizes = np.array([1e4, 3e4, 9e4])
     runs = pd.DataFrame({"n_params": sizes, "n_tokens": 50 * sizes**0.8, "stage": "tune"})
     law = tables.learning_rates(data, runs).law
-    told = data.lr.predict(law["n_params"].to_numpy(), 50 * law["n_params"].to_numpy() ** 0.8)
-    np.testing.assert_allclose(law[["lr", "lo", "hi"]].T, [told.lr, told.lr_lo, told.lr_hi])
+    predicted = data.lr.predict(law["n_params"].to_numpy(), 50 * law["n_params"].to_numpy() ** 0.8)
+    np.testing.assert_allclose(law[["lr", "lo", "hi"]].T, [predicted.lr, predicted.lr_lo, predicted.lr_hi])
     assert law["n_params"].iloc[[0, -1]].tolist() == pytest.approx([1e4 / 1.15, 9e4 * 1.15])

@@ -43,12 +43,12 @@ def test_without_a_fit_there_is_no_price(outlook, section):
     assert names == [*bare, "next_percent"]
 
 
-def test_dates_and_all_inputs_are_told_with_their_sources(section, outlook):
+def test_dates_and_all_inputs_are_shown_with_their_sources(section, outlook):
     (when,) = section.tables
     assert len(when.rows) == len(outlook.when)
-    told = {name: text for lines in section.facts.values() for name, text in lines}
-    assert told["Text stock"].startswith("3e+14 [1e+14, 1e+15] tokens in 2024.5. ")
-    assert "2211.04325" in told["Text stock"] and "Compute growth, slow" in told
+    facts = {name: text for lines in section.facts.values() for name, text in lines}
+    assert facts["Text stock"].startswith("3e+14 [1e+14, 1e+15] tokens in 2024.5. ")
+    assert "2211.04325" in facts["Text stock"] and "Compute growth, slow" in facts
 
 
 def test_the_section_fits_the_page(section):

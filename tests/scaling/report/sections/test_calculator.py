@@ -29,11 +29,11 @@ def test_middle_of_the_grid_is_the_frontier(data):
 def test_flops_a_token_are_those_of_the_runs(data):
     table = calculator_grid(data, data.runs.table)
     n_params = np.array([2e4, 3e5])
-    told = table["per_token"] * n_params ** table["exponent"]
-    assert told == pytest.approx(flops_per_token(data.runs.table)(n_params), rel=1e-9)
+    predicted = table["per_token"] * n_params ** table["exponent"]
+    assert predicted == pytest.approx(flops_per_token(data.runs.table)(n_params), rel=1e-9)
 
 
-def test_what_was_not_swept_is_not_told(data):
+def test_what_was_not_swept_is_not_shown(data):
     assert not {"lr", "batch_tokens"} & set(calculator_grid(data, data.runs.table))
 
 

@@ -1,4 +1,4 @@
-"""The section that compares laws by what they foretell of larger runs."""
+"""The section that compares laws by what they predict of larger runs."""
 
 from dataclasses import replace
 

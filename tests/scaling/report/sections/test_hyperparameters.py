@@ -44,6 +44,6 @@ def test_law_figures_hold_every_optimum_and_mark_those_at_an_edge(laws):
 def test_drawn_law_is_the_law(laws):
     lines = section(laws).figures[-2].spec["datasets"]["law"]
     for line in lines[::17]:
-        told = laws.predict(line["n_params"], line["n_tokens"])
-        assert line["best"] == pytest.approx(told.lr, rel=1e-3)
+        predicted = laws.predict(line["n_params"], line["n_tokens"])
+        assert line["best"] == pytest.approx(predicted.lr, rel=1e-3)
         assert line["lo"] < line["best"] < line["hi"]

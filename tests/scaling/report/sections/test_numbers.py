@@ -105,11 +105,11 @@ def test_the_law_is_written_in_greek():
 
 def test_where_the_law_comes_from_and_what_is_wrong_with_its_fit():
     fit = known(TRUTH)
-    told = numbers.law_source(data_of(replace(fit, status="converged")))
-    assert "Hoffmann et al. 2022" in told and told.endswith("a weak prior on E and the exponents.")
+    text = numbers.law_source(data_of(replace(fit, status="converged")))
+    assert "Hoffmann et al. 2022" in text and text.endswith("a weak prior on E and the exponents.")
     loose = replace(fit, forecast=replace(fit.forecast, law="chinchilla-loose"), status="at a bound")
-    told = numbers.law_source(data_of(loose))
-    assert "its looser form “chinchilla-loose”" in told and told.endswith("bend more freely. at a bound.")
+    text = numbers.law_source(data_of(loose))
+    assert "its looser form “chinchilla-loose”" in text and text.endswith("bend more freely. at a bound.")
 
 
 def test_conventions_and_versions_are_lines_however_deep_they_are():
@@ -146,7 +146,7 @@ def test_conventions_and_versions_are_lines_however_deep_they_are():
     assert ("Law", "chinchilla") in facts["Fit"] and "Study" not in facts
 
 
-def test_of_a_study_its_name_and_settings_are_told_and_no_file():
+def test_of_a_study_its_name_and_settings_are_shown_and_no_file():
     study = {"name": "quick", "overrides": ["seed=1", "n=2"], "seed": 1}
     facts = numbers.about(data_of(conventions={"data": "c4"}, study=study)).facts
     assert facts["Study"] == [("Name", "quick"), ("Overrides", "seed=1; n=2"), ("Seed", "1")]
