@@ -64,9 +64,11 @@ def find_target(fit: Fit, name: str, largest: float, **columns) -> DesignTarget:
     spend = spending(fit, **columns)
 
     def log_size(theta: np.ndarray, flops: float) -> np.ndarray:
+        """Log of the best size at a budget [thetas]."""
         return np.log(best_sizes(spend, theta, np.array([flops])))[:, 0]
 
     def exponent(theta: np.ndarray) -> np.ndarray:
+        """Of the best size over a factor STEP of compute [thetas]."""
         return (log_size(theta, STEP * largest) - log_size(theta, largest)) / np.log(STEP)
 
     if name == "a":

@@ -78,6 +78,11 @@ def tokens_to_loss(batch_tokens, n_tokens, loss, target: float) -> tuple[np.ndar
 
     Of runs at the same batch and tokens the best counts (its learning rate was the right one); between tokens
     the log loss is interpolated in log tokens. Batches whose losses do not bracket the target are left out.
+
+    Args:
+      batch_tokens, n_tokens: of each run [runs], in tokens.
+      loss: of each run [runs], nats per token; infinite or NaN where it diverged.
+      target: the loss to be reached, nats per token.
     """
     batch, tokens, losses = (np.asarray(v, float) for v in (batch_tokens, n_tokens, loss))
     done = np.isfinite(losses)

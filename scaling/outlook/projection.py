@@ -110,7 +110,13 @@ def central(names: Iterable[str]) -> str:
 def draw_futures(
     inputs: OutlookInputs, n_draws: int = 2000, seed: int = 0, fit: Fit | None = None
 ) -> dict[str, np.ndarray]:
-    """Each of QUANTITIES in drawn futures [draws, YEARS]. The same seed draws alike in every scenario."""
+    """Each of QUANTITIES in drawn futures [draws, YEARS]. The same seed draws alike in every scenario.
+
+    Args:
+      inputs: of one scenario.
+      n_draws: futures drawn; seed: what they are drawn with.
+      fit: as in `project`.
+    """
     drawn = {
         field.name: getattr(inputs, field.name).draw(
             np.random.default_rng([seed, i]).standard_normal((n_draws, 1))

@@ -187,7 +187,14 @@ def residuals(runs: pd.DataFrame, frontier: pd.DataFrame) -> dict[str, Any]:
 def isoflop(
     runs: pd.DataFrame, parabolas: pd.DataFrame, minima: pd.DataFrame, frontier: pd.DataFrame
 ) -> dict[str, Any]:
-    """Loss against parameters at fixed compute: runs, a curve in log N per budget, and its minimum."""
+    """Loss against parameters at fixed compute: runs, a curve in log N per budget, and its minimum.
+
+    Args:
+      runs: budget, budget_flops, n_params, loss, and what tips show.
+      parabolas: budget, n_params, loss.
+      minima: budget, flops, n_params, n_tokens, loss, at_edge.
+      frontier: flops, n_params, loss; may be empty.
+    """
     across = x("n_params", "Parameters N", [*parabolas["n_params"], *runs["n_params"]], pad=0.01)
     up = y("loss", LOSS, [*runs["loss"], *minima["loss"]], label=plain)
     colour = groups(runs, "budget", "Compute C, FLOPs", by="budget_flops")

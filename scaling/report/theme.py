@@ -196,7 +196,13 @@ def linear_ticks(low: float, high: float, about: int = 7) -> list[float]:
 def scale(values: Any, *, log: bool = True, pad: float = 0.04, label=si) -> tuple[alt.Scale, dict[str, Any]]:
     """Scale and axis settings that hold all finite `values` with a margin.
 
-    Labels are made here (`label`), not by the browser, so page and PNG agree and exponents are real ones.
+    Labels are made here, not by the browser, so page and PNG agree and exponents are real ones.
+
+    Args:
+      values: numbers; of a logarithmic axis those above 0 count.
+      log: whether the axis is logarithmic.
+      pad: margin at either end, as a share of the axis.
+      label: value -> text of a tick.
     """
     values = np.asarray(values, dtype=float)
     values = values[np.isfinite(values) & ((values > 0) | (not log))]
@@ -245,7 +251,13 @@ def tips(table: pd.DataFrame, *names: str) -> list[alt.Tooltip]:
 def groups(
     table: pd.DataFrame, field: str, title: str, by: str, lines: bool = False, most: int = 7
 ) -> alt.Color:
-    """Colour by the labels in `field`, ordered by the number `by`; the legend names at most `most`."""
+    """Colour by the labels in a column.
+
+    Args:
+      table: has the columns `field` (labels) and `by` (the number that orders them).
+      title: of the legend, which names at most `most` of them.
+      lines: whether the legend shows lines, not points.
+    """
     order = list(table.sort_values(by)[field].drop_duplicates())
     shown = order
     if len(order) > most:

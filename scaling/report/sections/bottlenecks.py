@@ -101,7 +101,10 @@ def trend(
 ) -> dict[str, Any]:
     """One quantity over years: a line with its band for each scenario, named at its end.
 
-    `limit`: a column of what there is, drawn dashed for the central scenario and named `words`.
+    Args:
+      table: of an Outlook: scenario, year, and columns with their _lo and _hi.
+      what: the column drawn; title: of its axis; label: how its numbers are written there.
+      limit: a column of what there is, drawn dashed for the central scenario and named `words`.
     """
     lines = _of(table, what)
     names = list(lines["scenario"].unique())

@@ -12,7 +12,13 @@ from scaling.report.theme import is_done, plain, sci, si
 
 
 def head(data: ReportData, runs: pd.DataFrame, law: pd.DataFrame, frontier: pd.DataFrame) -> Head:
-    """`runs` are all of them, `law` those the law speaks about, `frontier` may be empty."""
+    """The top of the page.
+
+    Args:
+      data: what the page shows.
+      runs: all runs, as `tables.runs` gives them; law: those of them that the law is about.
+      frontier: of `tables.frontier`; may be empty.
+    """
     if data.verify and data.verify.get("measured") is not None:
         headline, lede = _verified(data.verify), _how(data.verify, law)
     elif data.verify:
