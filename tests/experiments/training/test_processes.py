@@ -60,6 +60,31 @@ def rows(processes: list[subprocess.Popen]) -> list[dict]:
     return [json.loads(text.splitlines()[-1]) for text in said]
 
 
+COORDINATION = """
+import sys, jax
+from experiments.training.processes import all_gather, coordination_client, is_primary
+try:
+    coordination_client()
+except ValueError as error:
+    print(str(error).partition(";")[0])
+jax.distributed.initialize(f"localhost:{sys.argv[1]}", num_processes=1, process_id=0)
+client = coordination_client()
+client.key_value_set("isoflop/test", "said")
+client.wait_at_barrier("isoflop/barrier", 1000)
+numbers = all_gather(jax.numpy.arange(2)).tolist()
+print(client.blocking_key_value_get("isoflop/test", 1000), is_primary(), numbers)
+"""
+
+
+def test_the_coordination_service_is_reached_without_private_modules():
+    """As launch/workers/hosts.py needs it; in a process of its own, which joins itself."""
+    command = [sys.executable, "-c", COORDINATION, str(free_port())]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines() == ["Distributed system is not available", "said True [[0, 1]]"]
+
+
 @pytest.mark.slow
 def test_two_processes_train_what_one_does_also_after_a_kill(tmp_path):
     cache = make_training_cache(tmp_path / "cache")
