@@ -7,6 +7,6 @@
 It imports `scaling.table`, `laws`, `fitting`, `prediction` and `optimum`.
 """
 
-from scaling.design.next_runs import Plan, first_grid, next_runs
+from scaling.design.next_runs import DesignPlan, first_grid, next_runs
 
-__all__ = ["Plan", "first_grid", "next_runs"]
+__all__ = ["DesignPlan", "first_grid", "next_runs"]

@@ -34,7 +34,7 @@ TOKENS_PER_PARAM = 20.0  # near the optimum of most tables: Hoffmann et al. 2022
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class DesignPlan:
     """Runs to make, and what they are expected to do.
 
     Attributes:
@@ -96,7 +96,7 @@ def first_grid(
 
 def next_runs(
     fit: Fit, runs: Runs, target: str, flops: float, sizes: Sequence[float] | None = None, **columns
-) -> Plan:
+) -> DesignPlan:
     """The runs that narrow the interval of a target most, for `flops` in all.
 
     Args:
@@ -117,7 +117,7 @@ def next_runs(
     joint = joint_covariance(fit, wanted, table)
     chosen = _choose(joint, table["flops"].to_numpy(), float(budget))
     new = table.iloc[chosen].sort_values("flops", ignore_index=True)
-    return Plan(
+    return DesignPlan(
         new, wanted, *_interval(wanted, remaining_variance(joint, chosen), joint, fit.level), fit.level
     )
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from scaling.table.cell_values import numbers
 from scaling.table.runs import Runs
 
 AXES = ("lr", "batch_tokens")
@@ -20,9 +21,9 @@ def swept(runs: Runs) -> Runs:
     """
     table = pd.DataFrame({name: runs.table[name] for name in ("n_params", "n_tokens", "loss")})
     for axis in [axis for axis in AXES if axis in runs.table]:
-        numbers = np.asarray(pd.to_numeric(runs.table[axis], errors="coerce"), float)
-        if np.any(numbers > 0):
-            table[axis] = numbers
+        values = np.asarray(pd.to_numeric(runs.table[axis], errors="coerce"), float)
+        if np.any(values > 0):
+            table[axis] = values
     given = [axis for axis in AXES if axis in table]
     if not given:
         raise ValueError(
@@ -58,6 +59,14 @@ def find_sweeps(table: pd.DataFrame) -> tuple[tuple[str, ...], list[pd.DataFrame
             f"no sweep: no (n_params, n_tokens) has {MIN_SETTINGS} finished values of {' or '.join(given)}"
         )
     return axes, groups
+
+
+def off_best_setting(table: pd.DataFrame) -> np.ndarray:
+    """Which runs have another setting than the best run of their N and D [rows]."""
+    loss = table["loss"].fillna(np.inf)
+    best = loss.groupby([table["n_params"], table["n_tokens"]]).transform("idxmin").to_numpy()
+    settings = [numbers(table[axis]) for axis in AXES if axis in table]
+    return np.any([(setting != setting[best]) & ~np.isnan(setting) for setting in settings], axis=0)
 
 
 def _bins(table: pd.DataFrame, names: list[str]) -> np.ndarray:

@@ -9,7 +9,7 @@ import pandas as pd
 from scaling.outlook.projection import project
 from scaling.report import charts, tables
 from scaling.report.data import ReportData
-from scaling.report.page import Figure, Head, Section, Snippet
+from scaling.report.page import Figure, PageHead, Section, Snippet
 from scaling.report.sections import (
     bottlenecks,
     comparison,
@@ -29,7 +29,7 @@ MOST = 2000  # points of a figure
 LARGE = 1e18  # FLOPs; a law of smaller runs is no evidence about the largest
 
 
-def build(data: ReportData, with_forecast: bool = False) -> tuple[Head, list[Section]]:
+def build(data: ReportData, with_forecast: bool = False) -> tuple[PageHead, list[Section]]:
     """The whole page; the outlook on bottlenecks only where it is asked for."""
     runs = tables.runs(data)
     law = runs.loc[is_done(runs) & ~of_stage(runs, "tune")]
@@ -66,7 +66,7 @@ def _level(data: ReportData) -> str:
 
 
 def _frontier(
-    data: ReportData, law: pd.DataFrame, frontier: pd.DataFrame, profiles: tables.Profiles | None
+    data: ReportData, law: pd.DataFrame, frontier: pd.DataFrame, profiles: tables.DrawnProfiles | None
 ) -> Section | None:
     if frontier.empty:
         return None
@@ -117,7 +117,9 @@ def _calculator(data: ReportData, law: pd.DataFrame) -> Section | None:
     return Section("calculator", "Calculator", text, calculator=table)
 
 
-def _isoflop(data: ReportData, frontier: pd.DataFrame, profiles: tables.Profiles | None) -> Section | None:
+def _isoflop(
+    data: ReportData, frontier: pd.DataFrame, profiles: tables.DrawnProfiles | None
+) -> Section | None:
     if profiles is None:
         return None
     minima, n_edge = profiles.minima, int(profiles.minima["at_edge"].to_numpy().sum())

@@ -8,9 +8,9 @@ import pandas as pd
 
 import scaling
 from scaling.fitting.fit import Fit
-from scaling.hparams import AXES, HparamLaws, fit_hparams
+from scaling.hparams import HparamLaws, fit_hparams
+from scaling.hparams.sweeps import off_best_setting
 from scaling.optimum.families import Comparison, compare
-from scaling.table.cell_values import numbers
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def data_of_table(runs: scaling.Runs, name: str, source: str, fit: Fit | None = 
     """
     lr, law_runs = _swept_laws(runs), runs
     if lr:
-        off = _off_setting(runs.table)
+        off = off_best_setting(runs.table)
         law_runs = runs.without(off, "not the best setting of their N and D")
         runs = replace(runs, table=runs.table.assign(stage=np.where(off, "tune", "run")))
     return ReportData(name, source, runs, law_runs, lr=lr, **_law_of_loss(law_runs, fit))
@@ -141,11 +141,3 @@ def _swept_laws(runs: scaling.Runs) -> HparamLaws | None:
 
 def _several_families(table: pd.DataFrame) -> bool:
     return "family" in table and len(set(table["family"])) > 1
-
-
-def _off_setting(table: pd.DataFrame) -> np.ndarray:
-    """Which runs have another setting than the best run of their N and D [rows]."""
-    loss = table["loss"].fillna(np.inf)
-    best = loss.groupby([table["n_params"], table["n_tokens"]]).transform("idxmin").to_numpy()
-    settings = [numbers(table[axis]) for axis in AXES if axis in table]
-    return np.any([(setting != setting[best]) & ~np.isnan(setting) for setting in settings], axis=0)

@@ -36,7 +36,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     cells: list[Cell]
     mark: str = ""
 
@@ -51,7 +51,7 @@ class Column:
 class Table:
     title: str
     columns: list[Column]
-    rows: list[Row]
+    rows: list[TableRow]
     filter: bool = False
 
 
@@ -78,7 +78,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Head:
+class PageHead:
     """Top of the page. `headline` is text in pieces, (words, is the measured number); `notice` a warning."""
 
     title: str
@@ -108,7 +108,7 @@ def bundled(process: subprocess.Popen[bytes]) -> str:
     return script.decode()
 
 
-def render(head: Head, sections: list[Section], vega: str) -> str:
+def render(head: PageHead, sections: list[Section], vega: str) -> str:
     """The HTML. All text is escaped; only the three scripts named in its security policy can run."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -82,7 +82,7 @@ def _words(row: pd.Series) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Profiles:
+class DrawnProfiles:
     """IsoFLOP profiles to draw. `budget` is the label that joins the tables; `budget_flops` orders it."""
 
     runs: pd.DataFrame
@@ -90,7 +90,7 @@ class Profiles:
     minima: pd.DataFrame  # budget, flops, n_params, n_params_lo, n_params_hi, n_tokens, loss, at_edge
 
 
-def profiles(data: ReportData, table: pd.DataFrame) -> Profiles | None:
+def profiles(data: ReportData, table: pd.DataFrame) -> DrawnProfiles | None:
     """The profiles of the fit, where the table has several sizes at equal compute."""
     if data.fit is None or data.fit.profiles is None:
         return None
@@ -111,7 +111,7 @@ def profiles(data: ReportData, table: pd.DataFrame) -> Profiles | None:
         parabolas.append(drawn.loc[among])  # far from the runs that placed it a cubic may go anywhere
     if not parabolas:
         return None
-    return Profiles(pd.concat(points), pd.concat(parabolas), minima)
+    return DrawnProfiles(pd.concat(points), pd.concat(parabolas), minima)
 
 
 def _parabola(curve: tuple[float, ...], tried: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -120,7 +120,7 @@ def _parabola(curve: tuple[float, ...], tried: np.ndarray) -> tuple[np.ndarray, 
     return x, np.exp(np.polyval(curve, np.log(x)))
 
 
-def optima(table: pd.DataFrame, found: Profiles | None) -> pd.DataFrame:
+def optima(table: pd.DataFrame, found: DrawnProfiles | None) -> pd.DataFrame:
     """Independent views of the best size at a compute: minima of the profiles, and the verification run."""
     star = table.loc[of_stage(table, "verify")]
     star = star.assign(kind="verification run", n_params_lo=np.nan, n_params_hi=np.nan)

@@ -13,7 +13,7 @@ from scaling.outlook.inputs import list_inputs
 from scaling.outlook.projection import EVENTS, HOURS, SHOWN, Outlook, central
 from scaling.report import theme
 from scaling.report.charts import BAND, COMPUTE, LINE, chart
-from scaling.report.page import Cell, Column, Figure, Row, Section, Table
+from scaling.report.page import Cell, Column, Figure, Section, Table, TableRow
 from scaling.report.theme import VERIFY, e_notation, plain, si
 
 ROOM = 1.2  # years to the right of the last, for the names of the lines
@@ -248,7 +248,9 @@ def _when(outlook: Outlook) -> Table:
     for row in outlook.when.to_dict("records"):
         year, lo, hi = (_year(row[f"year{end}"]) for end in ("", "_lo", "_hi"))
         words = [EVENTS[row["event"]][2], row["scenario"]]
-        rows.append(Row([*(Cell(word, kind="text") for word in words), Cell(year), Cell(f"{lo} to {hi}")]))
+        rows.append(
+            TableRow([*(Cell(word, kind="text") for word in words), Cell(year), Cell(f"{lo} to {hi}")])
+        )
     return Table("When", columns, rows)
 
 

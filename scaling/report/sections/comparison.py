@@ -10,7 +10,7 @@ import pandas as pd
 from scaling.prediction.law_comparison import LawComparison, compare_laws
 from scaling.report.charts import chart, reach
 from scaling.report.data import ReportData
-from scaling.report.page import Cell, Column, Figure, Row, Section, Table
+from scaling.report.page import Cell, Column, Figure, Section, Table, TableRow
 from scaling.report.sections.families import COLOURS
 from scaling.report.theme import INK, VERIFY, finish, plain, si, signed, thinned, tips, x, y
 
@@ -121,5 +121,5 @@ def _table(found: LawComparison) -> Table:
         numbers = [(f"{100 * value:.3g}", 100 * value) for value in percent]
         numbers += [(f"{value:.2f}", value) for value in (law.score, law.weight)]
         cells = [Cell(text.replace("-", "−"), value) for text, value in numbers]
-        rows.append(Row([Cell(law.law, None, "text"), Cell(si(law.n_held_out), law.n_held_out), *cells]))
+        rows.append(TableRow([Cell(law.law, None, "text"), Cell(si(law.n_held_out), law.n_held_out), *cells]))
     return Table("Laws", [Column("Law", text=True), *map(Column, HEADS)], rows)

@@ -9,7 +9,7 @@ import pandas as pd
 from scaling.optimum.families import Comparison
 from scaling.report.charts import COMPUTE, LOSS, chart
 from scaling.report.data import ReportData
-from scaling.report.page import Cell, Column, Figure, Row, Section, Table
+from scaling.report.page import Cell, Column, Figure, Section, Table, TableRow
 from scaling.report.theme import e_notation, finish, plain, sci, si, tips, x, y
 
 COLOURS = ("var(--accent)", "var(--verify)", "var(--ramp-4)", "var(--ink)", "var(--ramp-8)", "var(--ramp-1)")
@@ -120,7 +120,7 @@ def _table(found: Comparison) -> Table:
         numbers = [f"{fit.params[p]:.4g}" for p in ("E", "A", "B", "alpha", "beta")]
         ends = f"{last['loss']:.3f} ± {(last['hi'] - last['lo']) / 2:.3f}"
         texts = [*numbers, f"{fit.exponents['a']:.3f}", si(last["n_params"]), ends, worth]
-        rows.append(Row([Cell(name, None, "text"), *(Cell(text) for text in texts)]))
+        rows.append(TableRow([Cell(name, None, "text"), *(Cell(text) for text in texts)]))
     flops = float(np.max(found.frontiers["flops"].to_numpy()))
     return Table(
         f"The laws, and the best models at {sci(flops)} FLOPs",

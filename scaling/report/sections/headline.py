@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 
 from scaling.report.data import ReportData
-from scaling.report.page import Head
+from scaling.report.page import PageHead
 from scaling.report.sections import families, missing
 from scaling.report.theme import is_done, plain, sci, si
 
 
-def head(data: ReportData, runs: pd.DataFrame, law: pd.DataFrame, frontier: pd.DataFrame) -> Head:
+def head(data: ReportData, runs: pd.DataFrame, law: pd.DataFrame, frontier: pd.DataFrame) -> PageHead:
     """The top of the page.
 
     Args:
@@ -32,7 +32,7 @@ def head(data: ReportData, runs: pd.DataFrame, law: pd.DataFrame, frontier: pd.D
         low, high = sci(flops.min()), sci(flops.max())
         headline, lede = [(f"{len(runs)} runs from {low} to {high} FLOPs.", False)], data.no_fit
     maker = f"isoflop {data.versions.get('isoflop', '')}".strip()
-    return Head(
+    return PageHead(
         title=f"{data.name}: {''.join(words for words, _ in headline)}",
         kicker=f"Scaling study “{data.name}”" if data.study else f"Table of runs “{data.name}”",
         headline=headline,

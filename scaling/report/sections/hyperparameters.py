@@ -9,7 +9,7 @@ import pandas as pd
 from scaling.hparams import HparamLaws
 from scaling.hparams.loss_surface import LossSurface
 from scaling.report.charts import HOLLOW, chart, edge_shape
-from scaling.report.page import Cell, Column, Figure, Row, Section, Table
+from scaling.report.page import Cell, Column, Figure, Section, Table, TableRow
 from scaling.report.sections.numbers import raised
 from scaling.report.theme import finish, groups, plain, ramp, si, tips, x, y
 
@@ -165,6 +165,6 @@ def _table(laws: HparamLaws) -> Table:
             lo, hi = laws.ci[axis][name]
             what = "factor" if name == "c" else f"exponent of {name}"
             cells = [Cell(f"{number:.4g}".replace("-", "−"), number) for number in (value, lo, hi)]
-            rows.append(Row([Cell(f"{TITLES[axis]}: {what}", None, "text"), *cells]))
+            rows.append(TableRow([Cell(f"{TITLES[axis]}: {what}", None, "text"), *cells]))
     heads = [Column("Value"), Column(f"{laws.level:.0%} from"), Column("to")]
     return Table("Laws of the settings", [Column("Law", text=True), *heads], rows)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from scaling.report.data import MissingRuns
-from scaling.report.page import Cell, Column, Row, Section, Table
+from scaling.report.page import Cell, Column, Section, Table, TableRow
 
 # A run is in one of these states; the heading of each, and what a reader calls a run in it.
 STATES = {
@@ -36,6 +36,6 @@ def section(missing: MissingRuns) -> Section:
     for stage, counts in missing.runs.items():
         numbers = [counts.get(state, 0) for state in STATES]
         cells = [Cell(str(n), n) if n else Cell("" if counts else "–", 0) for n in numbers]
-        rows.append(Row([Cell(stage, kind="text"), *cells], mark="" if counts else "waits"))
+        rows.append(TableRow([Cell(stage, kind="text"), *cells], mark="" if counts else "waits"))
     text = "Failed runs have used up their attempts; isoflop status says why. A dash: not planned yet."
     return Section("missing", "What is missing", text, tables=[Table("Runs by stage", columns, rows)])

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from scaling import laws
 from scaling.report.data import ReportData
-from scaling.report.page import Cell, Column, Row, Section, Table
+from scaling.report.page import Cell, Column, Section, Table, TableRow
 from scaling.report.theme import e_notation, four, is_done, plain, si
 
 
@@ -70,7 +70,7 @@ def run_table(runs: pd.DataFrame, has_stages: bool) -> Section:
     columns = [Column(RUN_COLUMNS[name][0], text=RUN_COLUMNS[name][1] is None) for name in shown]
     rows = []
     for run in runs.head(MOST_ROWS).to_dict("records"):
-        rows.append(Row([_cell(name, run[name], run["status"]) for name in shown], _mark(run)))
+        rows.append(TableRow([_cell(name, run[name], run["status"]) for name in shown], _mark(run)))
     lost = " Diverged runs have no loss and no part in any fit." if not is_done(runs).all() else ""
     first = f" The first {MOST_ROWS:,} of {len(runs):,} rows." if len(runs) > MOST_ROWS else ""
     text = f"Click a heading to sort.{first}{lost} N: parameters; D: training tokens; loss in nats per token."
@@ -111,9 +111,9 @@ def law_tables(data: ReportData) -> list[Table]:
     return [table for table in found if table.rows]
 
 
-def _estimate(name: str, value: float, interval: list[float] | None) -> Row:
+def _estimate(name: str, value: float, interval: list[float] | None) -> TableRow:
     ends = [_value(end) for end in interval] if interval else [Cell("–"), Cell("–")]
-    return Row([Cell(name, None, "text"), _value(value), *ends])
+    return TableRow([Cell(name, None, "text"), _value(value), *ends])
 
 
 def _value(value: float) -> Cell:
@@ -141,7 +141,7 @@ def law_source(data: ReportData) -> str:
     text += f"{laws.find(data.fit.law).source}. "
     text += "The numbers below are a plain fit of it, to compare with published ones. Forecasts here use "
     if data.fit.forecast.law != data.fit.law:
-        text += f"its looser form “{data.fit.forecast.law}”: its frontier and profiles bend more freely."
+        text += f"its relaxed form “{data.fit.forecast.law}”: its frontier and profiles bend more freely."
     else:
         text += "the same form with a weak prior on E and the exponents."
     if data.fit.status != "converged":

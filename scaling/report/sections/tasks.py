@@ -12,7 +12,7 @@ import pandas as pd
 
 from scaling.report.charts import LOSS, chart
 from scaling.report.data import ReportData
-from scaling.report.page import Cell, Column, Figure, Row, Section, Table
+from scaling.report.page import Cell, Column, Figure, Section, Table, TableRow
 from scaling.report.sections.families import COLOURS
 from scaling.report.theme import MUTED, finish, plain, tips, x, y
 
@@ -92,7 +92,7 @@ def _table(found: pd.DataFrame, names: list[str]) -> Table:
         chance = "" if np.isnan(best["chance"]) else f"{best['chance']:.3g}"
         cells = [f"{best['measured']:.3f}", f"{best['lo']:.3f} to {best['hi']:.3f}", chance]
         cells += ["" if np.isnan(rank) else f"{rank:.2f}".replace("-", "−")]
-        rows.append(Row([Cell(name, None, "text"), *map(Cell, cells)]))
+        rows.append(TableRow([Cell(name, None, "text"), *map(Cell, cells)]))
     heads = ("Accuracy at the lowest loss", "90% interval", "By guessing", "Rank correlation with loss")
     return Table("Tasks", [Column("Task", text=True), *map(Column, heads)], rows)
 

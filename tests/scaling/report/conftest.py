@@ -2,6 +2,7 @@
 
 import pytest
 
+from scaling.prediction.law_comparison import compare_laws
 from scaling.report import Report, ReportData, data_of_table, render_report
 from scaling.table.runs import Runs
 from tests.scaling.report.synthetic_study import make_runs, study_data
@@ -18,6 +19,22 @@ def grid() -> ReportData:
     """A table of runs without stages: the study's IsoFLOP grid."""
     table = make_runs().query("stage in ('grid', 'extend')").drop(columns="stage").reset_index(drop=True)
     return data_of_table(Runs(table), "grid", "grid.csv")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def laws_compared_once_a_table():
+    """Most pages here show the same grid: its laws are compared for the first of them only."""
+    found = {}
+
+    def compared(runs: Runs, level: float):
+        key = runs.for_fit().table[["n_params", "n_tokens", "loss"]].to_csv(), level
+        if key not in found:
+            found[key] = compare_laws(runs, level=level)
+        return found[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scaling.report.sections.comparison.compare_laws", compared)
+        yield
 
 
 @pytest.fixture(scope="session")

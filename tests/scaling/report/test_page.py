@@ -8,14 +8,14 @@ import re
 
 import pytest
 
-from scaling.report.page import Cell, Column, Figure, Head, Row, Section, Table, render
+from scaling.report.page import Cell, Column, Figure, PageHead, Section, Table, TableRow, render
 from tests.scaling.report.test_report import EVIL
 
-HEAD = Head("t", "k", [("h", False)], "", [], "")
+HEAD = PageHead("t", "k", [("h", False)], "", [], "")
 
 
 def test_security_policy_lets_only_the_pages_own_scripts_run():
-    table = Table("Runs", [Column(EVIL)], [Row([Cell(EVIL)])])
+    table = Table("Runs", [Column(EVIL)], [TableRow([Cell(EVIL)])])
     text = render(HEAD, [Section("s", EVIL, EVIL, tables=[table])], "window.vega = 1;")
     policy = html.unescape(re.search('Content-Security-Policy" content="(.*?)"', text)[1])
     allowed = re.search("script-src ([^;]*)", policy)[1].split()

@@ -8,7 +8,7 @@ import scaling
 from scaling.outlook.inputs import SCENARIOS, apply_settings
 from scaling.outlook.projection import project
 from scaling.report import theme
-from scaling.report.page import Head, render
+from scaling.report.page import PageHead, render
 from scaling.report.sections import bottlenecks
 from tests.scaling.planted import isoflop_runs
 
@@ -52,7 +52,7 @@ def test_dates_and_all_inputs_are_shown_with_their_sources(section, outlook):
 
 
 def test_the_section_fits_the_page(section):
-    head = Head("t", "k", [("h", False)], "l", [], "f")
+    head = PageHead("t", "k", [("h", False)], "l", [], "f")
     page = render(head, [section], vega="")
     assert 'id="bottlenecks"' in page and "Text stock" in page
 

@@ -109,7 +109,7 @@ def test_where_the_law_comes_from_and_what_is_wrong_with_its_fit():
     assert "Hoffmann et al. 2022" in text and text.endswith("a weak prior on E and the exponents.")
     loose = replace(fit, forecast=replace(fit.forecast, law="chinchilla-loose"), status="at a bound")
     text = numbers.law_source(data_of(loose))
-    assert "its looser form “chinchilla-loose”" in text and text.endswith("bend more freely. at a bound.")
+    assert "its relaxed form “chinchilla-loose”" in text and text.endswith("bend more freely. at a bound.")
 
 
 def test_conventions_and_versions_are_lines_however_deep_they_are():
