@@ -4,7 +4,8 @@ import functools
 
 from models.config import ModelConfig
 from models.counting import Counts
-from models.families import encdec, moe, rnn, rwkv4, rwkv7, transformer
+from models.families import encdec, rnn, rwkv4, rwkv7, transformer
+from models.layers import moe
 from models.model import Model
 
 # One file a family, with `build(config) -> Model` and `count(config) -> Counts`.

@@ -42,7 +42,7 @@ class RopeScaling:
 
 @dataclass(frozen=True)
 class Experts:
-    """The mixture of experts that takes the place of a feed-forward layer; see `models.families.moe`.
+    """The mixture of experts that takes the place of a feed-forward layer; see `models.layers.moe`.
 
     Each token goes to the `top_k` experts of highest router probability, each SwiGLU of width `d_expert`;
     `d_shared` is the width of one SwiGLU that all tokens pass (0: none), scaled by a sigmoid gate of its own

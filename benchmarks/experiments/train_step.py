@@ -23,11 +23,11 @@ from benchmarks.experiments.stepper import run_config, stepper
 from experiments.training import optim
 from experiments.training.loss import training_loss
 from models.config import Experts, TransformerConfig
+from models.families.published import PUBLISHED
 from models.layers.attention import Attention, causal_mask
 from models.layers.linear import functional
 from models.layers.mlp import MLP
 from models.layers.positions import rope_tables
-from models.published import PUBLISHED
 
 CPU_SHAPES = {128: 4, 256: 6, 512: 8}  # width: layers
 CPU_BATCH, CPU_LEN = 8, 256

@@ -18,7 +18,7 @@ import models
 from models.decoding.sample import sample
 from models.decoding.settings import Settings
 from models.decoding.stop import Stop
-from models.published import llama
+from models.families.published import llama
 
 PROMPTS, WIDTH, VOCABULARY, ROUNDS = 64, 8, 8192, 3
 

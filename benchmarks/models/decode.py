@@ -19,8 +19,8 @@ import numpy as np
 import models
 from models.decoding.prefill import packed
 from models.decoding.sample import Settings, sample
+from models.families.published import llama
 from models.presets import ladder
-from models.published import llama
 
 PROMPT, NEW, VOCABULARY, BATCHES, ROUNDS = 32, 128, 8192, (1, 8, 32), 5
 

@@ -11,7 +11,7 @@ import pytest
 import models
 from models import count
 from models.config import Experts, TransformerConfig
-from models.families import moe
+from models.layers import moe
 from models.layers.linear import functional
 from models.presets import ladder
 from tests.models.ragged import assert_decoding_is_the_forward_pass
