@@ -14,7 +14,7 @@ from flax import nnx
 from models.config import RWKV7Config
 from models.counting import Counts, Part, itemsize
 from models.layers.linear import Keys, LayerNorm, constant, last, project, weight
-from models.layers.recurrent import State, recurrent, shifted
+from models.families.recurrent import State, recurrent, shifted
 from models.model import Model
 from models.parametrization import branch_scale
 from models.sharding import constrain
