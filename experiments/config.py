@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from experiments.fields import ADDED_LATER, to_json
-from models.config import ModelConfig
+from models import FAMILIES, ModelConfig
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class RunConfig:
     `n_val_tokens` is the fixed, leading part of the validation split that every evaluation reads.
     """
 
-    model: ModelConfig
+    model: ModelConfig = field(metadata={"by_family": {name: f.Config for name, f in FAMILIES.items()}})
     data: DataConfig
     optimizer: OptimizerConfig
     schedule: ScheduleConfig

@@ -17,6 +17,7 @@ T = TypeVar("T")
 # Metadata of a field that was added later: at its default it is left out of the JSON, so that configurations
 # from before it keep their run ids.
 ADDED_LATER = {"later": True}
+# Metadata "by_family" of a field that holds one of several dataclasses: the dataclass by its "family".
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def _plain(value: Any) -> Any:
         return value
     if fields := getattr(kind, "__dataclass_fields__", None):
         pairs = [(field, _plain(getattr(value, name))) for name, field in fields.items()]
-        return {f.name: item for f, item in pairs if not f.metadata or item != f.default}
+        return {f.name: item for f, item in pairs if not f.metadata.get("later") or item != f.default}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return json.loads(json.dumps(value))
@@ -54,7 +55,10 @@ def from_json(kind: type[T], values: dict[str, Any], where: str = "") -> T:
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         path = f"{where}.{field.name}"
         if field.name in values:
-            built[field.name] = _convert(hints[field.name], values[field.name], path)
+            value, kinds = values[field.name], field.metadata.get("by_family")
+            built[field.name] = (
+                _convert(hints[field.name], value, path) if kinds is None else _of_family(kinds, value, path)
+            )
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ValueError(f"{path} is missing; {where} needs it")
     return kind(**built)
@@ -99,7 +103,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return from_json(typing.cast(type, hint), value, where)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, UnionType):
-        return _convert_union(arguments, value, where)
+        # None or one other type; several dataclasses are told apart by a field's "by_family".
+        (kind,) = (argument for argument in arguments if argument is not NoneType)
+        return None if value is None and NoneType in arguments else _convert(kind, value, where)
     if origin is tuple and isinstance(value, (list, tuple)):
         return tuple(_convert(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if origin is Literal:
@@ -116,19 +122,11 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     raise ValueError(f"{where}={value!r}; expected a value of type {expected}")
 
 
-def _convert_union(hints: tuple, value: Any, where: str) -> Any:
-    """`value` as one of several dataclasses, distinguished by "family"; or None, where allowed."""
-    if value is None and NoneType in hints:
-        return None
-    kinds = [hint for hint in hints if hint is not NoneType]
-    if len(kinds) == 1:
-        return _convert(kinds[0], value, where)
-    families = {
-        name: kind for kind in kinds for name in typing.get_args(typing.get_type_hints(kind)["family"])
-    }
+def _of_family(kinds: dict[str, type], value: Any, where: str) -> Any:
+    """`value` as the dataclass that its "family" names; by default the first."""
     if not isinstance(value, dict):
         raise ValueError(f"{where}: expected an object with a field 'family', got {value!r}")
-    family = value.get("family", next(iter(families)))
-    if family not in families:
-        raise ValueError(f"{where}.family={family!r}; allowed are {', '.join(map(repr, families))}")
-    return _convert(families[family], value, where)
+    family = value.get("family", next(iter(kinds)))
+    if not isinstance(family, str) or family not in kinds:
+        raise ValueError(f"{where}.family={family!r}; allowed are {', '.join(map(repr, kinds))}")
+    return from_json(kinds[family], value, where)

@@ -1,22 +1,46 @@
-"""The maths of one network. `build(config)` gives it as pure functions, `count(config)` its size and cost."""
+"""The maths of one network: `build(config)` gives it as pure functions, `count(config)` its size and cost.
+
+families/ has an architecture a file, layers/ what they are made of, decoding/ ways from logits to text, hf/
+Hugging Face's checkpoints. What serves all is here: model (what a family provides, and the letters of
+shapes), parameters, parametrization (muP), sharding, counting, partial_training, attention_maps.
+
+What other packages use is in `__all__`, and in the sub-packages' own; nothing here imports another package of
+the project.
+"""
 
 import functools
+from dataclasses import replace
+from typing import Any
 
-from models.config import ModelConfig
 from models.counting import Counts
-from models.families import encdec, rnn, rwkv4, rwkv7, transformer
-from models.layers import moe
-from models.model import Model
+from models.families import FAMILIES
+from models.families.encdec import EncDecConfig
+from models.families.rnn import RNNConfig
+from models.families.rwkv4 import RWKV4Config
+from models.families.rwkv7 import RWKV7Config
+from models.families.transformer import TransformerConfig
+from models.layers.moe import Experts
+from models.layers.positions import RopeScaling
+from models.model import Model, ModelConfig
+from models.parametrization import MuP
 
-# One file a family, with `build(config) -> Model` and `count(config) -> Counts`.
-FAMILIES = {
-    "transformer": transformer,
-    "moe": moe,
-    "encdec": encdec,
-    "rnn": rnn,
-    "rwkv4": rwkv4,
-    "rwkv7": rwkv7,
-}
+__all__ = [
+    "FAMILIES",
+    "Counts",
+    "EncDecConfig",
+    "Experts",
+    "Model",
+    "ModelConfig",
+    "MuP",
+    "RNNConfig",
+    "RWKV4Config",
+    "RWKV7Config",
+    "RopeScaling",
+    "TransformerConfig",
+    "build",
+    "count",
+    "ladder",
+]
 
 
 @functools.cache
@@ -29,3 +53,25 @@ def build(config: ModelConfig) -> Model:
 def count(config: ModelConfig) -> Counts:
     """Parameters, FLOPs and cache of the network that `config` describes, by component."""
     return FAMILIES[config.family].count(config)
+
+
+def ladder(d_model: int, vocab_size: int, family: str = "transformer", **changes: Any) -> ModelConfig:
+    """The `family`'s model on the one-dial ladder of sizes.
+
+    Args:
+      d_model: the dial, a width; which ones there are, the families' `ladder` say.
+      vocab_size: tokens of the vocabulary.
+      family: a name in `FAMILIES`.
+      changes: fields of the configuration that differ from the ladder's.
+
+    Raises:
+      ValueError: an unknown family, or a width that the ladder does not have.
+    """
+    if family not in FAMILIES:
+        raise ValueError(f"no ladder for family {family!r}; there are {', '.join(FAMILIES)}")
+    config = FAMILIES[family].ladder(d_model, vocab_size)
+    if changes.get("mup") and hasattr(config, "embedding_scale"):
+        # Under muP a table does not shrink with width, so what lifts its rows is the base size's, too.
+        base = FAMILIES[family].ladder(changes["mup"].base_d_model, vocab_size)
+        changes = {"embedding_scale": base.embedding_scale} | changes
+    return replace(config, **changes)

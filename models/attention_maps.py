@@ -3,12 +3,10 @@
 import jax
 import jax.numpy as jnp
 
-from models.config import TransformerConfig
-from models.families.transformer import Block, Ends
-from models.layers.attention import causal_mask, softmax
-from models.layers.linear import Params, functional, softcap
-from models.layers.mlp import MLP
+from models.families.transformer import Block, Ends, TransformerConfig, feed_forward
+from models.layers.attention import causal_mask, softcap, softmax
 from models.layers.positions import rope_tables
+from models.parameters import Params, functional
 
 
 def attention_maps(config: TransformerConfig, params: Params, tokens_BT: jax.Array) -> jax.Array:
@@ -22,7 +20,7 @@ def attention_maps(config: TransformerConfig, params: Params, tokens_BT: jax.Arr
     if config.family != "transformer":
         raise ValueError(f"model: family={config.family!r}; attention_maps knows 'transformer' alone")
     _, bind_ends, _ = functional(lambda keys: Ends(config, keys))
-    _, bind_block, _ = functional(lambda keys: Block(config, keys, MLP))
+    _, bind_block, _ = functional(lambda keys: Block(config, keys, feed_forward))
     n, positions_1T, tables = tokens_BT.shape[1], jnp.arange(tokens_BT.shape[1])[None], None
     if config.positions == "rope":
         tables = rope_tables(positions_1T, config.d_head, config.rope_theta, config.rope_scaling)

@@ -28,9 +28,18 @@ from typing import Any
 
 import jax
 
-from models.layers.linear import Axes
+from models.parameters import Axes
 
 WIDTHS = {"embed", "heads", "kv_heads", "head", "mlp"}
+
+
+@dataclass(frozen=True)
+class MuP:
+    """The size at which hyperparameters were tuned."""
+
+    base_d_model: int
+    base_n_layers: int
+    base_d_head: int
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class Multipliers:
 
 def multipliers(config: Any, axes: Any, muon: bool = False) -> Multipliers:
     """The multipliers of AdamW, or any optimizer whose updates have entries near 1, for parameters with these
-    `axes` (a tree of `layers.Axes`); with `muon` hidden matrices are updated by it.
+    `axes` (a tree of `parameters.Axes`); with `muon` hidden matrices are updated by it.
 
     All are 1 without muP, which some families do not have. Decay multiplies the learning rate, so its own
     multiplier undoes that of the rate.

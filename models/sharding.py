@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 # The mesh axes over which a logical axis is spread, in order. Parameters: embed, heads, kv_heads, mlp, vocab,
@@ -137,14 +136,6 @@ def _gathered_backward(names: tuple[str, ...], _, dw: jax.Array) -> tuple[jax.Ar
 _gathered.defvjp(lambda w, names: (_gathered(w, names), None), _gathered_backward)
 
 
-def lookup(table: nnx.Param, tokens_BT: jax.Array) -> jax.Array:
-    """Rows [B,T,D] of a table [V,D], which may lie on several devices."""
-    # Looked up where it lies, rows would come out spread along D; from there to rows spread along B the
-    # partitioner knows no way but to copy everything everywhere.
-    table_VD = gathered(table[...], table.axes.names)
-    return constrain(table_VD[constrain(tokens_BT, "batch", "length")], "batch", "length", None)
-
-
 def put(x: Any, mesh: Mesh | None, names: tuple[str | None, ...] = ()) -> jax.Array:
     """An array on the devices of the mesh, laid out by its logical axes; no names: whole on each of them.
 
@@ -195,7 +186,7 @@ def check_batch(batch_size: int, mesh: Mesh | None) -> None:
 
 
 def shardings(axes: Any, shapes: Any, mesh: Mesh | AbstractMesh) -> Any:
-    """A NamedSharding for each parameter of a tree, from its `layers.Axes` and shape (`eval_shape(init)`).
+    """A NamedSharding for each parameter, from its `parameters.Axes` and its shape (`eval_shape(init)`).
 
     Vectors stay whole: they are small, and collecting them would cost a message each.
     """

@@ -16,8 +16,7 @@ from experiments.data.vocab import ByteVocab
 from experiments.fields import to_json
 from experiments.training.checkpoint import Checkpoints, load
 from launch.cli import command_module, main
-from models.config import TransformerConfig
-from models.presets import ladder
+from models import TransformerConfig, ladder
 
 DOCUMENTS = {split: [f"Returns the {split} part {i} of it." for i in range(12)] for split in SPLITS}
 

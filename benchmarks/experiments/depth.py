@@ -15,8 +15,7 @@ import jax.numpy as jnp
 from benchmarks.experiments.stepper import run_config
 from experiments.training import optim
 from experiments.training.train import training_functions
-from models.config import TransformerConfig
-from models.presets import ladder
+from models import TransformerConfig, ladder
 
 BATCH, SEQ_LEN = 4, 256
 

@@ -18,8 +18,7 @@ from benchmarks.experiments.packing import Hooks
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.training import optim
 from experiments.training.train import train, training_functions
-from models import count
-from models.presets import ladder
+from models import count, ladder
 
 N_STEPS = 3000
 

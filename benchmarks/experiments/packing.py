@@ -20,8 +20,7 @@ from experiments.data.prepare import prepare
 from experiments.training.memory import device_memory, pack_size
 from experiments.training.result import describe_device
 from experiments.training.train import train_packed
-from models import count
-from models.presets import ladder
+from models import count, ladder
 
 RATES, SEEDS = (5e-3, 7e-3, 1e-2, 1.4e-2), (0, 1, 2, 3)
 

@@ -26,7 +26,7 @@ from experiments.evaluate.language_modelling.perplexity import summarise
 from experiments.evaluate.language_modelling.text_score import logged_losses
 from experiments.evaluate.language_modelling.tokenized_text import Text
 from experiments.training import loss
-from models.presets import ladder
+from models import ladder
 
 SEQ_LEN, BATCH = 128, 64
 WIDTHS = (32, 64)

@@ -19,8 +19,7 @@ from experiments.data.cache import read_manifest
 from experiments.data.prepare import prepare
 from experiments.training.result import describe_device
 from experiments.training.train import train
-from models import count
-from models.presets import ladder
+from models import count, ladder
 
 
 def config(n_steps: int) -> RunConfig:

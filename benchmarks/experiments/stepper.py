@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.training import optim
 from experiments.training.train import training_functions
-from models.config import ModelConfig
+from models import ModelConfig
 
 
 def run_config(model: ModelConfig, batch: int, seq_len: int) -> RunConfig:

@@ -22,12 +22,12 @@ import models
 from benchmarks.experiments.stepper import run_config, stepper
 from experiments.training import optim
 from experiments.training.loss import training_loss
-from models.config import Experts, TransformerConfig
+from models import Experts, TransformerConfig
+from models.families import transformer
 from models.families.published import PUBLISHED
-from models.layers.attention import Attention, causal_mask
-from models.layers.linear import functional
-from models.layers.mlp import MLP
+from models.layers.attention import causal_mask
 from models.layers.positions import rope_tables
+from models.parameters import functional
 
 CPU_SHAPES = {128: 4, 256: 6, 512: 8}  # width: layers
 CPU_BATCH, CPU_LEN = 8, 256
@@ -97,8 +97,10 @@ def parts_ms(config: TransformerConfig, batch: int, seq_len: int) -> dict[str, f
     one_layer = models.build(dataclasses.replace(config, n_layers=1))
     head = jax.jit(jax.grad(lambda p, x: jax.nn.logsumexp(one_layer.logits(p, x), axis=-1).mean(), (0, 1)))
     return {
-        "attention": module_ms(lambda k: Attention(config, k), lambda m, x: m(x, tables, mask, 0)[0]),
-        "feed_forward": module_ms(lambda k: MLP(config, k), lambda m, x: m(x)[0]),
+        "attention": module_ms(
+            lambda k: transformer.attention(config, k), lambda m, x: m(x, tables, mask, 0)[0]
+        ),
+        "feed_forward": module_ms(lambda k: transformer.feed_forward(config, k), lambda m, x: m(x)[0]),
         "head_and_loss": 1e3 * seconds(functools.partial(head, params, x_BTD), 1.0),
         "whole_gradient": 1e3 * seconds(functools.partial(loss, params), 2.0),
         "optimizer": 1e3 * seconds(functools.partial(update, params, opt_state, params), 1.0),

@@ -22,7 +22,7 @@ from experiments.data.prepare import prepare
 from experiments.fields import to_json
 from launch.driver.stages import planned_run
 from launch.store import Store
-from models.presets import ladder
+from models import ladder
 
 WIDTHS, RATES = (16, 24, 32, 40), (5e-3, 1e-2, 2e-2)
 N_STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 100

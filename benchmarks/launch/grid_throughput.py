@@ -25,7 +25,7 @@ from experiments.data.prepare import prepare
 from experiments.fields import to_json
 from experiments.studies.quickstart import Settings
 from launch.store import Store
-from models.presets import ladder
+from models import ladder
 
 STUDY = """
 import json

@@ -26,7 +26,7 @@ import dataclasses
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.fields import apply_overrides
 from experiments.studies import Stage, Study
-from models.presets import ladder
+from models import ladder
 
 @dataclasses.dataclass(frozen=True)
 class Settings:

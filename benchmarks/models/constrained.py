@@ -20,11 +20,11 @@ import jsonschema
 import numpy as np
 
 import models
+from models import ladder
 from models.decoding.constraints.constrained_sampling import sample_constrained
 from models.decoding.constraints.masks import Constraint, Progress, Vocabulary, json_schema
 from models.decoding.settings import Settings
 from models.families.published import llama
-from models.presets import ladder
 from tests.models.decoding.made_schemas import SCHEMAS
 
 EOS, BYTES = 1, [b"", b"", b""] + [bytes([i]) for i in range(256)]

@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import models
+from models import ladder
 from models.decoding.prefill import packed
 from models.decoding.sample import Settings, sample
 from models.families.published import llama
-from models.presets import ladder
 
 PROMPT, NEW, VOCABULARY, BATCHES, ROUNDS = 32, 128, 8192, (1, 8, 32), 5
 

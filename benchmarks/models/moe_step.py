@@ -14,8 +14,7 @@ import time
 import numpy as np
 
 from benchmarks.experiments.stepper import stepper
-from models import count
-from models.config import Experts, TransformerConfig
+from models import Experts, TransformerConfig, count
 
 D_FF, BATCH, SEQ_LEN, ROUNDS, STEPS = 688, 8, 256, 9, 3
 DENSE = TransformerConfig(256, 256, 6, n_heads=4, n_kv_heads=4, d_head=64, d_ff=D_FF)

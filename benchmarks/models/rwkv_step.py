@@ -18,8 +18,7 @@ import numpy as np
 
 import models
 from benchmarks.experiments.stepper import stepper
-from models import count
-from models.presets import ladder
+from models import count, ladder
 
 FAMILIES = ("transformer", "rwkv4", "rwkv7")
 D_MODEL, VOCAB, BATCH, SEQ_LEN, ROUNDS = 256, 256, 2, 1024, 7

@@ -12,8 +12,7 @@ from experiments.data.vocab import ByteVocab, SentencePieceVocab, Vocab, load_vo
 from experiments.evaluate.checkpoint_paths import find_run, is_hugging_face
 from experiments.fields import from_json
 from experiments.training import checkpoint
-from models import hf
-from models.config import ModelConfig
+from models import ModelConfig, hf
 from models.model import Model
 
 __all__ = ["Subject", "find_run", "open_subject"]

@@ -24,9 +24,7 @@ from experiments.fields import apply_overrides
 from experiments.files import write_atomic
 from experiments.studies.study import Stage, Study, with_prepared_data
 from experiments.study_report import write_report
-from models import count
-from models.config import ModelConfig
-from models.presets import ladder
+from models import ModelConfig, count, ladder
 from scaling.hparams import HparamLaws, fit_hparams
 from scaling.profiles.isoflop import profiles
 from scaling.table.runs import Runs

@@ -15,8 +15,8 @@ import optax
 from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from experiments.config import RunConfig
-from models.layers.linear import Axes
 from models.model import Model
+from models.parameters import Axes
 from models.parametrization import is_hidden, multipliers
 
 Hyper = dict[str, jax.Array]

@@ -25,8 +25,7 @@ from experiments.training.compiled import Compiled, compile_functions
 from experiments.training.loss import token_losses, training_loss
 from experiments.training.packed_run import Clock, PackedRun
 from experiments.training.run_state import Hooks, RunState
-from models import sharding
-from models.config import ModelConfig
+from models import ModelConfig, sharding
 
 
 class Stopped(Exception):

@@ -18,8 +18,7 @@ from experiments.files import write_atomic
 from experiments.studies import Stage, Study
 from launch.monitor.text import short, summary
 from launch.store import PlannedRun, Store
-from models import count
-from models.config import ModelConfig
+from models import ModelConfig, count
 from scaling.table.runs import Runs
 
 COLUMNS = (

@@ -1,4 +1,44 @@
-"""The families of networks, one file each: configuration, network, exact counts and ladder of sizes.
+"""The families of networks: configuration, network, exact counts and ladder of sizes of each in one file.
 
-Imports models.layers and what serves all families (model, counting, parametrization, sharding).
+A new architecture is one file here and one line in `FAMILIES`; everything else, configurations in JSON and
+the contract tests too, finds it there. `published` has the shapes of well-known models, `recurrent` what the
+RWKVs have in common.
+
+Imports models.layers and what serves all families (model, parameters, parametrization, counting, sharding).
 """
+
+from typing import Any, Protocol
+
+from models.counting import Counts
+from models.families import encdec, moe, rnn, rwkv4, rwkv7, transformer
+from models.model import Model
+
+__all__ = ["FAMILIES", "Family"]
+
+
+class Family(Protocol):
+    """What the module of a family has."""
+
+    Config: type
+
+    def build(self, config: Any) -> Model:
+        """The network that a configuration describes."""
+        ...
+
+    def count(self, config: Any) -> Counts:
+        """Its parameters, FLOPs and cache, by component."""
+        ...
+
+    def ladder(self, d_model: int, vocab_size: int) -> Any:
+        """The configuration of this width on the one-dial ladder of sizes."""
+        ...
+
+
+FAMILIES: dict[str, Family] = {
+    "transformer": transformer,
+    "moe": moe,
+    "encdec": encdec,
+    "rnn": rnn,
+    "rwkv4": rwkv4,
+    "rwkv7": rwkv7,
+}

@@ -6,23 +6,66 @@ has one table, shared by its layers.
 
 import dataclasses
 import functools
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
-from models.config import EncDecConfig, TransformerConfig
 from models.counting import Counts, Part, attention_part, itemsize, mlp_part
+from models.families import transformer
+from models.families.transformer import TransformerConfig
 from models.layers.attention import attend, causal_mask, slot_positions, to_slots
-from models.layers.linear import Keys, Params, RMSNorm, functional, last, project, stacked, unembed, weight
-from models.layers.mlp import MLP
-from models.model import Model
+from models.layers.linear import lookup, project, unembed
+from models.layers.mlp import Activation
+from models.layers.norms import RMSNorm
+from models.layers.positions import relative_position_bucket
+from models.model import Dtype, Model, check_at_least, check_dtype, last_token
+from models.parameters import Keys, Params, functional, stacked, weight
 from models.parametrization import branch_std
-from models.sharding import constrain, lookup
+from models.sharding import constrain
 
 Cache = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class EncDecConfig:
+    """Encoder–decoder transformer (T5): RMSNorm, relative position bias, no attention scale, no biases.
+
+    T5 1.0 has relu, no gate and tied embeddings, whose logits are scaled by d_model^-0.5; 1.1 has gelu_tanh,
+    a gate and a head of its own, unscaled.
+    """
+
+    vocab_size: int
+    d_model: int
+    n_layers: int
+    n_decoder_layers: int
+    n_heads: int
+    d_head: int
+    d_ff: int
+    gated: bool = True
+    activation: Activation = "gelu_tanh"
+    tied_embeddings: bool = False
+    n_buckets: int = 32
+    max_distance: int = 128
+    norm_eps: float = 1e-6
+    dtype: Dtype = "float32"
+    remat: bool = False
+    family: Literal["encdec"] = "encdec"
+
+    def __post_init__(self):
+        sizes = ("vocab_size", "d_model", "n_layers", "n_decoder_layers", "n_heads", "d_head", "d_ff")
+        check_at_least("model", self, 1, *sizes)
+        if self.n_buckets < 4 or self.n_buckets % 2 or self.max_distance <= self.n_buckets:
+            raise ValueError(
+                f"model: n_buckets={self.n_buckets}, max_distance={self.max_distance}; "
+                "buckets are even, at least 4 and fewer than the largest distance told apart"
+            )
+        check_dtype(self.dtype)
+
+
+Config = EncDecConfig
 
 
 class Attention(nnx.Module):
@@ -53,7 +96,7 @@ class EncoderBlock(nnx.Module):
         self.attention_norm = RMSNorm((config.d_model,), config.norm_eps)
         self.attention = Attention(config, keys)
         self.mlp_norm = RMSNorm((config.d_model,), config.norm_eps)
-        self.mlp = MLP(config, keys)
+        self.mlp = transformer.feed_forward(config, keys)
 
     def feed_forward(self, x_BTD: jax.Array) -> jax.Array:
         return constrain(x_BTD + self.mlp(self.mlp_norm(x_BTD))[0], "batch", "length", None)
@@ -111,7 +154,7 @@ class Ends(nnx.Module):
     def bias(self, key_minus_query_BTS: jax.Array, bidirectional: bool) -> jax.Array:
         """What is added to the scores [B,H,T,S] of keys at these distances from their queries."""
         table_NH = (self.encoder_positions if bidirectional else self.decoder_positions)[...]
-        buckets_BTS = bucket(
+        buckets_BTS = relative_position_bucket(
             key_minus_query_BTS, bidirectional, self.config.n_buckets, self.config.max_distance
         )
         return jnp.moveaxis(table_NH[buckets_BTS], -1, 1)
@@ -122,25 +165,6 @@ class Ends(nnx.Module):
         else:
             logits = project(x, self.head)
         return logits.astype(jnp.float32)
-
-
-def bucket(key_minus_query: jax.Array, bidirectional: bool, n_buckets: int, max_distance: int) -> jax.Array:
-    """Number of the bucket of a relative position, as in T5.
-
-    Half of the buckets hold one distance each, the others grow geometrically up to `max_distance`, and the
-    last has all beyond. Looking both ways, the first half of the buckets is for keys at or before the query
-    and the second for keys after it; a causal table has all its buckets for the former.
-    """
-    n = n_buckets // 2 if bidirectional else n_buckets
-    exact, distances = n // 2, np.arange(max_distance + 1)
-    # In float32, as T5 computes it: at the edges of buckets the rounding decides.
-    growth = np.log(np.maximum(distances, 1).astype(np.float32) / np.float32(exact))
-    steps = growth / np.float32(np.log(max_distance / exact)) * np.float32(n - exact)
-    far = np.minimum(exact + steps.astype(np.int32), n - 1)
-    of_distance = jnp.asarray(np.where(distances < exact, distances, far))
-    distance = jnp.abs(key_minus_query) if bidirectional else jnp.maximum(-key_minus_query, 0)
-    number = of_distance[jnp.minimum(distance, max_distance)]
-    return number + n * (key_minus_query > 0) if bidirectional else number
 
 
 def stack_config(config: EncDecConfig, n_layers: int) -> TransformerConfig:
@@ -231,7 +255,7 @@ def build(config: EncDecConfig) -> Model:
 
     def prefill(params: Params, tokens_BT, lengths_B, max_len: int, source_BS, source_mask_BS=None):
         x_BTD, (own, source), source_mask_B1S = forward(params, tokens_BT, source_BS, source_mask_BS)
-        last_BD = last(x_BTD, lengths_B)
+        last_BD = last_token(x_BTD, lengths_B)
         k, v = (jax.vmap(to_slots, in_axes=(0, None, None))(each, lengths_B, max_len) for each in own)
         cache = {
             "k": k,
@@ -268,10 +292,9 @@ def count(config: EncDecConfig) -> Counts:
     """Parameters and FLOPs by component.
 
     FLOPs are those of language modelling (`experiments.training.loss`): of a row of T tokens the first T/2
-    are the
-    source and the rest the target, and the row's FLOPs are spread over all T. So half of the tokens pass the
-    encoder, half the decoder and the head, and each attention meets T/2 keys. Every parameter counts as
-    active. The cache is that of a source as long as the target, with a byte a source token for its mask.
+    are the source and the rest the target, and the row's FLOPs are spread over all T. So half of the tokens
+    pass the encoder, half the decoder and the head, and each attention meets T/2 keys. Every parameter counts
+    as active. The cache is that of a source as long as the target, with a byte a source token for its mask.
     """
     d, v, stack = config.d_model, config.vocab_size, stack_config(config, config.n_layers)
     encoder_layers, decoder_layers = config.n_layers, config.n_decoder_layers
@@ -296,3 +319,20 @@ def count(config: EncDecConfig) -> Counts:
 def _over_half(part: Part) -> Part:
     """The part's FLOPs a token of the row, where half of the tokens pass it and meet half of the row."""
     return dataclasses.replace(part, flops=part.flops // 2, context_flops=part.context_flops // 4)
+
+
+def ladder(d_model: int, vocab_size: int) -> EncDecConfig:
+    """The transformer's layers and heads, the layers split between encoder and decoder. A feed-forward width
+    of twice the model's makes room for the attention to the source: the parameters are the transformer's.
+    """
+    like = transformer.ladder(d_model, vocab_size)
+    return EncDecConfig(
+        vocab_size=vocab_size,
+        d_model=d_model,
+        n_layers=like.n_layers - like.n_layers // 2,
+        n_decoder_layers=like.n_layers // 2,
+        n_heads=like.n_heads,
+        d_head=like.d_head,
+        d_ff=2 * d_model,
+        tied_embeddings=True,
+    )

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from models.config import Experts, ModelConfig, TransformerConfig
+from models.families.transformer import TransformerConfig
+from models.layers.moe import Experts
+from models.model import ModelConfig
 
 
 def llama(

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from models.config import RWKV4Config, RWKV7Config
-from models.layers.linear import Keys, LayerNorm, Params, functional, last, project, stacked, unembed, weight
-from models.model import Model
+from models.layers.linear import lookup, project, unembed
+from models.layers.norms import LayerNorm
+from models.model import Model, ModelConfig, last_token
+from models.parameters import Keys, Params, functional, stacked, weight
 from models.parametrization import head_std, logit_scale
-from models.sharding import lookup
 
 State = dict[str, jax.Array]
 
@@ -19,15 +19,14 @@ State = dict[str, jax.Array]
 class Ends(nnx.Module):
     """What comes before and after the blocks: embedding, a norm at each end, output head."""
 
-    def __init__(self, config: RWKV4Config | RWKV7Config, keys: Keys):
+    def __init__(self, config: ModelConfig, keys: Keys, norm_eps: float, tied: bool):
         v, d = config.vocab_size, config.d_model
-        self.tied = getattr(config, "tied_embeddings", False)
         # The norm lifts an untied table to any size; started small, it forgets its random values within a
         # few steps.
-        self.embedding = weight(keys, (v, d), head_std(config) if self.tied else 1e-4, "vocab -> embed")
-        self.embedding_norm = LayerNorm(d, config.norm_eps)
-        self.final_norm = LayerNorm(d, config.norm_eps)
-        self.head = None if self.tied else weight(keys, (d, v), head_std(config), "embed -> vocab")
+        self.embedding = weight(keys, (v, d), head_std(config) if tied else 1e-4, "vocab -> embed")
+        self.embedding_norm = LayerNorm(d, norm_eps)
+        self.final_norm = LayerNorm(d, norm_eps)
+        self.head = None if tied else weight(keys, (d, v), head_std(config), "embed -> vocab")
         self.logit_scale, self.dtype = logit_scale(config), jnp.dtype(config.dtype)
 
     def embed(self, tokens: jax.Array) -> jax.Array:
@@ -39,14 +38,20 @@ class Ends(nnx.Module):
         return logits.astype(jnp.float32)
 
 
-def recurrent(config: RWKV4Config | RWKV7Config, kind: type, enter: Callable) -> Model:
+def recurrent(
+    config: ModelConfig, kind: type, enter: Callable, *, norm_eps: float, tied_embeddings: bool = False
+) -> Model:
     """Blocks with a state between `Ends`; see `Model` for the shapes of its functions.
 
-    `kind` is the block's class, `enter(x)` the stream into the first block: a tuple that begins with x.
+    Args:
+      kind: the block's class, called with (config, keys, the layer's number).
+      enter: from x [B,T,D] or [B,D] the stream into the first block: a tuple that begins with x.
+      norm_eps: of the norms at both ends.
+      tied_embeddings: whether the embedding is the output head as well.
     """
     init_block, bind_block, block_axes = functional(lambda keys, *layer: kind(config, keys, *layer))
     init_blocks, blocks_axes = stacked(init_block, block_axes, config.n_layers, np.arange(config.n_layers))
-    init_ends, bind_ends, ends_axes = functional(lambda keys: Ends(config, keys))
+    init_ends, bind_ends, ends_axes = functional(lambda keys: Ends(config, keys, norm_eps, tied_embeddings))
 
     def init(key: jax.Array) -> Params:
         key_ends, key_blocks = jax.random.split(key)
@@ -72,7 +77,7 @@ def recurrent(config: RWKV4Config | RWKV7Config, kind: type, enter: Callable) ->
     def prefill(params: Params, tokens_BT: jax.Array, lengths_B: jax.Array, max_len: int):
         del max_len  # the state has room for any length
         x_BTD, states = forward(params, tokens_BT, lengths_B)
-        return logits(params, last(x_BTD, lengths_B)), states
+        return logits(params, last_token(x_BTD, lengths_B)), states
 
     def decode(params: Params, token_B: jax.Array, cache: State):
         def block(stream, layer_and_state):

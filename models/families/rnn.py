@@ -8,107 +8,45 @@ target tokens attend at once. Streams are time-major inside: x_TBD.
 """
 
 import functools
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models.config import RNNConfig
 from models.counting import Counts, Part, itemsize
+from models.families import transformer
 from models.layers.attention import softmax
-from models.layers.linear import Keys, Params, constant, functional, last, project, stacked, weight
-from models.model import Model
-from models.sharding import constrain, lookup
+from models.layers.cells import CELLS, State, recur
+from models.layers.linear import lookup, project
+from models.model import Dtype, Model, check_at_least, check_dtype, last_token
+from models.parameters import Keys, Params, constant, functional, stacked, weight
+from models.sharding import constrain
 
-State = tuple[jax.Array, ...]  # hidden state first; float32, each [B,D]
 
+@dataclass(frozen=True)
+class RNNConfig:
+    """Seq2seq recurrent network: an encoder, its last hidden state handed to a decoder.
 
-def gru(state: State, x_gates: jax.Array, h_gates: jax.Array) -> State:
-    """One step of the gated recurrent unit (Cho et al. 2014) from what the input and the state before say.
-
-    Gates in order: update, reset, candidate. The reset gate follows the product with the state, as in cuDNN,
-    so that one matrix product serves all three.
+    With `attention` the decoder also looks back at all encoder states (Luong et al. 2015).
     """
-    (h,) = state
-    x_update, x_reset, x_new = jnp.split(x_gates.astype(jnp.float32), 3, axis=-1)
-    h_update, h_reset, h_new = jnp.split(h_gates.astype(jnp.float32), 3, axis=-1)
-    update = jax.nn.sigmoid(x_update + h_update)
-    new = jnp.tanh(x_new + jax.nn.sigmoid(x_reset + h_reset) * h_new)
-    return (update * h + (1 - update) * new,)
+
+    vocab_size: int
+    d_model: int
+    n_layers: int
+    cell: Literal["gru", "lstm"] = "gru"
+    attention: bool = True
+    dtype: Dtype = "float32"
+    remat: bool = False
+    family: Literal["rnn"] = "rnn"
+
+    def __post_init__(self):
+        check_at_least("model", self, 1, "vocab_size", "d_model", "n_layers")
+        check_dtype(self.dtype)
 
 
-def lstm(state: State, x_gates: jax.Array, h_gates: jax.Array) -> State:
-    """One step of long short-term memory (Hochreiter & Schmidhuber 1997; forget gate by Gers et al. 2000).
-
-    Gates in order: input, forget, candidate, output.
-    """
-    gates = x_gates.astype(jnp.float32) + h_gates.astype(jnp.float32)
-    enter, keep, new, leave = jnp.split(gates, 4, axis=-1)
-    c = jax.nn.sigmoid(keep) * state[1] + jax.nn.sigmoid(enter) * jnp.tanh(new)
-    return jax.nn.sigmoid(leave) * jnp.tanh(c), c
-
-
-# The step, its gates, the arrays of its state.
-CELLS: dict[str, tuple[Callable, int, int]] = {"gru": (gru, 3, 1), "lstm": (lstm, 4, 2)}
-
-
-def advance(cell: Callable, state: State, x_gates, h_gates, mask_B) -> State:
-    """The state after one more token; where the mask is false it stays what it was."""
-    after = cell(state, x_gates, h_gates)
-    return tuple(jnp.where(mask_B[:, None], new, old) for new, old in zip(after, state))
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def recur(cell: Callable, state: State, x_gates_TBG: jax.Array, mask_TB: jax.Array, w_DG: jax.Array) -> State:
-    """The states [T,B,D] after every token.
-
-    The gradient is written out so that the recurrent matrix gets its own in one product over all steps,
-    instead of a sum that is read and written at every step; and, as in `layers.matmul`, so that no copy of
-    the matrix in the compute type is kept.
-    """
-    return _recur_forward(cell, state, x_gates_TBG, mask_TB, w_DG)[0]
-
-
-def _recurrent_matrix(w_DG: jax.Array, dtype) -> jax.Array:
-    # Steps follow each other, so their matrix may not lie on several devices.
-    return constrain(w_DG.astype(dtype), None, None)
-
-
-def _recur_forward(cell, state, x_gates_TBG, mask_TB, w_DG):
-    matrix_DG = _recurrent_matrix(w_DG, x_gates_TBG.dtype)
-
-    def step(state, inputs):
-        x_gates, mask_B = inputs
-        h_gates = state[0].astype(matrix_DG.dtype) @ matrix_DG
-        state = advance(cell, state, x_gates, h_gates, mask_B)
-        return state, (state, h_gates)
-
-    _, (states, h_gates_TBG) = jax.lax.scan(step, state, (x_gates_TBG, mask_TB))
-    return states, (state, states, x_gates_TBG, h_gates_TBG, mask_TB, w_DG)
-
-
-def _recur_backward(cell, saved, d_states):
-    state, states, x_gates_TBG, h_gates_TBG, mask_TB, w_DG = saved
-    matrix_DG = _recurrent_matrix(w_DG, x_gates_TBG.dtype)
-    before = tuple(jnp.concatenate([first[None], each[:-1]]) for first, each in zip(state, states))
-
-    def step(d_state, inputs):
-        state, x_gates, h_gates, mask_B, d_out = inputs
-        _, pull = jax.vjp(lambda s, x, h: advance(cell, s, x, h, mask_B), state, x_gates, h_gates)
-        (d_h, *d_rest), d_x_gates, d_h_gates = pull(tuple(map(jnp.add, d_state, d_out)))
-        return (d_h + d_h_gates @ matrix_DG.T, *d_rest), (d_x_gates, d_h_gates)
-
-    inputs = (before, x_gates_TBG, h_gates_TBG, mask_TB, d_states)
-    nothing = tuple(map(jnp.zeros_like, state))
-    d_state, (d_x_gates_TBG, d_h_gates_TBG) = jax.lax.scan(step, nothing, inputs, reverse=True)
-    rows = ((0, 1), (0, 1))
-    d_matrix_DG = jax.lax.dot_general(before[0].astype(matrix_DG.dtype), d_h_gates_TBG, (rows, ((), ())))
-    return d_state, d_x_gates_TBG, None, d_matrix_DG.astype(w_DG.dtype)
-
-
-recur.defvjp(_recur_forward, _recur_backward)
+Config = RNNConfig
 
 
 class Layer(nnx.Module):
@@ -248,7 +186,7 @@ def build(config: RNNConfig) -> Model:
         memory, states = _encode(config, params, source_BS, source_mask_BS)
         mask_BT = jnp.arange(tokens_BT.shape[1]) < lengths_B[:, None]
         x_BTD, states = decoder(params, tokens_BT, mask_BT, memory, states)
-        last_BD = last(x_BTD, lengths_B)
+        last_BD = last_token(x_BTD, lengths_B)
         source = {"source": memory[0][None], "source_mask": memory[1][None]} if config.attention else {}
         return logits(params, last_BD), {"states": states} | source
 
@@ -266,9 +204,9 @@ def count(config: RNNConfig) -> Counts:
     """Parameters and FLOPs by component.
 
     FLOPs are those of language modelling (`experiments.training.loss`): of a row of T tokens the first T/2
-    are the
-    source and the rest the target, and the row's FLOPs are spread over all T: half of the tokens pass the
-    encoder, half the decoder and the head, and attention meets T/2 states. Every parameter counts as active.
+    are the source and the rest the target, and the row's FLOPs are spread over all T: half of the tokens pass
+    the encoder, half the decoder and the head, and attention meets T/2 states. Every parameter counts as
+    active.
     The cache is that of a source as long as the target, with a byte a source token for its mask.
     """
     d, v, (_, n_gates, n_states) = config.d_model, config.vocab_size, CELLS[config.cell]
@@ -284,3 +222,10 @@ def count(config: RNNConfig) -> Counts:
     cache = ((4 * n_states * d, 1),) * config.n_layers
     cache += ((itemsize(config) * d + 1, 0),) * config.attention
     return Counts(parts, cache, again=stack + stack)
+
+
+def ladder(d_model: int, vocab_size: int) -> RNNConfig:
+    """As many layers of GRU in the encoder, and in the decoder, as the transformer has: the parameters are
+    the transformer's, and the attention's.
+    """
+    return RNNConfig(vocab_size, d_model, n_layers=transformer.ladder(d_model, vocab_size).n_layers)

@@ -4,23 +4,47 @@ What a layer keeps of the past is a few vectors, however long it was: what each 
 and of the average the weighted sum of values, the sum of weights and the log of the scale of both.
 """
 
-import functools
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models.config import RWKV4Config
 from models.counting import Counts, Part, itemsize
-from models.layers.linear import Keys, LayerNorm, constant, last, project, weight
+from models.families import transformer
 from models.families.recurrent import State, recurrent, shifted
-from models.model import Model
-from models.parametrization import branch_scale
+from models.layers.linear import project
+from models.layers.norms import LayerNorm
+from models.layers.wkv import add, later, wkv, wkv_state
+from models.model import Dtype, Model, check_at_least, check_dtype, last_token
+from models.parameters import Keys, constant, weight
+from models.parametrization import MuP, branch_scale
 from models.sharding import constrain
 
-NOTHING = -1e38  # log-weight of no token at all; finite, so that differences of two are numbers
-CHUNK = 32  # tokens that one step of the parallel form moves past; √T is best, and the optimum is flat
+
+@dataclass(frozen=True)
+class RWKV4Config:
+    """RWKV-4: attention as a decaying average, in parallel or as a recurrence (Peng et al. 2023)."""
+
+    vocab_size: int
+    d_model: int
+    n_layers: int
+    d_attention: int
+    d_ff: int
+    tied_embeddings: bool = False
+    norm_eps: float = 1e-5
+    mup: MuP | None = None
+    dtype: Dtype = "float32"
+    remat: bool = False
+    family: Literal["rwkv4"] = "rwkv4"
+
+    def __post_init__(self):
+        check_at_least("model", self, 1, "vocab_size", "d_model", "n_layers", "d_attention", "d_ff")
+        check_dtype(self.dtype)
+
+
+Config = RWKV4Config
 
 
 class TimeMix(nnx.Module):
@@ -103,7 +127,7 @@ class Block(nnx.Module):
         mixed_BTD = self.channel_mix(feed_BTD, shifted(feed_BTD))
         x_BTD = constrain(x_BTD + self.branch_scale * mixed_BTD, "batch", "length", None)
         if lengths_B is not None:
-            state |= {"time_x": last(read_BTD, lengths_B), "channel_x": last(feed_BTD, lengths_B)}
+            state |= {"time_x": last_token(read_BTD, lengths_B), "channel_x": last_token(feed_BTD, lengths_B)}
         return (x_BTD,), state
 
     def decode(self, stream: tuple, state: State):
@@ -119,114 +143,14 @@ class Block(nnx.Module):
 
 def build(config: RWKV4Config) -> Model:
     """The network as functions of plain parameters; see `Model` for their shapes."""
-    return recurrent(config, Block, lambda x: (x,))
+    return recurrent(
+        config, Block, lambda x: (x,), norm_eps=config.norm_eps, tied_embeddings=config.tied_embeddings
+    )
 
 
 def mix(x: jax.Array, before: jax.Array, share: nnx.Param) -> jax.Array:
     """Channel by channel, `share` of x and the rest of what was before."""
     return before + (x - before) * share[...].astype(x.dtype)
-
-
-# --- wkv ----------------------------------------------------------------------------------------------------
-# Sums of terms exp(k)·v are kept as (sums, log): the true sums are sums · exp(log), and log is the largest k
-# among the terms, so nothing overflows and the largest term is never lost.
-
-
-def add(one: tuple, other: tuple) -> tuple:
-    """The sum of two scaled sums (tuple of arrays, log)."""
-    ahead = one[1] - other[1]
-    smaller = jnp.exp(-jnp.abs(ahead))  # of two scales, one is 1
-    scale, other_scale = jnp.where(ahead > 0, 1.0, smaller), jnp.where(ahead > 0, smaller, 1.0)
-    sums = tuple(scale * a + other_scale * b for a, b in zip(one[0], other[0]))
-    return sums, jnp.maximum(one[1], other[1])
-
-
-def later(past: tuple, decay: jax.Array) -> tuple:
-    """A scaled sum one decay later."""
-    return past[0], past[1] - decay
-
-
-@jax.custom_vjp
-def wkv(k_BTA: jax.Array, v_BTA: jax.Array, decay_A: jax.Array, bonus_A: jax.Array) -> jax.Array:
-    """Average [B,T,A] of the values up to each token, all float32.
-
-    A value i ≥ 1 tokens back weighs exp(k - (i-1)·decay), that of the token itself exp(k + bonus).
-    The gradient is written out: it is such a decaying sum again, from the end, and no step keeps anything.
-    """
-    return _wkv_forward(k_BTA, v_BTA, decay_A, bonus_A)[0]
-
-
-def _wkv_forward(k, v, decay, bonus):
-    past = decaying_sums(k, (v, jnp.ones_like(v)), decay)
-    (total, weight), log = add(past, ((v, jnp.ones_like(v)), k + bonus))
-    y = total / weight
-    return y, (k, v, decay, bonus, past, y, weight, log)
-
-
-def _wkv_backward(saved, dy):
-    k, v, decay, bonus, ((past_v, past_1), past_log), y, weight, log = saved
-    # Of the quotient's two sums: as the sums are to be scaled by exp(log), their gradients by exp(-log).
-    d_total, d_weight = dy / weight, -dy * y / weight
-    (after_v, after_1), after_log = decaying_sums(-log, (d_total, d_weight), decay, reverse=True)
-    from_later, from_own = jnp.exp(k + after_log), jnp.exp(k + bonus - log)
-    d_bonus = from_own * (d_total * v + d_weight)
-    dv = from_later * after_v + from_own * d_total
-    dk = from_later * (after_v * v + after_1) + d_bonus
-    decayed = jnp.exp(past_log - decay + after_log)
-    d_decay = -decayed * (past_v * after_v + past_1 * after_1)
-    return dk, dv, d_decay.sum(axis=(0, 1)), d_bonus.sum(axis=(0, 1))
-
-
-wkv.defvjp(_wkv_forward, _wkv_backward)
-
-
-@functools.partial(jax.jit, static_argnames="reverse")
-def decaying_sums(k_BTA: jax.Array, values: tuple, decay_A: jax.Array, reverse: bool = False) -> tuple:
-    """For every token the scaled sum of what came before it (after it, in reverse).
-
-    A value i ≥ 1 tokens away weighs exp(k - (i-1)·decay). All chunks are walked through at once, then their
-    totals in a row: T/CHUNK + CHUNK steps instead of T.
-    """
-    b, t, a = k_BTA.shape
-    n = -(-t // CHUNK)
-
-    def chunks(x_BTA: jax.Array, fill: float) -> jax.Array:
-        padded = jnp.pad(x_BTA, ((0, 0), (0, n * CHUNK - t), (0, 0)), constant_values=fill)
-        return padded.reshape(b, n, CHUNK, a).transpose(2, 1, 0, 3)
-
-    def walk(tokens: tuple, decay: jax.Array) -> tuple:
-        """Sums of all steps along the first axis, and those before each."""
-
-        def step(past, token):
-            return add(later(past, decay), token), past
-
-        nothing = (
-            jax.tree.map(lambda x: jnp.zeros_like(x[0]), tokens[0]),
-            jnp.full_like(tokens[1][0], NOTHING),
-        )
-        return jax.lax.scan(step, nothing, tokens, reverse=reverse)
-
-    tokens = tuple(chunks(value, 0.0) for value in values), chunks(k_BTA, NOTHING)
-    totals, within = walk(tokens, decay_A)
-    _, (sums, log) = walk(totals, decay_A * CHUNK)
-    passed_C = jnp.arange(CHUNK)[:: -1 if reverse else 1]
-    log = log - passed_C[:, None, None, None] * decay_A
-    sums, log = add(within, (sums, log))
-
-    def unchunked(x: jax.Array) -> jax.Array:
-        return x.transpose(2, 1, 0, 3).reshape(b, n * CHUNK, a)[:, :t]
-
-    return tuple(unchunked(x) for x in sums), unchunked(log)
-
-
-def wkv_state(k_BTA: jax.Array, v_BTA: jax.Array, decay_A: jax.Array, lengths_B: jax.Array) -> State:
-    """What the recurrence has summed up after each row's `lengths` tokens."""
-    ages_BT1 = (lengths_B[:, None] - 1 - jnp.arange(k_BTA.shape[1]))[..., None]
-    log_BTA = jnp.where(ages_BT1 >= 0, k_BTA - ages_BT1 * decay_A, NOTHING)
-    log_scale_BA = log_BTA.max(axis=1)
-    weights_BTA = jnp.exp(log_BTA - log_scale_BA[:, None])
-    sums_BA = (weights_BTA * v_BTA).sum(axis=1)
-    return {"sum": sums_BA, "weight": weights_BTA.sum(axis=1), "log_scale": log_scale_BA}
 
 
 def count(config: RWKV4Config) -> Counts:
@@ -242,3 +166,9 @@ def count(config: RWKV4Config) -> Counts:
     }
     state = 2 * d * itemsize(config) + 3 * a * 4
     return Counts(parts, cache=((state, 1),) * layers, again=parts["time_mix"] + parts["channel_mix"])
+
+
+def ladder(d_model: int, vocab_size: int) -> RWKV4Config:
+    """The transformer's layers, and its parameters: so the feed-forward width is 7/2 the model's."""
+    n_layers = transformer.ladder(d_model, vocab_size).n_layers
+    return RWKV4Config(vocab_size, d_model, n_layers, d_attention=d_model, d_ff=7 * d_model // 2)

@@ -4,23 +4,63 @@ A layer keeps of the past one matrix [K,K] a head and what each of its two halve
 past was.
 """
 
-from typing import Any
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
-from models.config import RWKV7Config
 from models.counting import Counts, Part, itemsize
-from models.layers.linear import Keys, LayerNorm, constant, last, project, weight
+from models.families import transformer
 from models.families.recurrent import State, recurrent, shifted
-from models.model import Model
-from models.parametrization import branch_scale
+from models.layers.delta_rule import delta_rule, delta_rule_step
+from models.layers.linear import project
+from models.layers.norms import LayerNorm
+from models.model import Dtype, Model, check_at_least, check_dtype, last_token
+from models.parameters import Keys, constant, weight
+from models.parametrization import MuP, branch_scale
 from models.sharding import constrain
 
 HEAD_EPS = 64e-5  # of the norm of each head's output, whatever the head size
-SLOWEST = float(np.exp(-0.5))  # of log-decays a token, the largest: a channel keeps at least 0.545 of itself
+SLOWEST = math.exp(-0.5)  # of log-decays a token, the largest: a channel keeps at least 0.545 of itself
+
+
+@dataclass(frozen=True)
+class RWKV7Config:
+    """RWKV-7: a matrix state with a generalised delta rule (Peng et al. 2025). Ranks are those of the
+    low-rank maps for decay, in-context rate, value mix and gate; `chunk` tokens are computed at once."""
+
+    vocab_size: int
+    d_model: int
+    n_layers: int
+    d_head: int
+    d_ff: int
+    decay_rank: int
+    rate_rank: int
+    value_rank: int
+    gate_rank: int
+    norm_eps: float = 1e-5
+    chunk: int = 16
+    mup: MuP | None = None
+    dtype: Dtype = "float32"
+    remat: bool = False
+    family: Literal["rwkv7"] = "rwkv7"
+
+    def __post_init__(self):
+        ranks = ("decay_rank", "rate_rank", "value_rank", "gate_rank")
+        check_at_least(
+            "model", self, 1, "vocab_size", "d_model", "n_layers", "d_head", "d_ff", "chunk", *ranks
+        )
+        if self.d_model % self.d_head:
+            raise ValueError(f"model: d_model={self.d_model} is not a multiple of d_head={self.d_head}")
+        if self.chunk > 64:
+            raise ValueError(f"model: chunk={self.chunk}; beyond 64 a chunk's decay leaves float32's range")
+        check_dtype(self.dtype)
+
+
+Config = RWKV7Config
 
 
 class TimeMix(nnx.Module):
@@ -148,7 +188,10 @@ class Block(nnx.Module):
         stream = x_BTD, v_first, jnp.zeros_like(is_first)
         if lengths_B is None:
             return stream, {}
-        return stream, state | {"time_x": last(read_BTD, lengths_B), "channel_x": last(feed_BTD, lengths_B)}
+        return stream, state | {
+            "time_x": last_token(read_BTD, lengths_B),
+            "channel_x": last_token(feed_BTD, lengths_B),
+        }
 
     def decode(self, stream: tuple, state: State):
         """The stream (x [B,D], …) of one more token, and the state after it."""
@@ -168,7 +211,7 @@ def build(config: RWKV7Config) -> Model:
         heads = x.reshape(*x.shape[:-1], -1, config.d_head)
         return x, jnp.zeros_like(heads), jnp.array(True)
 
-    return recurrent(config, Block, enter)
+    return recurrent(config, Block, enter, norm_eps=config.norm_eps)
 
 
 def blend(x: jax.Array, before: jax.Array, share: nnx.Param) -> jax.Array:
@@ -179,102 +222,6 @@ def blend(x: jax.Array, before: jax.Array, share: nnx.Param) -> jax.Array:
 def unit(x: jax.Array) -> jax.Array:
     """x / |x| over the last axis; 0 where x is 0, with gradient 0."""
     return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(axis=-1, keepdims=True), 1e-24))
-
-
-# --- generalised delta rule ---------------------------------------------------------------------------------
-# A head's state S [V,K] (both of its size) becomes S·diag(w) + (S a) bᵀ + v kᵀ at each token, which then
-# reads S r: it forgets by w, takes out what it knows in the direction -a, and puts in v at k.
-
-
-def delta_rule_step(r, log_w, k, v, a, b, state_BHVK: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """One token of the recurrence, float32 [B,H,K]: what is read [B,H,V], and the state after it."""
-    removed_BHV = (state_BHVK * a[..., None, :]).sum(axis=-1)
-    state_BHVK = state_BHVK * jnp.exp(log_w)[..., None, :]
-    state_BHVK = state_BHVK + removed_BHV[..., None] * b[..., None, :] + v[..., None] * k[..., None, :]
-    return (state_BHVK * r[..., None, :]).sum(axis=-1), state_BHVK
-
-
-def delta_rule(r, log_w, k, v, a, b, chunk: int) -> tuple[jax.Array, jax.Array]:
-    """What all tokens read [B,T,H,V] from a state that begins at zero, and the state [B,H,V,K] at the end.
-
-    Arguments are float32 [B,T,H,K]. Within a chunk of C tokens u_t = S_{t-1} a_t solves a triangular system:
-    with W_t the product of w up to t, u_t = S_0 W_{t-1} a_t + Σ_{i<t} (u_i b_i + v_i k_i)·(W_{t-1}/W_i) a_t
-    (the WY form of Yang et al. 2024). So all is products of matrices but one scan, whose steps take the
-    state past a chunk: S ← S·M + N. As no w is below 0.54, W and 1/W are numbers for C ≤ 64.
-    """
-    t = r.shape[1]
-    n = -(-t // chunk)
-
-    def chunks(x_BTHK: jax.Array) -> jax.Array:
-        # What is padded neither forgets nor takes out nor puts in.
-        padded = jnp.pad(x_BTHK, ((0, 0), (0, n * chunk - t), (0, 0), (0, 0)))
-        return padded.reshape(padded.shape[0], n, chunk, *padded.shape[2:]).transpose(0, 3, 1, 2, 4)
-
-    r, log_w, k, v, a, b = (chunks(x) for x in (r, log_w, k, v, a, b))  # [B,H,N,C,K]
-    log_W = jnp.cumsum(log_w, axis=-2)
-    W, inverse_W, W_end = jnp.exp(log_W), jnp.exp(-log_W), jnp.exp(log_W[..., -1:, :])
-    a, r = a * jnp.exp(log_W - log_w), r * W
-    b, k = b * inverse_W, k * inverse_W
-
-    readers, writers = jnp.concatenate([a, r], axis=-2), jnp.concatenate([b, k], axis=-2)
-    strictly, until = np.tri(chunk, k=-1, dtype=bool), np.tri(chunk, dtype=bool)
-    seen = np.block([[strictly, strictly], [until, until]])
-    scores = jnp.where(seen, product(readers, writers.swapaxes(-1, -2)), 0.0)
-    a_b, r_b = scores[..., :chunk, :chunk], scores[..., chunk:, :chunk]
-    of_values = product(scores[..., chunk:], v)  # what readers find of the chunk's own values
-
-    # Columns of u and of what is read: first what they are at S = 0, then their dependence on S.
-    u_0, y_0 = of_values[..., :chunk, :], of_values[..., chunk:, :]
-    u = product(inverse(a_b), jnp.concatenate([u_0, a], axis=-1))
-    y = jnp.concatenate([y_0, r], axis=-1) + product(r_b, u)
-    size = v.shape[-1]
-    edits = product(u.swapaxes(-1, -2), b * W_end)
-    put_in = product(v.swapaxes(-1, -2), k * W_end)
-    N, M = edits[..., :size, :] + put_in, edits[..., size:, :] + W_end * jnp.eye(size)
-
-    def step(state_BHVK, of_chunk):
-        N_BHVK, M_BHKK = of_chunk
-        return product(state_BHVK, M_BHKK) + N_BHVK, state_BHVK
-
-    across = (jnp.moveaxis(N, 2, 0), jnp.moveaxis(M, 2, 0))
-    state_BHVK, states = jax.lax.scan(step, jnp.zeros_like(N[:, :, 0]), across)
-    y = y[..., :size] + product(y[..., size:], jnp.moveaxis(states, 0, 2).swapaxes(-1, -2))
-    y_BTHV = y.transpose(0, 2, 3, 1, 4).reshape(y.shape[0], n * chunk, y.shape[1], size)
-    return y_BTHV[:, :t], state_BHVK
-
-
-def product(x: jax.Array, y: jax.Array) -> jax.Array:
-    """x @ y in full float32 on every device: errors in a state stay in it."""
-    return jnp.matmul(x, y, precision="highest")
-
-
-@jax.custom_vjp
-def inverse(a: jax.Array) -> jax.Array:
-    """(I - a)⁻¹ of strictly lower triangular matrices [..., C,C].
-
-    From the inverses of blocks on the diagonal to those of blocks twice as large, until one is left; unlike a
-    product of powers of `a` it does not cancel, so it keeps its precision where keys repeat.
-    """
-    rows, columns = np.indices(a.shape[-2:])
-    x, size = jnp.eye(a.shape[-1]) + jnp.where((rows == columns + 1) & (rows % 2 == 1), a, 0.0), 2
-    while size < a.shape[-1]:
-        between = (rows // size % 2 == 1) & (columns // size == rows // size - 1)
-        x = x + product(product(x, jnp.where(between, a, 0.0)), x)
-        size *= 2
-    return x
-
-
-def _inverse_forward(a: jax.Array):
-    x = inverse(a)
-    return x, x
-
-
-def _inverse_backward(x: jax.Array, dx: jax.Array):
-    transposed = x.swapaxes(-1, -2)
-    return (product(product(transposed, dx), transposed),)
-
-
-inverse.defvjp(_inverse_forward, _inverse_backward)
 
 
 def count(config: RWKV7Config) -> Counts:
@@ -304,3 +251,23 @@ def count(config: RWKV7Config) -> Counts:
     last = Part(0, flops=-2 * d * f * layers)
     again = parts["time_mix"] + parts["state"] + parts["channel_mix"] + last
     return Counts(parts, cache=((state, 1),) * layers, again=again)
+
+
+def ladder(d_model: int, vocab_size: int) -> RWKV7Config:
+    """The transformer's layers; heads of 64, or the largest power of two of which the width has several;
+    ranks that grow as its root, as published, in steps of 8. What these leave of the transformer's parameters
+    is the feed-forward layer's, whose width is at least 3/2 the model's.
+    """
+    n_layers = transformer.ladder(d_model, vocab_size).n_layers
+    decay, value, gate = (8 * math.ceil(times * d_model**0.5 / 8) for times in (2.5, 1.7, 5.0))
+    return RWKV7Config(
+        vocab_size=vocab_size,
+        d_model=d_model,
+        n_layers=n_layers,
+        d_head=min(64, d_model & -d_model, max(8, d_model // 2)),
+        d_ff=max(3 * d_model // 2, 4 * d_model - 2 * decay - value - gate),
+        decay_rank=decay,
+        rate_rank=decay,
+        value_rank=value,
+        gate_rank=gate,
+    )

@@ -1,49 +1,140 @@
 """Decoder-only transformer: blocks stacked along a leading layer axis and run by one scan."""
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models.config import TransformerConfig
 from models.counting import Counts, Part, attention_part, itemsize, mlp_part
-from models.layers.attention import Attention, causal_mask, in_parts, to_slots
-from models.layers.linear import (
-    Keys,
-    Params,
-    functional,
-    last,
-    norm,
-    packed,
-    project,
-    softcap,
-    stacked,
-    unembed,
-    weight,
+from models.layers.attention import Attention, QKNorm, causal_mask, in_parts, softcap, to_slots
+from models.layers.linear import lookup, packed, project, unembed
+from models.layers.mlp import MLP, Activation
+from models.layers.moe import Experts
+from models.layers.norms import norm
+from models.layers.positions import RopeScaling, rope_tables, sinusoids
+from models.model import Aux, Dtype, Model, check_at_least, check_dtype, last_token
+from models.parameters import Keys, Params, functional, stacked, weight
+from models.parametrization import (
+    MuP,
+    attention_scale,
+    branch_scale,
+    branch_std,
+    head_std,
+    logit_scale,
 )
-from models.layers.mlp import MLP
-from models.layers.positions import rope_tables, sinusoids
-from models.model import Aux, Model
-from models.parametrization import branch_scale, head_std, logit_scale
-from models.sharding import constrain, lookup
+from models.sharding import constrain
 
 Cache = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Decoder-only transformer. The defaults are Llama's: pre-norm, RMSNorm, rope, SwiGLU, no biases.
+
+    `norm_position`: "pre" normalises what a branch reads, "post" what it adds (OLMo 2), "both" is Gemma 2's.
+    `qk_norm`: RMSNorm of queries and keys by "head" (Qwen3) or over all heads' "width" (OLMo 2).
+    `windows` are repeated through the layers; 0 sees everything before it, w only the last w tokens.
+    `attention_scale` multiplies the scores; 0 stands for 1/√d_head. A softcap c turns x into c·tanh(x/c).
+    `dtype` is the compute type; parameters are always float32. `remat` recomputes each block in the
+    backward pass: less memory, about a third more time, the same numbers.
+    """
+
+    vocab_size: int
+    d_model: int
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    d_head: int
+    d_ff: int
+    tied_embeddings: bool = False
+    embedding_scale: float = 1.0
+    positions: Literal["rope", "learned", "sinusoidal", "none"] = "rope"
+    max_len: int = 0  # rows of the table of learned positions; elsewhere the length meant, 0: not said
+    rope_theta: float = 10_000.0
+    rope_scaling: RopeScaling | None = None
+    norm: Literal["rms", "layer"] = "rms"
+    norm_position: Literal["pre", "post", "both"] = "pre"
+    norm_eps: float = 1e-6
+    qk_norm: QKNorm = "none"
+    windows: tuple[int, ...] = (0,)
+    attention_scale: float = 0.0
+    attention_softcap: float = 0.0
+    logit_softcap: float = 0.0
+    qkv_bias: bool = False
+    output_bias: bool = False
+    mlp_bias: bool = False
+    gated: bool = True
+    activation: Activation = "silu"
+    experts: Experts | None = None
+    mup: MuP | None = None
+    dtype: Dtype = "float32"
+    remat: bool = False
+    family: Literal["transformer", "moe"] = "transformer"
+
+    def __post_init__(self):
+        sizes = ("vocab_size", "d_model", "n_layers", "n_heads", "n_kv_heads", "d_head", "d_ff")
+        check_at_least("model", self, 1, *sizes)
+        if self.n_heads % self.n_kv_heads:
+            raise ValueError(
+                f"model: n_heads={self.n_heads} is not a multiple of n_kv_heads={self.n_kv_heads}; "
+                "query heads share key/value heads in equal groups"
+            )
+        if self.positions == "rope" and self.d_head % 2:
+            raise ValueError(f"model: d_head={self.d_head}; rope rotates pairs, so it must be even")
+        if self.positions == "learned" and self.max_len < 1:
+            raise ValueError(f"model: max_len={self.max_len}; learned positions need a table of at least 1")
+        if not self.windows or min(self.windows) < 0 or len(self.windows) > self.n_layers:
+            raise ValueError(
+                f"model: windows={self.windows}; give 1 to n_layers={self.n_layers} of them, each at least 0"
+            )
+        if (self.family == "moe") != (self.experts is not None):
+            raise ValueError(f"model: family={self.family!r} with experts={self.experts}; 'moe' has them")
+        check_dtype(self.dtype)
+
+
+Config = TransformerConfig
+
+
+def attention(config: TransformerConfig, keys: Keys) -> Attention:
+    """One layer's attention."""
+    return Attention(
+        *(keys, config.d_model, config.n_heads, config.n_kv_heads, config.d_head),
+        scale=attention_scale(config),
+        output_std=branch_std(config, config.n_heads * config.d_head),
+        qkv_bias=config.qkv_bias,
+        output_bias=config.output_bias,
+        qk_norm=config.qk_norm,
+        norm_eps=config.norm_eps,
+        cap=config.attention_softcap,
+    )
+
+
+def feed_forward(config: TransformerConfig, keys: Keys) -> MLP:
+    """One layer's feed-forward layer."""
+    return MLP(
+        *(keys, config.d_model, config.d_ff),
+        output_std=branch_std(config, config.d_ff),
+        gated=config.gated,
+        bias=config.mlp_bias,
+        activation=config.activation,
+    )
 
 
 class Block(nnx.Module):
     """x + attention(norm(x)), then x + mlp(norm(x)); the norms stand before, after or around the branches."""
 
-    def __init__(self, config: TransformerConfig, keys: Keys, feed_forward: type):
+    def __init__(self, config: TransformerConfig, keys: Keys, make_mlp: Callable):
         def norm_at(place: str):
             used = config.norm_position in (place, "both")
             return norm(config.norm, config.d_model, config.norm_eps) if used else None
 
         self.attention_norm, self.mlp_norm = norm_at("pre"), norm_at("pre")
         self.attention_out_norm, self.mlp_out_norm = norm_at("post"), norm_at("post")
-        self.attention = Attention(config, keys)
-        self.mlp = feed_forward(config, keys)
+        self.attention = attention(config, keys)
+        self.mlp = make_mlp(config, keys)
         self.branch_scale = branch_scale(config)
 
     def add(self, x_BTD, branch_BTD, out_norm) -> jax.Array:
@@ -104,9 +195,12 @@ class Ends(nnx.Module):
         return softcap(logits.astype(jnp.float32), self.config.logit_softcap)
 
 
-def build(config: TransformerConfig, feed_forward: type = MLP) -> Model:
-    """The network as functions of plain parameters; see `Model` for their shapes."""
-    init_block, bind_block, block_axes = functional(lambda keys: Block(config, keys, feed_forward))
+def build(config: TransformerConfig, make_mlp: Callable = feed_forward) -> Model:
+    """The network as functions of plain parameters; see `Model` for their shapes.
+
+    `make_mlp(config, keys)` is the constructor of a layer that takes the place of the feed-forward layer.
+    """
+    init_block, bind_block, block_axes = functional(lambda keys: Block(config, keys, make_mlp))
     init_blocks, blocks_axes = stacked(init_block, block_axes, config.n_layers)
     init_ends, bind_ends, ends_axes = functional(lambda keys: Ends(config, keys))
 
@@ -143,7 +237,7 @@ def build(config: TransformerConfig, feed_forward: type = MLP) -> Model:
 
     def prefill(params: Params, tokens_BT: jax.Array, lengths_B: jax.Array, max_len: int):
         x_BTD, outs = forward(params, tokens_BT, exact=True)
-        last_BD = last(x_BTD, lengths_B)
+        last_BD = last_token(x_BTD, lengths_B)
         n_kinds, cache = len(config.windows), {"k": [], "v": [], "lengths": lengths_B}
         for i in range(config.n_layers):
             n_slots = min(max_len, config.windows[i % n_kinds] or max_len)
@@ -239,3 +333,30 @@ def count(config: TransformerConfig) -> Counts:
     windows = [config.windows[i % len(config.windows)] for i in range(layers)]
     cache = tuple((slot, window) for window in windows)
     return Counts(parts, cache, again=parts["attention"] + parts["mlp"] + last)
+
+
+def ladder(d_model: int, vocab_size: int) -> TransformerConfig:
+    """About 32 units of width a layer and at least two layers; heads of 8, twice as large from every doubling
+    of the width above 128, 64 at most; a feed-forward width of 8/3 the model's, to the next multiple of 8.
+    The aspect ratio is that of small published models; many small heads learn tiny models faster than few
+    large ones. The one embedding table is the head, too: at these sizes a second one costs more than it
+    brings. It is a convention of this ladder, not an optimum.
+    """
+    if d_model < 8 or d_model % 8:
+        raise ValueError(f"model: d_model={d_model}; the ladder has multiples of 8")
+    d_head = min(64, max(8, 2 ** (d_model.bit_length() - 5)))
+    if d_model % d_head:
+        raise ValueError(
+            f"model: d_model={d_model}; from {16 * d_head} on the ladder has multiples of {d_head}"
+        )
+    return TransformerConfig(
+        vocab_size=vocab_size,
+        d_model=d_model,
+        n_layers=max(2, d_model // 32),
+        n_heads=d_model // d_head,
+        n_kv_heads=d_model // d_head,
+        d_head=d_head,
+        d_ff=8 * -(-d_model // 3),
+        tied_embeddings=True,
+        embedding_scale=d_model**0.5,
+    )

@@ -11,11 +11,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from models.config import Dtype, ModelConfig
 from models.hf.describe import ARCHITECTURES, read_config, write_config
 from models.hf.files import SHARD_BYTES, Tensors, whole_folder, write_tensors
 from models.hf.slots import Slot, flat, match, nested, shapes_of, slots
-from models.layers.linear import Params
+from models.model import Dtype, ModelConfig
+from models.parameters import Params
 
 __all__ = ["ARCHITECTURES", "load", "save"]
 

@@ -4,9 +4,10 @@ from dataclasses import fields, replace
 from types import ModuleType
 from typing import Any
 
-from models.config import ModelConfig, TransformerConfig
+from models.families.transformer import TransformerConfig
 from models.hf.architectures import gemma2, gpt2, llama, moe, rwkv, t5
 from models.hf.fold import fold
+from models.model import ModelConfig
 from models.parametrization import attention_scale
 
 # By the `model_type` of a config.json; RWKV-7's, which has none, calls it `architecture`.

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from models.config import TransformerConfig
+from models.families.transformer import TransformerConfig
 from models.parametrization import attention_scale, branch_scale, logit_scale
 
 

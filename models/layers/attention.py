@@ -1,35 +1,59 @@
 """Attention: softmax(QKᵀ·scale)V over a whole sequence, or against a cache of keys and values."""
 
 import functools
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models.config import TransformerConfig
-from models.layers.linear import Keys, RMSNorm, constant, project, softcap, weight
+from models.layers.linear import project
+from models.layers.norms import RMSNorm
 from models.layers.positions import rope
-from models.parametrization import attention_scale, branch_std
+from models.parameters import Keys, constant, weight
 from models.sharding import constrain
+
+QKNorm = Literal["none", "head", "width"]
 
 
 class Attention(nnx.Module):
     """Causal self-attention; query heads g·r … g·r+r-1 share key/value head g (Ainslie et al. 2023)."""
 
-    def __init__(self, config: TransformerConfig, keys: Keys):
-        d, h, g, k = config.d_model, config.n_heads, config.n_kv_heads, config.d_head
+    def __init__(
+        self,
+        keys: Keys,
+        d_model: int,
+        n_heads: int,
+        n_kv_heads: int,
+        d_head: int,
+        *,
+        scale: float,
+        output_std: float,
+        qkv_bias: bool = False,
+        output_bias: bool = False,
+        qk_norm: QKNorm = "none",
+        norm_eps: float = 1e-6,
+        cap: float = 0.0,
+    ):
+        """Weights that start at 1/√d_model, but for those of the output, and biases at zero.
+
+        Args:
+          scale: multiplies the scores.
+          qk_norm: RMSNorm of queries and keys by "head", or over all heads' "width".
+          cap: bounds the scores; see `softcap`.
+        """
+        d, h, g, k = d_model, n_heads, n_kv_heads, d_head
         self.w_q = weight(keys, (d, h, k), d**-0.5, "embed -> heads head")
         self.w_k = weight(keys, (d, g, k), d**-0.5, "embed -> kv_heads head")
         self.w_v = weight(keys, (d, g, k), d**-0.5, "embed -> kv_heads head")
-        self.w_o = weight(keys, (h, k, d), branch_std(config, h * k), "heads head -> embed")
-        bias = config.qkv_bias
-        self.b_q = constant(0.0, (h, k), "-> heads head") if bias else None
-        self.b_k = constant(0.0, (g, k), "-> kv_heads head") if bias else None
-        self.b_v = constant(0.0, (g, k), "-> kv_heads head") if bias else None
-        self.b_o = constant(0.0, (d,), "-> embed") if config.output_bias else None
-        self.q_norm = qk_norm(config, h, "heads")
-        self.k_norm = qk_norm(config, g, "kv_heads")
-        self.scale, self.softcap = attention_scale(config), config.attention_softcap
+        self.w_o = weight(keys, (h, k, d), output_std, "heads head -> embed")
+        self.b_q = constant(0.0, (h, k), "-> heads head") if qkv_bias else None
+        self.b_k = constant(0.0, (g, k), "-> kv_heads head") if qkv_bias else None
+        self.b_v = constant(0.0, (g, k), "-> kv_heads head") if qkv_bias else None
+        self.b_o = constant(0.0, (d,), "-> embed") if output_bias else None
+        self.q_norm = _qk_norm(qk_norm, (h, k), "heads", norm_eps)
+        self.k_norm = _qk_norm(qk_norm, (g, k), "kv_heads", norm_eps)
+        self.scale, self.softcap = scale, cap
 
     def queries_keys_values(self, x_BTD: jax.Array, tables) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Queries [B,T,H,K], keys [B,T,G,K] and values [B,T,G,K]; `tables` rotate the first two, if given."""
@@ -61,13 +85,11 @@ class Attention(nnx.Module):
         return project(values, self.w_o, self.b_o), (k_parts, v_parts)
 
 
-def qk_norm(config: TransformerConfig, n_heads: int, axis: str) -> RMSNorm | None:
+def _qk_norm(kind: QKNorm, shape: tuple[int, int], axis: str, eps: float) -> RMSNorm | None:
     """The norm of queries or keys: of each head alike, of all heads as one vector, or none."""
-    if config.qk_norm == "head":
-        return RMSNorm((config.d_head,), config.norm_eps, "-> head")
-    if config.qk_norm == "width":
-        return RMSNorm((n_heads, config.d_head), config.norm_eps, f"-> {axis} head")
-    return None
+    if kind == "head":
+        return RMSNorm(shape[1:], eps, "-> head")
+    return RMSNorm(shape, eps, f"-> {axis} head") if kind == "width" else None
 
 
 def causal_mask(n: int, window: int = 0) -> jax.Array:
@@ -144,7 +166,7 @@ def attend(
 ) -> jax.Array:
     """Values [B,T,H,K] that each query gathers from the slots its mask lets it see.
 
-    `cap` bounds the scores (`layers.softcap`); `bias` [H,T,S], or [B,H,T,S], is added to them.
+    `cap` bounds the scores (`softcap`); `bias` [H,T,S], or [B,H,T,S], is added to them.
     """
     k_BGSK, v_BGSK = k_BSGK.transpose(0, 2, 1, 3), v_BSGK.transpose(0, 2, 1, 3)
     b, t, h, k = q_BTHK.shape
@@ -183,6 +205,11 @@ def flash(q_BTHK, k_BTGK, v_BTGK, scale: float, window: int) -> jax.Array:
         local_window_size=local,
         implementation="cudnn",
     )
+
+
+def softcap(x: jax.Array, cap: float) -> jax.Array:
+    """cap · tanh(x / cap); as it is where `cap` is 0 (Gemma 2)."""
+    return cap * jnp.tanh(x / cap) if cap else x
 
 
 def softmax(scores: jax.Array, mask: jax.Array) -> jax.Array:

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models.layers.linear import Keys, Params, constant, functional, last, project
-from models.model import Aux, Model
+from models.layers.linear import project
+from models.model import Aux, Model, last_token
+from models.parameters import Keys, Params, constant, functional
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Head:
     init(key) -> params, {"body": the network's, "head": its own}; put a trained network in place of "body".
     apply_with_aux(params, tokens_BT, lengths_B, **source) -> (output, aux): rows are padded on the right and
       padding changes nothing; `aux` is what the network's `hidden` gives.
-    axes: a tree of `layers.Axes` like params
+    axes: a tree of `parameters.Axes` like params
     """
 
     config: Any
@@ -53,13 +54,14 @@ def classifier(model: Model, n_classes: int, pool: Literal["last", "mean"] = "la
         raise ValueError(f"classifier: n_classes={n_classes}; it must be at least 2 (one number: `scalar`)")
     if pool not in ("last", "mean"):
         raise ValueError(f"classifier: pool={pool!r}; allowed are 'last' and 'mean'")
-    return _head(model, n_classes, last if pool == "last" else mean)
+    return _head(model, n_classes, last_token if pool == "last" else mean)
 
 
 def scalar(model: Model) -> Head:
     """One number for each token, [B,T] float32, 0 at padding.
 
-    A value function reads them all, a reward that of the row's last token: `last(values_BT, lengths_B)`.
+    A value function reads them all, a reward that of the row's last token:
+    `last_token(values_BT, lengths_B)`.
     """
 
     def at_tokens(x_BTD: jax.Array, lengths_B: jax.Array) -> jax.Array:

@@ -18,16 +18,16 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import unflatten_dict
 
-from models.layers.linear import Axes, Params
+from models.parameters import Axes, Params
 from models.partial_training import Tree, leaves, matching
 
 
 def init(key: jax.Array, params: Params, axes: Tree, *patterns: str, rank: int) -> Tree:
     """A pair {"a": [copies…, inputs…, rank], "b": [copies…, rank, outputs…]} for each matrix chosen by path.
 
-    Patterns are those of `partial.split`; vectors that they match are passed over. Every layer and expert of
-    a stacked matrix has factors of its own. A is random with variance 1/fan-in and B zero: the network starts
-    unchanged.
+    Patterns are those of `partial_training.split`; vectors that they match are passed over. Every layer and
+    expert of a stacked matrix has factors of its own. A is random with variance 1/fan-in and B zero: the
+    network starts unchanged.
 
     Raises:
       ValueError: a pattern that matches nothing, no matrix among what they match, or a rank below 1.

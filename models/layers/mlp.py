@@ -1,14 +1,16 @@
 """Feed-forward layers."""
 
+from typing import Literal
+
 import jax
 from flax import nnx
 
-from models.config import TransformerConfig
-from models.layers.linear import Keys, constant, project, weight
+from models.layers.linear import project
 from models.model import Aux
-from models.parametrization import branch_std
+from models.parameters import Keys, constant, weight
 from models.sharding import constrain
 
+Activation = Literal["silu", "gelu", "gelu_tanh", "relu"]
 ACTIVATIONS = {
     "silu": jax.nn.silu,
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
@@ -20,15 +22,26 @@ ACTIVATIONS = {
 class MLP(nnx.Module):
     """W_down(activation(W_up x)), or W_down(activation(W_gate x) · W_up x) (Shazeer 2020)."""
 
-    def __init__(self, config: TransformerConfig, keys: Keys):
-        d, f = config.d_model, config.d_ff
-        self.w_gate = weight(keys, (d, f), d**-0.5, "embed -> mlp") if config.gated else None
+    def __init__(
+        self,
+        keys: Keys,
+        d_model: int,
+        d_ff: int,
+        *,
+        output_std: float,
+        gated: bool = True,
+        bias: bool = False,
+        activation: Activation = "silu",
+    ):
+        """Weights that start at 1/√fan-in, but for those of the output, and biases at zero."""
+        d, f = d_model, d_ff
+        self.w_gate = weight(keys, (d, f), d**-0.5, "embed -> mlp") if gated else None
         self.w_up = weight(keys, (d, f), d**-0.5, "embed -> mlp")
-        self.w_down = weight(keys, (f, d), branch_std(config, f), "mlp -> embed")
-        self.b_up = constant(0.0, (f,), "-> mlp") if config.mlp_bias else None
-        self.b_down = constant(0.0, (d,), "-> embed") if config.mlp_bias else None
-        self.b_gate = constant(0.0, (f,), "-> mlp") if config.mlp_bias and config.gated else None
-        self.activation = config.activation
+        self.w_down = weight(keys, (f, d), output_std, "mlp -> embed")
+        self.b_up = constant(0.0, (f,), "-> mlp") if bias else None
+        self.b_down = constant(0.0, (d,), "-> embed") if bias else None
+        self.b_gate = constant(0.0, (f,), "-> mlp") if bias and gated else None
+        self.activation = activation
 
     def __call__(self, x_BTD: jax.Array, exact: bool = False) -> tuple[jax.Array, Aux]:
         """Output [B,T,D] and no auxiliary losses; `exact` matters to layers that may drop tokens."""

@@ -1,29 +1,57 @@
 """Mixture of experts: each token passes the few feed-forward networks that a router chooses for it.
 
-Shape letters besides those of `models.layers.linear`: N tokens, K choices of a token, S slots (what the
-experts
+Shape letters besides those of `models.model`: N tokens, K choices of a token, S slots (what the experts
 compute), X blocks of slots that share an expert's weights, M slots of a block.
 """
 
 import functools
 import math
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models.config import Experts, TransformerConfig
-from models.counting import Counts, Part
-from models.families import transformer
-from models.layers.linear import Keys, project, weight
-from models.layers.mlp import ACTIVATIONS, MLP
-from models.model import Aux, Model
-from models.parametrization import branch_std, head_std, logit_scale, narrow_std
+from models.layers.linear import project
+from models.layers.mlp import ACTIVATIONS, MLP, Activation
+from models.model import Aux, check_at_least
+from models.parameters import Keys, weight
 from models.sharding import constrain, gathered
 
 BLOCK = 128  # slots of a block without drops: copying a block's weights costs about half its products
 FEW = 256  # up to so many tokens, room for all of them in every expert is cheaper than sorting into blocks
+
+
+@dataclass(frozen=True)
+class Experts:
+    """The mixture of experts that takes the place of a feed-forward layer.
+
+    Each token goes to the `top_k` experts of highest router probability, each SwiGLU of width `d_expert`;
+    `d_shared` is the width of one SwiGLU that all tokens pass (0: none), scaled by a sigmoid gate of its own
+    if `shared_gate`. `renormalize` makes the chosen probabilities sum to one. Dispatch "capacity" gives every
+    expert room for capacity_factor · top_k / n_experts of the tokens of a row and drops what does not fit;
+    "dropless" keeps all. The losses' weights are those of Switch (balance) and ST-MoE (router z).
+    """
+
+    n_experts: int
+    top_k: int
+    d_expert: int
+    d_shared: int = 0
+    shared_gate: bool = False
+    renormalize: bool = True
+    dispatch: Literal["capacity", "dropless"] = "capacity"
+    capacity_factor: float = 1.25
+    balance_loss: float = 0.01
+    z_loss: float = 1e-3
+
+    def __post_init__(self):
+        check_at_least("model: experts", self, 1, "n_experts", "top_k", "d_expert")
+        if self.top_k > self.n_experts:
+            raise ValueError(f"model: experts.top_k={self.top_k} of n_experts={self.n_experts}; choose fewer")
+        if not self.capacity_factor > 0:
+            raise ValueError(f"model: experts.capacity_factor={self.capacity_factor}; it must be positive")
 
 
 class MoE(nnx.Module):
@@ -38,17 +66,37 @@ class MoE(nnx.Module):
     Dropless: all choices are computed. Prefill and decoding never drop, whatever the training does.
     """
 
-    def __init__(self, config: TransformerConfig, keys: Keys):
-        experts = _experts(config)
-        n, d, f = experts.n_experts, config.d_model, experts.d_expert
-        self.router = weight(keys, (d, n), head_std(config), "embed -> experts")
+    def __init__(
+        self,
+        keys: Keys,
+        d_model: int,
+        experts: Experts,
+        *,
+        router_std: float,
+        router_scale: float,
+        gate_std: float,
+        output_std: Callable[[int], float],
+        activation: Activation = "silu",
+    ):
+        """Weights of router, experts and the shared expert.
+
+        Args:
+          router_std, gate_std: initial standard deviations of the router and of the shared expert's gate.
+          router_scale: multiplies what the router reads.
+          output_std: that of the matrices back to the model's width, by their fan-in.
+        """
+        n, d, f = experts.n_experts, d_model, experts.d_expert
+        self.router = weight(keys, (d, n), router_std, "embed -> experts")
         self.w_gate = weight(keys, (n, d, f), d**-0.5, "experts: embed -> mlp")
         self.w_up = weight(keys, (n, d, f), d**-0.5, "experts: embed -> mlp")
-        self.w_down = weight(keys, (n, f, d), branch_std(config, f), "experts: mlp -> embed")
-        self.shared = MLP(_shared(config), keys) if experts.d_shared else None
+        self.w_down = weight(keys, (n, f, d), output_std(f), "experts: mlp -> embed")
+        self.shared = None
+        if experts.d_shared:  # gated and without biases like the others
+            std = output_std(experts.d_shared)
+            self.shared = MLP(keys, d, experts.d_shared, output_std=std, activation=activation)
         gated = experts.d_shared and experts.shared_gate
-        self.shared_gate = weight(keys, (d, 1), narrow_std(config), "embed -> gate") if gated else None
-        self.experts, self.activation, self.router_scale = experts, config.activation, logit_scale(config)
+        self.shared_gate = weight(keys, (d, 1), gate_std, "embed -> gate") if gated else None
+        self.experts, self.activation, self.router_scale = experts, activation, router_scale
 
     def __call__(self, x_BTD: jax.Array, exact: bool = False) -> tuple[jax.Array, Aux]:
         """Output [B,T,D] and the router's losses and measurements; `exact` drops nothing."""
@@ -209,7 +257,7 @@ def block_weights(w_EDF: jax.Array, owner_X: jax.Array | None, names: tuple[str,
 def batched(
     x_XMD: jax.Array, w_EDF: jax.Array, owner_X: jax.Array | None, names: tuple[str, ...]
 ) -> jax.Array:
-    """x times w block by block; the gradient is written out for the reasons given at `layers.matmul`."""
+    """x times w block by block; the gradient is written out as at `layers.linear.matmul`."""
     return x_XMD @ block_weights(w_EDF, owner_X, names, x_XMD.dtype)
 
 
@@ -225,45 +273,3 @@ def _batched_backward(names, saved, dy_XMF):
 
 
 batched.defvjp(_batched_forward, _batched_backward)
-
-
-def build(config: TransformerConfig) -> Model:
-    """The network as functions of plain parameters; see `Model` for their shapes."""
-    return transformer.build(config, MoE)
-
-
-def count(config: TransformerConfig) -> Counts:
-    """Parameters and FLOPs by component.
-
-    `wasted_flops` are the slots that capacity provides beyond top_k a token, rounding of the capacity aside:
-    negative where capacity_factor is below 1 and not all choices can be computed. Without drops they depend
-    on the batch, BLOCK slots an expert at most, and are not counted.
-    """
-    experts, d, layers = _experts(config), config.d_model, config.n_layers
-    n, k, each = experts.n_experts, experts.top_k, 3 * d * experts.d_expert
-    slots = min(experts.capacity_factor * k, n) if experts.dispatch == "capacity" else k
-    mixture = Part(n * each, idle=(n - k) * each, flops=2 * k * each, wasted_flops=2 * (slots - k) * each)
-    shared = 3 * d * experts.d_shared + d * bool(experts.d_shared and experts.shared_gate)
-    counts = transformer.count(config)
-    parts = {name: part for name, part in counts.parts.items() if name != "mlp"} | {
-        "router": Part(d * n, flops=2 * d * n) * layers,
-        "experts": mixture * layers,
-        "shared": Part(shared, flops=2 * shared) * layers,
-    }
-    last = Part(0, flops=mixture.flops // 3, wasted_flops=mixture.wasted_flops / 3)
-    if not experts.shared_gate:  # a gate's gradient depends on what it scales
-        last = last + Part(0, flops=2 * d * experts.d_shared)
-    again = parts["attention"] + parts["router"] + parts["experts"] + parts["shared"]
-    again = again + last * -layers if config.norm_position == "pre" else again
-    return replace(counts, parts=parts, again=again)
-
-
-def _experts(config: TransformerConfig) -> Experts:
-    if config.experts is None:  # TransformerConfig refuses it
-        raise ValueError("model: family='moe' without experts")
-    return config.experts
-
-
-def _shared(config: TransformerConfig) -> TransformerConfig:
-    """The shared expert as a feed-forward layer: gated and without biases like the others."""
-    return replace(config, d_ff=_experts(config).d_shared, gated=True, mlp_bias=False)

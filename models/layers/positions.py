@@ -1,12 +1,36 @@
-"""How a transformer knows where a token is: rotary angles and their stretching, or sinusoids."""
+"""How a transformer knows where a token is: rotary angles and their stretching, sinusoids, or distances."""
 
 import math
+from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models.config import RopeScaling
+
+@dataclass(frozen=True)
+class RopeScaling:
+    """Stretches rotary positions beyond `original_len` tokens.
+
+    The frequency limits belong to llama3, the betas and the attention factor (0: 0.1·ln(factor) + 1) to yarn.
+    """
+
+    kind: Literal["linear", "llama3", "yarn"]
+    factor: float
+    original_len: int = 0
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    attention_factor: float = 0.0
+    truncate: bool = True
+
+    def __post_init__(self):
+        if not self.factor >= 1:
+            raise ValueError(f"model: rope_scaling.factor={self.factor}; it must be at least 1")
+        if self.kind != "linear" and self.original_len < 1:
+            raise ValueError(f"model: rope_scaling {self.kind!r} needs original_len, the length trained on")
 
 
 def rope_frequencies(d_head: int, theta: float, scaling: RopeScaling | None) -> tuple[np.ndarray, float]:
@@ -63,3 +87,24 @@ def sinusoids(positions: jax.Array, d_model: int) -> jax.Array:
     frequencies = jnp.exp(-math.log(10_000.0) * jnp.arange(n, dtype=jnp.float32) / max(n - 1, 1))
     angles = positions[..., None].astype(jnp.float32) * frequencies
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)[..., :d_model]
+
+
+def relative_position_bucket(
+    key_minus_query: jax.Array, bidirectional: bool, n_buckets: int, max_distance: int
+) -> jax.Array:
+    """Number of the bucket of a relative position, as in T5.
+
+    Half of the buckets hold one distance each, the others grow geometrically up to `max_distance`, and the
+    last has all beyond. Looking both ways, the first half of the buckets is for keys at or before the query
+    and the second for keys after it; a causal table has all its buckets for the former.
+    """
+    n = n_buckets // 2 if bidirectional else n_buckets
+    exact, distances = n // 2, np.arange(max_distance + 1)
+    # In float32, as T5 computes it: at the edges of buckets the rounding decides.
+    growth = np.log(np.maximum(distances, 1).astype(np.float32) / np.float32(exact))
+    steps = growth / np.float32(np.log(max_distance / exact)) * np.float32(n - exact)
+    far = np.minimum(exact + steps.astype(np.int32), n - 1)
+    of_distance = jnp.asarray(np.where(distances < exact, distances, far))
+    distance = jnp.abs(key_minus_query) if bidirectional else jnp.maximum(-key_minus_query, 0)
+    number = of_distance[jnp.minimum(distance, max_distance)]
+    return number + n * (key_minus_query > 0) if bidirectional else number

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.fields import apply_overrides, from_json, to_json
-from models.presets import ladder
+from models import ladder
 
 RUN = RunConfig(ladder(16, 259), DataConfig(), OptimizerConfig(1e-3), ScheduleConfig(), 512, 128, 10**6)
 

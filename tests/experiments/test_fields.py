@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.fields import apply_overrides, from_json, to_json
-from models.config import MuP, RopeScaling
-from models.presets import LADDERS, ladder
+from models import FAMILIES, MuP, RopeScaling, ladder
 
 RUN = RunConfig(ladder(16, 259), DataConfig(), OptimizerConfig(1e-3), ScheduleConfig(), 512, 128, 10**6)
 
@@ -35,7 +34,7 @@ def test_json_round_trip_is_exact_and_keeps_the_identity(lr, seed, warmup, path,
     assert again == run and again.run_id == run.run_id
 
 
-@pytest.mark.parametrize("family", LADDERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_the_family_says_which_configuration_a_model_has(family):
     run = dataclasses.replace(RUN, model=ladder(16, 259, family))
     assert from_json(RunConfig, json.loads(json.dumps(to_json(run)))) == run

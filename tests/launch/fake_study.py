@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.fields import apply_overrides
 from experiments.studies import Stage, Study
-from models.presets import ladder
+from models import ladder
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ import models
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.training import optim
 from experiments.training.train import training_functions
-from models import sharding
-from models.presets import ladder
+from models import ladder, sharding
 
 BATCH, SEQ_LEN, VOCAB, D_MODEL, LAYERS = 8, 32, 256, 64, 4
 MESHES = (

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 import models
+from models import TransformerConfig, ladder
 from models.attention_maps import attention_maps
-from models.config import TransformerConfig
-from models.presets import ladder
 
 CONFIG = TransformerConfig(11, 12, 3, 4, 2, 6, 16, windows=(0, 2), attention_softcap=3.0, qk_norm="head")
 

@@ -9,9 +9,7 @@ import pytest
 
 import models
 from experiments.training.loss import training_loss
-from models import count
-from models.config import TransformerConfig
-from models.presets import LADDERS, ladder
+from models import FAMILIES, TransformerConfig, count, ladder
 
 DENSE = [
     TransformerConfig(61, 24, 3, 4, 2, 6, 40),
@@ -27,7 +25,7 @@ VARIANTS = {
         output_bias=True, mlp_bias=True,
     ),
 }  # fmt: skip
-FAMILIES = {name: ladder(32, 64, name) for name in LADDERS}
+FAMILIES = {name: ladder(32, 64, name) for name in FAMILIES}
 BATCH, SEQ_LEN = 2, 16
 
 
@@ -111,7 +109,7 @@ def product_flops(jaxpr) -> int:
     return total
 
 
-@pytest.mark.parametrize("family", LADDERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_flops_are_those_that_xla_counts_in_an_unrolled_program(family, monkeypatch):
     """Forward and backward, to 2 %: at this width elementwise work, which XLA counts and we do not, is less.
 

@@ -5,14 +5,12 @@ import re
 import numpy as np
 import pytest
 
-from models import count
-from models.config import MuP
-from models.presets import LADDERS, ladder
+from models import FAMILIES, MuP, count, ladder
 
 WIDTHS = [*range(8, 256, 8), *range(256, 512, 16), *range(512, 1025, 32)]
 
 
-@pytest.mark.parametrize("family", LADDERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_ladder_grows_by_one_dial(family):
     sizes = [count(ladder(d_model, 259, family)).n_params for d_model in WIDTHS]
     assert (np.diff(sizes) > 0).all()
@@ -72,7 +70,7 @@ def test_under_mup_embeddings_are_lifted_as_at_the_base_size(family):
         ((264, 259), "model: d_model=264; from 256 on the ladder has multiples of 16"),
         ((528, 259), "model: d_model=528; from 512 on the ladder has multiples of 32"),
         ((264, 259, "rwkv7"), "model: d_model=264; from 256 on the ladder has multiples of 16"),
-        ((16, 259, "lstm"), f"no ladder for family 'lstm'; there are {', '.join(LADDERS)}"),
+        ((16, 259, "lstm"), f"no ladder for family 'lstm'; there are {', '.join(FAMILIES)}"),
     ],
 )
 def test_what_the_ladder_does_not_have_is_refused(wrong, message):

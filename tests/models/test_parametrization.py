@@ -13,7 +13,7 @@ from experiments.config import OptimizerConfig
 from experiments.studies.lr_transfer import coordinate_check
 from experiments.training import optim
 from experiments.training.loss import training_loss
-from models.config import MuP, TransformerConfig
+from models import MuP, TransformerConfig, ladder
 from models.parametrization import (
     attention_scale,
     branch_scale,
@@ -22,7 +22,6 @@ from models.parametrization import (
     logit_scale,
     multipliers,
 )
-from models.presets import ladder
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 BASE = MuP(base_d_model=16, base_n_layers=2, base_d_head=8)

@@ -7,8 +7,7 @@ import optax
 import pytest
 
 import models
-from models import partial_training
-from models.config import Experts, TransformerConfig
+from models import Experts, TransformerConfig, partial_training
 
 MODEL = models.build(TransformerConfig(31, 12, 1, 2, 1, 6, 8, family="moe", experts=Experts(4, 2, 8)))
 TOKENS_BT = jax.random.randint(jax.random.key(2), (2, 6), 0, 31)

@@ -15,8 +15,7 @@ from jax.sharding import PartitionSpec as P
 import models
 from experiments.training import optim
 from experiments.training.memory import training_memory
-from models import sharding
-from models.presets import ladder
+from models import ladder, sharding
 from models.sharding import abstract_mesh, check_batch, make_mesh, parse_mesh, spec
 from tests.models.sharded import run_config
 

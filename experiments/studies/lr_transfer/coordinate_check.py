@@ -14,8 +14,7 @@ import numpy as np
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.training import optim
 from experiments.training.train import training_functions
-from models import build
-from models.config import ModelConfig
+from models import ModelConfig, build
 from models.model import Model
 
 PLACES = ("embedding", "half the layers", "all layers", "logits")

@@ -23,8 +23,7 @@ from experiments.studies.lr_transfer import coordinate_check, figures
 from experiments.studies.quickstart import write_json
 from experiments.studies.study import Stage, Study, with_prepared_data
 from experiments.training.optim import OPTIMIZERS
-from models.config import ModelConfig, MuP
-from models.presets import ladder
+from models import ModelConfig, MuP, ladder
 from scaling.hparams import transfer
 from scaling.table.runs import Runs
 

@@ -15,7 +15,7 @@ from jax.extend.core import Var, jaxprs_in_params
 
 import models
 from experiments.training.loss import training_loss
-from models.config import EncDecConfig, ModelConfig, RNNConfig
+from models import EncDecConfig, ModelConfig, RNNConfig
 
 RNN, TRANSFORMER = "RNN", "transformer"
 D_HEAD = 32

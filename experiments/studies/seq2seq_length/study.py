@@ -39,8 +39,8 @@ from experiments.files import write_atomic
 from experiments.studies.seq2seq_length import figures
 from experiments.studies.seq2seq_length.speed import RNN, TRANSFORMER, measure_speed
 from experiments.training.result import PACKAGES, describe_device
+from models import RNNConfig, TransformerConfig
 from models.attention_maps import attention_maps
-from models.config import RNNConfig, TransformerConfig
 from models.families.rnn import alignments
 
 WITH, WITHOUT = "with attention", "without attention"

@@ -29,12 +29,12 @@ from experiments.studies.quickstart import write_json
 from experiments.studies.study import Stage, Study, with_prepared_data
 from experiments.studies.test_time_compute import figures
 from experiments.training import checkpoint
+from models import ladder
 from models.decoding import best_of_n
 from models.decoding.beam import beam_search
 from models.decoding.pass_at_k import pass_at_k
 from models.decoding.sample import sample
 from models.decoding.settings import Settings as Sampling
-from models.presets import ladder
 from scaling.table.runs import Runs
 
 VOCAB = ByteVocab()

@@ -31,8 +31,7 @@ def run(args: list[str], flags) -> int:
     from experiments.evaluate.loaded_model import find_run
     from experiments.fields import to_json
     from experiments.training import checkpoint
-    from models import hf
-    from models.config import TransformerConfig
+    from models import TransformerConfig, hf
     from models.hf.files import whole_folder
 
     importer = importlib.import_module(

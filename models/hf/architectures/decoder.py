@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from models.config import TransformerConfig
+from models.families.transformer import TransformerConfig
 from models.hf.architectures.rope import read_rope, write_rope
 from models.hf.entry import Entry, linear, reshaped, same
 from models.hf.fields import Fields

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from models.config import Experts, TransformerConfig
+from models.families.transformer import TransformerConfig
 from models.hf.architectures.decoder import (
     ACTIVATIONS,
     LAYER,
@@ -13,6 +13,7 @@ from models.hf.architectures.decoder import (
 )
 from models.hf.entry import Entry, linear
 from models.hf.fields import Fields
+from models.layers.moe import Experts
 
 ARCHITECTURES = {
     "mixtral": "MixtralForCausalLM",

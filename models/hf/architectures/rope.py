@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
-from models.config import RopeScaling
 from models.hf.fields import Fields
+from models.layers.positions import RopeScaling
 
 
 def read_rope(fields: Fields, max_len: int, theta: float = 10_000.0) -> tuple[float, RopeScaling | None]:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from models.config import RWKV4Config, RWKV7Config
+from models.families.rwkv4 import RWKV4Config
+from models.families.rwkv7 import RWKV7Config
 from models.hf.entry import Entry, linear, reshaped, same
 from models.hf.fields import Fields
 

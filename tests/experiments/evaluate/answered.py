@@ -13,7 +13,7 @@ from experiments.evaluate.checkpoint_paths import Checkpoint
 from experiments.evaluate.loaded_model import Subject
 from experiments.evaluate.tasks.responses import Answers
 from experiments.evaluate.tasks.task import Item, Task
-from models.presets import ladder
+from models import ladder
 
 CHOICES = ("ab", "é", "ccccccc")
 

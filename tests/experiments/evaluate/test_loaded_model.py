@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from experiments.config import DataConfig
 from experiments.data.vocab import ByteVocab
 from experiments.evaluate.loaded_model import TokenizerVocab, foreign_vocab, open_subject, stand_in
-from models.presets import ladder
+from models import ladder
 from tests.extras import extra
 from tests.tiny_run import isoflop
 

@@ -15,7 +15,7 @@ import numpy as np
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.training.checkpoint import Checkpoints
 from experiments.training.train import Stopped, train, training_functions
-from models.presets import ladder
+from models import ladder
 from models.sharding import make_mesh
 from tests.tiny_run import make_cache
 

@@ -11,7 +11,7 @@ from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleC
 from experiments.training import optim
 from experiments.training.loss import training_loss
 from experiments.training.train import training_functions
-from models.config import TransformerConfig
+from models import TransformerConfig
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 CONFIG = TransformerConfig(31, 8, 1, 2, 1, 4, 12)

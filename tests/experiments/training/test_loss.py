@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.training.loss import predicted_tokens, token_losses, training_loss
-from models.config import TransformerConfig
+from models import TransformerConfig
 from models.model import Model
 
 CONFIG = TransformerConfig(7, 8, 1, 1, 1, 8, 8)

@@ -14,7 +14,7 @@ from experiments.training.memory import memory_needs, pack_size, smallest_mesh, 
 from experiments.training.optim import hyperparameters
 from experiments.training.train import training_functions
 from launch.commands.studies.plan import fits, size
-from models.presets import ladder
+from models import ladder
 from models.sharding import abstract_mesh, check_batch
 
 # Machine code need not be fast here, nor compiled slowly.

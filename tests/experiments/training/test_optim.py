@@ -13,10 +13,9 @@ import pytest
 import models
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.training import optim
-from models.config import MuP, TransformerConfig
-from models.layers.linear import Axes, parse_axes
+from models import MuP, TransformerConfig, ladder
 from models.model import Model
-from models.presets import ladder
+from models.parameters import Axes, parse_axes
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -12,7 +12,7 @@ from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.training import metrics
 from experiments.training.checkpoint import load, newest_step
 from experiments.training.train import Lost, Stopped, train, train_packed, training_functions
-from models.presets import ladder
+from models import ladder
 from tests.tiny_run import Hooks, make_training_cache
 from tests.tiny_run import training_config as config
 

@@ -11,8 +11,7 @@ import pytest
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.cache import TokenCache
 from experiments.training.result import PACKAGES, describe_device, result_row
-from models import count
-from models.presets import ladder
+from models import count, ladder
 
 RUN = RunConfig(
     model=ladder(16, 259, "moe"),

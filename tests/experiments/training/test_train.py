@@ -17,8 +17,7 @@ from experiments.fields import to_json
 from experiments.training import metrics
 from experiments.training.checkpoint import load
 from experiments.training.train import Stopped, train, training_functions
-from models import count
-from models.presets import LADDERS, ladder
+from models import FAMILIES, count, ladder
 from tests.tiny_run import Hooks, assert_same_run, make_training_cache
 from tests.tiny_run import training_config as config
 
@@ -82,7 +81,7 @@ def test_stopping_anywhere_and_continuing_changes_no_bit(tmp_path, whole):
         assert_same_run(expected, out)
 
 
-@pytest.mark.parametrize("family", LADDERS)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_learns_and_resumes(family, tmp_path):
     """One word of the configuration changes the network; loop, table and checkpoints are the same."""
     run = config(model=ladder(16, 259, family), n_tokens=64 * 30)

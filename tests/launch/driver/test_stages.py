@@ -12,8 +12,7 @@ from experiments.studies import Stage, Study
 from launch.driver import stages as driver
 from launch.driver.stages import COLUMNS, Ahead, finish, planned_run, read_table, stages, write_table
 from launch.store import Store
-from models import count
-from models.presets import ladder
+from models import count, ladder
 from scaling.table.runs import Runs
 
 

@@ -20,7 +20,7 @@ from launch.driver.stages import planned_run
 from launch.store import Store
 from launch.workers.hosts import LOST_SECONDS
 from launch.workers.process import WORK_LEFT
-from models.presets import ladder
+from models import ladder
 from tests.launch.backends.slurm.cluster import cluster, missing
 from tests.tiny_run import make_cache
 

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 import models
-from models import hf
+from models import FAMILIES, hf, ladder
 from models.decoding.beam import beam_search
 from models.model import Model
-from models.presets import LADDERS, ladder
 from tests.models.decoding.test_sample import bigram_model
 
 DATA = Path("tests/data")
@@ -128,7 +127,7 @@ def test_beams_enough_for_everything_find_everything():
     assert len(few) == 7  # no more exist
 
 
-@pytest.mark.parametrize("family", sorted(LADDERS))
+@pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_every_family_scores_as_it_does_without_a_search(family):
     model = models.build(ladder(16, 61, family))
     params = jax.jit(model.init)(jax.random.key(0))

@@ -9,9 +9,9 @@ import numpy as np
 from hypothesis import given
 
 import models
+from models import ladder
 from models.decoding.prefill import bucket, packed, padded, prefill, slots, take_rows
 from models.model import Model
-from models.presets import ladder
 
 
 @given(st.integers(1, 10**6), st.sampled_from([1, 4, 16]))

@@ -11,11 +11,10 @@ import pytest
 from scipy.stats import chisquare
 
 import models
-from models.config import TransformerConfig
+from models import FAMILIES, TransformerConfig, ladder
 from models.decoding import prefill, sampling_loop
 from models.decoding.sample import Sample, Settings, Stop, sample
 from models.model import Model
-from models.presets import LADDERS, ladder
 
 EOS = 1
 GREEDY = Settings(temperature=0.0)
@@ -99,7 +98,7 @@ def assert_same(got: list[list[Sample]], expected: list[list[Sample]]) -> None:
             np.testing.assert_allclose(one.sampling_logprobs, other.sampling_logprobs, atol=1e-4)
 
 
-@pytest.mark.parametrize("family", sorted(LADDERS))
+@pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_a_row_says_the_same_beside_any_others_and_at_any_time(family):
     model = models.build(ladder(16, 61, family))
     params = jax.jit(model.init)(jax.random.key(0))

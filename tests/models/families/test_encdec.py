@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 import models
-from models import hf
-from models.config import EncDecConfig
-from models.families.encdec import bucket, encode
-from models.presets import ladder
+from models import EncDecConfig, hf, ladder
+from models.families.encdec import encode
+from models.layers.positions import relative_position_bucket
 from tests.models.ragged import assert_decoding_is_the_forward_pass
 
 CONFIGS = {
@@ -119,10 +118,14 @@ TWO_SIDED = [0, 1, 2, 2, 2, 2] + 15 * [3]
 
 def test_buckets_equal_a_table_made_by_hand():
     back = jnp.arange(21)
-    np.testing.assert_array_equal(bucket(-back, False, 8, 16), CAUSAL)
-    np.testing.assert_array_equal(bucket(-back, True, 8, 16), TWO_SIDED)
-    np.testing.assert_array_equal(bucket(back[1:], True, 8, 16), np.array(TWO_SIDED[1:]) + 4)
-    np.testing.assert_array_equal(bucket(back, False, 8, 16), np.zeros(21))  # the future, which is masked
+    np.testing.assert_array_equal(relative_position_bucket(-back, False, 8, 16), CAUSAL)
+    np.testing.assert_array_equal(relative_position_bucket(-back, True, 8, 16), TWO_SIDED)
+    np.testing.assert_array_equal(
+        relative_position_bucket(back[1:], True, 8, 16), np.array(TWO_SIDED[1:]) + 4
+    )
+    np.testing.assert_array_equal(
+        relative_position_bucket(back, False, 8, 16), np.zeros(21)
+    )  # the future, which is masked
 
 
 def test_encoder_looks_both_ways_and_knows_order(network):

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 import models
-from models import count
-from models.config import Experts, TransformerConfig
+from models import Experts, TransformerConfig, count, ladder
+from models.families.moe import mixture as mixture_layer
 from models.layers import moe
-from models.layers.linear import functional
-from models.presets import ladder
+from models.parameters import functional
 from tests.models.ragged import assert_decoding_is_the_forward_pass
 from tests.models.test_counting import product_flops
 
@@ -27,7 +26,7 @@ def mixture(**changes) -> TransformerConfig:
 
 
 def layer(config: TransformerConfig):
-    init, bind, _ = functional(lambda keys: moe.MoE(config, keys))
+    init, bind, _ = functional(lambda keys: mixture_layer(config, keys))
     return jax.jit(init)(jax.random.key(3)), lambda params, x_BTD, exact=False: bind(params)(x_BTD, exact)
 
 

@@ -11,9 +11,7 @@ import optax
 import pytest
 
 import models
-from models import count
-from models.config import RWKV4Config, RWKV7Config
-from models.presets import ladder
+from models import RWKV4Config, RWKV7Config, count, ladder
 from tests.models.ragged import assert_decoding_is_the_forward_pass
 from tests.models.test_counting import product_flops
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import models
-from models.config import RNNConfig
-from models.families.rnn import CELLS, alignments, recur
+from models import RNNConfig
+from models.families.rnn import alignments
+from models.layers.cells import CELLS, recur
 from tests.models.ragged import assert_decoding_is_the_forward_pass
 
 CONFIGS = {

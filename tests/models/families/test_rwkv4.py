@@ -9,7 +9,7 @@ import pytest
 
 import models
 from models import hf
-from models.families.rwkv4 import CHUNK, wkv, wkv_state
+from models.layers.wkv import CHUNK, wkv, wkv_state
 
 
 def plain(k, v, decay, bonus):

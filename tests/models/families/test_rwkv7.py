@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tests.models.layers.test_recurrent import drawn
 
 import models
-from models import hf
-from models.config import RWKV7Config
-from models.families.rwkv7 import SLOWEST, delta_rule, delta_rule_step, inverse
-from tests.models.layers.test_recurrent import drawn
+from models import RWKV7Config, hf
+from models.families.rwkv7 import SLOWEST
+from models.layers.delta_rule import delta_rule, delta_rule_step, inverse
 
 
 def plain(r, log_w, k, v, a, b):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import models
-from models.config import RopeScaling, TransformerConfig
+from models import RopeScaling, TransformerConfig
 from tests.models.ragged import assert_decoding_is_the_forward_pass
 
 SMALL = {

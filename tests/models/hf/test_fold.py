@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import models
-from models.config import Experts, MuP, TransformerConfig
+from models import Experts, MuP, TransformerConfig
 from models.hf.fold import fold
 from models.hf.slots import flat, nested
 

@@ -17,10 +17,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import models
-from models import hf
-from models.config import Experts, MuP, RNNConfig, RopeScaling, TransformerConfig
+from models import Experts, MuP, RNNConfig, RopeScaling, TransformerConfig, hf, ladder
 from models.hf.describe import read_config
-from models.presets import ladder
 from tests.extras import extra
 
 GOLDENS = sorted(path.parent for path in Path("tests/data/hf").glob("*/config.json"))

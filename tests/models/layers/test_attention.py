@@ -4,22 +4,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models.config import TransformerConfig
+from models import TransformerConfig
+from models.families.transformer import attention
 from models.layers.attention import (
-    Attention,
     attend,
     attend_to_parts,
     in_parts,
     softmax_attention,
     write_slot,
 )
-from models.layers.linear import functional
+from models.parameters import functional
 
 CONFIG = TransformerConfig(vocab_size=5, d_model=12, n_layers=1, n_heads=4, n_kv_heads=2, d_head=4, d_ff=8)
 
 
 def test_attend_equals_the_formula_head_by_head():
-    init, bind, _ = functional(lambda keys: Attention(CONFIG, keys))
+    init, bind, _ = functional(lambda keys: attention(CONFIG, keys))
     params = init(jax.random.key(0))
     q = jax.random.normal(jax.random.key(1), (2, 3, 4, 4))
     k, v = jax.random.normal(jax.random.key(2), (2, 2, 5, 2, 4))
@@ -33,7 +33,7 @@ def test_attend_equals_the_formula_head_by_head():
 
 
 def test_two_equal_keys_share_the_weight():
-    init, bind, _ = functional(lambda keys: Attention(CONFIG, keys))
+    init, bind, _ = functional(lambda keys: attention(CONFIG, keys))
     params = init(jax.random.key(0)) | {"w_o": jnp.eye(16)[:, :12].reshape(4, 4, 12)}
     q, k = jnp.ones((1, 1, 4, 4)), jnp.ones((1, 2, 2, 4))
     v = jnp.stack([jnp.zeros((2, 4)), jnp.ones((2, 4))])[None]

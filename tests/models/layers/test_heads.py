@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import models
-from models.config import EncDecConfig, Experts, TransformerConfig
+from models import EncDecConfig, Experts, TransformerConfig
 from models.layers import heads
 
 DENSE = TransformerConfig(61, 12, 1, 2, 1, 6, 24)

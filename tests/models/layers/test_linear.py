@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models.layers.linear import RMSNorm, functional, keys, matmul, weight
+from models.layers.linear import matmul
+from models.layers.norms import RMSNorm
+from models.parameters import functional, keys, weight
 
 
 def test_matmul_gradient_is_that_of_the_product():

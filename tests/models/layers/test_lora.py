@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import models
-from models.config import Experts, TransformerConfig
+from models import Experts, TransformerConfig
 from models.layers import lora
 from models.partial_training import leaves
 

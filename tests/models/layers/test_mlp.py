@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models.config import MuP, TransformerConfig
-from models.layers.linear import functional
-from models.layers.mlp import ACTIVATIONS, MLP
+from models import MuP, TransformerConfig
+from models.families.transformer import feed_forward
+from models.layers.mlp import ACTIVATIONS
+from models.parameters import functional
 
 CONFIG = TransformerConfig(11, 6, 2, 2, 1, 4, 10)
 # In float64, from their papers.
@@ -33,7 +34,7 @@ def test_activations_are_their_definitions():
 @pytest.mark.parametrize("biased", [True, False])
 def test_a_layer_is_its_formula(gated, biased):
     config = dataclasses.replace(CONFIG, gated=gated, mlp_bias=biased, activation="gelu")
-    init, bind, _ = functional(lambda keys: MLP(config, keys))
+    init, bind, _ = functional(lambda keys: feed_forward(config, keys))
     shapes, rng = jax.eval_shape(init, jax.random.key(0)), np.random.default_rng(0)
     names = {"w_up", "w_down"} | ({"w_gate"} if gated else set())
     assert shapes.keys() == names | ({name.replace("w", "b", 1) for name in names} if biased else set())
@@ -57,7 +58,7 @@ def test_what_goes_back_to_the_stream_starts_smaller_the_deeper_the_network():
     mup = MuP(base_d_model=50, base_n_layers=2, base_d_head=4)
     for changes, n_layers in (({"n_layers": 8}, 8), ({"n_layers": 8, "mup": mup}, 2)):
         config = dataclasses.replace(CONFIG, d_model=100, d_ff=400, **changes)
-        init, _, _ = functional(lambda keys, config=config: MLP(config, keys))
+        init, _, _ = functional(lambda keys, config=config: feed_forward(config, keys))
         params = init(jax.random.key(0))
         assert params["w_up"].std() == pytest.approx(0.1, rel=0.02)
         assert params["w_gate"].std() == pytest.approx(0.1, rel=0.02)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from models.config import RopeScaling
+from models import RopeScaling
 from models.layers.positions import rope, rope_frequencies, rope_tables, sinusoids
 
 

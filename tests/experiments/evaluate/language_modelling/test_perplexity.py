@@ -13,7 +13,7 @@ from experiments.data.vocab import ByteVocab
 from experiments.evaluate.language_modelling.perplexity import perplexity, token_losses
 from experiments.evaluate.language_modelling.tokenized_text import Text, read_files
 from experiments.evaluate.statistics.intervals import ratios
-from models.config import TransformerConfig
+from models import TransformerConfig
 from models.model import Model
 
 VOCAB = ByteVocab()

@@ -13,7 +13,7 @@ from experiments.data.vocab import ByteVocab
 from experiments.evaluate.tasks import task_metrics
 from experiments.evaluate.tasks.responses import ask
 from experiments.evaluate.tasks.task import read_task
-from models.presets import ladder
+from models import ladder
 from tests.extras import extra
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ import models
 from experiments.data.vocab import ByteVocab
 from experiments.evaluate.tasks import loglikelihood as scoring
 from experiments.evaluate.tasks.loglikelihood import Row, encode_pair, plan, score_all
-from models.presets import ladder
+from models import ladder
 
 VOCAB = ByteVocab()
 

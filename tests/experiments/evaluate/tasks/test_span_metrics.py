@@ -6,7 +6,7 @@ import pytest
 
 import models
 from experiments.evaluate.tasks.span_metrics import Predictions, answers, misprinted, predict
-from models.config import TransformerConfig
+from models import TransformerConfig
 from models.decoding.sample import Settings, sample
 
 CONFIG = TransformerConfig(vocab_size=5, d_model=16, n_layers=2, n_heads=2, n_kv_heads=1, d_head=8, d_ff=24)

@@ -10,7 +10,7 @@ import models
 from experiments.config import OptimizerConfig
 from experiments.studies.lr_transfer.coordinate_check import PLACES, activations, changes
 from experiments.training.loss import training_loss
-from models.config import TransformerConfig
+from models import TransformerConfig
 
 CONFIG = TransformerConfig(31, 8, 2, 2, 1, 4, 12)
 MODEL = models.build(CONFIG)

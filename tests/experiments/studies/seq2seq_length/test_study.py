@@ -14,7 +14,7 @@ from experiments.data.sources.strings import draw_pairs
 from experiments.studies.seq2seq_length import speed
 from experiments.studies.seq2seq_length import study as seq2seq_length
 from experiments.studies.seq2seq_length.study import Settings
-from models.config import RNNConfig
+from models import RNNConfig
 
 TINY = Settings(
     n_symbols=3,

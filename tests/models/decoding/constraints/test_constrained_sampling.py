@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 
 import models
+from models import ladder
 from models.decoding.constraints.constrained_sampling import importance_weights, sample_constrained
 from models.decoding.constraints.masks import Vocabulary, choice, grammar, json_schema, regex
 from models.decoding.settings import Settings
-from models.presets import ladder
 from tests.models.decoding.made_schemas import SCHEMAS
 from tests.models.decoding.test_sample import bigram_model
 

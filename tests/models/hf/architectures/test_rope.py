@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from models.config import RopeScaling
+from models import RopeScaling
 from models.hf.architectures.rope import read_rope, write_rope
 from models.hf.fields import Fields
 
