@@ -13,7 +13,7 @@ import pandas as pd
 import vl_convert
 
 from models.decoding import history, processors
-from models.decoding.settings import Settings
+from models.decoding.settings import SamplingSettings
 
 PROBABILITIES = np.array([30, 20, 13, 10, 8, 6, 5, 3, 2, 1.5, 1, 0.5]) / 100
 TOKENS = [chr(ord("a") + i) for i in range(len(PROBABILITIES))]
@@ -42,7 +42,7 @@ def shaped(values: dict) -> np.ndarray:
     """The distribution that is sampled after "abada" with these settings; token l ends a text."""
     said = history.begin([[]], [TEXT], len(TOKENS), 8)
     logits_BV = np.log(PROBABILITIES, dtype=np.float32)[None]
-    settings = Settings(**values).arrays(len(TOKENS))
+    settings = SamplingSettings(**values).arrays(len(TOKENS))
     out_V = np.asarray(jax.jit(processors.process)(logits_BV, said, settings, len(TOKENS) - 1))[0]
     weights_V = np.exp(out_V - out_V.max())
     return weights_V / weights_V.sum()

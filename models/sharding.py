@@ -216,7 +216,7 @@ def state_shardings(state: Any, params: Any, of_params: Any, mesh: Mesh | Abstra
 def training_shardings(axes: Any, init: Callable, mesh: Mesh | None) -> tuple[Any, Any, Any]:
     """Where parameters and optimizer state lie, as init(key) makes them, and what is whole everywhere.
 
-    Without a mesh all three are None: what jax takes for no wish.
+    Without a mesh all three are None: jax then decides.
     """
     if mesh is None:
         return None, None, None

@@ -23,7 +23,7 @@ import models
 from models import ladder
 from models.decoding.constraints.constrained_sampling import sample_constrained
 from models.decoding.constraints.masks import Constraint, Progress, Vocabulary, json_schema
-from models.decoding.settings import Settings
+from models.decoding.settings import SamplingSettings
 from models.families.published import llama
 from tests.models.decoding.made_schemas import SCHEMAS
 
@@ -70,7 +70,15 @@ def validity(n: int) -> dict:
     params, valid = jax.jit(model.init)(jax.random.key(0)), 0
     began = time.perf_counter()
     samples = sample_constrained(
-        model, params, [[EOS]] * n, range(n), Settings(), constraints, n=2, max_tokens=10_000, width=512
+        model,
+        params,
+        [[EOS]] * n,
+        range(n),
+        SamplingSettings(),
+        constraints,
+        n=2,
+        max_tokens=10_000,
+        width=512,
     )
     seconds = time.perf_counter() - began
     for schema, two in zip(schemas, samples):
@@ -105,7 +113,9 @@ def overhead(batch: int, rounds: int = 7) -> dict:
     compiling = time.perf_counter() - began
     model = models.build(llama(512, 8, 8, 1376, VOCABULARY))
     params = jax.jit(model.init)(jax.random.key(0))
-    run = functools.partial(sample_constrained, model, params, [[EOS] * 32] * batch, range(batch), Settings())
+    run = functools.partial(
+        sample_constrained, model, params, [[EOS] * 32] * batch, range(batch), SamplingSettings()
+    )
     spent = {"masks": 0.0}
 
     class Timed(Progress):

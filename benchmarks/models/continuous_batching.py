@@ -16,8 +16,8 @@ import numpy as np
 
 import models
 from models.decoding.sample import sample
-from models.decoding.settings import Settings
-from models.decoding.stop import Stop
+from models.decoding.settings import SamplingSettings
+from models.decoding.stop import StopCriteria
 from models.families.published import llama
 
 PROMPTS, WIDTH, VOCABULARY, ROUNDS = 64, 8, 8192, 3
@@ -32,10 +32,10 @@ def main() -> None:
     random = np.random.default_rng(0)
     prompts = [random.integers(0, VOCABULARY, random.integers(8, 65)).tolist() for _ in range(PROMPTS)]
     request = {
-        "settings": Settings(),
+        "settings": SamplingSettings(),
         "max_tokens": 256,
         "eos_id": VOCABULARY,
-        "stop": Stop(tokens=tuple(range(VOCABULARY // 50))),
+        "stop": StopCriteria(tokens=tuple(range(VOCABULARY // 50))),
         "width": WIDTH,
     }
 

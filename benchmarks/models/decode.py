@@ -19,7 +19,8 @@ import numpy as np
 import models
 from models import ladder
 from models.decoding.prefill import packed
-from models.decoding.sample import Settings, sample
+from models.decoding.sample import sample
+from models.decoding.settings import SamplingSettings
 from models.families.published import llama
 
 PROMPT, NEW, VOCABULARY, BATCHES, ROUNDS = 32, 128, 8192, (1, 8, 32), 5
@@ -38,7 +39,7 @@ def prompts(batch: int) -> np.ndarray:
 def sampler(model: models.Model, params, batch: int) -> Callable:
     """Samples at temperature 1, all rows to their full length, prefill included."""
     return functools.partial(
-        *(sample, model, params, prompts(batch).tolist(), range(batch), Settings()),
+        *(sample, model, params, prompts(batch).tolist(), range(batch), SamplingSettings()),
         max_tokens=NEW,
         eos_id=VOCABULARY,
     )

@@ -24,7 +24,7 @@ from experiments.files import write_atomic
 from models.decoding.constraints.constrained_sampling import sample_constrained
 from models.decoding.constraints.masks import Vocabulary, json_schema
 from models.decoding.sample import sample
-from models.decoding.settings import Settings
+from models.decoding.settings import SamplingSettings
 
 PROMPT, REPAIR, CONSTRAINED = "prompt", "repair", "constrained"
 
@@ -57,7 +57,7 @@ def compare(subject: Subject, schemas: dict[str, Any], asked: Asked) -> pd.DataF
     words = [f"A JSON document of the schema {json.dumps(schema)}:\n" for schema in schemas.values()]
     prompts = [[subject.vocab.eos_id, *subject.vocab.encode(text)] for text in words]
     seeds = [asked.seed + i for i in range(len(prompts))]
-    settings = Settings(temperature=asked.temperature)
+    settings = SamplingSettings(temperature=asked.temperature)
     model, params = subject.model, subject.params
     limits: dict[str, Any] = {"n": asked.n, "max_tokens": asked.max_tokens, "context": subject.config.seq_len}
 

@@ -2,7 +2,7 @@
 
 A batch has a fixed number of rows. Between calls of the compiled loop the host looks at what was said, and
 gives the place of every row that has ended to one that waits, so short answers do not wait for long ones. A
-row whose view of its text is full comes back as a newcomer with a shorter view.
+row whose view of its text is full is admitted again with a shorter view.
 """
 
 import itertools
@@ -18,27 +18,27 @@ import numpy as np
 
 from models.decoding import history, sampling_loop
 from models.decoding.prefill import bucket, packed, padded, prefill_padded, slots
-from models.decoding.settings import Settings
-from models.decoding.stop import Finish, Stop, Text
+from models.decoding.settings import SamplingSettings
+from models.decoding.stop import DecodedText, Finish, StopCriteria
 from models.model import Model
 
-LOOK = 16  # steps between looks at texts; one without stop strings is looked at every loop.N_OUT steps
+CHECK_EVERY = 16  # steps between checks of texts; one without stop strings is checked every N_OUT steps
 PREFILL_TOKENS = 8192  # most tokens of one prefill, padding included, unless one text has more
 # Texts that were prefilled, by their keys, with their rows; their logits [P,V] and cache.
-NOTHING: tuple[dict[Any, int], Any, Any] = ({}, None, None)
+NOT_PREFILLED: tuple[dict[Any, int], Any, Any] = ({}, None, None)
 
 
 @dataclass
-class Row:
+class Continuation:
     """A continuation in the making."""
 
     prompt: Sequence[int]
     source: int  # of the prompt; rows of one source share a prefill
     seed: int
     sample: int
-    text: Text | None = None
+    text: DecodedText | None = None
     tokens: list[int] = field(default_factory=list)
-    drawn: dict[str, list] = field(default_factory=dict)  # what else `loop.advance` tells of each token
+    drawn: dict[str, list] = field(default_factory=dict)  # what else `advance` reports of each token
     finish: Finish | None = None
     stop: int | str | None = None
     view: int = 0  # tokens in the model's view
@@ -51,22 +51,22 @@ class Limits:
     max_tokens: int
     eos_id: int
     context: int | None
-    stop: Stop
+    stop: StopCriteria
 
-    def in_view(self, row: Row) -> Sequence[int]:
+    def in_view(self, row: Continuation) -> Sequence[int]:
         """The part of a row's text that the model goes on from."""
         text = [*row.prompt, *row.tokens]
         return text if self.context is None or len(text) < self.context else text[-(self.context // 2) :]
 
-    def left(self, row: Row) -> int:
+    def left(self, row: Continuation) -> int:
         """How many more tokens the row takes."""
         return 0 if row.finish else self.max_tokens - len(row.tokens)
 
-    def room(self, row: Row) -> int:
+    def room(self, row: Continuation) -> int:
         """How many of these fit into its view."""
         return self.left(row) if self.context is None else min(self.left(row), self.context - row.view)
 
-    def take(self, row: Row, token: int) -> None:
+    def take(self, row: Continuation, token: int) -> None:
         """Adds a token to the row, and ends it if this is its last."""
         row.tokens.append(token)
         row.view += 1
@@ -80,30 +80,39 @@ class Limits:
             row.finish = "length"
 
 
-class Batch:
+class ContinuousBatch:
     """Rows side by side on the device, and those that wait for a place."""
 
     def __init__(
         self,
         model: Model,
         params: Any,
-        rows: Sequence[Row],
-        settings: Settings,
+        rows: Sequence[Continuation],
+        settings: SamplingSettings,
         limits: Limits,
         *,
         width: int,
         n_top: int,
         every: int | None,
-        watch: Callable[[Row, str], None] | None,
+        watch: Callable[[Continuation, str], None] | None,
     ):
+        """A batch that has not begun.
+
+        Args:
+          rows: in the order in which they are admitted.
+          width: most rows at a time.
+          n_top: how many of the likeliest tokens to report at each position.
+          every: steps between checks of the texts, at most `sampling_loop.N_OUT`; None for the default.
+          watch: called with (row, text) as text of a row becomes certain.
+        """
         self.model, self.params = model, packed(model, params)
         self.limits, self.n_top, self.watch = limits, n_top, watch
-        looks = watch is not None or bool(limits.stop.strings)
-        self.every = min(every or (LOOK if looks else sampling_loop.N_OUT), sampling_loop.N_OUT)
+        checks = watch is not None or bool(limits.stop.strings)
+        self.every = min(every or (CHECK_EVERY if checks else sampling_loop.N_OUT), sampling_loop.N_OUT)
         self.waiting, self.places = deque(rows), [None] * min(bucket(len(rows), least=1), width)
         ends = [limits.eos_id, *limits.stop.tokens]
         ends_E = np.array(ends + [-1] * (bucket(len(ends), least=4) - len(ends)), np.int32)
-        self.request = sampling_loop.Request(settings.arrays(model.config.vocab_size), ends_E)
+        self.loop_settings = sampling_loop.LoopSettings(settings.arrays(model.config.vocab_size), ends_E)
 
         views, most = [len(limits.in_view(row)) for row in rows], limits.max_tokens
         longest = max(views)
@@ -112,11 +121,11 @@ class Batch:
         self.n_source = bucket(longest)  # the cache of a network with an encoder has this length
         self.n_slots = slots(min(max(views) + most, limits.context or max(views) + most))
         self.n_text = bucket(max(len(row.prompt) for row in rows) + most)
-        self.prefilled = NOTHING
+        self.prefilled = NOT_PREFILLED
         self.began, self.step_seconds = time.perf_counter(), math.inf
         self.pool = self._empty()
 
-    def _empty(self) -> sampling_loop.Pool:
+    def _empty(self) -> sampling_loop.RowPool:
         n, vocab_size = len(self.places), self.model.config.vocab_size
         inputs = (jax.ShapeDtypeStruct(shape, np.int32) for shape in ((n, self.n_source), (n,)))
         logits_BV, cache = prefill_padded.eval_shape(self.model, self.params, *inputs, self.n_slots)
@@ -126,12 +135,12 @@ class Batch:
 
     def run(self) -> None:
         """Until every row has ended."""
-        self._refill()
+        self._fill_places()
         while any(self.places):
             self._advance()
             if not self._left():
                 self._end_by_time()
-            self._refill()
+            self._fill_places()
 
     def _left(self) -> float:
         """Seconds of the budget that are left, or 0."""
@@ -141,15 +150,15 @@ class Batch:
         late = [row for row in (*self.places, *self.waiting) if row is not None]
         for row in late:
             row.finish = "time"
-        self._tell(late)
+        self._report(late)
         self.places, self.waiting = [None] * len(self.places), deque()
 
-    def _refill(self) -> None:
+    def _fill_places(self) -> None:
         """Gives free places to rows that wait, until there are no more of either."""
         while self.waiting and None in self.places:
             self._admit()
         if not self.waiting:
-            self.prefilled = NOTHING
+            self.prefilled = NOT_PREFILLED
 
     def _admit(self) -> None:
         """Puts the next rows, those whose texts are prefilled together, into free places."""
@@ -184,7 +193,7 @@ class Batch:
             texts[_key(row)] = text
         n_tokens = self.n_source if self.model.has_encoder else bucket(max(map(len, texts.values())))
         inputs = padded(list(texts.values()), n_tokens)
-        self.prefilled = NOTHING  # the old one goes before the new one comes
+        self.prefilled = NOT_PREFILLED  # the old one goes before the new one comes
         logits_PV, cache = prefill_padded(self.model, self.params, *inputs, self.n_slots)
         self.prefilled = ({key: p for p, key in enumerate(texts)}, logits_PV, cache)
 
@@ -192,14 +201,14 @@ class Batch:
         """Some steps for every row."""
         n_open = len(self.places) - self.places.count(None)
         comes_back = any(row and self.limits.left(row) > self.limits.room(row) for row in self.places)
-        # With rows waiting, an eighth of the places is worth a look.
+        # With rows waiting, an eighth of the places is worth a check.
         floor = max(0, n_open - max(1, len(self.places) // 8)) if self.waiting or comes_back else 0
         n_steps = self.every
         if self.limits.stop.seconds < math.inf:
             n_steps = max(1, min(n_steps, int(self._left() / self.step_seconds)))
         began = time.perf_counter()
         self.pool, drawn = sampling_loop.advance(
-            self.model, self.params, self.pool, self._state(self.places), self.request,
+            self.model, self.params, self.pool, self._state(self.places), self.loop_settings,
             np.int32(n_steps), np.int32(floor), self.n_top
         )  # fmt: skip
         drawn = jax.device_get(drawn)
@@ -207,11 +216,11 @@ class Batch:
         self.step_seconds = (time.perf_counter() - began) / max(1, lengths.max())
         self._take(drawn, lengths)
 
-    def _state(self, rows: Sequence[Row | None]) -> sampling_loop.Rows:
+    def _state(self, rows: Sequence[Continuation | None]) -> sampling_loop.RowInputs:
         def each(kind, value):
             return np.array([0 if row is None else value(row) for row in rows], kind)
 
-        return sampling_loop.Rows(
+        return sampling_loop.RowInputs(
             seed=each(np.uint32, lambda row: row.seed),
             sample=each(np.uint32, lambda row: row.sample),
             new=each(np.int32, lambda row: len(row.tokens)),
@@ -235,17 +244,17 @@ class Batch:
                 self.places[b] = None
                 if row.finish is None:
                     self.waiting.appendleft(row)
-        self._tell(rows)
+        self._report(rows)
 
-    def _tell(self, rows: Sequence[Row]) -> None:
+    def _report(self, rows: Sequence[Continuation]) -> None:
         if self.watch is None:
             return
         for row in rows:
-            news = "" if row.text is None else row.text.news(ended=row.finish is not None)
-            if news:
-                self.watch(row, news)
+            new_text = "" if row.text is None else row.text.new_text(ended=row.finish is not None)
+            if new_text:
+                self.watch(row, new_text)
 
 
-def _key(row: Row) -> Any:
+def _key(row: Continuation) -> Any:
     """Equal for rows that go on from the same text."""
     return (row.source, row.sample, len(row.tokens)) if row.tokens else row.source

@@ -1,8 +1,8 @@
 """From logits to the distribution that is sampled: pure functions [B,V] -> [B,V], removed tokens become -inf.
 
 Numbers may be traced, so changing one does not recompile. Each has a value at which it changes nothing
-(`settings.Settings` has them as defaults), and costs next to nothing there. `keep` is how many of a row's
-most likely tokens a processor leaves whatever its rule says.
+(`settings.SamplingSettings` has them as defaults), and costs next to nothing there. `keep` is how many of a
+row's most likely tokens a processor leaves whatever its rule says.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Number = jax.Array | float
 
 
 def process(logits_BV: jax.Array, history: History, settings: dict[str, Any], eos_ids: Any = -1) -> jax.Array:
-    """All processors in the order of Hugging Face's `generate`; `settings` are `Settings.arrays`.
+    """All processors in the order of Hugging Face's `generate`; `settings` are `SamplingSettings.arrays`.
 
     Presence and frequency penalties, which that does not have, stand beside the repetition penalty.
     `eos_ids` are what `min_new_tokens` bans: one token or several; -1 is none.

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from models.decoding.continuous_batching import Batch, Limits, Row
-from models.decoding.settings import Settings
-from models.decoding.stop import Finish, Stop, Text
+from models.decoding.continuous_batching import Continuation, ContinuousBatch, Limits
+from models.decoding.settings import SamplingSettings
+from models.decoding.stop import DecodedText, Finish, StopCriteria
 from models.model import Model
 
-NO_STOP = Stop()
+NO_STOP = StopCriteria()
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ def sample(
     params: Any,
     prompts: Sequence[Sequence[int]],
     seeds: Sequence[int],
-    settings: Settings,
+    settings: SamplingSettings,
     *,
     n: int = 1,
     max_tokens: int,
     eos_id: int,
     context: int | None = None,
-    stop: Stop = NO_STOP,
+    stop: StopCriteria = NO_STOP,
     token_bytes: Sequence[bytes] | None = None,
     top_logprobs: int = 0,
     width: int = 64,
@@ -63,11 +63,20 @@ def sample(
     on from its last context // 2 tokens.
 
     Args:
+      params: the network's.
+      prompts, seeds: token ids, and a number from 0 to 2^32 - 1 for each prompt.
+      settings: how logits become the distribution that is sampled.
+      n: continuations of each prompt.
+      max_tokens: most tokens of a continuation, EOS included.
+      eos_id: the token that ends a text.
+      context: most tokens that the model sees; None for no limit.
+      stop: what ends a text besides.
       token_bytes: what each token says, needed for stop strings and to `watch`.
       top_logprobs: how many of the likeliest tokens to report at each position.
       width: most rows at a time; a row that ends makes place for one that waits.
-      every: steps between looks at the text, at most 64; by default 16 where someone looks, else 64.
-      watch: called with (prompt, j, news) as text becomes certain; the news of a row make up its text.
+      every: steps between checks of the texts, at most 64; by default 16 where stop strings or `watch`
+        need them, else 64.
+      watch: called with (prompt, j, text) as text becomes certain; a row's pieces make up its text.
 
     Raises:
       ValueError: no prompt or an empty one, a token outside the vocabulary, seeds that do not pair with
@@ -80,36 +89,36 @@ def sample(
     if token_bytes is None and (stop.strings or watch):
         raise ValueError("stop strings, and watching, need `token_bytes`: what each token says")
 
-    def text() -> Text | None:
-        return None if token_bytes is None else Text(token_bytes, stop.strings)
+    def text() -> DecodedText | None:
+        return None if token_bytes is None else DecodedText(token_bytes, stop.strings)
 
     rows = [
-        Row(prompt, i, seed, j, text())
+        Continuation(prompt, i, seed, j, text())
         for i, (prompt, seed) in enumerate(zip(prompts, seeds))
         for j in range(n)
     ]
-    tell = None if watch is None else lambda row, news: watch(row.source, row.sample, news)
+    report = None if watch is None else lambda row, text: watch(row.source, row.sample, text)
     limits = Limits(max_tokens, eos_id, context, stop)
-    Batch(
-        model, params, rows, settings, limits, width=width, n_top=top_logprobs, every=every, watch=tell
+    ContinuousBatch(
+        model, params, rows, settings, limits, width=width, n_top=top_logprobs, every=every, watch=report
     ).run()
     samples = [_sample(row, top_logprobs) for row in rows]
     return [samples[i : i + n] for i in range(0, len(samples), n)]
 
 
-def _sample(row: Row, n_top: int) -> Sample:
+def _sample(row: Continuation, n_top: int) -> Sample:
     """What the row has said."""
     assert row.finish is not None
-    told, top = row.drawn, ()
+    drawn, top = row.drawn, ()
     if n_top and row.tokens:
-        each = zip(told["top_tokens"], told["top_logprobs"], told["top_sampling_logprobs"])
+        each = zip(drawn["top_tokens"], drawn["top_logprobs"], drawn["top_sampling_logprobs"])
         top = tuple(tuple(zip(*three)) for three in each)
     return Sample(
         tuple(row.tokens),
-        tuple(told.get("logprobs", ())),
+        tuple(drawn.get("logprobs", ())),
         row.finish,
         row.stop,
-        tuple(told.get("sampling_logprobs", ())),
+        tuple(drawn.get("sampling_logprobs", ())),
         top,
         None if row.text is None else str(row.text),
     )

@@ -1,4 +1,4 @@
-"""The compiled loop of sampling: rows that take tokens side by side, and newcomers in the place of old ones.
+"""The compiled loop of sampling: rows that take tokens side by side, and admitted ones in the place of old.
 
 Every row has its own key, so what it says does not depend on its neighbours, on when it came, or on how many
 steps are taken at a time.
@@ -19,7 +19,7 @@ N_OUT = 64  # most steps of one call
 STRETCH = 64  # tokens that are next to each other in the vocabulary
 
 
-class Pool(NamedTuple):
+class RowPool(NamedTuple):
     """What B rows have on the device: cache, the logits that the next token is drawn from, and history."""
 
     cache: Any
@@ -27,7 +27,7 @@ class Pool(NamedTuple):
     history: History
 
 
-class Rows(NamedTuple):
+class RowInputs(NamedTuple):
     """What the host knows of each row.
 
     seed, sample: uint32, the row's key. new: int32, tokens it has sampled. room: int32, how many it still
@@ -40,32 +40,42 @@ class Rows(NamedTuple):
     room: Any
 
 
-class Request(NamedTuple):
-    """What holds for all rows: `Settings.arrays`, and the tokens that end a row, padded with -1."""
+class LoopSettings(NamedTuple):
+    """What holds for all rows: `SamplingSettings.arrays`, and the tokens that end a row, padded with -1."""
 
-    settings: dict[str, Any]
+    processors: dict[str, Any]
     ends_E: Any
 
 
-def empty(logits_BV: Any, cache: Any, histories: History) -> Pool:
+def empty(logits_BV: Any, cache: Any, histories: History) -> RowPool:
     """A pool of closed rows with such arrays, given as shapes."""
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), Pool(cache, logits_BV, histories))
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), RowPool(cache, logits_BV, histories))
 
 
 @functools.partial(jax.jit, donate_argnums=0)
 def admit(
-    pool: Pool, logits_PV: jax.Array, cache: Any, source_R: jax.Array, target_R: jax.Array, histories: History
-) -> Pool:
-    """Puts R newcomers into the pool, with what the prefill of P texts left.
+    pool: RowPool,
+    logits_PV: jax.Array,
+    cache: Any,
+    source_R: jax.Array,
+    target_R: jax.Array,
+    histories: History,
+) -> RowPool:
+    """Puts R admitted rows into the pool, with what the prefill of P texts left.
 
-    Newcomer r has text source[r] and takes row target[r]; a target beyond the pool is dropped.
+    Args:
+      pool: of B rows; its buffers are reused.
+      logits_PV, cache: those of the prefill.
+      source_R, target_R: admitted row r has text source[r] and takes row target[r] of the pool; a target
+        beyond the pool is dropped.
+      histories: of the R rows.
     """
 
     def put(old, new):
         place = target_R if old.ndim == 1 else (slice(None), target_R)  # [B], or [L,B,…]
         return old.at[place].set(new, mode="drop")
 
-    return Pool(
+    return RowPool(
         jax.tree.map(put, pool.cache, take_rows(cache, source_R)),
         pool.logits_BV.at[target_R].set(logits_PV[source_R], mode="drop"),
         History(*(old.at[target_R].set(new, mode="drop") for old, new in zip(pool.history, histories))),
@@ -76,14 +86,21 @@ def admit(
 def advance(
     model: Model,
     params: Any,
-    pool: Pool,
-    rows: Rows,
-    request: Request,
+    pool: RowPool,
+    rows: RowInputs,
+    settings: LoopSettings,
     n_steps: jax.Array,
     floor: jax.Array,
     n_top: int,
-) -> tuple[Pool, dict[str, jax.Array]]:
+) -> tuple[RowPool, dict[str, jax.Array]]:
     """Up to `n_steps` (at most N_OUT) tokens for every row, until no more than `floor` rows are open.
+
+    Args:
+      pool: of B rows; its buffers are reused.
+      rows: what the host knows of each, [B].
+      settings: what holds for all rows.
+      n_steps, floor: int32 scalars.
+      n_top: how many of the likeliest tokens to report; static.
 
     Also returns what was drawn, [N_OUT,B] each, of which row b took the first lengths[b] [B]: "tokens",
     "logprobs" (the model's own, in nats), "sampling_logprobs" (of the distribution that was drawn from), and
@@ -91,7 +108,7 @@ def advance(
     """
 
     keys_B = jax.vmap(lambda seed, j: jax.random.fold_in(jax.random.key(seed), j))(rows.seed, rows.sample)
-    choose = functools.partial(_choose, request=request, n_top=n_top)
+    choose = functools.partial(_choose, settings=settings, n_top=n_top)
 
     def body(carry):
         step, pool, room_B, out = carry
@@ -99,10 +116,10 @@ def advance(
         out = {name: out[name].at[step].set(drawn[name]) for name in drawn} | {
             "lengths": out["lengths"] + (room_B > 0)
         }
-        ends_B = jnp.any(token_B[:, None] == request.ends_E, axis=1)
+        ends_B = jnp.any(token_B[:, None] == settings.ends_E, axis=1)
         room_B = jnp.where(ends_B, 0, jnp.maximum(room_B - 1, 0))
         logits_BV, cache = model.decode(params, token_B, pool.cache)
-        return step + 1, Pool(cache, logits_BV, histories), room_B, out
+        return step + 1, RowPool(cache, logits_BV, histories), room_B, out
 
     def goes_on(carry):
         step, _, room_B, _ = carry
@@ -115,9 +132,9 @@ def advance(
     return pool, out
 
 
-def _choose(keys_B, new_B, logits_BV, histories: History, request: Request, n_top: int):
-    """The token each row draws as its new[b]-th, the history with it, and what is told of it."""
-    processed_BV = processors.process(logits_BV, histories, request.settings, request.ends_E)
+def _choose(keys_B, new_B, logits_BV, histories: History, settings: LoopSettings, n_top: int):
+    """The token each row draws as its new[b]-th, the history with it, and what is reported of it."""
+    processed_BV = processors.process(logits_BV, histories, settings.processors, settings.ends_E)
     token_B = draw(keys_B, new_B, processed_BV)
     drawn = {"tokens": token_B}
     if n_top:

@@ -27,7 +27,7 @@ COUNTS = ("top_k", "no_repeat_ngram_size", "min_new_tokens", "min_tokens_to_keep
 
 
 @dataclass(frozen=True)
-class Settings:
+class SamplingSettings:
     """The defaults sample from the model as it is. What each field does and in which order: `processors`.
 
     `logit_bias` holds pairs (token, number added to its logit; -inf bans it).

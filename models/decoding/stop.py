@@ -16,7 +16,7 @@ Finish = Literal["eos", "stop", "length", "time"]
 
 
 @dataclass(frozen=True)
-class Stop:
+class StopCriteria:
     """What ends a text besides EOS and `max_tokens`.
 
     `seconds` is for the whole call, compiling included: what is unfinished then ends with "time". The clock
@@ -37,7 +37,7 @@ class Stop:
             raise ValueError(f"seconds={self.seconds}; a budget of time must be positive")
 
 
-class Text:
+class DecodedText:
     """The text of a row that grows by tokens, up to its first stop.
 
     That is the stop which is complete first; of several complete at the same character, the longest.
@@ -61,10 +61,10 @@ class Text:
         return found is not None
 
     def news(self, ended: bool = False) -> str:
-        """What is certain and was not told before; all of the rest if the row has `ended`."""
+        """The text that is certain and was not returned before; all of the rest if the row has `ended`."""
         end = len(self._text) - (0 if ended or self.stop else held_back(self._text, self._stops))
-        news, self._shown = self._text[self._shown : end], max(end, self._shown)
-        return news
+        new, self._shown = self._text[self._shown : end], max(end, self._shown)
+        return new
 
     def __str__(self) -> str:
         return self._text

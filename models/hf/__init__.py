@@ -11,9 +11,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from models.hf.describe import ARCHITECTURES, read_config, write_config
+from models.hf.checkpoint_tensors import CheckpointTensor, flat, match, nested, shapes_of, tensors_of
+from models.hf.config_json import ARCHITECTURES, config_from_json, config_to_json
 from models.hf.files import SHARD_BYTES, Tensors, whole_folder, write_tensors
-from models.hf.slots import Slot, flat, match, nested, shapes_of, slots
 from models.model import Dtype, ModelConfig
 from models.parameters import Params
 
@@ -34,12 +34,12 @@ def load(folder: Path | str, dtype: Dtype = "float32") -> tuple[ModelConfig, Par
     if not path.is_file():
         raise ValueError(f"{folder} is no checkpoint: it has no config.json")
     try:
-        module, config = read_config(json.loads(path.read_text()))
+        module, config = config_from_json(json.loads(path.read_text()))
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
     config = replace(config, dtype=dtype)
     tensors, shapes = Tensors(folder), shapes_of(config)
-    found = match(list(slots(module.entries(config), shapes)), tensors)
+    found = match(list(tensors_of(module.entries(config), shapes)), tensors)
     arrays = {path: _zeros(shape) for path, shape in shapes.items()}
     for name, slot in found.items():
         for path, part in zip(slot.entry.paths, slot.entry.ours(tensors.read(name)), strict=True):
@@ -57,7 +57,7 @@ def save(config: ModelConfig, params: Params, folder: Path | str, shard_bytes: i
       ValueError: no architecture says what `config` says, `params` are not its parameters, or there is
         something at `folder`.
     """
-    module, config, described, factors = write_config(config)
+    module, config, described, factors = config_to_json(config)
     arrays, shapes = flat(params), shapes_of(config)
     for path in shapes | arrays:
         seen = arrays[path].shape if path in arrays else None
@@ -66,7 +66,7 @@ def save(config: ModelConfig, params: Params, folder: Path | str, shard_bytes: i
                 f"params: {path} has shape {seen}; the configuration asks for {shapes.get(path)}"
             )
 
-    def make(slot: Slot) -> np.ndarray:
+    def make(slot: CheckpointTensor) -> np.ndarray:
         parts = [np.asarray(arrays[path])[slot.index] for path in slot.entry.paths]
         scales = [np.float32(factors.get(path, 1.0)) for path in slot.entry.paths]
         return slot.entry.theirs(
@@ -76,7 +76,7 @@ def save(config: ModelConfig, params: Params, folder: Path | str, shard_bytes: i
     with whole_folder(Path(folder)) as temporary:
         text = json.dumps(described | {"torch_dtype": "float32"}, indent=2)
         (temporary / "config.json").write_text(text + "\n")
-        wanted = slots(module.entries(config), shapes)
+        wanted = tensors_of(module.entries(config), shapes)
         tensors = ((slot.name, slot.shape, lambda slot=slot: make(slot)) for slot in wanted)
         write_tensors(temporary, tensors, shard_bytes)
 

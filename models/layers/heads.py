@@ -14,7 +14,7 @@ from models.parameters import Keys, Params, constant, functional
 
 
 @dataclass(frozen=True)
-class Head:
+class HeadedModel:
     """A network with another head than that over the vocabulary, as functions.
 
     init(key) -> params, {"body": the network's, "head": its own}; put a trained network in place of "body".
@@ -33,7 +33,7 @@ class Head:
         return self.apply_with_aux(params, tokens_BT, lengths_B, **source)[0]
 
 
-class Linear(nnx.Module):
+class LinearHead(nnx.Module):
     """x W + b in float32. It starts at zero: classes equally probable, values 0, at any width."""
 
     def __init__(self, d_model: int, n_outputs: int, keys: Keys):
@@ -44,7 +44,7 @@ class Linear(nnx.Module):
         return project(x.astype(jnp.float32), self.w, self.b)
 
 
-def classifier(model: Model, n_classes: int, pool: Literal["last", "mean"] = "last") -> Head:
+def classifier(model: Model, n_classes: int, pool: Literal["last", "mean"] = "last") -> HeadedModel:
     """Logits of classes [B,C], float32, from a row's last real token or the mean over its real tokens.
 
     Raises:
@@ -57,7 +57,7 @@ def classifier(model: Model, n_classes: int, pool: Literal["last", "mean"] = "la
     return _head(model, n_classes, last_token if pool == "last" else mean)
 
 
-def scalar(model: Model) -> Head:
+def scalar(model: Model) -> HeadedModel:
     """One number for each token, [B,T] float32, 0 at padding.
 
     A value function reads them all, a reward that of the row's last token:
@@ -73,7 +73,7 @@ def scalar(model: Model) -> Head:
         values_BT1, aux = head.apply_with_aux(params, tokens_BT, lengths_B, **source)
         return jnp.where(_real(tokens_BT.shape[1], lengths_B), values_BT1[..., 0], 0), aux
 
-    return Head(model.config, head.init, apply_with_aux, head.axes)
+    return HeadedModel(model.config, head.init, apply_with_aux, head.axes)
 
 
 def mean(x_BTD: jax.Array, lengths_B: jax.Array) -> jax.Array:
@@ -86,8 +86,8 @@ def _real(n: int, lengths_B: jax.Array) -> jax.Array:
     return jnp.arange(n) < lengths_B[:, None]
 
 
-def _head(model: Model, n_outputs: int, pool: Callable) -> Head:
-    init_head, bind, axes = functional(lambda keys: Linear(model.config.d_model, n_outputs, keys))
+def _head(model: Model, n_outputs: int, pool: Callable) -> HeadedModel:
+    init_head, bind, axes = functional(lambda keys: LinearHead(model.config.d_model, n_outputs, keys))
 
     def init(key: jax.Array) -> Params:
         key_body, key_head = jax.random.split(key)
@@ -99,4 +99,4 @@ def _head(model: Model, n_outputs: int, pool: Callable) -> Head:
         x_BTD, aux = model.hidden(params["body"], tokens_BT, **source)
         return bind(params["head"])(pool(x_BTD, lengths_B)), aux
 
-    return Head(model.config, init, apply_with_aux, {"body": model.axes, "head": axes})
+    return HeadedModel(model.config, init, apply_with_aux, {"body": model.axes, "head": axes})

@@ -17,7 +17,7 @@ from experiments.evaluate.language_modelling.perplexity import token_losses
 from experiments.evaluate.loaded_model import Subject
 from experiments.evaluate.tasks.loglikelihood import encode_pair, score_all
 from models.decoding.sample import sample
-from models.decoding.settings import Settings
+from models.decoding.settings import SamplingSettings
 
 MAX_TOKENS = 256  # generated where a task does not say
 
@@ -71,7 +71,7 @@ class HarnessModel(LM):
                 self.subject.params,
                 [self._tokens(prompt).tolist()],
                 [0],
-                Settings(temperature=0.0),
+                SamplingSettings(temperature=0.0),
                 max_tokens=settings.get("max_gen_toks", MAX_TOKENS),
                 eos_id=self.subject.vocab.eos_id,
                 context=self.subject.config.seq_len,

@@ -137,10 +137,10 @@ def _score(subject: "Subject", task: Task, questions: dict[int, list]) -> Iterat
 
 def _generate(subject: "Subject", task: Task, questions: dict[int, list]) -> Iterator[Records]:
     from models.decoding.sample import sample
-    from models.decoding.settings import Settings
-    from models.decoding.stop import Stop
+    from models.decoding.settings import SamplingSettings
+    from models.decoding.stop import StopCriteria
 
-    stop, token_bytes = Stop(strings=(task.stop,) if task.stop else ()), subject.token_bytes()
+    stop, token_bytes = StopCriteria(strings=(task.stop,) if task.stop else ()), subject.token_bytes()
     order = sorted(questions, key=lambda i: len(questions[i][0].context))
     for first in range(0, len(order), GENERATED_AT_ONCE):
         asked = order[first : first + GENERATED_AT_ONCE]
@@ -149,7 +149,7 @@ def _generate(subject: "Subject", task: Task, questions: dict[int, list]) -> Ite
             subject.params,
             [questions[i][0].context for i in asked],
             [0] * len(asked),
-            Settings(temperature=0.0),
+            SamplingSettings(temperature=0.0),
             max_tokens=task.max_tokens,
             eos_id=subject.vocab.eos_id,
             context=subject.config.seq_len,

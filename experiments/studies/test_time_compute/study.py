@@ -34,7 +34,7 @@ from models.decoding import best_of_n
 from models.decoding.beam import beam_search
 from models.decoding.pass_at_k import pass_at_k
 from models.decoding.sample import sample
-from models.decoding.settings import Settings as Sampling
+from models.decoding.settings import SamplingSettings
 from scaling.table.runs import Runs
 
 VOCAB = ByteVocab()
@@ -105,7 +105,7 @@ def study(overrides: list[str]) -> Study:
     """The study with settings overridden; settings that no run could have are refused here."""
     settings = apply_overrides(Settings(), overrides)
     plan(settings)
-    Sampling(temperature=settings.temperature)
+    SamplingSettings(temperature=settings.temperature)
     return with_prepared_data(settings, build)
 
 
@@ -170,10 +170,10 @@ def ask(settings: Settings, run: Path) -> list[dict[str, Any]]:
     seeds = [settings.seed * 2**20 + i for i in range(len(prompts))]
     asked: dict[str, Any] = {"max_tokens": MAX_TOKENS, "eos_id": NEWLINE}
     drawn = sample(
-        model, params, prompts, seeds, Sampling(temperature=settings.temperature),
+        model, params, prompts, seeds, SamplingSettings(temperature=settings.temperature),
         n=settings.n_samples, width=512, **asked
     )  # fmt: skip
-    greedy = sample(model, params, prompts, seeds, Sampling(temperature=0.0), width=512, **asked)
+    greedy = sample(model, params, prompts, seeds, SamplingSettings(temperature=0.0), width=512, **asked)
     per_token = models.count(config.model).forward_flops_per_token(len(prompts[0]) + MAX_TOKENS)
 
     def row(method: str, n: int, right_Q: np.ndarray, n_new: float) -> dict[str, Any]:

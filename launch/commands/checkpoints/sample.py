@@ -36,7 +36,7 @@ flags.DEFINE_integer("max_tokens", 200, "longest continuation, in tokens", flag_
 flags.DEFINE_float("max_seconds", math.inf, "end what is unfinished after this time", flag_values=FLAGS)
 flags.DEFINE_multi_string("stop", [], "end before this text", flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "seed of the random draws", flag_values=FLAGS)
-KNOBS = {  # fields of `models.decoding.settings.Settings`
+KNOBS = {  # fields of `models.decoding.settings.SamplingSettings`
     "temperature": (1.0, "divides the logits; 0 is greedy: always the likeliest token"),
     "top_k": (0, "keep the k likeliest tokens; 0 keeps all"),
     "top_p": (1.0, "keep the likeliest tokens that reach this mass"),
@@ -85,12 +85,12 @@ def run(args: list[str], flags) -> int:
     from experiments.evaluate.loaded_model import open_subject
     from models.decoding.beam import beam_search
     from models.decoding.sample import sample
-    from models.decoding.settings import Settings
-    from models.decoding.stop import Stop
+    from models.decoding.settings import SamplingSettings
+    from models.decoding.stop import StopCriteria
 
     knobs = {name: getattr(flags, name) for name in KNOBS}
-    settings = Settings(logit_bias=sample_output.read_bias(flags.logit_bias), **knobs)
-    stop = Stop(tuple(flags.stop), seconds=flags.max_seconds)
+    settings = SamplingSettings(logit_bias=sample_output.read_bias(flags.logit_bias), **knobs)
+    stop = StopCriteria(tuple(flags.stop), seconds=flags.max_seconds)
     subject = open_subject(Path(args[0]))
     if subject.folder != Path(args[0]):
         print(f"sampling from the study's verification run, {subject.folder}", file=sys.stderr)

@@ -24,7 +24,7 @@ from models.decoding import history, processors
 from models.decoding.constraints.masks import Constraint, Progress, masks_for
 from models.decoding.prefill import bucket, packed, prefill, take_rows
 from models.decoding.sampling_loop import draw
-from models.decoding.settings import Settings
+from models.decoding.settings import SamplingSettings
 from models.model import Model
 
 
@@ -68,7 +68,7 @@ def sample_constrained(
     params: Any,
     prompts: Sequence[Sequence[int]],
     seeds: Sequence[int],
-    settings: Settings,
+    settings: SamplingSettings,
     constraints: Sequence[Constraint],
     *,
     n: int = 1,
@@ -111,12 +111,12 @@ class _Row:
     progress: Progress
     view: list[int]
     tokens: list[int] = field(default_factory=list)
-    told: list[np.ndarray] = field(default_factory=list)
+    drawn: list[np.ndarray] = field(default_factory=list)
     ended: bool = False
 
 
 def _sample(row: _Row, vocabulary) -> ConstrainedSample:
-    logprobs, sampling, allowed = (tuple(map(float, values)) for values in np.array(row.told).T)
+    logprobs, sampling, allowed = (tuple(map(float, values)) for values in np.array(row.drawn).T)
     text = vocabulary.said(row.tokens).decode("utf-8", errors="ignore")
     finish = "eos" if row.ended else "length"
     complete = row.ended or row.progress.complete
@@ -147,7 +147,7 @@ def _round(model, params, rows: list[_Row], settings, max_tokens: int, eos_id: i
         "seed": np.array([row.seed for row in rows + blank], np.uint32),
         "sample": np.array([row.sample for row in rows + blank], np.uint32),
     }
-    arrays, eos, told = settings.arrays(n_vocab), np.int32(eos_id), []
+    arrays, eos, drawn = settings.arrays(n_vocab), np.int32(eos_id), []
     going = dict(enumerate(rows))
     masks = masks_for(n_rows, n_vocab)
     for b, row in going.items():
@@ -155,7 +155,7 @@ def _round(model, params, rows: list[_Row], settings, max_tokens: int, eos_id: i
     while going:
         token_B, drawn_3B, said = _choose(logits_BV, masks, said, who, arrays, eos)
         logits_BV, cache = _decode(model, params, token_B, cache)  # runs while the masks are made
-        told.append(drawn_3B)
+        drawn.append(drawn_3B)
         tokens = np.asarray(token_B)
         masks = masks_for(n_rows, n_vocab)  # a new one: the device may still read the last
         for b, row in list(going.items()):
@@ -168,10 +168,10 @@ def _round(model, params, rows: list[_Row], settings, max_tokens: int, eos_id: i
                 del going[b]
             else:
                 row.progress.allowed(masks, b)
-    drawn_T3B = np.stack(jax.device_get(told))
+    drawn_T3B = np.stack(jax.device_get(drawn))
     for b, row in enumerate(rows):
-        new = len(row.tokens) - len(row.told)
-        row.told += list(drawn_T3B[:new, :, b])
+        new = len(row.tokens) - len(row.drawn)
+        row.drawn += list(drawn_T3B[:new, :, b])
         row.view += row.tokens[len(row.tokens) - new :]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from models.families.transformer import TransformerConfig
-from models.hf.architectures.rope import read_rope, write_rope
+from models.hf.architectures.rope import rope_from_json, rope_to_json
 from models.hf.entry import Entry, linear, reshaped, same
 from models.hf.fields import Fields
 
@@ -34,11 +34,11 @@ NORMS = {
 }
 
 
-def read_decoder(fields: Fields, theta: float = 10_000.0) -> dict[str, Any]:
+def decoder_from_json(fields: Fields, theta: float = 10_000.0) -> dict[str, Any]:
     """The fields of a `TransformerConfig` that are alike everywhere; `theta` is rope's default."""
     d_model, n_heads = fields.take("hidden_size"), fields.take("num_attention_heads")
     max_len = fields.take("max_position_embeddings", 0)
-    rope_theta, rope_scaling = read_rope(fields, max_len, theta)
+    rope_theta, rope_scaling = rope_from_json(fields, max_len, theta)
     return {
         "vocab_size": fields.take("vocab_size"),
         "d_model": d_model,
@@ -55,8 +55,8 @@ def read_decoder(fields: Fields, theta: float = 10_000.0) -> dict[str, Any]:
     }
 
 
-def write_decoder(config: TransformerConfig) -> dict[str, Any]:
-    """The fields that `read_decoder` reads."""
+def decoder_to_json(config: TransformerConfig) -> dict[str, Any]:
+    """The fields that `decoder_from_json` reads."""
     length = {"max_position_embeddings": config.max_len} if config.max_len else {}
     return {
         "vocab_size": config.vocab_size,
@@ -72,11 +72,11 @@ def write_decoder(config: TransformerConfig) -> dict[str, Any]:
         "eos_token_id": None,
         "pad_token_id": None,
         **length,
-        **write_rope(config.rope_theta, config.rope_scaling),
+        **rope_to_json(config.rope_theta, config.rope_scaling),
     }
 
 
-def read_windows(fields: Fields, window: int, default: list[str]) -> tuple[int, ...]:
+def windows_from_json(fields: Fields, window: int, default: list[str]) -> tuple[int, ...]:
     """Windows of the layers by `layer_types`, else `default`, as their shortest repeating part."""
     types = fields.take("layer_types", default)
     widths = {"full_attention": 0} | ({"sliding_attention": window} if window else {})

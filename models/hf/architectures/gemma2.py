@@ -7,11 +7,11 @@ from models.hf.architectures.decoder import (
     ACTIVATIONS,
     THEIR_ACTIVATIONS,
     decoder_entries,
+    decoder_from_json,
+    decoder_to_json,
     layer_types,
     mlp_entries,
-    read_decoder,
-    read_windows,
-    write_decoder,
+    windows_from_json,
 )
 from models.hf.entry import Entry
 from models.hf.fields import Fields
@@ -28,14 +28,14 @@ DEFAULTS = {
 }
 
 
-def read_config(fields: dict[str, Any]) -> TransformerConfig:
+def config_from_json(fields: dict[str, Any]) -> TransformerConfig:
     """Our description of the network in a config.json.
 
     Raises:
       ValueError: a field that we do not support, with its value and what is allowed.
     """
     left = Fields(DEFAULTS | fields)
-    found = read_decoder(left)
+    found = decoder_from_json(left)
     n_layers, window = found["n_layers"], left.take("sliding_window", 0)
     alternating = ["full_attention" if i % 2 or not window else "sliding_attention" for i in range(n_layers)]
     biases = left.require("attention_bias", False, True)
@@ -43,7 +43,7 @@ def read_config(fields: dict[str, Any]) -> TransformerConfig:
         **found,
         embedding_scale=found["d_model"] ** 0.5,
         norm_position="both",
-        windows=read_windows(left, window, alternating),
+        windows=windows_from_json(left, window, alternating),
         attention_scale=left.take("query_pre_attn_scalar") ** -0.5,
         attention_softcap=left.take("attn_logit_softcapping", 0.0),
         logit_softcap=left.take("final_logit_softcapping", 0.0),
@@ -56,10 +56,10 @@ def read_config(fields: dict[str, Any]) -> TransformerConfig:
     return config
 
 
-def write_config(config: TransformerConfig) -> dict[str, Any]:
+def config_to_json(config: TransformerConfig) -> dict[str, Any]:
     """The config.json of a network."""
     scalar = attention_scale(config) ** -2
-    return write_decoder(config) | {
+    return decoder_to_json(config) | {
         "architectures": ["Gemma2ForCausalLM"],
         "model_type": "gemma2",
         "hidden_activation": THEIR_ACTIVATIONS[config.activation],

@@ -13,7 +13,7 @@ THEIR_ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu", "s
 BLOCK = "transformer.h.{layer}"
 
 
-def read_config(fields: dict[str, Any]) -> TransformerConfig:
+def config_from_json(fields: dict[str, Any]) -> TransformerConfig:
     """Our description of the network in a config.json.
 
     Raises:
@@ -50,7 +50,7 @@ def read_config(fields: dict[str, Any]) -> TransformerConfig:
     return config
 
 
-def write_config(config: TransformerConfig) -> dict[str, Any]:
+def config_to_json(config: TransformerConfig) -> dict[str, Any]:
     """The config.json of a network."""
     return {
         "architectures": ["GPT2LMHeadModel"],

@@ -7,11 +7,11 @@ from models.hf.architectures.decoder import (
     ACTIVATIONS,
     THEIR_ACTIVATIONS,
     decoder_entries,
+    decoder_from_json,
+    decoder_to_json,
     layer_types,
     mlp_entries,
-    read_decoder,
-    read_windows,
-    write_decoder,
+    windows_from_json,
 )
 from models.hf.entry import Entry
 from models.hf.fields import Fields
@@ -33,7 +33,7 @@ DEFAULTS = {
 }
 
 
-def read_config(fields: dict[str, Any]) -> TransformerConfig:
+def config_from_json(fields: dict[str, Any]) -> TransformerConfig:
     """Our description of the network in a config.json.
 
     Raises:
@@ -41,7 +41,7 @@ def read_config(fields: dict[str, Any]) -> TransformerConfig:
     """
     kind = fields["model_type"]
     left = Fields(DEFAULTS[kind] | fields)
-    found = read_decoder(left)
+    found = decoder_from_json(left)
     biases = left.require("attention_bias", False, *((True,) if kind in ("llama", "qwen3", "olmo2") else ()))
     if kind == "mistral":
         found["windows"] = (left.take("sliding_window", 0),)
@@ -61,10 +61,10 @@ def read_config(fields: dict[str, Any]) -> TransformerConfig:
     return config
 
 
-def write_config(config: TransformerConfig) -> dict[str, Any]:
+def config_to_json(config: TransformerConfig) -> dict[str, Any]:
     """The config.json of the architecture that is nearest to the network."""
     kind = _kind(config)
-    fields = write_decoder(config) | {
+    fields = decoder_to_json(config) | {
         "architectures": [ARCHITECTURES[kind]],
         "model_type": kind,
         "hidden_act": THEIR_ACTIVATIONS[config.activation],
@@ -106,4 +106,4 @@ def _windows(fields: Fields, n_layers: int) -> tuple[int, ...]:
     window, first = fields.take("sliding_window", 0), fields.take("max_window_layers", n_layers)
     window = window if used else 0
     types = ["sliding_attention" if window and i >= first else "full_attention" for i in range(n_layers)]
-    return read_windows(fields, window, types)
+    return windows_from_json(fields, window, types)

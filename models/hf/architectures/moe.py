@@ -8,8 +8,8 @@ from models.hf.architectures.decoder import (
     LAYER,
     THEIR_ACTIVATIONS,
     decoder_entries,
-    read_decoder,
-    write_decoder,
+    decoder_from_json,
+    decoder_to_json,
 )
 from models.hf.entry import Entry, linear
 from models.hf.fields import Fields
@@ -31,7 +31,7 @@ ROUTERS = {"mixtral": "block_sparse_moe", "qwen3_moe": "mlp", "olmoe": "mlp"}
 MATRICES = {"gate": "gate_proj", "up": "up_proj", "down": "down_proj"}
 
 
-def read_config(fields: dict[str, Any]) -> TransformerConfig:
+def config_from_json(fields: dict[str, Any]) -> TransformerConfig:
     """Our description of the network in a config.json. No token is ever dropped, as in transformers.
 
     Raises:
@@ -39,7 +39,7 @@ def read_config(fields: dict[str, Any]) -> TransformerConfig:
     """
     kind = fields["model_type"]
     left = Fields(DEFAULTS[kind] | fields)
-    found = read_decoder(left, theta=1e6 if kind == "mixtral" else 1e4)
+    found = decoder_from_json(left, theta=1e6 if kind == "mixtral" else 1e4)
     n_experts = left.take("num_experts", 0) or left.take("num_local_experts")
     experts = Experts(
         n_experts=n_experts,
@@ -75,11 +75,11 @@ def read_config(fields: dict[str, Any]) -> TransformerConfig:
     return config
 
 
-def write_config(config: TransformerConfig) -> dict[str, Any]:
+def config_to_json(config: TransformerConfig) -> dict[str, Any]:
     """The config.json of the architecture that is nearest to the network."""
     kind, experts = _kind(config), config.experts
     assert experts is not None
-    fields = write_decoder(config) | {
+    fields = decoder_to_json(config) | {
         "architectures": [ARCHITECTURES[kind]],
         "model_type": kind,
         "hidden_act": THEIR_ACTIVATIONS[config.activation],

@@ -7,7 +7,7 @@ from models.hf.fields import Fields
 from models.layers.positions import RopeScaling
 
 
-def read_rope(fields: Fields, max_len: int, theta: float = 10_000.0) -> tuple[float, RopeScaling | None]:
+def rope_from_json(fields: Fields, max_len: int, theta: float = 10_000.0) -> tuple[float, RopeScaling | None]:
     """Base and stretching of the rotary positions; `theta` is the architecture's own default.
 
     Version 4 has `rope_theta` and `rope_scaling`, version 5 both in `rope_parameters`. Where the length
@@ -62,7 +62,7 @@ def read_rope(fields: Fields, max_len: int, theta: float = 10_000.0) -> tuple[fl
     return theta, scaling
 
 
-def write_rope(theta: float, scaling: RopeScaling | None) -> dict[str, Any]:
+def rope_to_json(theta: float, scaling: RopeScaling | None) -> dict[str, Any]:
     """The fields in the spelling of version 4, which version 5 reads as well."""
     if scaling is None:
         return {"rope_theta": theta, "rope_scaling": None}

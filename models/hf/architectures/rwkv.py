@@ -10,19 +10,19 @@ from models.hf.fields import Fields
 RWKV7_HEAD_EPS = 64e-5  # of the norm over each head's output, whatever the head size
 
 
-def read_config(fields: dict[str, Any]) -> RWKV4Config | RWKV7Config:
+def config_from_json(fields: dict[str, Any]) -> RWKV4Config | RWKV7Config:
     """Our description of the network in a config.json.
 
     Raises:
       ValueError: a field that we do not support, with its value and what is allowed.
     """
     is_rwkv7 = "rwkv7" in (fields.get("model_type"), fields.get("architecture"))
-    return _read_rwkv7(Fields(fields)) if is_rwkv7 else _read_rwkv4(Fields(fields))
+    return _from_json_rwkv7(Fields(fields)) if is_rwkv7 else _from_json_rwkv4(Fields(fields))
 
 
-def write_config(config: RWKV4Config | RWKV7Config) -> dict[str, Any]:
+def config_to_json(config: RWKV4Config | RWKV7Config) -> dict[str, Any]:
     """The config.json of a network."""
-    return _write_rwkv7(config) if isinstance(config, RWKV7Config) else _write_rwkv4(config)
+    return _to_json_rwkv7(config) if isinstance(config, RWKV7Config) else _to_json_rwkv4(config)
 
 
 def entries(config: RWKV4Config | RWKV7Config) -> list[Entry]:
@@ -30,7 +30,7 @@ def entries(config: RWKV4Config | RWKV7Config) -> list[Entry]:
     return _rwkv7_entries(config) if isinstance(config, RWKV7Config) else _rwkv4_entries(config)
 
 
-def _read_rwkv4(left: Fields) -> RWKV4Config:
+def _from_json_rwkv4(left: Fields) -> RWKV4Config:
     d_model = left.take("hidden_size")
     config = RWKV4Config(
         vocab_size=left.take("vocab_size"),
@@ -47,7 +47,7 @@ def _read_rwkv4(left: Fields) -> RWKV4Config:
     return config
 
 
-def _write_rwkv4(config: RWKV4Config) -> dict[str, Any]:
+def _to_json_rwkv4(config: RWKV4Config) -> dict[str, Any]:
     return {
         "architectures": ["RwkvForCausalLM"],
         "model_type": "rwkv",
@@ -94,7 +94,7 @@ def _rwkv4_entries(config: RWKV4Config) -> list[Entry]:
     return found if config.tied_embeddings else [*found, linear("head.weight", "ends/head", (d,), (v,))]
 
 
-def _read_rwkv7(left: Fields) -> RWKV7Config:
+def _from_json_rwkv7(left: Fields) -> RWKV7Config:
     left.require("architecture", "rwkv7")
     left.require("version", "x070")
     left.require("ln_x_eps", RWKV7_HEAD_EPS)
@@ -116,7 +116,7 @@ def _read_rwkv7(left: Fields) -> RWKV7Config:
     return config
 
 
-def _write_rwkv7(config: RWKV7Config) -> dict[str, Any]:
+def _to_json_rwkv7(config: RWKV7Config) -> dict[str, Any]:
     return {
         "architecture": "rwkv7",
         "version": "x070",

@@ -11,7 +11,7 @@ ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "gelu_new": "gelu_tanh", "silu": 
 THEIR_ACTIVATIONS = {ours: theirs for theirs, ours in ACTIVATIONS.items()}
 
 
-def read_config(fields: dict[str, Any]) -> EncDecConfig:
+def config_from_json(fields: dict[str, Any]) -> EncDecConfig:
     """Our description of the network in a config.json.
 
     Raises:
@@ -54,7 +54,7 @@ def read_config(fields: dict[str, Any]) -> EncDecConfig:
     return config
 
 
-def write_config(config: EncDecConfig) -> dict[str, Any]:
+def config_to_json(config: EncDecConfig) -> dict[str, Any]:
     """The config.json of a network."""
     activation = THEIR_ACTIVATIONS[config.activation]
     if config.gated:

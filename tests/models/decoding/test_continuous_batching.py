@@ -10,20 +10,20 @@ import pytest
 from hypothesis import given
 
 from models.decoding import continuous_batching, sampling_loop
-from models.decoding.continuous_batching import Batch, Limits, Row
+from models.decoding.continuous_batching import Continuation, ContinuousBatch, Limits
 from models.decoding.sample import sample
-from models.decoding.settings import Settings
-from models.decoding.stop import Stop, Text
+from models.decoding.settings import SamplingSettings
+from models.decoding.stop import DecodedText, StopCriteria
 from tests.models.decoding.test_sample import BIGRAM, EOS, GREEDY, compiles
 
-PLAIN = Limits(max_tokens=9, eos_id=EOS, context=None, stop=Stop())
+PLAIN = Limits(max_tokens=9, eos_id=EOS, context=None, stop=StopCriteria())
 
 
 @given(st.integers(1, 40), st.none() | st.integers(2, 20), st.integers(1, 60))
 def test_a_row_takes_all_its_tokens_and_never_sees_more_than_its_context(n_prompt, context, max_tokens):
-    limits, row = Limits(max_tokens, -1, context, Stop()), Row(range(n_prompt), 0, 0, 0)
+    limits, row = Limits(max_tokens, -1, context, StopCriteria()), Continuation(range(n_prompt), 0, 0, 0)
     while not row.finish:
-        row.view = len(limits.in_view(row))  # as `Batch` gives it a place
+        row.view = len(limits.in_view(row))  # as `ContinuousBatch` gives it a place
         room = limits.room(row)
         assert 1 <= room <= limits.left(row) == max_tokens - len(row.tokens)
         for _ in range(room):
@@ -34,10 +34,10 @@ def test_a_row_takes_all_its_tokens_and_never_sees_more_than_its_context(n_promp
 
 
 def test_a_full_view_is_cut_to_the_last_half_of_the_context():
-    limits = Limits(9, EOS, 6, Stop())
-    assert limits.in_view(Row([1, 2], 0, 0, 0, tokens=[3, 4, 5])) == [1, 2, 3, 4, 5]
-    assert limits.in_view(Row([1, 2], 0, 0, 0, tokens=[3, 4, 5, 6])) == [4, 5, 6]
-    assert PLAIN.in_view(Row([1] * 90, 0, 0, 0, tokens=[7])) == [1] * 90 + [7]
+    limits = Limits(9, EOS, 6, StopCriteria())
+    assert limits.in_view(Continuation([1, 2], 0, 0, 0, tokens=[3, 4, 5])) == [1, 2, 3, 4, 5]
+    assert limits.in_view(Continuation([1, 2], 0, 0, 0, tokens=[3, 4, 5, 6])) == [4, 5, 6]
+    assert PLAIN.in_view(Continuation([1] * 90, 0, 0, 0, tokens=[7])) == [1] * 90 + [7]
 
 
 def test_of_several_ends_at_one_token_the_first_named_counts():
@@ -45,8 +45,8 @@ def test_of_several_ends_at_one_token_the_first_named_counts():
     letters = [b"a", b"b", b"c"]
 
     def ended(token: int, max_tokens: int = 1, eos: int = 0) -> tuple:
-        limits = Limits(max_tokens, eos, None, Stop(strings=("c", "b"), tokens=(1,)))
-        row = Row([0], 0, 0, 0, text=Text(letters, limits.stop.strings))
+        limits = Limits(max_tokens, eos, None, StopCriteria(strings=("c", "b"), tokens=(1,)))
+        row = Continuation([0], 0, 0, 0, text=DecodedText(letters, limits.stop.strings))
         limits.take(row, token)
         return row.finish, row.stop, str(row.text), limits.left(row)
 
@@ -57,10 +57,12 @@ def test_of_several_ends_at_one_token_the_first_named_counts():
     assert ended(0, eos=-1, max_tokens=5) == (None, None, "a", 4)
 
 
-def batch(rows, limits, width=64, model=BIGRAM, every=None, watch=None) -> Batch:
+def batch(rows, limits, width=64, model=BIGRAM, every=None, watch=None) -> ContinuousBatch:
     # 0 is followed by 2, 2 by 3, 3 by 0; EOS repeats.
     table_VV = jnp.full((4, 4), -50.0).at[jnp.asarray([0, 1, 2, 3]), jnp.asarray([2, 1, 3, 0])].set(0.0)
-    return Batch(model, table_VV, rows, GREEDY, limits, width=width, n_top=0, every=every, watch=watch)
+    return ContinuousBatch(
+        model, table_VV, rows, GREEDY, limits, width=width, n_top=0, every=every, watch=watch
+    )
 
 
 def prefilled(prompts, n: int = 1, **how) -> list[tuple[int, int]]:
@@ -71,7 +73,7 @@ def prefilled(prompts, n: int = 1, **how) -> list[tuple[int, int]]:
         shapes.append(tokens_BT.shape)
         return BIGRAM.prefill(table_VV, tokens_BT, lengths_B, max_len)
 
-    rows = [Row(prompt, i, 0, j) for i, prompt in enumerate(prompts) for j in range(n)]
+    rows = [Continuation(prompt, i, 0, j) for i, prompt in enumerate(prompts) for j in range(n)]
     made = batch(rows, PLAIN, model=dataclasses.replace(BIGRAM, prefill=recording), **how)
     shapes.clear()  # what it takes to make room
     made.run()
@@ -98,22 +100,28 @@ def test_a_prefill_has_a_bounded_number_of_tokens(monkeypatch):
 def test_what_is_told_of_a_row_makes_up_its_text(every):
     """However often someone looks, and though rows wait for places and come back to them."""
     letters = [b"\xe2\x82", b"", b"\xac", b"n"]  # 0 and 2 together are a character
-    limits, told = Limits(20, EOS, 6, Stop(strings=("n€n!",))), [""] * 3
-    texts = [Text(letters, limits.stop.strings) for _ in told]
-    rows = [Row(prompt, i, 0, 0, text=texts[i]) for i, prompt in enumerate(([3], [0, 2], [0]))]
+    limits, shown = Limits(20, EOS, 6, StopCriteria(strings=("n€n!",))), [""] * 3
+    texts = [DecodedText(letters, limits.stop.strings) for _ in shown]
+    rows = [Continuation(prompt, i, 0, 0, text=texts[i]) for i, prompt in enumerate(([3], [0, 2], [0]))]
 
-    def watch(row: Row, news: str) -> None:
-        assert news
-        told[row.source] += news
+    def watch(row: Continuation, text: str) -> None:
+        assert text
+        shown[row.source] += text
 
     batch(rows, limits, width=2, every=every, watch=watch).run()
     # The last one begins with 2, half of a character whose beginning is in the prompt.
-    assert told == [str(text) for text in texts] == ["€n" * 6 + "€", "n" + "€n" * 6, "n" + "€n" * 6]
+    assert shown == [str(text) for text in texts] == ["€n" * 6 + "€", "n" + "€n" * 6, "n" + "€n" * 6]
 
 
 def test_a_narrow_view_changes_no_draw_of_a_model_that_needs_no_more():
     table_VV = jax.random.normal(jax.random.key(0), (4, 4))
-    request = {"prompts": [[0], [2, 3]], "seeds": [3, 4], "settings": Settings(), "n": 5, "max_tokens": 30}
+    request = {
+        "prompts": [[0], [2, 3]],
+        "seeds": [3, 4],
+        "settings": SamplingSettings(),
+        "n": 5,
+        "max_tokens": 30,
+    }
     wide = sample(BIGRAM, table_VV, **request, eos_id=EOS)
     assert sample(BIGRAM, table_VV, **request, eos_id=EOS, context=6) == wide
 
@@ -121,7 +129,7 @@ def test_a_narrow_view_changes_no_draw_of_a_model_that_needs_no_more():
 def test_refilling_compiles_few_programs():
     table_VV, before = jnp.zeros((4, 4)).at[:, EOS].set(1.0), compiles()
     prompts = [[2] * (1 + i % 30) for i in range(200)]
-    sample(BIGRAM, table_VV, prompts, range(200), Settings(), max_tokens=50, eos_id=EOS, width=16)
+    sample(BIGRAM, table_VV, prompts, range(200), SamplingSettings(), max_tokens=50, eos_id=EOS, width=16)
     prefills, admissions, loops = np.subtract(compiles(), before)
     assert loops == 1
     assert prefills <= 10  # up to 1, 2, 4, 8 or 16 texts, of up to 16 or 32 tokens

@@ -14,7 +14,7 @@ from scipy.stats import chisquare
 from models.decoding import processors
 from models.decoding.history import begin, extend
 from models.decoding.sampling_loop import draw
-from models.decoding.settings import Settings
+from models.decoding.settings import SamplingSettings
 
 GOLDEN = np.load("tests/data/processors.npz")
 CASES = json.loads(str(GOLDEN["manifest"]))
@@ -39,7 +39,9 @@ def shaped(logits, prompts=None, sampled=None, eos=-1, **values):
     """What `process` makes of logits [B,V] after rows of prompts and sampled tokens."""
     n, n_vocab = np.shape(logits)
     history = begin(prompts or [[]] * n, sampled or [[]] * n, n_vocab, 32)
-    return np.asarray(process(np.float32(logits), history, Settings(**values).arrays(n_vocab), np.int32(eos)))
+    return np.asarray(
+        process(np.float32(logits), history, SamplingSettings(**values).arrays(n_vocab), np.int32(eos))
+    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['index']}-{case['name']}")
@@ -146,7 +148,7 @@ def test_presence_and_frequency_count_what_was_sampled_but_not_the_prompt():
     history = begin([[0, 0, 1]], [[1]], 4, 8)
     for token in (2, 2):
         history = jax.jit(extend)(history, jnp.asarray([token]))
-    grown_V = process(np.float32(logits), history, Settings(**values).arrays(4))[0]
+    grown_V = process(np.float32(logits), history, SamplingSettings(**values).arrays(4))[0]
     np.testing.assert_array_equal(grown_V, out_V)
 
 
@@ -186,7 +188,7 @@ def test_every_setting_together_leaves_a_token():
 
 
 def test_a_changed_value_does_not_recompile():
-    logits_BV, values = np.random.default_rng(0).normal(size=(2, 9)), dataclasses.asdict(Settings())
+    logits_BV, values = np.random.default_rng(0).normal(size=(2, 9)), dataclasses.asdict(SamplingSettings())
     shaped(logits_BV)
     before = process._cache_size()
     for name in values.keys() - {"logit_bias"}:

@@ -13,11 +13,13 @@ from scipy.stats import chisquare
 import models
 from models import FAMILIES, TransformerConfig, ladder
 from models.decoding import prefill, sampling_loop
-from models.decoding.sample import Sample, Settings, Stop, sample
+from models.decoding.sample import Sample, sample
+from models.decoding.settings import SamplingSettings
+from models.decoding.stop import StopCriteria
 from models.model import Model
 
 EOS = 1
-GREEDY = Settings(temperature=0.0)
+GREEDY = SamplingSettings(temperature=0.0)
 TINY = TransformerConfig(
     vocab_size=29, d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, d_head=8, d_ff=48, tied_embeddings=True
 )
@@ -102,14 +104,14 @@ def assert_same(got: list[list[Sample]], expected: list[list[Sample]]) -> None:
 def test_a_row_says_the_same_beside_any_others_and_at_any_time(family):
     model = models.build(ladder(16, 61, family))
     params = jax.jit(model.init)(jax.random.key(0))
-    shaped = Settings(temperature=0.9, top_p=0.95, repetition_penalty=1.2)
+    shaped = SamplingSettings(temperature=0.9, top_p=0.95, repetition_penalty=1.2)
     request = {"settings": shaped, "n": 2, "max_tokens": 14, "eos_id": 60}
     if family == "transformer":  # some fill their context and go on from its last half
         request["context"] = 18
-    ask = functools.partial(sample, model, params, stop=Stop(tokens=tuple(range(40, 44))), **request)
+    ask = functools.partial(sample, model, params, stop=StopCriteria(tokens=tuple(range(40, 44))), **request)
     together = ask(RAGGED, SEEDS)
     assert len({one.finish for group in together for one in group}) > 1
-    # Three places for ten rows: newcomers take them in the middle of the others' texts.
+    # Three places for ten rows: admitted rows take them in the middle of the others' texts.
     assert_same(ask_in_pieces(ask, [4, 2, 0, 1, 3], width=3, every=5), together)
     if family == "transformer":
         assert_same(ask(RAGGED, SEEDS, width=1, every=1), together)
@@ -117,7 +119,7 @@ def test_a_row_says_the_same_beside_any_others_and_at_any_time(family):
 
 def test_fewer_tokens_are_a_prefix_and_the_seed_matters(transformer):
     model, params = transformer
-    plain = Settings()
+    plain = SamplingSettings()
     [long] = sample(model, params, [[7, 8]], [5], plain, n=4, max_tokens=45, eos_id=EOS)
     [short] = sample(model, params, [[7, 8]], [5], plain, n=4, max_tokens=35, eos_id=EOS)
     assert [one.tokens for one in short] == [one.tokens[:35] for one in long]
@@ -138,7 +140,7 @@ def test_rows_end_at_eos_or_at_the_limit():
 
 def test_repetition_penalty_sees_prompt_and_output_but_not_padding():
     table_VV = jnp.tile(jnp.asarray([2.5, -50.0, 2.0, 1.9]), (4, 1))
-    penalty = Settings(temperature=0.0, repetition_penalty=2.0)
+    penalty = SamplingSettings(temperature=0.0, repetition_penalty=2.0)
     prompts = [[2], [3] * 20]  # the first is padded, with token 0
     for context in (None, 2):  # of 2: what is out of the model's sight still counts
         [[short], [long]] = sample(
@@ -151,7 +153,7 @@ def test_repetition_penalty_sees_prompt_and_output_but_not_padding():
 def test_frequencies_match_the_distribution():
     logits_V = np.asarray([0.0, -2.0, 1.0, 0.5])
     table_VV = jnp.tile(jnp.asarray(logits_V, jnp.float32), (4, 1))
-    shaped = Settings(temperature=0.7)
+    shaped = SamplingSettings(temperature=0.7)
     samples = sample(BIGRAM, table_VV, [[0], [2]], [1, 2], shaped, n=2048, max_tokens=25, eos_id=-1)
     probs_V = np.exp(logits_V / 0.7) / np.exp(logits_V / 0.7).sum()
     for group in samples:
@@ -165,7 +167,7 @@ def test_frequencies_match_the_distribution():
 
 def test_top_k_never_draws_outside():
     table_VV = jnp.zeros((4, 4)).at[:, 2].set(1.0).at[:, 0].set(0.5)
-    [group] = sample(BIGRAM, table_VV, [[0]], [0], Settings(top_k=2), n=64, max_tokens=32, eos_id=EOS)
+    [group] = sample(BIGRAM, table_VV, [[0]], [0], SamplingSettings(top_k=2), n=64, max_tokens=32, eos_id=EOS)
     assert {token for one in group for token in one.tokens} == {0, 2}
 
 
@@ -179,8 +181,8 @@ def test_settings_seeds_stops_and_lengths_of_one_bucket_share_a_compile(transfor
     model, params = transformer
     before = compiles()
     for seed, (length, limit, t) in enumerate([(33, 70, 0.0), (40, 72, 0.7), (35, 75, 1.3)]):
-        stop = Stop(tokens=(3, 4)[:seed], seconds=100 + seed)
-        shaped = Settings(temperature=t, top_k=seed, no_repeat_ngram_size=seed)
+        stop = StopCriteria(tokens=(3, 4)[:seed], seconds=100 + seed)
+        shaped = SamplingSettings(temperature=t, top_k=seed, no_repeat_ngram_size=seed)
         sample(model, params, [[5] * length], [seed], shaped, max_tokens=limit, eos_id=EOS, stop=stop)
     assert np.all(np.subtract(compiles(), before) <= 1)
 
@@ -193,36 +195,38 @@ def test_a_stop_string_ends_a_row_wherever_tokens_and_calls_cut_it():
     table_VV = jnp.full((4, 4), -50.0).at[jnp.asarray([0, 1, 2, 3]), jnp.asarray([2, 1, 3, 0])].set(0.0)
     ask = functools.partial(sample, BIGRAM, table_VV, [[0]], [0], GREEDY, eos_id=EOS, token_bytes=LETTERS)
     for every in (1, 2, 16):
-        told: list[str] = []
+        shown: list[str] = []
         [[one]] = ask(
             max_tokens=40,
-            stop=Stop(strings=("aba", "bb")),
+            stop=StopCriteria(strings=("aba", "bb")),
             every=every,
-            watch=lambda i, j, news, told=told: told.append(news),
+            watch=lambda i, j, new, shown=shown: shown.append(new),
         )
         assert (one.finish, one.stop, one.tokens, one.text) == ("stop", "aba", (2, 3, 0, 2), "")
-        assert told == [] and len(one.logprobs) == len(one.sampling_logprobs) == 4
-    [[one]] = ask(max_tokens=4, stop=Stop(strings=("abab",)))
+        assert shown == [] and len(one.logprobs) == len(one.sampling_logprobs) == 4
+    [[one]] = ask(max_tokens=4, stop=StopCriteria(strings=("abab",)))
     assert (one.finish, one.stop, one.text) == ("length", None, "aba")  # what might have been a stop was none
-    [[one]] = ask(max_tokens=9, stop=Stop(tokens=(3,)))
+    [[one]] = ask(max_tokens=9, stop=StopCriteria(tokens=(3,)))
     assert (one.finish, one.stop, one.tokens, one.text) == ("stop", 3, (2, 3), "a")
 
 
 def test_a_budget_of_time_ends_what_is_unfinished():
     table_VV = jnp.zeros((4, 4))
-    ask = functools.partial(sample, BIGRAM, table_VV, [[0]] * 3, [0, 1, 2], Settings(), eos_id=-1, width=2)
-    [[first], [_], [third]] = ask(max_tokens=50, stop=Stop(seconds=1e-6))
+    ask = functools.partial(
+        sample, BIGRAM, table_VV, [[0]] * 3, [0, 1, 2], SamplingSettings(), eos_id=-1, width=2
+    )
+    [[first], [_], [third]] = ask(max_tokens=50, stop=StopCriteria(seconds=1e-6))
     assert (first.finish, len(first.tokens), third.finish, third.tokens) == ("time", 1, "time", ())
     assert first.tokens == ask(max_tokens=50)[0][0].tokens[:1]
     began = time.perf_counter()
-    groups = ask(max_tokens=10**6, stop=Stop(seconds=0.5))
+    groups = ask(max_tokens=10**6, stop=StopCriteria(seconds=0.5))
     assert {group[0].finish for group in groups} == {"time"}
     assert time.perf_counter() - began < 30  # a million tokens would take minutes
 
 
 def test_both_distributions_are_told_for_chosen_and_likeliest_tokens(transformer):
     model, params = transformer
-    shaped = Settings(temperature=0.5, top_k=3, repetition_penalty=1.3)
+    shaped = SamplingSettings(temperature=0.5, top_k=3, repetition_penalty=1.3)
     [[one]] = sample(model, params, [[5, 9]], [3], shaped, max_tokens=6, eos_id=EOS, top_logprobs=4)
     logits_TV = np.asarray(model.apply(params, jnp.asarray([[5, 9, *one.tokens]]))[0])
     for position, (token, top) in enumerate(zip(one.tokens, one.top, strict=True)):
@@ -254,7 +258,7 @@ def test_both_distributions_are_told_for_chosen_and_likeliest_tokens(transformer
         ({"width": 0}, "width=0"),
         ({"every": 0}, "every=0"),
         ({"top_logprobs": 30}, "top_logprobs=30"),
-        ({"stop": Stop(strings=("a",))}, "need `token_bytes`"),
+        ({"stop": StopCriteria(strings=("a",))}, "need `token_bytes`"),
     ],
 )
 def test_wrong_requests_are_refused(transformer, change, message):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from models.decoding.settings import COUNTS, LIMITS, POSITIVE, Settings
+from models.decoding.settings import COUNTS, LIMITS, POSITIVE, SamplingSettings
 
 
 @pytest.mark.parametrize("name", sorted(LIMITS))
@@ -15,7 +15,7 @@ def test_settings_out_of_range_are_refused_by_name(name):
     bad = 0.0 if name in POSITIVE else low - 1 if low > -np.inf else np.nan
     for value in (bad, np.nan, high + 1):
         with pytest.raises(ValueError, match=f"{name}={value}; it must be .*{note}"):
-            Settings(**{name: value})
+            SamplingSettings(**{name: value})
 
 
 @pytest.mark.parametrize(
@@ -28,23 +28,23 @@ def test_settings_out_of_range_are_refused_by_name(name):
 )
 def test_what_is_refused_is_told_what_would_do(name, least):
     with pytest.raises(ValueError, match=f"{name}=nan; it must be {least}"):
-        Settings(**{name: float("nan")})
+        SamplingSettings(**{name: float("nan")})
 
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_a_count_is_a_whole_number(name):
     with pytest.raises(ValueError, match=f"{name}=2.5; it must be a whole number"):
-        Settings(**{name: 2.5})
-    assert Settings(**{name: 2.0}).arrays(4)[name] == 2
+        SamplingSettings(**{name: 2.5})
+    assert SamplingSettings(**{name: 2.0}).arrays(4)[name] == 2
 
 
 def test_a_bias_of_no_token_or_no_number_is_refused():
     for token in (-1, 4):
         with pytest.raises(ValueError, match=f"logit_bias of token {token}; the vocabulary is 0 to 3"):
-            Settings(logit_bias=((token, 1.0),)).arrays(4)
+            SamplingSettings(logit_bias=((token, 1.0),)).arrays(4)
     for bias in (np.inf, np.nan):
         with pytest.raises(ValueError, match=r"logit_bias=.* of token 1"):
-            Settings(logit_bias=((1, bias),))
+            SamplingSettings(logit_bias=((1, bias),))
 
 
 def allowed(name: str) -> st.SearchStrategy:
@@ -58,10 +58,10 @@ def allowed(name: str) -> st.SearchStrategy:
 def test_all_values_have_the_same_types_and_shapes(values):
     """So a program compiled for one setting serves all; a count beyond int32 is the largest one."""
 
-    def form(settings: Settings) -> dict:
+    def form(settings: SamplingSettings) -> dict:
         return jax.tree.map(lambda x: (x.dtype, x.shape), settings.arrays(7))
 
-    assert form(Settings(**values)) == form(Settings(logit_bias=((3, -np.inf),)))
-    found = Settings(**values).arrays(7)
+    assert form(SamplingSettings(**values)) == form(SamplingSettings(logit_bias=((3, -np.inf),)))
+    found = SamplingSettings(**values).arrays(7)
     for name, value in values.items():
         assert found[name] == np.float32(value) or (name in COUNTS and found[name] == min(value, 2**31 - 1))

@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from models.decoding.stop import Stop, Text, json_state
+from models.decoding.stop import DecodedText, StopCriteria, json_state
 
 BYTES = [bytes([i]) for i in range(256)]
 LETTERS = st.text(alphabet="abé€", max_size=12)
@@ -17,16 +17,16 @@ JSON = st.recursive(
 )
 
 
-def told(pieces: list[bytes], stops: tuple[str, ...], every: int) -> tuple[list[str], Text, int]:
-    """What is told after each `every` tokens and at the end; the text; how many tokens it took."""
-    text, news, taken = Text(pieces, stops), [], 0
+def shown(pieces: list[bytes], stops: tuple[str, ...], every: int) -> tuple[list[str], DecodedText, int]:
+    """What is shown after each `every` tokens and at the end; the text; how many tokens it took."""
+    text, new, taken = DecodedText(pieces, stops), [], 0
     for token in range(len(pieces)):
         taken += 1
         if text.add(token):
             break
         if taken % every == 0:
-            news.append(text.news())
-    return [*news, text.news(ended=True)], text, taken
+            new.append(text.new_text())
+    return [*new, text.new_text(ended=True)], text, taken
 
 
 def by_characters(whole: str, stops: tuple[str, ...]) -> tuple[str, str | None]:
@@ -44,32 +44,32 @@ def test_a_text_is_cut_at_its_first_stop_however_tokens_split_it(whole, stops, d
     raw, stops = whole.encode(), tuple(stops)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=6)))
     pieces = [raw[a:b] for a, b in zip([0, *cuts], [*cuts, len(raw)])]
-    news, text, _ = told(pieces, stops, every=data.draw(st.integers(1, 3)))
+    new, text, _ = shown(pieces, stops, every=data.draw(st.integers(1, 3)))
     assert (str(text), text.stop) == by_characters(whole, stops)
-    assert "".join(news) == str(text)  # so nothing was told that is not in the text
+    assert "".join(new) == str(text)  # so nothing was shown that is not in the text
     assert not any(stop in str(text) for stop in stops)
 
 
 def test_what_may_become_a_stop_waits_and_comes_when_it_does_not():
-    text = Text(BYTES, ("END",))
+    text = DecodedText(BYTES, ("END",))
     for byte in b"an E":
         text.add(byte)
-    assert text.news() == "an "
+    assert text.new_text() == "an "
     text.add(ord("N"))
-    assert text.news() == ""
+    assert text.new_text() == ""
     text.add(ord("!"))
-    assert text.news() == "EN!"
+    assert text.new_text() == "EN!"
     text.add(ord("E"))
-    assert text.news() == "" and text.news(ended=True) == "E"  # cut by length, it was no stop
+    assert text.new_text() == "" and text.new_text(ended=True) == "E"  # cut by length, it was no stop
 
 
 def test_half_a_character_is_never_told():
-    news, text, _ = told([b"\xe2\x82", b"\xac", b"\xf0\x9f"], (), every=1)
-    assert news == ["", "€", "", ""] and str(text) == "€"
+    new, text, _ = shown([b"\xe2\x82", b"\xac", b"\xf0\x9f"], (), every=1)
+    assert new == ["", "€", "", ""] and str(text) == "€"
 
 
 def test_the_token_that_completes_the_stop_is_the_last():
-    _, text, taken = told([b"a\n", b"\nQ: b", b"c"], ("\n\nQ:",), every=9)
+    _, text, taken = shown([b"a\n", b"\nQ: b", b"c"], ("\n\nQ:",), every=9)
     assert (str(text), text.stop, taken) == ("a", "\n\nQ:", 2)
 
 
@@ -140,4 +140,4 @@ def test_a_number_of_any_length_is_json():
 )
 def test_stops_that_mean_nothing_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
-        Stop(**wrong)
+        StopCriteria(**wrong)

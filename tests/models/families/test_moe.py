@@ -99,7 +99,7 @@ def test_blocks_hold_also_where_one_expert_gets_everything():
 
 
 def routed(config: TransformerConfig, choices: list[list[int]]):
-    """A layer, and tokens that choose as told: the larger of their first E numbers lead to the experts."""
+    """A layer, and tokens that choose these experts: the larger of their first E numbers lead there."""
     params, apply = layer(config)
     params["router"] = jnp.eye(D, E)
     x_TD = 0.1 * np.asarray(jax.random.normal(jax.random.key(6), (len(choices), D)))

@@ -136,9 +136,9 @@ def test_loading_and_saving_take_the_memory_of_one_copy(tmp_path):
     fields = json.loads(Path("tests/data/hf/llama/config.json").read_text())
     fields |= {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 9, "head_dim": 128}
     fields |= {"vocab_size": 4000}
-    _, config = hf.describe.read_config(fields)
+    _, config = hf.config_json.config_from_json(fields)
     shapes = hf.shapes_of(config)
-    wanted = hf.slots(hf.describe.llama.entries(config), shapes)
+    wanted = hf.tensors_of(hf.config_json.llama.entries(config), shapes)
     write_tensors(
         tmp_path, [(s.name, s.shape, lambda s=s: np.ones(s.shape, np.float32)) for s in wanted], 30_000_000
     )

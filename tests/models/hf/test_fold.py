@@ -8,8 +8,8 @@ import pytest
 
 import models
 from models import Experts, MuP, TransformerConfig
+from models.hf.checkpoint_tensors import flat, nested
 from models.hf.fold import fold
-from models.hf.slots import flat, nested
 
 PLAIN = TransformerConfig(31, 16, 2, 4, 2, 6, 24)
 MUP = MuP(base_d_model=8, base_n_layers=1, base_d_head=4)

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 import models
 from models import Experts, MuP, RNNConfig, RopeScaling, TransformerConfig, hf, ladder
-from models.hf.describe import read_config
+from models.hf.config_json import config_from_json
 from tests.extras import extra
 
 GOLDENS = sorted(path.parent for path in Path("tests/data/hf").glob("*/config.json"))
@@ -93,14 +93,14 @@ def test_saved_again_it_is_the_same_checkpoint(folder, tmp_path):
         error = 1e-7 if folder.name == "gemma2" and "norm" in name else 0
         np.testing.assert_allclose(after[name], tensor, rtol=0, atol=error, err_msg=name)
     assert config_of(tmp_path / "out").get("model_type") == config_of(folder).get("model_type")
-    assert read_config(config_of(tmp_path / "out"))[1] == config
+    assert config_from_json(config_of(tmp_path / "out"))[1] == config
 
 
 @pytest.mark.parametrize("name", ["llama", "mixtral"])
 def test_both_spellings_of_a_published_config_are_one_model(name):
     old = json.loads((Path("tests/data/hf") / name / "config.v4style.json").read_text())
     assert "rope_parameters" not in old and "rope_theta" in old
-    assert read_config(old)[1] == loaded(Path("tests/data/hf") / name)[0]
+    assert config_from_json(old)[1] == loaded(Path("tests/data/hf") / name)[0]
 
 
 @pytest.mark.parametrize("folder", [f for f in GOLDENS if "rope_parameters" in config_of(f)], ids=str)
@@ -109,23 +109,23 @@ def test_the_older_spelling_of_rope_says_the_same(folder):
     scaling = fields.pop("rope_parameters")
     old = fields | {"rope_theta": scaling.pop("rope_theta")}
     old["rope_scaling"] = scaling if scaling["rope_type"] != "default" else None
-    assert read_config(old)[1] == loaded(folder)[0]
+    assert config_from_json(old)[1] == loaded(folder)[0]
     if old["rope_scaling"]:  # older yet
         old["rope_scaling"]["type"] = old["rope_scaling"].pop("rope_type")
-        assert read_config(old)[1] == loaded(folder)[0]
+        assert config_from_json(old)[1] == loaded(folder)[0]
 
 
 @pytest.mark.parametrize("by", ["architectures", "model_type"])
 def test_either_name_of_an_architecture_is_enough(by):
     fields = config_of(Path("tests/data/hf/qwen3"))
     del fields["model_type" if by == "architectures" else "architectures"]
-    assert read_config(fields)[1] == loaded(Path("tests/data/hf/qwen3"))[0]
+    assert config_from_json(fields)[1] == loaded(Path("tests/data/hf/qwen3"))[0]
 
 
 def test_absent_fields_have_the_defaults_of_their_architecture():
     def read(name, *absent, **changed):
         fields = config_of(Path("tests/data/hf") / name) | changed
-        return read_config({key: value for key, value in fields.items() if key not in absent})[1]
+        return config_from_json({key: value for key, value in fields.items() if key not in absent})[1]
 
     llama = read("llama", "num_key_value_heads", "head_dim", "rms_norm_eps", "tie_word_embeddings")
     assert (llama.n_kv_heads, llama.d_head, llama.norm_eps, llama.tied_embeddings) == (4, 16, 1e-6, False)
@@ -171,13 +171,13 @@ REFUSED = [
 @pytest.mark.parametrize(("name", "changed", "said"), REFUSED)
 def test_a_field_with_an_effect_that_we_do_not_have_is_refused_by_name(name, changed, said):
     with pytest.raises(ValueError, match=said):
-        read_config(config_of(Path("tests/data/hf") / name) | changed)
+        config_from_json(config_of(Path("tests/data/hf") / name) | changed)
 
 
 def test_fields_of_training_and_generation_change_nothing():
     folder = Path("tests/data/hf/llama")
     more = {"attention_dropout": 0.1, "temperature": 0.6, "use_cache": False, "sliding_window": None}
-    assert read_config(config_of(folder) | more)[1] == loaded(folder)[0]
+    assert config_from_json(config_of(folder) | more)[1] == loaded(folder)[0]
 
 
 def test_tensors_that_do_not_fit_are_named(tmp_path):

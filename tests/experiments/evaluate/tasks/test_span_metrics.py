@@ -7,7 +7,8 @@ import pytest
 import models
 from experiments.evaluate.tasks.span_metrics import Predictions, answers, misprinted, predict
 from models import TransformerConfig
-from models.decoding.sample import Settings, sample
+from models.decoding.sample import sample
+from models.decoding.settings import SamplingSettings
 
 CONFIG = TransformerConfig(vocab_size=5, d_model=16, n_layers=2, n_heads=2, n_kv_heads=1, d_head=8, d_ff=24)
 
@@ -19,7 +20,7 @@ def test_exact_match_is_what_greedy_decoding_gives():
     prompts = rng.integers(0, 5, (24, 7)).tolist()
 
     def greedy(texts, n):
-        settings = Settings(temperature=0.0)
+        settings = SamplingSettings(temperature=0.0)
         found = sample(model, params, texts, [0] * len(texts), settings, max_tokens=n, eos_id=5)
         return np.array([list(one.tokens) for [one] in found])
 

@@ -10,7 +10,8 @@ import pytest
 
 from experiments.evaluate.loaded_model import open_subject
 from experiments.evaluate.sample_output import printable
-from models.decoding.sample import Settings, sample
+from models.decoding.sample import sample
+from models.decoding.settings import SamplingSettings
 from tests.tiny_run import isoflop
 
 pytestmark = pytest.mark.usefixtures("cache_of_run")
@@ -26,7 +27,7 @@ def test_json_holds_what_the_library_draws(run, capsys):
         subject.params,
         [[1, 68, 101]],
         [7],
-        Settings(0.8, top_p=0.9),
+        SamplingSettings(0.8, top_p=0.9),
         n=3,
         max_tokens=9,
         eos_id=1,
@@ -65,7 +66,14 @@ def test_the_model_sees_no_more_than_in_training(run, capsys):
     printed = json.loads(capsys.readouterr().out)
     subject = open_subject(run)
     [[expected]] = sample(
-        subject.model, subject.params, [[1, 68]], [0], Settings(0), max_tokens=60, eos_id=1, context=32
+        subject.model,
+        subject.params,
+        [[1, 68]],
+        [0],
+        SamplingSettings(0),
+        max_tokens=60,
+        eos_id=1,
+        context=32,
     )
     assert tuple(printed["samples"][0]["tokens"]) == expected.tokens
 

@@ -17,7 +17,7 @@ import models
 from models import ladder
 from models.decoding.constraints.constrained_sampling import importance_weights, sample_constrained
 from models.decoding.constraints.masks import Vocabulary, choice, grammar, json_schema, regex
-from models.decoding.settings import Settings
+from models.decoding.settings import SamplingSettings
 from tests.models.decoding.made_schemas import SCHEMAS
 from tests.models.decoding.test_sample import bigram_model
 
@@ -29,7 +29,7 @@ UNTRAINED = jax.random.normal(jax.random.key(0), (259, 259))
 GOLDEN = [json.loads(line) for line in Path("tests/data/schemas.jsonl").read_text().splitlines()]
 
 
-def ask(constraints, table=UNTRAINED, seed=0, settings=Settings(), model=BIGRAM, **more):  # noqa: B008
+def ask(constraints, table=UNTRAINED, seed=0, settings=SamplingSettings(), model=BIGRAM, **more):  # noqa: B008
     """Samples after a prompt of one EOS for each constraint, with seeds that count up."""
     seeds = [seed + i for i in range(len(constraints))]
     return sample_constrained(model, table, [[EOS]] * len(constraints), seeds, settings, constraints, **more)
@@ -133,7 +133,7 @@ def test_a_full_context_goes_on_and_greedy_takes_the_best_allowed(family):
     model = models.build(ladder(16, 259, family))
     params = jax.jit(model.init)(jax.random.key(0))
     word = regex("[a-d]{20}", VOCABULARY)
-    greedy = {"settings": Settings(temperature=0.0), "model": model, "max_tokens": 30, "context": 8}
+    greedy = {"settings": SamplingSettings(temperature=0.0), "model": model, "max_tokens": 30, "context": 8}
     [[got]] = ask([word], params, **greedy)
     assert (len(got.text), got.finish) == (20, "eos")
     assert sum(got.sampling_logprobs) == 0.0
@@ -162,10 +162,10 @@ def first_logits(model, params, row_BT, length_B):
 def test_processors_choose_among_what_is_allowed():
     word = regex("[xyz]{6}", VOCABULARY)
     table = jnp.zeros((259, 259)).at[:, 3 + ord("y")].set(1.0).at[:, 3 + ord("q")].set(9.0)
-    [[got]] = ask([word], table, settings=Settings(top_k=1), max_tokens=9)
+    [[got]] = ask([word], table, settings=SamplingSettings(top_k=1), max_tokens=9)
     assert got.text == "yyyyyy"
     # "No token twice" cannot hold for six of three letters: the constraint comes first.
-    [[got]] = ask([word], table, settings=Settings(no_repeat_ngram_size=1), max_tokens=9)
+    [[got]] = ask([word], table, settings=SamplingSettings(no_repeat_ngram_size=1), max_tokens=9)
     assert sorted(got.text[:3]) == ["x", "y", "z"] and got.finish == "eos"
     assert got.log_weight != pytest.approx(sum(got.allowed_logmass))
 
@@ -177,7 +177,7 @@ def test_wrong_requests_are_refused():
     with pytest.raises(ValueError, match="max_tokens=0"):
         ask([digit], max_tokens=0)
     with pytest.raises(ValueError, match="2 constraints"):
-        sample_constrained(BIGRAM, UNTRAINED, [[1]], [0], Settings(), [digit, digit], max_tokens=1)
+        sample_constrained(BIGRAM, UNTRAINED, [[1]], [0], SamplingSettings(), [digit, digit], max_tokens=1)
 
 
 def test_tokens_of_several_bytes_and_of_one_that_is_said_twice(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 from models import RopeScaling
-from models.hf.architectures.rope import read_rope, write_rope
+from models.hf.architectures.rope import rope_from_json, rope_to_json
 from models.hf.fields import Fields
 
 factors, lengths = st.floats(1, 1e3), st.integers(1, 10**6)
@@ -37,7 +37,7 @@ scalings = (
 
 def read(fields: dict, max_len: int = 64, **default) -> tuple[float, RopeScaling | None]:
     left = Fields(fields)
-    found = read_rope(left, max_len, **default)
+    found = rope_from_json(left, max_len, **default)
     left.done()
     return found
 
@@ -45,7 +45,7 @@ def read(fields: dict, max_len: int = 64, **default) -> tuple[float, RopeScaling
 @given(st.floats(10, 1e7), scalings)
 def test_what_is_written_is_read_again_in_every_spelling(theta, scaling):
     """Of version 4, of its beginnings (`type`), and of version 5."""
-    written = write_rope(theta, scaling)
+    written = rope_to_json(theta, scaling)
     assert read(written) == (theta, scaling)
     new = written["rope_scaling"] or {"rope_type": "default"}
     assert read({"rope_parameters": new | {"rope_theta": theta}}) == (theta, scaling)
@@ -71,8 +71,8 @@ def test_deepseek_s_spelling_of_yarn_s_sharpening():
     assert scaling is not None and scaling.original_len == 64
     assert scaling.attention_factor == pytest.approx((0.2 * math.log(4) + 1) / (0.1 * math.log(4) + 1))
     assert read({"rope_parameters": yarn | {"mscale_all_dim": 0}})[1] == RopeScaling("yarn", 4.0, 64)
-    _, told = read({"rope_parameters": yarn | {"attention_factor": 1.5}})
-    assert told is not None and told.attention_factor == 1.5
+    _, scaling = read({"rope_parameters": yarn | {"attention_factor": 1.5}})
+    assert scaling is not None and scaling.attention_factor == 1.5
 
 
 @pytest.mark.parametrize(

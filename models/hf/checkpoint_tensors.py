@@ -24,7 +24,7 @@ BASE = re.compile(r"(model|transformer|rwkv)\.")  # checkpoints of a model saved
 
 
 @dataclass(frozen=True)
-class Slot:
+class CheckpointTensor:
     """One tensor of theirs: its name and shape, and where in the arrays of `entry.paths` it lies."""
 
     name: str
@@ -33,7 +33,7 @@ class Slot:
     index: tuple[int, ...]  # of the layer and the expert, where there are several
 
 
-def slots(entries: list[Entry], shapes: dict[str, tuple[int, ...]]) -> Iterator[Slot]:
+def tensors_of(entries: list[Entry], shapes: dict[str, tuple[int, ...]]) -> Iterator[CheckpointTensor]:
     """Every tensor that the entries stand for, given the shapes of our arrays by path."""
     for entry in entries:
         ours = [shapes[path] for path in entry.paths]
@@ -44,10 +44,10 @@ def slots(entries: list[Entry], shapes: dict[str, tuple[int, ...]]) -> Iterator[
         for index in np.ndindex(*ours[0][:n_axes]):
             layer, expert = (*index, 0, 0)[:2]
             if layer >= entry.first_layer:
-                yield Slot(entry.name.format(layer=layer, expert=expert), shape, entry, index)
+                yield CheckpointTensor(entry.name.format(layer=layer, expert=expert), shape, entry, index)
 
 
-def match(wanted: list[Slot], tensors: Tensors) -> dict[str, Slot]:
+def match(wanted: list[CheckpointTensor], tensors: Tensors) -> dict[str, CheckpointTensor]:
     """The slots by the names that their tensors have in the checkpoint.
 
     Raises:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from safetensors.numpy import save_file
 
+from models.hf.checkpoint_tensors import flat, match, nested, tensors_of
 from models.hf.entry import Entry, linear, same
 from models.hf.files import Tensors
-from models.hf.slots import flat, match, nested, slots
 
 LAYERED = linear("h.{layer}.up", "up", (3,), (2, 4))
 EXPERTS = same("h.{layer}.{expert}.w", "experts")
@@ -25,14 +25,16 @@ SHAPES = {"table": (7, 3), "up": (2, 3, 2, 4), "experts": (2, 3, 5), "k": (3, 4)
 
 
 def test_every_slice_of_our_arrays_has_a_tensor():
-    found = [(slot.name, slot.shape, slot.index) for slot in slots([same("wte", "table"), LAYERED], SHAPES)]
+    found = [
+        (slot.name, slot.shape, slot.index) for slot in tensors_of([same("wte", "table"), LAYERED], SHAPES)
+    ]
     assert found == [("wte", (7, 3), ()), ("h.0.up", (8, 3), (0,)), ("h.1.up", (8, 3), (1,))]
-    found = [(slot.name, slot.shape, slot.index) for slot in slots([EXPERTS], SHAPES)]
+    found = [(slot.name, slot.shape, slot.index) for slot in tensors_of([EXPERTS], SHAPES)]
     assert found == [(f"h.{layer}.{e}.w", (5,), (layer, e)) for layer in range(2) for e in range(3)]
 
 
 def test_layers_before_the_first_that_has_a_tensor_are_passed_over():
-    found = [(slot.name, slot.shape, slot.index) for slot in slots([FUSED], SHAPES)]
+    found = [(slot.name, slot.shape, slot.index) for slot in tensors_of([FUSED], SHAPES)]
     assert found == [("h.1.kv", (8,), (1,)), ("h.2.kv", (8,), (2,))]
 
 
@@ -44,7 +46,7 @@ def matched(tmp_path):
         tensors = {name.replace("__", "."): np.zeros(shape, np.float32) for name, shape in shapes.items()}
         save_file(tensors, tmp_path / "model.safetensors")
         wanted = [same("transformer.wte.weight", "table"), LAYERED]
-        found = match(list(slots(wanted, SHAPES)), Tensors(tmp_path))
+        found = match(list(tensors_of(wanted, SHAPES)), Tensors(tmp_path))
         return {name: slot.name for name, slot in found.items()}
 
     return find

@@ -30,7 +30,7 @@ ARCHITECTURES = {name: kind for kind, name in (llama.ARCHITECTURES | moe.ARCHITE
 FAMILIES = {"moe": moe, "encdec": t5, "rwkv4": rwkv, "rwkv7": rwkv}
 
 
-def read_config(described: dict[str, Any]) -> tuple[ModuleType, ModelConfig]:
+def config_from_json(described: dict[str, Any]) -> tuple[ModuleType, ModelConfig]:
     """The module of an architecture, and our description of the network in a config.json.
 
     Raises:
@@ -48,12 +48,12 @@ def read_config(described: dict[str, Any]) -> tuple[ModuleType, ModelConfig]:
             f"config.json: architectures={names!r}, model_type={kind!r} is not supported; allowed: {allowed}"
         )
     try:
-        return MODULES[kind], MODULES[kind].read_config(described | {"model_type": kind})
+        return MODULES[kind], MODULES[kind].config_from_json(described | {"model_type": kind})
     except TypeError as error:
         raise ValueError(f"config.json: a field has a value of the wrong type ({error})") from None
 
 
-def write_config(config: ModelConfig) -> tuple[ModuleType, ModelConfig, dict[str, Any], dict[str, float]]:
+def config_to_json(config: ModelConfig) -> tuple[ModuleType, ModelConfig, dict[str, Any], dict[str, float]]:
     """The module and the config.json of the architecture that says all that `config` says.
 
     Also the configuration it is written from, `config` or what `fold` makes of it, and what parameters are
@@ -72,8 +72,8 @@ def write_config(config: ModelConfig) -> tuple[ModuleType, ModelConfig, dict[str
         raise ValueError(f"model: family={config.family!r} has no Hugging Face architecture")
     said = ""
     for attempt, factors in attempts:
-        described = module.write_config(attempt)
-        asked, got = meaning(attempt), meaning(read_config(described)[1])
+        described = module.config_to_json(attempt)
+        asked, got = meaning(attempt), meaning(config_from_json(described)[1])
         differ = [name for name in asked if asked[name] != got.get(name)]
         if not differ:
             return module, attempt, described, factors

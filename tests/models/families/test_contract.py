@@ -1,0 +1,258 @@
+"""What every family promises, asserted for each entry of `FAMILIES`: a new one gets these tests for nothing.
+
+A family's own test file has what is its alone. Counts, ladders and shardings are asserted for every family in
+tests/models/test_counting.py, test_ladder.py and test_sharding.py.
+"""
+
+import dataclasses
+import functools
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import models
+from models import (
+    FAMILIES,
+    EncDecConfig,
+    Experts,
+    RNNConfig,
+    RopeScaling,
+    RWKV4Config,
+    RWKV7Config,
+    TransformerConfig,
+    ladder,
+)
+from tests.models.ragged import assert_decoding_is_the_forward_pass
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+VOCAB, ROWS, LENGTH = 61, 3, 12
+SOURCE_LENGTHS = (9, 6, 1)
+DENSE = dict(vocab_size=VOCAB, d_model=16, n_layers=3, n_heads=4, n_kv_heads=2, d_head=6, d_ff=24)
+MIXTURE = functools.partial(TransformerConfig, VOCAB, 12, 2, 2, 1, 6, 24, family="moe")
+# Variants of a family that differ in what the contract is about; a family without any has its ladder's model.
+VARIANTS = {
+    "transformer": {
+        "llama": TransformerConfig(**DENSE, rope_scaling=RopeScaling("llama3", 8.0, original_len=16)),
+        "mqa-tied": TransformerConfig(**DENSE | {"n_kv_heads": 1}, tied_embeddings=True, embedding_scale=4.0),
+        "gpt2": TransformerConfig(
+            **DENSE | {"n_kv_heads": 4},
+            tied_embeddings=True,
+            positions="learned",
+            max_len=16,
+            norm="layer",
+            gated=False,
+            activation="gelu_tanh",
+            qkv_bias=True,
+            output_bias=True,
+            mlp_bias=True,
+        ),
+        "mistral": TransformerConfig(**DENSE, windows=(3,), positions="sinusoidal"),
+        "qwen3": TransformerConfig(**DENSE, qk_norm="head", positions="none"),
+        "olmo2": TransformerConfig(**DENSE, qk_norm="width", norm_position="post"),
+        "gemma2": TransformerConfig(  # three layers of two kinds: the last cycle is cut short
+            **DENSE,
+            windows=(4, 0),
+            norm_position="both",
+            attention_softcap=5.0,
+            logit_softcap=3.0,
+            activation="gelu_tanh",
+            attention_scale=0.3,
+        ),
+    },
+    "moe": {
+        "capacity": MIXTURE(experts=Experts(5, 2, 8, capacity_factor=0.4, d_shared=6)),
+        "dropless": MIXTURE(experts=Experts(5, 2, 8, dispatch="dropless")),
+    },
+    "encdec": {
+        "t5": EncDecConfig(
+            *(VOCAB, 16, 2, 1, 2, 6, 24),
+            gated=False,
+            activation="relu",
+            tied_embeddings=True,
+            n_buckets=8,
+            max_distance=10,
+        ),
+        "t5-1.1": EncDecConfig(VOCAB, 24, 1, 3, 4, 6, 40, n_buckets=6, max_distance=9),
+    },
+    "rnn": {
+        "gru": RNNConfig(VOCAB, 12, 2, cell="gru"),
+        "lstm": RNNConfig(VOCAB, 8, 3, cell="lstm"),
+        "no-attention": RNNConfig(VOCAB, 8, 2, cell="gru", attention=False),
+    },
+    "rwkv4": {"rwkv4": RWKV4Config(VOCAB, 16, 3, d_attention=12, d_ff=24)},
+    "rwkv7": {"rwkv7": RWKV7Config(VOCAB, 16, 3, 8, 24, 3, 4, 5, 6, chunk=4)},
+}
+CONFIGS = {
+    f"{family}-{name}": config
+    for family in FAMILIES
+    for name, config in VARIANTS.get(family, {"ladder": ladder(16, VOCAB, family)}).items()
+}
+
+
+def drawn(model):
+    """Parameters with nothing at 0 or 1, where mistakes do not show; quicker than compiling `init`."""
+    normal = np.random.default_rng(0).standard_normal
+
+    def one(path, shape):
+        return jnp.asarray(0.25 * normal(shape.shape, np.float32) + ("scale" in path[-1].key))
+
+    return jax.tree.map_with_path(one, jax.eval_shape(model.init, jax.random.key(0)))
+
+
+@pytest.fixture(params=CONFIGS, scope="module")
+def network(request):
+    """A model, parameters, a batch, and the forward pass compiled once."""
+    model = models.build(CONFIGS[request.param])
+    numbers, source = np.random.default_rng(1), {}
+    tokens_BT = jnp.asarray(numbers.integers(0, VOCAB, (ROWS, LENGTH), np.int32))
+    if model.has_encoder:
+        source_BS = jnp.asarray(numbers.integers(0, VOCAB, (ROWS, max(SOURCE_LENGTHS)), np.int32))
+        mask_BS = jnp.arange(max(SOURCE_LENGTHS)) < jnp.array(SOURCE_LENGTHS)[:, None]
+        source = {"source_BS": source_BS, "source_mask_BS": mask_BS}
+    apply = jax.jit(model.apply)
+    params = drawn(model)
+    return SimpleNamespace(
+        model=model,
+        config=model.config,
+        params=params,
+        tokens_BT=tokens_BT,
+        source=source,
+        apply=apply,
+        logits_BTV=apply(params, tokens_BT, **source),
+    )
+
+
+def test_outputs_depend_on_no_later_token_and_on_all_before_and_the_source(network):
+    """d hidden[t] / d embedding of token s is exactly zero for s > t, through all layers.
+
+    It is not zero for s ≤ t, unless windows that add up over the layers end before s.
+    """
+    config, n_source = network.config, 5 if network.model.has_encoder else 0
+    # One entry of the table a place, so that the gradient tells the places apart.
+    row_1T, source_1S = jnp.arange(LENGTH)[None], jnp.arange(LENGTH, LENGTH + n_source)[None]
+    source = {"source_BS": source_1S} if n_source else {}
+
+    @jax.jit
+    @jax.jacrev
+    def jacobian(rows_ND):
+        table_VD = network.params["ends"]["embedding"].at[: LENGTH + n_source].set(rows_ND)
+        ends = network.params["ends"] | {"embedding": table_VD}
+        x_BTD, _ = network.model.hidden(network.params | {"ends": ends}, row_1T, **source)
+        return x_BTD[0] @ jnp.arange(1.0, config.d_model + 1)
+
+    embedded_ND = network.params["ends"]["embedding"][: LENGTH + n_source]
+    reach_TN = np.abs(jacobian(embedded_ND)).max(axis=-1)
+    back_TT = np.arange(LENGTH)[:, None] - np.arange(LENGTH)
+    windows = getattr(config, "windows", (0,))
+    layers = [windows[i % len(windows)] for i in range(config.n_layers)]
+    farthest = sum(window - 1 if window else LENGTH for window in layers)
+    assert (reach_TN[:, :LENGTH][(back_TT < 0) | (back_TT > farthest)] == 0).all()
+    assert (reach_TN[:, :LENGTH][(back_TT >= 0) & (back_TT <= farthest)] > 0).all()
+    assert (reach_TN[:, LENGTH:] > 0).all()
+
+
+def test_a_row_is_the_same_beside_any_others_and_before_anything(network):
+    """To the bit: other rows, later tokens and what a mask hides may be exchanged."""
+    other_BT = (7 * network.tokens_BT + 3) % VOCAB
+    mixed_BT = network.tokens_BT.at[1:].set(other_BT[1:]).at[0, 8:].set(other_BT[0, 8:])
+    source = dict(network.source)
+    if source:
+        real_BS = source["source_mask_BS"].at[1:].set(False)
+        source["source_BS"] = jnp.where(real_BS, source["source_BS"], 60 - source["source_BS"])
+    logits_BTV = network.apply(network.params, mixed_BT, **source)
+    np.testing.assert_array_equal(logits_BTV[0, :8], network.logits_BTV[0, :8])
+    assert np.abs(logits_BTV[1] - network.logits_BTV[1]).max() > 1e-3
+
+
+def test_a_row_alone_equals_the_row_in_its_batch(network):
+    """Without the padding of its source, too."""
+    source = {}
+    if network.source:
+        source = {"source_BS": network.source["source_BS"][1:2, : SOURCE_LENGTHS[1]]}
+    alone_1TV = network.apply(network.params, network.tokens_BT[1:2], **source)
+    np.testing.assert_allclose(alone_1TV[0], network.logits_BTV[1], atol=2e-5)
+
+
+def test_prefill_and_decode_equal_the_full_forward_pass_for_ragged_rows(network):
+    """Decoding drops nothing: where training may, the pass to equal is that of the network that does not."""
+    full_BTV, experts = network.logits_BTV, getattr(network.config, "experts", None)
+    if experts is not None and experts.dispatch == "capacity":
+        dropless = dataclasses.replace(experts, dispatch="dropless")
+        exact = models.build(dataclasses.replace(network.config, experts=dropless))
+        full_BTV = jax.jit(exact.apply)(network.params, network.tokens_BT)
+        assert np.abs(full_BTV - network.logits_BTV).max() > 0.01
+    cache = assert_decoding_is_the_forward_pass(
+        *(network.model, network.params, network.tokens_BT), atol=2e-5, full_BTV=full_BTV, **network.source
+    )
+    assert {leaf.shape[min(1, leaf.ndim - 1)] for leaf in jax.tree.leaves(cache)} == {ROWS}
+
+
+def test_packed_weights_decode_to_the_same_logits(network):
+    if network.model.pack is None:
+        assert network.config.family not in ("transformer", "moe")
+        return
+    packed = network.params | {"packed": jax.jit(network.model.pack)(network.params)}
+    lengths_B = jnp.full(ROWS, LENGTH)
+    prefill = functools.partial(network.model.prefill, max_len=LENGTH + 1)
+    shapes = jax.eval_shape(prefill, network.params, network.tokens_BT, lengths_B)[1]
+    numbers = np.random.default_rng(2)
+    cache = jax.tree.map(lambda x: jnp.asarray(numbers.normal(size=x.shape), x.dtype), shapes)
+    decode = jax.jit(network.model.decode)
+    token_B, cache = network.tokens_BT[:, 0], cache | {"lengths": lengths_B}
+    plain, fast = decode(network.params, token_B, cache), decode(packed, token_B, cache)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), fast, plain)
+
+
+def test_rematerialisation_changes_no_number(network):
+    tokens_BT = network.tokens_BT[:2, :5]
+    source = {name: each[:2] for name, each in network.source.items()}
+
+    def value_and_gradient(remat):
+        model = models.build(dataclasses.replace(network.config, remat=remat))
+        loss = lambda p: (model.apply(p, tokens_BT, **source) ** 2).mean()  # noqa: E731
+        return jax.jit(jax.value_and_grad(loss))(network.params)
+
+    close = functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=1e-5)
+    jax.tree.map(close, value_and_gradient(True), value_and_gradient(False))
+
+
+def test_bfloat16_compute_keeps_float32_parameters_and_logits_and_is_near(network):
+    """The types of a cache stay what they are from token to token."""
+    half = models.build(dataclasses.replace(network.config, dtype="bfloat16"))
+    logits_BTV = jax.jit(half.apply)(network.params, network.tokens_BT, **network.source)
+    assert logits_BTV.dtype == network.logits_BTV.dtype == jnp.float32
+    shapes = jax.eval_shape(half.init, jax.random.key(0))
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
+    error_BTV = np.abs(logits_BTV - network.logits_BTV)
+    assert 0 < error_BTV.max() < 0.2 * np.abs(network.logits_BTV).max()
+
+    prefill = functools.partial(half.prefill, max_len=LENGTH + 1)
+    lengths_B = jnp.full(ROWS, LENGTH)
+    logits, cache = jax.eval_shape(prefill, shapes, network.tokens_BT, lengths_B, **network.source)
+    decoded, after = jax.eval_shape(half.decode, shapes, lengths_B, cache)
+    assert logits.dtype == decoded.dtype == jnp.float32
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), cache) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), after
+    )
+
+
+GROWING = {family: ladder(16, VOCAB, family) for family in FAMILIES} | {
+    "windows": VARIANTS["transformer"]["gemma2"]
+}
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_program_does_not_grow_with_depth(name):
+    def size(n_layers):
+        config = GROWING[name]
+        depths = {field: n_layers for field in ("n_layers", "n_decoder_layers") if hasattr(config, field)}
+        model = models.build(dataclasses.replace(config, **depths))
+        params, tokens = jax.eval_shape(model.init, jax.random.key(0)), jnp.zeros((1, 8), jnp.int32)
+        source = {"source_BS": tokens} if model.has_encoder else {}
+        return len(jax.jit(model.apply).lower(params, tokens, **source).as_text())
+
+    assert size(12) < 1.05 * size(2)
