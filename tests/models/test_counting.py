@@ -9,7 +9,7 @@ import pytest
 
 import models
 from experiments.training.loss import training_loss
-from models import FAMILIES, TransformerConfig, count, ladder
+from models import FAMILIES, RNNConfig, TransformerConfig, count, ladder
 
 DENSE = [
     TransformerConfig(61, 24, 3, 4, 2, 6, 40),
@@ -24,8 +24,10 @@ VARIANTS = {
         61, 16, 2, 2, 2, 8, 40, positions="learned", max_len=16, norm="layer", gated=False, qkv_bias=True,
         output_bias=True, mlp_bias=True,
     ),
+    "lstm": RNNConfig(61, 8, 3, cell="lstm"),
+    "no-attention": RNNConfig(61, 8, 2, cell="gru", attention=False),
 }  # fmt: skip
-FAMILIES = {name: ladder(32, 64, name) for name in FAMILIES}
+LADDER = {name: ladder(32, 64, name) for name in FAMILIES}
 BATCH, SEQ_LEN = 2, 16
 
 
@@ -50,7 +52,7 @@ def test_parameters_equal_the_real_tree_group_by_group(config):
     assert counts.n_params == counts.n_total - lookup == sum(sizes.values()) - lookup
 
 
-@pytest.mark.parametrize("config", [*FAMILIES.values(), *VARIANTS.values()], ids=[*FAMILIES, *VARIANTS])
+@pytest.mark.parametrize("config", [*LADDER.values(), *VARIANTS.values()], ids=[*LADDER, *VARIANTS])
 def test_parameters_equal_the_real_tree(config):
     sizes = [leaf.size for leaf in jax.tree.leaves(abstract(config)[1])]
     counts = count(config)
@@ -58,7 +60,7 @@ def test_parameters_equal_the_real_tree(config):
     assert 0 < counts.n_active <= counts.n_params <= counts.n_total
 
 
-@pytest.mark.parametrize("config", [*FAMILIES.values(), *VARIANTS.values()], ids=[*FAMILIES, *VARIANTS])
+@pytest.mark.parametrize("config", [*LADDER.values(), *VARIANTS.values()], ids=[*LADDER, *VARIANTS])
 def test_flops_equal_the_matrix_products_of_the_real_program(config):
     """Forward, forward and backward, and with the blocks computed again."""
     counts, n_tokens = count(config), BATCH * SEQ_LEN
@@ -79,7 +81,7 @@ def test_flops_equal_the_matrix_products_of_the_real_program(config):
 
 
 def test_needed_flops_are_three_passes_without_what_is_wasted_or_repeated():
-    dense, mixture = count(FAMILIES["transformer"]), count(FAMILIES["moe"])
+    dense, mixture = count(LADDER["transformer"]), count(LADDER["moe"])
     assert dense.flops_per_token(SEQ_LEN) == dense.hardware_flops_per_token(SEQ_LEN, remat=False)
     assert dense.flops_per_token(SEQ_LEN) == 3 * dense.forward_flops_per_token(SEQ_LEN)
     assert mixture.flops_per_token(SEQ_LEN) < mixture.hardware_flops_per_token(SEQ_LEN, remat=False)
@@ -135,7 +137,7 @@ def test_flops_are_those_that_xla_counts_in_an_unrolled_program(family, monkeypa
         assert found is not None and found["flops"] == pytest.approx(n_tokens * counted, rel=0.02)
 
 
-@pytest.mark.parametrize("config", [*FAMILIES.values(), *VARIANTS.values()], ids=[*FAMILIES, *VARIANTS])
+@pytest.mark.parametrize("config", [*LADDER.values(), *VARIANTS.values()], ids=[*LADDER, *VARIANTS])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_cache_bytes_equal_the_real_cache(config, dtype):
     """All arrays of it but the lengths of the rows; windows keep no more slots than they see."""

@@ -13,7 +13,6 @@ import models
 from models import EncDecConfig, hf, ladder
 from models.families.encdec import encode
 from models.layers.positions import relative_position_bucket
-from tests.models.ragged import assert_decoding_is_the_forward_pass
 
 CONFIGS = {
     "1.0": EncDecConfig(
@@ -39,65 +38,6 @@ def network(request):
     source_BS = jax.random.randint(key_source, (3, 9), 0, 61)
     mask_BS = jnp.arange(9) < jnp.array(LENGTHS)[:, None]
     return model, params, jax.random.randint(key_target, (3, 12), 0, 61), source_BS, mask_BS
-
-
-def test_logits_depend_on_no_later_target_token_and_on_every_source_token(network):
-    model, params, _, source_BS, _ = network
-    n_source, n_target = source_BS.shape[1], 7
-
-    def logits_TV(table_VD):
-        # One vocabulary entry a place, so that the gradient tells the places apart.
-        ends = params["ends"] | {"embedding": table_VD}
-        tokens_1T, source_1S = jnp.arange(n_target)[None], jnp.arange(n_target, n_target + n_source)[None]
-        x_BTD, _ = model.hidden(params | {"ends": ends}, tokens_1T, source_BS=source_1S)
-        return model.logits(params, x_BTD)[0]
-
-    reach_TV = np.abs(jax.jit(jax.jacrev(logits_TV))(params["ends"]["embedding"])).max(axis=(1, 3))
-    own_TT = reach_TV[:, :n_target]
-    assert (own_TT[np.triu_indices(n_target, 1)] == 0).all()
-    assert (own_TT[np.tril_indices(n_target)] > 0).all()
-    assert (reach_TV[:, n_target : n_target + n_source] > 0).all()
-
-
-def test_padding_of_the_source_does_not_matter(network):
-    model, params, tokens_BT, source_BS, mask_BS = network
-    apply = jax.jit(model.apply)
-    logits_BTV = apply(params, tokens_BT, source_BS=source_BS, source_mask_BS=mask_BS)
-    other_BS = jnp.where(mask_BS, source_BS, 60 - source_BS)
-    again_BTV = apply(params, tokens_BT, source_BS=other_BS, source_mask_BS=mask_BS)
-    np.testing.assert_array_equal(logits_BTV, again_BTV)
-    alone_1TV = apply(params, tokens_BT[1:2], source_BS=source_BS[1:2, : LENGTHS[1]])
-    np.testing.assert_allclose(logits_BTV[1], alone_1TV[0], atol=1e-5)
-
-
-def test_prefill_and_decode_equal_the_full_forward_pass_for_ragged_rows(network):
-    model, params, tokens_BT, source_BS, mask_BS = network
-    source = {"source_BS": source_BS, "source_mask_BS": mask_BS}
-    cache = assert_decoding_is_the_forward_pass(model, params, tokens_BT, **source)
-    assert {leaf.shape[min(1, leaf.ndim - 1)] for leaf in jax.tree.leaves(cache)} == {3}  # rows are there
-
-
-def test_rematerialisation_changes_no_number(network):
-    model, params, tokens_BT, source_BS, _ = network
-    tokens_BT, source_BS = tokens_BT[:, :4], source_BS[:, :4]
-    remat = models.build(dataclasses.replace(model.config, remat=True))
-
-    def gradients(model):
-        return jax.jit(jax.grad(lambda p: (model.apply(p, tokens_BT, source_BS=source_BS) ** 2).mean()))(
-            params
-        )
-
-    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)  # noqa: E731
-    jax.tree.map(close, gradients(model), gradients(remat))
-
-
-def test_bfloat16_compute_keeps_float32_logits_and_is_near(network):
-    model, params, tokens_BT, source_BS, _ = network
-    half = models.build(dataclasses.replace(model.config, dtype="bfloat16"))
-    logits_BTV = jax.jit(half.apply)(params, tokens_BT, source_BS=source_BS)
-    assert logits_BTV.dtype == jnp.float32
-    difference = np.abs(logits_BTV - jax.jit(model.apply)(params, tokens_BT, source_BS=source_BS))
-    assert 0 < difference.max() < 0.1
 
 
 def test_initial_logits_are_near_unit_size_and_scores_do_not_saturate():
