@@ -16,6 +16,8 @@ from models.decoding.beam import beam_search
 from models.model import Model
 from tests.models.decoding.test_sample import bigram_model
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 DATA = Path("tests/data")
 
 
