@@ -60,7 +60,7 @@ class DecodedText:
             self._text = self._text[:start]
         return found is not None
 
-    def news(self, ended: bool = False) -> str:
+    def new_text(self, ended: bool = False) -> str:
         """The text that is certain and was not returned before; all of the rest if the row has `ended`."""
         end = len(self._text) - (0 if ended or self.stop else held_back(self._text, self._stops))
         new, self._shown = self._text[self._shown : end], max(end, self._shown)
