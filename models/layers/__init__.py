@@ -1,4 +1,23 @@
-"""What networks are made of: attention, feed-forward, norms and linear maps, positions, heads, LoRA.
+"""What networks are made of; a layer is told its sizes and knows no family.
 
-Imports models.parametrization, models.sharding and models.model; no family.
+linear: products with weights, and tables; norms; attention; mlp; moe: mixtures of experts; positions; cells
+(GRU, LSTM), wkv and delta_rule: what recurrent networks remember by; heads: classes and numbers on top of any
+network; lora: low-rank adapters of any network.
+
+Others import these modules by name. They import models.model, models.parameters, models.partial_training and
+models.sharding.
 """
+
+__all__ = [
+    "attention",
+    "cells",
+    "delta_rule",
+    "heads",
+    "linear",
+    "lora",
+    "mlp",
+    "moe",
+    "norms",
+    "positions",
+    "wkv",
+]
