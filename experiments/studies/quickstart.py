@@ -134,7 +134,7 @@ def grid(settings: Settings, runs: Runs) -> list[RunConfig]:
 def extend(settings: Settings, runs: Runs) -> list[RunConfig]:
     """Two sizes beyond each edge of the grid at which a budget's best size lies; none if all lie inside."""
     laws, configs = fit_hparams(tuned(runs)), []
-    for minimum, budget in zip(profiles(runs, n_bootstrap=0).minima, settings.grid):
+    for minimum, budget in zip(profiles(runs.usable(), n_bootstrap=0).minima, settings.grid):
         if minimum.at_edge:
             sizes = [count(network(settings, d_model)).n_params for d_model in budget.d_models]
             nearest = int(np.argmin(np.abs(np.log(np.array(sizes) / minimum.n_params))))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scaling.fitting.fit import Fit
+from scaling.fitting.result import Fit
 from scaling.optimum.frontier import Spending, best_sizes, ends, frontier, positive, spending
 
 STEP = 10.0  # compute over which the exponent of the best size is taken

@@ -15,8 +15,8 @@ import pandas as pd
 
 from scaling import laws
 from scaling.design.design_target import DesignTarget
-from scaling.fitting.fit import Fit
 from scaling.fitting.model_discrepancy import RIDGE, ModelDiscrepancy, covariance, places
+from scaling.fitting.result import Fit
 from scaling.fitting.uncertainty import EXCESS
 from scaling.laws.evaluation import linearised, scaled_values
 from scaling.optimum.frontier import Spending, best_sizes

@@ -16,7 +16,7 @@ from scipy import stats
 from scaling import laws
 from scaling.design.design_target import DesignTarget, find_target
 from scaling.design.joint_covariance import JointCovariance, joint_covariance, remaining_variance
-from scaling.fitting.fit import Fit
+from scaling.fitting.result import Fit
 from scaling.fitting.uncertainty import TAILS
 from scaling.optimum.families import flops_per_token
 from scaling.optimum.frontier import best_sizes, positive, spending
@@ -155,7 +155,7 @@ def candidates(
 def _fitted(fit: Fit, runs: Runs) -> pd.DataFrame:
     """The runs that a law is fitted to."""
     law = laws.find(fit.law)
-    return runs.for_fit(law.target, law.columns).table
+    return runs.usable(law.target, law.columns).table
 
 
 def _choose(joint: JointCovariance, flops: np.ndarray, budget: float) -> list[int]:

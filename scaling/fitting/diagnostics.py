@@ -174,7 +174,7 @@ def _leverage(slopes: np.ndarray, run: np.ndarray) -> np.ndarray:
 
 def _ahead(law: Law, x: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], str]:
     """Where a forecast counts: the run of most compute and ten times further, else at all runs."""
-    size = next((name for name in ("n_params", "n_active") if name in law.columns), None)
+    size = law.size
     if size is None or "n_tokens" not in law.columns:
         return {name: np.asarray(x[name]) for name in law.columns}, "the runs"
     at = int(np.argmax(x[size] * x["n_tokens"]))

@@ -17,7 +17,6 @@ from scipy import linalg
 
 from scaling.laws import Law
 
-SIZES = ("n_params", "n_active")  # columns that may be the model's size
 ACROSS, ALONG = 1.5, 5.0  # correlation lengths of the profile's error: half log(N / D), log(N D)
 # Strengths tried, in standard deviations of the noise: the profile's error, the drift over the first decade.
 PROFILE = (1e-3, 1.0, 3.0, 10.0)
@@ -53,7 +52,7 @@ class ModelDiscrepancy:
 
 def places(law: Law, x: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """Where rows lie: log10 of compute, half log of size over tokens [rows, 2]; None for a law of neither."""
-    size = next((name for name in SIZES if name in law.columns), None)
+    size = law.size
     if size and "n_tokens" in law.columns:
         log_n, log_d = np.log(x[size]), np.log(x["n_tokens"])
         return np.stack([(log_n + log_d) / np.log(10), (log_n - log_d) / 2], axis=1)

@@ -173,7 +173,7 @@ def _grouped(law: Law, x: Mapping[str, np.ndarray], y: np.ndarray):
     x = {name: np.asarray(x[name], float) for name in law.columns}
     if len(y) <= MAX_GROUPS:
         return x, y, np.ones(len(y))
-    plain = {name: x[name] if name in law.pure else np.log(x[name]) for name in law.columns}
+    plain = {name: x[name] if name in law.dimensionless else np.log(x[name]) for name in law.columns}
     place = np.concatenate([column.reshape(len(y), -1) for column in plain.values()], axis=1)
     place, step, label = place / np.maximum(place.std(axis=0), 1e-12), 0.05, np.arange(len(y))
     hashing = np.random.default_rng(0).integers(1, 2**62, place.shape[1])  # one number a cell sorts faster
@@ -188,7 +188,7 @@ def _grouped(law: Law, x: Mapping[str, np.ndarray], y: np.ndarray):
         return total / rows.reshape(-1, *[1] * (column.ndim - 1))
 
     means = {name: mean(column) for name, column in plain.items()}
-    return {n: m if n in law.pure else np.exp(m) for n, m in means.items()}, mean(y), rows
+    return {n: m if n in law.dimensionless else np.exp(m) for n, m in means.items()}, mean(y), rows
 
 
 def _excess(log_c: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from scaling.table.cell_values import numbers
-from scaling.table.runs import Runs
+from scaling.table.runs import Runs, finished
 
 AXES = ("lr", "batch_tokens")
 MIN_SETTINGS = 3
@@ -29,13 +29,11 @@ def swept(runs: Runs) -> Runs:
         raise ValueError(
             "no column lr or batch_tokens with a positive number; name it with --columns lr=…,batch_tokens=…"
         )
-    lost = ~np.isfinite(table["loss"].to_numpy(float))
-    if "status" in runs.table:
-        lost |= np.isin(runs.table["status"].astype(str), ["diverged", "failed", "running"])
+    lost = ~finished(runs.table)
     settings = table[given].to_numpy()
     odd = np.any(~(np.isfinite(settings) & (settings > 0)), axis=1)
-    finished = replace(runs, table=table).without(lost, "diverged or not finished")
-    return finished.without(odd[~lost], f"without a positive {' or '.join(given)}")
+    kept = replace(runs, table=table).without(lost, "diverged or not finished")
+    return kept.without(odd[~lost], f"without a positive {' or '.join(given)}")
 
 
 def find_sweeps(table: pd.DataFrame) -> tuple[tuple[str, ...], list[pd.DataFrame]]:

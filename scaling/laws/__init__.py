@@ -45,6 +45,7 @@ LAWS = {
     )
 }
 FORMS = {form.name: form for law in LAWS.values() for form in (law, law.relaxed or law)}
+FORMER_NAMES = {"chinchilla-loose": "chinchilla-decoupled"}  # in a fit.json of before
 
 
 def find(name: str) -> Law:
@@ -56,6 +57,7 @@ def find(name: str) -> Law:
     Raises:
       ValueError: there is no such law, file or name in it.
     """
+    name = FORMER_NAMES.get(name, name)
     if name in FORMS:
         return FORMS[name]
     kind, colon, words = str(name).partition(":")

@@ -33,13 +33,19 @@ class Law:
       starts: start points of the fit.
       prior: mean and standard deviation of each parameter, used in forecasts only (inf: no prior).
       formula, source: for people; use: the tables it is for, and which law is for their like.
-      target: the column that the law foretells.
+      target: the column that the law predicts.
       scale: errors are of the target's logarithm ("log") or of the target itself ("linear", for what may
         be zero or has a ceiling, such as an accuracy).
-      pure: columns that are never rescaled (unit 1) and may be zero or negative: shares, bits, ratios.
+      dimensionless: columns that are never rescaled (unit 1) and may be zero or negative: shares,
+        bits, ratios.
       same_unit: pairs (column, other): the column is measured in the other's unit, since the law reads
         their ratio.
       relaxed: the form that forecasts are made with, because no law is exactly true; None for the law itself.
+      best_size: (theta [thetas, n_params], flops [thetas, budgets]) -> the size of the lowest loss that a
+        budget of 6·N·D buys [thetas, budgets], NaN where there is none, in the table's own units. None where
+        it has no closed form: the best size is then searched for (scaling/optimum/frontier.py).
+      size_exponent: theta [..., n_params] -> a [...] of N* ~ C^a and D* ~ C^(1-a); None as above.
+      idle_params: whether the size counts parameters that a token does not meet: its FLOPs are not 6·N.
     """
 
     name: str
@@ -55,19 +61,27 @@ class Law:
     use: str = ""
     target: str = "loss"
     scale: Literal["log", "linear"] = "log"
-    pure: tuple[str, ...] = ()
+    dimensionless: tuple[str, ...] = ()
     same_unit: tuple[tuple[str, str], ...] = ()
     relaxed: "Law | None" = None
+    best_size: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    size_exponent: Callable[[np.ndarray], np.ndarray] | None = None
+    idle_params: bool = False
+
+    @property
+    def size(self) -> str | None:
+        """The column that is the model's size; None for a law that reads none."""
+        return next((name for name in ("n_active", "n_params") if name in self.columns), None)
 
     @property
     def positive(self) -> tuple[str, ...]:
         """Columns, the target among them, of which the law takes logarithms: no other value serves."""
-        scaled = tuple(name for name in self.columns if name not in self.pure)
+        scaled = tuple(name for name in self.columns if name not in self.dimensionless)
         return (*scaled, self.target) if self.scale == "log" else scaled
 
     def __post_init__(self):
         """Raises ValueError where the fields do not fit together."""
-        for name in ("params", "columns", "bounds", "starts", "prior", "pure", "same_unit"):
+        for name in ("params", "columns", "bounds", "starts", "prior", "dimensionless", "same_unit"):
             if not isinstance(getattr(self, name), tuple):
                 raise ValueError(f"law {self.name}: {name}={getattr(self, name)!r}; it must be a tuple")
         entries = {len(self.bounds), len(self.prior), *map(len, self.starts)}
@@ -84,6 +98,6 @@ class Law:
                     )
         if self.scale not in ("log", "linear"):
             raise ValueError(f"law {self.name}: scale={self.scale!r}; allowed are 'log' and 'linear'")
-        unknown = {*self.pure, *(name for pair in self.same_unit for name in pair)} - {*self.columns}
+        unknown = {*self.dimensionless, *(name for pair in self.same_unit for name in pair)} - {*self.columns}
         if unknown:
             raise ValueError(f"law {self.name}: no column {', '.join(sorted(unknown))} among {self.columns}")

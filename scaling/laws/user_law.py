@@ -65,7 +65,7 @@ def check_units(law: Law) -> None:
       ValueError: it does.
     """
     rng = np.random.default_rng(0)
-    units = {name: 1.0 if name in law.pure else rng.uniform(2.0, 9.0) for name in law.columns}
+    units = {name: 1.0 if name in law.dimensionless else rng.uniform(2.0, 9.0) for name in law.columns}
     units |= {name: units[other] for name, other in law.same_unit}
     units[law.target] = 3.0 if law.scale == "log" else 1.0
     table = {name: rng.uniform(0.3, 1.0, 5) * units[name] for name in law.columns}

@@ -2,10 +2,10 @@
 
 Hoffmann et al. 2022 (arXiv 2203.15556), sections 3.1 to 3.3: (1) the envelope of the runs, the best at each
 compute; (2) the minima of IsoFLOP profiles; (3) the law fitted to all runs. All see the same data, so what
-sets them apart is method. Part of it can be told: each is applied to losses that the fitted law itself gives
-at these sizes and budgets, without noise, where the right answer is known. What it then reads off the law's
-own exponent is the method's bias for this grid: budgets whose sizes lie to one side of the best, walls of
-unequal steepness, an envelope that holds few sizes.
+sets them apart is method. Part of it can be measured: each is applied to losses that the fitted law itself
+gives at these sizes and budgets, without noise, where the right answer is known. What it then reads off the
+law's own exponent is the method's bias for this grid: budgets whose sizes lie to one side of the best, walls
+of unequal steepness, an envelope that holds few sizes.
 """
 
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from scaling.fitting.fit import Fit
-from scaling.laws import CHINCHILLA
+from scaling import laws
+from scaling.fitting.result import Fit
 from scaling.laws.evaluation import values
 from scaling.profiles import isoflop
 from scaling.profiles.envelope import envelope
 from scaling.profiles.isoflop import PowerLaw
-from scaling.table.runs import Runs
+from scaling.table.runs import UsableRuns
 
 NAMES = {1: "envelope", 2: "profiles", 3: "law"}
 
@@ -45,26 +45,29 @@ class Approaches:
         return "\n".join(lines)
 
 
-def approaches(runs: Runs, fit: Fit, n_bootstrap: int = 200, seed: int = 0) -> Approaches:
-    """What approaches 1 and 2 say of runs that Chinchilla's law was fitted to with approach 3.
+def approaches(usable: UsableRuns, fit: Fit, n_bootstrap: int = 200, seed: int = 0) -> Approaches:
+    """What approaches 1 and 2 say of the runs that a law was fitted to.
+
+    Args:
+      usable: those runs, with flops, n_params and loss.
+      fit: of a law that has a formula of the best size's exponent (`Law.size_exponent`).
+      n_bootstrap: resamples behind the intervals; seed: of them.
 
     Raises:
       ValueError: the fit is of another law.
     """
-    if fit.law != CHINCHILLA.name:
-        raise ValueError(f"approaches are compared for the law {CHINCHILLA.name}, not {fit.law}")
-    usable = runs.for_fit()
-    table = usable.table
-    x = {name: table[name].to_numpy(float) for name in CHINCHILLA.columns}
-    of_law = values(CHINCHILLA, np.array([*fit.params.values()])[None], x)[0]
+    law = laws.find(fit.law)
+    if law.size_exponent is None:
+        known = " and ".join(name for name, other in laws.LAWS.items() if other.size_exponent)
+        raise ValueError(f"approaches are compared for the law {known}, not {fit.law}")
+    table, theta = usable.table, np.array([*fit.params.values()])[None]
+    of_law = values(law, theta, {name: table[name].to_numpy(float) for name in law.columns})[0]
     lawful = replace(usable, table=table.assign(loss=of_law))
-    alpha, beta = fit.params["alpha"], fit.params["beta"]
-    own = beta / (alpha + beta) if alpha + beta > 0 else np.nan
-    draws = fit.samples[:, 4] / np.maximum(fit.samples[:, 3:].sum(axis=1), 1e-12)
+    own, draws = float(law.size_exponent(theta)[0]), law.size_exponent(fit.samples)
     tails = [(1 - fit.level) / 2, (1 + fit.level) / 2]
     exponents: dict[int, tuple[float, float, float]] = {}
     bias: dict[int, float] = {}
-    ways: dict[int, Callable[[Runs], PowerLaw | None]] = {
+    ways: dict[int, Callable[[UsableRuns], PowerLaw | None]] = {
         1: lambda runs: envelope(runs, n_bootstrap, seed, fit.level),
         2: lambda runs: _profiles(runs, n_bootstrap, seed, fit.level),
     }
@@ -79,7 +82,7 @@ def approaches(runs: Runs, fit: Fit, n_bootstrap: int = 200, seed: int = 0) -> A
     return Approaches(exponents, bias)
 
 
-def _profiles(runs: Runs, n_bootstrap: int, seed: int, level: float) -> PowerLaw | None:
-    if not isoflop.budgets(runs.table):
+def _profiles(usable: UsableRuns, n_bootstrap: int, seed: int, level: float) -> PowerLaw | None:
+    if not isoflop.budgets(usable.table):
         return None
-    return isoflop.profiles(runs, n_bootstrap, seed, level).n_params
+    return isoflop.profiles(usable, n_bootstrap, seed, level).n_params

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from scaling.fitting.fit import Fit
+from scaling.fitting.result import Fit
 from scaling.optimum.frontier import DRAWS, best_sizes, frontier, like, losses, positive, spending
 
 EXPERT_SHARE = 2 / 3  # of a block's parameters: a feed-forward of 8 d^2 beside an attention of 4 d^2

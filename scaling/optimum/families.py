@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from scaling.fitting.fit import Fit, fit
+from scaling.fitting.fit import fit
+from scaling.fitting.result import Fit
 from scaling.optimum.frontier import draws, frontier
 from scaling.table.runs import Runs
 
@@ -42,7 +43,7 @@ def compare(runs: Runs, *, n_bootstrap: int = 1000, seed: int = 0, level: float 
     Raises:
       ValueError: fewer than two families, or too few runs of one.
     """
-    usable = runs.for_fit()
+    usable = runs.usable()
     names = list(dict.fromkeys(usable.table["family"])) if "family" in usable.table else []
     if len(names) < 2:
         raise ValueError(f"comparing families takes at least two in the column 'family'; found {names}")

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from scaling import laws
-from scaling.fitting.fit import Fit
+from scaling.fitting.result import Fit
 from scaling.laws import Columns, Law
 
 GRID, ROUNDS = 49, 5  # sizes tried at once, and how often the search closes in on the best and its neighbours
@@ -93,7 +93,7 @@ class Spending:
     @property
     def size(self) -> str:
         """The column that is the model's size."""
-        return "n_active" if "n_active" in self.law.columns else "n_params"
+        return self.law.size or "n_params"
 
     def n_tokens(self, n_params: np.ndarray, flops: np.ndarray) -> np.ndarray:
         """Tokens that a budget pays for at these sizes, up to the limit; not positive where it pays none.
@@ -123,7 +123,7 @@ def spending(
 
     Args:
       flops_per_token: training FLOPs a token as a function of n_params, elementwise; 6·N if not given, for
-        which Chinchilla's law has a closed form (Hoffmann et al. 2022, arXiv 2203.15556, eq. 4).
+        which some laws have a closed form (`Law.best_size`).
       sizes: the only values n_params may take: a ladder of models, or the one that is given.
       max_params, max_tokens: upper limits, of memory and of data. Where both bind, budget is left over. Under
         a law that knows the worth of repeated tokens (data_constrained), give unique_tokens instead.
@@ -136,8 +136,8 @@ def spending(
         law without size and tokens to choose between.
     """
     law = laws.find(fit.forecast.law)
-    size = "n_active" if "n_active" in law.columns else "n_params"
-    if size not in law.columns or "n_tokens" not in law.columns or law.scale != "log":
+    size = law.size
+    if size is None or "n_tokens" not in law.columns or law.scale != "log":
         raise ValueError(
             f"the law {fit.law} foretells {law.target} from {', '.join(law.columns)}; only a law of loss by "
             "n_params (or n_active) and n_tokens can split a budget"
@@ -148,7 +148,7 @@ def spending(
             f"splitting a budget by the law {fit.law} takes {', '.join(sorted(others)) or 'no other columns'}"
             f" to be given, not {', '.join(sorted(columns)) or 'nothing'}"
         )
-    if "granularity" in columns and flops_per_token is None:
+    if law.idle_params and flops_per_token is None:
         raise ValueError(f"the law {fit.law} counts idle experts in n_params; give flops_per_token")
     positive("max_params", np.minimum(max_params, 1e300))
     positive("max_tokens", np.minimum(max_tokens, 1e300))
@@ -227,26 +227,10 @@ def _each(law: Law, theta, x: Columns):
     return jax.vmap(law.value)(theta, x)
 
 
-def _closed_form(spend: Spending) -> Callable | None:
+def _closed_form(spend: Spending) -> Callable[[np.ndarray, np.ndarray], np.ndarray] | None:
+    """The law's own formula of the best size, where it holds: 6·N·D FLOPs and no limits."""
     limited = spend.sizes is not None or spend.inference_tokens or spend.flops_per_token is not None
-    if limited or min(spend.max_params, spend.max_tokens) < np.inf:
-        return None
-    return {"chinchilla": _chinchilla, "chinchilla-loose": _loose}.get(spend.law.name)
-
-
-def _chinchilla(theta: np.ndarray, flops: np.ndarray) -> np.ndarray:
-    """N* = G (C/6)^a, G = (alpha A / (beta B))^(1/(alpha+beta)), a = beta/(alpha+beta)."""
-    _, A, B, alpha, beta = theta.T[:, :, None]
-    with np.errstate(all="ignore"):
-        log_g = (np.log(alpha * A) - np.log(beta * B)) / (alpha + beta)
-        n_params = np.exp(log_g + beta / (alpha + beta) * np.log(flops / 6))
-    return np.where((n_params > 0) & (n_params < np.inf), n_params, np.nan)  # without A or B there is none
-
-
-def _loose(theta: np.ndarray, flops: np.ndarray) -> np.ndarray:
-    """log N* = g + a log(C/6): there the law's profile has its bottom."""
-    g, a = theta.T[-2:, :, None]
-    return np.exp(g + a * np.log(flops / 6))
+    return None if limited or min(spend.max_params, spend.max_tokens) < np.inf else spend.law.best_size
 
 
 def ends(drawn: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from scaling.fitting.fit import Fit
+from scaling.fitting.result import Fit
 from scaling.optimum.frontier import (
     Spending,
     best_sizes,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pandas as pd
 
-from scaling.fitting.fit import Fit
+from scaling.fitting.result import Fit
 from scaling.optimum.frontier import best_sizes, losses, spending
 from scaling.optimum.returns import next_percent
 from scaling.outlook.cost import cost

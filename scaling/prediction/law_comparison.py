@@ -73,12 +73,12 @@ def compare_laws(
     Raises:
       ValueError: fewer than two laws, an unknown one, or too few runs to hold any out.
     """
-    usable = runs.for_fit()
+    usable = runs.usable()
     found = [known_laws.find(name) for name in laws or default_laws(usable.table)]
     if len(found) < 2:
         raise ValueError(f"comparing takes two laws or more, not {[law.name for law in found]}; name them")
     for law in found:
-        usable = usable.for_fit(law.target, law.columns)
+        usable = usable.usable(law.target, law.columns)
     table = usable.table
     rng = np.random.default_rng(seed)
     held_out = pd.concat(

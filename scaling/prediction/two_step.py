@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from scaling.fitting.fit import Fit, Prediction
+from scaling.fitting.result import Fit, Prediction
 
 QUANTILES = 40  # equally likely values that stand for a forecast's distribution; even, so they are pairs
 

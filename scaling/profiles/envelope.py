@@ -4,23 +4,26 @@ Hoffmann et al. 2022 (arXiv 2203.15556), section 3.1, with the runs' ends or who
 """
 
 import numpy as np
-import pandas as pd
 
 from scaling.profiles.isoflop import PowerLaw
-from scaling.table.runs import Runs
+from scaling.table.runs import UsableRuns
 
 LEAST_SIZES = 3  # on the envelope
 
 
-def envelope(runs: Runs, n_bootstrap: int = 200, seed: int = 0, level: float = 0.9) -> PowerLaw | None:
+def envelope(
+    usable: UsableRuns, n_bootstrap: int = 200, seed: int = 0, level: float = 0.9
+) -> PowerLaw | None:
     """Approach 1: N of the best run at each compute, as a power law of compute; None with too few sizes.
 
     A run is on the envelope if none that cost no more has a lower loss; each size on it counts once, at the
     geometric middle of the compute where it is best. Intervals are by resampling runs, with all their rows.
+
+    Args:
+      usable: rows with flops, n_params and loss.
+      n_bootstrap: resamples behind the interval; seed: of them; level: of the interval, between 0 and 1.
     """
-    table = runs.for_fit().table
-    run = table["run_id"].astype(str) if "run_id" in table else pd.Series(np.arange(len(table)))
-    label = np.unique(run.to_numpy(), return_inverse=True)[1]
+    table, label = usable.table, usable.run_numbers
     columns = [np.log(table[name].to_numpy(float)) for name in ("flops", "n_params", "loss")]
     middle = _envelope_line(*columns)
     if middle is None:

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import special
 
 from scaling.profiles.parabola import Valley, valleys
-from scaling.table.runs import Runs
+from scaling.table.runs import UsableRuns
 
 SAME_BUDGET = 1.12  # neighbouring FLOPs this close belong to one budget …
 BUDGET_WIDTH = 1.3  # … which spans no more than this ratio
@@ -89,13 +89,17 @@ def none_to_nan(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: float("nan") if value is None else value for name, value in fields.items()}
 
 
-def profiles(runs: Runs, n_bootstrap: int = 1000, seed: int = 0, level: float = 0.9) -> Profiles:
+def profiles(usable: UsableRuns, n_bootstrap: int = 1000, seed: int = 0, level: float = 0.9) -> Profiles:
     """Fits a valley to each budget of a table that has budgets (several sizes at equal FLOPs).
+
+    Args:
+      usable: rows with flops, n_params, n_tokens and loss.
+      n_bootstrap: draws behind the intervals, at least 200; seed: of them; level: of the intervals.
 
     Raises:
       ValueError: no budget has three sizes.
     """
-    table = runs.for_fit().table
+    table = usable.table
     grouped = budgets(table)
     if not grouped:
         raise ValueError(

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 import scaling
-from scaling.fitting.fit import Fit
+from scaling.fitting.result import Fit
 from scaling.hparams import HparamLaws, fit_hparams
 from scaling.hparams.sweeps import off_best_setting
 from scaling.optimum.families import Comparison, compare

@@ -7,7 +7,7 @@ import pandas as pd
 
 import scaling
 from scaling import laws
-from scaling.fitting.fit import Fit
+from scaling.fitting.result import Fit
 from scaling.optimum.families import flops_per_token
 from scaling.profiles.isoflop import budgets
 from scaling.report.data import ReportData

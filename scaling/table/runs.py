@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from scaling.table.cell_values import is_given, name_rows, numbers, shown, unusa
 from scaling.table.column_names import with_our_names
 from scaling.table.formats import PACKED, read_table
 
-NEEDED = ("n_params", "n_tokens", "loss")  # what most laws read and foretell
+NEEDED = ("n_params", "n_tokens", "loss")  # what most laws read and predict
 NUMBERS = ("n_params", "n_active", "n_tokens", "flops", "loss", "lr")
 GRID_STAGES = ("grid", "extend")  # the stages of a study whose runs had their hyperparameters tuned
 NOT_FINISHED = ("diverged", "failed", "running", "crashed", "killed", "preempted")
@@ -40,9 +40,9 @@ class Runs:
     notes: tuple[str, ...] = ()
     dropped: int = 0
 
-    def for_fit(
+    def usable(
         self, target: str = "loss", columns: Sequence[str] = (), positive: Sequence[str] = ()
-    ) -> "Runs":
+    ) -> "UsableRuns":
         """The runs a law is fitted to: finished ones and, of a study, those of its grid; the rest is noted.
 
         The rates of a study's tune runs are varied on purpose, and its verify run is what is to be predicted.
@@ -56,7 +56,37 @@ class Runs:
         in_grid = np.isin(self.table["stage"], GRID_STAGES) if "stage" in self.table else np.zeros(1, bool)
         if in_grid.any():
             runs = runs.without(~in_grid, "other stages than the grid")
-        runs = runs.without(~_finished(runs.table, (target, *columns)), "diverged or not finished")
+        runs = runs.without(~finished(runs.table, (target, *columns)), "diverged or not finished")
+        return UsableRuns(**vars(runs)).usable(target, columns, positive)
+
+    @property
+    def run_numbers(self) -> np.ndarray:
+        """The run of each row [rows], numbered from 0: points of one curve share a run_id."""
+        if "run_id" not in self.table:
+            return np.arange(len(self.table))
+        return np.unique(self.table["run_id"].astype(str).to_numpy(str), return_inverse=True)[1]
+
+    def without(self, rows: np.ndarray, why: str) -> Self:
+        """The other rows, and a note of what was left out."""
+        if not rows.any():
+            return self
+        n, kept = int(rows.sum()), self.table.loc[~rows].reset_index(drop=True)
+        note = f"left out {n} of {len(rows)} rows: {why}"
+        return replace(self, table=kept, notes=(*self.notes, note), dropped=self.dropped + n)
+
+
+@dataclass(frozen=True, eq=False)
+class UsableRuns(Runs):
+    """Runs of which `Runs.usable` has left out, and noted, those that no law is fitted to.
+
+    They are passed on as they are, from a fit to profiles, envelopes and comparisons.
+    """
+
+    def usable(
+        self, target: str = "loss", columns: Sequence[str] = (), positive: Sequence[str] = ()
+    ) -> "UsableRuns":
+        """Those with a usable number in these columns too; see `Runs.usable`."""
+        runs = self
         for name in (target, *columns):
             if name not in runs.table:
                 raise ValueError(
@@ -66,14 +96,6 @@ class Runs:
             if name in positive:
                 runs = runs.without(numbers(runs.table[name]) <= 0, f"{name} is not positive")
         return runs
-
-    def without(self, rows: np.ndarray, why: str) -> "Runs":
-        """The other rows, and a note of what was left out."""
-        if not rows.any():
-            return self
-        n, kept = int(rows.sum()), self.table.loc[~rows].reset_index(drop=True)
-        note = f"left out {n} of {len(rows)} rows: {why}"
-        return replace(self, table=kept, notes=(*self.notes, note), dropped=self.dropped + n)
 
 
 def read_runs(
@@ -179,7 +201,8 @@ def _repeated(table: pd.DataFrame) -> np.ndarray:
         return table.astype(str).duplicated().to_numpy()
 
 
-def _finished(table: pd.DataFrame, needed: Sequence[str]) -> np.ndarray:
+def finished(table: pd.DataFrame, needed: Sequence[str] = ("loss",)) -> np.ndarray:
+    """Which rows [rows] are of runs that ended as planned: no other status, and a finite loss if needed."""
     done = np.ones(len(table), bool)
     if "loss" in needed and "loss" in table:
         done &= np.isfinite(numbers(table["loss"]))

@@ -65,7 +65,7 @@ def _ratio(per_param: np.ndarray) -> list[str]:
 
 
 def _sweep(table: pd.DataFrame) -> list[str]:
-    """Learning rates varied on purpose; of a study, for_fit knows which rows these are."""
+    """Learning rates varied on purpose; of a study, `Runs.usable` knows which rows these are."""
     if "lr" not in table or "stage" in table:
         return []
     rates = table.groupby(["n_params", "n_tokens"])["lr"].nunique().to_numpy()

@@ -212,7 +212,7 @@ def test_any_damage_to_a_file(tmp_path, name, damages):
     except ValueError as error:
         assert is_one_clear_line(error) and name in str(error)
         return
-    usable = runs.for_fit().table
+    usable = runs.usable().table
     numbers = usable[[*LAW_COLUMNS, "flops"]].to_numpy(float)
     assert np.isfinite(numbers).all() and (numbers > 0).all()
 

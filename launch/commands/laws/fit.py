@@ -143,11 +143,12 @@ def as_text(fit, ahead: list[str]) -> str:
 
 def as_approaches(runs, fit) -> list[str]:
     """The exponent of the best size by three approaches, for Chinchilla's law with intervals."""
+    from scaling.laws import find
     from scaling.optimum.approaches import approaches
 
-    if fit.law != "chinchilla" or not len(fit.samples) or fit.n_points > MANY:
+    if find(fit.law).size_exponent is None or not len(fit.samples) or fit.n_points > MANY:
         return []
-    return ["the best size by approach:", str(approaches(runs, fit))]
+    return ["the best size by approach:", str(approaches(runs.usable(), fit))]
 
 
 def as_frontier(fit, largest: float) -> list[str]:

@@ -75,7 +75,7 @@ def _planned(path: str, flags, columns: dict[str, str], sizes: list[float] | Non
     from scaling.design.next_runs import next_runs
 
     runs = scaling.read_runs(path, columns)
-    largest = float(runs.for_fit().table["flops"].to_numpy().max())
+    largest = float(runs.usable().table["flops"].to_numpy().max())
     target = flags.target or f"loss@{AHEAD * largest:.3g}"
     return next_runs(scaling.fit(runs, law=flags.law), runs, target, flags.flops, sizes, **given)
 

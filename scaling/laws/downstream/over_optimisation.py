@@ -40,7 +40,7 @@ def _law(name: str, value, formula: str, use: str) -> Law:
         use=use,
         target="reward",
         scale="linear",
-        pure=("kl",),
+        dimensionless=("kl",),
     )
 
 

@@ -44,5 +44,5 @@ def mixture(*domains: str) -> Law:
         formula=f"c + k exp(sum_j t_j share_j), t_{domains[-1]} = 0",
         source="Ye et al. 2024 (arXiv 2403.16952)",
         use="shares of data domains, runs of one size and length; mixture:DOMAIN,DOMAIN,… for yours",
-        pure=columns,
+        dimensionless=columns,
     )

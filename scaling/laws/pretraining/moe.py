@@ -52,7 +52,7 @@ MOE = Law(
     "N active, x the experts between x_start and x_max",
     source="Ludziejewski et al. 2025 (arXiv 2502.05172)",
     use="experts of varied number, 1 for a dense model; of varied width: granularity",
-    pure=("n_experts",),
+    dimensionless=("n_experts",),
 )
 
 
@@ -83,5 +83,6 @@ GRANULARITY = Law(
     formula="E + (A + g / G^gamma) / N^alpha + B / D^beta, N active, G = d_ff if dense / width of an expert",
     source="Krajewski et al. 2024 (arXiv 2402.07871), eq. 9",
     use="experts of varied width, at one ratio of total to active parameters; of varied number: moe",
-    pure=("granularity",),
+    dimensionless=("granularity",),
+    idle_params=True,
 )

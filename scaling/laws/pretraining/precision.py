@@ -34,5 +34,5 @@ PRECISION = Law(
     formula="E + A / N'^alpha + B / D^beta, N' = N (1 - e^(-weight_bits/gamma))",
     source="Kumar et al. 2024 (arXiv 2411.04330), section 4",
     use="weights of varied numbers of bits in training",
-    pure=("weight_bits",),
+    dimensionless=("weight_bits",),
 )

@@ -73,5 +73,5 @@ ANNEALING = Law(
     formula="L0 + A / S1^alpha - C S2, S1 = lr_sum, S2 = lr_sum * annealed",
     source="Tissue et al. 2024 (arXiv 2408.11029), eq. 1",
     use="whole curves of one model, any schedule; columns by scaling.laws.annealing.annealing_columns",
-    pure=("annealed",),
+    dimensionless=("annealed",),
 )

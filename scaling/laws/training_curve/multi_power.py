@@ -92,5 +92,5 @@ MULTI_POWER = Law(
     formula="L0 + A / S1^alpha - B sum_k drop_k (1 - (1 + C S_k / rate_k^gamma)^-beta), S_k the sum since",
     source="Luo et al. 2025 (arXiv 2503.12811), eq. 1",
     use="sharper, for schedules that only fall; columns by scaling.laws.multi_power.multi_power_columns",
-    pure=(*DROPS, *RATES, *SINCES),
+    dimensionless=(*DROPS, *RATES, *SINCES),
 )

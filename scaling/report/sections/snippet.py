@@ -11,7 +11,7 @@ from importlib import metadata
 import numpy as np
 
 from scaling import laws
-from scaling.fitting.fit import Fit
+from scaling.fitting.result import Fit
 from scaling.report.data import ReportData
 from scaling.report.sections.headline import n_runs
 from scaling.report.theme import four
@@ -99,13 +99,13 @@ def _sentences(data: ReportData, fit: Fit) -> list[Sentence]:
 
 def _n_runs(data: ReportData) -> str:
     """Points of one curve share a run_id."""
-    n = n_runs(data.law_runs.for_fit().table)
+    n = n_runs(data.law_runs.usable().table)
     return f"{n:,} training runs" if n > 1 else "one training run"
 
 
 def _ranges(data: ReportData, fit: Fit) -> Sentence:
     """Of N, D and C among the rows that were fitted."""
-    usable = data.law_runs.for_fit().table
+    usable = data.law_runs.usable().table
     if len(usable) != fit.n_points:  # some were held back when the fit was made; it remembers what it saw
         usable = {name: column * fit.forecast.units[name] for name, column in fit.forecast.x.items()}
     pieces: Sentence = []

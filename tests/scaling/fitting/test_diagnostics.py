@@ -23,7 +23,7 @@ LINE = Law(
     source="by hand",
     target="accuracy",
     scale="linear",
-    pure=("x",),
+    dimensionless=("x",),
 )
 TRUTH = np.array([0.6, 0.3, 0.3, 0.35, 0.37])
 

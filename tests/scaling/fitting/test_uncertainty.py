@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scaling.fitting.uncertainty import MAX_GROUPS, Forecast, forecast, resample
-from scaling.laws.pretraining.chinchilla import CHINCHILLA_LOOSE
+from scaling.laws.pretraining.chinchilla import CHINCHILLA_DECOUPLED as DECOUPLED
 from tests.scaling.planted import best_size, chinchilla, isoflop_points
 
 BUDGETS = np.array([1e18, 10**18.5, 1e19])  # a decade, as a small study has it
@@ -54,9 +54,9 @@ def simulate(loss, noise, n_tables, seed):
         new = {"n_params": np.array([n_new]), "n_tokens": np.array([flops / 6 / n_new])}
         for _ in range(n_tables):
             x, y, units = table_of(loss, truth, noise=noise, rng=rng)
-            known = forecast(CHINCHILLA_LOOSE, x, y, units, 1, rng)
+            known = forecast(DECOUPLED, x, y, units, 1, rng)
             truly = np.log(loss(n_new, new["n_tokens"][0], truth)) + noise * rng.standard_normal()
-            told, lo, hi = (np.log(v[0]) for v in known.predict(CHINCHILLA_LOOSE, new, 0.9))
+            told, lo, hi = (np.log(v[0]) for v in known.predict(DECOUPLED, new, 0.9))
             held.append(lo <= truly <= hi)
             half.append((hi - lo) / 2)
             error.append(abs(told - truly))
@@ -85,7 +85,7 @@ def test_the_noise_is_read_off_the_residuals_outliers_or_not():
         for _ in range(12):
             x, y, units = table_of(lawful, TRUTHS[0], sizes=12, noise=0.01, rng=rng)
             y[5] += shift
-            found.append(forecast(CHINCHILLA_LOOSE, x, y - y.min(), units, 0, rng).noise)
+            found.append(forecast(DECOUPLED, x, y - y.min(), units, 0, rng).noise)
     assert np.mean(clean) == pytest.approx(0.01, rel=0.2)
     assert np.mean(spoilt) == pytest.approx(0.01, rel=0.4)
 
@@ -93,9 +93,9 @@ def test_the_noise_is_read_off_the_residuals_outliers_or_not():
 def test_an_outlier_hardly_moves_a_forecast():
     rng, new = np.random.default_rng(0), {"n_params": np.array([3e9]), "n_tokens": np.array([1e11])}
     x, y, units = table_of(lawful, TRUTHS[0], noise=0.003, rng=rng)
-    first = forecast(CHINCHILLA_LOOSE, x, y, units, 1, rng).predict(CHINCHILLA_LOOSE, new, 0.9)
+    first = forecast(DECOUPLED, x, y, units, 1, rng).predict(DECOUPLED, new, 0.9)
     y[int(np.argmax(x["n_params"]))] += 0.3
-    second = forecast(CHINCHILLA_LOOSE, x, y, units, 1, rng).predict(CHINCHILLA_LOOSE, new, 0.9)
+    second = forecast(DECOUPLED, x, y, units, 1, rng).predict(DECOUPLED, new, 0.9)
     assert abs(np.log(second[0][0] / first[0][0])) < 0.3 * np.log(first[2][0] / first[1][0])
 
 
@@ -107,7 +107,7 @@ def test_budgets_that_the_law_does_not_hold_at_hardly_move_the_forecast_of_large
     x, y, units = table_of(lawful, truth, sizes=8, noise=0.002, rng=rng)
     smallest = np.arange(len(y)) < 8
     found = [
-        forecast(CHINCHILLA_LOOSE, x, y + lost * smallest, units, 1, rng).predict(CHINCHILLA_LOOSE, new, 0.9)
+        forecast(DECOUPLED, x, y + lost * smallest, units, 1, rng).predict(DECOUPLED, new, 0.9)
         for lost in (0.0, 0.1)
     ]
     truly = lawful(new["n_params"], new["n_tokens"], truth)
@@ -119,9 +119,9 @@ def test_budgets_that_the_law_does_not_hold_at_hardly_move_the_forecast_of_large
 def test_many_rows_say_what_their_averages_say():
     rng, new = np.random.default_rng(0), {"n_params": np.array([3e9]), "n_tokens": np.array([1e11])}
     x, y, units = table_of(lawful, TRUTHS[0], sizes=400, noise=0.005, rng=rng)
-    known = forecast(CHINCHILLA_LOOSE, x, y, units, 1, rng)
+    known = forecast(DECOUPLED, x, y, units, 1, rng)
     assert len(known.y) <= MAX_GROUPS and known.noise == pytest.approx(0.005, rel=0.3)
-    told, lo, hi = known.predict(CHINCHILLA_LOOSE, new, 0.9)
+    told, lo, hi = known.predict(DECOUPLED, new, 0.9)
     assert lo < lawful(3e9, 1e11, TRUTHS[0]) < hi and hi - lo < 0.1 * told
 
 
@@ -134,20 +134,18 @@ def test_runs_are_drawn_whole():
 
 def test_a_forecast_without_draws_has_a_value_and_no_interval():
     x, y, units = table_of(lawful, TRUTHS[0])
-    known = forecast(CHINCHILLA_LOOSE, x, y, units, 0, np.random.default_rng(0))
+    known = forecast(DECOUPLED, x, y, units, 0, np.random.default_rng(0))
     new = {name: column[:3] * units[name] for name, column in x.items()}
-    loss, lo, hi = known.predict(CHINCHILLA_LOOSE, new, 0.9)
+    loss, lo, hi = known.predict(DECOUPLED, new, 0.9)
     np.testing.assert_allclose(loss, lawful(new["n_params"], new["n_tokens"], TRUTHS[0]), rtol=2e-3)
     assert np.isnan(lo).all() and np.isnan(hi).all()
 
 
 def test_a_forecast_survives_its_json():
     x, y, units = table_of(lawful, TRUTHS[0])
-    known = forecast(CHINCHILLA_LOOSE, x, y, units, 5, np.random.default_rng(0))
+    known = forecast(DECOUPLED, x, y, units, 5, np.random.default_rng(0))
     again = Forecast.from_json(json.loads(json.dumps(known.to_json())))
     assert again.to_json() == known.to_json()
     new = {"n_params": np.array([1e9, 1e10]), "n_tokens": np.array([1e11, 1e11])}
-    for one, other in zip(
-        known.predict(CHINCHILLA_LOOSE, new, 0.9), again.predict(CHINCHILLA_LOOSE, new, 0.9)
-    ):
+    for one, other in zip(known.predict(DECOUPLED, new, 0.9), again.predict(DECOUPLED, new, 0.9)):
         np.testing.assert_array_equal(one, other)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from scaling.hparams.sweeps import find_sweeps, swept
-from scaling.table.runs import check
+from scaling.table.runs import NOT_FINISHED, check
 
 
 def runs(lr, batch=None, n_params=1e6, n_tokens=2e7, **columns):
@@ -20,6 +20,12 @@ def test_diverged_unfinished_and_settingless_rows_are_left_out_and_counted():
     assert "left out 1 of 6 rows: diverged or not finished" in kept.notes
     assert "left out 2 of 5 rows: without a positive lr" in kept.notes
     assert len(swept(runs([1e-3, 2e-3], status=["done", "diverged"])).table) == 1
+
+
+@pytest.mark.parametrize("status", [*NOT_FINISHED, "Crashed", "KILLED"])
+def test_a_run_that_a_fit_leaves_out_is_no_setting_either(status):
+    table = runs([1e-3, 2e-3, 4e-3], status=["done", status, "done"])
+    assert swept(table).table["lr"].tolist() == table.usable().table["lr"].tolist() == [1e-3, 4e-3]
 
 
 def test_an_axis_is_swept_where_one_cell_has_three_values_of_it():

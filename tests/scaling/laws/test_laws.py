@@ -1,6 +1,7 @@
-"""The laws: what holds for each, whatever its parameters, and how they are found by name."""
+"""The laws: what holds for each of them (a new one in LAWS gets these tests), and how they are found."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 import scaling
 from scaling.laws import CHINCHILLA, FORMS, LAWS, find
 from scaling.laws.evaluation import values
-from scaling.laws.pretraining.chinchilla import CHINCHILLA_LOOSE
+from scaling.laws.pretraining.chinchilla import CHINCHILLA_DECOUPLED
 from scaling.table.runs import check
 from tests.scaling.planted_laws import PLANTED
 
@@ -21,7 +22,7 @@ FORM_LIST = list(FORMS.values())
 def test_a_law_is_the_same_in_any_units(law):
     rng = np.random.default_rng(0)
     table = PLANTED[law.name if law.name in LAWS else "chinchilla"][1]
-    units = {name: 1.0 if name in law.pure else 10 ** rng.uniform(-3, 8) for name in law.columns}
+    units = {name: 1.0 if name in law.dimensionless else 10 ** rng.uniform(-3, 8) for name in law.columns}
     units |= {name: units[other] for name, other in law.same_unit}
     units[law.target] = 2.7 if law.scale == "log" else 1.0
     theta = np.array(law.starts) * np.exp(0.1 * rng.standard_normal(np.shape(law.starts)))
@@ -39,6 +40,46 @@ def test_starts_and_priors_lie_inside_the_bounds(law):
     known = np.isfinite(sd)
     assert np.all((mean[known] >= low[known]) & (mean[known] <= high[known]))
     assert law.source and law.formula
+
+
+NOISE = 3e-4
+
+
+@pytest.mark.parametrize("law", LAWS.values(), ids=lambda law: law.name)
+def test_a_law_recovers_planted_parameters_and_survives_json(law):
+    truth, table = PLANTED[law.name]
+    target = values(law, np.array([truth]), {name: table[name].to_numpy() for name in law.columns})[0]
+    noise = NOISE * np.random.default_rng(1).standard_normal(len(target))
+    target = target * np.exp(noise) if law.scale == "log" else target + noise
+    runs = check(table.assign(**{law.target: target}), {}, needed=(*law.columns, law.target))
+    fit = scaling.fit(runs, law=law.name, n_bootstrap=0)
+    assert fit.status == "converged"
+    assert list(fit.params.values()) == pytest.approx(list(truth), rel=0.15)
+    assert fit.forecast.noise == pytest.approx(NOISE, rel=0.5)
+    x = {name: table[name] for name in law.columns}
+    assert fit.predict(**x).loss == pytest.approx(target, rel=5 * NOISE, abs=5 * NOISE)
+    again = scaling.Fit.from_json(json.loads(json.dumps(fit.to_json(), allow_nan=False)))
+    np.testing.assert_array_equal(again.predict(**x).loss, fit.predict(**x).loss)
+    assert again.predicted_by == fit.predicted_by
+
+
+@pytest.mark.parametrize("law", [law for law in FORM_LIST if law.best_size], ids=lambda law: law.name)
+def test_a_closed_form_of_the_best_size_is_the_lowest_loss(law):
+    theta = np.array(law.starts)
+    flops = np.tile(np.geomspace(0.1, 1e3, 4), (len(theta), 1))
+    best = law.best_size(theta, flops)
+    for each, budgets, sizes in zip(theta, flops, best):
+        for budget, size in zip(budgets, sizes):
+            n = size * np.exp(np.linspace(-0.5, 0.5, 101))
+            loss = values(law, each[None], {law.size: n, "n_tokens": budget / 6 / n})[0]
+            assert abs(int(loss.argmin()) - 50) <= 1
+    if law.size_exponent:
+        grown = np.log(best[:, 1] / best[:, 0]) / np.log(flops[:, 1] / flops[:, 0])
+        np.testing.assert_allclose(law.size_exponent(theta), grown, rtol=1e-9)
+
+
+def test_the_former_name_of_the_decoupled_form_is_known():
+    assert find("chinchilla-loose") is CHINCHILLA_DECOUPLED
 
 
 @pytest.mark.parametrize(
@@ -80,7 +121,7 @@ def test_a_wrong_name_says_what_there_is(name, words):
         ({"bounds": ((0.0, 1.0),)}, "one entry for each of E, A, B, alpha, beta"),
         ({"starts": ((2.0, 1.0, 1.0, 1.0, 1.0),)}, "E=2.0; it must lie between 0.0 and 1.0"),
         ({"scale": "square"}, "'log' and 'linear'"),
-        ({"pure": ("bits",)}, "no column bits"),
+        ({"dimensionless": ("bits",)}, "no column bits"),
         ({"same_unit": (("unique_tokens", "n_tokens"),)}, "no column unique_tokens"),
     ],
 )
@@ -94,25 +135,25 @@ positive = st.floats(0.05, 1.5)
 
 @settings(deadline=None, max_examples=30)
 @given(positive, positive, st.floats(0.1, 3.0), st.floats(0.0, 0.9))
-def test_the_loose_law_with_its_ties_made_fast_is_chinchillas(alpha, beta, ratio, floor):
+def test_the_decoupled_law_with_its_exponents_coupled_is_chinchillas(alpha, beta, ratio, floor):
     A, B = ratio, 1.0
     total = alpha + beta
     # On the frontier (u = 0) the terms are K q / (p + q) and K p / (p + q).
     g = np.log(alpha * A / (beta * B)) / total
     K = A * np.exp(-alpha * g) * total / beta
-    tied = np.array([[floor, K, alpha * beta / total, alpha, beta, g, beta / total]])
+    coupled = np.array([[floor, K, alpha * beta / total, alpha, beta, g, beta / total]])
     x = {"n_params": np.geomspace(0.1, 10, 6), "n_tokens": np.geomspace(3, 0.2, 6)}
     want = values(CHINCHILLA, np.array([[floor, A, B, alpha, beta]]), x)
-    np.testing.assert_allclose(values(CHINCHILLA_LOOSE, tied, x), want, rtol=1e-9)
+    np.testing.assert_allclose(values(CHINCHILLA_DECOUPLED, coupled, x), want, rtol=1e-9)
 
 
-def test_the_loose_law_is_lowest_on_its_frontier_at_equal_compute():
+def test_the_decoupled_law_is_lowest_on_its_frontier_at_equal_compute():
     theta = np.array([[0.4, 0.6, 0.16, 0.3, 0.6, 0.2, 0.45]])
     log_c = 1.7
     log_n = 0.2 + 0.45 * log_c + np.linspace(-1, 1, 101)
-    losses = values(CHINCHILLA_LOOSE, theta, {"n_params": np.exp(log_n), "n_tokens": np.exp(log_c - log_n)})[
-        0
-    ]
+    losses = values(
+        CHINCHILLA_DECOUPLED, theta, {"n_params": np.exp(log_n), "n_tokens": np.exp(log_c - log_n)}
+    )[0]
     assert losses.argmin() == 50
 
 

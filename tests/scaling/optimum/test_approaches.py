@@ -14,7 +14,7 @@ A = TRUTH["beta"] / (TRUTH["alpha"] + TRUTH["beta"])
 
 def test_on_a_clean_grid_profiles_and_law_agree():
     runs = isoflop_runs((1e18, 3e18, 1e19, 3e19, 1e20), sizes=9)
-    found = approaches(runs, scaling.fit(runs, n_bootstrap=60))
+    found = approaches(runs.usable(), scaling.fit(runs, n_bootstrap=60))
     assert found.exponents[2][0] == pytest.approx(A, abs=0.005)
     assert found.exponents[3][0] == pytest.approx(A, abs=0.001)
     assert abs(found.bias[2]) < 0.005 and "approach 2 (profiles)" in str(found)
@@ -28,7 +28,7 @@ def test_what_sets_a_method_apart_on_losses_of_the_law_is_its_bias():
     n = np.exp(np.log(best_size(budgets, **truth))[:, None] + shift + np.linspace(-1.6, 1.6, 5)).ravel()
     d = np.repeat(budgets, 5) / (6 * n)
     runs = check(pd.DataFrame({"n_params": n, "n_tokens": d, "loss": chinchilla(n, d, **truth)}), {})
-    found = approaches(runs, scaling.fit(runs, n_bootstrap=60))
+    found = approaches(runs.usable(), scaling.fit(runs, n_bootstrap=60))
     for approach in (1, 2):
         off = found.exponents[approach][0] - found.exponents[3][0]
         assert off == pytest.approx(found.bias[approach], abs=0.002)
@@ -38,4 +38,4 @@ def test_what_sets_a_method_apart_on_losses_of_the_law_is_its_bias():
 def test_other_laws_are_refused():
     runs = isoflop_runs()
     with pytest.raises(ValueError, match="not kaplan"):
-        approaches(runs, scaling.fit(runs, law="kaplan", n_bootstrap=0))
+        approaches(runs.usable(), scaling.fit(runs, law="kaplan", n_bootstrap=0))

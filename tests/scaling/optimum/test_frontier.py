@@ -5,7 +5,7 @@ import pytest
 
 import scaling
 from scaling import laws
-from scaling.fitting.fit import Fit
+from scaling.fitting.result import Fit
 from scaling.fitting.uncertainty import Forecast
 from scaling.optimum.frontier import frontier
 from tests.scaling.planted import TRUTH, best_size, chinchilla, isoflop_runs

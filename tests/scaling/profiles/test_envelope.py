@@ -22,7 +22,7 @@ def curves(noise=0.0):
 
 
 def test_the_envelope_of_whole_curves_has_the_laws_exponent():
-    found = envelope(curves())
+    found = envelope(curves().usable())
     assert found is not None and found.exponent == pytest.approx(A, abs=0.02) and found.lo < A < found.hi
 
 
@@ -30,17 +30,19 @@ def test_a_hand_made_envelope():
     """Sizes 1, 10, 100 are best from FLOPs 6, 600 and 60,000 on; dominated runs do not count."""
     n, d = [1.0, 10.0, 100.0, 50.0], [1.0, 10.0, 100.0, 1000.0]
     table = pd.DataFrame({"n_params": n, "n_tokens": d, "loss": [4.0, 3.0, 2.0, 3.5]})
-    found = envelope(check(table, {}), n_bootstrap=0)
+    found = envelope(check(table, {}).usable(), n_bootstrap=0)
     middles = np.log([60.0, 6e3, (6e4 * 3e5) ** 0.5])
     assert found is not None and np.isnan(found.lo)
     assert found.exponent == pytest.approx(np.polyfit(middles, np.log([1, 10, 100]), 1)[0])
 
 
 def test_resampling_is_by_run():
-    noisy = envelope(curves(noise=0.01))
+    noisy = envelope(curves(noise=0.01).usable())
     assert noisy is not None and noisy.hi - noisy.lo > 0.02
 
 
 def test_too_few_sizes_have_no_envelope():
     table = isoflop_runs().table
-    assert envelope(check(table[table.n_params < table.n_params.nsmallest(2).max() * 1.01], {})) is None
+    assert (
+        envelope(check(table[table.n_params < table.n_params.nsmallest(2).max() * 1.01], {}).usable()) is None
+    )

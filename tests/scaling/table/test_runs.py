@@ -116,7 +116,7 @@ def test_diverged_runs_stay_in_the_table_and_out_of_fits():
     lost.loc[0, "loss"] = np.inf
     lost.loc[1, ["status", "loss"]] = ["diverged", 7.0]
     runs = check(lost, {})
-    usable = runs.for_fit()
+    usable = runs.usable()
     assert len(runs.table) == 8 and len(usable.table) == 6 and usable.dropped == 2
     assert "2 of 8" in usable.notes[-1] and "diverged" in usable.notes[-1]
 
@@ -126,7 +126,7 @@ def test_of_a_study_only_the_grid_is_fitted(tmp_path):
     table(stage=stages).to_csv(tmp_path / "runs.csv", index=False)
     (tmp_path / "runs.json").write_text(json.dumps({"conventions": {"loss": "nats per byte"}}))
     runs = read_runs(tmp_path)
-    assert set(runs.for_fit().table.stage) == {"grid", "extend"}
+    assert set(runs.usable().table.stage) == {"grid", "extend"}
     assert runs.conventions["loss"] == "nats per byte"
 
 
@@ -206,14 +206,14 @@ def test_a_loss_that_no_law_reads_leaves_no_run_out():
     runs = check(
         pd.DataFrame({"k": [1, 2], "pass_at_k": [0.1, 0.2], "loss": np.nan}), {}, needed=("k", "pass_at_k")
     )
-    assert len(runs.for_fit("pass_at_k", ("k",)).table) == 2
+    assert len(runs.usable("pass_at_k", ("k",)).table) == 2
 
 
 def test_what_is_taken_the_logarithm_of_must_be_positive():
     runs = check(table(epochs=[0, 1, 2, 3, 4, 5, 6, np.nan]), {}, needed=("n_params", "epochs", "loss"))
     assert runs.dropped == 1  # the missing one; none is no error where a law may read it
-    assert len(runs.for_fit(columns=("epochs",)).table) == 7
-    usable = runs.for_fit(columns=("epochs",), positive=("epochs",))
+    assert len(runs.usable(columns=("epochs",)).table) == 7
+    usable = runs.usable(columns=("epochs",), positive=("epochs",))
     assert len(usable.table) == 6 and usable.notes[-1] == "left out 1 of 7 rows: epochs is not positive"
 
 
@@ -228,7 +228,7 @@ def test_whatever_is_in_the_cells_the_rows_are_clean_or_the_table_is_refused(row
     except ValueError as error:
         assert f"none of {len(rows)} rows is usable" in str(error)
         return
-    usable = runs.for_fit()
+    usable = runs.usable()
     assert len(usable.table) + usable.dropped == len(rows)
     numbers = usable.table[["n_params", "n_tokens", "flops", "loss"]].to_numpy(float)
     assert np.isfinite(numbers).all() and (numbers > 0).all()

@@ -1,0 +1,159 @@
+"""A fitted law: its parameters with intervals, what it predicts, its JSON and its text."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from scaling import laws
+from scaling.fitting.diagnostics import Diagnostics
+from scaling.fitting.uncertainty import Forecast
+from scaling.profiles.isoflop import Profiles
+
+
+class Prediction(NamedTuple):
+    """The law's target (for most, loss in nats per token), and the interval for one new run's interval.
+
+    The interval is NaN without draws."""
+
+    loss: Any
+    lo: Any
+    hi: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A fitted law.
+
+    Attributes:
+      params, ci: its parameters (nats, parameters, tokens) and their intervals at `level`.
+      samples: bootstrap draws of the parameters [draws, params].
+      exponents: optimal N grows as C^a, D as C^b (by the law's formula, by profile minima with
+        approach 2, by the envelope with approach 1); `exponents_ci` their intervals. Empty where the law has
+        no such formula.
+      objective: summed Huber loss of log loss at `params`; delta: where it turns linear.
+      forecast: what predictions are made with; see scaling/fitting/uncertainty.py.
+      profiles: approach 2 on the same runs, None where the table has no budgets.
+      diagnostics: what the runs leave open, and which of them decide.
+      status: "converged", or what is wrong and what to do; notes: rows left out and other remarks.
+      holdout: errors on runs that were held out, if any.
+    """
+
+    law: str
+    approach: int
+    params: dict[str, float]
+    ci: dict[str, tuple[float, float]]
+    level: float
+    samples: np.ndarray
+    exponents: dict[str, float]
+    exponents_ci: dict[str, tuple[float, float]]
+    n_points: int
+    dropped: int
+    objective: float
+    delta: float
+    forecast: Forecast
+    profiles: Profiles | None
+    status: str
+    notes: tuple[str, ...]
+    conventions: dict[str, Any]
+    holdout: dict[str, float] = field(default_factory=dict)
+    diagnostics: Diagnostics | None = None
+
+    @property
+    def predicted_by(self) -> str:
+        """The form that predictions are made with, in words."""
+        form = laws.find(self.forecast.law)
+        return "the law itself" if form.name == self.law else f"its relaxed form {form.name}: {form.formula}"
+
+    def predict(self, n_params=None, n_tokens=None, **columns) -> Prediction:
+        """The target of new runs, from the columns that the law reads; scalars, or arrays that broadcast.
+
+        It comes from the law's relaxed form, unless the fit was made without (`relax`), and what that is off
+        by (scaling/fitting/uncertainty.py); the interval holds run-to-run noise too.
+
+        Raises:
+          ValueError: a column is missing, or a value is not positive (a column that is never rescaled may
+            be anything).
+        """
+        law = laws.find(self.forecast.law)
+        given = {"n_params": n_params, "n_tokens": n_tokens, **columns}
+        missing = [name for name in law.columns if given.get(name) is None]
+        if missing:
+            raise ValueError(f"predict: the law {self.law} reads {', '.join(missing)} too; give all of them")
+        x = dict(zip(law.columns, np.broadcast_arrays(*[np.asarray(given[c], float) for c in law.columns])))
+        wrong = [name for name in law.columns if name in law.positive and not np.all(x[name] > 0)]
+        if wrong:
+            raise ValueError(f"predict: {' and '.join(wrong)} must be positive")
+        shape = np.shape(x[law.columns[0]])
+        found = self.forecast.predict(law, {name: value.ravel() for name, value in x.items()}, self.level)
+        return Prediction(*[v.reshape(shape) if shape else float(v[0]) for v in found])
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; `from_json` gives back the same fit."""
+        frontier = {**self.exponents, "ci": {k: list(v) for k, v in self.exponents_ci.items()}}
+        return {
+            "law": self.law,
+            "approach": self.approach,
+            "params": self.params,
+            "ci": {"level": self.level, **{k: list(v) for k, v in self.ci.items()}},
+            "frontier": frontier,
+            "n_points": self.n_points,
+            "dropped": self.dropped,
+            "objective": self.objective,
+            "delta": self.delta,
+            "status": self.status,
+            "diagnostics": self.diagnostics.to_json() if self.diagnostics else None,
+            "notes": list(self.notes),
+            "conventions": self.conventions,
+            "holdout": self.holdout,
+            "isoflop": self.profiles.to_json() if self.profiles else None,
+            "forecast": self.forecast.to_json(),
+            "samples": self.samples.tolist(),
+        }
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> "Fit":
+        """Raises ValueError where a key is missing or the law is unknown."""
+        try:
+            law = laws.find(content["law"])
+            ci, frontier = dict(content["ci"]), dict(content["frontier"])
+            return Fit(
+                level=ci.pop("level"),
+                ci={k: tuple(v) for k, v in ci.items()},
+                exponents_ci={k: tuple(v) for k, v in frontier.pop("ci").items()},
+                exponents=frontier,
+                samples=np.asarray(content["samples"], float).reshape(-1, len(law.params)),
+                forecast=Forecast.from_json(content["forecast"]),
+                diagnostics=Diagnostics.from_json(found) if (found := content["diagnostics"]) else None,
+                profiles=Profiles.from_json(content["isoflop"]) if content["isoflop"] else None,
+                notes=tuple(content["notes"]),
+                **{k: content[k] for k in ("law", "approach", "params", "n_points", "dropped", "objective")},
+                **{k: content[k] for k in ("delta", "status", "conventions", "holdout")},
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"not a fit.json of isoflop ({error!r}); make one with: isoflop fit TABLE --out fit.json"
+            ) from error
+
+    def __str__(self) -> str:
+        """Values with intervals, exponents, status and notes."""
+        law = laws.find(self.law)
+        rows = [_line(k, v, self.ci.get(k)) for k, v in self.params.items()]
+        rows += [
+            _line(f"N* ~ C^{k}" if k == "a" else f"D* ~ C^{k}", v, self.exponents_ci.get(k))
+            for k, v in self.exponents.items()
+        ]
+        how = f"approach {self.approach}, {self.n_points} runs, {self.dropped} dropped, delta {self.delta:g}"
+        noise, target = self.forecast.noise, law.target
+        scatter = f"{noise:.2%} of the {target}" if law.scale == "log" else f"{noise:.3g} in {target}"
+        tail = f"objective {self.objective:.10g}; noise {scatter}; {self.status}"
+        head = f"{self.law}: {law.target} = {law.formula}  ({how}; {self.level:.0%} intervals)"
+        about = [f"predictions are by {self.predicted_by}"]
+        about += [str(self.diagnostics)] if self.diagnostics else []
+        return "\n".join([head, *rows, tail, *about, *[f"note: {note}" for note in self.notes]])
+
+
+def _line(name: str, value: float, interval: tuple[float, float] | None) -> str:
+    between = f"  [{interval[0]:.5g}, {interval[1]:.5g}]" if interval else ""
+    return f"  {name:<10} {value:>12.6g}{between}"
