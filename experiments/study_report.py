@@ -10,7 +10,7 @@ import pandas as pd
 
 import scaling
 from experiments.files import write_atomic
-from scaling.fitting.fit import Fit
+from scaling.fitting.result import Fit
 from scaling.hparams import HparamLaws
 from scaling.report import MissingRuns, ReportData, data_of_study, data_of_table, render_report
 

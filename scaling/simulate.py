@@ -1,8 +1,9 @@
 """Tables of runs from a known truth, with what real tables add to a law: for checking what is said of them.
 
-A world is Chinchilla's law (Hoffmann et al. 2022, arXiv 2203.15556, eq. 2) and the ways in which reality is
-not it: noise from seed to seed, learning rates beside their best, profiles more curved than the law's, small
-budgets that lose by warm-ups, wild runs, runs that are missing, and sizes counted by another convention.
+A simulated truth is Chinchilla's law (Hoffmann et al. 2022, arXiv 2203.15556, eq. 2) and the ways in which
+reality is not it: noise from seed to seed, learning rates beside their best, profiles more curved than the
+law's, small budgets that lose by warm-ups, outliers, runs that are missing, and sizes counted by another
+convention.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ LR_CURVATURE = 0.01  # log loss lost by a learning rate that is a factor of e be
 
 
 @dataclass(frozen=True)
-class World:
+class SimulatedTruth:
     """A truth.
 
     Attributes:
@@ -56,7 +57,7 @@ class World:
         return scale * (np.asarray(flops, float) / 6) ** (self.beta / total)
 
 
-def random_world(rng: np.random.Generator, flops: float = 1e19, **reality: float) -> World:
+def random_truth(rng: np.random.Generator, flops: float = 1e19, **reality: float) -> SimulatedTruth:
     """Exponents, irreducible share and tokens per parameter as published tables have them, at this budget."""
     alpha, beta = rng.uniform(0.25, 0.45, 2)
     share, excess = rng.uniform(0.45, 0.75), rng.uniform(0.6, 1.2)
@@ -64,12 +65,12 @@ def random_world(rng: np.random.Generator, flops: float = 1e19, **reality: float
     n_tokens = flops / 6 / n_params
     A = excess * beta / (alpha + beta) * n_params**alpha
     B = excess * alpha / (alpha + beta) * n_tokens**beta
-    world = World(excess * share / (1 - share), A, B, float(alpha), float(beta), small=flops / 100)
-    return replace(world, **{"noise": 10 ** rng.uniform(-2.7, -2.1), **reality})
+    truth = SimulatedTruth(excess * share / (1 - share), A, B, float(alpha), float(beta), small=flops / 100)
+    return replace(truth, **{"noise": 10 ** rng.uniform(-2.7, -2.1), **reality})
 
 
 def isoflop_grid(
-    world: World, budgets, sizes: int = 7, reach: float = 1.5, rng: np.random.Generator | None = None
+    truth: SimulatedTruth, budgets, sizes: int = 7, reach: float = 1.5, rng: np.random.Generator | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """(n_params, n_tokens): sizes evenly spaced in the logarithm, e^±reach around the best of each budget.
 
@@ -77,19 +78,19 @@ def isoflop_grid(
     """
     budgets = np.asarray(budgets, float)
     shift = 0.0 if rng is None else rng.uniform(-reach / 2, reach / 2, (len(budgets), 1))
-    log_n = np.log(world.best_size(budgets))[:, None] + shift + np.linspace(-reach, reach, sizes)
+    log_n = np.log(truth.best_size(budgets))[:, None] + shift + np.linspace(-reach, reach, sizes)
     n_params = np.exp(log_n).ravel()
     return n_params, np.repeat(budgets, sizes) / (6.0 * n_params)
 
 
 def measure(
-    world: World, n_params: np.ndarray, n_tokens: np.ndarray, rng: np.random.Generator
+    truth: SimulatedTruth, n_params: np.ndarray, n_tokens: np.ndarray, rng: np.random.Generator
 ) -> pd.DataFrame:
     """A table of these runs: n_params (as it counts them), n_tokens, loss."""
     count = len(n_params)
-    loss = world.loss(n_params, n_tokens) * np.exp(world.noise * rng.standard_normal(count))
-    loss = loss * np.exp(LR_CURVATURE * (world.mistuned * rng.standard_normal(count)) ** 2)
-    loss = loss * np.where(rng.random(count) < world.wild, np.exp(rng.uniform(0.05, 0.4, count)), 1.0)
-    counted = n_params - world.uncounted * n_params ** (2 / 3)
+    loss = truth.loss(n_params, n_tokens) * np.exp(truth.noise * rng.standard_normal(count))
+    loss = loss * np.exp(LR_CURVATURE * (truth.mistuned * rng.standard_normal(count)) ** 2)
+    loss = loss * np.where(rng.random(count) < truth.wild, np.exp(rng.uniform(0.05, 0.4, count)), 1.0)
+    counted = n_params - truth.uncounted * n_params ** (2 / 3)
     table = pd.DataFrame({"n_params": counted, "n_tokens": n_tokens, "loss": loss})
-    return table.loc[rng.random(count) >= world.missing].reset_index(drop=True)
+    return table.loc[rng.random(count) >= truth.missing].reset_index(drop=True)

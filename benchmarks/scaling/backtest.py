@@ -1,4 +1,4 @@
-"""Public tables, split by compute: what the smaller runs foretell of runs at least ten times as large.
+"""Public tables, split by compute: what the smaller runs predict of runs at least ten times as large.
 
 `python -m benchmarks.scaling.backtest` reads the tables from ISOFLOP_PUBLIC_DATA (default ../shared/data; see
 docs/public_tables.md) and prints, by group of tables and for all: the median absolute error of the loss, how
@@ -59,7 +59,7 @@ def approach_3(fit: scaling.Fit, x: dict[str, np.ndarray]):
     return loss, *np.quantile(values(CHINCHILLA, fit.samples, x), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
 
 
-def told(smaller: Runs, larger: pd.DataFrame, whole: Runs):
+def predicted(smaller: Runs, larger: pd.DataFrame, whole: Runs):
     """(method, loss, lo, hi) at the larger runs."""
     x = {name: larger[name].to_numpy(float) for name in CHINCHILLA.columns}
     fit = scaling.fit(smaller, n_bootstrap=400)
@@ -69,12 +69,12 @@ def told(smaller: Runs, larger: pd.DataFrame, whole: Runs):
     yield "fitted to all", *approach_3(scaling.fit(whole, n_bootstrap=50), x)
 
 
-def scores(loss: np.ndarray, told: np.ndarray, lo: np.ndarray, hi: np.ndarray) -> dict[str, float]:
+def scores(loss: np.ndarray, predicted: np.ndarray, lo: np.ndarray, hi: np.ndarray) -> dict[str, float]:
     missed = np.maximum(lo - loss, 0) + np.maximum(loss - hi, 0)
     return {
-        "median error": float(np.median(np.abs(told / loss - 1))),
+        "median error": float(np.median(np.abs(predicted / loss - 1))),
         "inside": float(np.mean((lo <= loss) & (loss <= hi))),
-        "half-width": float(np.median((hi - lo) / 2 / told)),
+        "half-width": float(np.median((hi - lo) / 2 / predicted)),
         "interval score": float(np.mean((hi - lo + 2 / (1 - LEVEL) * missed) / loss)),
     }
 
@@ -83,7 +83,7 @@ def main() -> None:
     rows = []
     for name, table in tables().items():
         for number, (smaller, larger) in enumerate(splits(table)):
-            for method, *interval in told(check(smaller, {}), larger, check(table, {})):
+            for method, *interval in predicted(check(smaller, {}), larger, check(table, {})):
                 about = {"table": name, "group": name.split()[0], "cut": number, "method": method}
                 rows.append(about | scores(larger["loss"].to_numpy(float), *interval))
     found = pd.DataFrame(rows)

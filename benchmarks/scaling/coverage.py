@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 import scaling
-from scaling.simulate import World, isoflop_grid, measure, random_world
+from scaling.simulate import SimulatedTruth, isoflop_grid, measure, random_truth
 from scaling.table.runs import check
 
 TOP = 1e19
@@ -25,29 +25,29 @@ WORLDS = {
 def one_table(reality: dict[str, float], seed: int) -> list[dict]:
     """What the fit of one simulated table says, and whether it holds."""
     rng = np.random.default_rng(seed)
-    world = random_world(rng, TOP, **reality)
+    truth = random_truth(rng, TOP, **reality)
     budgets = TOP / 10 ** np.linspace(rng.uniform(1.5, 3.0), 0, rng.integers(4, 8))
-    table = measure(world, *isoflop_grid(world, budgets, int(rng.integers(6, 10)), rng=rng), rng)
+    table = measure(truth, *isoflop_grid(truth, budgets, int(rng.integers(6, 10)), rng=rng), rng)
     fit = scaling.fit(check(table, {}), n_bootstrap=400, seed=seed)
-    rows = [row(name, getattr(world, name), fit.params[name], *fit.ci[name]) for name in fit.params]
-    rows.append(row("a", world.beta / (world.alpha + world.beta), fit.exponents["a"], *fit.exponents_ci["a"]))
+    rows = [row(name, getattr(truth, name), fit.params[name], *fit.ci[name]) for name in fit.params]
+    rows.append(row("a", truth.beta / (truth.alpha + truth.beta), fit.exponents["a"], *fit.exponents_ci["a"]))
     best = scaling.frontier(fit, 100 * TOP)
     size = (best.n_params, best.n_params_lo, best.n_params_hi)
-    rows.append(row("N* at 100×", world.best_size(100 * TOP), *size))
+    rows.append(row("N* at 100×", truth.best_size(100 * TOP), *size))
     for ahead in (10, 100):
-        told = fit.predict(*place(world, ahead * TOP))
-        truly = world.loss(*place(world, ahead * TOP)) * np.exp(world.noise * rng.standard_normal())
-        rows.append(row(f"loss at {ahead}×", truly, *told))
+        predicted = fit.predict(*place(truth, ahead * TOP))
+        truly = truth.loss(*place(truth, ahead * TOP)) * np.exp(truth.noise * rng.standard_normal())
+        rows.append(row(f"loss at {ahead}×", truly, *predicted))
     return rows
 
 
-def place(world: World, flops: float) -> tuple[np.ndarray, np.ndarray]:
-    n_params = world.best_size(flops)
+def place(truth: SimulatedTruth, flops: float) -> tuple[np.ndarray, np.ndarray]:
+    n_params = truth.best_size(flops)
     return n_params, flops / 6 / n_params
 
 
-def row(what: str, truth: float, told: float, lo: float, hi: float) -> dict:
-    error, half = abs(told / truth - 1), (hi - lo) / 2 / told
+def row(what: str, truth: float, predicted: float, lo: float, hi: float) -> dict:
+    error, half = abs(predicted / truth - 1), (hi - lo) / 2 / predicted
     return {"what": what, "inside": lo <= truth <= hi, "error": error, "half": half}
 
 

@@ -23,7 +23,7 @@ import pandas as pd
 import scaling
 from scaling.design.design_target import find_target
 from scaling.design.next_runs import SPREAD, next_runs
-from scaling.simulate import World, isoflop_grid, measure, random_world
+from scaling.simulate import SimulatedTruth, isoflop_grid, measure, random_truth
 from scaling.table.runs import Runs, check
 
 NOISE = 0.004  # of log loss, from run to run
@@ -36,33 +36,33 @@ TARGETS = (f"loss@{FAR:g}", f"n_params@{FAR:g}", "a")
 SHARES = (0.3, 0.45, 0.6)  # of the grid's FLOPs
 
 
-def grid(world: World, budgets: np.ndarray, sizes: int, rng: np.random.Generator) -> Runs:
-    points = isoflop_grid(world, budgets, sizes, float(np.log(SPREAD)), rng)
-    return check(measure(world, *points, rng), {})
+def grid(truth: SimulatedTruth, budgets: np.ndarray, sizes: int, rng: np.random.Generator) -> Runs:
+    points = isoflop_grid(truth, budgets, sizes, float(np.log(SPREAD)), rng)
+    return check(measure(truth, *points, rng), {})
 
 
-def planned(world: World, target: str, flops: float, rng: np.random.Generator) -> tuple[Runs, float]:
+def planned(truth: SimulatedTruth, target: str, flops: float, rng: np.random.Generator) -> tuple[Runs, float]:
     """All runs, and the half-width promised."""
-    runs = grid(world, BUDGETS[:3], START, rng)
+    runs = grid(truth, BUDGETS[:3], START, rng)
     for part in (0.5, 1.0):
         left = flops - float(runs.table["flops"].to_numpy().sum())
         plan = next_runs(scaling.fit(runs), runs, target, part * left)
-        new = measure(world, plan.runs["n_params"].to_numpy(), plan.runs["n_tokens"].to_numpy(), rng)
+        new = measure(truth, plan.runs["n_params"].to_numpy(), plan.runs["n_tokens"].to_numpy(), rng)
         runs = check(pd.DataFrame(pd.concat([runs.table[list(new)], new], ignore_index=True)), {})
     return runs, replace(plan.target, lo=plan.lo, hi=plan.hi).half_width()
 
 
-def truth(world: World, target: str) -> float:
+def true_value(truth: SimulatedTruth, target: str) -> float:
     """What is asked for, as it is."""
-    size = world.best_size(FAR)
+    size = truth.best_size(FAR)
     if target == "a":
-        return world.beta / (world.alpha + world.beta)
-    return float(size if target.startswith("n_params") else world.loss(size, FAR / (6 * size)))
+        return truth.beta / (truth.alpha + truth.beta)
+    return float(size if target.startswith("n_params") else truth.loss(size, FAR / (6 * size)))
 
 
-def judge(world: World, runs: Runs, target: str, rng: np.random.Generator) -> dict[str, float]:
+def judge(truth: SimulatedTruth, runs: Runs, target: str, rng: np.random.Generator) -> dict[str, float]:
     """Half-width of the interval, whether it holds what comes true, and the error."""
-    found, right = find_target(scaling.fit(runs), target, BUDGETS[-1]), truth(world, target)
+    found, right = find_target(scaling.fit(runs), target, BUDGETS[-1]), true_value(truth, target)
     noise = np.exp(NOISE * rng.standard_normal()) if target.startswith("loss") else 1.0
     error = np.log(found.value / right) if found.log else found.value - right
     return {"half": found.half_width(), "held": found.lo <= right * noise <= found.hi, "error": error}
@@ -73,27 +73,27 @@ def simulate(n_tables: int, realities=tuple(REALITIES), targets=TARGETS, shares=
     rows = []
     for reality in realities:
         for seed in range(n_tables):
-            world = random_world(np.random.default_rng(seed), BUDGETS[-1], noise=NOISE, **REALITIES[reality])
+            truth = random_truth(np.random.default_rng(seed), BUDGETS[-1], noise=NOISE, **REALITIES[reality])
             for target in targets:
                 for allowed in (1.0, *shares):
-                    case = {"world": reality, "target": target, "allowed": allowed}
-                    rows.append(case | one(world, target, allowed, np.random.default_rng([seed, 1])))
+                    case = {"truth": reality, "target": target, "allowed": allowed}
+                    rows.append(case | one(truth, target, allowed, np.random.default_rng([seed, 1])))
     return pd.DataFrame(rows)
 
 
-def one(world: World, target: str, allowed: float, rng: np.random.Generator) -> dict[str, float]:
+def one(truth: SimulatedTruth, target: str, allowed: float, rng: np.random.Generator) -> dict[str, float]:
     runs, promised = (
-        (grid(world, BUDGETS, SIZES, rng), np.nan)
+        (grid(truth, BUDGETS, SIZES, rng), np.nan)
         if allowed == 1
-        else planned(world, target, allowed * WHOLE, rng)
+        else planned(truth, target, allowed * WHOLE, rng)
     )
     share = float(runs.table["flops"].to_numpy().sum()) / WHOLE
-    return {"share": share, "runs": len(runs.table), "promised": promised} | judge(world, runs, target, rng)
+    return {"share": share, "runs": len(runs.table), "promised": promised} | judge(truth, runs, target, rng)
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """A line for each world, target and share allowed."""
-    names = ["world", "target", "allowed"]
+    """A line for each truth, target and share allowed."""
+    names = ["truth", "target", "allowed"]
     squared = rows.assign(error=rows["error"] ** 2).groupby(names, sort=False, as_index=False)
     table = pd.DataFrame(squared[["share", "runs", "promised", "half", "held", "error"]].mean())
     return table.assign(error=np.sqrt(table["error"]))

@@ -9,7 +9,7 @@ in tokens.
 1. The laws, next to the published ones.
 2. Fitted to the smaller half of the cells (by N D), all their runs or a random few of each, and used on the
    larger half: loss over the best, by the surface fitted to all runs and by the grid's run nearest to the
-   setting told. Next to it laws through the separate optima (two steps), and the published law.
+   setting predicted. Next to it laws through the separate optima (two steps), and the published law.
 3. Critical batches.
 4. Simulated sweeps: how often 90 % intervals hold, and expected against true penalties.
 5. The same of intervals by resampling cells and runs, for one case.
@@ -58,20 +58,20 @@ def published(n_params: float, n_tokens: float) -> np.ndarray:
 
 
 def two_steps(laws: HparamLaws, n_params: float, n_tokens: float) -> np.ndarray:
-    """Log lr and log batch by power laws through the separate optima, each weighted by its doubt, with the
-    prior of `fit_hparams`."""
+    """Log lr and log batch by power laws through the separate optima, each weighted by its
+    uncertainty, with the prior of `fit_hparams`."""
     sizes = np.log([(o.n_params, o.n_tokens) for o in laws.optima])
     design = np.column_stack([np.ones(len(sizes)), sizes - laws.origin])
     x = np.array([1.0, *(np.log([n_params, n_tokens]) - laws.origin)])
-    told = []
+    predicted = []
     for axis in AXES:
         value = np.log([getattr(o, axis) for o in laws.optima])
         lo, hi = (np.log([getattr(o, end) for o in laws.optima]) for end in ENDS[axis])
         weight = 1 / (((hi - lo) / 3.29) ** 2 + 0.07**2)
         mean, sd = np.array([(value.mean(), 2.0), *EXPONENTS[axis]]).T
         information = design.T @ (design * weight[:, None]) + np.diag(1 / sd**2)
-        told.append(x @ np.linalg.solve(information, design.T @ (weight * value) + mean / sd**2))
-    return np.array(told)
+        predicted.append(x @ np.linalg.solve(information, design.T @ (weight * value) + mean / sd**2))
+    return np.array(predicted)
 
 
 def show_laws() -> None:
@@ -89,9 +89,9 @@ def show_laws() -> None:
     print(f"  our optima's batch in D alone, as theirs: D^{of_d[0]:.3f}")
     inside = {axis: [] for axis in AXES}
     for o in laws.optima:
-        told, theirs = laws.predict(o.n_params, o.n_tokens), np.exp(published(o.n_params, o.n_tokens))
+        predicted, theirs = laws.predict(o.n_params, o.n_tokens), np.exp(published(o.n_params, o.n_tokens))
         for axis, value in zip(AXES, theirs):
-            lo, hi = (getattr(told, end) for end in ENDS[axis])
+            lo, hi = (getattr(predicted, end) for end in ENDS[axis])
             inside[axis].append(lo < value < hi)
     counts = ", ".join(f"{axis} in {sum(held)} of {len(held)}" for axis, held in inside.items())
     print(f"  their setting inside our 90% interval of a cell's optimum: {counts}")
@@ -127,10 +127,10 @@ def show_transfer() -> None:
                     cell = everything.runs[everything.runs["cell"] == i]
                     if round(o.n_params * o.n_tokens, -12) <= np.median(size.unique()):
                         continue
-                    told = laws.predict(o.n_params, o.n_tokens)
-                    expected.append(told.penalty)
+                    predicted = laws.predict(o.n_params, o.n_tokens)
+                    expected.append(predicted.penalty)
                     settings = {
-                        "joint fit": np.log([told.lr, told.batch_tokens]),
+                        "joint fit": np.log([predicted.lr, predicted.batch_tokens]),
                         "two steps": two_steps(laws, o.n_params, o.n_tokens),
                         "published law": published(o.n_params, o.n_tokens),
                     }
@@ -144,10 +144,10 @@ def show_transfer() -> None:
                     continue
                 surface, run = 100 * np.array(values).T
                 what = f"{kind}, {rows or 'all'} runs a cell"
-                told = f"{100 * np.mean(expected):8.3f}" if name == "joint fit" else ""
+                predicted = f"{100 * np.mean(expected):8.3f}" if name == "joint fit" else ""
                 print(
                     f"{what:26}{surface.mean():11.3f}{surface.max():11.3f}{run.mean():11.3f}"
-                    f"{np.median(run):10.3f}{run.max():11.3f}{told:>10}  {name}"
+                    f"{np.median(run):10.3f}{run.max():11.3f}{predicted:>10}  {name}"
                 )
 
 
@@ -190,7 +190,7 @@ def show_coverage(n_tables: int) -> None:
                 runs, optima = planted_sweeps(truth, sizes, noise, rows, rng)
                 laws = fit_hparams(runs, n_draws=500)
                 x = sizes.max(axis=0) + 1.5  # each size 4.5 times the largest
-                told = laws.predict(*np.exp(ORIGIN + x))
+                predicted = laws.predict(*np.exp(ORIGIN + x))
                 best = np.array([1.0, *x]) @ truth.law + scatter * rng.standard_normal(n_axes)
                 order = np.lexsort(sizes.T[::-1])
                 for i, axis in enumerate(laws.axes):
@@ -199,12 +199,12 @@ def show_coverage(n_tables: int) -> None:
                     for j, size in ((1, "N"), (2, "D")):
                         lo, hi = laws.ci[axis][size]
                         held["exponents"].append(lo < truth.law[j, i] < hi)
-                    lo, hi = (np.log(getattr(told, end)) for end in ENDS[axis])
+                    lo, hi = (np.log(getattr(predicted, end)) for end in ENDS[axis])
                     held["new"].append(lo < best[i] < hi)
                     widths.append(hi - lo)
-                setting = np.log([getattr(told, axis) for axis in laws.axes])
+                setting = np.log([getattr(predicted, axis) for axis in laws.axes])
                 true.append(np.expm1(truth.excess(setting, best, np.exp(x @ truth.trend), truth.stretch)))
-                expected.append(told.penalty)
+                expected.append(predicted.penalty)
             what = f"{name}, noise {100 * noise:.1f} %"
             shares = [np.mean(values) for values in held.values()]
             print(
@@ -224,8 +224,8 @@ def show_resampling(n_tables: int, n_resamples: int = 40) -> None:
         truth = random_truth(rng, 2, scatter)
         runs, _ = planted_sweeps(truth, sizes, 0.001, None, rng)
         best = np.array([1.0, *x]) @ truth.law + scatter * rng.standard_normal(2)
-        told = fit_hparams(runs, n_draws=500).predict(*np.exp(ORIGIN + x))
-        ends = {"posterior": np.log([[told.lr_lo, told.batch_lo], [told.lr_hi, told.batch_hi]])}
+        found = fit_hparams(runs, n_draws=500).predict(*np.exp(ORIGIN + x))
+        ends = {"posterior": np.log([[found.lr_lo, found.batch_lo], [found.lr_hi, found.batch_hi]])}
         cells = [cell for _, cell in runs.table.groupby(["n_params", "n_tokens"])]
         drawn = []
         for _ in range(n_resamples):

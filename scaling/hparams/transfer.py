@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scaling.profiles.parabola import valleys
+from scaling.profiles.parabola import fit_parabolas
 
 MIN_RATES = 3
 NEAREST = 5  # rates around the best that place the minimum; farther ones only bend the parabola
@@ -75,7 +75,7 @@ def transfer(
         log_lr, log_loss = np.log(np.array(kept)).T
         near = np.argsort(np.abs(log_lr - log_lr[log_loss.argmin()]), kind="stable")[:NEAREST]
         groups.append((log_lr[near], log_loss[near]))
-    found = valleys(groups, n_draws, np.random.default_rng(seed), shared_curvature=True)
+    found = fit_parabolas(groups, n_draws, np.random.default_rng(seed), shared_curvature=True)
     optima = []
     for sweep, valley in zip(losses, found):
         lo, hi = _interval(valley.draws, level)

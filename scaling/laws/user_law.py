@@ -74,16 +74,16 @@ def check_units(law: Law) -> None:
         with jax.enable_x64(True):
             value = jax.jit(law.value)
             scaled = {name: jnp.asarray(table[name] / units[name]) for name in law.columns}
-            told = np.asarray(value(jnp.asarray(theta), scaled))
+            scaled_value = np.asarray(value(jnp.asarray(theta), scaled))
             natural = value(jnp.asarray(law.unscale(theta, units)), jax.tree.map(jnp.asarray, table))
     except Exception as error:
         raise ValueError(f"law {law.name}: it fails: {type(error).__name__}: {error}") from error
-    if told.shape != (5,):
-        raise ValueError(f"law {law.name}: value has shape {told.shape} for 5 rows; expected (5,)")
-    if not np.all(np.isfinite(told)) or (law.scale == "log" and not np.all(told > 0)):
+    if scaled_value.shape != (5,):
+        raise ValueError(f"law {law.name}: value has shape {scaled_value.shape} for 5 rows; expected (5,)")
+    if not np.all(np.isfinite(scaled_value)) or (law.scale == "log" and not np.all(scaled_value > 0)):
         positive = " or not positive" if law.scale == "log" else ""
         raise ValueError(f"law {law.name}: value is not finite{positive} at its first start; move the start")
-    if not np.allclose(natural, units[law.target] * told, rtol=1e-6):
+    if not np.allclose(natural, units[law.target] * scaled_value, rtol=1e-6):
         raise ValueError(
             f"law {law.name}: unscale is wrong: the value changes with the units of the columns; "
             "see scaling/laws/pretraining/kaplan.py for an example"

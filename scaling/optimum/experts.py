@@ -13,7 +13,7 @@ EXPERT_SHARE = 2 / 3  # of a block's parameters: a feed-forward of 8 d^2 beside 
 
 
 @dataclass(frozen=True)
-class Experts:
+class ExpertsOptimum:
     """The best number of experts, and what each choice comes to; arrays where `flops` is one.
 
     Attributes:
@@ -40,7 +40,7 @@ class Experts:
 
 def best_experts(
     fit: Fit, flops, n_experts: Sequence[int] = (1, 2, 4, 8, 16, 32, 64), max_total: float = np.inf, **terms
-) -> Experts:
+) -> ExpertsOptimum:
     """The number of experts of the lowest loss at each budget, each with the best size of its own.
 
     Of the active parameters EXPERT_SHARE are the one active expert's, so that n_total is n_active * (1 +
@@ -80,7 +80,7 @@ def best_experts(
     ordered = (budget, choices[at], best["n_params"], n_total, best["n_tokens"], sparsity)
     rows = [like(flops, value) for value in (*ordered, best["loss"], best["loss_lo"], best["loss_hi"])]
     per_choice = [v.reshape(len(choices), *np.shape(flops)) for v in (found["loss"], chances)]
-    return Experts(
+    return ExpertsOptimum(
         *rows, choices=choices, choice_losses=per_choice[0], chances=per_choice[1], level=fit.level
     )
 

@@ -25,7 +25,7 @@ DRAWS = 200  # samples behind an interval that has no closed form
 class Optimum:
     """The best split of a budget; arrays where `flops` is one.
 
-    lo and hi of the sizes are parameter doubt alone, those of the loss are for one new run, noise included.
+    lo and hi of the sizes are parameter uncertainty alone, those of the loss are for one new run, with noise.
     NaN where the fit has no draws, and where the law knows no best size: its loss falls without end towards
     one side.
     """
@@ -139,7 +139,7 @@ def spending(
     size = law.size
     if size is None or "n_tokens" not in law.columns or law.scale != "log":
         raise ValueError(
-            f"the law {fit.law} foretells {law.target} from {', '.join(law.columns)}; only a law of loss by "
+            f"the law {fit.law} predicts {law.target} from {', '.join(law.columns)}; only a law of loss by "
             "n_params (or n_active) and n_tokens can split a budget"
         )
     others = set(law.columns) - {size, "n_tokens"}
@@ -172,8 +172,8 @@ def center(fit: Fit, spend: Spending, flops: np.ndarray) -> list[np.ndarray]:
     n_params = best_sizes(spend, fit.forecast.theta[None], flops)[0]
     known = np.isfinite(n_params)
     n_tokens = spend.n_tokens(n_params, flops)
-    told = fit.predict(**spend.x(np.where(known, n_params, 1.0), np.where(known, n_tokens, 1.0)))
-    return [n_params, n_tokens, *[np.where(known, value, np.nan) for value in told]]
+    predicted = fit.predict(**spend.x(np.where(known, n_params, 1.0), np.where(known, n_tokens, 1.0)))
+    return [n_params, n_tokens, *[np.where(known, value, np.nan) for value in predicted]]
 
 
 def best_sizes(spend: Spending, theta: np.ndarray, flops: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ FAR = 1e12  # times a budget: a loss that this does not reach is out of reach
 
 
 @dataclass(frozen=True)
-class Budget:
+class TrainingBudget:
     """The least compute for a loss, and how it is spent; arrays where `loss` is one.
 
     A new run at flops_hi ends at the loss or below with probability (1 + level) / 2, one at flops_lo with
@@ -43,7 +43,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Improvement:
-    """How many times the compute makes the best loss `percent` lower, with its interval (doubt of the law).
+    """How many times the compute makes the best loss `percent` lower, with its interval (of the law alone).
 
     It grows with the budget and is infinite where the loss asked for is below what the law calls irreducible.
     """
@@ -62,7 +62,7 @@ class Penalty:
     """What a size that is `factor` times the best one costs at equal compute.
 
     `excess`: how much higher the loss is, relative to the best. `lost`: the share of the compute that could
-    have been saved, as the best size reaches this loss with the rest. lo and hi: doubt of the law.
+    have been saved, as the best size reaches this loss with the rest. lo and hi: uncertainty of the law.
     """
 
     flops: Any
@@ -76,8 +76,8 @@ class Penalty:
     level: float
 
 
-def budget_for(fit: Fit, loss, **terms) -> Budget:
-    """The least budget foretold to reach a loss, training and serving together: the frontier inverted.
+def budget_for(fit: Fit, loss, **terms) -> TrainingBudget:
+    """The least budget predicted to reach a loss, training and serving together: the frontier inverted.
 
     At a fixed loss, the least 6·N·D + 2·N·inference_tokens over all N is what Sardana & Frankle 2024
     (arXiv 2401.00448), eq. 2, ask for.
@@ -95,11 +95,13 @@ def budget_for(fit: Fit, loss, **terms) -> Budget:
     if not np.isfinite(flops).all():
         least = np.nanmin(center(fit, spend, SCAN)[2])
         raise ValueError(
-            f"loss={wanted[~np.isfinite(flops)][0]:g} is out of reach: under these terms the law foretells "
+            f"loss={wanted[~np.isfinite(flops)][0]:g} is out of reach: under these terms the law predicts "
             f"no less than {least:.4g}"
         )
     n_params, n_tokens = center(fit, spend, flops)[:2]
-    return Budget(*[like(loss, v) for v in (wanted, flops, lo, hi, n_params, n_tokens)], level=fit.level)
+    return TrainingBudget(
+        *[like(loss, v) for v in (wanted, flops, lo, hi, n_params, n_tokens)], level=fit.level
+    )
 
 
 def next_percent(fit: Fit, flops, percent: float = 1.0, **terms) -> Improvement:
@@ -158,10 +160,10 @@ def off_optimum(fit: Fit, flops, factor, **terms) -> Penalty:
 
 def _first_at(wanted: np.ndarray, value: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """The least budget at which `value` is at most what is wanted; infinite where there is none."""
-    told = value(SCAN)
-    if np.isnan(told).all():
+    losses_there = value(SCAN)
+    if np.isnan(losses_there).all():
         return np.full(len(wanted), np.nan)
-    reached = told[:, None] <= wanted
+    reached = losses_there[:, None] <= wanted
     first = reached.argmax(axis=0)
     low, high = SCAN[np.maximum(first - 1, 0)], SCAN[first]
     for _ in range(HALVINGS):

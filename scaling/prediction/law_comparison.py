@@ -1,8 +1,8 @@
-"""Which law? Each is fitted to the cheaper runs of a table and foretells the dearer ones.
+"""Which law? Each is fitted to the smaller runs of a table and predicts the larger ones.
 
 Rolling extrapolation: the table is cut at several budgets, every law is fitted below the cut and scored above
 it by the logarithm of the density that its forecast gives to what was measured, which rewards being close and
-saying how sure. Runs of like compute share what a law is off by, so an octave of compute counts as one
+saying how certain. Runs of like compute share what a law is off by, so an octave of compute counts as one
 observation. Weights are pseudo-BMA+ over octaves (Yao et al. 2018, arXiv 1704.02030, section 3.4).
 """
 
@@ -22,15 +22,15 @@ from scaling.table.runs import Runs
 
 CUTS = (0.35, 0.8)  # the first and the last cut, as shares of the runs in order of compute
 BEYOND = 1.5  # held out are runs of this many times the compute of the cut, or more
-SURE = 0.95  # weight of the best law against the second, from where on the two are told apart
+DECISIVE = 0.95  # weight of the best law against the second, from where on the best is decided
 RESAMPLES = 1000
-CLEAR = 2.0  # a run tells two laws apart if they differ by this many standard deviations of either
+CLEAR = 2.0  # standard deviations of either law's prediction by which the two differ at a run that decides
 
 
 @dataclass(frozen=True)
 class Candidate:
     """How one law did on held-out runs; errors are relative to what was measured, half_width is half of the
-    median interval relative to what was told, score the mean log density of log loss."""
+    median interval relative to what was predicted, score the mean log density of log loss."""
 
     law: str
     n_held_out: int
@@ -48,16 +48,16 @@ class LawComparison:
 
     Attributes:
       held_out: a row for each law, cut and held-out run: law, cut (its FLOPs), n_params, n_tokens, flops,
-        loss (measured), told, lo, hi, error, score.
-      told_apart: whether the runs can tell the best law from the second.
+        loss (measured), predicted, lo, hi, error, score.
+      decided: whether the runs can tell the best law from the second.
       verdict: one sentence.
-      next_run: the cheapest run that would tell the two best apart: n_params, n_tokens, flops and, by law,
-        what each foretells; None where no run up to a hundred times the largest would.
+      next_run: the cheapest run that would distinguish the two best: n_params, n_tokens, flops and, by law,
+        what each predicts; None where no run up to a hundred times the largest would.
     """
 
     candidates: tuple[Candidate, ...]
     held_out: pd.DataFrame
-    told_apart: bool
+    decided: bool
     verdict: str
     next_run: dict[str, Any] | None
 
@@ -65,10 +65,11 @@ class LawComparison:
 def compare_laws(
     runs: Runs, laws: Sequence[str] | None = None, n_cuts: int = 4, level: float = 0.9, seed: int = 0
 ) -> LawComparison:
-    """Compares laws of the loss by what they foretell of larger runs.
+    """Compares laws of the loss by what they predict of larger runs.
 
     Args:
       laws: their names; by default all laws of the loss that read sizes and tokens and that the table feeds.
+      n_cuts: budgets at which the table is cut; level: of the intervals; seed: of the resampling of octaves.
 
     Raises:
       ValueError: fewer than two laws, an unknown one, or too few runs to hold any out.
@@ -97,9 +98,9 @@ def compare_laws(
     order = np.argsort([-candidate.score for candidate in candidates], kind="stable")
     ranked = tuple(candidates[i] for i in order)
     lead = float(_weights(drawn[:, order[:2]])[0])
-    apart = lead >= SURE
-    telling = None if apart else _telling_run([found[i] for i in order[:2]], table)
-    return LawComparison(ranked, held_out, apart, _verdict(ranked, lead, apart, telling), telling)
+    decided = lead >= DECISIVE
+    next_run = None if decided else _distinguishing_run([found[i] for i in order[:2]], table)
+    return LawComparison(ranked, held_out, decided, _verdict(ranked, lead, decided, next_run), next_run)
 
 
 def _weights(scores: np.ndarray) -> np.ndarray:
@@ -109,7 +110,7 @@ def _weights(scores: np.ndarray) -> np.ndarray:
 
 
 def default_laws(table: pd.DataFrame) -> list[str]:
-    """Laws of the loss over sizes and tokens whose columns the table has, each with its own to say."""
+    """Laws of the loss over sizes and tokens whose columns the table has, each distinct."""
     return [
         name
         for name, law in LAWS.items()
@@ -149,21 +150,21 @@ def fit_forecast(law: Law, table: pd.DataFrame, n_draws: int = 1, seed: int = 0)
     return form, forecast(form, x, y, units, n_draws, np.random.default_rng(seed))
 
 
-def _told(form: Law, known: Forecast, table: pd.DataFrame | Mapping[str, np.ndarray], level: float):
+def _predict(form: Law, known: Forecast, table: pd.DataFrame | Mapping[str, np.ndarray], level: float):
     return known.predict(form, {name: np.asarray(table[name], float) for name in form.columns}, level)
 
 
 def _scored(law: Law, below: pd.DataFrame, above: pd.DataFrame, level: float) -> pd.DataFrame:
-    """Held-out runs, one row a run, with what was told of them."""
+    """Held-out runs, one row a run, with what was predicted of them."""
     form, known = fit_forecast(law, below)
-    told, lo, hi = _told(form, known, above, level)
+    predicted, lo, hi = _predict(form, known, above, level)
     loss = above["loss"].to_numpy(float)
     spread = np.log(hi / lo) / (2 * stats.t.ppf((1 + level) / 2, known.dof))
-    score = stats.t.logpdf(np.log(loss / told) / spread, known.dof) - np.log(spread)
+    score = stats.t.logpdf(np.log(loss / predicted) / spread, known.dof) - np.log(spread)
     return pd.DataFrame({
         "row": above.index, "n_params": above["n_params"], "n_tokens": above["n_tokens"],
-        "flops": above["flops"], "loss": loss, "told": told, "lo": lo, "hi": hi,
-        "error": told / loss - 1, "score": score,
+        "flops": above["flops"], "loss": loss, "predicted": predicted, "lo": lo, "hi": hi,
+        "error": predicted / loss - 1, "score": score,
     })  # fmt: skip
 
 
@@ -175,13 +176,13 @@ def _candidate(held_out: pd.DataFrame, weight: float) -> Candidate:
         median_abs_error=float(held_out.error.abs().median()),
         bias=float(held_out.error.mean()),
         coverage=float(inside.mean()),
-        half_width=float(((held_out.hi - held_out.lo) / 2 / held_out.told).median()),
+        half_width=float(((held_out.hi - held_out.lo) / 2 / held_out.predicted).median()),
         score=float(held_out.score.mean()),
         weight=float(weight),
     )
 
 
-def _telling_run(laws: Sequence[Law], table: pd.DataFrame) -> dict[str, Any] | None:
+def _distinguishing_run(laws: Sequence[Law], table: pd.DataFrame) -> dict[str, Any] | None:
     """The cheapest run of a grid of sizes and budgets about which two laws clearly disagree."""
     flops = table["flops"].to_numpy().max() * np.geomspace(0.1, 100, 13)
     low, high = np.quantile(table["n_tokens"] / table["n_params"], [0.1, 0.9])
@@ -191,28 +192,28 @@ def _telling_run(laws: Sequence[Law], table: pd.DataFrame) -> dict[str, Any] | N
     x = {"n_params": n_params, "n_active": n_params, "n_tokens": budget / 6 / n_params}
     last = table.iloc[int(np.argmax(table["flops"]))]
     x |= {c: np.full(len(budget), float(last[c])) for law in laws for c in law.columns if c not in x}
-    told = [_told(*fit_forecast(law, table), x, 0.68) for law in laws]
-    spread = np.sqrt(sum((np.log(hi / lo) / 2) ** 2 for _, lo, hi in told) / 2)
-    clear = np.flatnonzero(np.abs(np.log(told[0][0] / told[1][0])) > CLEAR * spread)
+    predicted = [_predict(*fit_forecast(law, table), x, 0.68) for law in laws]
+    spread = np.sqrt(sum((np.log(hi / lo) / 2) ** 2 for _, lo, hi in predicted) / 2)
+    clear = np.flatnonzero(np.abs(np.log(predicted[0][0] / predicted[1][0])) > CLEAR * spread)
     if not len(clear):
         return None
     at = clear[np.argmin(budget[clear])]
     place = {name: float(x[name][at]) for name in ("n_params", "n_tokens")} | {"flops": float(budget[at])}
-    return place | {law.name: float(t[0][at]) for law, t in zip(laws, told)}
+    return place | {law.name: float(t[0][at]) for law, t in zip(laws, predicted)}
 
 
-def _verdict(ranked: Sequence[Candidate], lead: float, apart: bool, telling: dict[str, Any] | None) -> str:
+def _verdict(ranked: Sequence[Candidate], lead: float, decided: bool, next_run: dict[str, Any] | None) -> str:
     best, second = ranked[:2]
-    if apart:
+    if decided:
         return (
-            f"{best.law} foretells larger runs best, with a median error of {best.median_abs_error:.2%}; "
+            f"{best.law} predicts larger runs best, with a median error of {best.median_abs_error:.2%}; "
             f"against {second.law}, which has {second.median_abs_error:.2%}, it weighs {lead:.0%}."
         )
     start = f"These runs cannot tell {best.law} from {second.law}: between the two they weigh {lead:.0%}"
     start += f" and {1 - lead:.0%}"
-    if telling is None:
+    if next_run is None:
         return f"{start}; no run up to a hundred times the largest would."
     return (
-        f"{start}; a run of N = {telling['n_params']:.3g} and D = {telling['n_tokens']:.3g} would: "
-        f"{telling[best.law]:.4f} by the one, {telling[second.law]:.4f} by the other."
+        f"{start}; a run of N = {next_run['n_params']:.3g} and D = {next_run['n_tokens']:.3g} would: "
+        f"{next_run[best.law]:.4f} by the one, {next_run[second.law]:.4f} by the other."
     )

@@ -11,9 +11,9 @@ QUANTILES = 40  # equally likely values that stand for a forecast's distribution
 
 
 def two_step(loss_fit: Fit, accuracy_fit: Fit, **columns) -> Prediction:
-    """The accuracy of new runs: the loss that one fit foretells, put into another fit of accuracy by loss.
+    """The accuracy of new runs: the loss that one fit predicts, put into another fit of accuracy by loss.
 
-    The interval holds the doubt of both steps and the noise of both measurements, taken as independent.
+    The interval holds the uncertainty of both steps and the noise of both measurements, taken as independent.
 
     Args:
       loss_fit: fit of any law of the loss (best: that of the correct answers); its level is the interval's.
@@ -24,14 +24,14 @@ def two_step(loss_fit: Fit, accuracy_fit: Fit, **columns) -> Prediction:
       ValueError: as `Fit.predict`; the intervals are NaN where a fit has no draws.
     """
     loss = loss_fit.predict(**columns)
-    told = accuracy_fit.predict(loss=loss.loss)
-    if np.any(np.isnan([loss.lo, told.lo])):  # no draws
-        return told._replace(lo=told.loss * np.nan, hi=told.loss * np.nan)
+    predicted = accuracy_fit.predict(loss=loss.loss)
+    if np.any(np.isnan([loss.lo, predicted.lo])):  # no draws
+        return predicted._replace(lo=predicted.loss * np.nan, hi=predicted.loss * np.nan)
     accuracies = _spread(accuracy_fit, {"loss": _spread(loss_fit, columns)})
-    likely = accuracies.reshape(QUANTILES**2, *np.shape(told.loss))
+    likely = accuracies.reshape(QUANTILES**2, *np.shape(predicted.loss))
     tail = (1 - loss_fit.level) / 2
     lo, hi = np.quantile(likely, [tail, 1 - tail], axis=0, method="hazen")  # each the middle of its share
-    return told._replace(lo=lo, hi=hi)
+    return predicted._replace(lo=lo, hi=hi)
 
 
 def _spread(fit: Fit, columns: Mapping) -> np.ndarray:

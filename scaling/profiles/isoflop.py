@@ -1,6 +1,6 @@
 """Approach 2: IsoFLOP profiles, the best size at each budget, and the power laws through those.
 
-Hoffmann et al. 2022 (arXiv 2203.15556), section 3.2: at equal compute the loss is a valley in log N.
+Hoffmann et al. 2022 (arXiv 2203.15556), section 3.2: at equal compute the loss is near a parabola in log N.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from scaling.profiles.parabola import Valley, valleys
+from scaling.profiles.parabola import Parabola, fit_parabolas
 from scaling.table.runs import UsableRuns
 
 SAME_BUDGET = 1.12  # neighbouring FLOPs this close belong to one budget …
@@ -90,7 +90,7 @@ def none_to_nan(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def profiles(usable: UsableRuns, n_bootstrap: int = 1000, seed: int = 0, level: float = 0.9) -> Profiles:
-    """Fits a valley to each budget of a table that has budgets (several sizes at equal FLOPs).
+    """Fits a parabola to each budget of a table that has budgets (several sizes at equal FLOPs).
 
     Args:
       usable: rows with flops, n_params, n_tokens and loss.
@@ -106,9 +106,9 @@ def profiles(usable: UsableRuns, n_bootstrap: int = 1000, seed: int = 0, level: 
             f"no budget has {MIN_SIZES} sizes among {len(table)} runs; profiles need sizes at equal flops"
         )
     groups = [(np.log(g["n_params"].to_numpy()), np.log(g["loss"].to_numpy())) for g in grouped]
-    found = valleys(groups, max(n_bootstrap, 200), np.random.default_rng(seed))
-    minima = tuple(_minimum(group, valley, level) for group, valley in zip(grouped, found))
-    tokens = [_tokens_at(group, valley) for group, valley in zip(grouped, found)]
+    found = fit_parabolas(groups, max(n_bootstrap, 200), np.random.default_rng(seed))
+    minima = tuple(_minimum(group, parabola, level) for group, parabola in zip(grouped, found))
+    tokens = [_tokens_at(group, parabola) for group, parabola in zip(grouped, found)]
     inside = [i for i, minimum in enumerate(minima) if not minimum.at_edge]
     if len(inside) < 2:
         return Profiles(minima, None, None, None, level)
@@ -133,27 +133,27 @@ def _width(group: pd.DataFrame) -> float:
     return float(flops.max() / flops.min())
 
 
-def _minimum(group: pd.DataFrame, valley: Valley, level: float) -> Minimum:
+def _minimum(group: pd.DataFrame, parabola: Parabola, level: float) -> Minimum:
     tail = (1 - level) / 2
-    known = valley.draws[np.isfinite(valley.draws)]
+    known = parabola.draws[np.isfinite(parabola.draws)]
     lo, hi = np.exp(np.quantile(known, [tail, 1 - tail])) if len(known) else (np.nan, np.nan)
     return Minimum(
         flops=float(np.exp(np.log(group["flops"]).mean())),
-        n_params=float(np.exp(valley.log_x)),
-        n_tokens=float(np.exp(_tokens_at(group, valley)[0])),
-        loss=float(np.exp(valley.log_loss)),
+        n_params=float(np.exp(parabola.log_x)),
+        n_tokens=float(np.exp(_tokens_at(group, parabola)[0])),
+        loss=float(np.exp(parabola.log_loss)),
         n_params_lo=float(lo),
         n_params_hi=float(hi),
-        at_edge=bool(valley.at_edge),
-        curve=valley.curve,
+        at_edge=bool(parabola.at_edge),
+        curve=parabola.curve,
     )
 
 
-def _tokens_at(group: pd.DataFrame, valley: Valley) -> tuple[float, np.ndarray]:
-    """log n_tokens at the bottom and at its draws, from the line through log tokens against log sizes."""
+def _tokens_at(group: pd.DataFrame, parabola: Parabola) -> tuple[float, np.ndarray]:
+    """log n_tokens at the minimum and at its draws, from the line through log tokens against log sizes."""
     log_n, log_d = np.log(group["n_params"]), np.log(group["n_tokens"])
     line = np.polyfit(log_n, log_d, 1)
-    return float(np.polyval(line, valley.log_x)), np.polyval(line, valley.draws)
+    return float(np.polyval(line, parabola.log_x)), np.polyval(line, parabola.draws)
 
 
 def _power_law(

@@ -1,4 +1,4 @@
-"""The lowest point of a noisy valley: a parabola through log losses against the logarithm of what is varied.
+"""The minimum of noisy losses: a parabola through log losses against the logarithm of what is varied.
 
 Used for the best size at a budget and for the best learning rate of a size.
 """
@@ -8,21 +8,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-# In log loss: rows so far above the best count half and those further up less, as no valley is a polynomial.
+# In log loss: rows so far above the best count half and those further up less, as the loss is no polynomial.
 NEAR = 0.02
-SKEWED_ROWS = 6  # as many rows place a bottom between walls of unequal steepness
-LEAST_CURVATURE = 1e-4  # of log loss per squared unit of log x; flatter valleys have no usable bottom
+SKEWED_ROWS = 6  # as many rows place a minimum between walls of unequal steepness
+LEAST_CURVATURE = 1e-4  # of log loss per squared unit of log x; flatter ones have no usable minimum
 
 
-class Valley(NamedTuple):
-    """The bottom of one valley.
+class Parabola(NamedTuple):
+    """The minimum of one fitted curve.
 
     Attributes:
-      log_x, log_loss: where it is and how deep.
-      draws: log_x under the noise of the losses [n_draws]; NaN where a draw has no bottom.
+      log_x, log_loss: where it is, and the loss there.
+      draws: log_x under the noise of the losses [n_draws]; NaN where a draw has no minimum.
       loss_draws: log_loss likewise.
       curve: coefficients of the polynomial in log x, highest power first.
-      at_edge: the bottom is not inside the values tried, so it is only a bound.
+      at_edge: the minimum is not inside the values tried, so it is only a bound.
     """
 
     log_x: float
@@ -33,18 +33,23 @@ class Valley(NamedTuple):
     at_edge: bool
 
 
-def valleys(
+def fit_parabolas(
     groups: Sequence[tuple[np.ndarray, np.ndarray]],
     n_draws: int,
     rng: np.random.Generator,
     shared_curvature: bool = False,
-) -> list[Valley]:
-    """One valley a group of (log x, log loss), all fitted together by least squares.
+) -> list[Parabola]:
+    """One curve a group of (log x, log loss), all fitted together by least squares.
 
-    A parabola takes both walls to be equally steep, and where they are not its bottom is off towards the
+    A parabola takes both walls to be equally steep, and where they are not its minimum is off towards the
     gentler one: groups with enough rows get a cubic. With `shared_curvature` all are parabolas that differ in
     place and depth only. The noise of a row is the scatter about all curves together, and no less than 0.1 %:
     one group alone has too few rows to tell.
+
+    Args:
+      groups: (log x [rows], log loss [rows]) of each.
+      n_draws: of the noise; rng: for them.
+      shared_curvature: whether all groups have the same second derivative.
     """
     middles = [log_x[log_loss.argmin()] for log_x, log_loss in groups]
     design, columns = _design(
@@ -61,7 +66,7 @@ def valleys(
     wide = noise * np.sqrt(spare / rng.chisquare(spare, (n_draws, 1))) if spare > 0 else noise  # Student's t
     draws = fitted + wide * rng.standard_normal((n_draws, len(losses))) @ inverse.T
     return [
-        _bottom(log_x, log_loss, middle, *[_pick(coefficients, at) for coefficients in (fitted, draws)])
+        _minimum(log_x, log_loss, middle, *[_pick(coefficients, at) for coefficients in (fitted, draws)])
         for (log_x, log_loss), middle, at in zip(groups, middles, columns)
     ]
 
@@ -104,7 +109,7 @@ def _lowest(coefficients: np.ndarray) -> np.ndarray:
         return np.where(usable, -slope / (square + root), np.nan)
 
 
-def _bottom(log_x, log_loss, middle: float, fitted: np.ndarray, draws: np.ndarray) -> Valley:
+def _minimum(log_x, log_loss, middle: float, fitted: np.ndarray, draws: np.ndarray) -> Parabola:
     off, drawn = float(_lowest(fitted)), _lowest(draws)
     depths = np.sum(draws * drawn[:, None] ** np.arange(3, -1, -1), axis=1)
     curve = tuple(float(c) for c in np.poly1d(fitted)(np.poly1d([1.0, -middle])).coeffs)
@@ -112,6 +117,6 @@ def _bottom(log_x, log_loss, middle: float, fitted: np.ndarray, draws: np.ndarra
     means = [log_loss[log_x == size].mean() for size in sizes]
     lowest = int(np.argmin(means))
     if not sizes[0] < middle + off < sizes[-1]:  # the best value tried bounds it
-        return Valley(sizes[lowest], means[lowest], middle + drawn, depths, curve, True)
+        return Parabola(sizes[lowest], means[lowest], middle + drawn, depths, curve, True)
     at_edge = lowest in (0, len(sizes) - 1)
-    return Valley(middle + off, float(np.polyval(fitted, off)), middle + drawn, depths, curve, at_edge)
+    return Parabola(middle + off, float(np.polyval(fitted, off)), middle + drawn, depths, curve, at_edge)

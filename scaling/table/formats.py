@@ -1,4 +1,4 @@
-"""Files of rows: CSV in its dialects, JSON and Parquet, compressed or not. What is doubtful is refused."""
+"""Files of rows: CSV in its dialects, JSON and Parquet, compressed or not. What is ambiguous is refused."""
 
 import bz2
 import csv

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from scaling.simulate import World, isoflop_grid, measure, random_world
+from scaling.simulate import SimulatedTruth, isoflop_grid, measure, random_truth
 
-PLAIN = World(E=1.8, A=400.0, B=1500.0, alpha=0.35, beta=0.36, noise=0.0)
+PLAIN = SimulatedTruth(E=1.8, A=400.0, B=1500.0, alpha=0.35, beta=0.36, noise=0.0)
 BUDGETS = np.geomspace(1e17, 1e19, 5)
 
 
@@ -18,10 +18,10 @@ def test_a_plain_world_is_chinchillas_law():
 
 @pytest.mark.parametrize("reality", [{}, {"bend": 0.1}, {"warmup": 0.1}])
 def test_the_best_size_is_the_best(reality):
-    world = World(1.8, 400.0, 1500.0, 0.35, 0.36, **reality)
-    best = world.best_size(1e19)
+    truth = SimulatedTruth(1.8, 400.0, 1500.0, 0.35, 0.36, **reality)
+    best = truth.best_size(1e19)
     sizes = best * np.exp(np.linspace(-0.5, 0.5, 101))
-    losses = world.loss(sizes, 1e19 / 6 / sizes)
+    losses = truth.loss(sizes, 1e19 / 6 / sizes)
     assert losses.argmin() == 50
 
 
@@ -29,8 +29,8 @@ def test_each_departure_does_what_it_says():
     n, d = isoflop_grid(PLAIN, BUDGETS, sizes=200)
 
     def table(**reality):
-        world = World(1.8, 400.0, 1500.0, 0.35, 0.36, **{"noise": 0.0, **reality})
-        return measure(world, n, d, np.random.default_rng(0))
+        truth = SimulatedTruth(1.8, 400.0, 1500.0, 0.35, 0.36, **{"noise": 0.0, **reality})
+        return measure(truth, n, d, np.random.default_rng(0))
 
     plain = table()
     assert np.log(table(noise=0.01).loss / plain.loss).std() == pytest.approx(0.01, rel=0.1)
@@ -43,10 +43,10 @@ def test_each_departure_does_what_it_says():
     assert (table(uncounted=10.0).n_params < plain.n_params).all()
 
 
-def test_random_worlds_look_like_published_tables():
+def test_random_truths_look_like_published_tables():
     rng = np.random.default_rng(0)
     for _ in range(50):
-        world = random_world(rng, flops=1e19, bend=0.05)
-        n = world.best_size(1e19)
-        loss = world.loss(n, 1e19 / 6 / n)
-        assert 0.45 < world.E / loss < 0.75 and 5 < 1e19 / 6 / n**2 < 60 and world.bend == 0.05
+        truth = random_truth(rng, flops=1e19, bend=0.05)
+        n = truth.best_size(1e19)
+        loss = truth.loss(n, 1e19 / 6 / n)
+        assert 0.45 < truth.E / loss < 0.75 and 5 < 1e19 / 6 / n**2 < 60 and truth.bend == 0.05

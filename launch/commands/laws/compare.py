@@ -36,7 +36,7 @@ def run(args: list[str], flags) -> int:
     runs = scaling.read_runs(args[0], columns)
     found = compare_laws(runs, flags.laws or None, flags.cuts, flags.level)
     if flags.json:
-        content = {name: getattr(found, name) for name in ("verdict", "told_apart", "next_run")}
+        content = {"verdict": found.verdict, "told_apart": found.decided, "next_run": found.next_run}
         candidates = [dataclasses.asdict(candidate) for candidate in found.candidates]
         print(json.dumps({**content, "candidates": candidates}, allow_nan=False))
         return 0

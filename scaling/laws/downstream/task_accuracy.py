@@ -1,4 +1,4 @@
-"""Downstream accuracy in two steps: a law tells the loss, and a sigmoid of the loss tells the accuracy."""
+"""Downstream accuracy as a sigmoid of the loss; with a law of the loss: scaling/prediction/two_step.py."""
 
 from collections.abc import Mapping
 

@@ -111,7 +111,7 @@ def _intervals(held_out: pd.DataFrame) -> dict[str, Any]:
 
 
 def _tips(held_out: pd.DataFrame) -> list[alt.Tooltip]:
-    return tips(held_out, "law", "n_params", "n_tokens", "flops", "loss", "told", "error", "ratio")
+    return tips(held_out, "law", "n_params", "n_tokens", "flops", "loss", "predicted", "error", "ratio")
 
 
 def _table(found: LawComparison) -> Table:

@@ -82,8 +82,10 @@ def test_intervals_hold_their_values(noisy):
     for name, value in noisy.params.items():
         lo, hi = noisy.ci[name]
         assert lo < value < hi
-    told = noisy.predict(np.array([[1e9], [1e10]]), np.array([1e10, 1e11, 1e12]))
-    assert told.loss.shape == (2, 3) and np.all((told.lo < told.loss) & (told.loss < told.hi))
+    predicted = noisy.predict(np.array([[1e9], [1e10]]), np.array([1e10, 1e11, 1e12]))
+    assert predicted.loss.shape == (2, 3) and np.all(
+        (predicted.lo < predicted.loss) & (predicted.loss < predicted.hi)
+    )
 
 
 def test_json_keeps_the_fit(noisy):
@@ -216,7 +218,7 @@ def test_hostile_tables_end_in_a_status_without_a_warning(kind):
         except ValueError as error:  # values out of all proportion were left out, and too few are left
             assert kind in (3, 4, 5) and "needs 6 different runs" in str(error)
             continue
-        told, best = fit.predict(1e9, 1e10), scaling.frontier(fit, 1e20)
-        assert told.lo <= told.hi and np.isfinite(told.loss) and best.n_params > 0
+        predicted, best = fit.predict(1e9, 1e10), scaling.frontier(fit, 1e20)
+        assert predicted.lo <= predicted.hi and np.isfinite(predicted.loss) and best.n_params > 0
         json.dumps(fit.to_json(), allow_nan=False)
         assert fit.status == "converged" or fit.status.split(":")[0] in ("AT A BOUND", "NOT CONVERGED")

@@ -20,7 +20,7 @@ TRUTHS = (  # exponents and irreducible shares as published tables have them
 
 
 def bent(n_params, n_tokens, truth):
-    """A mildly wrong world: profiles more curved than Chinchilla's, an excess that falls more slowly."""
+    """A mildly wrong law: profiles more curved than Chinchilla's, an excess that falls more slowly."""
     flops = 6 * n_params * n_tokens
     off = np.log(n_params / best_size(flops, **truth))
     excess = chinchilla(n_params, n_tokens, **truth) - truth["E"]
@@ -56,18 +56,20 @@ def simulate(loss, noise, n_tables, seed):
             x, y, units = table_of(loss, truth, noise=noise, rng=rng)
             known = forecast(DECOUPLED, x, y, units, 1, rng)
             truly = np.log(loss(n_new, new["n_tokens"][0], truth)) + noise * rng.standard_normal()
-            told, lo, hi = (np.log(v[0]) for v in known.predict(DECOUPLED, new, 0.9))
+            predicted, lo, hi = (np.log(v[0]) for v in known.predict(DECOUPLED, new, 0.9))
             held.append(lo <= truly <= hi)
             half.append((hi - lo) / 2)
-            error.append(abs(told - truly))
+            error.append(abs(predicted - truly))
     return np.mean(held), np.median(half), np.median(error)
 
 
-@pytest.mark.parametrize("world, largest_error", [(lawful, 0.015), (bent, 0.02)])
-def test_intervals_for_a_run_nine_times_larger_hold_as_often_as_they_say(world, largest_error):
+@pytest.mark.parametrize("law_like, largest_error", [(lawful, 0.015), (bent, 0.02)])
+def test_intervals_for_a_run_nine_times_larger_hold_as_often_as_they_say(law_like, largest_error):
     """Also where the excess falls more slowly than any Chinchilla law's, which the prior does not expect."""
-    coverage, half_width, error = simulate(world, noise=0.01, n_tables=40, seed=0)
-    print(f"{world.__name__}: coverage {coverage:.3f}, half-width {half_width:.2%}, median error {error:.2%}")
+    coverage, half_width, error = simulate(law_like, noise=0.01, n_tables=40, seed=0)
+    print(
+        f"{law_like.__name__}: coverage {coverage:.3f}, half-width {half_width:.2%}, median error {error:.2%}"
+    )
     assert 0.82 <= coverage <= 0.99
     assert half_width < 0.05 and error < largest_error
 
@@ -121,8 +123,8 @@ def test_many_rows_say_what_their_averages_say():
     x, y, units = table_of(lawful, TRUTHS[0], sizes=400, noise=0.005, rng=rng)
     known = forecast(DECOUPLED, x, y, units, 1, rng)
     assert len(known.y) <= MAX_GROUPS and known.noise == pytest.approx(0.005, rel=0.3)
-    told, lo, hi = known.predict(DECOUPLED, new, 0.9)
-    assert lo < lawful(3e9, 1e11, TRUTHS[0]) < hi and hi - lo < 0.1 * told
+    predicted, lo, hi = known.predict(DECOUPLED, new, 0.9)
+    assert lo < lawful(3e9, 1e11, TRUTHS[0]) < hi and hi - lo < 0.1 * predicted
 
 
 def test_runs_are_drawn_whole():

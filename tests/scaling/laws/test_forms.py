@@ -14,27 +14,29 @@ EXCESS = (400.0, 1500.0, 0.35, 0.36)  # A, B, alpha, beta
 SIZES, TOKENS = np.geomspace(1e7, 1e11, 5), np.geomspace(1e9, 1e13, 5)
 
 
-def tell(name, theta, **columns):
+def law_values(name, theta, **columns):
     law = find(name)
     rows = dict(zip(columns, np.broadcast_arrays(*[np.asarray(v, float) for v in columns.values()])))
     return values(law, np.array([theta]), {name: np.atleast_1d(v) for name, v in rows.items()})[0]
 
 
 def chinchilla(E, A, B, alpha, beta, n_params=SIZES, n_tokens=TOKENS):
-    return tell("chinchilla", (E, A, B, alpha, beta), n_params=n_params, n_tokens=n_tokens)
+    return law_values("chinchilla", (E, A, B, alpha, beta), n_params=n_params, n_tokens=n_tokens)
 
 
 def test_kaplan_gives_the_papers_power_laws_at_its_ends():
     theta = (8.8e13**0.076, 5.4e13**0.095, 0.076, 0.095)  # table 5 of the paper
-    endless = tell("kaplan", theta, n_params=SIZES, n_tokens=1e40)
+    endless = law_values("kaplan", theta, n_params=SIZES, n_tokens=1e40)
     assert endless == pytest.approx((8.8e13 / SIZES) ** 0.076)
-    assert tell("kaplan", theta, n_params=1e60, n_tokens=TOKENS) == pytest.approx((5.4e13 / TOKENS) ** 0.095)
+    assert law_values("kaplan", theta, n_params=1e60, n_tokens=TOKENS) == pytest.approx(
+        (5.4e13 / TOKENS) ** 0.095
+    )
 
 
 def test_over_training_is_chinchilla_with_one_exponent():
-    told = tell("over_training", (1.8, 140.0, 190.0, 0.18), n_params=SIZES, n_tokens=TOKENS)
+    predicted = law_values("over_training", (1.8, 140.0, 190.0, 0.18), n_params=SIZES, n_tokens=TOKENS)
     scale = 6**-0.18  # C = 6 N D
-    assert told == pytest.approx(chinchilla(1.8, 140 * scale, 190 * scale, 0.36, 0.36))
+    assert predicted == pytest.approx(chinchilla(1.8, 140 * scale, 190 * scale, 0.36, 0.36))
 
 
 C4 = (np.exp(0.6254804), np.exp(6.255414), np.exp(7.3049974), 0.3526596, 0.3526596, 15.387756, 5.309743)
@@ -42,27 +44,29 @@ C4 = (np.exp(0.6254804), np.exp(6.255414), np.exp(7.3049974), 0.3526596, 0.35265
 
 def test_data_constrained_reproduces_the_authors_numbers():
     """README of github.com/huggingface/datablations: the two models of figure 1, 25 B unique tokens."""
-    told = tell(
+    predicted = law_values(
         "data_constrained", C4, n_params=[6.34e9, 8.67e9], n_tokens=[242e9, 178e9], unique_tokens=25e9
     )
-    assert told == pytest.approx([2.2256440889984477, 2.2269634075087867], rel=1e-12)
+    assert predicted == pytest.approx([2.2256440889984477, 2.2269634075087867], rel=1e-12)
 
 
 def test_data_met_once_by_models_it_suffices_for_is_chinchillas():
-    told = tell("data_constrained", C4, n_params=1e7, n_tokens=TOKENS, unique_tokens=2 * TOKENS)
-    assert told == pytest.approx(chinchilla(*C4[:5], n_params=1e7))
+    predicted = law_values("data_constrained", C4, n_params=1e7, n_tokens=TOKENS, unique_tokens=2 * TOKENS)
+    assert predicted == pytest.approx(chinchilla(*C4[:5], n_params=1e7))
 
 
 def test_repeats_are_worth_r_d_more_passes_at_most():
-    endless = tell("data_constrained", C4, n_params=1e8, n_tokens=1e16, unique_tokens=1e10)
+    endless = law_values("data_constrained", C4, n_params=1e8, n_tokens=1e16, unique_tokens=1e10)
     assert endless == pytest.approx(chinchilla(*C4[:5], n_params=1e8, n_tokens=(1 + C4[5]) * 1e10))
 
 
 @given(st.floats(7, 12), st.floats(8, 12), st.floats(0, 4), st.floats(0.01, 1))
 def test_more_data_never_hurts_repeated_or_not(log_n, log_unique, log_epochs, more):
     tokens = 10 ** (log_unique + log_epochs + np.array([0, more]))
-    again = tell("data_constrained", C4, n_params=10**log_n, n_tokens=tokens, unique_tokens=10**log_unique)
-    fresh = tell("data_constrained", C4, n_params=10**log_n, n_tokens=tokens, unique_tokens=tokens)
+    again = law_values(
+        "data_constrained", C4, n_params=10**log_n, n_tokens=tokens, unique_tokens=10**log_unique
+    )
+    fresh = law_values("data_constrained", C4, n_params=10**log_n, n_tokens=tokens, unique_tokens=tokens)
     assert again[1] <= again[0] * (1 + 1e-12) and np.all(fresh <= again * (1 + 1e-12))
 
 
@@ -72,55 +76,55 @@ MIXED = (1.36, 36.0, 36.0, 0.19, 0.18, -0.3, 0.012, 0.1, -0.003, 2.1, 290.0)
 @pytest.mark.parametrize("n_experts, counted", [(1, 2.1), (1e9, 290.0)])
 def test_experts_count_from_x_start_to_x_max(n_experts, counted):
     E, A, B, alpha, beta, delta, gamma, omega, zeta, *_ = MIXED
-    told = tell("moe", MIXED, n_active=SIZES, n_tokens=TOKENS, n_experts=n_experts)
+    predicted = law_values("moe", MIXED, n_active=SIZES, n_tokens=TOKENS, n_experts=n_experts)
     A, B = A * counted**delta, B * counted**omega
     same = chinchilla(E, A, B, alpha - gamma * np.log(counted), beta - zeta * np.log(counted))
-    assert told == pytest.approx(same, rel=1e-6)
+    assert predicted == pytest.approx(same, rel=1e-6)
 
 
 def test_fine_experts_approach_chinchilla_without_the_term_of_granularity():
     theta = (0.8, 18.1, 30.8, 0.15, 0.147, 4.0, 0.58)
-    told = tell("granularity", theta, n_active=SIZES, n_tokens=TOKENS, granularity=1e30)
-    assert told == pytest.approx(chinchilla(0.8, 18.1, 30.8, 0.15, 0.147))
-    coarse = tell("granularity", theta, n_active=SIZES, n_tokens=TOKENS, granularity=1)
+    predicted = law_values("granularity", theta, n_active=SIZES, n_tokens=TOKENS, granularity=1e30)
+    assert predicted == pytest.approx(chinchilla(0.8, 18.1, 30.8, 0.15, 0.147))
+    coarse = law_values("granularity", theta, n_active=SIZES, n_tokens=TOKENS, granularity=1)
     assert coarse == pytest.approx(chinchilla(0.8, 22.1, 30.8, 0.15, 0.147))
 
 
 def test_weights_of_gamma_log_2_bits_count_half():
-    told = tell(
+    predicted = law_values(
         "precision", (1.8, *EXCESS, 2.7), n_params=SIZES, n_tokens=TOKENS, weight_bits=2.7 * np.log(2)
     )
-    assert told == pytest.approx(chinchilla(1.8, *EXCESS, n_params=SIZES / 2))
-    exact = tell("precision", (1.8, *EXCESS, 2.7), n_params=SIZES, n_tokens=TOKENS, weight_bits=1e3)
+    assert predicted == pytest.approx(chinchilla(1.8, *EXCESS, n_params=SIZES / 2))
+    exact = law_values("precision", (1.8, *EXCESS, 2.7), n_params=SIZES, n_tokens=TOKENS, weight_bits=1e3)
     assert exact == pytest.approx(chinchilla(1.8, *EXCESS))
 
 
 def test_a_broken_law_is_two_power_laws_far_from_its_break():
     E, b, c0, c1, d = 1.5, 100.0, 0.1, 0.15, 3e20
     x = np.array([1e15, 1e16, 1e25, 1e26])
-    told = tell("broken", (E, b, c0, c1, d, 0.4), flops=x)
-    assert told[:2] == pytest.approx(E + b * x[:2] ** -c0)
-    assert told[2:] == pytest.approx(E + b * d**c1 * x[2:] ** -(c0 + c1))
+    predicted = law_values("broken", (E, b, c0, c1, d, 0.4), flops=x)
+    assert predicted[:2] == pytest.approx(E + b * x[:2] ** -c0)
+    assert predicted[2:] == pytest.approx(E + b * d**c1 * x[2:] ** -(c0 + c1))
 
 
 @given(st.floats(-3, 3), st.floats(0.01, 1), st.floats(0.01, 1))
 def test_a_u_is_lowest_at_its_turn(log_turn, p, q):
     x = 10 ** (log_turn + np.linspace(-2, 2, 41))
-    told = tell("u_shaped", (2.2, 10**log_turn, p, q), flops=x)
-    assert told.argmin() == 20 and told[20] == pytest.approx(2.2)
+    predicted = law_values("u_shaped", (2.2, 10**log_turn, p, q), flops=x)
+    assert predicted.argmin() == 20 and predicted[20] == pytest.approx(2.2)
 
 
 def test_of_a_mixture_only_shares_against_the_last_domain_count():
     shares = {"share_web": [1, 0, 0, 0.5], "share_code": [0, 1, 0, 0.5], "share_books": [0, 0, 1, 0]}
-    told = tell("mixture:web,code,books", (1.9, 1.4, -0.8, 0.5), **shares)
-    assert told == pytest.approx(1.9 + 1.4 * np.exp([-0.8, 0.5, 0.0, -0.15]))
+    predicted = law_values("mixture:web,code,books", (1.9, 1.4, -0.8, 0.5), **shares)
+    assert predicted == pytest.approx(1.9 + 1.4 * np.exp([-0.8, 0.5, 0.0, -0.15]))
 
 
 @pytest.mark.parametrize("name, peak", [("bon", 0.9 / (2 * 0.25)), ("rl", np.exp(0.9 / 0.25 - 1))])
 def test_reward_starts_at_none_and_peaks_where_the_law_says(name, peak):
     d = peak * np.linspace(0, 2, 41)
-    told = tell(f"over_optimisation_{name}", (0.9, 0.25), kl=d**2)
-    assert told[0] == 0 and told.argmax() == 20
+    predicted = law_values(f"over_optimisation_{name}", (0.9, 0.25), kl=d**2)
+    assert predicted[0] == 0 and predicted.argmax() == 20
 
 
 def test_hoffmanns_runs_have_a_floor_and_nearly_one_exponent(public_data):

@@ -1,4 +1,4 @@
-"""Three approaches on the same runs: they agree on a clean grid, and where a method has a bias it is told."""
+"""Three approaches on the same runs: they agree on a clean grid, and where a method has a bias it is said."""
 
 import numpy as np
 import pandas as pd

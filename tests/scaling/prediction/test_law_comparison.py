@@ -23,12 +23,12 @@ def kaplan_runs(noise=0.003, seed=0):
     return check(pd.DataFrame({"n_params": n, "n_tokens": d, "loss": noisy}), {})
 
 
-def test_the_law_that_made_the_runs_foretells_the_larger_ones_best():
+def test_the_law_that_made_the_runs_predicts_the_larger_ones_best():
     found = compare_laws(kaplan_runs(), ["chinchilla", "kaplan"])
     assert found.candidates[0].law == "kaplan" and found.candidates[0].median_abs_error < 0.01
     other = compare_laws(isoflop_runs(WIDE, noise=0.003), ["chinchilla", "kaplan"])
-    assert other.candidates[0].law == "chinchilla" and other.told_apart and other.next_run is None
-    assert other.candidates[0].weight > 0.95 and "foretells larger runs best" in other.verdict
+    assert other.candidates[0].law == "chinchilla" and other.decided and other.next_run is None
+    assert other.candidates[0].weight > 0.95 and "predicts larger runs best" in other.verdict
     for comparison in (found, other):
         assert sum(candidate.weight for candidate in comparison.candidates) == pytest.approx(1)
 
@@ -38,10 +38,10 @@ def test_intervals_of_held_out_runs_hold_them():
     assert 0.8 <= best.coverage <= 1 and best.half_width < 0.05
 
 
-def test_laws_that_say_the_same_are_not_told_apart_and_the_run_that_would_is_named():
+def test_laws_that_say_the_same_are_not_distinguished_and_the_run_that_would_is_named():
     runs = isoflop_runs((1e18, 2e18, 4e18, 8e18), noise=0.01)
     found = compare_laws(runs, ["chinchilla", "over_training"])
-    assert not found.told_apart and "cannot tell" in found.verdict
+    assert not found.decided and "cannot tell" in found.verdict
     if found.next_run:
         one, other = (found.next_run[candidate.law] for candidate in found.candidates)
         assert abs(one / other - 1) > 0.005 and found.next_run["flops"] <= 100 * 8e18 * 1.001
@@ -50,7 +50,7 @@ def test_laws_that_say_the_same_are_not_told_apart_and_the_run_that_would_is_nam
 def test_held_out_rows_were_not_fitted():
     held_out = compare_laws(isoflop_runs(WIDE, noise=0.003), ["chinchilla", "kaplan"]).held_out
     assert (held_out.flops >= 1.5 * held_out.cut).all() and held_out.cut.nunique() > 1
-    np.testing.assert_allclose(held_out.error, held_out.told / held_out.loss - 1)
+    np.testing.assert_allclose(held_out.error, held_out.predicted / held_out.loss - 1)
 
 
 def test_only_laws_that_the_table_feeds_take_part():

@@ -1,4 +1,4 @@
-"""Accuracy in two steps: the doubt of both reaches the interval."""
+"""Accuracy in two steps: the uncertainty of both reaches the interval."""
 
 import numpy as np
 import pandas as pd
@@ -36,26 +36,26 @@ NOISES = {"exact": 1e-4, "noisy": 0.01}
 
 def test_both_steps_tell_the_accuracy(fits):
     losses, accuracies = fits
-    told = two_step(losses["exact"], accuracies["exact"], **NEW)
-    assert told.loss == pytest.approx(
+    predicted = two_step(losses["exact"], accuracies["exact"], **NEW)
+    assert predicted.loss == pytest.approx(
         accuracies["exact"].predict(loss=losses["exact"].predict(**NEW).loss).loss
     )
-    assert np.all((told.lo < told.loss) & (told.loss < told.hi))
+    assert np.all((predicted.lo < predicted.loss) & (predicted.loss < predicted.hi))
 
 
-def test_doubt_of_the_loss_alone_becomes_that_of_the_accuracy(fits):
+def test_uncertainty_of_the_loss_alone_becomes_that_of_the_accuracy(fits):
     losses, accuracies = fits
-    loss, told = losses["noisy"].predict(**NEW), two_step(losses["noisy"], accuracies["exact"], **NEW)
-    assert told.lo == pytest.approx(accuracies["exact"].predict(loss=loss.hi).loss, abs=0.005)
-    assert told.hi == pytest.approx(accuracies["exact"].predict(loss=loss.lo).loss, abs=0.005)
+    loss, predicted = losses["noisy"].predict(**NEW), two_step(losses["noisy"], accuracies["exact"], **NEW)
+    assert predicted.lo == pytest.approx(accuracies["exact"].predict(loss=loss.hi).loss, abs=0.005)
+    assert predicted.hi == pytest.approx(accuracies["exact"].predict(loss=loss.lo).loss, abs=0.005)
 
 
-def test_doubt_of_both_is_wider_than_of_each_and_narrower_than_their_sum(fits):
+def test_uncertainty_of_both_is_wider_than_of_each_and_narrower_than_their_sum(fits):
     losses, accuracies = fits
 
     def width(loss, accuracy):
-        told = two_step(losses[loss], accuracies[accuracy], **NEW)
-        return np.asarray(told.hi) - told.lo
+        predicted = two_step(losses[loss], accuracies[accuracy], **NEW)
+        return np.asarray(predicted.hi) - predicted.lo
 
     both, first, second = width("noisy", "noisy"), width("noisy", "exact"), width("exact", "noisy")
     assert np.all((both > np.maximum(first, second)) & (both < first + second))
@@ -64,11 +64,11 @@ def test_doubt_of_both_is_wider_than_of_each_and_narrower_than_their_sum(fits):
 
 def test_one_model_gives_numbers_and_no_draws_no_interval(fits):
     losses, accuracies = fits
-    told = two_step(losses["exact"], accuracies["exact"], n_params=3e9, n_tokens=6e10)
-    assert told.lo < told.loss < told.hi and np.ndim(told.lo) == 0
+    predicted = two_step(losses["exact"], accuracies["exact"], n_params=3e9, n_tokens=6e10)
+    assert predicted.lo < predicted.loss < predicted.hi and np.ndim(predicted.lo) == 0
     bare = scaling.fit(isoflop_runs(), n_bootstrap=0)
-    told = two_step(bare, accuracies["exact"], n_params=3e9, n_tokens=6e10)
-    assert np.isnan(told.lo) and np.isfinite(told.loss)
+    predicted = two_step(bare, accuracies["exact"], n_params=3e9, n_tokens=6e10)
+    assert np.isnan(predicted.lo) and np.isfinite(predicted.loss)
 
 
 def test_a_missing_column_is_named(fits):

@@ -1,4 +1,4 @@
-"""Files of rows: every dialect gives the same table, and what is doubtful is refused in one line."""
+"""Files of rows: every dialect gives the same table, and what is ambiguous is refused in one line."""
 
 import json
 

@@ -19,9 +19,9 @@ def test_pass_at_k_counts_the_subsets_with_a_right_sample(n, data):
 
 
 def test_pass_at_k_of_many_problems_and_samples():
-    told = pass_at_k(10_000, np.array([0, 1, 5000, 10_000]), 100)
+    predicted = pass_at_k(10_000, np.array([0, 1, 5000, 10_000]), 100)
     exact = [1 - math.comb(10_000 - c, 100) / math.comb(10_000, 100) for c in (0, 1, 5000, 10_000)]
-    assert told == pytest.approx(exact)
+    assert predicted == pytest.approx(exact)
 
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=7), st.data())

@@ -51,17 +51,17 @@ def each_fall(theta, lr, step):
 def test_grouped_falls_tell_what_all_falls_tell(shape):
     theta, lr = PLANTED["multi_power"][0], schedules()[shape]
     table = multi_power_columns(lr, MEASURED)
-    told = values(LAWS["multi_power"], np.array([theta]), {c: table[c].to_numpy() for c in table})[0]
-    assert told == pytest.approx([each_fall(theta, lr, step) for step in MEASURED], abs=1e-4)
+    predicted = values(LAWS["multi_power"], np.array([theta]), {c: table[c].to_numpy() for c in table})[0]
+    assert predicted == pytest.approx([each_fall(theta, lr, step) for step in MEASURED], abs=1e-4)
 
 
 def test_a_rate_that_ends_at_zero_is_finite():
     lr = np.concatenate([np.ones(50), np.linspace(1, 0, 50), np.zeros(5)])
     table = multi_power_columns(lr, np.array([40, 99, 100, 105]))
-    told = values(
+    predicted = values(
         LAWS["multi_power"], np.array([PLANTED["multi_power"][0]]), {c: table[c].to_numpy() for c in table}
     )
-    assert np.isfinite(table).all(axis=None) and np.isfinite(told).all()
+    assert np.isfinite(table).all(axis=None) and np.isfinite(predicted).all()
 
 
 @pytest.mark.parametrize("columns", [annealing_columns, multi_power_columns])
