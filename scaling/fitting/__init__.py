@@ -1,4 +1,22 @@
-"""Fitting a law: the batched robust solver, the fit, its uncertainty and its diagnostics.
+"""Fitting a law to a table of runs.
+
+  fit                fit: from runs to a Fit; held_out; in_units: a table in units of the data
+  result             Fit and Prediction: parameters, what is predicted, JSON, text
+  solver             robust least squares, many problems at once: the parameters and their resamples
+  least_squares      generalised least squares under a prior: the parameters of a forecast
+  uncertainty        Forecast: the predictive distribution of a new run; model_discrepancy: errors of the law
+  diagnostics        what the runs leave open; influence: what a single run does to a fit
 
 Imports scaling.table, scaling.laws and scaling.profiles.
 """
+
+__all__ = [
+    "diagnostics",
+    "fit",
+    "influence",
+    "least_squares",
+    "model_discrepancy",
+    "result",
+    "solver",
+    "uncertainty",
+]

@@ -15,7 +15,7 @@ AT_BOUND = 1e-6  # units of the data
 SAME = 1e-6  # starts whose objectives differ by less than this fraction have reached the same optimum
 SMALL = 0.1  # a parameter that is off by this, in units of the data, is known, however small it is
 PART, MOVE = 0.3, 0.02  # parameters with this share in a flat direction, by effect and by size, are named
-ROWS = 1_000_000  # in all fits with a run left out; of larger tables the runs that promise to move most
+ROWS = 1_000_000  # in all fits with a run left out; of larger tables those of most influence to first order
 SHOWN = 5  # of the most influential runs
 FURTHER = 10.0  # times the largest compute, where it counts what a run does
 
@@ -151,7 +151,7 @@ def _influential(
     """(the most influential runs, where): runs are left out one after the other and the law fitted again."""
     target, forecast_at = _ahead(law, x)
     ahead = linearised(law, theta, target)[1]
-    first_order = np.abs(here.moves @ ahead.T).max(axis=1)
+    first_order = np.abs(here.influence @ ahead.T).max(axis=1)
     tried = np.argsort(-first_order, kind="stable")[: max(ROWS // len(y), SHOWN)]
     none = np.zeros((1, len(theta)))
     problems = Problems(y[None], (run != tried[:, None]).astype(float), np.array([delta]), none, none)

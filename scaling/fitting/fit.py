@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 
 from scaling import laws
-from scaling.fitting import uncertainty
 from scaling.fitting.diagnostics import Diagnostics, diagnose
 from scaling.fitting.influence import resampled
 from scaling.fitting.result import Fit
 from scaling.fitting.solver import ROUGH, Problems, Solution, best, solve
+from scaling.fitting.uncertainty import forecast, resample
 from scaling.laws import Law
 from scaling.profiles import isoflop
 from scaling.profiles.envelope import envelope
@@ -38,9 +38,12 @@ def fit(
     appendix D.3, and carry no prior: they are what others report. Forecasts have one.
 
     Args:
+      runs: the table; those that are finished and, of a study, in its grid are used (`Runs.usable`).
+      law: a name that `laws.find` knows.
       approach: 3 takes the frontier's exponents from the law, 2 from the minima of IsoFLOP profiles, 1 from
         the envelope of the runs.
       n_bootstrap: resamples of the runs behind the intervals; 0 gives values without intervals.
+      seed: of the resampling; level: of the intervals, between 0 and 1.
       delta: in log loss, where the Huber loss turns from square to linear.
       relax: forecast with the law's relaxed form, which extrapolates better on published tables; without it
         the law itself forecasts: fewer parameters, narrower intervals, for runs near the frontier.
@@ -68,7 +71,6 @@ def fit(
     elif approach == 2 and profiles:
         exponents, exponents_ci = _of_profiles(profiles)
     relaxed = form.relaxed if relax and form.relaxed else form
-    forecast = uncertainty.forecast(relaxed, x, y, units, n_bootstrap, rng)
     return Fit(
         law=law,
         approach=approach,
@@ -82,7 +84,7 @@ def fit(
         dropped=usable.dropped,
         objective=float(solution.objective[0]),
         delta=delta,
-        forecast=forecast,
+        forecast=forecast(relaxed, x, y, units, n_bootstrap, rng),
         profiles=profiles,
         status=_status(form, solution, found, int(run.max()) + 1),
         diagnostics=found,
@@ -162,7 +164,7 @@ def _free_fit(
     theta = best(solution, len(solution.theta)).theta
     if run.max() >= MANY_RUNS:
         return solution, resampled(law, x, y, theta[0], delta, run, n_bootstrap, rng)
-    problems = problems._replace(weight=uncertainty.resample(run, n_bootstrap, rng))
+    problems = problems._replace(weight=resample(run, n_bootstrap, rng))
     return solution, solve(law, x, problems, np.repeat(theta, n_bootstrap, axis=0), ROUGH).theta
 
 

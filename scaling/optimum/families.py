@@ -40,6 +40,10 @@ class Comparison:
 def compare(runs: Runs, *, n_bootstrap: int = 1000, seed: int = 0, level: float = 0.9) -> Comparison:
     """Fits Chinchilla's law to every family of the table (column "family") and compares them.
 
+    Args:
+      runs: with the columns family and, where it differs from n_params, n_active.
+      n_bootstrap: resamples behind the intervals; seed: of them; level: of the intervals.
+
     Raises:
       ValueError: fewer than two families, or too few runs of one.
     """

@@ -214,6 +214,10 @@ def losses(spend: Spending, theta: np.ndarray, n_params: np.ndarray, flops: np.n
     """Loss of each of the parameters [thetas, params] at its own sizes and budgets [thetas, …].
 
     Infinite where the budget pays for no token.
+
+    Args:
+      spend: what budgets are spent on; theta: [thetas, params].
+      n_params, flops: [thetas, …], of one shape or broadcasting to it.
     """
     n_tokens = spend.n_tokens(n_params, flops)
     x = spend.x(n_params, np.where(n_tokens > 0, n_tokens, 1.0))

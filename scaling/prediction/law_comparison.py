@@ -144,7 +144,12 @@ def _cuts(table: pd.DataFrame, laws: Sequence[Law], n_cuts: int):
 
 
 def fit_forecast(law: Law, table: pd.DataFrame, n_draws: int = 1, seed: int = 0) -> tuple[Law, Forecast]:
-    """The form that a law forecasts with, and its forecast from these runs."""
+    """The form that a law forecasts with, and its forecast from these runs.
+
+    Args:
+      table: usable runs, with the law's columns and its target.
+      n_draws: of the parameters; seed: of the draws.
+    """
     x, y, units = in_units(law, table)
     form = law.relaxed or law
     return form, forecast(form, x, y, units, n_draws, np.random.default_rng(seed))

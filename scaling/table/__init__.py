@@ -1,1 +1,14 @@
-"""Tables of runs: read, named, checked and converted. Imports nothing else of scaling."""
+"""Tables of runs: read, named, checked, converted.
+
+  runs            Runs and UsableRuns, and how a table becomes one: read_runs, check, read_points
+  formats         files of rows: CSV, JSON, Parquet; column_names: names that public tables have for ours
+  cell_values     which cells are numbers that can be used; table_checks: what is odd about the whole
+  curves          loss curves: their ends, cuts at budgets, points inside a decay
+  conventions     what N, the loss and FLOPs count, and conversions
+
+Imports nothing else of scaling.
+"""
+
+from scaling.table.runs import Runs, UsableRuns, check, read_points, read_runs
+
+__all__ = ["Runs", "UsableRuns", "check", "read_points", "read_runs"]

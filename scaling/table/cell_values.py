@@ -55,7 +55,11 @@ def far_off(values: np.ndarray) -> np.ndarray:
 
 
 def name_rows(table: pd.DataFrame, rows: np.ndarray, column: str, what: str) -> list[str]:
-    """One note a bad row, and a count of those beyond the first few."""
+    """One note a bad row, and a count of those beyond the first few.
+
+    Args:
+      rows: [rows] bool, which are bad; column: the one they are bad in; what: what is wrong with them.
+    """
     found = np.flatnonzero(rows)
     notes, more = [], len(found) - NAMED_ROWS
     for i in found[:NAMED_ROWS]:

@@ -60,6 +60,10 @@ def recounted(n_params: Any, of: str, to: str, architecture: Architecture) -> np
 
     Norms and positions stay counted as they were.
 
+    Args:
+      n_params: a number or an array of them; of, to: keys of COUNTS.
+      architecture: what is known of the models; what is needed depends on `of` and `to`.
+
     Raises:
       ValueError: something needed is not known, or nothing is left of a model.
     """
@@ -97,6 +101,9 @@ def body_params(d_model: Any, n_layers: Any, d_ff: Any = None, gated: bool = Fal
 
     Without `d_ff`, 4 * d_model: 12 * n_layers * d_model², Kaplan et al. 2020 (arXiv 2001.08361), table 1.
     Models with grouped heads have fewer.
+
+    Args:
+      d_model, d_ff: widths; n_layers: depth; numbers or arrays. gated: whether the feed-forward has a gate.
     """
     d_ff = 4 * np.asarray(d_model, float) if d_ff is None else d_ff
     return n_layers * (4.0 * d_model**2 + (3 if gated else 2) * d_model * d_ff)
@@ -104,6 +111,9 @@ def body_params(d_model: Any, n_layers: Any, d_ff: Any = None, gated: bool = Fal
 
 def converted_loss(loss: Any, of: str, to: str, tokens_per_byte: Any = None) -> np.ndarray:
     """Loss in another unit, see UNITS; between tokens and bytes, the text's `tokens_per_byte` is needed.
+
+    Args:
+      loss: a number or an array; of, to: keys of UNITS.
 
     Raises:
       ValueError: tokens_per_byte is needed, and missing or not positive.

@@ -13,10 +13,10 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from scaling.table import curves, table_checks
 from scaling.table.cell_values import is_given, name_rows, numbers, shown, unusable
 from scaling.table.column_names import with_our_names
 from scaling.table.formats import PACKED, read_table
+from scaling.table.table_checks import mixed_run, remarks, rows_and_runs
 
 NEEDED = ("n_params", "n_tokens", "loss")  # what most laws read and predict
 NUMBERS = ("n_params", "n_active", "n_tokens", "flops", "loss", "lr")
@@ -133,6 +133,13 @@ def check(
     Where n_tokens is needed and missing, flops / (6·N) stands in; where flops are missing, 6·N·D. Both are
     written into the conventions. A loss that is missing or infinite is a run that diverged: it stays in the
     table and out of every fit.
+
+    Args:
+      table: one row a run; conventions: what is stated of its numbers; name: of the table, for messages.
+      needed: columns that will be used; columns: our names -> the table's names.
+
+    Raises:
+      ValueError: a column is missing or unclear, or no row is usable.
     """
     table, taken = with_our_names(table.reset_index(drop=True), columns or {}, needed, name)
     notes = [f"read {', '.join(f'{theirs} as {ours}' for ours, theirs in taken.items())}"] if taken else []
@@ -158,10 +165,10 @@ def check(
         raise ValueError(f"{name}: none of {len(drop)} rows is usable; {first}")
     if "status" not in kept and "loss" in needed:
         kept["status"] = np.where(np.isfinite(kept["loss"]), "done", "diverged")
-    if mixed := curves.mixed_run(kept):
+    if mixed := mixed_run(kept):
         kept = kept.drop(columns="run_id")
         notes.append(f"run_id {mixed} has several n_params: it names no runs, so each row is taken as one")
-    notes += [*table_checks.remarks(kept, needed), *curves.remarks(kept)]
+    notes += [*remarks(kept, needed), *rows_and_runs(kept)]
     return Runs(kept, _unstated(needed, taken) | stated | dict(conventions), tuple(notes), int(drop.sum()))
 
 

@@ -1,4 +1,4 @@
-"""What is odd about a table of runs as a whole: units, a column that is not a loss, one ratio throughout.
+"""What is odd about a table of runs as a whole: units, a column that is not a loss, rows that share a run.
 
 These are remarks, never repairs: only the user knows what a number means.
 """
@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 FEW_PARAMS, FEW_TOKENS = 1e4, 1e6  # only tiny models and toy tables have medians below these
+SETTINGS = ("n_params", "d_model", "width", "n_layers", "depth", "batch_tokens", "seed")
+CURVE_ROWS = 6  # so many rows of one model, each better than the one before, are rarely runs of their own
 GAPS = {"n_params": 1e3, "n_tokens": 1e3, "loss": 10.0}  # a lone value this far from the next is odd
 
 
@@ -95,3 +97,34 @@ def _direction(compute: np.ndarray, loss: np.ndarray) -> list[str]:
     if rank > 0.3:
         return [f"the loss grows with compute (rank correlation {rank:.2f}): is the column a loss?"]
     return []
+
+
+def rows_and_runs(table: pd.DataFrame) -> list[str]:
+    """A line that says how rows belong to runs, where it is not one row a run."""
+    if "run_id" in table:
+        n_runs = len(table["run_id"].astype(str).unique())
+        return [f"{len(table)} rows of {n_runs} runs: resampled by run"] if n_runs < len(table) else []
+    if not {"n_params", "n_tokens", "loss"} <= set(table.columns):
+        return []
+    settings = [name for name in SETTINGS if name in table and pd.api.types.is_numeric_dtype(table[name])]
+    done = table.loc[np.isfinite(table["loss"].to_numpy(float))]
+    curve = done.sort_values("n_tokens").groupby(settings, dropna=False, sort=False)
+    steps = curve[["n_tokens", "loss"]].diff().to_numpy(float)
+    n_curves, falling = int(curve.ngroups), int(((steps[:, 0] > 0) & (steps[:, 1] < 0)).sum())
+    if len(done) < CURVE_ROWS * n_curves or falling < len(done) - n_curves:
+        return []
+    return [
+        f"the rows look like points of {n_curves} loss curves (same {', '.join(settings)}, the loss falling "
+        "with n_tokens), but no column names the run: if they are, give --columns run_id=…, or the intervals "
+        "will be too narrow"
+    ]
+
+
+def mixed_run(table: pd.DataFrame) -> str | None:
+    """A run_id with several n_params, which shows that it names no runs; None if there is none."""
+    if not {"run_id", "n_params"} <= set(table.columns):
+        return None
+    names = table["run_id"].astype(str)
+    first = table["n_params"].groupby(names).transform("first")
+    mixed = np.flatnonzero(table["n_params"].to_numpy() != first.to_numpy())
+    return names.iloc[mixed[0]] if len(mixed) else None

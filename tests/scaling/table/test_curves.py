@@ -6,6 +6,7 @@ import pytest
 
 from scaling.table import curves
 from scaling.table.runs import check, read_runs
+from scaling.table.table_checks import rows_and_runs
 
 
 def made(n_runs=3, points=20, lr=None, names=True) -> pd.DataFrame:
@@ -22,7 +23,7 @@ def made(n_runs=3, points=20, lr=None, names=True) -> pd.DataFrame:
 
 def test_rows_of_one_run_are_said_to_be():
     assert "60 rows of 3 runs: resampled by run" in check(made(), {}).notes
-    assert not curves.remarks(curves.end_points(made()))
+    assert not rows_and_runs(curves.end_points(made()))
 
 
 def test_curves_without_names_are_suspected():
@@ -31,10 +32,10 @@ def test_curves_without_names_are_suspected():
 
 
 def test_a_grid_of_runs_is_not_taken_for_curves():
-    assert not curves.remarks(made(n_runs=8, points=5, names=False))
+    assert not rows_and_runs(made(n_runs=8, points=5, names=False))
     grid = made(n_runs=5, points=20, names=False)
     noise = np.exp(0.02 * np.random.default_rng(0).standard_normal(len(grid)))
-    assert not curves.remarks(grid.assign(loss=grid.loss * noise))
+    assert not rows_and_runs(grid.assign(loss=grid.loss * noise))
 
 
 def test_a_name_shared_by_several_sizes_names_no_run():
