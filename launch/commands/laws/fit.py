@@ -80,8 +80,9 @@ def run(args: list[str], flags) -> int:
     runs, test = split(conventions.applied(whole, convert) if convert else whole, flags.holdout)
     if flags.drop_highest:
         runs = drop_highest(runs, flags.drop_highest)
+    usable = runs.usable(law.target, law.columns, law.positive)
     fit = scaling.fit(
-        runs,
+        usable,
         law=flags.law,
         approach=flags.approach,
         n_bootstrap=flags.bootstrap,
@@ -99,7 +100,7 @@ def run(args: list[str], flags) -> int:
         print(content)
     else:
         ahead = as_frontier(fit, float(runs.table["flops"].to_numpy().max())) if has_frontier(law) else []
-        print(as_text(fit, [*as_approaches(runs, fit), *ahead]))
+        print(as_text(fit, [*as_approaches(usable, fit), *ahead]))
     return 0
 
 
@@ -141,14 +142,14 @@ def as_text(fit, ahead: list[str]) -> str:
     return "\n".join([str(fit), *ahead, *conventions, *([f"held out: {held_out}"] if held_out else [])])
 
 
-def as_approaches(runs, fit) -> list[str]:
+def as_approaches(usable, fit) -> list[str]:
     """The exponent of the best size by three approaches, for Chinchilla's law with intervals."""
     from scaling.laws import find
     from scaling.optimum.approaches import approaches
 
     if find(fit.law).size_exponent is None or not len(fit.samples) or fit.n_points > MANY:
         return []
-    return ["the best size by approach:", str(approaches(runs.usable(), fit))]
+    return ["the best size by approach:", str(approaches(usable, fit))]
 
 
 def as_frontier(fit, largest: float) -> list[str]:

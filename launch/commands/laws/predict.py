@@ -91,7 +91,7 @@ def run(args: list[str], flags) -> int:
     elif flags.json:
         print(json.dumps(json.loads(str(table.to_json(orient="records", double_precision=15))), indent=1))
     else:
-        print(table.to_csv(index=False).rstrip() if flags.points else as_text(table, fit.level))
+        print(table.to_csv(index=False).rstrip() if flags.points else as_text(table, fit))
     return 0
 
 
@@ -114,7 +114,7 @@ def read_fit(path: Path):
     return Fit.from_json(content)
 
 
-def as_text(table, level: float) -> str:
+def as_text(table, fit) -> str:
     """A few lines a model: value [lo, hi]."""
     lines = []
     for _, row in table.iterrows():
@@ -124,7 +124,8 @@ def as_text(table, level: float) -> str:
         name = "loss" if "loss" in row else "loss_pred"
         bounds = f" [{row['loss_lo']:.4f}, {row['loss_hi']:.4f}]" if "loss_lo" in row else ""
         lines.append(f"loss       {row[name]:.4f}{bounds}")
-    return "\n".join([*lines, f"({level:.0%} intervals; of the loss for one new run)"])
+    about = f"({fit.level:.0%} intervals; of the loss for one new run)"
+    return "\n".join([*lines, about, f"predictions are by {fit.predicted_by}"])
 
 
 def _told(row, name: str) -> str:
