@@ -16,7 +16,7 @@ import pandas as pd
 
 import scaling
 from scaling.laws import CHINCHILLA
-from scaling.laws.evaluation import values
+from scaling.laws.law import values
 from scaling.table.runs import Runs, check
 
 RUNS = Path(os.environ.get("ISOFLOP_PUBLIC_DATA", "../shared/data")) / "runs"

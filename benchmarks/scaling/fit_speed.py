@@ -32,7 +32,7 @@ from scipy import optimize
 from scaling.fitting.solver import ROUGH, Problems, Solution, best, solve
 from scaling.fitting.uncertainty import resample
 from scaling.laws import CHINCHILLA
-from scaling.laws.evaluation import scaled_values
+from scaling.laws.law import scaled_values
 
 TABLE = (
     Path(os.environ.get("ISOFLOP_PUBLIC_DATA", "../shared/data"))

@@ -18,7 +18,7 @@ from scaling.design.design_target import DesignTarget
 from scaling.fitting.model_discrepancy import RIDGE, ModelDiscrepancy, covariance, places
 from scaling.fitting.result import Fit
 from scaling.fitting.uncertainty import EXCESS
-from scaling.laws.evaluation import linearised, scaled_values
+from scaling.laws.law import linearised, scaled_values
 from scaling.optimum.frontier import Spending, best_sizes
 
 # Typical noise of log loss and sizes of a law's error (see ModelDiscrepancy); they count as so many runs.

@@ -5,7 +5,7 @@
   solver             robust least squares, many problems at once: the parameters and their resamples
   least_squares      generalised least squares under a prior: the parameters of a forecast
   uncertainty        Forecast: the predictive distribution of a new run; model_discrepancy: errors of the law
-  diagnostics        what the runs leave open; influence: what a single run does to a fit
+  diagnostics        what the runs leave open, and what a single run does to a fit
 
 Imports scaling.table, scaling.laws and scaling.profiles.
 """
@@ -13,7 +13,6 @@ Imports scaling.table, scaling.laws and scaling.profiles.
 __all__ = [
     "diagnostics",
     "fit",
-    "influence",
     "least_squares",
     "model_discrepancy",
     "result",

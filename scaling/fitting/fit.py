@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 
 from scaling import laws
-from scaling.fitting.diagnostics import Diagnostics, diagnose
-from scaling.fitting.influence import resampled
+from scaling.fitting.diagnostics import Diagnostics, diagnose, resampled
 from scaling.fitting.result import Fit
 from scaling.fitting.solver import ROUGH, Problems, Solution, best, solve
 from scaling.fitting.uncertainty import forecast, resample
@@ -18,7 +17,7 @@ from scaling.profiles.envelope import envelope
 from scaling.table.runs import Runs, UsableRuns
 
 APPROACHES = (1, 2, 3)
-MANY_RUNS = 10_000  # from here on resamples are approximated to first order, see scaling/fitting/influence.py
+MANY_RUNS = 10_000  # from here on resamples are approximated to first order, see `resampled`
 UNDETERMINED = 1e7  # condition number of the slopes, from where on some parameters may have any value
 
 

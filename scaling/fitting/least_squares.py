@@ -9,7 +9,7 @@ from scipy import linalg
 
 from scaling.fitting.solver import damped_step
 from scaling.laws import Law
-from scaling.laws.evaluation import linearised, scaled_values
+from scaling.laws.law import linearised, scaled_values
 
 STEPS, TRIES = 60, 8  # of the iteration; of each step, more damped each time
 

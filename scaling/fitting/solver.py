@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from scaling.laws import Columns, Law
-from scaling.laws.evaluation import float_columns, linearise
+from scaling.laws.law import float_columns, linearise
 
 BATCH_ROWS = 2**12  # rows of a batch, so that a step stays in the fastest cache of a core
 QUEUE_ROWS = 2**19  # rows of all problems of a queue, 4 MB

@@ -16,7 +16,7 @@ from scipy import special
 from scaling.fitting.least_squares import Prior, levenberg_marquardt
 from scaling.fitting.model_discrepancy import RIDGE, ModelDiscrepancy, covariance, places, strengths
 from scaling.laws import Law
-from scaling.laws.evaluation import linearised
+from scaling.laws.law import linearised
 
 MAX_GROUPS = 200  # of runs that a forecast tells apart; more rows are averaged with their neighbours
 EXCESS = 0.04  # a run whose log loss is this far above that of a cheaper one counts half

@@ -1,6 +1,6 @@
 """The laws by name; a new one is a file of this package and a line here.
 
-  law             what a law is; evaluation: its values and slopes; user_law: one of the user's own
+  law             what a law is, its values and slopes; user_law: one of the user's own
   pretraining     loss by size, tokens and what else is varied between runs
   training_curve  loss along a run by its learning rates
   downstream      accuracy, pass@k, reward

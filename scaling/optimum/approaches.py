@@ -15,7 +15,7 @@ import numpy as np
 
 from scaling import laws
 from scaling.fitting.result import Fit
-from scaling.laws.evaluation import values
+from scaling.laws.law import values
 from scaling.profiles import isoflop
 from scaling.profiles.envelope import envelope
 from scaling.profiles.isoflop import PowerLaw

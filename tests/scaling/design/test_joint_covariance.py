@@ -23,7 +23,7 @@ from scaling.design.joint_covariance import (
 )
 from scaling.fitting.model_discrepancy import RIDGE, ModelDiscrepancy, places
 from scaling.fitting.uncertainty import EXCESS
-from scaling.laws.evaluation import linearised
+from scaling.laws.law import linearised
 from tests.scaling.optimum.test_frontier import known, spread
 from tests.scaling.planted import TRUTH, best_size, chinchilla, isoflop_runs
 

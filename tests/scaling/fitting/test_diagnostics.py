@@ -8,7 +8,7 @@ import pytest
 from scaling.fitting.diagnostics import Diagnostics, diagnose
 from scaling.fitting.solver import Problems, solve
 from scaling.laws import CHINCHILLA, Law
-from scaling.laws.evaluation import scaled_values
+from scaling.laws.law import scaled_values
 
 LINE = Law(
     name="line",

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from scaling.fitting.influence import nearby, resampled
+from scaling.fitting.diagnostics import nearby, resampled
 from scaling.fitting.solver import ROUGH, Problems, best, solve
 from scaling.laws import CHINCHILLA
-from scaling.laws.evaluation import scaled_values
+from scaling.laws.law import scaled_values
 
 TRUTH = np.array([0.6, 0.3, 0.3, 0.35, 0.37])
 NONE = np.zeros((1, 5))

@@ -11,7 +11,7 @@ from scipy import optimize
 
 from scaling.fitting.solver import BATCH_ROWS, ROUGH, Problems, best, solve
 from scaling.laws import CHINCHILLA
-from scaling.laws.evaluation import values, vectorised_log
+from scaling.laws.law import values, vectorised_log
 
 TRUTH = np.array([0.5, 0.3, 0.25, 0.35, 0.4])
 X = {"n_params": np.geomspace(0.05, 20, 30), "n_tokens": np.tile(np.geomspace(0.1, 10, 6), 5)}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import scaling
 from scaling.laws import find
-from scaling.laws.evaluation import values
+from scaling.laws.law import values
 from scaling.table.runs import read_runs
 
 EXCESS = (400.0, 1500.0, 0.35, 0.36)  # A, B, alpha, beta

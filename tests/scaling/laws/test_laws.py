@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import scaling
 from scaling.laws import CHINCHILLA, FORMS, LAWS, find
-from scaling.laws.evaluation import values
+from scaling.laws.law import values
 from scaling.laws.pretraining.chinchilla import CHINCHILLA_DECOUPLED
 from scaling.table.runs import check
 from tests.scaling.planted_laws import PLANTED

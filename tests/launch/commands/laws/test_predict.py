@@ -11,7 +11,7 @@ import scaling
 from launch import cli
 from launch.commands.laws import predict as command
 from scaling.laws import find
-from scaling.laws.evaluation import values
+from scaling.laws.law import values
 from scaling.optimum.returns import budget_for
 from scaling.table.runs import check
 from tests.scaling.planted import isoflop_runs

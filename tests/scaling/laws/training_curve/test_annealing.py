@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scaling.laws import LAWS
-from scaling.laws.evaluation import values
+from scaling.laws.law import values
 from scaling.laws.training_curve.annealing import annealing_columns
 from scaling.laws.training_curve.multi_power import multi_power_columns
 from tests.scaling.planted_laws import PLANTED, STEPS, WARMUP, schedules
