@@ -27,7 +27,7 @@ def laws_compared_once_a_table():
     found = {}
 
     def compared(runs: Runs, level: float):
-        key = runs.for_fit().table[["n_params", "n_tokens", "loss"]].to_csv(), level
+        key = runs.usable().table[["n_params", "n_tokens", "loss"]].to_csv(), level
         if key not in found:
             found[key] = compare_laws(runs, level=level)
         return found[key]
