@@ -3,19 +3,13 @@
 import numpy as np
 import pytest
 
-import scaling
 from scaling.design.design_target import DesignTarget, find_target
 from scaling.optimum.frontier import frontier
 from tests.scaling.optimum.test_frontier import known, spread
-from tests.scaling.planted import TRUTH, best_size, isoflop_runs
+from tests.scaling.planted import TRUTH, best_size
 
 DRAWS = spread(TRUTH, 200)
 SMALLER = TRUTH | {"A": 200.0}
-
-
-@pytest.fixture(scope="module")
-def fit():
-    return scaling.fit(isoflop_runs((1e17, 3e17), noise=0.004, sizes=4), n_bootstrap=60)
 
 
 @pytest.fixture(scope="module")

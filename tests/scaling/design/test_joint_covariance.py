@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-import scaling
 from scaling import laws
 from scaling.design.design_target import find_target
 from scaling.design.joint_covariance import (
@@ -29,11 +28,6 @@ from tests.scaling.planted import TRUTH, best_size, chinchilla, isoflop_runs
 
 TABLE = pd.DataFrame({"n_params": [1e8, 3e8, 2e9], "n_tokens": [2e9, 1e9, 4e9]})
 TABLE["flops"] = 6 * TABLE["n_params"] * TABLE["n_tokens"]
-
-
-@pytest.fixture(scope="module")
-def fit():
-    return scaling.fit(isoflop_runs((1e17, 3e17), noise=0.004, sizes=4), n_bootstrap=40)
 
 
 def seen_fit(noise: float, n_runs: int, profile: float = 0.0, drift: float = 0.0):

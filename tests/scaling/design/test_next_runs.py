@@ -11,7 +11,7 @@ from scaling.design.next_runs import NEAREST, SPREAD, candidates, first_grid, ne
 from scaling.optimum.frontier import frontier
 from scaling.outlook.cost import cost
 from scaling.table.runs import check
-from tests.scaling.planted import TRUTH, best_size, chinchilla, isoflop_runs
+from tests.scaling.planted import TRUTH, best_size, chinchilla
 
 NOISE = 0.004
 TARGETS = ("loss@1e20", "n_params@1e20", "a")
@@ -21,16 +21,6 @@ def measured(n_params, n_tokens, seed=0):
     noise = NOISE * np.random.default_rng(seed).standard_normal(len(n_params))
     loss = chinchilla(n_params, n_tokens, **TRUTH) * np.exp(noise)
     return pd.DataFrame({"n_params": n_params, "n_tokens": n_tokens, "loss": loss})
-
-
-@pytest.fixture(scope="module")
-def runs():
-    return isoflop_runs((1e17, 3e17), noise=NOISE, sizes=4)
-
-
-@pytest.fixture(scope="module")
-def fit(runs):
-    return scaling.fit(runs, n_bootstrap=400)
 
 
 def test_a_grid_has_the_cost_asked_for():

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from experiments.studies import families, load_study
-from experiments.study_report import write_report
 from scaling.optimum.families import compare
 from scaling.table.runs import Runs, check
 
@@ -63,14 +62,6 @@ def test_one_family_is_refused():
     alone = table()[lambda t: t.family == "moe"]
     with pytest.raises(ValueError, match="at least two"):
         compare(Runs(alone))
-
-
-def test_report_of_two_families_has_their_section_and_no_single_law(tmp_path):
-    table().to_csv(tmp_path / "runs.csv", index=False)
-    page = write_report(tmp_path / "runs.csv", tmp_path / "report.html").read_text()
-    assert 'id="families"' in page and 'id="law"' not in page
-    figures = {path.stem for path in (tmp_path / "figures").glob("*.png")}
-    assert {"families_frontier", "families_worth", "families_sizes", "families_params"} <= figures
 
 
 def test_every_family_gets_the_same_widths_and_budgets():
