@@ -40,7 +40,14 @@ class ModelConfig(Protocol):
 
 
 def check_at_least(where: str, config: Any, least: int, *names: str) -> None:
-    """Refuses a configuration of which one of these fields is smaller than `least`."""
+    """Refuses a configuration of which one of these fields is smaller than `least`.
+
+    Args:
+      where: what the error text begins with.
+      config: any object.
+      least: the smallest value that is allowed.
+      names: of the fields.
+    """
     for name in names:
         if getattr(config, name) < least:
             raise ValueError(f"{where}: {name}={getattr(config, name)}; it must be at least {least}")

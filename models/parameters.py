@@ -66,7 +66,10 @@ def functional(make: Callable[..., nnx.Module]) -> tuple[Callable, Callable, Par
 def stacked(init: Callable, axes: Params, n_layers: int, *per_layer: Any) -> tuple[Callable, Params]:
     """`init` and `axes` of `n_layers` copies along a new first axis.
 
-    `per_layer` are arrays [L] of which each copy's `init` gets its own number.
+    Args:
+      init, axes: of one copy, as `functional` gives them.
+      n_layers: how many copies.
+      per_layer: arrays [L] of which each copy's `init` gets its own number.
     """
 
     def init_all(key: jax.Array) -> Params:
@@ -76,7 +79,14 @@ def stacked(init: Callable, axes: Params, n_layers: int, *per_layer: Any) -> tup
 
 
 def weight(keys: Keys, shape: tuple[int, ...], std: float, axes: str) -> nnx.Param:
-    """Float32 weight from a normal distribution truncated at two standard deviations."""
+    """Float32 weight from a normal distribution truncated at two standard deviations.
+
+    Args:
+      keys: the next of which is used.
+      shape: inputs, then outputs, after the copies.
+      std: standard deviation.
+      axes: in the notation of `Axes`.
+    """
     # Truncation shrinks the spread; dividing by its standard deviation restores `std`.
     draw = jax.random.truncated_normal(next(keys), -2.0, 2.0, shape, jnp.float32)
     return nnx.Param(draw * (std / 0.87962566), axes=parse_axes(axes))

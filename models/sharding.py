@@ -159,6 +159,12 @@ def put_rows(
     """The array [R, …] of which `read` gives a slice of rows, laid out as `put` does.
 
     Where the mesh is one of several processes, each reads the rows that its own devices hold.
+
+    Args:
+      read: from a slice of rows to the array's rows, [r, …].
+      shape: of the whole array.
+      mesh: None for one device.
+      names: the logical axis of each dimension.
     """
     if mesh is None or not mesh.is_multi_process:
         return put(read(slice(None)), mesh, names)
@@ -202,6 +208,12 @@ def state_shardings(state: Any, params: Any, of_params: Any, mesh: Mesh | Abstra
 
     An array lies like the parameter whose path its own path ends with, if it has its shape (a moment); any
     other stays whole.
+
+    Args:
+      state: an optimizer state, arrays or shapes.
+      params: the parameters, arrays or shapes.
+      of_params: a NamedSharding for each of them.
+      mesh: where all this lies.
     """
     leaves = zip(jax.tree.leaves_with_path(params), jax.tree.leaves(of_params))
     by_path = {(path, leaf.shape): sharding for (path, leaf), sharding in leaves}

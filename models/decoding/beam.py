@@ -54,7 +54,16 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """The `beams` best hypotheses found for each prompt, best first; fewer only where fewer exist.
 
-    `token_bytes` are what each token says, for the text.
+    Args:
+      params: the network's.
+      prompts: token ids, at least one a prompt.
+      beams: hypotheses kept for each prompt.
+      max_tokens: most tokens of a hypothesis, EOS included.
+      eos_id: the token that ends a text; -1 for none.
+      length_penalty: the power of the length that scores are divided by.
+      groups: how many groups the beams are split into.
+      diversity: nats that a token loses for each beam of earlier groups that took it.
+      token_bytes: what each token says, for the text.
 
     Raises:
       ValueError: no prompt or an empty one, `beams` or `max_tokens` below 1, groups that do not divide the

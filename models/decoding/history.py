@@ -25,7 +25,13 @@ class History(NamedTuple):
 def begin(
     prompts: Sequence[Sequence[int]], sampled: Sequence[Sequence[int]], vocab_size: int, n_slots: int
 ) -> History:
-    """History [B,…] of rows: `prompts` followed by `sampled`; texts can grow to `n_slots` tokens."""
+    """History [B,…] of rows: `prompts` followed by `sampled`; texts can grow to `n_slots` tokens.
+
+    Args:
+      prompts, sampled: token ids of each row.
+      vocab_size: V of the arrays.
+      n_slots: T of the arrays, the longest text.
+    """
     n = len(prompts)
     history = History(
         np.zeros((n, vocab_size), bool),

@@ -16,6 +16,11 @@ def prefill(model: Model, params: Any, texts: Sequence[Sequence[int]], room: int
 
     P and the lengths are rounded up to powers of two; rows beyond the texts hold nothing of use. A network
     with an encoder reads the text as its source, whose last token starts the decoder, as in training.
+
+    Args:
+      params: the network's, packed or not.
+      texts: token ids, at least one a text.
+      room: tokens that are to be decoded after the longest text.
     """
     longest = max(map(len, texts))
     return prefill_padded(model, params, *padded(texts, bucket(longest)), slots(longest + room))
@@ -55,7 +60,13 @@ def take_rows(cache: Any, rows_B: jax.Array | np.ndarray) -> Any:
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
 def prefill_padded(model: Model, params: Any, tokens_PT, lengths_P, max_len: int) -> tuple[jax.Array, Any]:
-    """`prefill` of padded texts, into a cache with room for `max_len` tokens."""
+    """`prefill` of padded texts, into a cache with room for `max_len` tokens.
+
+    Args:
+      params: the network's, packed or not.
+      tokens_PT, lengths_P: int32, of `padded`.
+      max_len: tokens that the cache has room for; static.
+    """
     if not model.has_encoder:
         return model.prefill(params, tokens_PT, lengths_P, max_len)
     last_P1 = jnp.take_along_axis(tokens_PT, lengths_P[:, None] - 1, axis=1)

@@ -20,7 +20,12 @@ def process(logits_BV: jax.Array, history: History, settings: dict[str, Any], eo
     """All processors in the order of Hugging Face's `generate`; `settings` are `SamplingSettings.arrays`.
 
     Presence and frequency penalties, which that does not have, stand beside the repetition penalty.
-    `eos_ids` are what `min_new_tokens` bans: one token or several; -1 is none.
+
+    Args:
+      logits_BV: float32, the model's own.
+      history: what the rows have said so far.
+      settings: traced numbers, of `SamplingSettings.arrays`.
+      eos_ids: what `min_new_tokens` bans: one token or several; -1 is none.
     """
     s, keep = settings, settings["min_tokens_to_keep"]
 
@@ -72,6 +77,10 @@ def count_penalties(
 
     `counts_BV` is int: how often each token was sampled; the prompt does not count (as in vLLM and the OpenAI
     API).
+
+    Args:
+      counts_BV: int32, how often each token was sampled.
+      presence, frequency: nats.
     """
     return logits_BV - presence * (counts_BV > 0) - frequency * counts_BV
 
@@ -81,6 +90,11 @@ def no_repeat_ngram(logits_BV: jax.Array, text_BT: jax.Array, lengths_B: jax.Arr
 
     `text_BT` is prompt and sampled tokens, padded on the right; row b has lengths[b] of them (Paulus et al.
     2018).
+
+    Args:
+      text_BT: int32, prompt and sampled tokens, padded on the right.
+      lengths_B: int32, how many of them row b has.
+      n: int32, the length of an n-gram.
     """
     rows, positions_T = jnp.arange(len(text_BT)), jnp.arange(text_BT.shape[1])
 
@@ -99,7 +113,13 @@ def no_repeat_ngram(logits_BV: jax.Array, text_BT: jax.Array, lengths_B: jax.Arr
 
 
 def min_new_tokens(logits_BV: jax.Array, new_B: jax.Array, least: Any, eos_ids: Any) -> jax.Array:
-    """Bans `eos_ids` (one token or several, -1: none) in rows that have fewer than `least` sampled tokens."""
+    """Bans `eos_ids` (one token or several, -1: none) in rows that have fewer than `least` sampled tokens.
+
+    Args:
+      new_B: int32, tokens that each row has sampled.
+      least: int32, how many it must have before it may end.
+      eos_ids: one token or several; -1 is none.
+    """
     is_eos_V = jnp.any(jnp.arange(logits_BV.shape[1]) == jnp.reshape(eos_ids, (-1, 1)), axis=0)
     return jnp.where(is_eos_V & (new_B < least)[:, None], -jnp.inf, logits_BV)
 

@@ -199,7 +199,13 @@ def _modules(config: EncDecConfig):
 def encode(
     config: EncDecConfig, params: Params, source_BS: jax.Array, source_mask_BS: jax.Array | None = None
 ) -> jax.Array:
-    """The encoder's normalised final states [B,S,D]; those of masked tokens mean nothing."""
+    """The encoder's normalised final states [B,S,D]; those of masked tokens mean nothing.
+
+    Args:
+      params: the network's.
+      source_BS: int32 tokens.
+      source_mask_BS: true at real tokens; by default all are.
+    """
     (_, bind_ends, _), (_, bind_block, _), _ = _modules(config)
     ends, places_S = bind_ends(params["ends"]), jnp.arange(source_BS.shape[1])
     mask_B1S = _source_mask(source_BS, source_mask_BS)

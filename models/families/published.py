@@ -10,7 +10,12 @@ from models.model import ModelConfig
 def llama(
     d_model: int, n_layers: int, n_heads: int, d_ff: int, vocab_size: int, **more: Any
 ) -> TransformerConfig:
-    """A Llama-shaped model; heads of d_model / n_heads, each with its own keys; `more` may differ."""
+    """A Llama-shaped model; heads of d_model / n_heads, each with its own keys; `more` may differ.
+
+    Args:
+      d_model, n_layers, n_heads, d_ff, vocab_size: the sizes.
+      more: fields of the configuration that differ.
+    """
     sizes: dict[str, Any] = {"n_kv_heads": n_heads, "d_head": d_model // n_heads} | more
     return TransformerConfig(vocab_size, d_model, n_layers, n_heads, d_ff=d_ff, **sizes)
 

@@ -143,6 +143,11 @@ def alignments(
 ) -> jax.Array:
     """How much each target token attends to each token of the source: weights [B,T,S], float32.
 
+    Args:
+      params: the network's.
+      tokens_BT, source_BS: int32 tokens of target and source.
+      source_mask_BS: true at real tokens of the source; by default all are.
+
     Raises:
       ValueError: the network has no attention.
     """

@@ -282,6 +282,12 @@ def scan_layers(block: Callable, x: jax.Array, params: Params, n_kinds: int):
 
     `params` have a leading layer axis; the outs come back by kind, stacked. One scan runs the whole cycles
     of kinds, so the program does not grow with depth; layers of a cycle that is cut short follow it.
+
+    Args:
+      block: one layer of a kind.
+      x: the stream into the first layer, [B,T,D].
+      params: of all layers, leaves [L,…].
+      n_kinds: how many kinds of layers take turns; static.
     """
     n_cycles, n_rest = divmod(len(jax.tree.leaves(params)[0]), n_kinds)
     n_scanned = n_cycles * n_kinds

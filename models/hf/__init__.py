@@ -53,6 +53,11 @@ def save(config: ModelConfig, params: Params, folder: Path | str, shard_bytes: i
     Scales that the architecture does not have (muP's, those of embedding and attention) are folded into the
     parameters. Of a mixture of experts the training's dispatch and z-loss are not kept.
 
+    Args:
+      params: a tree of float32 arrays, as `init` of the network makes them.
+      folder: a new folder, or an empty one.
+      shard_bytes: most bytes of one safetensors file.
+
     Raises:
       ValueError: no architecture says what `config` says, `params` are not its parameters, or there is
         something at `folder`.

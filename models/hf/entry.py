@@ -32,12 +32,22 @@ def same(name: str, path: str) -> Entry:
 
 
 def reshaped(name: str, path: str, theirs: Shape, ours: Shape) -> Entry:
-    """A tensor of shape `theirs` there and `ours` here, in the same order."""
+    """A tensor of shape `theirs` there and `ours` here, in the same order.
+
+    Args:
+      name, path: the tensor's name there, the parameter's here.
+      theirs, ours: shapes without those of layers and experts.
+    """
     return Entry(name, (path,), lambda t: (t.reshape(ours),), lambda o: o.reshape(theirs))
 
 
 def linear(name: str, path: str, inputs: Shape, outputs: Shape) -> Entry:
-    """A matrix that they keep as [out, in] and we as [*inputs, *outputs]."""
+    """A matrix that they keep as [out, in] and we as [*inputs, *outputs].
+
+    Args:
+      name, path: the tensor's name there, the parameter's here.
+      inputs, outputs: shapes of the parameter's two sides.
+    """
     n_in, n_out = math.prod(inputs), math.prod(outputs)
     return Entry(
         name,

@@ -139,7 +139,15 @@ def write_slot(parts: list[jax.Array], new_BGK: jax.Array, position_B: jax.Array
 
 
 def attend_to_parts(q_B1HK, k_parts, v_parts, position_B, scale: float, cap: float) -> jax.Array:
-    """Values [B,1,H,K] that one query a row gathers from the slots which its row has filled."""
+    """Values [B,1,H,K] that one query a row gathers from the slots which its row has filled.
+
+    Args:
+      q_B1HK: queries.
+      k_parts, v_parts: keys and values as `in_parts` divides them, [B,G,S/n,K] each.
+      position_B: int32, the position of the query.
+      scale: multiplies the scores.
+      cap: bounds the scores; see `softcap`.
+    """
     b, _, h, k = q_B1HK.shape
     n_groups, size = k_parts[0].shape[1:3]
     q_BGRK = (q_B1HK * scale).reshape(b, n_groups, -1, k)
@@ -166,7 +174,12 @@ def attend(
 ) -> jax.Array:
     """Values [B,T,H,K] that each query gathers from the slots its mask lets it see.
 
-    `cap` bounds the scores (`softcap`); `bias` [H,T,S], or [B,H,T,S], is added to them.
+    Args:
+      q_BTHK, k_BSGK, v_BSGK: queries, keys and values in the compute type; H is a multiple of G.
+      mask_BTS: bool, true where a query sees a key.
+      scale: multiplies the scores.
+      cap: bounds the scores; see `softcap`.
+      bias_HTS: float32 [H,T,S] or [B,H,T,S], added to the scores.
     """
     k_BGSK, v_BGSK = k_BSGK.transpose(0, 2, 1, 3), v_BSGK.transpose(0, 2, 1, 3)
     b, t, h, k = q_BTHK.shape
@@ -196,7 +209,13 @@ def flash_fits(q_BTHK: jax.Array, cap: float) -> bool:
 
 
 def flash(q_BTHK, k_BTGK, v_BTGK, scale: float, window: int) -> jax.Array:
-    """Causal attention [B,T,H,K] without the matrix of scores in memory (Dao et al. 2022), by cuDNN."""
+    """Causal attention [B,T,H,K] without the matrix of scores in memory (Dao et al. 2022), by cuDNN.
+
+    Args:
+      q_BTHK, k_BTGK, v_BTGK: bfloat16.
+      scale: multiplies the scores.
+      window: tokens that a query sees, itself included; 0 for all before it.
+    """
     local = (window - 1, 0) if window else None
     return jax.nn.dot_product_attention(
         *(q_BTHK, k_BTGK, v_BTGK),
@@ -223,6 +242,11 @@ def softmax_attention(q_BGRK, k_BGSK, v_BGSK, mask_BGRS) -> jax.Array:
 
     The gradient is written out (as in Dao et al. 2022, without tiles) for the reason given at `matmul`: where
     heads are small it takes half the time of the derived one.
+
+    Args:
+      q_BGRK: scaled queries; R are those of all heads of a group, at all positions.
+      k_BGSK, v_BGSK: keys and values.
+      mask_BGRS: bool, or broadcast to that.
     """
     return _attention_forward(q_BGRK, k_BGSK, v_BGSK, mask_BGRS)[0]
 

@@ -41,7 +41,14 @@ CELLS: dict[str, tuple[Callable, int, int]] = {"gru": (gru, 3, 1), "lstm": (lstm
 
 
 def advance(cell: Callable, state: State, x_gates, h_gates, mask_B) -> State:
-    """The state after one more token; where the mask is false it stays what it was."""
+    """The state after one more token; where the mask is false it stays what it was.
+
+    Args:
+      cell: of `CELLS`.
+      state: float32 arrays [B,D].
+      x_gates, h_gates: shares of the input and of the state in the gates, [B,G] with G = gates · D.
+      mask_B: bool.
+    """
     after = cell(state, x_gates, h_gates)
     return tuple(jnp.where(mask_B[:, None], new, old) for new, old in zip(after, state))
 
@@ -53,6 +60,13 @@ def recur(cell: Callable, state: State, x_gates_TBG: jax.Array, mask_TB: jax.Arr
     The gradient is written out so that the recurrent matrix gets its own in one product over all steps,
     instead of a sum that is read and written at every step; and, as in `layers.linear.matmul`, so that no
     copy of the matrix in the compute type is kept.
+
+    Args:
+      cell: of `CELLS`; static.
+      state: the first, float32 arrays [B,D].
+      x_gates_TBG: the input's share in the gates, with G = gates · D, in the compute type.
+      mask_TB: bool; false leaves the state as it was.
+      w_DG: the recurrent matrix, float32.
     """
     return _recur_forward(cell, state, x_gates_TBG, mask_TB, w_DG)[0]
 

@@ -10,7 +10,12 @@ import numpy as np
 
 
 def delta_rule_step(r, log_w, k, v, a, b, state_BHVK: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """One token of the recurrence, float32 [B,H,K]: what is read [B,H,V], and the state after it."""
+    """One token of the recurrence, float32 [B,H,K]: what is read [B,H,V], and the state after it.
+
+    Args:
+      r, log_w, k, v, a, b: receptance, log-decay, key, value, removed and written direction; float32 [B,H,K].
+      state_BHVK: float32.
+    """
     removed_BHV = (state_BHVK * a[..., None, :]).sum(axis=-1)
     state_BHVK = state_BHVK * jnp.exp(log_w)[..., None, :]
     state_BHVK = state_BHVK + removed_BHV[..., None] * b[..., None, :] + v[..., None] * k[..., None, :]
@@ -24,6 +29,10 @@ def delta_rule(r, log_w, k, v, a, b, chunk: int) -> tuple[jax.Array, jax.Array]:
     with W_t the product of w up to t, u_t = S_0 W_{t-1} a_t + Σ_{i<t} (u_i b_i + v_i k_i)·(W_{t-1}/W_i) a_t
     (the WY form of Yang et al. 2024). So all is products of matrices but one scan, whose steps take the
     state past a chunk: S ← S·M + N. As no w is below 0.54, W and 1/W are numbers for C ≤ 64.
+
+    Args:
+      r, log_w, k, v, a, b: as for `delta_rule_step`, float32 [B,T,H,K].
+      chunk: tokens computed at once, at most 64; static.
     """
     t = r.shape[1]
     n = -(-t // chunk)

@@ -29,6 +29,12 @@ def init(key: jax.Array, params: Params, axes: Tree, *patterns: str, rank: int) 
     expert of a stacked matrix has factors of its own. A is random with variance 1/fan-in and B zero: the
     network starts unchanged.
 
+    Args:
+      key: of the random draws.
+      params, axes: the network's.
+      patterns: paths of the matrices to adapt.
+      rank: of the factors.
+
     Raises:
       ValueError: a pattern that matches nothing, no matrix among what they match, or a rank below 1.
     """

@@ -248,7 +248,14 @@ collect.defvjp(lambda y, *maps: (collect(y, *maps), maps), lambda maps, d_ND: (s
 
 
 def block_weights(w_EDF: jax.Array, owner_X: jax.Array | None, names: tuple[str, ...], dtype) -> jax.Array:
-    """[X,D,F]: the matrix of each block's expert in the compute type."""
+    """[X,D,F]: the matrix of each block's expert in the compute type.
+
+    Args:
+      w_EDF: float32, a matrix of each expert.
+      owner_X: int32, the expert of each block; None where block x is expert x's.
+      names: logical axes of w.
+      dtype: the compute type.
+    """
     w_EDF = gathered(w_EDF, names).astype(dtype)
     return w_EDF if owner_X is None else w_EDF[owner_X]
 
@@ -257,7 +264,12 @@ def block_weights(w_EDF: jax.Array, owner_X: jax.Array | None, names: tuple[str,
 def batched(
     x_XMD: jax.Array, w_EDF: jax.Array, owner_X: jax.Array | None, names: tuple[str, ...]
 ) -> jax.Array:
-    """x times w block by block; the gradient is written out as at `layers.linear.matmul`."""
+    """x times w block by block; the gradient is written out as at `layers.linear.matmul`.
+
+    Args:
+      x_XMD: the slots of each block.
+      w_EDF, owner_X, names: as for `block_weights`.
+    """
     return x_XMD @ block_weights(w_EDF, owner_X, names, x_XMD.dtype)
 
 

@@ -67,7 +67,14 @@ def rope_frequencies(d_head: int, theta: float, scaling: RopeScaling | None) -> 
 def rope_tables(
     positions: jax.Array, d_head: int, theta: float, scaling: RopeScaling | None = None
 ) -> tuple[jax.Array, jax.Array]:
-    """Cosines and sines [..., d_head/2] of rotary positions (Su et al. 2021), float32."""
+    """Cosines and sines [..., d_head/2] of rotary positions (Su et al. 2021), float32.
+
+    Args:
+      positions: int32, of any shape.
+      d_head: even.
+      theta: the base of the geometric series of frequencies.
+      scaling: how they are stretched.
+    """
     frequencies_K, factor = rope_frequencies(d_head, theta, scaling)
     angles = positions[..., None].astype(jnp.float32) * jnp.asarray(frequencies_K, jnp.float32)
     return jnp.cos(angles) * factor, jnp.sin(angles) * factor
@@ -97,6 +104,12 @@ def relative_position_bucket(
     Half of the buckets hold one distance each, the others grow geometrically up to `max_distance`, and the
     last has all beyond. Looking both ways, the first half of the buckets is for keys at or before the query
     and the second for keys after it; a causal table has all its buckets for the former.
+
+    Args:
+      key_minus_query: int32 distances in tokens, of any shape.
+      bidirectional: whether keys after the query have buckets, too.
+      n_buckets: even.
+      max_distance: in tokens.
     """
     n = n_buckets // 2 if bidirectional else n_buckets
     exact, distances = n // 2, np.arange(max_distance + 1)

@@ -33,6 +33,11 @@ def wkv(k_BTA: jax.Array, v_BTA: jax.Array, decay_A: jax.Array, bonus_A: jax.Arr
 
     A value i ≥ 1 tokens back weighs exp(k - (i-1)·decay), that of the token itself exp(k + bonus).
     The gradient is written out: it is such a decaying sum again, from the end, and no step keeps anything.
+
+    Args:
+      k_BTA, v_BTA: keys and values.
+      decay_A: positive, a token.
+      bonus_A: added to the token's own key.
     """
     return _wkv_forward(k_BTA, v_BTA, decay_A, bonus_A)[0]
 
@@ -67,6 +72,12 @@ def decaying_sums(k_BTA: jax.Array, values: tuple, decay_A: jax.Array, reverse: 
 
     A value i ≥ 1 tokens away weighs exp(k - (i-1)·decay). All chunks are walked through at once, then their
     totals in a row: T/CHUNK + CHUNK steps instead of T.
+
+    Args:
+      k_BTA: float32, the log of each token's weight.
+      values: float32 arrays [B,T,A].
+      decay_A: positive, a token.
+      reverse: from the end; static.
     """
     b, t, a = k_BTA.shape
     n = -(-t // CHUNK)
@@ -103,7 +114,13 @@ def decaying_sums(k_BTA: jax.Array, values: tuple, decay_A: jax.Array, reverse: 
 def wkv_state(
     k_BTA: jax.Array, v_BTA: jax.Array, decay_A: jax.Array, lengths_B: jax.Array
 ) -> dict[str, jax.Array]:
-    """What the recurrence has summed up after each row's `lengths` tokens."""
+    """What the recurrence has summed up after each row's `lengths` tokens.
+
+    Args:
+      k_BTA, v_BTA: keys and values, float32.
+      decay_A: positive, a token.
+      lengths_B: int32, real tokens of each row.
+    """
     ages_BT1 = (lengths_B[:, None] - 1 - jnp.arange(k_BTA.shape[1]))[..., None]
     log_BTA = jnp.where(ages_BT1 >= 0, k_BTA - ages_BT1 * decay_A, NOTHING)
     log_scale_BA = log_BTA.max(axis=1)

@@ -1,10 +1,15 @@
 """The ladder of sizes: one dial, about as many parameters in every family, and widths that it lacks."""
 
+import hashlib
 import re
 
+import jax
 import numpy as np
 import pytest
 
+import models
+from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.fields import from_json
 from models import FAMILIES, MuP, count, ladder
 
 WIDTHS = [*range(8, 256, 8), *range(256, 512, 16), *range(512, 1025, 32)]
@@ -76,3 +81,29 @@ def test_under_mup_embeddings_are_lifted_as_at_the_base_size(family):
 def test_what_the_ladder_does_not_have_is_refused(wrong, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         ladder(*wrong)
+
+
+# Of a run of the ladder's model of width 64; of the paths and shapes of the parameters of that of width 32.
+# Saved studies and checkpoints are found by them: a change here orphans what was written before.
+IDENTITIES = {
+    "transformer": ("43797ed13bb2", "c342286f83d7"),
+    "moe": ("d978a1393e8c", "d7a39683ff6c"),
+    "encdec": ("85bdbcad38c3", "3c06a8963058"),
+    "rnn": ("8b5319783857", "48fb47eac95c"),
+    "rwkv4": ("4c47306e2852", "c7ad986bbb14"),
+    "rwkv7": ("e2218d0cc860", "0aa0a6c5b72b"),
+}
+
+
+@pytest.mark.parametrize("family", IDENTITIES)
+def test_run_ids_and_parameter_trees_are_those_of_runs_already_made(family):
+    settings = DataConfig(), OptimizerConfig(lr=1e-3), ScheduleConfig()
+    run = RunConfig(ladder(64, 259, family), *settings, batch_tokens=1024, seq_len=64, n_tokens=10240)
+    assert from_json(RunConfig, run.as_json) == run
+    tree = jax.eval_shape(models.build(ladder(32, 64, family)).init, jax.random.key(0))
+    leaves = [
+        (jax.tree_util.keystr(path), leaf.shape, str(leaf.dtype))
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    ]
+    digest = hashlib.sha256(str(leaves).encode()).hexdigest()[:12]
+    assert (run.run_id, digest) == IDENTITIES[family]

@@ -81,6 +81,15 @@ def sample_constrained(
     Continuation j of a prompt is a function of (prompt, its constraint, its seed, j, settings). `context` is
     as in `sample`; at most `width` rows are computed at a time.
 
+    Args:
+      params: the network's.
+      prompts, seeds, constraints: token ids, a 32-bit number and a constraint for each prompt.
+      settings: how logits become the distribution that is sampled.
+      n: continuations of each prompt.
+      max_tokens: most tokens of a continuation, EOS included.
+      context: most tokens that the model sees; None for no limit.
+      width: most rows at a time.
+
     Raises:
       ValueError: no prompt or an empty one, seeds or constraints that do not pair with prompts, `n`,
         `max_tokens` or `width` below 1, or a vocabulary that is not the model's.
