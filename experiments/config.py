@@ -11,15 +11,32 @@ from models import FAMILIES, ModelConfig
 
 
 @dataclass(frozen=True)
+class StringsConfig:
+    """Random strings of 1 to `max_length` symbols, which are the first `n_symbols` letters."""
+
+    task: Literal["reverse", "copy"] = "reverse"
+    n_symbols: int = 26
+    max_length: int = 20
+
+    def __post_init__(self):
+        if not 1 <= self.n_symbols <= 26:
+            raise ValueError(f"strings: n_symbols={self.n_symbols}; allowed are 1 to 26 letters")
+        if self.max_length < 1:
+            raise ValueError(f"strings: max_length={self.max_length}; it must be at least 1")
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Text and vocabulary. `path` is for task "files"; `fingerprint` is the sha256 of the prepared tokens:
-    filled in when a study is planned, checked when a run opens them ("" accepts whatever is there)."""
+    filled in when a study is planned, checked when a run opens them ("" accepts whatever is there);
+    `strings` is for task "strings", None the default ones."""
 
     task: str = "docstrings"
     path: str = ""
     vocab: str = "bytes"
     vocab_size: int = 259
     fingerprint: str = ""
+    strings: StringsConfig | None = field(default=None, metadata=ADDED_LATER)
 
 
 @dataclass(frozen=True)

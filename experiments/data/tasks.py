@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.config import DataConfig
+from experiments.config import DataConfig, StringsConfig
 from experiments.data.cache import EOS, SPLITS
-from experiments.data.sources import docstrings, textfiles, walks
+from experiments.data.sources import docstrings, strings, textfiles, walks
 from experiments.data.splits import SplitCorpus
 
 if TYPE_CHECKING:
@@ -58,6 +58,10 @@ def files_source(config: DataConfig) -> seqio.DataSource:
 def walks_source(config: DataConfig) -> seqio.DataSource:
     """Synthetic problems; `config` changes nothing."""
     return split_source(walks.documents)
+
+
+def strings_source(config: DataConfig) -> seqio.DataSource:
+    return split_source(lambda: strings.documents(config.strings or StringsConfig()))
 
 
 def c4_source(config: DataConfig) -> seqio.DataSource:
@@ -104,6 +108,12 @@ TASKS = {
         "made by isoflop",
         lambda config: walks.identity(),
         walks_source,
+    ),
+    "strings": TextTask(
+        "random strings with their copies or reversals, made here: to be remembered whole (data.strings)",
+        strings.LICENCE,
+        lambda config: strings.identity(config.strings or StringsConfig()),
+        strings_source,
     ),
 }
 

@@ -16,6 +16,7 @@ STUDIES = {  # name: module of this package
     "lr_transfer": "lr_transfer.study",
     "emergence": "emergence",
     "test_time_compute": "test_time_compute.study",
+    "seq2seq_length": "seq2seq_length.study",
 }
 
 

@@ -1,46 +1,58 @@
-"""Random strings with their copies or reversals: the task of remembering all of a source, in order."""
+"""Random strings with their copies or reversals: the task of remembering all of a source, in order.
 
-from dataclasses import dataclass
-from typing import Literal
+A row is a source and its target in fields of equal width, such as "   abc=cba  ": blanks before the source,
+START and the target, and blanks after it. All rows of a corpus have one width, so a window of as many tokens
+(`width` times 2) is one row, whose first half an encoder reads as its source (`experiments.training.loss`).
+A row begins and ends with a blank: the token after a row, which a window predicts last, is known, too.
+"""
 
-import jax
-import jax.numpy as jnp
+import random
+import string
+from collections.abc import Iterator
+from typing import Any
 
-START = 0  # starts the target, and fills up rows; symbols are 1, 2, …
-Task = Literal["reverse", "copy"]
+from experiments.config import StringsConfig
 
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Pairs:
-    """Right-padded sources and targets, int32; the mask is true at symbols."""
-
-    source_BS: jax.Array
-    target_BS: jax.Array
-    mask_BS: jax.Array
-
-    @property
-    def inputs_BS(self) -> jax.Array:
-        """What the decoder reads: START, then the target but for its last symbol."""
-        return jnp.pad(self.target_BS, ((0, 0), (1, 0)), constant_values=START)[:, :-1]
+START, BLANK = "=", " "
+N_ROWS = 102_400
+ROWS_PER_DOCUMENT = 64
+LICENCE = "made by isoflop"
 
 
-def draw_pairs(key: jax.Array, task: Task, lengths_B: jax.Array, width: int, n_symbols: int) -> Pairs:
-    """Uniformly random sources with their copies or reversals.
+def width(config: StringsConfig) -> int:
+    """Characters of a row's source field, and of its target field."""
+    return config.max_length + 2
 
-    Args:
-      key: of the draw.
-      task: whether the target is a copy of the source or its reversal.
-      lengths_B: int32[B], symbols of each source, at most `width`.
-      width: S, the length of the rows.
-      n_symbols: symbols are 1, 2, …, n_symbols.
+
+def draw(rng: random.Random, length: int, n_symbols: int) -> str:
+    """`length` symbols, each of the first `n_symbols` letters as often as another."""
+    return "".join(rng.choices(string.ascii_lowercase[:n_symbols], k=length))
+
+
+def target_of(source: str, config: StringsConfig) -> str:
+    """The copy or the reversal."""
+    return source if config.task == "copy" else source[::-1]
+
+
+def row(source: str, config: StringsConfig) -> str:
+    """The source and its target in fields of `width` characters."""
+    n = width(config)
+    return f"{source:>{n}}{START + target_of(source, config):<{n}}"
+
+
+def documents(config: StringsConfig) -> Iterator[bytes]:
+    """The corpus: rows of 1 to `max_length` symbols, equally often, without anything between them.
+
+    A document's last blank is left out: the token that ends documents comes in its place, so that rows stay
+    whole windows.
     """
-    source_BS = jax.random.randint(key, (len(lengths_B), width), 1, n_symbols + 1)
-    place_S, ends_B1 = jnp.arange(width), lengths_B[:, None]
-    mask_BS = place_S < ends_B1
-    source_BS = jnp.where(mask_BS, source_BS, START)
-    if task == "copy":
-        return Pairs(source_BS, source_BS, mask_BS)
-    from_BS = jnp.maximum(ends_B1 - 1 - place_S, 0)
-    target_BS = jnp.where(mask_BS, jnp.take_along_axis(source_BS, from_BS, axis=1), START)
-    return Pairs(source_BS, target_BS, mask_BS)
+    rng = random.Random(0)
+    for _ in range(N_ROWS // ROWS_PER_DOCUMENT):
+        lengths = [rng.randint(1, config.max_length) for _ in range(ROWS_PER_DOCUMENT)]
+        rows = "".join(row(draw(rng, length, config.n_symbols), config) for length in lengths)
+        yield rows.removesuffix(BLANK).encode()
+
+
+def identity(config: StringsConfig) -> dict[str, Any]:
+    """What the corpus is made from."""
+    return vars(config) | {"rows": N_ROWS, "per_document": ROWS_PER_DOCUMENT, "format": 1}

@@ -1,4 +1,4 @@
-"""Two weaknesses of recurrent sequence-to-sequence networks that led to attention, measured.
+"""Two weaknesses of recurrent sequence-to-sequence networks that led to attention: memory and speed.
 
 A decoder that knows the source by the encoder's last hidden state alone gets everything through a vector of
 fixed size: the longer the source, the more it forgets (Cho et al. 2014, Bahdanau et al. 2015). And a
@@ -6,20 +6,16 @@ recurrence computes one token after another: at equal FLOPs, the chain of produc
 grows with the length, where a transformer's does not (Vaswani et al. 2017). How much time that costs depends
 on how much a machine does at once; two cores are soon busy, an accelerator is not.
 
-Example: python -m experiments.studies.seq2seq_length.study --out out/seq2seq_length --set n_seeds=3
-
-A program of its own and not a list of stages: its strings are drawn as it goes, so there is no corpus, no
-vocabulary and no number of tokens for a `RunConfig` to describe; and all seeds train in one compiled program.
+One stage trains, on random strings to be reversed or copied, RNNs with and without attention (several seeds)
+and a small decoder-only transformer for pictures of its attention. Then greedy decoding is scored by the
+length of the source, also beyond the lengths trained on, and training steps are timed against length.
 Writes accuracy.csv, speed.csv, results.json (settings, conventions, summary, versions) and four figures.
 """
 
 import dataclasses
 import functools
 import importlib.metadata
-import json
-import sys
-import time
-from collections.abc import Callable
+import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,22 +23,27 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pandas as pd
-from absl import flags
 from scipy import stats
 
 import models
-from experiments.data.sources.strings import START, Pairs, Task, draw_pairs
+from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig, StringsConfig
+from experiments.data.sources import strings
+from experiments.data.vocab import ByteVocab
 from experiments.fields import apply_overrides, to_json
 from experiments.files import write_atomic
+from experiments.studies.quickstart import write_json
 from experiments.studies.seq2seq_length import figures
 from experiments.studies.seq2seq_length.speed import RNN, TRANSFORMER, measure_speed
+from experiments.studies.study import Stage, Study, prepared_data
+from experiments.training import checkpoint
 from experiments.training.result import PACKAGES, describe_device
-from models import RNNConfig, TransformerConfig
+from models import ModelConfig, RNNConfig, TransformerConfig
 from models.attention_maps import attention_maps
 from models.families.rnn import alignments
+from scaling.table.runs import Runs
 
+VOCAB = ByteVocab()
 WITH, WITHOUT = "with attention", "without attention"
 LEVEL = 0.9
 
@@ -60,13 +61,13 @@ CONVENTIONS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything `--set` can change; the numbers suit two CPU cores and six minutes.
+    """Everything `--set` can change; the numbers suit two CPU cores and ten minutes.
 
     Training strings have 1 to `train_length` symbols, equally often. The maps are those of strings of
-    `map_length`. Steps are timed as `seq2seq_speed` says, for an RNN of `speed_layers` layers a side.
+    `map_length`. Steps are timed as `measure_speed` says, for an RNN of `speed_layers` layers a side.
     """
 
-    task: Task = "reverse"
+    task: Literal["reverse", "copy"] = "reverse"
     n_symbols: int = 26
     cell: Literal["gru", "lstm"] = "lstm"
     d_model: int = 64
@@ -79,125 +80,149 @@ class Settings:
     n_test: int = 200
     map_length: int = 12
     map_steps: int = 1000
+    map_lr: float = 3e-3
     speed_d_model: int = 64
     speed_layers: int = 2
     speed_lengths: tuple[int, ...] = (8, 16, 32, 64, 128, 256)
     step_tokens: int = 1024
     repeats: int = 15
+    n_val_tokens: int = 8192
     seed: int = 0
 
+    def __post_init__(self):
+        if not 1 <= self.map_length <= self.train_length:
+            raise ValueError(
+                f"Settings.map_length={self.map_length}; allowed are 1 to train_length={self.train_length}"
+            )
+        if not self.test_lengths or min(self.test_lengths) < 1:
+            raise ValueError(f"Settings.test_lengths={list(self.test_lengths)}; give lengths of 1 or more")
 
-# --- training and decoding --------------------------------------------------------------------------------
+    @property
+    def strings(self) -> StringsConfig:
+        """The strings of the corpus."""
+        return StringsConfig(self.task, self.n_symbols, self.train_length)
 
 
-def pairs_loss(model: models.Model, params: Any, pairs: Pairs) -> jax.Array:
-    """Mean cross-entropy of the targets' symbols, nats."""
-    logits_BTV = model.apply(params, pairs.inputs_BS, source_BS=pairs.source_BS, source_mask_BS=pairs.mask_BS)
-    losses_BT = optax.softmax_cross_entropy_with_integer_labels(logits_BTV, pairs.target_BS)
-    return jnp.sum(losses_BT, where=pairs.mask_BS) / pairs.mask_BS.sum()
+def study(overrides: list[str]) -> Study:
+    """The study with settings overridden; settings that no run could have are refused here."""
+    settings = apply_overrides(Settings(), overrides)
+    data = DataConfig(task="strings", strings=settings.strings)
+    plan(settings, data)
+    return dataclasses.replace(build(settings, data), prepare=lambda: build(settings, prepared_data(data)))
 
 
-def rows_loss(model: models.Model, params: Any, pairs: Pairs) -> jax.Array:
-    """The same of a decoder-only network that reads the source, START and the target as one row.
+def build(settings: Settings, data: DataConfig) -> Study:
+    """The study on these strings."""
+    stages = (Stage("train", lambda runs: plan(settings, data)),)
+    summary = "accuracy and speed against length: RNNs with and without attention, and a transformer"
+    return Study("seq2seq_length", summary, settings, stages, functools.partial(finish, settings))
 
-    All rows must be of one length.
+
+def plan(settings: Settings, data: DataConfig) -> list[RunConfig]:
+    """Every seed of the RNN with and without attention, and the transformer of the pictures."""
+    row_tokens = 2 * strings.width(settings.strings)
+
+    def run(model: ModelConfig, n_steps: int, lr: float, seed: int) -> RunConfig:
+        batch_tokens = settings.batch_size * row_tokens
+        return RunConfig(
+            model=model,
+            data=data,
+            optimizer=OptimizerConfig(lr=lr, weight_decay=0.0),
+            schedule=ScheduleConfig("cosine"),
+            batch_tokens=batch_tokens,
+            seq_len=row_tokens,
+            n_tokens=n_steps * batch_tokens,
+            seed=seed,
+            n_val_tokens=settings.n_val_tokens,
+        )
+
+    seeds = range(settings.seed, settings.seed + settings.n_seeds)
+    return [
+        *(run(rnn(settings, attention), settings.n_steps, settings.lr, seed) for attention in (True, False)
+          for seed in seeds),
+        run(decoder(), settings.map_steps, settings.map_lr, settings.seed),
+    ]  # fmt: skip
+
+
+def rnn(settings: Settings, attention: bool) -> RNNConfig:
+    """One layer a side: the network of the textbooks."""
+    return RNNConfig(VOCAB.size, settings.d_model, 1, cell=settings.cell, attention=attention)
+
+
+def decoder() -> TransformerConfig:
+    """A decoder-only transformer of two layers, which reads source and target as one row."""
+    return TransformerConfig(VOCAB.size, 64, 2, 4, 4, 16, 128, tied_embeddings=True, embedding_scale=8.0)
+
+
+# --- accuracy against length ------------------------------------------------------------------------------
+
+
+def encode(texts: list[str]) -> np.ndarray:
+    """Texts of one length as tokens int32[B,T]."""
+    return np.array([VOCAB.encode(text) for text in texts], np.int32)
+
+
+def encode_sources(settings: Settings, sources: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Sources as in the corpus, on the right of tokens int32[B,S], and the mask bool[B,S] of what is read.
+
+    A source has the field's width, as in training; one too long for that has the same two blanks in front.
     """
-    n = pairs.source_BS.shape[1]
-    logits_BTV = model.apply(params, jnp.concatenate([pairs.source_BS, pairs.inputs_BS], axis=1))
-    return optax.softmax_cross_entropy_with_integer_labels(logits_BTV[:, n:], pairs.target_BS).mean()
+    least, blanks = strings.width(settings.strings), strings.width(settings.strings) - settings.train_length
+    widths_B = np.array([max(least, len(source) + blanks) for source in sources])
+    longest = int(widths_B.max())
+    source_BS = encode([f"{source:>{longest}}" for source in sources])
+    return source_BS, np.arange(longest) >= longest - widths_B[:, None]
 
 
-def fit(key: jax.Array, model: models.Model, loss: Callable, draw: Callable, n_steps: int, lr: float):
-    """Trained parameters, and the loss [n_steps]; `draw(key)` makes the pairs of a step."""
-    schedule = optax.warmup_cosine_decay_schedule(0, lr, n_steps // 20, n_steps)
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule, b2=0.98))
-    key_init, key_data = jax.random.split(key)
-    params = model.init(key_init)
-
-    def step(carry, key):
-        params, state = carry
-        value, grads = jax.value_and_grad(functools.partial(loss, model))(params, draw(key))
-        updates, state = optimizer.update(grads, state, params)
-        return (optax.apply_updates(params, updates), state), value
-
-    keys = jax.random.split(key_data, n_steps)
-    (params, _), losses = jax.lax.scan(step, (params, optimizer.init(params)), keys)
-    return params, losses
-
-
-def decode_greedily(model: models.Model, params: Any, pairs: Pairs) -> jax.Array:
-    """The symbols [B,S] that the network writes for these sources, each the likeliest after those before."""
-    n_rows, width = pairs.source_BS.shape
-    source = {"source_BS": pairs.source_BS, "source_mask_BS": pairs.mask_BS}
-    start_B1, ones_B = jnp.full((n_rows, 1), START), jnp.ones(n_rows, jnp.int32)
-    logits_BV, cache = model.prefill(params, start_B1, ones_B, width, **source)
+def decode_greedily(model: models.Model, params: Any, source_BS, mask_BS, n_new: int) -> jax.Array:
+    """The tokens [B,n_new] that the network writes, each the likeliest after the source and those before."""
+    [start] = VOCAB.encode(strings.START)
+    source = {"source_BS": source_BS, "source_mask_BS": mask_BS}
+    start_B1, ones_B = jnp.full((len(source_BS), 1), start), jnp.ones(len(source_BS), jnp.int32)
+    logits_BV, cache = model.prefill(params, start_B1, ones_B, n_new, **source)
 
     def step(carry, _):
         logits_BV, cache = carry
         token_B = logits_BV.argmax(axis=-1)
         return model.decode(params, token_B, cache), token_B
 
-    _, tokens_SB = jax.lax.scan(step, (logits_BV, cache), length=width)
-    return tokens_SB.T
+    _, tokens_TB = jax.lax.scan(step, (logits_BV, cache), length=n_new)
+    return tokens_TB.T
 
 
-# --- accuracy against length ------------------------------------------------------------------------------
+def draw(settings: Settings, length: int, n: int, purpose: str) -> list[str]:
+    """Random strings of one length, which all networks share."""
+    rng = random.Random(f"{settings.seed}/{purpose}/{length}")
+    return [strings.draw(rng, length, settings.n_symbols) for _ in range(n)]
 
 
-def rnn_config(settings: Settings, attention: bool) -> RNNConfig:
-    """One layer a side: the network of the textbooks."""
-    return RNNConfig(settings.n_symbols + 1, settings.d_model, 1, cell=settings.cell, attention=attention)
-
-
-def train_seeds(settings: Settings, config: RNNConfig) -> Any:
-    """Parameters of all seeds, stacked; one compiled program trains them side by side."""
-    model = models.build(config)
-
-    def draw(key: jax.Array) -> Pairs:
-        key_lengths, key_symbols = jax.random.split(key)
-        shape, longest = (settings.batch_size,), settings.train_length
-        lengths_B = jax.random.randint(key_lengths, shape, 1, longest + 1)
-        return draw_pairs(key_symbols, settings.task, lengths_B, longest, settings.n_symbols)
-
-    def one(key: jax.Array):
-        return fit(key, model, pairs_loss, draw, settings.n_steps, settings.lr)[0]
-
-    keys = jax.random.split(jax.random.key(settings.seed), settings.n_seeds)
-    return jax.jit(jax.vmap(one))(keys)
-
-
-def measure_accuracy(settings: Settings, config: RNNConfig, params: Any) -> pd.DataFrame:
-    """Accuracies of every seed at every length, on strings that all seeds and networks share."""
-    model, longest = models.build(config), max(settings.test_lengths)
-    lengths_B = jnp.repeat(jnp.array(settings.test_lengths), settings.n_test)
-    key = jax.random.key(settings.seed + 1)
-    pairs = draw_pairs(key, settings.task, lengths_B, longest, settings.n_symbols)
-
-    @jax.jit
-    @jax.vmap
-    def accuracies(params):
-        wrong_BS = (decode_greedily(model, params, pairs) != pairs.target_BS) & pairs.mask_BS
-        by_length = (len(settings.test_lengths), settings.n_test)
-        return (
-            (1 - wrong_BS.sum(axis=1) / lengths_B).reshape(by_length).mean(axis=1),
-            (~wrong_BS.any(axis=1)).reshape(by_length).mean(axis=1),
-        )
-
-    token_NL, sequence_NL = jax.device_get(accuracies(params))
-    rows = [
-        {
-            "network": WITH if config.attention else WITHOUT,
-            "n_params": models.count(config).n_params,
-            "seed": seed,
-            "length": length,
-            "trained_on": length <= settings.train_length,
-            "token_accuracy": float(token_NL[seed, i]),
-            "sequence_accuracy": float(sequence_NL[seed, i]),
-            "n_rows": settings.n_test,
-        }
-        for seed in range(settings.n_seeds)
-        for i, length in enumerate(settings.test_lengths)
-    ]
+def measure_accuracy(settings: Settings, config: RNNConfig, params: dict[int, Any]) -> pd.DataFrame:
+    """Accuracies of every seed at every length, from parameters by seed, on the same strings for all."""
+    lengths, longest = settings.test_lengths, max(settings.test_lengths)
+    sources = [source for length in lengths for source in draw(settings, length, settings.n_test, "test")]
+    source_BS, mask_BS = encode_sources(settings, sources)
+    targets = [strings.target_of(source, settings.strings) for source in sources]
+    target_BT = encode([f"{target:<{longest}}" for target in targets])
+    real_BT = np.arange(longest) < np.array([len(target) for target in targets])[:, None]
+    decode = jax.jit(functools.partial(decode_greedily, models.build(config)), static_argnums=3)
+    rows = []
+    for seed, of_seed in sorted(params.items()):
+        wrong_BT = (np.asarray(decode(of_seed, source_BS, mask_BS, longest)) != target_BT) & real_BT
+        token_L = (1 - wrong_BT.sum(axis=1) / real_BT.sum(axis=1)).reshape(len(lengths), -1).mean(axis=1)
+        sequence_L = (~wrong_BT.any(axis=1)).reshape(len(lengths), -1).mean(axis=1)
+        rows += [
+            {
+                "network": WITH if config.attention else WITHOUT,
+                "n_params": models.count(config).n_params,
+                "seed": seed,
+                "length": length,
+                "trained_on": length <= settings.train_length,
+                "token_accuracy": float(token_L[i]),
+                "sequence_accuracy": float(sequence_L[i]),
+                "n_rows": settings.n_test,
+            }
+            for i, length in enumerate(lengths)
+        ]
     return pd.DataFrame(rows)
 
 
@@ -218,29 +243,18 @@ def summarize(accuracy: pd.DataFrame) -> pd.DataFrame:
 # --- what is attended to ----------------------------------------------------------------------------------
 
 
-def example(settings: Settings) -> Pairs:
-    """The one string of the pictures."""
-    lengths_B = jnp.array([settings.map_length])
-    key = jax.random.key(settings.seed + 2)
-    return draw_pairs(key, settings.task, lengths_B, settings.map_length, settings.n_symbols)
-
-
-def letters(tokens: jax.Array) -> list[str]:
-    """Symbols as letters (as numbers, if they are too many); START as a middle dot."""
-    names = "·abcdefghijklmnopqrstuvwxyz"
-    return [names[i] if i < len(names) else str(i) for i in tokens.tolist()]
-
-
 def align_example(settings: Settings, config: RNNConfig, params: Any) -> pd.DataFrame:
-    """Weights of the first seed's attention while it writes the example: written, read, weight."""
-    pairs, first = example(settings), jax.tree.map(lambda leaf: leaf[0], params)
-    written_BS = jax.jit(functools.partial(decode_greedily, models.build(config)))(first, pairs)
-    inputs_BS = dataclasses.replace(pairs, target_BS=written_BS).inputs_BS
-    weights_BTS = alignments(config, first, inputs_BS, source_BS=pairs.source_BS)
-    return long_table(weights_BTS[0], letters(written_BS[0]), letters(pairs.source_BS[0]))
+    """Weights of an RNN's attention to the symbols while it writes the example: written, read, weight."""
+    n, [source] = settings.map_length, draw(settings, settings.map_length, 1, "example")
+    source_1S, mask_1S = encode_sources(settings, [source])
+    decode = jax.jit(functools.partial(decode_greedily, models.build(config)), static_argnums=3)
+    written = VOCAB.decode(np.asarray(decode(params, source_1S, mask_1S, n))[0]).ljust(n)
+    inputs_1T = encode([strings.START + written[:-1]])
+    weights_1TS = alignments(config, params, *map(jnp.asarray, (inputs_1T, source_1S, mask_1S)))
+    return long_table(weights_1TS[0, :, -n:], written, source)
 
 
-def long_table(weights_TS: jax.Array, written: list[str], read: list[str], **columns: Any) -> pd.DataFrame:
+def long_table(weights_TS: jax.Array, written: str, read: str, **columns: Any) -> pd.DataFrame:
     """A matrix as rows (t, written, s, read, weight); symbols repeat, so places are told apart by number."""
     rows = [
         {"t": t, "written": written[t], "s": s, "read": read[s], "weight": float(weight), **columns}
@@ -249,65 +263,49 @@ def long_table(weights_TS: jax.Array, written: list[str], read: list[str], **col
     return pd.DataFrame(rows)
 
 
-def map_example(settings: Settings) -> tuple[pd.DataFrame, float]:
-    """Self-attention of a small decoder-only transformer trained on "source · target", and its accuracy.
+def map_example(settings: Settings, config: TransformerConfig, params: Any) -> tuple[pd.DataFrame, float]:
+    """Self-attention of the decoder-only transformer in the example's row, and its accuracy on such rows.
 
-    Queries are the places at which it predicts the target's symbols.
+    Queries are the places at which it predicts the target's symbols; keys those from the first symbol on.
     """
-    v, n = settings.n_symbols + 1, settings.map_length
-    config = TransformerConfig(v, 64, 2, 4, 4, 16, 128, tied_embeddings=True, embedding_scale=8.0)
-    model = models.build(config)
-
-    def draw(key: jax.Array) -> Pairs:
-        return draw_pairs(key, settings.task, jnp.full(settings.batch_size, n), n, settings.n_symbols)
-
-    @jax.jit
-    def trained(key: jax.Array):
-        return fit(key, model, rows_loss, draw, settings.map_steps, 3e-3)[0]
-
-    params, pairs = trained(jax.random.key(settings.seed)), draw(jax.random.key(settings.seed + 1))
-    row_BT = jnp.concatenate([pairs.source_BS, pairs.inputs_BS], axis=1)
-    right = jax.jit(model.apply)(params, row_BT)[:, n:].argmax(axis=-1) == pairs.target_BS
-    shown = example(settings)
-    row_1T = jnp.concatenate([shown.source_BS, shown.inputs_BS], axis=1)
-    maps_LHTS = jax.jit(functools.partial(attention_maps, config))(params, row_1T)[:, 0, :, n:]
-    names = letters(row_1T[0])
+    n, first = settings.map_length, strings.width(settings.strings)
+    drawn = draw(settings, n, settings.batch_size, "maps")
+    row_BT = encode([strings.row(source, settings.strings) for source in drawn])
+    predicted_BT = jax.jit(models.build(config).apply)(params, row_BT).argmax(axis=-1)
+    right = predicted_BT[:, first : first + n] == row_BT[:, first + 1 : first + n + 1]
+    [source] = draw(settings, n, 1, "example")
+    shown = strings.row(source, settings.strings)
+    maps_LHTS = jax.jit(functools.partial(attention_maps, config))(params, encode([shown]))[:, 0]
+    maps_LHTS = maps_LHTS[:, :, first : first + n, first - n : first + n]
+    target, read = strings.target_of(source, settings.strings), shown[first - n : first + n]
     tables = [
-        long_table(maps_LHTS[layer, head], letters(shown.target_BS[0]), names, layer=layer + 1, head=head + 1)
+        long_table(maps_LHTS[layer, head], target, read, layer=layer + 1, head=head + 1)
         for layer, head in np.ndindex(maps_LHTS.shape[:2])
     ]
     return pd.concat(tables, ignore_index=True), float(right.mean())
 
 
-# --- the study --------------------------------------------------------------------------------------------
+# --- the results ------------------------------------------------------------------------------------------
 
 
-def run(settings: Settings, out: Path) -> dict[str, Any]:
-    """Measures, writes tables and figures into the folder `out`, and returns what results.json holds."""
-    out.mkdir(parents=True, exist_ok=True)
-    since, seconds, tables = time.perf_counter(), {}, []
-
-    def lap(name: str) -> None:
-        seconds[name] = round(time.perf_counter() - since - sum(seconds.values()), 1)
-        print(f"{name}: {seconds[name]} s", flush=True)
-
-    alignment = pd.DataFrame()
-    for attention in (True, False):
-        config = rnn_config(settings, attention)
-        params = train_seeds(settings, config)
-        tables.append(measure_accuracy(settings, config, params))
-        if attention:
-            alignment = align_example(settings, config, params)
-        lap(f"RNN {WITH if attention else WITHOUT}")
+def finish(settings: Settings, folder: Path, runs: Runs) -> str:
+    """Measures, writes tables and figures, and says both weaknesses in numbers."""
+    done = runs.table.loc[runs.table.status == "done", "run_id"]
+    by_model: dict[ModelConfig, dict[int, Any]] = {}
+    for config, params in (checkpoint.load(folder / "runs" / run_id) for run_id in done):
+        by_model.setdefault(config.model, {})[config.seed] = params
+    trained = {attention: by_model.get(rnn(settings, attention), {}) for attention in (True, False)}
+    if not all(trained.values()) or settings.seed not in by_model.get(decoder(), {}):
+        raise ValueError(f"{folder}: a network of the study has no finished run; there is nothing to compare")
+    tables = [measure_accuracy(settings, rnn(settings, a), of_seeds) for a, of_seeds in trained.items()]
     accuracy = pd.concat(tables, ignore_index=True)
     summary = summarize(accuracy)
-    maps, map_accuracy = map_example(settings)
-    lap("transformer for the maps")
+    alignment = align_example(settings, rnn(settings, True), trained[True][min(trained[True])])
+    maps, map_accuracy = map_example(settings, decoder(), by_model[decoder()][settings.seed])
     timed = RNNConfig(
         settings.n_symbols + 1, settings.speed_d_model, settings.speed_layers, cell=settings.cell
     )
     speed = measure_speed(timed, settings.speed_lengths, settings.step_tokens, settings.repeats)
-    lap("time of steps")
 
     results = {
         "settings": to_json(settings),
@@ -315,18 +313,17 @@ def run(settings: Settings, out: Path) -> dict[str, Any]:
         "accuracy": summary.to_dict("records"),
         "speed": speed.to_dict("records"),
         "map_token_accuracy": map_accuracy,
-        "seconds": seconds,
         "device": describe_device(jax.devices()[0]),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
-    write_atomic(out / "accuracy.csv", accuracy.to_csv(index=False))
-    write_atomic(out / "speed.csv", speed.to_csv(index=False))
-    write_atomic(out / "results.json", json.dumps(results, indent=1) + "\n")
+    write_atomic(folder / "accuracy.csv", accuracy.to_csv(index=False))
+    write_atomic(folder / "speed.csv", speed.to_csv(index=False))
+    write_json(folder / "results.json", results)
     tokens, chance = summary.loc[summary["measure"] == "token_accuracy"], 1 / settings.n_symbols
     drawn = figures.draw(tokens, settings.train_length, chance, speed, alignment, maps)
     for name, image in drawn.items():
-        write_atomic(out / f"{name}.png", image)
-    return results
+        write_atomic(folder / f"{name}.png", image)
+    return last_words(results)
 
 
 def last_words(results: dict[str, Any]) -> str:
@@ -348,26 +345,3 @@ def last_words(results: dict[str, Any]) -> str:
             f"step takes {last['seconds'] / first['seconds']:.1f} times as long as at {short}"
         )
     return "\n".join(lines)
-
-
-FLAGS = flags.FlagValues()
-flags.DEFINE_string("out", None, "folder of the results", flag_values=FLAGS)
-flags.DEFINE_multi_string("set", [], "change a setting: FIELD=VALUE; may be repeated", flag_values=FLAGS)
-
-
-def main(arguments: list[str]) -> int:
-    """Runs the study; 2 if the arguments are wrong."""
-    try:
-        rest = FLAGS(arguments)[1:]
-        if rest or not FLAGS.out:
-            raise ValueError(f"expected --out DIR [--set FIELD=VALUE …], got {arguments[1:]}")
-        settings = apply_overrides(Settings(), FLAGS.set)
-    except (ValueError, flags.Error) as error:
-        print(f"seq2seq_length: {error}", file=sys.stderr)
-        return 2
-    print(last_words(run(settings, Path(FLAGS.out))))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv))

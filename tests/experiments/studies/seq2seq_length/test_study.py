@@ -1,4 +1,4 @@
-"""The study of length: equal FLOPs, chains counted, and a run that writes it all."""
+"""The study of length: equal FLOPs, chains counted, and a study that writes it all."""
 
 import functools
 import json
@@ -10,29 +10,24 @@ import pandas as pd
 import pytest
 
 import models
-from experiments.data.sources.strings import draw_pairs
+from experiments.config import DataConfig
+from experiments.data.sources import strings
+from experiments.studies import load_study
 from experiments.studies.seq2seq_length import speed
 from experiments.studies.seq2seq_length import study as seq2seq_length
-from experiments.studies.seq2seq_length.study import Settings
 from models import RNNConfig
+from scaling.table.runs import Runs
+from tests.tiny_run import isoflop
 
-TINY = Settings(
-    n_symbols=3,
-    cell="gru",
-    d_model=24,
-    train_length=3,
-    test_lengths=(1, 3, 5),
-    n_steps=250,
-    lr=1e-2,
-    n_seeds=2,
-    n_test=20,
-    map_length=3,
-    map_steps=2,
-    speed_d_model=32,
-    speed_lengths=(4,),
-    step_tokens=16,
-    repeats=1,
-)
+TINY = [
+    "n_symbols=3", "cell=gru", "d_model=24", "train_length=3", "test_lengths=[1,3,5]", "n_steps=250",
+    "lr=1e-2", "n_seeds=2", "n_test=20", "map_length=3", "map_steps=2", "speed_d_model=32",
+    "speed_lengths=[4]", "step_tokens=16", "repeats=1", "n_val_tokens=512",
+]  # fmt: skip
+
+
+def settings() -> seq2seq_length.Settings:
+    return load_study("seq2seq_length", TINY).settings
 
 
 @pytest.mark.parametrize("length", [8, 256])
@@ -78,18 +73,60 @@ def test_intervals_are_students():
     )
 
 
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("study")
-    return folder, seq2seq_length.run(TINY, folder)
+def test_greedy_decoding_feeds_back_what_it_writes():
+    """Against the full forward pass on its own output: each symbol is the likeliest after those before."""
+    model = models.build(seq2seq_length.rnn(settings(), True))
+    params = jax.jit(model.init)(jax.random.key(0))
+    source_BS, mask_BS = seq2seq_length.encode_sources(settings(), ["ab", "abca"])
+    decode = jax.jit(functools.partial(seq2seq_length.decode_greedily, model), static_argnums=3)
+    written_BT = decode(params, source_BS, mask_BS, 4)
+    start = seq2seq_length.encode([strings.START] * 2)
+    inputs_BT = jnp.concatenate([start, written_BT[:, :-1]], axis=1)
+    source = {"source_BS": source_BS, "source_mask_BS": mask_BS}
+    logits_BTV = jax.jit(model.apply)(params, inputs_BT, **source)
+    np.testing.assert_array_equal(logits_BTV.argmax(axis=-1), written_BT)
 
 
-@pytest.mark.slow
-def test_a_run_writes_tables_and_figures_that_agree(study):
-    folder, results = study
-    assert json.loads((folder / "results.json").read_text()) == json.loads(json.dumps(results))
-    accuracy, speed = pd.read_csv(folder / "accuracy.csv"), pd.read_csv(folder / "speed.csv")
-    assert len(accuracy) == 2 * 2 * 3 and len(speed) == 2
+def test_sources_are_read_as_in_training_and_longer_ones_with_as_many_blanks():
+    """Rows of the corpus have five places for three symbols: two blanks at least."""
+    source_BS, mask_BS = seq2seq_length.encode_sources(settings(), ["a", "abc", "abcab"])
+    read = [seq2seq_length.VOCAB.decode(tokens[mask]) for tokens, mask in zip(source_BS, mask_BS)]
+    assert read == ["    a", "  abc", "  abcab"]
+    first_half = strings.row("abc", settings().strings)[: strings.width(settings().strings)]
+    assert read[1] == first_half
+
+
+def test_every_network_is_a_run_of_its_own_on_whole_rows():
+    data = DataConfig(task="strings", strings=settings().strings)
+    configs = seq2seq_length.plan(settings(), data)
+    assert len({config.run_id for config in configs}) == len(configs) == 2 * 2 + 1
+    assert {config.seq_len for config in configs} == {2 * strings.width(settings().strings)}
+    assert [(c.model.family, c.seed) for c in configs[1:]] == [
+        ("rnn", 1), ("rnn", 0), ("rnn", 1), ("transformer", 0)
+    ]  # fmt: skip
+    assert len({config.pack_key for config in configs}) == 3  # seeds may train as one program
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("n_stepz=3", "did you mean 'n_steps'"),
+        ("map_length=21", "1 to train_length=20"),
+        ("test_lengths=[]", "lengths of 1 or more"),
+        ("n_symbols=30", "1 to 26 letters"),
+        ("n_steps=0", "less than one batch"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_runs(override, message):
+    with pytest.raises(ValueError, match=message):
+        load_study("seq2seq_length", [override])
+
+
+def check_results(folder) -> None:
+    """The tables and figures of TINY agree."""
+    results = json.loads((folder / "results.json").read_text())
+    accuracy, timed = pd.read_csv(folder / "accuracy.csv"), pd.read_csv(folder / "speed.csv")
+    assert len(accuracy) == 2 * 2 * 3 and len(timed) == 2
     assert set(accuracy.loc[accuracy["trained_on"], "length"]) == {1, 3}
     means = accuracy.groupby(["network", "length"])["token_accuracy"].mean()
     for row in results["accuracy"]:
@@ -97,32 +134,34 @@ def test_a_run_writes_tables_and_figures_that_agree(study):
             assert row["mean"] == pytest.approx(means[row["network"], row["length"]])
             assert 0 <= row["lo"] <= row["mean"] <= row["hi"] <= 1
     assert (accuracy["sequence_accuracy"] <= accuracy["token_accuracy"] + 1e-9).all()
-    assert (speed["lo"] <= speed["seconds"]).all() and (speed["lo"] > 0).all()
+    assert (timed["lo"] <= timed["seconds"]).all() and (timed["lo"] > 0).all()
     for name in ("accuracy", "speed", "alignment", "attention"):
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert seq2seq_length.last_words(results).count("\n") == 5
 
 
+def test_untrained_networks_give_tables_and_figures_that_agree(tmp_path, monkeypatch):
+    study = load_study("seq2seq_length", TINY)
+    configs = seq2seq_length.plan(study.settings, DataConfig(task="strings", strings=settings().strings))
+    made = {
+        config.run_id: (config, jax.jit(models.build(config.model).init)(jax.random.key(config.seed)))
+        for config in configs
+    }
+    monkeypatch.setattr(seq2seq_length.checkpoint, "load", lambda run: made[run.name])
+    table = pd.DataFrame({"run_id": list(made), "status": "done"})
+    words = study.finish(tmp_path, Runs(table))
+    check_results(tmp_path)
+    assert words == seq2seq_length.last_words(json.loads((tmp_path / "results.json").read_text()))
+    with pytest.raises(ValueError, match="no finished run"):
+        study.finish(tmp_path, Runs(table.assign(status="diverged")))
+
+
 @pytest.mark.slow
-def test_the_rnn_with_attention_learns_to_reverse(study):
-    accuracy = pd.read_csv(study[0] / "accuracy.csv")
+def test_the_whole_study_runs_and_the_rnn_with_attention_learns_to_reverse(tmp_path, monkeypatch):
+    monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
+    flags = [f"--set={override}" for override in TINY]
+    assert isoflop("study", "seq2seq_length", "--out", str(tmp_path / "out"), *flags) == 0
+    check_results(tmp_path / "out")
+    accuracy = pd.read_csv(tmp_path / "out" / "accuracy.csv")
     learnt = accuracy[(accuracy["network"] == "with attention") & (accuracy["length"] == 3)]
     assert (learnt["token_accuracy"] > 0.8).all()  # chance is a third
-
-
-def test_greedy_decoding_feeds_back_what_it_writes():
-    """Against the full forward pass on its own output: each symbol is the likeliest after those before."""
-    model = models.build(seq2seq_length.rnn_config(TINY, True))
-    params = jax.jit(model.init)(jax.random.key(0))
-    pairs = draw_pairs(jax.random.key(1), "reverse", jnp.array([2, 4]), 4, TINY.n_symbols)
-    written_BS = jax.jit(functools.partial(seq2seq_length.decode_greedily, model))(params, pairs)
-    inputs_BS = jnp.pad(written_BS, ((0, 0), (1, 0)))[:, :-1]
-    source = {"source_BS": pairs.source_BS, "source_mask_BS": pairs.mask_BS}
-    logits_BSV = jax.jit(model.apply)(params, inputs_BS, **source)
-    np.testing.assert_array_equal(logits_BSV.argmax(axis=-1), written_BS)
-
-
-def test_wrong_arguments_are_named(capsys):
-    assert seq2seq_length.main(["seq2seq_length", "--set", "n_stepz=3", "--out", "x"]) == 2
-    assert "did you mean 'n_steps'?" in capsys.readouterr().err
-    assert seq2seq_length.main(["seq2seq_length"]) == 2
