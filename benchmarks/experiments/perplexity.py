@@ -23,8 +23,8 @@ import models
 from experiments.data import batches
 from experiments.data.vocab import ByteVocab
 from experiments.evaluate.language_modelling.perplexity import summarise
-from experiments.evaluate.language_modelling.text_score import logged_losses
-from experiments.evaluate.language_modelling.tokenized_text import Text
+from experiments.evaluate.language_modelling.text_score import cached_losses
+from experiments.evaluate.language_modelling.tokenized_text import TokenizedText
 from experiments.training import loss
 from models import ladder
 
@@ -41,7 +41,7 @@ def main() -> None:
     tokens = rng.integers(3, vocab.size, arguments.tokens + 1).astype(np.uint16)
     offsets = np.arange(1, len(tokens) + 1, 1000)
     tokens[offsets[1:] - 1] = vocab.eos_id
-    text = Text(tokens[: offsets[-1]], offsets)
+    text = TokenizedText(tokens[: offsets[-1]], offsets)
     device = jax.devices()[0].device_kind
     print(f"{len(text.tokens):,} tokens, context {SEQ_LEN}, {device}, medians of {arguments.turns} turns")
     for width in WIDTHS:
@@ -59,7 +59,7 @@ def main() -> None:
         print(f"N {models.count(model.config).n_params:,}: {words}: {share:.0%}", flush=True)
 
 
-def training(model, params, text: Text, vocab) -> int:
+def training(model, params, text: TokenizedText, vocab) -> int:
     """The forward pass of training over the whole text; returns the tokens predicted."""
     n_batches = (len(text.tokens) - 1) // (SEQ_LEN * BATCH)
     total = 0.0
@@ -70,12 +70,12 @@ def training(model, params, text: Text, vocab) -> int:
     return n_batches * BATCH * SEQ_LEN
 
 
-def evaluation(model, params, text: Text, vocab) -> int:
+def evaluation(model, params, text: TokenizedText, vocab) -> int:
     """Perplexity of the whole text with intervals, from a fresh log; returns the tokens predicted."""
-    subject: Any = SimpleNamespace(model=model, params=params)
+    loaded: Any = SimpleNamespace(model=model, params=params)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ISOFLOP_CACHE"] = folder
-        nats = logged_losses("benchmark", lambda: subject, text.tokens, SEQ_LEN)
+        nats = cached_losses("benchmark", lambda: loaded, text.tokens, SEQ_LEN)
         return summarise(nats, text, vocab, SEQ_LEN).n_tokens
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints by tasks: what each answered, as rows of a table, compared in pairs and joined over seeds."""
+"""Checkpoints by tasks: metrics as rows of a table, compared in pairs and averaged over seeds."""
 
 import csv
 import io
@@ -10,98 +10,105 @@ from pathlib import Path
 from typing import Any
 
 from experiments.evaluate.checkpoint_paths import Checkpoint, fingerprint
-from experiments.evaluate.statistics.intervals import Estimate, Joined
+from experiments.evaluate.statistics.intervals import Estimate, SeedMean
 from experiments.evaluate.tasks import task_metrics
-from experiments.evaluate.tasks.builtin_tasks import EMBEDDED, embedded_task
-from experiments.evaluate.tasks.responses import Answers, ask
+from experiments.evaluate.tasks.builtin_tasks import BUILTIN_TASKS, builtin_task
+from experiments.evaluate.tasks.responses import Responses, collect_responses
 from experiments.evaluate.tasks.task import METRICS, Task, read_task
 
 COLUMNS = ("run_id", "task", "metric", "value", "se", "lo", "hi", "n", "chance", "ceiling")
 
 
 @dataclass(frozen=True)
-class Score:
-    """A checkpoint's answers, by name of the task."""
+class CheckpointResponses:
+    """A checkpoint's responses, by name of the task."""
 
     checkpoint: Checkpoint
-    answers: dict[str, Answers]
+    responses: dict[str, Responses]
 
 
 @dataclass(frozen=True)
-class Seeds:
+class SeedGroup:
     """One task over runs that differ in their seed alone."""
 
     checkpoints: tuple[Checkpoint, ...]
     task: str
-    joined: Joined
+    mean: SeedMean
 
 
 def find_task(name: str, limit: int | None = None, seed: int = 0) -> Task:
-    """An embedded task, asked in another way as NAME:METRIC, or a file of the user's own.
+    """A built-in task, posed in another way as NAME:METRIC, or a file of the user's own.
 
     Raises:
       ValueError: neither, or a metric that there is not.
     """
     known, _, metric = name.partition(":")
-    if known not in EMBEDDED:
+    if known not in BUILTIN_TASKS:
         if not (Path(name).suffix or "/" in name):
-            raise ValueError(f"no task {name!r}; there are {', '.join(EMBEDDED)}, or give a .jsonl file")
+            raise ValueError(f"no task {name!r}; there are {', '.join(BUILTIN_TASKS)}, or give a .jsonl file")
         return read_task(name)
     if metric and metric not in METRICS:
         raise ValueError(f"--tasks {name}: no metric {metric!r}; there are {', '.join(METRICS)}")
-    return replace(embedded_task(known, limit, seed, metric or "multiple_choice"), name=name)
+    return replace(builtin_task(known, limit, seed, metric or "multiple_choice"), name=name)
 
 
-def score(
+def evaluate_tasks(
     checkpoint: Checkpoint,
     tasks: list[Task],
     *,
     shots: int = 0,
     seed: int = 0,
     limit: int | None = None,
-    opener: Callable[[], Any] | None = None,
+    loader: Callable[[], Any] | None = None,
     progress: Callable[[str, int, int], None] = lambda task, done, total: None,
-) -> Score:
-    """Asks a checkpoint all tasks; it is opened at most once, and only if there is something to ask.
+) -> CheckpointResponses:
+    """A checkpoint's responses to all tasks; it is loaded at most once, and only if a response is not cached.
+
+    Args:
+      tasks: with different names.
+      shots: solved examples before each item, drawn by `seed`.
+      limit: items of each task, from the first on; None for all.
+      loader: gives the loaded model; by default loads it from the checkpoint's folder.
+      progress: called with (name of the task, items done, of how many).
 
     Raises:
-      ValueError: as `ask`, or the checkpoint cannot be opened.
+      ValueError: as `collect_responses`, or the checkpoint cannot be loaded.
     """
     key, found = fingerprint(checkpoint.folder), {}
-    opener = opener or opened_once(checkpoint.folder)
+    loader = loader or load_once(checkpoint.folder)
     for task in tasks:
-        found[task.name] = ask(
+        found[task.name] = collect_responses(
             key,
-            opener,
+            loader,
             task,
             shots=shots,
             seed=seed,
             limit=limit,
             progress=lambda done, total, name=task.name: progress(name, done, total),
         )
-    return Score(checkpoint, found)
+    return CheckpointResponses(checkpoint, found)
 
 
-def opened_once(folder: Path) -> Callable[[], Any]:
-    """A function that opens the checkpoint when it is first called, and remembers it."""
+def load_once(folder: Path) -> Callable[[], Any]:
+    """A function that loads the checkpoint when it is first called, and keeps it."""
     kept = []
 
-    def opener():
+    def loader():
         if not kept:
-            from experiments.evaluate.loaded_model import open_subject  # here: imports jax
+            from experiments.evaluate.loaded_model import load_model  # here: imports jax
 
-            kept.append(open_subject(folder))
+            kept.append(load_model(folder))
         return kept[0]
 
-    return opener
+    return loader
 
 
-def rows(scores: list[Score], level: float = 0.9) -> list[dict[str, Any]]:
+def rows(evaluated: list[CheckpointResponses], level: float = 0.9) -> list[dict[str, Any]]:
     """One row a checkpoint, task and metric: COLUMNS, then what the study's table says of the run."""
     made = []
-    for one in scores:
-        for answers in one.answers.values():
-            for result in task_metrics.results(answers, level):
+    for one in evaluated:
+        for responses in one.responses.values():
+            for result in task_metrics.results(responses, level):
                 row = {"run_id": one.checkpoint.name, "task": result.task, "metric": result.metric}
                 row |= vars(result.estimate) | {"n": result.n}
                 row |= {"chance": result.chance, "ceiling": result.ceiling}
@@ -121,36 +128,36 @@ def as_csv(table: list[dict[str, Any]]) -> str:
     return out.getvalue()
 
 
-def differences(scores: list[Score], level: float = 0.9) -> list[dict[str, Estimate]]:
+def differences(evaluated: list[CheckpointResponses], level: float = 0.9) -> list[dict[str, Estimate]]:
     """How much better each checkpoint after the first is than the first, by task, paired by item."""
-    first = scores[0]
+    first = evaluated[0]
     return [
         {
-            name: task_metrics.difference(one.answers[name], first.answers[name], level)
-            for name in first.answers
+            name: task_metrics.difference(one.responses[name], first.responses[name], level)
+            for name in first.responses
         }
-        for one in scores[1:]
+        for one in evaluated[1:]
     ]
 
 
-def over_seeds(scores: list[Score], level: float = 0.9) -> list[Seeds]:
-    """Tasks joined over the runs, one a seed and two at least, whose configurations differ in it alone."""
-    alike: dict[str, dict[int, Score]] = {}
-    for one in scores:
+def over_seeds(evaluated: list[CheckpointResponses], level: float = 0.9) -> list[SeedGroup]:
+    """Tasks averaged over the runs, one a seed and two at least, whose configurations differ in it alone."""
+    alike: dict[str, dict[int, CheckpointResponses]] = {}
+    for one in evaluated:
         config = json.loads((one.checkpoint.folder / "config.json").read_text())
         if "seed" in config:
             of_seed = alike.setdefault(json.dumps(config | {"seed": None}, sort_keys=True), {})
             of_seed.setdefault(config["seed"], one)
     groups = [list(of_seed.values()) for of_seed in alike.values()]
     return [
-        Seeds(
+        SeedGroup(
             tuple(one.checkpoint for one in same),
             name,
-            task_metrics.joined([one.answers[name] for one in same], level),
+            task_metrics.mean_over_seeds([one.responses[name] for one in same], level),
         )
         for same in groups
         if len(same) > 1
-        for name in same[0].answers
+        for name in same[0].responses
     ]
 
 

@@ -15,7 +15,7 @@ REMEMBERED = 2**24  # bytes from which a file's hash is kept, for as long as its
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder that `subject.open_subject` opens; `row` is what its study's runs.csv says of it, if any."""
+    """A folder that `loaded_model.load_model` loads; `row` is its row of the study's runs.csv, if any."""
 
     folder: Path
     row: dict[str, Any] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Checkpoint:
 
 
 def cache_folder() -> Path:
-    """Where answers and hashes are kept: inside ISOFLOP_CACHE, or ~/.cache/isoflop."""
+    """Where responses and hashes are kept: inside ISOFLOP_CACHE, or ~/.cache/isoflop."""
     root = Path(os.environ.get("ISOFLOP_CACHE") or Path.home() / ".cache/isoflop")
     return root / "evaluate"
 

@@ -1,65 +1,65 @@
-"""What was found, as JSON, as rows of a table and as text for people."""
+"""Metrics of checkpoints as JSON, as rows of a table and as text for people."""
 
 import math
 from typing import TYPE_CHECKING, Any
 
 from experiments.evaluate import checkpoint_comparison
-from experiments.evaluate.checkpoint_comparison import Score
+from experiments.evaluate.checkpoint_comparison import CheckpointResponses
 from experiments.evaluate.statistics.calibration import calibrate
 from experiments.evaluate.statistics.intervals import Estimate
 from experiments.evaluate.tasks import task_metrics
-from experiments.evaluate.tasks.responses import Answers
+from experiments.evaluate.tasks.responses import Responses
 
-if TYPE_CHECKING:  # imports jax, which tasks whose answers are all known do without
+if TYPE_CHECKING:  # imports jax, which tasks whose responses are all cached do without
     from experiments.evaluate.language_modelling.text_score import TextScore
 
 
-def broken(scores: list[Score], texts: "list[TextScore]") -> list[str]:
+def invalid_items(evaluated: list[CheckpointResponses], texts: "list[TextScore]") -> list[str]:
     """A line for each item or document that was left out, of the first checkpoint; the others' differ by
     their context only."""
-    found = [(one.name, b) for one in texts[:1] for b in one.text.broken]
-    for one in scores[:1]:
-        found += [(name, b) for name, answers in one.answers.items() for b in answers.broken]
+    found = [(one.name, b) for one in texts[:1] for b in one.text.invalid]
+    for one in evaluated[:1]:
+        found += [(name, b) for name, responses in one.responses.items() for b in responses.invalid]
     return [f"{name}:{b.line}: left out: {b.reason}" for name, b in found]
 
 
-def rows(scores: list[Score], texts: "list[TextScore]") -> list[dict[str, Any]]:
+def rows(evaluated: list[CheckpointResponses], texts: "list[TextScore]") -> list[dict[str, Any]]:
     """One row a checkpoint, text or task, and metric."""
     made = []
-    for one, found in zip(scores, texts):
+    for one, found in zip(evaluated, texts):
         for metric in ("bits_per_byte", "loss"):
             estimate = getattr(found.perplexity, metric)
             row = {"run_id": one.checkpoint.name, "task": found.name, "metric": metric}
             row |= vars(estimate) | {"n": found.perplexity.n_documents, "chance": None, "ceiling": None}
             made.append(row | {k: v for k, v in one.checkpoint.row.items() if k not in row})
-    return made + checkpoint_comparison.rows(scores)
+    return made + checkpoint_comparison.rows(evaluated)
 
 
 # ---- JSON ------------------------------------------------------------------------------------------------
 
 
-def as_json(scores: list[Score], texts: "list[TextScore]") -> dict[str, Any]:
+def as_json(evaluated: list[CheckpointResponses], texts: "list[TextScore]") -> dict[str, Any]:
     """All numbers as plain values; null where there is too little for an interval."""
     each = [
         {"run": str(one.checkpoint.folder)}
         | (_text_json(texts[i]) if texts else {})
-        | ({"tasks": {n: _task_json(a) for n, a in one.answers.items()}} if one.answers else {})
-        for i, one in enumerate(scores)
+        | ({"tasks": {n: _task_json(a) for n, a in one.responses.items()}} if one.responses else {})
+        for i, one in enumerate(evaluated)
     ]
     if len(each) == 1:
         return each[0]
     made: dict[str, Any] = {"checkpoints": each}
-    apart = checkpoint_comparison.differences(scores)
+    apart = checkpoint_comparison.differences(evaluated)
     made["differences"] = [
-        {"run": str(one.checkpoint.folder), "against": str(scores[0].checkpoint.folder)}
+        {"run": str(one.checkpoint.folder), "against": str(evaluated[0].checkpoint.folder)}
         | {name: _estimate(estimate) for name, estimate in found.items()}
         | ({"bits_per_byte": _estimate(texts[i].difference(texts[0]))} if texts else {})
-        for i, (one, found) in enumerate(zip(scores[1:], apart), 1)
+        for i, (one, found) in enumerate(zip(evaluated[1:], apart), 1)
     ]
     made["seeds"] = [
-        {"runs": [c.name for c in one.checkpoints], "task": one.task, **_estimate(one.joined.estimate)}
-        | {name: _or_null(getattr(one.joined, name)) for name in ("between_sd", "se_items")}
-        for one in checkpoint_comparison.over_seeds(scores)
+        {"runs": [c.name for c in one.checkpoints], "task": one.task, **_estimate(one.mean.estimate)}
+        | {name: _or_null(getattr(one.mean, name)) for name in ("between_sd", "se_items")}
+        for one in checkpoint_comparison.over_seeds(evaluated)
     ]
     return made
 
@@ -94,13 +94,17 @@ def _text_json(found: "TextScore") -> dict[str, Any]:
     return {"text": found.name, **numbers, **sizes} | ({"by": groups} if groups else {})
 
 
-def _task_json(answers: Answers) -> dict[str, Any]:
-    task = answers.task
-    made: dict[str, Any] = {"metric": task.metric, "n": len(answers.items), "n_broken": len(answers.broken)}
+def _task_json(responses: Responses) -> dict[str, Any]:
+    task = responses.task
+    made: dict[str, Any] = {
+        "metric": task.metric,
+        "n": len(responses.items),
+        "n_broken": len(responses.invalid),
+    }
     made |= {"chance": task.chance, "ceiling": task.ceiling}
-    made |= {result.metric: _estimate(result.estimate) for result in task_metrics.results(answers)}
+    made |= {result.metric: _estimate(result.estimate) for result in task_metrics.results(responses)}
     if task.metric == "multiple_choice":
-        found = vars(calibrate(answers))
+        found = vars(calibrate(responses))
         bins = [vars(one) | {"accuracy": _estimate(one.accuracy)} for one in found["bins"]]
         made["calibration"] = found | {"bins": bins}
     return made
@@ -109,91 +113,93 @@ def _task_json(answers: Answers) -> dict[str, Any]:
 # ---- text ------------------------------------------------------------------------------------------------
 
 
-def as_text(scores: list[Score], texts: "list[TextScore]") -> str:
+def as_text(evaluated: list[CheckpointResponses], texts: "list[TextScore]") -> str:
     """A table of the numbers of one checkpoint, or of checkpoints by tasks."""
-    if len(scores) > 1:
-        return "\n\n".join([_many(scores, texts), *_seeds(scores)])
-    parts = [_text_words(one) for one in texts]
-    if scores[0].answers:
-        parts.append(_task_words(scores[0]))
+    if len(evaluated) > 1:
+        return "\n\n".join([_many(evaluated, texts), *_seeds(evaluated)])
+    parts = [_text_lines(one) for one in texts]
+    if evaluated[0].responses:
+        parts.append(_task_lines(evaluated[0]))
     return "\n\n".join(parts)
 
 
-def _text_words(found: "TextScore") -> str:
+def _text_lines(found: "TextScore") -> str:
     p = found.perplexity
     size = f"{p.n_documents:,} documents, {p.n_tokens:,} tokens, {p.n_bytes:,} bytes"
     lines = [f"{found.folder} on {found.name}: {size}"]
     for name, estimate, unit in (("loss", p.loss, "nats/token"), ("bits per byte", p.bits_per_byte, "")):
-        lines.append(f"  {name:<14} {_spread(estimate)} {unit:<10}  {_interval(estimate, p.level)}")
+        lines.append(f"  {name:<14} {_with_error(estimate)} {unit:<10}  {_interval(estimate, p.level)}")
     lines.append(f"  {'perplexity':<14} {math.exp(p.loss.value):.3f}")
     for by, labels in found.groups.items():
-        lines += ["", *_group_words(by, labels)]
+        lines += ["", *_group_lines(by, labels)]
     lines.append(f"windows of {p.context} tokens; intervals resample {p.resampled}")
     return "\n".join(lines)
 
 
-def _group_words(by: str, labels: dict[str, Any]) -> list[str]:
+def _group_lines(by: str, labels: dict[str, Any]) -> list[str]:
     """A group a line: loss, bits per byte and size."""
     table = [[f"by {by}", "nats/token", "bits per byte", "documents", "bytes"]]
     for label, one in labels.items():
         if isinstance(one, Estimate):
-            table.append([label, _spread(one), "", "", ""])
+            table.append([label, _with_error(one), "", "", ""])
         else:
             sizes = [f"{one.n_documents:,}", f"{one.n_bytes:,}"]
-            table.append([label, _spread(one.loss), _spread(one.bits_per_byte), *sizes])
+            table.append([label, _with_error(one.loss), _with_error(one.bits_per_byte), *sizes])
     filled = [column for column in zip(*table) if any(column[1:])]
     return _aligned(list(zip(*filled)))
 
 
-def _task_words(score: Score) -> str:
+def _task_lines(score: CheckpointResponses) -> str:
     table = [["task", "metric", "value", "90% interval", "items", "chance"]]
-    for name, answers in score.answers.items():
-        for result in task_metrics.results(answers):
+    for name, responses in score.responses.items():
+        for result in task_metrics.results(responses):
             e, chance = result.estimate, "" if result.chance is None else f"{result.chance:.3g}"
-            table.append([name, result.metric, _spread(e, 3), _ends(e), f"{result.n}", chance])
+            table.append([name, result.metric, _with_error(e, 3), _interval_ends(e), f"{result.n}", chance])
             name = ""
-        if answers.task.metric == "multiple_choice":
-            found = calibrate(answers)
-            table.append(["", "ECE", f"{found.ece:.3f}", "", f"{len(answers.items)}", ""])
+        if responses.task.metric == "multiple_choice":
+            found = calibrate(responses)
+            table.append(["", "ECE", f"{found.ece:.3f}", "", f"{len(responses.items)}", ""])
     return "\n".join([str(score.checkpoint.folder), *_aligned(table)])
 
 
-def _many(scores: list[Score], texts: "list[TextScore]") -> str:
+def _many(evaluated: list[CheckpointResponses], texts: "list[TextScore]") -> str:
     """A checkpoint a line. `+` and `-` mark what is surely better and worse than the first one."""
-    apart: list[dict[str, Estimate]] = [{}, *checkpoint_comparison.differences(scores)]
-    names = list(scores[0].answers)
+    apart: list[dict[str, Estimate]] = [{}, *checkpoint_comparison.differences(evaluated)]
+    names = list(evaluated[0].responses)
     known = [
-        c for c in ("stage", "n_params", "n_tokens", "loss") if all(c in s.checkpoint.row for s in scores)
+        c for c in ("stage", "n_params", "n_tokens", "loss") if all(c in s.checkpoint.row for s in evaluated)
     ]
     table = [["run", *known, *([texts[0].name] if texts else []), *names]]
-    for i, one in enumerate(scores):
+    for i, one in enumerate(evaluated):
         line = [one.checkpoint.name, *(_shown(one.checkpoint.row[c]) for c in known)]
         if texts:
             mark = _mark(texts[i].difference(texts[0]), better=-1) if i else " "
-            line.append(f"{_spread(texts[i].perplexity.bits_per_byte)}{mark}")
+            line.append(f"{_with_error(texts[i].perplexity.bits_per_byte)}{mark}")
         for name in names:
-            estimate = next(r.estimate for r in task_metrics.results(one.answers[name])
-                            if r.metric == task_metrics.MAIN[one.answers[name].task.metric])  # fmt: skip
-            line.append(f"{_spread(estimate, 3)}{_mark(apart[i].get(name))}")
+            estimate = next(r.estimate for r in task_metrics.results(one.responses[name])
+                            if r.metric == task_metrics.MAIN[one.responses[name].task.metric])  # fmt: skip
+            line.append(f"{_with_error(estimate, 3)}{_mark(apart[i].get(name))}")
         table.append(line)
     about = [f"{texts[0].name}: bits per byte"] if texts else []
     about += ["accuracy ± standard error"] if names else []
-    chances = [f"{n} {a.task.chance:.3g}" for n, a in scores[0].answers.items() if a.task.chance is not None]
+    chances = [
+        f"{n} {a.task.chance:.3g}" for n, a in evaluated[0].responses.items() if a.task.chance is not None
+    ]
     about.append("+ or -: better or worse than the first by a paired 90% interval")
     lines = [*_aligned(table), "; ".join(about), *([f"chance: {', '.join(chances)}"] if chances else [])]
     return "\n".join(lines)
 
 
-def _seeds(scores: list[Score]) -> list[str]:
-    """Runs that differ in their seed alone, joined."""
-    found = checkpoint_comparison.over_seeds(scores)
+def _seeds(evaluated: list[CheckpointResponses]) -> list[str]:
+    """Runs that differ in their seed alone, averaged."""
+    found = checkpoint_comparison.over_seeds(evaluated)
     if not found:
         return []
     table = [["task", "over seeds", "90% interval", "spread between seeds", "runs"]]
     for one in found:
-        e, j = one.joined.estimate, one.joined
+        e, j = one.mean.estimate, one.mean
         runs = ", ".join(c.name for c in one.checkpoints)
-        table.append([one.task, _spread(e, 3), _ends(e), f"{j.between_sd:.3f}", runs])
+        table.append([one.task, _with_error(e, 3), _interval_ends(e), f"{j.between_sd:.3f}", runs])
     return ["\n".join(_aligned(table))]
 
 
@@ -212,12 +218,12 @@ def _shown(value: Any) -> str:
         return str(value)
 
 
-def _spread(estimate: Estimate, digits: int = 4) -> str:
+def _with_error(estimate: Estimate, digits: int = 4) -> str:
     spread = "" if math.isnan(estimate.se) else f" ± {estimate.se:.{digits}f}"
     return f"{estimate.value:.{digits}f}{spread}"
 
 
-def _ends(estimate: Estimate) -> str:
+def _interval_ends(estimate: Estimate) -> str:
     return "" if math.isnan(estimate.lo) else f"{estimate.lo:.3f} to {estimate.hi:.3f}"
 
 

@@ -15,14 +15,14 @@ from experiments.training import checkpoint
 from models import ModelConfig, hf
 from models.model import Model
 
-__all__ = ["Subject", "find_run", "open_subject"]
+__all__ = ["LoadedModel", "find_run", "load_model"]
 
 EXPORTED = "isoflop.json"  # the run that a Hugging Face folder was exported from
 LONGEST = 2048  # a longer context is not used without being asked for
 
 
 @dataclass(frozen=True)
-class Subject:
+class LoadedModel:
     """A trained network, ready to be asked."""
 
     folder: Path
@@ -37,7 +37,7 @@ class Subject:
         return said + [b""] * (self.model.config.vocab_size - len(said))
 
 
-def open_subject(path: Path) -> Subject:
+def load_model(path: Path) -> LoadedModel:
     """Loads a run directory, a Hugging Face folder, or the verification run of a study directory.
 
     Raises:
@@ -45,26 +45,26 @@ def open_subject(path: Path) -> Subject:
     """
     folder = find_run(path)
     if is_hugging_face(folder):
-        return _open_hugging_face(folder)
+        return _load_hugging_face(folder)
     config, params = checkpoint.load(folder)
-    return Subject(folder, config, models.build(config.model), params, load_vocab(config.data))
+    return LoadedModel(folder, config, models.build(config.model), params, load_vocab(config.data))
 
 
-def _open_hugging_face(folder: Path) -> Subject:
+def _load_hugging_face(folder: Path) -> LoadedModel:
     """Optimizer, schedule and tokens of its configuration are stand-ins, unless we exported it."""
     exported = folder / EXPORTED
-    vocab = None if exported.is_file() else foreign_vocab(folder)
+    vocab = None if exported.is_file() else hugging_face_vocab(folder)
     network, params = hf.load(folder)
     if exported.is_file():
         config = replace(from_json(RunConfig, json.loads(exported.read_text())), model=network)
         vocab = load_vocab(config.data)
     else:
-        config = stand_in(network, DataConfig("imported", "", "imported", network.vocab_size))
+        config = placeholder_run(network, DataConfig("imported", "", "imported", network.vocab_size))
     assert vocab is not None
-    return Subject(folder, config, models.build(network), params, vocab)
+    return LoadedModel(folder, config, models.build(network), params, vocab)
 
 
-def stand_in(network: ModelConfig, data: DataConfig, seq_len: int | None = None) -> RunConfig:
+def placeholder_run(network: ModelConfig, data: DataConfig, seq_len: int | None = None) -> RunConfig:
     """A run with this network that never was; its context is what the network is meant for, 2048 at most."""
     n = seq_len or min(getattr(network, "max_len", 0) or LONGEST, LONGEST)
     return RunConfig(
@@ -72,7 +72,7 @@ def stand_in(network: ModelConfig, data: DataConfig, seq_len: int | None = None)
     )
 
 
-class TokenizerVocab:
+class HuggingFaceVocab:
     """A Hugging Face tokenizer.json, read by their `tokenizers` library; no special tokens are added."""
 
     def __init__(self, file: Path, eos_id: int):
@@ -112,7 +112,7 @@ class TokenizerVocab:
         return [said(i) for i in range(self.size)]
 
 
-def foreign_vocab(folder: Path) -> Vocab:
+def hugging_face_vocab(folder: Path) -> Vocab:
     """The tokenizer of a Hugging Face folder: tokenizer.json, or a SentencePiece model, or bytes (ByT5).
 
     Raises:
@@ -127,7 +127,7 @@ def foreign_vocab(folder: Path) -> Vocab:
     if eos_id is None:
         raise ValueError(f"{folder}/config.json has no eos_token_id; documents need a token that ends them")
     if (folder / "tokenizer.json").is_file():
-        return TokenizerVocab(folder / "tokenizer.json", eos_id)
+        return HuggingFaceVocab(folder / "tokenizer.json", eos_id)
     for name in ("tokenizer.model", "spiece.model"):
         if (folder / name).is_file():
             vocab = SentencePieceVocab(folder / name)

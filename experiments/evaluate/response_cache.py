@@ -1,4 +1,4 @@
-"""What was answered, kept on disk by content: a kill at any moment loses the batch in work and nothing else.
+"""What a checkpoint responded, kept on disk: a kill at any moment loses the batch in work and nothing else.
 
 Both kinds of file are only ever appended to, a batch at a time, each batch made durable before the next, by
 one process at a time. What a crash left half-written at the end is cut off when the file is opened again.
@@ -16,8 +16,8 @@ import numpy as np
 
 
 @contextlib.contextmanager
-def items(path: Path) -> Iterator[tuple[dict[int, dict[str, Any]], Callable[[dict[int, dict]], None]]]:
-    """A log of items: what is known, {i: record}, and a function that adds a batch of the same kind.
+def open_records(path: Path) -> Iterator[tuple[dict[int, dict[str, Any]], Callable[[dict[int, dict]], None]]]:
+    """The cached records of a task: {i: record}, and a function that adds a batch of the same kind.
 
     An item that is known already is not written again.
     """
@@ -37,10 +37,10 @@ def items(path: Path) -> Iterator[tuple[dict[int, dict[str, Any]], Callable[[dic
 
 
 @contextlib.contextmanager
-def numbers(path: Path, n: int, row: int) -> Iterator[tuple[np.ndarray, Callable[[np.ndarray], None]]]:
-    """A log of `n` float32 numbers in order: those known, and a function that adds more.
+def open_losses(path: Path, n: int, row: int) -> Iterator[tuple[np.ndarray, Callable[[np.ndarray], None]]]:
+    """The cached part of `n` token losses in order, float32: those known, and a function that adds more.
 
-    What is known are whole rows of `row` numbers; the last of all may be shorter.
+    What is known are whole windows of `row` losses; the last of all may be shorter.
     """
     with _locked(path) as file:
         content = file.read()

@@ -19,7 +19,7 @@ import jsonschema
 import pandas as pd
 from absl import flags
 
-from experiments.evaluate.loaded_model import Subject, open_subject
+from experiments.evaluate.loaded_model import LoadedModel, load_model
 from experiments.files import write_atomic
 from models.decoding.constraints.constrained_sampling import sample_constrained
 from models.decoding.constraints.masks import Vocabulary, json_schema
@@ -39,7 +39,7 @@ class Asked:
     seed: int = 0
 
 
-def compare(subject: Subject, schemas: dict[str, Any], asked: Asked) -> pd.DataFrame:
+def compare(loaded: LoadedModel, schemas: dict[str, Any], asked: Asked) -> pd.DataFrame:
     """A row for each method and schema: method, schema, valid (fraction of the documents), tokens and seconds
     of a document (its share of a batch that all schemas make together, compiling left out).
 
@@ -47,23 +47,23 @@ def compare(subject: Subject, schemas: dict[str, Any], asked: Asked) -> pd.DataF
       ValueError: a schema that cannot be enforced, by its name, before anything is computed; a vocabulary
         that cannot spell every text.
     """
-    said = subject.token_bytes()
-    vocabulary, constraints = Vocabulary(said, subject.vocab.eos_id), []
+    said = loaded.token_bytes()
+    vocabulary, constraints = Vocabulary(said, loaded.vocab.eos_id), []
     for name, schema in schemas.items():
         try:
             constraints.append(json_schema(schema, vocabulary))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
     words = [f"A JSON document of the schema {json.dumps(schema)}:\n" for schema in schemas.values()]
-    prompts = [[subject.vocab.eos_id, *subject.vocab.encode(text)] for text in words]
+    prompts = [[loaded.vocab.eos_id, *loaded.vocab.encode(text)] for text in words]
     seeds = [asked.seed + i for i in range(len(prompts))]
     settings = SamplingSettings(temperature=asked.temperature)
-    model, params = subject.model, subject.params
-    limits: dict[str, Any] = {"n": asked.n, "max_tokens": asked.max_tokens, "context": subject.config.seq_len}
+    model, params = loaded.model, loaded.params
+    limits: dict[str, Any] = {"n": asked.n, "max_tokens": asked.max_tokens, "context": loaded.config.seq_len}
 
     plain, plain_seconds = timed(
         lambda: sample(
-            model, params, prompts, seeds, settings, eos_id=subject.vocab.eos_id, token_bytes=said, **limits
+            model, params, prompts, seeds, settings, eos_id=loaded.vocab.eos_id, token_bytes=said, **limits
         )
     )
     began = time.perf_counter()
@@ -80,8 +80,8 @@ def compare(subject: Subject, schemas: dict[str, Any], asked: Asked) -> pd.DataF
     took = {PROMPT: plain_seconds, REPAIR: plain_seconds + mending, CONSTRAINED: held_seconds}
     rows = []
     for method, of_schemas in texts.items():
-        answers = held if method == CONSTRAINED else plain
-        for (name, schema), some, documents in zip(schemas.items(), answers, of_schemas):
+        responses = held if method == CONSTRAINED else plain
+        for (name, schema), some, documents in zip(schemas.items(), responses, of_schemas):
             row: dict[str, Any] = {"method": method, "schema": name}
             row["valid"] = sum(is_valid(text, schema) for text in documents) / asked.n
             row["tokens"] = sum(len(one.tokens) for one in some) / asked.n
@@ -151,7 +151,7 @@ def main(arguments: Sequence[str]) -> int:
             raise ValueError(f"expected CKPT --schemas FILE --out DIR, got {list(arguments[1:])}")
         schemas = read_schemas(Path(FLAGS.schemas))
         asked = Asked(FLAGS.n, FLAGS.max_tokens, FLAGS.temperature, FLAGS.seed)
-        table = compare(open_subject(Path(rest[0])), schemas, asked)
+        table = compare(load_model(Path(rest[0])), schemas, asked)
     except (ValueError, OSError, flags.Error) as error:
         print(f"structured: {error}", file=sys.stderr)
         return 2

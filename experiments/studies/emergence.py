@@ -115,4 +115,4 @@ def ask(settings: Settings, run: Path) -> tuple[list[dict], list[dict]]:
         {"place": place, "loss": float(nats.mean()), "se": float(nats.std(ddof=1) / np.sqrt(len(nats)))}
         for place, nats in places.items()
     ]
-    return [span_metrics.answers(seen, n) for n in settings.answers], near
+    return [span_metrics.answer_metrics(seen, n) for n in settings.answers], near

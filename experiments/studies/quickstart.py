@@ -194,8 +194,8 @@ def ask_tasks(folder: Path) -> str:
     found = [one for one in find_all(folder) if one.row["stage"] != "tune"]
     tasks = [checkpoint_comparison.find_task(name) for name in TASKS]
     with ThreadPoolExecutor(2) as pool:  # most of the time goes into compiling, which keeps one core busy
-        scores = list(pool.map(lambda one: checkpoint_comparison.score(one, tasks), found))
-    return checkpoint_comparison.as_csv(checkpoint_comparison.rows(scores))
+        evaluated = list(pool.map(lambda one: checkpoint_comparison.evaluate_tasks(one, tasks), found))
+    return checkpoint_comparison.as_csv(checkpoint_comparison.rows(evaluated))
 
 
 def last_words(v: dict) -> str:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.data.vocab import Vocab
-from experiments.evaluate.language_modelling.tokenized_text import Text
+from experiments.evaluate.language_modelling.tokenized_text import TokenizedText
 from experiments.evaluate.statistics.intervals import Estimate, ratio_difference, ratios
 from models.model import Model
 
@@ -43,7 +43,7 @@ class Perplexity:
 
 
 @dataclass(frozen=True)
-class Tally:
+class DocumentLosses:
     """What each document of a text cost: nats, predicted tokens and UTF-8 bytes, each [n_documents].
 
     `unit` [n_tokens] is the document of each predicted token.
@@ -56,7 +56,14 @@ class Tally:
 
 
 def perplexity(
-    model: Model, params: Any, text: Text, vocab: Vocab, context: int, *, level: float = 0.9, seed: int = 0
+    model: Model,
+    params: Any,
+    text: TokenizedText,
+    vocab: Vocab,
+    context: int,
+    *,
+    level: float = 0.9,
+    seed: int = 0,
 ) -> Perplexity:
     """Scores a text in windows of `context` tokens.
 
@@ -110,7 +117,7 @@ def _window_losses(model: Model, params, tokens, context: int):
     return (jax.nn.logsumexp(logits_BTV, axis=-1) - chosen_BT).ravel()
 
 
-def tally(nats: np.ndarray, text: Text, vocab: Vocab) -> Tally:
+def document_losses(nats: np.ndarray, text: TokenizedText, vocab: Vocab) -> DocumentLosses:
     """Sums of `token_losses` by document.
 
     Raises:
@@ -126,18 +133,18 @@ def tally(nats: np.ndarray, text: Text, vocab: Vocab) -> Tally:
     if not n_bytes.sum():
         raise ValueError("the text decodes to nothing; bits per byte needs at least one byte")
     sums, counts = np.bincount(unit, nats.astype(np.float64), n), np.bincount(unit, minlength=n)
-    return Tally(sums, counts, n_bytes, unit)
+    return DocumentLosses(sums, counts, n_bytes, unit)
 
 
 def summarise(
-    nats: np.ndarray, text: Text, vocab: Vocab, context: int, level: float = 0.9, seed: int = 0
+    nats: np.ndarray, text: TokenizedText, vocab: Vocab, context: int, level: float = 0.9, seed: int = 0
 ) -> Perplexity:
     """Loss and bits per byte from `token_losses` [n_tokens].
 
     Raises:
-      ValueError: as `tally`.
+      ValueError: as `document_losses`.
     """
-    found = tally(nats, text, vocab)
+    found = document_losses(nats, text, vocab)
     every = np.ones(len(found.nats), bool)
     if len(found.nats) >= MIN_DOCUMENTS:
         return _over_documents(found, every, context, level, seed)
@@ -150,7 +157,7 @@ def summarise(
 
 
 def by_document(
-    found: Tally, labels: list[str], context: int, level: float = 0.9, seed: int = 0
+    found: DocumentLosses, labels: list[str], context: int, level: float = 0.9, seed: int = 0
 ) -> dict[str, Perplexity]:
     """Loss and bits per byte of documents with the same label; intervals resample the group's documents."""
     of_document = np.array(labels)
@@ -163,7 +170,7 @@ def by_document(
 
 
 def by_position(
-    nats: np.ndarray, found: Tally, context: int, level: float = 0.9, seed: int = 0
+    nats: np.ndarray, found: DocumentLosses, context: int, level: float = 0.9, seed: int = 0
 ) -> dict[str, Estimate]:
     """Loss in nats per token by the number of tokens before it in its window, in powers of two.
 
@@ -182,7 +189,7 @@ def by_position(
     return estimates
 
 
-def length_labels(found: Tally) -> list[str]:
+def length_labels(found: DocumentLosses) -> list[str]:
     """Each document's size class in bytes, in powers of four."""
     limits = [4**k for k in range(4, 10)]
 
@@ -196,13 +203,15 @@ def length_labels(found: Tally) -> list[str]:
     return [label(n_bytes) for n_bytes in found.n_bytes]
 
 
-def difference(a: Tally, b: Tally, level: float = 0.9, seed: int = 0) -> Estimate:
+def difference(a: DocumentLosses, b: DocumentLosses, level: float = 0.9, seed: int = 0) -> Estimate:
     """Bits per byte of one checkpoint above another's on the same documents, which are resampled in pairs."""
     scale = math.log(2) * a.n_bytes
     return ratio_difference(a.nats, b.nats, scale, level, N_BOOTSTRAP, seed)
 
 
-def _over_documents(found: Tally, chosen: np.ndarray, context: int, level: float, seed: int) -> Perplexity:
+def _over_documents(
+    found: DocumentLosses, chosen: np.ndarray, context: int, level: float, seed: int
+) -> Perplexity:
     nats, tokens, n_bytes = found.nats[chosen], found.tokens[chosen], found.n_bytes[chosen]
     loss, bits = ratios(nats, [tokens, n_bytes * math.log(2)], level, N_BOOTSTRAP, seed)
     n, n_tokens, total = int(chosen.sum()), int(tokens.sum()), int(n_bytes.sum())

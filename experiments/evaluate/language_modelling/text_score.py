@@ -1,4 +1,4 @@
-"""Token losses of a checkpoint on a text: computed once, then read from the log."""
+"""Token losses of a checkpoint on a text: computed once, then read from the response cache."""
 
 import hashlib
 import json
@@ -13,38 +13,38 @@ from experiments.data.vocab import Vocab, load_vocab
 from experiments.evaluate import response_cache
 from experiments.evaluate.checkpoint_paths import Checkpoint, cache_folder, fingerprint, is_hugging_face
 from experiments.evaluate.language_modelling.perplexity import (
+    DocumentLosses,
     Perplexity,
-    Tally,
     by_document,
     by_position,
     difference,
+    document_losses,
     length_labels,
     loss_batches,
     summarise,
-    tally,
 )
-from experiments.evaluate.language_modelling.tokenized_text import Text, read_files, read_split
+from experiments.evaluate.language_modelling.tokenized_text import TokenizedText, read_files, read_split
 from experiments.evaluate.statistics.intervals import Estimate
-from experiments.evaluate.tasks.responses import Opener, Progress
+from experiments.evaluate.tasks.responses import Loader, Progress
 from experiments.fields import from_json
 
 FORMAT = 1
 
 
-def logged_losses(
+def cached_losses(
     checkpoint: str,
-    opener: Opener,
+    loader: Loader,
     tokens: np.ndarray,
     context: int,
     progress: Progress = lambda done, total: None,
 ) -> np.ndarray:
     """`perplexity.token_losses` of the checkpoint with this fingerprint; four bytes a token are kept."""
     n = len(tokens) - 1
-    with response_cache.numbers(_log_path(checkpoint, tokens, context), n, context) as (known, add):
+    with response_cache.open_losses(_cache_path(checkpoint, tokens, context), n, context) as (known, add):
         pieces, done = [known], len(known)
         if done < n:
-            subject = opener()
-            for losses in loss_batches(subject.model, subject.params, tokens, context, done // context):
+            loaded = loader()
+            for losses in loss_batches(loaded.model, loaded.params, tokens, context, done // context):
                 add(losses)
                 pieces.append(losses)
                 done += len(losses)
@@ -52,7 +52,7 @@ def logged_losses(
     return np.concatenate(pieces)
 
 
-def _log_path(checkpoint: str, tokens: np.ndarray, context: int) -> Path:
+def _cache_path(checkpoint: str, tokens: np.ndarray, context: int) -> Path:
     content = hashlib.sha256(np.ascontiguousarray(tokens, np.uint32).tobytes()).hexdigest()
     key = json.dumps([FORMAT, checkpoint, content, context])
     return cache_folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.nats"
@@ -64,8 +64,8 @@ class TextScore:
 
     folder: Path
     name: str
-    text: Text
-    tally: Tally
+    text: TokenizedText
+    documents: DocumentLosses
     perplexity: Perplexity
     groups: dict[str, dict[str, Any]]
 
@@ -75,17 +75,17 @@ class TextScore:
         Raises:
           ValueError: the two have read different documents.
         """
-        if not np.array_equal(self.tally.n_bytes, other.tally.n_bytes):
+        if not np.array_equal(self.documents.n_bytes, other.documents.n_bytes):
             raise ValueError(
                 f"{self.name} of {self.folder} and of {other.folder} are not the same documents in the same "
                 "order; compare the two on a --file"
             )
-        return difference(self.tally, other.tally)
+        return difference(self.documents, other.documents)
 
 
 def score_text(
     checkpoint: Checkpoint,
-    opener: Opener,
+    loader: Loader,
     name: str,
     is_file: bool,
     by: list[str],
@@ -97,14 +97,14 @@ def score_text(
     Raises:
       ValueError: the text cannot be read, or has no such field.
     """
-    config, vocab = _config_and_vocab(checkpoint, opener)
+    config, vocab = _config_and_vocab(checkpoint, loader)
     text = read_files(name, vocab) if is_file else read_split(config.data, name)
     labels = {field: _labels(text, field, name) for field in by if field not in ("length", "position")}
     if len(text.tokens) < 2:
         raise ValueError("the text is empty; give at least one document")
     context = config.seq_len
-    nats = logged_losses(fingerprint(checkpoint.folder), opener, text.tokens, context, progress)
-    found, groups = tally(nats, text, vocab), {}
+    nats = cached_losses(fingerprint(checkpoint.folder), loader, text.tokens, context, progress)
+    found, groups = document_losses(nats, text, vocab), {}
     for field in by:
         if field == "position":
             groups[field] = by_position(nats, found, context)
@@ -114,16 +114,16 @@ def score_text(
     return TextScore(checkpoint.folder, name, text, found, summarise(nats, text, vocab, context), groups)
 
 
-def _config_and_vocab(checkpoint: Checkpoint, opener: Opener) -> tuple[RunConfig, Vocab]:
+def _config_and_vocab(checkpoint: Checkpoint, loader: Loader) -> tuple[RunConfig, Vocab]:
     """Those of a run without opening its parameters; of a Hugging Face folder by opening it."""
     if is_hugging_face(checkpoint.folder):
-        subject = opener()
-        return subject.config, subject.vocab
+        loaded = loader()
+        return loaded.config, loaded.vocab
     config = from_json(RunConfig, json.loads((checkpoint.folder / "config.json").read_text()))
     return config, load_vocab(config.data)
 
 
-def _labels(text: Text, field: str, name: str) -> list[str]:
+def _labels(text: TokenizedText, field: str, name: str) -> list[str]:
     """What each document's line says in `field`."""
     missing = sum(field not in one for one in text.fields)
     if not text.fields or missing:

@@ -11,34 +11,34 @@ from experiments.config import DataConfig
 from experiments.data.cache import open_cache
 from experiments.data.prepare import prepare
 from experiments.data.vocab import Vocab
-from experiments.evaluate.tasks.task import Broken
+from experiments.evaluate.tasks.task import InvalidItem
 
 
 @dataclass(frozen=True)
-class Text:
+class TokenizedText:
     """`tokens` is int [n]; document d is tokens[offsets[d]:offsets[d + 1]], its last token EOS.
 
     Tokens before offsets[0] are context only. `fields` are what its line of a JSONL file says of each
-    document besides its text; `broken` are lines without a text.
+    document besides its text; `invalid` are lines without a text.
     """
 
     tokens: np.ndarray
     offsets: np.ndarray
     fields: tuple[dict[str, Any], ...] = ()
-    broken: tuple[Broken, ...] = field(default=())
+    invalid: tuple[InvalidItem, ...] = field(default=())
 
 
-def read_split(data: DataConfig, split: str) -> Text:
+def read_split(data: DataConfig, split: str) -> TokenizedText:
     """A split of a corpus, which is prepared first if it is not there.
 
     Raises:
       ValueError: the corpus cannot be prepared, or is not the one the configuration was made with.
     """
     cache = open_cache(prepare(data), split)
-    return Text(cache.tokens, cache.offsets)
+    return TokenizedText(cache.tokens, cache.offsets)
 
 
-def read_files(path: str, vocab: Vocab) -> Text:
+def read_files(path: str, vocab: Vocab) -> TokenizedText:
     """Documents of a file, a folder or a pattern, cut as for training on them
     (`experiments.data.sources.textfiles`).
 
@@ -51,19 +51,19 @@ def read_files(path: str, vocab: Vocab) -> Text:
     from experiments.data.sources import textfiles  # here: the only reader of pyarrow and zstandard
 
     files = textfiles.find(path)
-    broken: list[Broken] = []
+    invalid: list[InvalidItem] = []
     if len(files) == 1 and textfiles.format_of(files[0]) == ".jsonl":
-        documents, fields = _read_jsonl(files[0], broken)
+        documents, fields = _read_jsonl(files[0], invalid)
     else:
         documents, fields = [document.decode() for document in textfiles.documents(path)], ()
     pieces = [np.array([vocab.eos_id], np.int32)]
     pieces += [np.array([*vocab.encode(document), vocab.eos_id], np.int32) for document in documents]
     offsets = np.cumsum([len(piece) for piece in pieces])
-    return Text(np.concatenate(pieces), offsets, tuple(fields), tuple(broken))
+    return TokenizedText(np.concatenate(pieces), offsets, tuple(fields), tuple(invalid))
 
 
-def _read_jsonl(file: Path, broken: list[Broken]) -> tuple[list[str], list[dict[str, Any]]]:
-    """Texts of a JSONL file and the other fields of their lines; what is no text is added to `broken`."""
+def _read_jsonl(file: Path, invalid: list[InvalidItem]) -> tuple[list[str], list[dict[str, Any]]]:
+    """Texts of a JSONL file and the other fields of their lines; what is no text is added to `invalid`."""
     from experiments.data.sources import textfiles
 
     documents, fields = [], []
@@ -73,11 +73,11 @@ def _read_jsonl(file: Path, broken: list[Broken]) -> tuple[list[str], list[dict[
         try:
             record = json.loads(line)
         except ValueError as error:
-            broken.append(Broken(number, f"not JSON ({error})"))
+            invalid.append(InvalidItem(number, f"not JSON ({error})"))
             continue
         text = record.pop("text", None) if isinstance(record, dict) else None
         if not isinstance(text, str) or not text.strip():
-            broken.append(Broken(number, "no 'text'"))
+            invalid.append(InvalidItem(number, "no 'text'"))
         else:
             documents.append(text.encode("utf-8", "replace").decode())
             fields.append(record)

@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 
 from experiments.evaluate.statistics.intervals import Estimate, mean
-from experiments.evaluate.tasks.responses import Answers
+from experiments.evaluate.tasks.responses import Responses
 from experiments.evaluate.tasks.task_metrics import probabilities
 
 N_BINS = 10
-SURE, RIGHT = "Probability that it gives its choice", "Share that is right"
+CONFIDENCE_TITLE, ACCURACY_TITLE = "Probability that it gives its choice", "Share that is right"
 
 
 @dataclass(frozen=True)
-class Bin:
+class ReliabilityBin:
     """Items whose confidence lies between two limits: how many, how sure, how often right."""
 
     n: int
@@ -36,30 +36,30 @@ class Calibration:
     reliability: float
     resolution: float
     uncertainty: float
-    bins: tuple[Bin, ...]
+    bins: tuple[ReliabilityBin, ...]
 
 
-def calibrate(answers: Answers, n_bins: int = N_BINS) -> Calibration:
+def calibrate(responses: Responses, n_bins: int = N_BINS) -> Calibration:
     """Calibration of the likeliest choice.
 
     Raises:
       ValueError: the task is not multiple choice.
     """
-    if answers.task.metric != "multiple_choice":
+    if responses.task.metric != "multiple_choice":
         raise ValueError(
-            f"{answers.task.name}: calibration needs choices, and its metric is {answers.task.metric}"
+            f"{responses.task.name}: calibration needs choices, and its metric is {responses.task.metric}"
         )
-    probs = [probabilities(record) for record in answers.records]
+    probs = [probabilities(record) for record in responses.records]
     confidence = np.array([p.max() for p in probs])
-    right = [item.choices[int(p.argmax())] == item.target for item, p in zip(answers.items, probs)]
-    return of_confidence(confidence, np.array(right, float), n_bins)
+    right = [item.choices[int(p.argmax())] == item.target for item, p in zip(responses.items, probs)]
+    return calibration_of(confidence, np.array(right, float), n_bins)
 
 
-def of_confidence(confidence: np.ndarray, right: np.ndarray, n_bins: int = N_BINS) -> Calibration:
+def calibration_of(confidence: np.ndarray, right: np.ndarray, n_bins: int = N_BINS) -> Calibration:
     """Calibration of stated probabilities [n] of being right [n] (0 or 1)."""
     where = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
     inside = [where == k for k in range(n_bins) if (where == k).any()]
-    bins = tuple(Bin(int(m.sum()), float(confidence[m].mean()), mean(right[m])) for m in inside)
+    bins = tuple(ReliabilityBin(int(m.sum()), float(confidence[m].mean()), mean(right[m])) for m in inside)
     share = np.array([one.n for one in bins]) / len(right)
     gap = np.array([one.confidence - one.accuracy.value for one in bins])
     above = np.array([one.accuracy.value for one in bins]) - right.mean()
@@ -73,7 +73,7 @@ def of_confidence(confidence: np.ndarray, right: np.ndarray, n_bins: int = N_BIN
     )
 
 
-def picture(calibrations: dict[str, Calibration]) -> bytes:
+def reliability_diagram(calibrations: dict[str, Calibration]) -> bytes:
     """The reliability diagram of each task as PNG: accuracy with its 90% interval against confidence."""
     from scaling.report import theme  # here: draws, and numbers do without
 
@@ -89,15 +89,23 @@ def picture(calibrations: dict[str, Calibration]) -> bytes:
         {
             "data": diagonal,
             "mark": {"type": "line", "color": theme.MUTED, "strokeDash": [4, 4]},
-            "encoding": {"x": _axis("at", SURE), "y": _axis("at", RIGHT)},
+            "encoding": {"x": _axis("at", CONFIDENCE_TITLE), "y": _axis("at", ACCURACY_TITLE)},
         },
         {
             "mark": {"type": "rule", "color": theme.ACCENT, "opacity": 0.5},
-            "encoding": {"x": _axis("sure", SURE), "y": _axis("lo", RIGHT), "y2": {"field": "hi"}},
+            "encoding": {
+                "x": _axis("sure", CONFIDENCE_TITLE),
+                "y": _axis("lo", ACCURACY_TITLE),
+                "y2": {"field": "hi"},
+            },
         },
         {
             "mark": {"type": "circle", "color": theme.ACCENT, "opacity": 1},
-            "encoding": {"x": _axis("sure", SURE), "y": _axis("right", RIGHT), "size": size},
+            "encoding": {
+                "x": _axis("sure", CONFIDENCE_TITLE),
+                "y": _axis("right", ACCURACY_TITLE),
+                "size": size,
+            },
         },
     ]
     spec = {

@@ -26,7 +26,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Joined:
+class SeedMean:
     """A mean over several seeds' models. `between_sd` is the spread of true means between seeds, of which
     items' noise is taken off; `se_items` is the standard error that the items alone would leave."""
 
@@ -72,8 +72,10 @@ def difference(
     return Estimate(value, se, middle - half, middle + half)
 
 
-def joined(values_SN: np.ndarray, clusters: np.ndarray | None = None, level: float = 0.9) -> Joined:
-    """Mean over S seeds' models, all asked the same N items; its doubt is of new seeds and new items.
+def mean_over_seeds(
+    values_SN: np.ndarray, clusters: np.ndarray | None = None, level: float = 0.9
+) -> SeedMean:
+    """Mean over S seeds' models on the same N items; the interval is for new seeds and new items.
 
     Seeds and items are crossed random effects: the variance is that of the items' means plus the part of the
     seeds' spread that items do not explain, over S (Searle, Casella & McCulloch 1992). Degrees of freedom are
@@ -96,7 +98,7 @@ def joined(values_SN: np.ndarray, clusters: np.ndarray | None = None, level: flo
     freedom = variance**2 / sum(part**2 / max(df, 1) for part, df in parts) if variance > 0 else math.inf
     half = _t(level, freedom) * math.sqrt(variance)
     estimate = Estimate(value, math.sqrt(variance), value - half, value + half)
-    return Joined(estimate, n_seeds, math.sqrt(between), se_items)
+    return SeedMean(estimate, n_seeds, math.sqrt(between), se_items)
 
 
 def ratios(

@@ -1,1 +1,1 @@
-"""Tasks with items and answers: what a checkpoint is asked, what it responds, how that is scored."""
+"""Tasks with items and responses: what a checkpoint is asked, what it responds, how that is scored."""

@@ -27,7 +27,7 @@ WORD = re.compile(r"(?<= )[a-z]{2,12}(?=[ .,;:)\n])")
 
 
 @dataclass(frozen=True)
-class Embedded:
+class BuiltinTask:
     """One task: `make(random)` gives an item from its source of randomness alone."""
 
     summary: str
@@ -39,12 +39,12 @@ class Embedded:
 
 def item(name: str, i: int, seed: int | str = 0) -> Item:
     """Item i of an embedded task."""
-    return EMBEDDED[name].make(random.Random(f"{seed}/{name}/{i}"))
+    return BUILTIN_TASKS[name].make(random.Random(f"{seed}/{name}/{i}"))
 
 
-def embedded_task(name: str, n: int | None = None, seed: int = 0, metric: str = "multiple_choice") -> Task:
+def builtin_task(name: str, n: int | None = None, seed: int = 0, metric: str = "multiple_choice") -> Task:
     """The first `n` items; examples come from a stream of their own."""
-    about = EMBEDDED[name]
+    about = BUILTIN_TASKS[name]
     items = tuple(item(name, i, seed) for i in range(n or N_ITEMS))
     pool = tuple(item(name, i, f"{seed}/examples") for i in range(N_EXAMPLES))
     content = hashlib.sha256(repr((name, seed, pool)).encode()).hexdigest()  # of the generator, not of `n`
@@ -178,11 +178,11 @@ def _four(draw: Callable[[], T], key: Callable[[T], Any] = lambda value: value) 
             return drawn
 
 
-EMBEDDED = {
-    "copy": Embedded("repeat a made-up word, among other made-up words", _copy),
-    "reverse": Embedded("a made-up word backwards, among other orders of its letters", _reverse),
-    "arithmetic": Embedded("sum, difference or product of two digits, modulo 10", _arithmetic),
-    "brackets": Embedded("the bracket that closes next, of four kinds", _brackets, delimiter=""),
-    "next_word": Embedded("the next word of a text of the default corpus's test split", _next_word),
-    "word_end": Embedded("the rest of a word begun in such a text", _word_end, delimiter=""),
+BUILTIN_TASKS = {
+    "copy": BuiltinTask("repeat a made-up word, among other made-up words", _copy),
+    "reverse": BuiltinTask("a made-up word backwards, among other orders of its letters", _reverse),
+    "arithmetic": BuiltinTask("sum, difference or product of two digits, modulo 10", _arithmetic),
+    "brackets": BuiltinTask("the bracket that closes next, of four kinds", _brackets, delimiter=""),
+    "next_word": BuiltinTask("the next word of a text of the default corpus's test split", _next_word),
+    "word_end": BuiltinTask("the rest of a word begun in such a text", _word_end, delimiter=""),
 }

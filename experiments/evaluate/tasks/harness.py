@@ -1,7 +1,7 @@
 """Our checkpoints under EleutherAI's lm-evaluation-harness: `pip install -e '.[lm-eval]'`.
 
-    from experiments.evaluate.harness import run
-    run(open_subject(Path("out/quickstart")), ["my_task"], include_path="tasks/")
+    from experiments.evaluate.tasks.harness import run
+    run(load_model(Path("out/quickstart")), ["my_task"], include_path="tasks/")
 
 Nothing is loaded from the network unless a task does so.
 """
@@ -14,7 +14,7 @@ from lm_eval.api.model import LM  # pyright: ignore[reportMissingImports]
 from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
 
 from experiments.evaluate.language_modelling.perplexity import token_losses
-from experiments.evaluate.loaded_model import Subject
+from experiments.evaluate.loaded_model import LoadedModel
 from experiments.evaluate.tasks.loglikelihood import encode_pair, score_all
 from models.decoding.sample import sample
 from models.decoding.settings import SamplingSettings
@@ -23,11 +23,11 @@ MAX_TOKENS = 256  # generated where a task does not say
 
 
 class HarnessModel(LM):
-    """A subject as the harness asks it. Only greedy generation: tasks that sample are refused."""
+    """A checkpoint as the harness calls it. Only greedy generation: tasks that sample are refused."""
 
-    def __init__(self, subject: Subject):
+    def __init__(self, loaded: LoadedModel):
         super().__init__()
-        self.subject = subject
+        self.loaded = loaded
 
     def loglikelihood(self, requests: list[Any], **_: Any) -> list[tuple[float, bool]]:
         """(sum of log-probabilities in nats, is it what greedy decoding says) for (context, continuation).
@@ -35,23 +35,21 @@ class HarnessModel(LM):
         Raises:
           ValueError: a request longer than the model's context.
         """
-        subject, context = self.subject, self.subject.config.seq_len
-        rows = [encode_pair(subject.vocab, *request.args) for request in requests]
+        loaded, context = self.loaded, self.loaded.config.seq_len
+        rows = [encode_pair(loaded.vocab, *request.args) for request in requests]
         longest = max(map(len, rows))
         if longest > context + 1:
             raise ValueError(
                 f"a request has {longest - 1} tokens; the context of this checkpoint is {context}"
             )
-        return [(one.logprob, one.greedy) for one in score_all(subject.model, subject.params, rows)]
+        return [(one.logprob, one.greedy) for one in score_all(loaded.model, loaded.params, rows)]
 
     def loglikelihood_rolling(self, requests: list[Any], **_: Any) -> list[float]:
         """Log-probability of each text in nats, in windows of the model's context that do not overlap."""
         found = []
         for request in requests:
             tokens = self._tokens(request.args[0])
-            losses = token_losses(
-                self.subject.model, self.subject.params, tokens, self.subject.config.seq_len
-            )
+            losses = token_losses(self.loaded.model, self.loaded.params, tokens, self.loaded.config.seq_len)
             found.append(-float(losses.sum(dtype="float64")))
         return found
 
@@ -67,34 +65,34 @@ class HarnessModel(LM):
             if settings.get("do_sample") or settings.get("temperature"):
                 raise ValueError(f"a task generates with {settings}; only greedy decoding is supported")
             [[one]] = sample(
-                self.subject.model,
-                self.subject.params,
+                self.loaded.model,
+                self.loaded.params,
                 [self._tokens(prompt).tolist()],
                 [0],
                 SamplingSettings(temperature=0.0),
                 max_tokens=settings.get("max_gen_toks", MAX_TOKENS),
-                eos_id=self.subject.vocab.eos_id,
-                context=self.subject.config.seq_len,
+                eos_id=self.loaded.vocab.eos_id,
+                context=self.loaded.config.seq_len,
             )
-            text, until = self.subject.vocab.decode(one.tokens), settings.get("until", [])
+            text, until = self.loaded.vocab.decode(one.tokens), settings.get("until", [])
             for stop in [until] if isinstance(until, str) else until:
                 text = text.split(stop)[0] if stop else text
             found.append(text)
         return found
 
     def _tokens(self, text: str) -> np.ndarray:
-        vocab = self.subject.vocab
+        vocab = self.loaded.vocab
         return np.array([vocab.eos_id, *vocab.encode(text)], np.int32)
 
 
 def run(
-    subject: Subject, tasks: list[str], include_path: str | None = None, **options: Any
+    loaded: LoadedModel, tasks: list[str], include_path: str | None = None, **options: Any
 ) -> dict[str, Any]:
     """Results by task. `include_path` is a folder of task files of the user's own; then only they are known.
 
     `options` go to `lm_eval.simple_evaluate`, as num_fewshot= and limit=.
     """
     manager = TaskManager(include_path=include_path, include_defaults=include_path is None)
-    found = simple_evaluate(model=HarnessModel(subject), tasks=tasks, task_manager=manager, **options)
+    found = simple_evaluate(model=HarnessModel(loaded), tasks=tasks, task_manager=manager, **options)
     assert found is not None  # it is None on other processes than the first
     return found["results"]

@@ -19,7 +19,7 @@ SHORTEST = 32  # lengths are rounded up to powers of two from here
 
 
 @dataclass(frozen=True)
-class Row:
+class ScoringRow:
     """Tokens of a continuation, one at least, of a context of one at least."""
 
     context: list[int]
@@ -29,14 +29,14 @@ class Row:
         return len(self.context) + len(self.continuation)
 
 
-class Score(NamedTuple):
+class Loglikelihood(NamedTuple):
     """Sum of a continuation's log-probabilities in nats; whether each of its tokens is the likeliest."""
 
     logprob: float
     greedy: bool
 
 
-def encode_pair(vocab: Vocab, context: str, continuation: str) -> Row:
+def encode_pair(vocab: Vocab, context: str, continuation: str) -> ScoringRow:
     """Both texts as tokens of one text, begun by the token that ends documents.
 
     As in the lm-evaluation-harness: spaces at the end of the context go to the continuation, and tokens are
@@ -45,7 +45,7 @@ def encode_pair(vocab: Vocab, context: str, continuation: str) -> Row:
     stripped = context.rstrip()
     continuation = context[len(stripped) :] + continuation
     before, whole = vocab.encode(stripped), vocab.encode(stripped + continuation)
-    return Row([vocab.eos_id, *before], whole[len(before) :])
+    return ScoringRow([vocab.eos_id, *before], whole[len(before) :])
 
 
 def bucket(size: int, least: int = SHORTEST) -> int:
@@ -53,14 +53,14 @@ def bucket(size: int, least: int = SHORTEST) -> int:
     return max(least, 1 << (size - 1).bit_length())
 
 
-class Batch(NamedTuple):
+class RowBatch(NamedTuple):
     """Groups scored at once, by index, and the shape they are padded to: rows, length, continued tokens."""
 
     groups: list[int]
     shape: tuple[int, int, int]
 
 
-def plan(groups: Sequence[Sequence[Row]], vocab_size: int) -> Iterator[Batch]:
+def plan_batches(groups: Sequence[Sequence[ScoringRow]], vocab_size: int) -> Iterator[RowBatch]:
     """Batches of whole groups of rows, those of like length together; all of one length have one shape.
 
     Lengths are rounded up to powers of two, so that few shapes are ever compiled.
@@ -76,36 +76,38 @@ def plan(groups: Sequence[Sequence[Row]], vocab_size: int) -> Iterator[Batch]:
         batch, free = [], n_rows
         for i in same:
             if len(groups[i]) > free:
-                yield Batch(batch, (n_rows, length, longest))
+                yield RowBatch(batch, (n_rows, length, longest))
                 batch, free = [], n_rows
             batch.append(i)
             free -= len(groups[i])
-        yield Batch(batch, (n_rows, length, longest))
+        yield RowBatch(batch, (n_rows, length, longest))
 
 
-def score(model: Model, params: Any, rows: Sequence[Row], shape: tuple[int, int, int]) -> list[Score]:
-    """Scores rows in one batch of a shape that holds them (see `Batch`)."""
+def score_rows(
+    model: Model, params: Any, rows: Sequence[ScoringRow], shape: tuple[int, int, int]
+) -> list[Loglikelihood]:
+    """Scores rows in one batch of a shape that holds them (see `RowBatch`)."""
     n_rows, length, longest = shape
     tokens_BT = np.zeros((n_rows, length + 1), np.int32)
     begins_B, ends_B = np.ones(n_rows, np.int32), np.ones(n_rows, np.int32)
     for b, row in enumerate(rows):
         tokens_BT[b, : len(row)] = row.context + row.continuation
         begins_B[b], ends_B[b] = len(row.context), len(row)
-    logprobs, greedy = jax.device_get(_score(model, params, tokens_BT, begins_B, ends_B, longest))
-    return [Score(float(logprobs[b]), bool(greedy[b])) for b in range(len(rows))]
+    logprobs, greedy = jax.device_get(_loglikelihoods(model, params, tokens_BT, begins_B, ends_B, longest))
+    return [Loglikelihood(float(logprobs[b]), bool(greedy[b])) for b in range(len(rows))]
 
 
-def score_all(model: Model, params: Any, rows: Sequence[Row]) -> list[Score]:
+def score_all(model: Model, params: Any, rows: Sequence[ScoringRow]) -> list[Loglikelihood]:
     """Scores any number of rows, in their order."""
-    found: dict[int, Score] = {}
-    for batch in plan([[row] for row in rows], model.config.vocab_size):
-        scores = score(model, params, [rows[i] for i in batch.groups], batch.shape)
+    found: dict[int, Loglikelihood] = {}
+    for batch in plan_batches([[row] for row in rows], model.config.vocab_size):
+        scores = score_rows(model, params, [rows[i] for i in batch.groups], batch.shape)
         found.update(zip(batch.groups, scores))
     return [found[i] for i in range(len(rows))]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 5))
-def _score(model: Model, params, tokens_BT, begins_B, ends_B, longest: int):
+def _loglikelihoods(model: Model, params, tokens_BT, begins_B, ends_B, longest: int):
     """Sums of log-probabilities [B] of tokens[begin:end] and whether all are the likeliest [B].
 
     Only continued positions go through the head.

@@ -1,4 +1,4 @@
-"""What a checkpoint gets right, token by token and answer by answer, from one forward pass.
+"""What a checkpoint gets right, token by token and span by span, from one forward pass.
 
 An answer is a span of consecutive tokens of a text. Greedy decoding from the text before it gives the whole
 span exactly if the likeliest token is the right one at every place of it, so exact match needs no decoding.
@@ -40,7 +40,7 @@ def _predict(model: Model, params, tokens):
     return -chosen_BT, logits_BTV.argmax(axis=-1) == targets_BT, brier_BT
 
 
-def answers(seen: Predictions, n_answer: int) -> dict[str, float]:
+def answer_metrics(predictions: Predictions, n_answer: int) -> dict[str, float]:
     """Metrics of all answers of `n_answer` tokens in the second halves of rows, one after another.
 
     exact_match is the share of answers without a wrong token; token_accuracy, token_loss (nats) and brier are
@@ -49,7 +49,7 @@ def answers(seen: Predictions, n_answer: int) -> dict[str, float]:
     Raises:
       ValueError: half a row is shorter than an answer.
     """
-    n_rows, length = seen.right_RT.shape
+    n_rows, length = predictions.right_RT.shape
     n_spans = length // 2 // n_answer
     if not 1 <= n_answer <= length // 2:
         raise ValueError(f"n_answer={n_answer}; half a row of {length} tokens holds 1 to {length // 2}")
@@ -57,14 +57,14 @@ def answers(seen: Predictions, n_answer: int) -> dict[str, float]:
     def spans(values_RT: np.ndarray) -> np.ndarray:
         return values_RT[:, length - n_spans * n_answer :].reshape(-1, n_answer)
 
-    right = spans(seen.right_RT)
+    right = spans(predictions.right_RT)
     return {
         "n_answer": n_answer,
         "n_questions": n_rows * n_spans,
         "exact_match": float(right.all(axis=1).mean()),
         "token_accuracy": float(right.mean()),
-        "token_loss": float(spans(seen.nats_RT).mean(dtype=np.float64)),
-        "brier": float(spans(seen.brier_RT).mean(dtype=np.float64)),
+        "token_loss": float(spans(predictions.nats_RT).mean(dtype=np.float64)),
+        "brier": float(spans(predictions.brier_RT).mean(dtype=np.float64)),
     }
 
 

@@ -41,7 +41,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Broken:
+class InvalidItem:
     """An item that cannot be asked, and why."""
 
     line: int
@@ -66,10 +66,10 @@ class Task:
     max_tokens: int = 32
     chance: float | None = None
     ceiling: float | None = None
-    broken: tuple[Broken, ...] = ()
+    invalid: tuple[InvalidItem, ...] = ()
 
 
-def prompt_of(task: Task, i: int, shots: int = 0, seed: int = 0) -> str:
+def build_prompt(task: Task, i: int, shots: int = 0, seed: int = 0) -> str:
     """Item i's prompt after `shots` solved examples, drawn without replacement by (seed, i) from the pool.
 
     Items with the same prompt or from the same document are never among them.
@@ -93,12 +93,12 @@ def prompt_of(task: Task, i: int, shots: int = 0, seed: int = 0) -> str:
 
 
 def read_task(path: str) -> Task:
-    """The task in a JSONL file; lines that are no item are listed as broken.
+    """The task in a JSONL file; lines that are no item are listed as invalid.
 
     Raises:
       ValueError: no such file, a wrong header, or not one item.
     """
-    items, broken, header, digest = [], [], None, hashlib.sha256()
+    items, invalid, header, digest = [], [], None, hashlib.sha256()
     for line, content in textfiles.lines(_file(path)):
         digest.update(content)
         if not content.strip():
@@ -113,11 +113,11 @@ def read_task(path: str) -> Task:
             items.append(_item(values, line, header.get("metric")))
         except json.JSONDecodeError as error:
             header = {} if header is None else header
-            broken.append(Broken(line, f"not JSON ({error})"))
-        except _NoItem as error:
-            broken.append(Broken(line, str(error)))
+            invalid.append(InvalidItem(line, f"not JSON ({error})"))
+        except _InvalidLine as error:
+            invalid.append(InvalidItem(line, str(error)))
     if not items:
-        first = f"; line {broken[0].line}: {broken[0].reason}" if broken else ""
+        first = f"; line {invalid[0].line}: {invalid[0].reason}" if invalid else ""
         raise ValueError(f"{path} has no item that can be asked{first}")
     settings: dict[str, Any] = dict(header or {})
     metric = settings.pop("metric", None) or ("multiple_choice" if items[0].choices else "exact_match")
@@ -125,10 +125,10 @@ def read_task(path: str) -> Task:
         settings["chance"] = sum(1 / len(item.choices) for item in items) / len(items)
     settings.setdefault("ceiling", 1.0)
     name, asked = Path(path).name.split(".")[0], tuple(items)
-    return Task(name, metric, asked, asked, digest.hexdigest(), broken=tuple(broken), **settings)
+    return Task(name, metric, asked, asked, digest.hexdigest(), invalid=tuple(invalid), **settings)
 
 
-class _NoItem(ValueError):
+class _InvalidLine(ValueError):
     """A line that cannot be asked."""
 
 
@@ -162,26 +162,28 @@ def _item(values: Any, line: int, metric: str | None) -> Item:
     """The item of a line.
 
     Raises:
-      _NoItem: what is missing or wrong.
+      _InvalidLine: what is missing or wrong.
     """
     if not isinstance(values, dict):
-        raise _NoItem(f"a JSON {type(values).__name__}; every line is an object")
+        raise _InvalidLine(f"a JSON {type(values).__name__}; every line is an object")
     prompt, target = values.get("prompt"), values.get("target")
     choices = values.get("choices") or []
     if not isinstance(prompt, str) or not prompt.strip():
-        raise _NoItem("the prompt is empty" if prompt == "" or isinstance(prompt, str) else "no 'prompt'")
+        raise _InvalidLine(
+            "the prompt is empty" if prompt == "" or isinstance(prompt, str) else "no 'prompt'"
+        )
     if not isinstance(choices, list) or not all(isinstance(choice, str) and choice for choice in choices):
-        raise _NoItem("'choices' is not a list of texts")
+        raise _InvalidLine("'choices' is not a list of texts")
     if metric == "multiple_choice" and len(set(choices)) < 2:
-        raise _NoItem("multiple choice needs two different 'choices' at least")
+        raise _InvalidLine("multiple choice needs two different 'choices' at least")
     if len(set(choices)) < len(choices):
-        raise _NoItem("two choices are the same")
+        raise _InvalidLine("two choices are the same")
     if choices and isinstance(target, int) and not isinstance(target, bool):
         if not 0 <= target < len(choices):
-            raise _NoItem(f"target {target} is not the index of one of {len(choices)} choices, from 0")
+            raise _InvalidLine(f"target {target} is not the index of one of {len(choices)} choices, from 0")
         target = choices[target]
     if not isinstance(target, str) or not target.strip():
-        raise _NoItem("no 'target'")
+        raise _InvalidLine("no 'target'")
     if choices and target not in choices:
-        raise _NoItem(f"the target {target!r} is none of the choices")
+        raise _InvalidLine(f"the target {target!r} is none of the choices")
     return Item(prompt, target, tuple(choices), str(values.get("document", "")), line)

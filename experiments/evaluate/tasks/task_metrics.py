@@ -1,4 +1,4 @@
-"""From answers to numbers: a value an item, then means with intervals, differences and calibration.
+"""From responses to numbers: a value an item, then means with intervals, differences and calibration.
 
 The names are those of the lm-evaluation-harness: of the choices' log-probabilities, `acc` takes the largest,
 `acc_norm` the largest by character of the choice, `acc_bytes` by UTF-8 byte; of equals, the first.
@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.evaluate.statistics import intervals
 from experiments.evaluate.statistics.intervals import Estimate
-from experiments.evaluate.tasks.responses import Answers
+from experiments.evaluate.tasks.responses import Responses
 from experiments.evaluate.tasks.task import Item, Task
 
 # The number that stands for a task, by how it is asked.
@@ -20,7 +20,7 @@ BOUNDED = ("acc", "acc_norm", "acc_bytes", "exact_match")  # those that chance a
 
 
 @dataclass(frozen=True)
-class Result:
+class MetricEstimate:
     """One number of one task."""
 
     task: str
@@ -62,9 +62,9 @@ def probabilities(record: dict[str, Any]) -> np.ndarray:
     return probs / probs.sum()
 
 
-def table(answers: Answers) -> dict[str, np.ndarray]:
+def item_table(responses: Responses) -> dict[str, np.ndarray]:
     """Values of all items [n] by metric."""
-    rows = [item_values(answers.task, *pair) for pair in zip(answers.items, answers.records)]
+    rows = [item_values(responses.task, *pair) for pair in zip(responses.items, responses.records)]
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
@@ -73,11 +73,11 @@ def clusters(items: tuple[Item, ...]) -> np.ndarray:
     return np.array([item.document or f"\0{i}" for i, item in enumerate(items)])
 
 
-def results(answers: Answers, level: float = 0.9) -> list[Result]:
+def results(responses: Responses, level: float = 0.9) -> list[MetricEstimate]:
     """Means of all metrics with intervals."""
-    task, groups = answers.task, clusters(answers.items)
+    task, groups = responses.task, clusters(responses.items)
     return [
-        Result(
+        MetricEstimate(
             task.name,
             name,
             intervals.mean(values, groups, level),
@@ -85,16 +85,16 @@ def results(answers: Answers, level: float = 0.9) -> list[Result]:
             task.chance if name in BOUNDED else None,
             task.ceiling if name in BOUNDED else None,
         )
-        for name, values in table(answers).items()
+        for name, values in item_table(responses).items()
     ]
 
 
-def main_values(answers: Answers) -> np.ndarray:
+def main_values(responses: Responses) -> np.ndarray:
     """The values [n] of the number that stands for the task."""
-    return table(answers)[MAIN[answers.task.metric]]
+    return item_table(responses)[MAIN[responses.task.metric]]
 
 
-def difference(a: Answers, b: Answers, level: float = 0.9) -> Estimate:
+def difference(a: Responses, b: Responses, level: float = 0.9) -> Estimate:
     """How much better `a` does than `b` on the items that both were asked, paired by item."""
     values = {item: value for item, value in zip(b.items, main_values(b))}
     both = [(item, x) for item, x in zip(a.items, main_values(a)) if item in values]
@@ -103,11 +103,11 @@ def difference(a: Answers, b: Answers, level: float = 0.9) -> Estimate:
     return intervals.difference(ours, theirs, clusters(items), level)
 
 
-def joined(seeds: list[Answers], level: float = 0.9) -> intervals.Joined:
+def mean_over_seeds(seeds: list[Responses], level: float = 0.9) -> intervals.SeedMean:
     """Mean over models that differ in their seed, on the items that all were asked."""
     common = set(seeds[0].items).intersection(*(one.items for one in seeds[1:]))
     items = tuple(item for item in seeds[0].items if item in common)
     values = [dict(zip(one.items, main_values(one))) for one in seeds]
-    return intervals.joined(
+    return intervals.mean_over_seeds(
         np.array([[of_seed[item] for item in items] for of_seed in values]), clusters(items), level
     )

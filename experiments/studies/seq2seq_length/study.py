@@ -248,10 +248,16 @@ def align_example(settings: Settings, config: RNNConfig, params: Any) -> pd.Data
     n, [source] = settings.map_length, draw(settings, settings.map_length, 1, "example")
     source_1S, mask_1S = encode_sources(settings, [source])
     decode = jax.jit(functools.partial(decode_greedily, models.build(config)), static_argnums=3)
-    written = VOCAB.decode(np.asarray(decode(params, source_1S, mask_1S, n))[0]).ljust(n)
-    inputs_1T = encode([strings.START + written[:-1]])
+    written_1T = np.asarray(decode(params, source_1S, mask_1S, n))
+    inputs_1T = np.concatenate([encode([strings.START]), written_1T[:, :-1]], axis=1)
     weights_1TS = alignments(config, params, *map(jnp.asarray, (inputs_1T, source_1S, mask_1S)))
-    return long_table(weights_1TS[0, :, -n:], written, source)
+    return long_table(weights_1TS[0, :, -n:], letters(written_1T[0]), source)
+
+
+def letters(tokens: np.ndarray) -> str:
+    """A character a token: symbols as they are, a middle dot for what is none, as a network may write."""
+    decoded = (VOCAB.decode([token]) for token in tokens)
+    return "".join(text if text.isalpha() and text.isascii() else "·" for text in decoded)
 
 
 def long_table(weights_TS: jax.Array, written: str, read: str, **columns: Any) -> pd.DataFrame:

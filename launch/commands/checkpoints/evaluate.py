@@ -6,7 +6,7 @@ CKPT is a run's folder, a Hugging Face folder, or a study's, which stands for it
 A text is a split of the run's data or a file: plain text, JSON lines with "text" or Parquet, compressed or
 not. --by gives its loss by a field of the JSON lines, by document "length" or by "position" in the context.
 
-A task is an embedded one (isoflop list tasks) or a JSONL file of yours, a line an item:
+A task is a built-in one (isoflop list tasks) or a JSONL file of yours, a line an item:
 {"prompt": "Two and two make", "choices": ["four", "five"], "target": "four"}; without choices, the target is
 to be generated. See docs/evaluation.md. What was asked once is not computed again.
 
@@ -25,7 +25,7 @@ from launch.workers.worker import prepare_process
 
 FLAGS = flags.FlagValues()
 USAGE = "isoflop evaluate CKPT… [--tasks NAME|FILE.jsonl,…] [--split validation|test | --file FILE] [flags]"
-flags.DEFINE_list("tasks", [], "embedded tasks and JSONL files to ask", flag_values=FLAGS)
+flags.DEFINE_list("tasks", [], "built-in tasks and JSONL files to ask", flag_values=FLAGS)
 flags.DEFINE_bool("all", False, "all finished runs of a study", flag_values=FLAGS)
 flags.DEFINE_enum(
     "split",
@@ -37,8 +37,8 @@ flags.DEFINE_enum(
 flags.DEFINE_string("file", None, "text to score instead of a split", flag_values=FLAGS)
 flags.DEFINE_list("by", [], "groups of the text: JSON fields, length, position", flag_values=FLAGS)
 flags.DEFINE_integer("shots", 0, "solved examples before each item", 0, flag_values=FLAGS)
-flags.DEFINE_integer("limit", None, "first items of each task (embedded: 200)", 1, flag_values=FLAGS)
-flags.DEFINE_integer("seed", 0, "of embedded items and of the examples", flag_values=FLAGS)
+flags.DEFINE_integer("limit", None, "first items of each task (built-in: 200)", 1, flag_values=FLAGS)
+flags.DEFINE_integer("seed", 0, "of built-in items and of the examples", flag_values=FLAGS)
 flags.DEFINE_string("reliability", None, "draw the tasks' reliability into this PNG", flag_values=FLAGS)
 flags.DEFINE_string("out", None, "write the numbers to this .json or .csv file", flag_values=FLAGS)
 flags.DEFINE_bool("json", False, "print the numbers as JSON", flag_values=FLAGS)
@@ -57,32 +57,32 @@ def run(args: list[str], flags) -> int:
         raise ValueError(f"--tasks {','.join(flags.tasks)}: two tasks have the same name; rename a file")
     text = flags.file or flags.split or (None if tasks else "validation")
     showing = _Showing([*([text] if text else []), *(task.name for task in tasks)], len(checkpoints))
-    scores, texts = [], []
+    evaluated, texts = [], []
     for checkpoint in checkpoints:
-        opener = checkpoint_comparison.opened_once(checkpoint.folder)
+        loader = checkpoint_comparison.load_once(checkpoint.folder)
         showing.name = checkpoint.name
         if text:
             from experiments.evaluate.language_modelling.text_score import score_text
 
             shown = functools.partial(showing, text)
-            texts.append(score_text(checkpoint, opener, text, bool(flags.file), flags.by, shown))
-        asked = {"shots": flags.shots, "seed": flags.seed, "limit": flags.limit, "opener": opener}
-        scores.append(checkpoint_comparison.score(checkpoint, tasks, **asked, progress=showing))
+            texts.append(score_text(checkpoint, loader, text, bool(flags.file), flags.by, shown))
+        asked = {"shots": flags.shots, "seed": flags.seed, "limit": flags.limit, "loader": loader}
+        evaluated.append(checkpoint_comparison.evaluate_tasks(checkpoint, tasks, **asked, progress=showing))
         showing.done += 1
     showing.clear()
-    for line in formatting.broken(scores, texts):
+    for line in formatting.invalid_items(evaluated, texts):
         print(line, file=sys.stderr)
-    found = formatting.as_json(scores, texts)
+    found = formatting.as_json(evaluated, texts)
     if flags.out:
         table = (
-            checkpoint_comparison.as_csv(formatting.rows(scores, texts))
+            checkpoint_comparison.as_csv(formatting.rows(evaluated, texts))
             if flags.out.endswith(".csv")
             else None
         )
         write_atomic(flags.out, table or json.dumps(found, indent=1) + "\n")
     if flags.reliability:
-        _draw(scores[0], flags.reliability)
-    print(json.dumps(found, indent=1) if flags.json else formatting.as_text(scores, texts))
+        _draw(evaluated[0], flags.reliability)
+    print(json.dumps(found, indent=1) if flags.json else formatting.as_text(evaluated, texts))
     return 0
 
 
@@ -119,19 +119,19 @@ def _checkpoints(args: list[str], everything: bool) -> list:
     return [describe(folder) for folder in folders]
 
 
-def _draw(score, path: str) -> None:
+def _draw(evaluated, path: str) -> None:
     """The reliability of the first checkpoint on its multiple-choice tasks."""
     from experiments.evaluate.statistics import calibration
     from experiments.files import write_atomic
 
     made = {
-        name: calibration.calibrate(answers)
-        for name, answers in score.answers.items()
-        if answers.task.metric == "multiple_choice"
+        name: calibration.calibrate(responses)
+        for name, responses in evaluated.responses.items()
+        if responses.task.metric == "multiple_choice"
     }
     if not made:
         raise ValueError("--reliability: none of the tasks is multiple choice")
-    write_atomic(path, calibration.picture(made))
+    write_atomic(path, calibration.reliability_diagram(made))
 
 
 class _Showing:

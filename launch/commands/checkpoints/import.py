@@ -82,7 +82,7 @@ def copy_companions(source: Path, target: Path) -> None:
 def _run_config(source: Path, model, flags):
     """The run that was exported, or a stand-in for one that never was."""
     from experiments.config import DataConfig, RunConfig
-    from experiments.evaluate.loaded_model import stand_in
+    from experiments.evaluate.loaded_model import placeholder_run
     from experiments.fields import from_json
 
     if (source / RUN).is_file():
@@ -92,4 +92,4 @@ def _run_config(source: Path, model, flags):
     data = DataConfig() if flags.vocab else DataConfig("imported", "", "imported", model.vocab_size)
     if flags.vocab and model.vocab_size < data.vocab_size:
         raise ValueError(f"--vocab bytes needs {data.vocab_size} tokens; {source} has {model.vocab_size}")
-    return stand_in(model, data, flags.seq_len)
+    return placeholder_run(model, data, flags.seq_len)

@@ -82,7 +82,7 @@ def run(args: list[str], flags) -> int:
         neutral = {name: default for name, (default, _) in KNOBS.items()}
         constraint_flags.check_beam(flags, {name: getattr(flags, name) for name in KNOBS}, neutral)
     prepare_process()  # before anything imports jax
-    from experiments.evaluate.loaded_model import open_subject
+    from experiments.evaluate.loaded_model import load_model
     from models.decoding.beam import beam_search
     from models.decoding.sample import sample
     from models.decoding.settings import SamplingSettings
@@ -91,18 +91,18 @@ def run(args: list[str], flags) -> int:
     knobs = {name: getattr(flags, name) for name in KNOBS}
     settings = SamplingSettings(logit_bias=sample_output.read_bias(flags.logit_bias), **knobs)
     stop = StopCriteria(tuple(flags.stop), seconds=flags.max_seconds)
-    subject = open_subject(Path(args[0]))
-    if subject.folder != Path(args[0]):
-        print(f"sampling from the study's verification run, {subject.folder}", file=sys.stderr)
-    vocab, said = subject.vocab, subject.token_bytes()
+    loaded = load_model(Path(args[0]))
+    if loaded.folder != Path(args[0]):
+        print(f"sampling from the study's verification run, {loaded.folder}", file=sys.stderr)
+    vocab, said = loaded.vocab, loaded.token_bytes()
     prompts = [[vocab.eos_id, *vocab.encode(request["prompt"])] for request in requests]
     dim = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     stream = sys.stdout.isatty() and not (flags.json or flags.pick or flags.prompts) and flags.n == 1
     stream &= not (form or flags.beam)
     if stream:
         print(sample_output.shown_prompt(flags.prompt, dim), end="", flush=True)
-    model, params = subject.model, subject.params
-    seeds, context = [request["seed"] for request in requests], subject.config.seq_len
+    model, params = loaded.model, loaded.params
+    seeds, context = [request["seed"] for request in requests], loaded.config.seq_len
     if flags.beam:
         limits: dict[str, Any] = {
             "max_tokens": constraint_flags.room(prompts, flags.max_tokens, context),
@@ -146,7 +146,7 @@ def run(args: list[str], flags) -> int:
     if flags.prompts:
         print("\n".join(json.dumps(each) for each in told))
     elif flags.json:
-        shown = {"run": str(subject.folder), **told[0]}
+        shown = {"run": str(loaded.folder), **told[0]}
         print(json.dumps({**shown, "settings": sample_output.finite(dataclasses.asdict(settings))}, indent=1))
     else:
         print("" if stream else sample_output.as_text(flags.prompt, groups[0], dim))

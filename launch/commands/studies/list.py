@@ -62,10 +62,10 @@ def _laws() -> dict[str, str]:
 
 def _tasks() -> dict[str, str]:
     from experiments.data.tasks import TASKS
-    from experiments.evaluate.tasks.builtin_tasks import EMBEDDED
+    from experiments.evaluate.tasks.builtin_tasks import BUILTIN_TASKS
 
     text = {name: f"text: {task.summary}" for name, task in TASKS.items()}
-    return text | {name: f"to evaluate: {task.summary}" for name, task in EMBEDDED.items()}
+    return text | {name: f"to evaluate: {task.summary}" for name, task in BUILTIN_TASKS.items()}
 
 
 def _first_line(thing) -> str:

@@ -1,4 +1,4 @@
-"""Answers made by hand, and an untrained subject, for the tests of experiments/evaluate."""
+"""Responses made by hand, and an untrained model, for the tests of experiments/evaluate."""
 
 import json
 from pathlib import Path
@@ -10,8 +10,8 @@ import jax
 import models
 from experiments.data.vocab import ByteVocab
 from experiments.evaluate.checkpoint_paths import Checkpoint
-from experiments.evaluate.loaded_model import Subject
-from experiments.evaluate.tasks.responses import Answers
+from experiments.evaluate.loaded_model import LoadedModel
+from experiments.evaluate.tasks.responses import Responses
 from experiments.evaluate.tasks.task import Item, Task
 from models import ladder
 
@@ -23,13 +23,13 @@ def choice(prompt: str, *logprobs: float, right: int = 0, document: str = "") ->
     return Item(prompt, choices[right], choices, document), {"logprobs": list(logprobs)}
 
 
-def answered(metric: str, *pairs: tuple[Item, dict]) -> Answers:
+def answered(metric: str, *pairs: tuple[Item, dict]) -> Responses:
     items = tuple(item for item, _ in pairs)
     task = Task("t", metric, items, items, "", chance=0.5, ceiling=1.0)
-    return Answers(task, items, tuple(record for _, record in pairs), ())
+    return Responses(task, items, tuple(record for _, record in pairs), ())
 
 
-def marked(marks: str) -> Answers:
+def marked(marks: str) -> Responses:
     """The same items of multiple choice whoever is asked: "1" is right and "0" is wrong."""
     logprobs = {"1": (-1, -2), "0": (-2, -1)}
     return answered("multiple_choice", *(choice(f"{i}", *logprobs[m]) for i, m in enumerate(marks)))
@@ -42,12 +42,12 @@ def run(folder: Path, name: str, row: dict[str, str] | None = None, **config) ->
     return Checkpoint(folder / name, row or {})
 
 
-def untrained(vocab_size: int = ByteVocab.size) -> Subject:
+def untrained(vocab_size: int = ByteVocab.size) -> LoadedModel:
     vocab = ByteVocab()
     model = models.build(ladder(16, vocab_size))
     params = jax.jit(model.init)(jax.random.key(0))
     config: Any = SimpleNamespace(seq_len=64)  # all that is asked of it
-    return Subject(Path("untrained"), config, model, params, vocab)
+    return LoadedModel(Path("untrained"), config, model, params, vocab)
 
 
 def never() -> Any:

@@ -7,15 +7,22 @@ import math
 import pytest
 
 from experiments.evaluate import checkpoint_comparison
-from experiments.evaluate.checkpoint_comparison import Score, as_csv, differences, find_task, over_seeds, rows
+from experiments.evaluate.checkpoint_comparison import (
+    CheckpointResponses,
+    as_csv,
+    differences,
+    find_task,
+    over_seeds,
+    rows,
+)
 from experiments.evaluate.checkpoint_paths import Checkpoint
 from experiments.evaluate.tasks import task_metrics
-from experiments.evaluate.tasks.builtin_tasks import EMBEDDED
+from experiments.evaluate.tasks.builtin_tasks import BUILTIN_TASKS
 from tests.experiments.evaluate.answered import marked, never, run, untrained
 
 
-def of(checkpoint: Checkpoint, **marks: str) -> Score:
-    return Score(checkpoint, {name: marked(each) for name, each in marks.items()})
+def of(checkpoint: Checkpoint, **marks: str) -> CheckpointResponses:
+    return CheckpointResponses(checkpoint, {name: marked(each) for name, each in marks.items()})
 
 
 def test_a_name_is_an_embedded_task_its_metric_or_a_file(tmp_path):
@@ -32,7 +39,7 @@ def test_a_name_is_an_embedded_task_its_metric_or_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("copies", f"no task 'copies'; there are {', '.join(EMBEDDED)}, or give a .jsonl file"),
+        ("copies", f"no task 'copies'; there are {', '.join(BUILTIN_TASKS)}, or give a .jsonl file"),
         ("copy:f1", "--tasks copy:f1: no metric 'f1'; there are multiple_choice, cloze, exact_match"),
         ("tasks/copy", "--tasks tasks/copy: no such file"),
         ("copy.jsonl", "--tasks copy.jsonl: no such file"),
@@ -48,16 +55,16 @@ def test_a_checkpoint_is_opened_only_if_there_is_something_to_ask(tmp_path, monk
     monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
     checkpoint, seen = run(tmp_path, "a", seed=0), []
     tasks = [find_task(name, limit=4) for name in ("copy", "arithmetic")]
-    subject = untrained()
-    found = checkpoint_comparison.score(
-        checkpoint, tasks, opener=lambda: subject, limit=2, progress=lambda *about: seen.append(about)
+    loaded = untrained()
+    found = checkpoint_comparison.evaluate_tasks(
+        checkpoint, tasks, loader=lambda: loaded, limit=2, progress=lambda *about: seen.append(about)
     )
-    assert list(found.answers) == ["copy", "arithmetic"] and len(found.answers["copy"].items) == 2
+    assert list(found.responses) == ["copy", "arithmetic"] and len(found.responses["copy"].items) == 2
     assert seen == [("copy", 2, 2), ("arithmetic", 2, 2)]
-    assert checkpoint_comparison.score(checkpoint, tasks, opener=never, limit=2) == found
+    assert checkpoint_comparison.evaluate_tasks(checkpoint, tasks, loader=never, limit=2) == found
     (checkpoint.folder / "config.json").write_text('{"seed": 1}')
     with pytest.raises(AssertionError):  # it is another checkpoint now
-        checkpoint_comparison.score(checkpoint, tasks, opener=never, limit=2)
+        checkpoint_comparison.evaluate_tasks(checkpoint, tasks, loader=never, limit=2)
 
 
 def test_rows_are_numbers_first_and_then_what_the_study_says(tmp_path):
@@ -88,7 +95,7 @@ def test_checkpoints_are_compared_with_the_first(tmp_path):
     some = [of(Checkpoint(tmp_path), u=marks) for marks in ("1100", "1111", "1000")]
     better, worse = differences(some)
     assert (better["u"].value, worse["u"].value) == (0.5, -0.25)
-    assert better["u"] == task_metrics.difference(some[1].answers["u"], some[0].answers["u"])
+    assert better["u"] == task_metrics.difference(some[1].responses["u"], some[0].responses["u"])
     assert differences(some[:1]) == []
 
 
@@ -105,9 +112,9 @@ def test_seeds_are_joined_where_all_else_is_the_same(tmp_path):
         ("u", ["a", "c"]),
         ("v", ["a", "c"]),
     ]
-    assert [one.joined.estimate.value for one in found] == [0.5, 0.5]
+    assert [one.mean.estimate.value for one in found] == [0.5, 0.5]
     # u: the seeds' means are equal; v: they are 1 and 0, and no item says otherwise.
-    assert found[0].joined.between_sd == 0 and found[1].joined.between_sd == pytest.approx(math.sqrt(0.5))
+    assert found[0].mean.between_sd == 0 and found[1].mean.between_sd == pytest.approx(math.sqrt(0.5))
 
 
 def test_a_run_that_is_given_twice_is_one_seed(tmp_path):

@@ -10,12 +10,12 @@ import pytest
 
 from experiments.data.vocab import ByteVocab
 from experiments.evaluate import formatting
-from experiments.evaluate.checkpoint_comparison import Score
+from experiments.evaluate.checkpoint_comparison import CheckpointResponses
 from experiments.evaluate.checkpoint_paths import Checkpoint
 from experiments.evaluate.language_modelling import perplexity
 from experiments.evaluate.language_modelling.text_score import TextScore
-from experiments.evaluate.language_modelling.tokenized_text import Text
-from experiments.evaluate.tasks.task import Broken
+from experiments.evaluate.language_modelling.tokenized_text import TokenizedText
+from experiments.evaluate.tasks.task import InvalidItem
 from tests.experiments.evaluate.answered import answered, choice, marked, run
 
 VOCAB, CONTEXT = ByteVocab(), 6
@@ -25,11 +25,11 @@ HALF = 0.5 * 36 / (24 * math.log(2))  # bits per byte of 12 documents "ab" at ha
 def text_score(nats: float, n_documents: int = 12, by: tuple[str, ...] = ()) -> TextScore:
     """Documents "ab", each token of which costs as much."""
     pieces = [[VOCAB.eos_id], *([*VOCAB.encode("ab"), VOCAB.eos_id] for _ in range(n_documents))]
-    text = Text(
-        np.concatenate(pieces), np.cumsum([len(piece) for piece in pieces]), (), (Broken(3, "empty"),)
+    text = TokenizedText(
+        np.concatenate(pieces), np.cumsum([len(piece) for piece in pieces]), (), (InvalidItem(3, "empty"),)
     )
     cost = np.full(3 * n_documents, nats, np.float32)
-    tally = perplexity.tally(cost, text, VOCAB)
+    tally = perplexity.document_losses(cost, text, VOCAB)
     groups = {
         "position": perplexity.by_position(cost, tally, CONTEXT),
         "lang": perplexity.by_document(tally, ["de", "en", "en"] * (n_documents // 3), CONTEXT),
@@ -43,18 +43,23 @@ def cells(line: str) -> list[str]:
 
 
 def test_what_was_left_out_is_told_of_the_first_checkpoint_alone():
-    task = replace(marked("1"), broken=(Broken(7, "too long"),))
-    scores = [Score(Checkpoint(Path(name)), {"parity": task}) for name in "ab"]
-    assert formatting.broken(scores, [text_score(1)] * 2) == [
+    task = replace(marked("1"), invalid=(InvalidItem(7, "too long"),))
+    scores = [CheckpointResponses(Checkpoint(Path(name)), {"parity": task}) for name in "ab"]
+    assert formatting.invalid_items(scores, [text_score(1)] * 2) == [
         "t.jsonl:3: left out: empty",
         "parity:7: left out: too long",
     ]
-    assert formatting.broken(scores, [])[0].startswith("parity:7") and formatting.broken([], []) == []
+    assert (
+        formatting.invalid_items(scores, [])[0].startswith("parity:7")
+        and formatting.invalid_items([], []) == []
+    )
 
 
 def test_rows_of_texts_come_before_those_of_tasks():
     of_run = {"run_id": "r1", "loss": "2.5", "metric": "not the study's"}
-    made = formatting.rows([Score(Checkpoint(Path("a"), of_run), {"t": marked("10")})], [text_score(0.5)])
+    made = formatting.rows(
+        [CheckpointResponses(Checkpoint(Path("a"), of_run), {"t": marked("10")})], [text_score(0.5)]
+    )
     assert [(one["run_id"], one["metric"]) for one in made[:3]] == [
         ("r1", "bits_per_byte"),
         ("r1", "loss"),
@@ -66,8 +71,8 @@ def test_rows_of_texts_come_before_those_of_tasks():
 
 
 def test_json_of_one_checkpoint_has_null_where_there_is_too_little():
-    task = replace(marked("1"), broken=(Broken(7, "too long"),))
-    one = Score(Checkpoint(Path("a")), {"parity": task})
+    task = replace(marked("1"), invalid=(InvalidItem(7, "too long"),))
+    one = CheckpointResponses(Checkpoint(Path("a")), {"parity": task})
     found = json.loads(json.dumps(formatting.as_json([one], [text_score(0.5, 1)]), allow_nan=False))
     assert found["run"] == "a" and found["text"] == "t.jsonl" and "by" not in found
     assert (found["loss"], found["loss_se"], found["loss_ci"]) == (0.5, None, [None, None])
@@ -80,9 +85,13 @@ def test_json_of_one_checkpoint_has_null_where_there_is_too_little():
 
 def test_json_has_calibration_for_choices_and_a_text_by_its_groups():
     said = answered("cloze", (choice("x", -1, -2)[0], {"logprob": -1.5, "greedy": True}))
-    [task] = formatting.as_json([Score(Checkpoint(Path("a")), {"u": said})], [])["tasks"].values()
+    [task] = formatting.as_json([CheckpointResponses(Checkpoint(Path("a")), {"u": said})], [])[
+        "tasks"
+    ].values()
     assert "calibration" not in task and task["nats"]["value"] == 1.5
-    found = formatting.as_json([Score(Checkpoint(Path("a")), {})], [text_score(0.5, by=("position", "lang"))])
+    found = formatting.as_json(
+        [CheckpointResponses(Checkpoint(Path("a")), {})], [text_score(0.5, by=("position", "lang"))]
+    )
     assert "tasks" not in found and found["bits_per_byte"] == pytest.approx(HALF)
     assert found["by"]["position"]["2-3"]["loss"]["value"] == 0.5
     english = found["by"]["lang"]["en"]
@@ -91,7 +100,7 @@ def test_json_has_calibration_for_choices_and_a_text_by_its_groups():
 
 
 @pytest.fixture
-def three(tmp_path) -> list[Score]:
+def three(tmp_path) -> list[CheckpointResponses]:
     """The second is right where the first is wrong; the third is the first with another seed."""
     row = {"stage": "grid", "n_params": "1234", "n_tokens": "2e9", "loss": "3.14159"}
     about = [
@@ -101,7 +110,7 @@ def three(tmp_path) -> list[Score]:
     ]
     marks = ["0" * 40, "1" * 40, "0" * 40]
     return [
-        Score(run(tmp_path, name, dict(row), **config), {"u": marked(each)})
+        CheckpointResponses(run(tmp_path, name, dict(row), **config), {"u": marked(each)})
         for (name, row, config), each in zip(about, marks)
     ]
 
@@ -120,14 +129,19 @@ def test_json_of_several_has_differences_from_the_first_and_seeds(three):
 
 
 def test_one_item_has_no_interval_in_any_form(tmp_path):
-    two = [Score(run(tmp_path, name, seed=seed), {"u": marked("1")}) for name, seed in (("a", 0), ("b", 1))]
+    two = [
+        CheckpointResponses(run(tmp_path, name, seed=seed), {"u": marked("1")})
+        for name, seed in (("a", 0), ("b", 1))
+    ]
     found = json.loads(json.dumps(formatting.as_json(two, []), allow_nan=False))
     assert found["seeds"][0]["value"] == 1 and found["seeds"][0]["se_items"] is None
     assert "nan to nan" not in formatting.as_text(two, []) + formatting.as_text(two[:1], [])
 
 
 def test_a_text_for_people():
-    lines = formatting.as_text([Score(Checkpoint(Path("a")), {})], [text_score(0.5)]).splitlines()
+    lines = formatting.as_text(
+        [CheckpointResponses(Checkpoint(Path("a")), {})], [text_score(0.5)]
+    ).splitlines()
     assert lines[0] == "out/a on t.jsonl: 12 documents, 36 tokens, 24 bytes"
     assert cells(lines[1]) == [
         "loss",
@@ -138,12 +152,14 @@ def test_a_text_for_people():
     assert cells(lines[2])[:4] == ["bits", "per", "byte", f"{HALF:.4f}±0.0000"]
     assert cells(lines[3]) == ["perplexity", f"{math.exp(0.5):.3f}"]
     assert lines[4] == "windows of 6 tokens; intervals resample documents"
-    alone = formatting.as_text([Score(Checkpoint(Path("a")), {})], [text_score(0.5, 1)])
+    alone = formatting.as_text([CheckpointResponses(Checkpoint(Path("a")), {})], [text_score(0.5, 1)])
     assert "no interval: the text is a single window" in alone and "±" not in alone
 
 
 def test_groups_for_people_have_the_columns_that_they_know():
-    found = formatting.as_text([Score(Checkpoint(Path("a")), {})], [text_score(0.5, by=("position", "lang"))])
+    found = formatting.as_text(
+        [CheckpointResponses(Checkpoint(Path("a")), {})], [text_score(0.5, by=("position", "lang"))]
+    )
     position, lang = found.split("\n\n")[1:]
     assert position.splitlines()[0].split() == ["by", "position", "nats/token"]
     assert cells(position.splitlines()[3]) == ["2-3", "0.5000±0.0000"]
@@ -152,7 +168,9 @@ def test_groups_for_people_have_the_columns_that_they_know():
 
 
 def test_tasks_for_people():
-    found = formatting.as_text([Score(Checkpoint(Path("a")), {"parity": marked("1110")})], []).splitlines()
+    found = formatting.as_text(
+        [CheckpointResponses(Checkpoint(Path("a")), {"parity": marked("1110")})], []
+    ).splitlines()
     assert found[0] == "a" and found[1].split()[:3] == ["task", "metric", "value"]
     assert cells(found[2])[:3] == ["parity", "acc", "0.750±0.250"] and found[2].split()[-2:] == ["4", "0.5"]
     assert [line.split()[0] for line in found[3:]] == ["acc_norm", "acc_bytes", "prob", "brier", "ECE"]

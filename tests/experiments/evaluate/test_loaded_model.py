@@ -13,7 +13,12 @@ from hypothesis import strategies as st
 
 from experiments.config import DataConfig
 from experiments.data.vocab import ByteVocab
-from experiments.evaluate.loaded_model import TokenizerVocab, foreign_vocab, open_subject, stand_in
+from experiments.evaluate.loaded_model import (
+    HuggingFaceVocab,
+    hugging_face_vocab,
+    load_model,
+    placeholder_run,
+)
 from models import ladder
 from tests.extras import extra
 from tests.tiny_run import isoflop
@@ -44,7 +49,7 @@ def say(folder, **values) -> None:
 
 
 def test_what_was_exported_is_the_run(run, exported):
-    ours, theirs = open_subject(run), open_subject(exported)
+    ours, theirs = load_model(run), load_model(exported)
     assert (ours.folder, theirs.folder) == (run, exported) and isinstance(theirs.vocab, ByteVocab)
     assert replace(theirs.config, model=ours.config.model) == ours.config
     tokens = np.arange(3, 35)[None]
@@ -54,11 +59,11 @@ def test_what_was_exported_is_the_run(run, exported):
 
 def test_a_foreign_folder_needs_a_tokenizer_that_can_be_read(foreign):
     with pytest.raises(ValueError, match=r"has no tokenizer that can be read: tokenizer\.json"):
-        open_subject(foreign)
+        load_model(foreign)
     (foreign / "tokenizer_config.json").write_text('{"tokenizer_class": "ByT5Tokenizer"}')
-    subject = open_subject(foreign)
-    assert subject.vocab.encode("a") == [100] and subject.config.seq_len == 32
-    assert subject.config.data.vocab == "imported"
+    loaded = load_model(foreign)
+    assert loaded.vocab.encode("a") == [100] and loaded.config.seq_len == 32
+    assert loaded.config.data.vocab == "imported"
 
 
 @pytest.mark.parametrize("name", ["tokenizer.model", "spiece.model"])
@@ -67,22 +72,22 @@ def test_a_foreign_sentencepiece_model_is_read(tmp_path, name):
 
     (tmp_path / name).write_bytes(train_sentencepiece([text.encode() for text in CORPUS], 300))
     say(tmp_path, model_type="llama", eos_token_id=[7, 8])
-    vocab = foreign_vocab(tmp_path)
+    vocab = hugging_face_vocab(tmp_path)
     assert vocab.eos_id == 7 and vocab.decode(vocab.encode("the number")) == "the number"
     say(tmp_path, eos_token_id=None)
     with pytest.raises(ValueError, match="no eos_token_id; documents need a token that ends them"):
-        foreign_vocab(tmp_path)
+        hugging_face_vocab(tmp_path)
 
 
 def test_a_context_is_what_the_network_is_meant_for_and_not_too_long():
     data = DataConfig("imported", "", "imported", 259)
 
     def context(max_len: int, **how) -> int:
-        return stand_in(ladder(16, 259, max_len=max_len), data, **how).seq_len
+        return placeholder_run(ladder(16, 259, max_len=max_len), data, **how).seq_len
 
     assert (context(512), context(4096), context(0)) == (512, 2048, 2048)
     assert context(512, seq_len=4096) == 4096
-    assert stand_in(ladder(16, 259, "rwkv7"), data).seq_len == 2048  # has no length
+    assert placeholder_run(ladder(16, 259, "rwkv7"), data).seq_len == 2048  # has no length
 
 
 def test_a_tokenizer_needs_its_library(tmp_path, monkeypatch):
@@ -90,7 +95,7 @@ def test_a_tokenizer_needs_its_library(tmp_path, monkeypatch):
     say(tmp_path, eos_token_id=0)
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ValueError, match=r"tokenizer\.json: reading it needs the tokenizers library: pip"):
-        foreign_vocab(tmp_path)
+        hugging_face_vocab(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +104,7 @@ def tokenizers():
 
 
 @pytest.fixture(scope="module")
-def by_bytes(tokenizers, tmp_path_factory) -> TokenizerVocab:
+def by_bytes(tokenizers, tmp_path_factory) -> HuggingFaceVocab:
     """As GPT-2's, but that every text would end with a special token."""
     folder = tmp_path_factory.mktemp("bytes")
     made = tokenizers.Tokenizer(tokenizers.models.BPE())
@@ -116,8 +121,8 @@ def by_bytes(tokenizers, tmp_path_factory) -> TokenizerVocab:
     made.post_processor = tokenizers.processors.TemplateProcessing("$A <end>", special_tokens=[("<end>", 0)])
     made.save(str(folder / "tokenizer.json"))
     say(folder, eos_token_id=0)
-    found = foreign_vocab(folder)
-    assert isinstance(found, TokenizerVocab)
+    found = hugging_face_vocab(folder)
+    assert isinstance(found, HuggingFaceVocab)
     return found
 
 
@@ -147,7 +152,7 @@ def test_tokens_of_words_say_the_text_and_a_space_in_front(by_words, text):
 
 
 @pytest.fixture(scope="module")
-def by_words(tokenizers, tmp_path_factory) -> TokenizerVocab:
+def by_words(tokenizers, tmp_path_factory) -> HuggingFaceVocab:
     """As Llama's: words begin with U+2581, and a character that is not known is spelt in bytes."""
     file = tmp_path_factory.mktemp("words") / "tokenizer.json"
     letters = sorted({letter for text in CORPUS for letter in text} - {" "} | {"\u2581"})
@@ -168,4 +173,4 @@ def by_words(tokenizers, tmp_path_factory) -> TokenizerVocab:
     made.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace(prepend_scheme="first")
     made.add_special_tokens(["<unk>", "<end>"])
     made.save(str(file))
-    return TokenizerVocab(file, 1)
+    return HuggingFaceVocab(file, 1)

@@ -1,4 +1,4 @@
-"""Answers on disk: a kill at any moment loses one batch at most, and nothing is ever there twice."""
+"""Responses on disk: a kill at any moment loses one batch at most, and nothing is ever there twice."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from experiments.evaluate import response_cache
 WRITER = """
 import pathlib, sys
 from experiments.evaluate import response_cache
-with response_cache.items(pathlib.Path(sys.argv[1])) as (known, add):
+with response_cache.open_records(pathlib.Path(sys.argv[1])) as (known, add):
     print("open", flush=True)
     left = [i for i in range(3000) if i not in known]
     for first in range(0, len(left), 7):
@@ -43,7 +43,7 @@ def test_kill_9_again_and_again(tmp_path):
         time.sleep(rng.random() / 500)
         process.kill()
         process.communicate()
-        with response_cache.items(path) as (known, _):
+        with response_cache.open_records(path) as (known, _):
             # All that was said to be added is there.
             assert int(said) in known and len(known) >= before
             before = len(known)
@@ -55,19 +55,19 @@ def test_kill_9_again_and_again(tmp_path):
 
 def test_a_line_torn_in_two_is_cut_off_and_asked_again(tmp_path):
     path = tmp_path / "log.jsonl"
-    with response_cache.items(path) as (_, add):
+    with response_cache.open_records(path) as (_, add):
         add({0: {"a": 1}, 1: {"a": 2}})
     whole = path.read_bytes()
     for cut in range(1, len(whole)):
         path.write_bytes(whole[:cut])
-        with response_cache.items(path) as (known, add):
+        with response_cache.open_records(path) as (known, add):
             assert len(known) == whole[:cut].count(b"\n")
             add({i: {"a": i + 1} for i in range(2)})
         assert path.read_bytes() == whole
 
 
 def test_an_item_known_is_not_written_again(tmp_path):
-    with response_cache.items(tmp_path / "a") as (known, add):
+    with response_cache.open_records(tmp_path / "a") as (known, add):
         add({0: {"a": 1}})
         add({0: {"a": 2}, 1: {"a": 3}})
         assert known == {0: {"a": 1}, 1: {"a": 3}}
@@ -76,7 +76,7 @@ def test_an_item_known_is_not_written_again(tmp_path):
 
 def test_a_second_process_waits_for_the_first(tmp_path):
     path = tmp_path / "log.jsonl"
-    with response_cache.items(path) as (_, add):
+    with response_cache.open_records(path) as (_, add):
         second = start(path)
         time.sleep(0.5)
         assert path.read_bytes() == b""
@@ -88,12 +88,12 @@ def test_a_second_process_waits_for_the_first(tmp_path):
 
 def test_numbers_keep_whole_rows(tmp_path):
     path, values = tmp_path / "a.nats", np.arange(10, dtype=np.float32)
-    with response_cache.numbers(path, 10, 4) as (known, add):
+    with response_cache.open_losses(path, 10, 4) as (known, add):
         assert len(known) == 0
         add(values[:8])
     os.truncate(path, 4 * 7 + 2)  # in the middle of the eighth number
-    with response_cache.numbers(path, 10, 4) as (known, add):
+    with response_cache.open_losses(path, 10, 4) as (known, add):
         np.testing.assert_array_equal(known, values[:4])
         add(values[4:])
-    with response_cache.numbers(path, 10, 4) as (known, _):
+    with response_cache.open_losses(path, 10, 4) as (known, _):
         np.testing.assert_array_equal(known, values)

@@ -8,7 +8,7 @@ import pytest
 
 from experiments.data.vocab import ByteVocab
 from experiments.evaluate import structured
-from experiments.evaluate.loaded_model import Subject
+from experiments.evaluate.loaded_model import LoadedModel
 from experiments.evaluate.structured import Asked, compare, is_valid, repaired, summary
 from tests.models.decoding.test_sample import bigram_model
 
@@ -20,20 +20,20 @@ class Config:
 
 
 @pytest.fixture(scope="module")
-def subject() -> Subject:
+def loaded() -> LoadedModel:
     """Writes "[7,7,7,…" most of the time, and never an end."""
     after = {"\n": "[", "[": "7", "7": ",", ",": "7"}
     table = jnp.zeros((259, 259)).at[:, 3 + ord("7")].set(4.0)
     for one, other in after.items():
         table = table.at[3 + ord(one), 3 + ord(other)].set(30.0)
     table = table.at[3 + ord("7"), 3 + ord("]")].set(15.0)
-    return Subject(Path(), Config(), bigram_model(259), table, ByteVocab())  # type: ignore[arg-type]
+    return LoadedModel(Path(), Config(), bigram_model(259), table, ByteVocab())  # type: ignore[arg-type]
 
 
-def test_what_is_cut_short_is_mended_and_what_is_constrained_is_valid(subject):
+def test_what_is_cut_short_is_mended_and_what_is_constrained_is_valid(loaded):
     open_ended = {"type": "array", "items": {"type": "integer"}}
     schemas = {"three": SCHEMA, "any": open_ended}
-    found = compare(subject, schemas, Asked(n=3, max_tokens=12)).set_index(["method", "schema"])
+    found = compare(loaded, schemas, Asked(n=3, max_tokens=12)).set_index(["method", "schema"])
     assert list(found.loc["prompt"]["valid"]) == [0, 0]
     assert list(found.loc["repair"]["valid"]) == [0, 1]  # mended JSON may still be too long
     assert found.loc["constrained", "three"].valid == 1
@@ -43,9 +43,9 @@ def test_what_is_cut_short_is_mended_and_what_is_constrained_is_valid(subject):
     assert means.loc["repair", "valid"] == 0.5
 
 
-def test_a_schema_that_cannot_be_enforced_is_refused_by_its_name(subject):
+def test_a_schema_that_cannot_be_enforced_is_refused_by_its_name(loaded):
     with pytest.raises(ValueError, match="odd: schema #: keyword 'uniqueItems'"):
-        compare(subject, {"fine": SCHEMA, "odd": {"uniqueItems": True}}, Asked())
+        compare(loaded, {"fine": SCHEMA, "odd": {"uniqueItems": True}}, Asked())
 
 
 def test_validity_is_of_one_whole_document():

@@ -11,7 +11,7 @@ import models
 from experiments.data import batches
 from experiments.data.vocab import ByteVocab
 from experiments.evaluate.language_modelling.perplexity import perplexity, token_losses
-from experiments.evaluate.language_modelling.tokenized_text import Text, read_files
+from experiments.evaluate.language_modelling.tokenized_text import TokenizedText, read_files
 from experiments.evaluate.statistics.intervals import ratios
 from models import TransformerConfig
 from models.model import Model
@@ -35,9 +35,11 @@ def table_model() -> Model:
     return Model(CONFIG, None, hidden, lambda _, logits: logits, None, None)
 
 
-def text_of(*documents: str) -> Text:
+def text_of(*documents: str) -> TokenizedText:
     pieces = [[VOCAB.eos_id], *([*VOCAB.encode(d), VOCAB.eos_id] for d in documents)]
-    return Text(np.concatenate(pieces).astype(np.uint16), np.cumsum([len(piece) for piece in pieces]))
+    return TokenizedText(
+        np.concatenate(pieces).astype(np.uint16), np.cumsum([len(piece) for piece in pieces])
+    )
 
 
 def test_a_text_computed_by_hand():

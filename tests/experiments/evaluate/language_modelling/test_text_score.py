@@ -8,8 +8,8 @@ import pytest
 
 from experiments.data.vocab import ByteVocab
 from experiments.evaluate.language_modelling import perplexity
-from experiments.evaluate.language_modelling.text_score import TextScore, logged_losses
-from experiments.evaluate.language_modelling.tokenized_text import Text
+from experiments.evaluate.language_modelling.text_score import TextScore, cached_losses
+from experiments.evaluate.language_modelling.tokenized_text import TokenizedText
 from tests.experiments.evaluate.answered import untrained
 
 VOCAB, CONTEXT = ByteVocab(), 16
@@ -23,38 +23,43 @@ def small(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def subject() -> Any:
+def loaded() -> Any:
     return untrained()
 
 
-def text_of(*documents: str) -> Text:
+def text_of(*documents: str) -> TokenizedText:
     pieces = [[VOCAB.eos_id], *([*VOCAB.encode(document), VOCAB.eos_id] for document in documents)]
-    return Text(np.concatenate(pieces).astype(np.uint16), np.cumsum([len(piece) for piece in pieces]))
+    return TokenizedText(
+        np.concatenate(pieces).astype(np.uint16), np.cumsum([len(piece) for piece in pieces])
+    )
 
 
-def test_what_a_kill_has_left_is_gone_on_from(subject, tmp_path):
+def test_what_a_kill_has_left_is_gone_on_from(loaded, tmp_path):
     tokens = np.random.default_rng(0).integers(3, 259, 20 * CONTEXT + 6).astype(np.uint16)
-    whole = perplexity.token_losses(subject.model, subject.params, tokens, CONTEXT)
-    np.testing.assert_array_equal(logged_losses("a", lambda: subject, tokens, CONTEXT), whole)
+    whole = perplexity.token_losses(loaded.model, loaded.params, tokens, CONTEXT)
+    np.testing.assert_array_equal(cached_losses("a", lambda: loaded, tokens, CONTEXT), whole)
     [log] = (tmp_path / "evaluate").glob("*.nats")
     content = log.read_bytes()
     for cut in (0, 3, 4 * CONTEXT * 5 + 9, len(content) - 1):
         log.write_bytes(content[:cut])
         done: list[int] = []
-        found = logged_losses("a", lambda: subject, tokens, CONTEXT, lambda n, _, seen=done: seen.append(n))
+        found = cached_losses("a", lambda: loaded, tokens, CONTEXT, lambda n, _, seen=done: seen.append(n))
         np.testing.assert_allclose(found, whole, rtol=1e-6)
         assert done[-1] == len(whole) and log.stat().st_size == len(content)
 
     def never():
         raise AssertionError("opened though all is known")
 
-    np.testing.assert_allclose(logged_losses("a", never, tokens, CONTEXT), whole, rtol=1e-6)
+    np.testing.assert_allclose(cached_losses("a", never, tokens, CONTEXT), whole, rtol=1e-6)
 
 
-def test_groups_add_up_to_the_whole(subject):
+def test_groups_add_up_to_the_whole(loaded):
     text = text_of(*(f"document {i} " * (i % 7 + 1) for i in range(24)))
-    nats = perplexity.token_losses(subject.model, subject.params, text.tokens, CONTEXT)
-    found, whole = perplexity.tally(nats, text, VOCAB), perplexity.summarise(nats, text, VOCAB, CONTEXT)
+    nats = perplexity.token_losses(loaded.model, loaded.params, text.tokens, CONTEXT)
+    found, whole = (
+        perplexity.document_losses(nats, text, VOCAB),
+        perplexity.summarise(nats, text, VOCAB, CONTEXT),
+    )
     labels = [str(i % 3) for i in range(24)]
     parts = perplexity.by_document(found, labels, CONTEXT)
     assert sum(one.n_bytes for one in parts.values()) == whole.n_bytes
@@ -68,11 +73,11 @@ def test_groups_add_up_to_the_whole(subject):
     )
 
 
-def test_only_the_same_documents_are_compared(subject):
+def test_only_the_same_documents_are_compared(loaded):
     def score(*documents: str) -> TextScore:
         text = text_of(*documents)
-        nats = perplexity.token_losses(subject.model, subject.params, text.tokens, CONTEXT)
-        found = perplexity.tally(nats, text, VOCAB)
+        nats = perplexity.token_losses(loaded.model, loaded.params, text.tokens, CONTEXT)
+        found = perplexity.document_losses(nats, text, VOCAB)
         return TextScore(Path("run"), "t", text, found, perplexity.summarise(nats, text, VOCAB, CONTEXT), {})
 
     one = score(*(f"text {i}" for i in range(12)))

@@ -1,4 +1,4 @@
-"""Text to evaluate on: documents that end with EOS, from files and from a prepared corpus; broken lines."""
+"""Text to evaluate on: documents that end with EOS, from files and from a prepared corpus; invalid lines."""
 
 import gzip
 import json
@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from experiments.config import DataConfig
 from experiments.data.vocab import ByteVocab
-from experiments.evaluate.language_modelling.tokenized_text import Text, read_files, read_split
-from experiments.evaluate.tasks.task import Broken
+from experiments.evaluate.language_modelling.tokenized_text import TokenizedText, read_files, read_split
+from experiments.evaluate.tasks.task import InvalidItem
 from tests.tiny_run import DOCUMENTS, make_cache
 
 VOCAB = ByteVocab()
 DOCUMENT = st.text(st.characters(codec="utf-8")).filter(str.strip)
 
 
-def documents(text: Text) -> list[str]:
+def documents(text: TokenizedText) -> list[str]:
     pieces = np.split(text.tokens, text.offsets)
     assert len(pieces[-1]) == 0 and all(piece[-1] == VOCAB.eos_id for piece in pieces[1:-1])
     return [VOCAB.decode(piece) for piece in pieces[1:-1]]
@@ -37,7 +37,7 @@ def test_documents_come_back_and_so_does_what_is_said_of_them(tmp_path_factory, 
     lines = [{"text": text, "number": i} for i, text in enumerate(texts)]
     (folder / "a.jsonl").write_text("".join(json.dumps(line) + "\n\n" for line in lines))
     text = read_files(str(folder / "a.jsonl"), VOCAB)
-    assert documents(text) == texts and text.broken == ()
+    assert documents(text) == texts and text.invalid == ()
     assert text.fields == tuple({"number": i} for i in range(len(texts)))
 
 
@@ -54,16 +54,16 @@ def test_lines_without_a_text_are_left_out_and_listed(tmp_path):
     (tmp_path / "a.jsonl").write_text("\n".join(lines))
     text = read_files(str(tmp_path / "a.jsonl"), VOCAB)
     assert documents(text) == ["a", "b"] and text.fields == ({"lang": "de"}, {})
-    assert [one.line for one in text.broken] == [2, 3, 4, 6]
-    assert text.broken[0].reason.startswith("not JSON (") and set(text.broken[1:]) == {
-        Broken(line, "no 'text'") for line in (3, 4, 6)
+    assert [one.line for one in text.invalid] == [2, 3, 4, 6]
+    assert text.invalid[0].reason.startswith("not JSON (") and set(text.invalid[1:]) == {
+        InvalidItem(line, "no 'text'") for line in (3, 4, 6)
     }
 
 
 def test_json_lines_are_what_the_name_ends_with(tmp_path):
     (tmp_path / "a.jsonl.txt").write_text("no JSON\n")
     text = read_files(str(tmp_path / "a.jsonl.txt"), VOCAB)
-    assert documents(text) == ["no JSON"] and text.broken == ()
+    assert documents(text) == ["no JSON"] and text.invalid == ()
 
 
 def test_a_file_that_is_cut_short_is_refused(tmp_path):

@@ -5,7 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from experiments.evaluate.statistics.intervals import difference, joined, mean, ratio_difference, ratios
+from experiments.evaluate.statistics.intervals import (
+    difference,
+    mean,
+    mean_over_seeds,
+    ratio_difference,
+    ratios,
+)
 
 TRIALS = 400
 
@@ -71,7 +77,7 @@ def test_joined_seeds_hold_the_truth_of_new_seeds_and_items(seed_sd):
     for _ in range(TRIALS):
         seeds, items = rng.normal(0, seed_sd, 5), rng.normal(0, 0.3, 100)
         values = 0.5 + seeds[:, None] + items + rng.normal(0, 0.2, (5, 100))
-        found = joined(values).estimate
+        found = mean_over_seeds(values).estimate
         held.append(found.lo <= 0.5 <= found.hi)
     assert_about_90_percent(held)
 
@@ -79,11 +85,11 @@ def test_joined_seeds_hold_the_truth_of_new_seeds_and_items(seed_sd):
 def test_joined_seeds_tell_spread_between_seeds_from_noise_of_items():
     rng = np.random.default_rng(1)
     noise = rng.normal(0, 1, (40, 500))
-    assert joined(noise).between_sd < 0.05
+    assert mean_over_seeds(noise).between_sd < 0.05
     apart = noise + rng.normal(0, 0.3, 40)[:, None]
-    assert joined(apart).between_sd == pytest.approx(0.3, rel=0.25)
+    assert mean_over_seeds(apart).between_sd == pytest.approx(0.3, rel=0.25)
     with pytest.raises(ValueError, match="two at least"):
-        joined(noise[:1])
+        mean_over_seeds(noise[:1])
 
 
 def test_differences_of_bits_are_paired_by_document():

@@ -1,11 +1,11 @@
-"""Embedded tasks: pure, solvable, and no better than chance for whoever does not read the prompt."""
+"""BuiltinTask tasks: pure, solvable, and no better than chance for whoever does not read the prompt."""
 
 from collections import Counter
 
 import pytest
 
 from experiments.evaluate.tasks import builtin_tasks
-from experiments.evaluate.tasks.builtin_tasks import EMBEDDED, embedded_task, item
+from experiments.evaluate.tasks.builtin_tasks import BUILTIN_TASKS, builtin_task, item
 from tests.tiny_run import make_cache
 
 OPENING = {closing: opening for opening, closing in builtin_tasks.CLOSING.items()}
@@ -50,7 +50,7 @@ def solve(name: str, prompt: str) -> str:
     return builtin_tasks.CLOSING[stack.pop()]
 
 
-@pytest.mark.parametrize("name", [name for name in EMBEDDED if name not in ("next_word", "word_end")])
+@pytest.mark.parametrize("name", [name for name in BUILTIN_TASKS if name not in ("next_word", "word_end")])
 def test_the_prompt_tells_the_answer(name):
     for i in range(300):
         one = item(name, i)
@@ -58,15 +58,15 @@ def test_the_prompt_tells_the_answer(name):
         assert len(set(one.choices)) == 4
 
 
-@pytest.mark.parametrize("name", EMBEDDED)
+@pytest.mark.parametrize("name", BUILTIN_TASKS)
 def test_items_are_a_function_of_seed_task_and_number(name):
-    few, many = embedded_task(name, 5, seed=3), embedded_task(name, 20, seed=3)
+    few, many = builtin_task(name, 5, seed=3), builtin_task(name, 20, seed=3)
     assert few.items == many.items[:5] and few.content == many.content
     assert few.items[4] == item(name, 4, seed=3) != item(name, 4, seed=4)
-    assert few.content != embedded_task(name, 5, seed=4).content
+    assert few.content != builtin_task(name, 5, seed=4).content
 
 
-@pytest.mark.parametrize("name", EMBEDDED)
+@pytest.mark.parametrize("name", BUILTIN_TASKS)
 def test_guessing_without_the_prompt_is_right_once_in_four(name):
     """Neither the place of a choice nor which choice it is helps: by place, by order of the alphabet, and by
     how often a choice is right in other items."""

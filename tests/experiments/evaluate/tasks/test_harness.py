@@ -11,7 +11,7 @@ import pytest
 import models
 from experiments.data.vocab import ByteVocab
 from experiments.evaluate.tasks import task_metrics
-from experiments.evaluate.tasks.responses import ask
+from experiments.evaluate.tasks.responses import collect_responses
 from experiments.evaluate.tasks.task import read_task
 from models import ladder
 from tests.extras import extra
@@ -60,7 +60,7 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def subject() -> Any:
+def loaded() -> Any:
     model = models.build(ladder(16, VOCAB.size))
     params = jax.jit(model.init)(jax.random.key(0))
     # Sharper than an untrained model, so that choices differ.
@@ -69,16 +69,17 @@ def subject() -> Any:
 
 
 @pytest.mark.parametrize("metric", SETTINGS)
-def test_a_local_task(subject, metric, tmp_path, monkeypatch):
+def test_a_local_task(loaded, metric, tmp_path, monkeypatch):
     for name in ("HF_HOME", "HF_DATASETS_CACHE", "ISOFLOP_CACHE"):
         monkeypatch.setenv(name, str(tmp_path / name))
     file = tmp_path / "parity.jsonl"
     # What an untrained model says is known only by asking it.
-    items = ITEMS if metric == "multiple_choice" else generated(subject)
+    items = ITEMS if metric == "multiple_choice" else generated(loaded)
     header = {"metric": metric, "max_tokens": 4, "delimiter": "" if metric == "cloze" else " "}
     file.write_text("".join(json.dumps(one) + "\n" for one in [header, *items]))
     ours = {
-        r.metric: r.estimate for r in task_metrics.results(ask("x", lambda: subject, read_task(str(file))))
+        r.metric: r.estimate
+        for r in task_metrics.results(collect_responses("x", lambda: loaded, read_task(str(file))))
     }
     (tmp_path / "items.jsonl").write_text("".join(json.dumps(one) + "\n" for one in items))
     task = {
@@ -91,7 +92,7 @@ def test_a_local_task(subject, metric, tmp_path, monkeypatch):
         "metadata": {"version": 1},
     } | SETTINGS[metric]
     (tmp_path / "parity.yaml").write_text(json.dumps(task))  # JSON is YAML
-    theirs = harness.run(subject, ["parity"], str(tmp_path), bootstrap_iters=1000)["parity"]
+    theirs = harness.run(loaded, ["parity"], str(tmp_path), bootstrap_iters=1000)["parity"]
     ending = "strip" if metric == "exact_match" else "none"
     names = [one["metric"] for one in SETTINGS[metric]["metric_list"]]
     for name in names:
@@ -100,10 +101,10 @@ def test_a_local_task(subject, metric, tmp_path, monkeypatch):
     assert any(0 < ours[name].value < 1 for name in names)
 
 
-def generated(subject) -> list[dict]:
+def generated(loaded) -> list[dict]:
     """The items, every third with what the model says as its right answer."""
     requests = [SimpleNamespace(args=(one["prompt"], {"until": ["\n"], "max_gen_toks": 4})) for one in ITEMS]
-    model = harness.HarnessModel(subject)
+    model = harness.HarnessModel(loaded)
     said = model.generate_until(requests[::3])
     told = [
         one | {"choices": [text.strip() or "x", "no"], "target": 0} for one, text in zip(ITEMS[::3], said)
@@ -111,9 +112,9 @@ def generated(subject) -> list[dict]:
     return told + ITEMS[1::3]
 
 
-def test_rolling_is_the_loss_of_the_text(subject):
-    [nats] = harness.HarnessModel(subject).loglikelihood_rolling([SimpleNamespace(args=("Grüße",))])
-    logits = subject.model.apply(subject.params, jax.numpy.array([[1, *VOCAB.encode("Grüße")]]))
+def test_rolling_is_the_loss_of_the_text(loaded):
+    [nats] = harness.HarnessModel(loaded).loglikelihood_rolling([SimpleNamespace(args=("Grüße",))])
+    logits = loaded.model.apply(loaded.params, jax.numpy.array([[1, *VOCAB.encode("Grüße")]]))
     logprobs = jax.nn.log_softmax(logits)[0, :-1]
     expected = sum(float(row[token]) for row, token in zip(logprobs, VOCAB.encode("Grüße")))
     assert nats == pytest.approx(expected, rel=1e-4)

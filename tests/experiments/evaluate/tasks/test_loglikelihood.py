@@ -7,16 +7,19 @@ import pytest
 import models
 from experiments.data.vocab import ByteVocab
 from experiments.evaluate.tasks import loglikelihood as scoring
-from experiments.evaluate.tasks.loglikelihood import Row, encode_pair, plan, score_all
+from experiments.evaluate.tasks.loglikelihood import ScoringRow, encode_pair, plan_batches, score_all
 from models import ladder
 
 VOCAB = ByteVocab()
 
 
-def rows(n: int) -> list[Row]:
+def rows(n: int) -> list[ScoringRow]:
     rng = np.random.default_rng(0)
     sizes = rng.integers(1, 60, (n, 2))
-    return [Row(rng.integers(3, 259, a).tolist(), rng.integers(3, 259, b % 9 + 1).tolist()) for a, b in sizes]
+    return [
+        ScoringRow(rng.integers(3, 259, a).tolist(), rng.integers(3, 259, b % 9 + 1).tolist())
+        for a, b in sizes
+    ]
 
 
 @pytest.mark.parametrize("family", ["transformer", "rwkv7"])
@@ -40,13 +43,13 @@ def test_greedy_is_told():
     model = models.build(ladder(16, VOCAB.size))
     params = jax.jit(model.init)(jax.random.key(0))
     best = int(np.asarray(model.apply(params, np.array([[5, 6]])))[0, -1].argmax())
-    found = score_all(model, params, [Row([5, 6], [best]), Row([5, 6], [best ^ 1])])
+    found = score_all(model, params, [ScoringRow([5, 6], [best]), ScoringRow([5, 6], [best ^ 1])])
     assert [one.greedy for one in found] == [True, False]
 
 
 def test_a_network_with_an_encoder_reads_the_context_as_its_source():
     model = models.build(ladder(16, VOCAB.size, "encdec"))
-    params, row = jax.jit(model.init)(jax.random.key(0)), Row([1, 70, 71, 72], [80, 81])
+    params, row = jax.jit(model.init)(jax.random.key(0)), ScoringRow([1, 70, 71, 72], [80, 81])
     [one] = score_all(model, params, [row])
     source = {"source_BS": np.array([[1, 70, 71]])}
     logprobs = jax.nn.log_softmax(model.apply(params, np.array([[72, 80]]), **source))[0]
@@ -55,7 +58,7 @@ def test_a_network_with_an_encoder_reads_the_context_as_its_source():
 
 def test_batches_hold_whole_groups_and_one_length_has_one_shape():
     groups = [[row, row, row] for row in rows(200)]
-    batches = list(plan(groups, VOCAB.size))
+    batches = list(plan_batches(groups, VOCAB.size))
     assert sorted(i for batch in batches for i in batch.groups) == list(range(200))
     for batch in batches:
         n_rows, length, longest = batch.shape
@@ -67,7 +70,7 @@ def test_batches_hold_whole_groups_and_one_length_has_one_shape():
 
 def test_a_group_larger_than_a_batch_is_a_batch(monkeypatch):
     monkeypatch.setattr(scoring, "TOKENS_PER_BATCH", 64)
-    [batch] = plan([[Row([1] * 20, [2])] * 30], VOCAB.size)
+    [batch] = plan_batches([[ScoringRow([1] * 20, [2])] * 30], VOCAB.size)
     assert batch.groups == [0] and batch.shape[0] == 30
 
 

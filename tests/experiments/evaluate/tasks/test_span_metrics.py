@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import models
-from experiments.evaluate.tasks.span_metrics import Predictions, answers, misprinted, predict
+from experiments.evaluate.tasks.span_metrics import Predictions, answer_metrics, misprinted, predict
 from models import TransformerConfig
 from models.decoding.sample import sample
 from models.decoding.settings import SamplingSettings
@@ -33,7 +33,7 @@ def test_exact_match_is_what_greedy_decoding_gives():
     right = [greedy(rows[:, :at].tolist(), 3) == rows[:, at : at + 3] for at in (7, 10)]
     expected = np.concatenate(right).all(axis=1).mean()
     assert 0 < expected < 1
-    assert answers(seen, 3)["exact_match"] == expected
+    assert answer_metrics(seen, 3)["exact_match"] == expected
 
 
 def test_metrics_by_hand():
@@ -41,14 +41,14 @@ def test_metrics_by_hand():
     right = np.array([[0, 0, 1, 0], [0, 0, 1, 1]], bool)
     brier = np.array([[9, 9, 0.5, 1.0], [9, 9, 0.5, 0.0]])
     seen = Predictions(nats, right, brier)
-    two = answers(seen, 2)
+    two = answer_metrics(seen, 2)
     assert two == {
         "n_answer": 2, "n_questions": 2, "exact_match": 0.5, "token_accuracy": 0.75,
         "token_loss": pytest.approx(np.log(2) * 5 / 4), "brier": 0.5,
     }  # fmt: skip
-    assert answers(seen, 1)["exact_match"] == 0.75
+    assert answer_metrics(seen, 1)["exact_match"] == 0.75
     with pytest.raises(ValueError, match="n_answer=3; half a row of 4 tokens holds 1 to 2"):
-        answers(seen, 3)
+        answer_metrics(seen, 3)
 
 
 def test_brier_of_known_probabilities():

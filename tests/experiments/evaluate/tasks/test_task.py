@@ -1,11 +1,11 @@
-"""Task files: what a line may say, what is broken and where, and how examples are drawn."""
+"""Task files: what a line may say, what is invalid and where, and how examples are drawn."""
 
 import gzip
 import json
 
 import pytest
 
-from experiments.evaluate.tasks.task import prompt_of, read_task
+from experiments.evaluate.tasks.task import build_prompt, read_task
 
 
 def write(path, *lines) -> str:
@@ -66,8 +66,8 @@ def test_broken_lines_are_named_and_the_rest_is_asked(tmp_path):
         )
     )
     assert len(task.items) == 1 and task.items[0].line == 11
-    assert [one.line for one in task.broken] == list(wrong)
-    for one in task.broken:
+    assert [one.line for one in task.invalid] == list(wrong)
+    for one in task.invalid:
         assert wrong[one.line][1] in one.reason
 
 
@@ -90,7 +90,7 @@ def test_a_file_that_asks_nothing_is_refused(tmp_path, lines, message):
 
 def test_examples_are_drawn_by_seed_and_item_and_never_tell_the_answer(tmp_path):
     task = read_task(write(tmp_path / "a.jsonl", *ITEMS))
-    drawn = [prompt_of(task, i, shots=3, seed=1) for i in range(8)]
+    drawn = [build_prompt(task, i, shots=3, seed=1) for i in range(8)]
     for i, prompt in enumerate(drawn):
         *examples, last = prompt.split("\n\n")
         assert last == ITEMS[i]["prompt"] and len(set(examples)) == 3
@@ -98,12 +98,12 @@ def test_examples_are_drawn_by_seed_and_item_and_never_tell_the_answer(tmp_path)
             f"{one['prompt']} {one['target']}" for one in ITEMS if one["document"] != ITEMS[i]["document"]
         }
         assert set(examples) <= allowed
-    assert drawn == [prompt_of(task, i, shots=3, seed=1) for i in range(8)]
-    assert drawn != [prompt_of(task, i, shots=3, seed=2) for i in range(8)]
+    assert drawn == [build_prompt(task, i, shots=3, seed=1) for i in range(8)]
+    assert drawn != [build_prompt(task, i, shots=3, seed=2) for i in range(8)]
     with pytest.raises(ValueError, match="only 6 other items"):
-        prompt_of(task, 0, shots=7)
+        build_prompt(task, 0, shots=7)
 
 
 def test_more_examples_begin_with_the_same(tmp_path):
     task = read_task(write(tmp_path / "a.jsonl", *ITEMS))
-    assert prompt_of(task, 0, shots=2).split("\n\n")[0] == prompt_of(task, 0, shots=5).split("\n\n")[0]
+    assert build_prompt(task, 0, shots=2).split("\n\n")[0] == build_prompt(task, 0, shots=5).split("\n\n")[0]

@@ -1,4 +1,4 @@
-"""From answers to numbers, computed by hand."""
+"""From responses to numbers, computed by hand."""
 
 import math
 

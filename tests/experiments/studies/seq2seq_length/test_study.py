@@ -114,7 +114,7 @@ def test_every_network_is_a_run_of_its_own_on_whole_rows():
         ("map_length=21", "1 to train_length=20"),
         ("test_lengths=[]", "lengths of 1 or more"),
         ("n_symbols=30", "1 to 26 letters"),
-        ("n_steps=0", "less than one batch"),
+        ("n_steps=0", "n_tokens=0; it must be at least 1"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_runs(override, message):
@@ -140,6 +140,7 @@ def check_results(folder) -> None:
     assert seq2seq_length.last_words(results).count("\n") == 5
 
 
+@pytest.mark.slow
 def test_untrained_networks_give_tables_and_figures_that_agree(tmp_path, monkeypatch):
     study = load_study("seq2seq_length", TINY)
     configs = seq2seq_length.plan(study.settings, DataConfig(task="strings", strings=settings().strings))

@@ -15,7 +15,7 @@ import models
 from experiments.config import RunConfig
 from experiments.evaluate.language_modelling.perplexity import perplexity
 from experiments.evaluate.language_modelling.tokenized_text import read_files, read_split
-from experiments.evaluate.loaded_model import open_subject
+from experiments.evaluate.loaded_model import load_model
 from experiments.fields import from_json
 from experiments.training.checkpoint import Checkpoints
 from tests.tiny_run import DOCUMENTS, isoflop
@@ -29,9 +29,9 @@ def test_a_split_in_json(run, split, capsys, tmp_path):
     assert isoflop("evaluate", str(run), "--split", split, "--json", "--out", str(out)) == 0
     printed = json.loads(capsys.readouterr().out)
     assert json.loads(out.read_text()) == printed
-    subject = open_subject(run)
-    text = read_split(subject.config.data, split)
-    found = perplexity(subject.model, subject.params, text, subject.vocab, context=32)
+    loaded = load_model(run)
+    text = read_split(loaded.config.data, split)
+    found = perplexity(loaded.model, loaded.params, text, loaded.vocab, context=32)
     assert printed["loss"] == pytest.approx(found.loss.value)
     assert printed["bits_per_byte_ci"] == pytest.approx([found.bits_per_byte.lo, found.bits_per_byte.hi])
     assert printed["n_documents"] == 12 and printed["resampled"] == "documents" and printed["text"] == split
@@ -45,9 +45,9 @@ def test_a_file_of_the_users_own(run, capsys, tmp_path):
     file.write_text("Grüße aus dem Süden.\n")
     assert isoflop("evaluate", str(run), "--file", str(file), "--json") == 0
     printed = json.loads(capsys.readouterr().out)
-    subject = open_subject(run)
+    loaded = load_model(run)
     found = perplexity(
-        subject.model, subject.params, read_files(str(file), subject.vocab), subject.vocab, context=32
+        loaded.model, loaded.params, read_files(str(file), loaded.vocab), loaded.vocab, context=32
     )
     assert printed["loss"] == pytest.approx(found.loss.value)
     assert printed["n_bytes"] == len("Grüße aus dem Süden.".encode())
@@ -187,7 +187,7 @@ def test_asking_again_computes_nothing(run, task, capsys, monkeypatch):
     def never(*_):
         raise AssertionError("opened though all is known")
 
-    monkeypatch.setattr("experiments.evaluate.loaded_model.open_subject", never)
+    monkeypatch.setattr("experiments.evaluate.loaded_model.load_model", never)
     assert isoflop(*arguments) == 0
     assert capsys.readouterr().out == first
 

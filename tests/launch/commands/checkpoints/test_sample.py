@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.evaluate.loaded_model import open_subject
+from experiments.evaluate.loaded_model import load_model
 from experiments.evaluate.sample_output import printable
 from models.decoding.sample import sample
 from models.decoding.settings import SamplingSettings
@@ -21,10 +21,10 @@ def test_json_holds_what_the_library_draws(run, capsys):
     arguments = ["--prompt", "Ab", "--temperature", "0.8", "--top_p=0.9", "--n", "3", "--max_tokens", "9"]
     assert isoflop("sample", str(run), *arguments, "--seed", "7", "--json") == 0
     printed = json.loads(capsys.readouterr().out)
-    subject = open_subject(run)
+    loaded = load_model(run)
     [drawn] = sample(
-        subject.model,
-        subject.params,
+        loaded.model,
+        loaded.params,
         [[1, 68, 101]],
         [7],
         SamplingSettings(0.8, top_p=0.9),
@@ -37,7 +37,7 @@ def test_json_holds_what_the_library_draws(run, capsys):
         assert tuple(one["tokens"]) == expected.tokens
         assert one["logprobs"] == pytest.approx(expected.logprobs, abs=1e-5)
         assert one["finish"] == expected.finish
-        assert one["text"] == subject.vocab.decode(expected.tokens)
+        assert one["text"] == loaded.vocab.decode(expected.tokens)
 
 
 def test_text_is_prompt_and_continuation(run, capsys):
@@ -64,10 +64,10 @@ def test_the_model_sees_no_more_than_in_training(run, capsys):
     greedy = ["--prompt", "A", "--temperature", "0", "--max_tokens", "60", "--json"]
     assert isoflop("sample", str(run), *greedy) == 0
     printed = json.loads(capsys.readouterr().out)
-    subject = open_subject(run)
+    loaded = load_model(run)
     [[expected]] = sample(
-        subject.model,
-        subject.params,
+        loaded.model,
+        loaded.params,
         [[1, 68]],
         [0],
         SamplingSettings(0),
