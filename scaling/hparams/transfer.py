@@ -77,20 +77,20 @@ def transfer(
         groups.append((log_lr[near], log_loss[near]))
     found = fit_parabolas(groups, n_draws, np.random.default_rng(seed), shared_curvature=True)
     optima = []
-    for sweep, valley in zip(losses, found):
-        lo, hi = _interval(valley.draws, level)
+    for sweep, parabola in zip(losses, found):
+        lo, hi = _interval(parabola.draws, level)
         cost = _loss_at(sweep, found[base].log_x) / min(sweep.values()) - 1
         optima.append(
             LrOptimum(
-                lr=float(np.exp(valley.log_x)),
+                lr=float(np.exp(parabola.log_x)),
                 lo=lo,
                 hi=hi,
-                loss=float(np.exp(valley.log_loss)),
-                at_edge=bool(valley.at_edge),
+                loss=float(np.exp(parabola.log_loss)),
+                at_edge=bool(parabola.at_edge),
                 base_costs=float(cost),
             )
         )
-    draws = np.array([valley.draws for valley in found])
+    draws = np.array([parabola.draws for parabola in found])
     lo, hi = _interval(draws.max(axis=0) - draws.min(axis=0), level)
     lrs = [optimum.lr for optimum in optima]
     return Transfer(tuple(optima), moves=max(lrs) / min(lrs), lo=lo, hi=hi)

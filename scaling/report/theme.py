@@ -26,7 +26,7 @@ TIPS = {
     "n_tokens": ("Tokens D", ".4~s"), "flops": ("FLOPs C", ".3~e"), "loss": ("Loss", ".4f"),
     "lr": ("Learning rate", ".3~g"), "predicted": ("By the law", ".4f"), "residual": ("Residual, %", "+.2f"),
     "batch_tokens": ("Batch, tokens", ".4~s"), "excess": ("Above the optimum, %", ".2f"),
-    "law": ("Law", None), "told": ("Predicted", ".4f"), "error": ("Error, %", "+.2f"),
+    "law": ("Law", None), "error": ("Error, %", "+.2f"),
     "ratio": ("Times the compute", ".3~g"),
     "n_answer": ("Tokens of an answer", ".4~g"), "exact_match": ("Exact match", ".4f"),
     "token_accuracy": ("Token accuracy", ".4f"), "brier": ("Brier score", ".4f"), "place": ("Where", None),

@@ -37,9 +37,8 @@ def when(outlook, event, scenario="central"):
 def certain(**values) -> dict[str, OutlookInputs]:
     """One scenario whose inputs are all certain, some of them as given."""
     settings = [f"{name}={value.value}" for name, _, value in list_inputs({"central": CENTRAL})]
-    return apply_settings(
-        {"central": CENTRAL}, [*settings, *[f"{name}={value}" for name, value in values.items()]]
-    )
+    settings += [f"{name}={value}" for name, value in values.items()]
+    return apply_settings({"central": CENTRAL}, settings)
 
 
 def test_published_inputs_give_the_published_year_of_exhaustion():
@@ -66,9 +65,8 @@ def test_text_is_used_up_as_others_say_by_default(outlook):
 @pytest.mark.parametrize("factor, published", [(5, 2027), (100, 2025)])
 def test_overtraining_uses_text_up_sooner(factor, published):
     """Epoch AI 2024, Will we run out of data: 5 times overtrained, by 2027; 100 times, by 2025."""
-    year = when(project(scenarios=apply_settings({"central": CENTRAL}, [f"overtraining={factor}"])), "text")[
-        0
-    ]
+    scenarios = apply_settings({"central": CENTRAL}, [f"overtraining={factor}"])
+    year = when(project(scenarios=scenarios), "text")[0]
     assert published <= year < published + 1
 
 
@@ -149,12 +147,12 @@ def test_one_input_moves_only_what_it_feeds(outlook):
     assert set(EVENTS) == set(outlook.when["event"])
 
 
-def test_same_seed_same_project(outlook):
+def test_same_seed_same_outlook(outlook):
     pd.testing.assert_frame_equal(project().table, outlook.table)
     assert not project(seed=1).table.equals(outlook.table)
 
 
-def test_a_fit_tells_tokens_and_loss(fit):
+def test_a_fit_gives_tokens_and_loss(fit):
     found = project(fit, certain(), n_draws=200)
     flops = in_year(found, 2026, "flops")[0]
     tokens = flops / (6 * best_size(flops, **TRUTH))
@@ -181,7 +179,7 @@ def test_the_next_per_cent_is_priced(fit):
     assert "decades of compute beyond" in found.notes[0]
 
 
-def test_a_fit_without_draws_still_tells(fit):
+def test_a_fit_without_draws_still_gives_them(fit):
     bare = replace(fit.forecast, samples=fit.forecast.samples[:0])
     found = project(replace(fit, forecast=bare), certain(), n_draws=5)
     value, lo, hi = in_year(found, 2028, "tokens")
