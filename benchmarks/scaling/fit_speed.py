@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize
 
-from scaling.fitting.solver import ROUGH, Problems, Solution, best, solve
+from scaling.fitting.solver import ROUGH, Problems, Solution, best_of_starts, solve
 from scaling.fitting.uncertainty import resample
 from scaling.laws import CHINCHILLA
 from scaling.laws.law import scaled_values
@@ -88,7 +88,7 @@ def whole(x, y) -> Solution:
     """What a fit with N resamples takes: every start, the resamples, and their optima."""
     found = from_starts(x, y)
     weight = resample(np.arange(len(y)), N, np.random.default_rng(0))
-    return resampled(x, y, best(found, len(found.theta)).theta, weight)
+    return resampled(x, y, best_of_starts(found, len(found.theta)).theta, weight)
 
 
 def scipy_objectives(n_params, n_tokens, loss) -> np.ndarray:
@@ -145,7 +145,7 @@ def main() -> None:
     line("again", f"{min(spent(lambda: whole(x, y))[1] for _ in range(REPEATS)):.3f} s")
 
     found = from_starts(x, y)
-    theta = best(found, len(found.theta)).theta
+    theta = best_of_starts(found, len(found.theta)).theta
     weight = resample(np.arange(len(y)), N, np.random.default_rng(1))
     ours = [spent(lambda: resampled(x, y, theta, weight)) for _ in range(REPEATS)]
     theirs, scipy_seconds, scipy_cpu = spent(lambda: scipy_objectives(*runs))

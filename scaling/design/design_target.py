@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scaling.fitting.result import Fit
-from scaling.optimum.frontier import Spending, best_sizes, ends, frontier, positive, spending
+from scaling.optimum.frontier import Spending, best_sizes, check_positive, frontier, interval, spending
 
 STEP = 10.0  # compute over which the exponent of the best size is taken
 
@@ -72,7 +72,7 @@ def find_target(fit: Fit, name: str, largest: float, **columns) -> DesignTarget:
         return (log_size(theta, STEP * largest) - log_size(theta, largest)) / np.log(STEP)
 
     if name == "a":
-        (lo,), (hi,) = ends(exponent(fit.forecast.samples)[:, None], fit.level)
+        (lo,), (hi,) = interval(exponent(fit.forecast.samples)[:, None], fit.level)
         value = exponent(fit.forecast.theta[None])[0]
         _check(name, value)
         return DesignTarget(name, spend, float(value), float(lo), float(hi), np.inf, False, of=exponent)
@@ -81,7 +81,7 @@ def find_target(fit: Fit, name: str, largest: float, **columns) -> DesignTarget:
         raise ValueError(
             f"target {name!r}; expected loss@FLOPS or n_params@FLOPS, such as loss@1e21, or the exponent a"
         )
-    flops = float(positive(f"the FLOPs of target {name}", float(number))[0])
+    flops = float(check_positive(f"the FLOPs of target {name}", float(number))[0])
     best = frontier(fit, flops, **columns)
     _check(name, best.n_params)
     if what == "n_params":

@@ -15,7 +15,7 @@ import pandas as pd
 
 from scaling import laws
 from scaling.design.design_target import DesignTarget
-from scaling.fitting.model_discrepancy import RIDGE, ModelDiscrepancy, covariance, places
+from scaling.fitting.model_discrepancy import RIDGE, ModelDiscrepancy, covariance, locations
 from scaling.fitting.result import Fit
 from scaling.fitting.uncertainty import EXCESS
 from scaling.laws.law import linearised, scaled_values
@@ -45,7 +45,7 @@ def joint_covariance(fit: Fit, target: DesignTarget, table: pd.DataFrame) -> Joi
     forecast, law = fit.forecast, laws.find(fit.forecast.law)
     n_left = max(len(forecast.y) - len(law.params), 0)
     noise = _shrunk(forecast.noise, NOISE, n_left)
-    here, fitted = places(law, forecast.x), forecast.discrepancy
+    here, fitted = locations(law, forecast.x), forecast.discrepancy
     assert here is not None and fitted is not None  # the law has sizes and tokens: `find` has seen to that
     error = ModelDiscrepancy(
         _shrunk(fitted.profile, PROFILE, n_left),
@@ -63,7 +63,7 @@ def joint_covariance(fit: Fit, target: DesignTarget, table: pd.DataFrame) -> Joi
     if target.x:
         x = {name: np.append(target.x[name], x[name]) for name in law.columns}
     x = {name: column / forecast.units[name] for name, column in x.items()}
-    at = places(law, x)
+    at = locations(law, x)
     assert at is not None
     across = error.between(at, here)
     weights = np.linalg.solve(known, across.T).T

@@ -19,7 +19,7 @@ from scaling.design.joint_covariance import JointCovariance, joint_covariance, r
 from scaling.fitting.result import Fit
 from scaling.fitting.uncertainty import TAILS
 from scaling.optimum.families import flops_per_token
-from scaling.optimum.frontier import best_sizes, positive, spending
+from scaling.optimum.frontier import best_sizes, check_positive, spending
 from scaling.table.runs import Runs
 
 # The power of a run's FLOPs that its reduction of variance is divided by. With 1 most runs are so cheap that
@@ -74,7 +74,7 @@ def first_grid(
     """
     given = {"flops": flops, "target_flops": target_flops, "decades": decades}
     for name, value in (given | {"tokens_per_param": tokens_per_param}).items():
-        positive(name, value)
+        check_positive(name, value)
     if n_budgets < 2 or n_sizes < 3:
         raise ValueError(
             f"n_budgets={n_budgets}, n_sizes={n_sizes}; a grid has at least 2 budgets of 3 sizes"
@@ -111,7 +111,7 @@ def next_runs(
     Raises:
       ValueError: an unknown target, a fit without draws, or too few FLOPs for any run.
     """
-    (budget,) = positive("flops", flops)
+    (budget,) = check_positive("flops", flops)
     wanted = find_target(fit, target, float(_fitted(fit, runs)["flops"].to_numpy().max()), **columns)
     table = candidates(fit, runs, min(float(budget), NEAREST * wanted.flops), sizes, **columns)
     joint = joint_covariance(fit, wanted, table)
@@ -141,7 +141,7 @@ def candidates(
     if sizes is None:
         n_params = np.outer(best, np.geomspace(1 / SPREAD, SPREAD, SIZES)).round()
     else:
-        ladder = np.unique(positive("sizes", sizes))
+        ladder = np.unique(check_positive("sizes", sizes))
         n_params = np.broadcast_to(ladder, (len(budgets), len(ladder)))
     per_token = flops_per_token(fitted.assign(n_params=fitted[spend.size]))
     n_tokens = (budgets[:, None] / per_token(n_params)).round()

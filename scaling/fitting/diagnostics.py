@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scaling.fitting.solver import Problems, Solution, best, solve
+from scaling.fitting.solver import Problems, Solution, best_of_starts, solve
 from scaling.laws import Law
 from scaling.laws.law import linearised, scaled_values
 
@@ -155,7 +155,7 @@ def diagnose(
       run: [rows] the number of each row's run, from 0.
       solution: from every start, as `solve` gives it.
     """
-    optimum = best(solution, len(solution.theta))
+    optimum = best_of_starts(solution, len(solution.theta))
     theta, reached = optimum.theta[0], solution.objective <= optimum.objective[0] * (1 + SAME) + 1e-30
     here = nearby(law, x, y, theta, delta, run)
     condition, flat = _flat(law, here, theta)

@@ -9,7 +9,7 @@ import pandas as pd
 from scaling import laws
 from scaling.fitting.diagnostics import Diagnostics, diagnose, resampled
 from scaling.fitting.result import Fit
-from scaling.fitting.solver import ROUGH, Problems, Solution, best, solve
+from scaling.fitting.solver import ROUGH, Problems, Solution, best_of_starts, solve
 from scaling.fitting.uncertainty import forecast, resample
 from scaling.laws import Law
 from scaling.profiles import isoflop
@@ -59,7 +59,7 @@ def fit(
     run = usable.run_numbers
 
     from_starts, draws = _free_fit(form, x, y, run, n_bootstrap, delta, rng)
-    solution = best(from_starts, len(from_starts.theta))
+    solution = best_of_starts(from_starts, len(from_starts.theta))
     found = diagnose(form, x, y, run, delta, from_starts)
     params = dict(zip(form.params, map(float, form.unscale(solution.theta[0], units))))
     samples = form.unscale(draws, units)
@@ -160,7 +160,7 @@ def _free_fit(
     solution = solve(law, x, problems, np.array(law.starts))
     if n_bootstrap == 0:
         return solution, np.zeros((0, len(law.params)))
-    theta = best(solution, len(solution.theta)).theta
+    theta = best_of_starts(solution, len(solution.theta)).theta
     if run.max() >= MANY_RUNS:
         return solution, resampled(law, x, y, theta[0], delta, run, n_bootstrap, rng)
     problems = problems._replace(weight=resample(run, n_bootstrap, rng))

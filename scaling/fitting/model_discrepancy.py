@@ -42,7 +42,7 @@ class ModelDiscrepancy:
     top: float
 
     def between(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        """Covariance of the errors at places [n, 2] and [m, 2], see `places`: [n, m]."""
+        """Covariance of the errors at locations [n, 2] and [m, 2], see `locations`: [n, m]."""
         below = [np.maximum(self.top - place[:, 0], 0.0) for place in (one, other)]
         above = [np.maximum(place[:, 0] - self.top, 0.0) for place in (one, other)]
         ahead = min(self.drift, AHEAD)
@@ -50,7 +50,7 @@ class ModelDiscrepancy:
         return self.profile**2 * _smooth(one, other) + walks
 
 
-def places(law: Law, x: Mapping[str, np.ndarray]) -> np.ndarray | None:
+def locations(law: Law, x: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """Where rows lie: log10 of compute, half log of size over tokens [rows, 2]; None for a law of neither."""
     size = law.size
     if size and "n_tokens" in law.columns:
@@ -68,13 +68,13 @@ def covariance(error: ModelDiscrepancy | None, at: np.ndarray | None, spread: np
     return own if error is None or at is None else own + error.between(at, at)
 
 
-def strengths(
+def estimate_discrepancy(
     at: np.ndarray, residual: np.ndarray, slopes: np.ndarray, spread: np.ndarray, precision: np.ndarray
 ) -> tuple[ModelDiscrepancy, float]:
     """The most probable discrepancy and noise, given what a law leaves over.
 
     Args:
-      at: places [rows, 2]; residual [rows]; slopes: of the law by its parameters [rows, params].
+      at: locations [rows, 2]; residual [rows]; slopes: of the law by its parameters [rows, params].
       spread: standard deviation of each row's noise, up to the common factor that is sought [rows].
       precision: of the prior of the parameters [params].
     """
@@ -99,7 +99,7 @@ def strengths(
 
 
 def _smooth(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Correlation of the profile's error at places [n, 2] and [m, 2]: [n, m]."""
+    """Correlation of the profile's error at locations [n, 2] and [m, 2]: [n, m]."""
     along = np.log(10) * (one[:, None, 0] - other[:, 0]) / ALONG
     across = (one[:, None, 1] - other[:, 1]) / ACROSS
     return np.exp(-0.5 * (along**2 + across**2))

@@ -78,7 +78,7 @@ def solve(
         return Solution(*[np.concatenate(field) for field in zip(*solved)])
 
 
-def best(solutions: Solution, n_starts: int) -> Solution:
+def best_of_starts(solutions: Solution, n_starts: int) -> Solution:
     """The best of every `n_starts` problems in turn."""
     objective = np.where(np.isfinite(solutions.objective), solutions.objective, np.inf).reshape(-1, n_starts)
     at = np.arange(len(objective)) * n_starts + objective.argmin(axis=1)

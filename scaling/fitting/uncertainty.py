@@ -14,7 +14,13 @@ import numpy as np
 from scipy import special
 
 from scaling.fitting.least_squares import Prior, levenberg_marquardt
-from scaling.fitting.model_discrepancy import RIDGE, ModelDiscrepancy, covariance, places, strengths
+from scaling.fitting.model_discrepancy import (
+    RIDGE,
+    ModelDiscrepancy,
+    covariance,
+    estimate_discrepancy,
+    locations,
+)
 from scaling.laws import Law
 from scaling.laws.law import linearised
 
@@ -64,7 +70,7 @@ class Forecast:
         x = {name: np.asarray(x[name], float) / self.units[name] for name in law.columns}
         middle, slopes = linearised(law, self.center, x)
         variance = np.full(len(middle), self.noise**2)
-        at, here = places(law, x), places(law, self.x)
+        at, here = locations(law, x), locations(law, self.x)
         if self.discrepancy and at is not None and here is not None:
             across = self.discrepancy.between(at, here)
             known = covariance(self.discrepancy, here, self.noise * self.spread)
@@ -127,7 +133,7 @@ def forecast(
       x: columns [rows]; y: the target on the scale of the law's errors [rows]; both in units of the data.
     """
     x, y, rows = _grouped(law, x, y)
-    prior, at = Prior.of(law), places(law, x)
+    prior, at = Prior.of(law), locations(law, x)
     base = rows**-0.5
     if at is not None and law.target == "loss":
         base = base * np.sqrt(1 + (_excess(at[:, 0], y) / EXCESS) ** 2)
@@ -142,7 +148,7 @@ def forecast(
             left = residual / spread
             noise = max(float(np.sqrt(left @ left / max(len(y) - len(theta), 1))), NOISE_FLOOR)
         else:
-            error, noise = strengths(at, residual, slopes, spread, prior.precision)
+            error, noise = estimate_discrepancy(at, residual, slopes, spread, prior.precision)
         known = covariance(error, at, noise * spread)
         own = (noise * spread) ** 2 * np.linalg.solve(known, residual)  # the runs', not the law's
         off = np.abs(own) / base

@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 
 from scaling.fitting.result import Fit
-from scaling.optimum.frontier import DRAWS, best_sizes, frontier, like, losses, positive, spending
+from scaling.optimum.frontier import (
+    DRAWS,
+    best_sizes,
+    check_positive,
+    frontier,
+    losses,
+    shaped_like,
+    spending,
+)
 
 EXPERT_SHARE = 2 / 3  # of a block's parameters: a feed-forward of 8 d^2 beside an attention of 4 d^2
 
@@ -56,8 +64,11 @@ def best_experts(
     Raises:
       ValueError: a law that does not read these, or numbers that are not positive.
     """
-    choices, budget = np.unique(positive("n_experts", n_experts)), positive("flops", flops).ravel()
-    positive("max_total", np.minimum(max_total, 1e300))
+    choices, budget = (
+        np.unique(check_positive("n_experts", n_experts)),
+        check_positive("flops", flops).ravel(),
+    )
+    check_positive("max_total", np.minimum(max_total, 1e300))
     optima, drawn = [], []
     for each, growth in zip(choices, _growth(choices)):
         limits = terms | {
@@ -78,7 +89,7 @@ def best_experts(
     n_total = best["n_params"] * _growth(choices[at])
     sparsity = 1 - best["n_params"] / n_total
     ordered = (budget, choices[at], best["n_params"], n_total, best["n_tokens"], sparsity)
-    rows = [like(flops, value) for value in (*ordered, best["loss"], best["loss_lo"], best["loss_hi"])]
+    rows = [shaped_like(flops, value) for value in (*ordered, best["loss"], best["loss_lo"], best["loss_hi"])]
     per_choice = [v.reshape(len(choices), *np.shape(flops)) for v in (found["loss"], chances)]
     return ExpertsOptimum(
         *rows, choices=choices, choice_losses=per_choice[0], chances=per_choice[1], level=fit.level

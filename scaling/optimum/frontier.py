@@ -59,13 +59,13 @@ def frontier(
     Raises:
       ValueError: a budget that is not positive and finite, or terms that are refused.
     """
-    budget = positive("flops", flops).ravel()
+    budget = check_positive("flops", flops).ravel()
     spend = spending(fit, flops_per_token, sizes, **terms)
-    n_params, n_tokens, *loss = center(fit, spend, budget)
-    n_drawn = best_sizes(spend, thetas(fit, spend), budget)
+    n_params, n_tokens, *loss = at_best_size(fit, spend, budget)
+    n_drawn = best_sizes(spend, forecast_draws(fit, spend), budget)
     d_drawn = spend.n_tokens(n_drawn, budget)
-    found = (budget, n_params, *ends(n_drawn, fit.level), n_tokens, *ends(d_drawn, fit.level), *loss)
-    return Optimum(*[like(flops, value) for value in found], level=fit.level)
+    found = (budget, n_params, *interval(n_drawn, fit.level), n_tokens, *interval(d_drawn, fit.level), *loss)
+    return Optimum(*[shaped_like(flops, value) for value in found], level=fit.level)
 
 
 def draws(
@@ -73,7 +73,7 @@ def draws(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Optimal N and the loss there by each of the forecast's draws, [draws, budgets] both."""
     spend = spending(fit, flops_per_token)
-    theta = thetas(fit, spend)
+    theta = forecast_draws(fit, spend)
     n_params = best_sizes(spend, theta, flops)
     return n_params, losses(spend, theta, n_params, flops)
 
@@ -150,11 +150,11 @@ def spending(
         )
     if law.idle_params and flops_per_token is None:
         raise ValueError(f"the law {fit.law} counts idle experts in n_params; give flops_per_token")
-    positive("max_params", np.minimum(max_params, 1e300))
-    positive("max_tokens", np.minimum(max_tokens, 1e300))
+    check_positive("max_params", np.minimum(max_params, 1e300))
+    check_positive("max_tokens", np.minimum(max_tokens, 1e300))
     if not 0 <= inference_tokens < np.inf:
         raise ValueError(f"inference_tokens={inference_tokens}; it must be 0 or more, and finite")
-    ladder = None if sizes is None else np.sort(positive("sizes", sizes))
+    ladder = None if sizes is None else np.sort(check_positive("sizes", sizes))
     if ladder is not None:
         ladder = ladder[ladder <= max_params]
         if not len(ladder):
@@ -162,12 +162,12 @@ def spending(
     return Spending(law, flops_per_token, ladder, max_params, max_tokens, inference_tokens, columns)
 
 
-def thetas(fit: Fit, spend: Spending) -> np.ndarray:
+def forecast_draws(fit: Fit, spend: Spending) -> np.ndarray:
     """The forecast's draws [draws, params]: all where the best size has a closed form, else the first."""
     return fit.forecast.samples if _closed_form(spend) else fit.forecast.samples[:DRAWS]
 
 
-def center(fit: Fit, spend: Spending, flops: np.ndarray) -> list[np.ndarray]:
+def at_best_size(fit: Fit, spend: Spending, flops: np.ndarray) -> list[np.ndarray]:
     """n_params, n_tokens, loss, loss_lo, loss_hi at the best size of each budget [budgets]."""
     n_params = best_sizes(spend, fit.forecast.theta[None], flops)[0]
     known = np.isfinite(n_params)
@@ -237,7 +237,7 @@ def _closed_form(spend: Spending) -> Callable[[np.ndarray, np.ndarray], np.ndarr
     return None if limited or min(spend.max_params, spend.max_tokens) < np.inf else spend.law.best_size
 
 
-def ends(drawn: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+def interval(drawn: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
     """The interval of each column of draws [draws, budgets]; draws without a value (NaN) are left out."""
     known = drawn[~np.isnan(drawn).any(axis=1)]
     if not len(known):
@@ -247,7 +247,7 @@ def ends(drawn: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
     return lo, hi
 
 
-def positive(name: str, value) -> np.ndarray:
+def check_positive(name: str, value) -> np.ndarray:
     """As an array of at least one axis.
 
     Raises:
@@ -259,7 +259,7 @@ def positive(name: str, value) -> np.ndarray:
     return array
 
 
-def like(given, value: np.ndarray):
+def shaped_like(given, value: np.ndarray):
     """In the shape of what was given: a float for a scalar."""
     shape = np.shape(given)
     return np.reshape(value, shape) if shape else float(value[0])

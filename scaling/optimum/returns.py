@@ -9,14 +9,14 @@ import numpy as np
 from scaling.fitting.result import Fit
 from scaling.optimum.frontier import (
     Spending,
+    at_best_size,
     best_sizes,
-    center,
-    ends,
-    like,
+    check_positive,
+    forecast_draws,
+    interval,
     losses,
-    positive,
+    shaped_like,
     spending,
-    thetas,
 )
 
 SCAN = np.geomspace(1e3, 1e40, 297)  # budgets among which the first that reaches a loss is looked for
@@ -89,18 +89,18 @@ def budget_for(fit: Fit, loss, **terms) -> TrainingBudget:
     Raises:
       ValueError: a loss that is not positive or that no budget reaches, or terms that are refused.
     """
-    wanted = positive("loss", loss).ravel()
+    wanted = check_positive("loss", loss).ravel()
     spend = spending(fit, **terms)
-    flops, lo, hi = (_first_at(wanted, lambda c, k=k: center(fit, spend, c)[k]) for k in (2, 3, 4))
+    flops, lo, hi = (_first_at(wanted, lambda c, k=k: at_best_size(fit, spend, c)[k]) for k in (2, 3, 4))
     if not np.isfinite(flops).all():
-        least = np.nanmin(center(fit, spend, SCAN)[2])
+        least = np.nanmin(at_best_size(fit, spend, SCAN)[2])
         raise ValueError(
             f"loss={wanted[~np.isfinite(flops)][0]:g} is out of reach: under these terms the law predicts "
             f"no less than {least:.4g}"
         )
-    n_params, n_tokens = center(fit, spend, flops)[:2]
+    n_params, n_tokens = at_best_size(fit, spend, flops)[:2]
     return TrainingBudget(
-        *[like(loss, v) for v in (wanted, flops, lo, hi, n_params, n_tokens)], level=fit.level
+        *[shaped_like(loss, v) for v in (wanted, flops, lo, hi, n_params, n_tokens)], level=fit.level
     )
 
 
@@ -117,15 +117,15 @@ def next_percent(fit: Fit, flops, percent: float = 1.0, **terms) -> Improvement:
     Raises:
       ValueError: a budget that is not positive, a percent outside (0, 100), or terms that are refused.
     """
-    budget = positive("flops", flops).ravel()
+    budget = check_positive("flops", flops).ravel()
     if not 0 < percent < 100:
         raise ValueError(f"percent={percent}; it must lie between 0 and 100")
     spend = spending(fit, **terms)
-    theta = np.vstack([fit.forecast.theta, thetas(fit, spend)])
+    theta = np.vstack([fit.forecast.theta, forecast_draws(fit, spend)])
     best = _best_losses(spend, theta, np.broadcast_to(budget, (len(theta), len(budget))))
     factor = _reached(spend, theta, (1 - percent / 100) * best, budget, FAR * budget) / budget
-    found = (budget, best[0], factor[0], *ends(factor[1:], fit.level))
-    return Improvement(*[like(flops, value) for value in found], percent=percent, level=fit.level)
+    found = (budget, best[0], factor[0], *interval(factor[1:], fit.level))
+    return Improvement(*[shaped_like(flops, value) for value in found], percent=percent, level=fit.level)
 
 
 def off_optimum(fit: Fit, flops, factor, **terms) -> Penalty:
@@ -142,10 +142,10 @@ def off_optimum(fit: Fit, flops, factor, **terms) -> Penalty:
     Raises:
       ValueError: a budget or a factor that is not positive, or terms that are refused.
     """
-    given = np.broadcast_arrays(positive("flops", flops), positive("factor", factor))
+    given = np.broadcast_arrays(check_positive("flops", flops), check_positive("factor", factor))
     budget, times = (array.ravel() for array in given)
     spend = spending(fit, **terms)
-    theta = np.vstack([fit.forecast.theta, thetas(fit, spend)])
+    theta = np.vstack([fit.forecast.theta, forecast_draws(fit, spend)])
     n_params = best_sizes(spend, theta, budget)
     best = losses(spend, theta, n_params, budget)
     off = losses(spend, theta, times * n_params, budget)
@@ -153,9 +153,9 @@ def off_optimum(fit: Fit, flops, factor, **terms) -> Penalty:
     excess = off / best - 1
     found = (budget, times)
     for share in (excess, lost):
-        found = (*found, share[0], *ends(share[1:], fit.level))
+        found = (*found, share[0], *interval(share[1:], fit.level))
     shape = np.broadcast(flops, factor)
-    return Penalty(*[like(shape, value) for value in found], level=fit.level)
+    return Penalty(*[shaped_like(shape, value) for value in found], level=fit.level)
 
 
 def _first_at(wanted: np.ndarray, value: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -20,7 +20,7 @@ from scaling.design.joint_covariance import (
     joint_covariance,
     remaining_variance,
 )
-from scaling.fitting.model_discrepancy import RIDGE, ModelDiscrepancy, places
+from scaling.fitting.model_discrepancy import RIDGE, ModelDiscrepancy, locations
 from scaling.fitting.uncertainty import EXCESS
 from scaling.laws.law import linearised
 from tests.scaling.optimum.test_frontier import known, spread
@@ -77,7 +77,7 @@ def test_the_covariance_is_that_of_a_joint_gaussian_of_law_error_and_noise(fit):
     law, n_left = laws.find(forecast.law), len(forecast.y) - len(forecast.center)
     rows = {c: np.concatenate([wanted.x[c], TABLE[c]]) / forecast.units[c] for c in law.columns}
     everywhere = {c: np.concatenate([forecast.x[c], rows[c]]) for c in law.columns}
-    at = places(law, everywhere)
+    at = locations(law, everywhere)
     found = forecast.discrepancy
     error = ModelDiscrepancy(
         pooled(found.profile, PROFILE, n_left) ** 0.5,
@@ -131,9 +131,9 @@ def test_a_best_size_has_no_noise_and_is_as_uncertain_as_the_law_s_parameters(ta
     error = ModelDiscrepancy(
         pooled(0.003, PROFILE, 11) ** 0.5,
         pooled(0.01, DRIFT, 11) ** 0.5,
-        places(law, fit.forecast.x)[:, 0].max(),
+        locations(law, fit.forecast.x)[:, 0].max(),
     )
-    at, seen = places(law, fit.forecast.x), linearised(law, theta, fit.forecast.x)[1]
+    at, seen = locations(law, fit.forecast.x), linearised(law, theta, fit.forecast.x)[1]
     errors = error.between(at, at) + pooled(0.004, NOISE, 11) * np.eye(16)
     precision = np.diag(np.array(law.prior)[:, 1] ** -2.0 + RIDGE)
     expected = slopes @ np.linalg.solve(seen.T @ np.linalg.solve(errors, seen) + precision, slopes)

@@ -99,6 +99,15 @@ def test_json_keeps_the_fit(noisy):
         scaling.Fit.from_json({"law": "chinchilla"})
 
 
+def test_a_fit_json_with_the_form_s_former_name_opens(noisy):
+    content = noisy.to_json()
+    former = content | {"forecast": content["forecast"] | {"law": "chinchilla-loose"}}
+    again = scaling.Fit.from_json(json.loads(json.dumps(former)))
+    assert again.predict(1e9, 1e11) == noisy.predict(1e9, 1e11)
+    assert scaling.frontier(again, 1e21) == scaling.frontier(noisy, 1e21)
+    assert again.predicted_by == noisy.predicted_by and "chinchilla-decoupled" in str(again)
+
+
 def test_it_prints_values_intervals_and_status(noisy):
     text = str(noisy)
     assert f"{noisy.params['E']:.6g}" in text and "[" in text and noisy.status in text

@@ -3,7 +3,7 @@
 import numpy as np
 
 from scaling.fitting.diagnostics import nearby, resampled
-from scaling.fitting.solver import ROUGH, Problems, best, solve
+from scaling.fitting.solver import ROUGH, Problems, best_of_starts, solve
 from scaling.laws import CHINCHILLA
 from scaling.laws.law import scaled_values
 
@@ -20,7 +20,7 @@ def table(rows, seed=0):
 def optimum(x, y, delta):
     problems = Problems(y[None], np.ones((1, len(y))), np.array([delta]), NONE, NONE)
     starts = np.array(CHINCHILLA.starts)
-    return problems, best(solve(CHINCHILLA, x, problems, starts), len(starts)).theta[0]
+    return problems, best_of_starts(solve(CHINCHILLA, x, problems, starts), len(starts)).theta[0]
 
 
 def test_moves_are_what_leaving_a_run_out_takes_back():

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from scaling.fitting.model_discrepancy import AHEAD, ModelDiscrepancy, places, strengths
+from scaling.fitting.model_discrepancy import AHEAD, ModelDiscrepancy, estimate_discrepancy, locations
 from scaling.laws import LAWS
 
 coordinates = arrays(float, (9, 2), elements=st.floats(-4, 3))
@@ -37,7 +37,7 @@ def test_strengths_are_read_off_what_the_law_leaves_over():
     def found(profile, drift):
         covariance = ModelDiscrepancy(profile, drift, 0.0).between(at, at) + 0.005**2 * np.eye(n)
         residual = np.linalg.cholesky(covariance) @ rng.standard_normal(n)
-        error, noise = strengths(at, residual - residual.mean(), slopes, np.ones(n), nothing)
+        error, noise = estimate_discrepancy(at, residual - residual.mean(), slopes, np.ones(n), nothing)
         return error.profile, error.drift, noise
 
     quiet, bent, drifting = found(0.0, 0.0), found(0.03, 0.0), found(0.0, 0.12)
@@ -47,10 +47,13 @@ def test_strengths_are_read_off_what_the_law_leaves_over():
     assert bent[0] > 0.01 and drifting[1] > 0.04
 
 
-def test_places_are_of_laws_that_know_compute():
+def test_locations_are_of_laws_that_know_compute():
     x = {"n_params": np.array([1.0, 100.0]), "n_tokens": np.array([10.0, 1.0])}
-    at, of_flops = places(LAWS["chinchilla"], x), places(LAWS["broken"], {"flops": np.array([1e3, 1e5])})
+    at, of_flops = (
+        locations(LAWS["chinchilla"], x),
+        locations(LAWS["broken"], {"flops": np.array([1e3, 1e5])}),
+    )
     assert at is not None and of_flops is not None
     np.testing.assert_allclose(at, [[1.0, -np.log(10) / 2], [2.0, np.log(100) / 2]], rtol=1e-12)
     assert of_flops[:, 0].tolist() == [3.0, 5.0]
-    assert places(LAWS["pass_at_k"], {"k": np.ones(2)}) is None
+    assert locations(LAWS["pass_at_k"], {"k": np.ones(2)}) is None

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import optimize
 
-from scaling.fitting.solver import BATCH_ROWS, ROUGH, Problems, best, solve
+from scaling.fitting.solver import BATCH_ROWS, ROUGH, Problems, best_of_starts, solve
 from scaling.laws import CHINCHILLA
 from scaling.laws.law import values, vectorised_log
 
@@ -33,7 +33,7 @@ def test_planted_parameters_are_found_from_every_start():
 def test_an_outlier_does_not_move_a_robust_fit():
     y = np.log(values(CHINCHILLA, TRUTH[None], X)[0])
     y[4] += 1.0
-    robust = best(solve(CHINCHILLA, X, problems(y, delta=1e-4), STARTS), len(STARTS)).theta[0]
+    robust = best_of_starts(solve(CHINCHILLA, X, problems(y, delta=1e-4), STARTS), len(STARTS)).theta[0]
     np.testing.assert_allclose(robust, TRUTH, rtol=1e-2)
 
 
@@ -43,7 +43,10 @@ def test_zero_weight_is_the_same_as_no_row():
     weight[0, 20:] = 0
     broken = y.copy()
     broken[20:] = 9.0
-    a, b = (best(solve(CHINCHILLA, X, problems(v, weight=weight), STARTS), len(STARTS)) for v in (y, broken))
+    a, b = (
+        best_of_starts(solve(CHINCHILLA, X, problems(v, weight=weight), STARTS), len(STARTS))
+        for v in (y, broken)
+    )
     np.testing.assert_allclose(a.theta, b.theta, rtol=1e-6)
 
 
@@ -55,7 +58,7 @@ def test_the_objective_matches_scipys_minimum():
         r = np.abs(y - np.log(E + A * X["n_params"] ** -alpha + B * X["n_tokens"] ** -beta))
         return 1e4 * np.sum(np.where(r <= 1e-3, r**2 / 2, 1e-3 * (r - 5e-4)))
 
-    ours = best(solve(CHINCHILLA, X, problems(y), STARTS), len(STARTS))
+    ours = best_of_starts(solve(CHINCHILLA, X, problems(y), STARTS), len(STARTS))
     low, high = np.array(CHINCHILLA.bounds).T
     bounds = list(zip(low + 1e-9, high))
     theirs = min(optimize.minimize(objective, s, bounds=bounds, tol=1e-14).fun for s in STARTS)
@@ -66,7 +69,7 @@ def test_the_objective_matches_scipys_minimum():
 def test_a_parameter_that_wants_to_leave_its_box_stops_on_the_bound():
     pure = np.array([0.0, 0.6, 0.4, 0.1, 0.12])
     y = np.log(values(CHINCHILLA, pure[None], X)[0]) - 0.05 * np.log(X["n_params"]) ** 2
-    found = best(solve(CHINCHILLA, X, problems(y), STARTS), len(STARTS))
+    found = best_of_starts(solve(CHINCHILLA, X, problems(y), STARTS), len(STARTS))
     assert found.theta[0, 0] == 0.0 and found.converged[0]
 
 
