@@ -1,6 +1,6 @@
-"""Drop the checkpoints that nothing needs: of finished runs all but the newest, of diverged ones all, points
-of trunks that no unfinished run will start from, and what killed processes left half-written. Says how much
-it frees.
+"""Drop the checkpoints that nothing needs: of finished runs all but the newest, of diverged ones all, branch
+checkpoints that no unfinished run will start from, and what killed processes left half-written. Prints how
+much it frees.
 
 Example: isoflop gc out/quickstart --dry-run
 """
@@ -36,7 +36,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     store = open_study(args, USAGE)
     kinds = {
         "checkpoints": list(checkpoints(store, flags.all)),
-        "trunk points": list(trunk_points(store)),
+        "branch checkpoints": list(branch_checkpoints(store)),
         "leftovers": list(leftovers(store)),
     }
     total = 0
@@ -62,24 +62,24 @@ def checkpoints(store: Store, also_newest: bool) -> Iterator[Path]:
             yield from (path for _, path in steps[: len(steps) - kept])
 
 
-def trunk_points(store: Store) -> Iterator[Path]:
+def branch_checkpoints(store: Store) -> Iterator[Path]:
     """Those from which no unfinished run starts; none while stages wait, whose runs may."""
     if store.plan.waiting_stages():
         return
     states, planned = store.states(), store.plan.runs()
-    needy: dict[str, list[PlannedRun]] = {}
+    sharing: dict[str, list[PlannedRun]] = {}
     for run_id, state in states.items():
         if state in (*UNFINISHED, "failed"):
-            needy.setdefault(planned[run_id].trunk, []).append(planned[run_id])
-    for trunk in _folders(store.shared_prefixes):
-        if "." in trunk.name:  # is being written
+            sharing.setdefault(planned[run_id].trunk, []).append(planned[run_id])
+    for prefix in _folders(store.shared_prefixes):
+        if "." in prefix.name:  # is being written
             continue
-        points = sorted(_numbered(trunk))
+        branches = sorted(_numbered(prefix))
         needed = {
-            max((step for step, _ in points if step <= run.branch_step), default=0)
-            for run in needy.get(trunk.name, [])
+            max((step for step, _ in branches if step <= run.branch_step), default=0)
+            for run in sharing.get(prefix.name, [])
         }
-        yield from (path for step, path in points if step not in needed)
+        yield from (path for step, path in branches if step not in needed)
 
 
 def leftovers(store: Store) -> Iterator[Path]:

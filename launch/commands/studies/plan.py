@@ -180,12 +180,12 @@ def as_text(
             if len(runs) > ROWS_SHOWN:
                 lines.append(f"  … and {n_runs(len(runs) - ROWS_SHOWN)} more")
         previous = name
-    flops, saved = sum(run.flops for run in known), saved_by_trunks(known)
+    flops, saved = sum(run.flops for run in known), saved_by_shared_prefixes(known)
     seconds = sum(run_seconds(run, rates) for run in known) * (1 - saved / flops if flops else 1)
     if saved:
         lines.append(
-            f"shared trunks save {saved:.2e} of {flops:.2e} FLOPs ({saved / flops:.0%}): runs that differ in "
-            "their length train their first steps once"
+            f"shared prefixes save {saved:.2e} of {flops:.2e} FLOPs ({saved / flops:.0%}): runs that differ "
+            "in their length train their first steps once"
         )
     basis = "at the speeds measured here" if measured else "guessed from one CPU core's speed on tiny models"
     workers = f"{n_workers} worker{'' if n_workers == 1 else 's'}"
@@ -196,14 +196,14 @@ def as_text(
     return "\n".join(lines)
 
 
-def saved_by_trunks(runs: list[PlannedRun]) -> float:
-    """FLOPs of the steps that runs take over from the next shorter run of their trunk."""
-    trunks: dict[str, list[PlannedRun]] = {}
+def saved_by_shared_prefixes(runs: list[PlannedRun]) -> float:
+    """FLOPs of the steps that runs take over from the next shorter run of their prefix."""
+    sharing: dict[str, list[PlannedRun]] = {}
     for run in runs:
         if run.trunk:
-            trunks.setdefault(run.trunk, []).append(run)
+            sharing.setdefault(run.trunk, []).append(run)
     saved = 0.0
-    for alike in trunks.values():
+    for alike in sharing.values():
         alike.sort(key=lambda run: run.branch_step)
         for shorter, run in itertools.pairwise(alike):
             saved += run.flops * shorter.branch_step / run.n_steps

@@ -1,4 +1,4 @@
-"""What a worker claims: the order, packs, and runs that wait for another one of their trunk."""
+"""What a worker claims: the order, packs, and runs that wait for another one of their prefix."""
 
 import os
 import time
@@ -105,7 +105,7 @@ def test_a_run_that_gave_trouble_trains_alone(tmp_path, trouble):
     assert sorted(map(len, packs)) == [1, 3] and [runs[1].run_id] in packs
 
 
-def test_runs_of_a_trunk_wait_for_the_next_shorter_one(tmp_path):
+def test_runs_of_a_prefix_wait_for_the_next_shorter_one(tmp_path):
     runs = [planned(k, trunk="t", branch_step=10 * k, flops=k) for k in (1, 2, 3)] + [planned(9, trunk="u")]
     store = new_store(tmp_path, runs)
     short, middle, long, other = (run.run_id for run in runs)

@@ -62,7 +62,7 @@ def test_what_finished_runs_do_not_need_goes(store, capsys):
     assert capsys.readouterr().out.endswith("freed 0B\n")
 
 
-def test_trunk_points_stay_while_a_run_will_start_from_them(tmp_path, capsys):
+def test_branch_checkpoints_stay_while_a_run_will_start_from_them(tmp_path, capsys):
     store = Store(tmp_path)
     store.create()
     store.plan.add([planned(k, trunk="t", branch_step=10 * k) for k in (1, 2, 4)] + [planned(9, trunk="u")])

@@ -1,8 +1,8 @@
-"""`isoflop plan`: what it shows of many runs, what shared trunks save (test_submit_command.py: writing)."""
+"""`isoflop plan`: what it shows of many runs, what shared prefixes save (test_submit_command.py: writing)."""
 
 import pytest
 
-from launch.commands.studies.plan import ROWS_SHOWN, as_text, saved_by_trunks
+from launch.commands.studies.plan import ROWS_SHOWN, as_text, saved_by_shared_prefixes
 from launch.store import PlannedRun
 
 
@@ -14,13 +14,15 @@ def planned(k: int, n_steps: int = 100, trunk: str = "", branch_step: int = 0) -
     )
 
 
-def test_a_trunk_saves_the_steps_of_the_next_shorter_run():
+def test_a_shared_prefix_saves_the_steps_of_the_next_shorter_run():
     ladder = [planned(k, n, "t", int(0.7 * n)) for k, n in enumerate((400, 100, 200))]
     # Of 200 steps 70 are there already, of 400 then 140.
-    assert saved_by_trunks(ladder) == pytest.approx(1e9 * (70 + 140))
-    assert saved_by_trunks([*ladder, planned(7, 800, "other", 560), planned(8, 800)]) == pytest.approx(2.1e11)
+    assert saved_by_shared_prefixes(ladder) == pytest.approx(1e9 * (70 + 140))
+    assert saved_by_shared_prefixes(
+        [*ladder, planned(7, 800, "other", 560), planned(8, 800)]
+    ) == pytest.approx(2.1e11)
     text = as_text({"grid": ladder}, {11_000: 1e9}, 1, {})
-    assert "shared trunks save 2.10e+11 of 7.00e+11 FLOPs (30%)" in text
+    assert "shared prefixes save 2.10e+11 of 7.00e+11 FLOPs (30%)" in text
     assert "3 runs, 4.90e+11 FLOPs, about 8 min 10 s with 1 worker, at the speeds measured here" in text
 
 
