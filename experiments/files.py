@@ -1,8 +1,10 @@
 """Durable writes: a file is either whole or not there."""
 
+import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 
 def write_atomic(path: Path | str, content: str | bytes) -> None:
@@ -34,3 +36,8 @@ def sync_folder(folder: Path | str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes a dict as indented JSON, whole or not at all."""
+    write_atomic(path, json.dumps(content, indent=1) + "\n")

@@ -1,4 +1,8 @@
-"""The studies there are: one file each, a name each in STUDIES. Each is imported when it is asked for."""
+"""The studies there are: one file (or folder, with its figures) each, a name each in STUDIES.
+
+`load_study` imports the one that is named. `study` says what a study is, `budgets` which models it trains on
+which compute. May import models, scaling and all of experiments; only launch imports studies.
+"""
 
 import difflib
 import importlib
@@ -8,7 +12,7 @@ from types import ModuleType
 
 from experiments.studies.study import Stage, Study
 
-__all__ = ["STUDIES", "Stage", "Study", "load_study"]
+__all__ = ["STUDIES", "Stage", "Study", "load_study", "study_module"]
 
 STUDIES = {  # name: module of this package
     "quickstart": "quickstart",

@@ -1,5 +1,4 @@
-"""Do abilities emerge? One ladder of models under per-token, all-or-nothing and Brier metrics; and what gets
-worse with scale.
+"""Do abilities emerge? One ladder of models under per-token, all-or-nothing and Brier metrics; misprints.
 
 Every model of the ladder answers the same questions: the next `n_answer` tokens of a text, right only as a
 whole. `scaling.emergence.metric_artefact` tests whether a jump of that is the metric's doing. Then one token
@@ -22,7 +21,7 @@ from experiments.evaluate.tasks import span_metrics
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic
 from experiments.studies import quickstart
-from experiments.studies.quickstart import Sweep
+from experiments.studies.budgets import Sweep
 from experiments.studies.study import Stage, Study, with_prepared_data
 from experiments.study_report import write_report
 from experiments.training import checkpoint
@@ -81,11 +80,11 @@ def plan(settings: Settings) -> list[RunConfig]:
 
 
 def finish(settings: Settings, folder: Path, runs: Runs) -> str:
-    """Asks every model, writes emergence.csv, misprints.csv and the report, and says what was found."""
+    """Evaluates every model, writes emergence.csv, misprints.csv and the report, and says what was found."""
     asked, misprints = [], []
     for run in runs.table.loc[runs.table.status == "done"].to_dict("records"):
         about = {name: run[name] for name in ("run_id", "n_params", "n_tokens", "flops")}
-        in_answers, beside = ask(settings, folder / "runs" / run["run_id"])
+        in_answers, beside = evaluate_run(settings, folder / "runs" / run["run_id"])
         asked += [about | row for row in in_answers]
         misprints += [about | row for row in beside]
     tables = {"emergence.csv": pd.DataFrame(asked), "misprints.csv": pd.DataFrame(misprints)}
@@ -95,7 +94,7 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     return "\n".join([*describe_jumps(tables["emergence.csv"]), *describe_misprints(tables["misprints.csv"])])
 
 
-def ask(settings: Settings, run: Path) -> tuple[list[dict], list[dict]]:
+def evaluate_run(settings: Settings, run: Path) -> tuple[list[dict], list[dict]]:
     """Metrics of one model: a row for each length of answers, and one for each place near a misprint."""
     config, params = checkpoint.load(run)
     model = models.build(config.model)

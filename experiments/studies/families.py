@@ -14,7 +14,7 @@ from experiments.config import DataConfig, RunConfig
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic
 from experiments.studies import quickstart
-from experiments.studies.quickstart import Budget, Sweep
+from experiments.studies.budgets import GridBudget, Sweep
 from experiments.studies.study import Stage, Study, with_prepared_data
 from experiments.study_report import write_report
 from scaling.optimum.families import Comparison, compare
@@ -33,10 +33,10 @@ class Settings:
     n_val_tokens: int = 65_536
     lrs: tuple[float, ...] = (2.5e-3, 5e-3, 1e-2, 2e-2)
     tune: tuple[Sweep, ...] = (Sweep(24, 8e10), Sweep(40, 1.6e11))
-    grid: tuple[Budget, ...] = (
-        Budget(1.3e11, (16, 24, 32)),
-        Budget(2.6e11, (16, 24, 32, 48)),
-        Budget(5.2e11, (24, 32, 48, 64)),
+    grid: tuple[GridBudget, ...] = (
+        GridBudget(1.3e11, (16, 24, 32)),
+        GridBudget(2.6e11, (16, 24, 32, 48)),
+        GridBudget(5.2e11, (24, 32, 48, 64)),
     )
     n_bootstrap: int = 1000
     level: float = 0.9

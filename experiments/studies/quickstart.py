@@ -21,7 +21,8 @@ from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleC
 from experiments.evaluate import checkpoint_comparison
 from experiments.evaluate.checkpoint_paths import find_all
 from experiments.fields import apply_overrides
-from experiments.files import write_atomic
+from experiments.files import write_atomic, write_json
+from experiments.studies.budgets import GridBudget, Sweep
 from experiments.studies.study import Stage, Study, with_prepared_data
 from experiments.study_report import write_report
 from models import ModelConfig, count, ladder
@@ -31,22 +32,6 @@ from scaling.table.runs import Runs
 
 TASKS = ("word_end", "next_word")  # those that models of this size move on; of the default corpus
 TASK_LENGTH = 64  # tokens of a context that holds their items
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """Models of one width, trained on a budget of FLOPs, at every rate of the sweep."""
-
-    d_model: int
-    flops: float
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Models of several widths, all trained on the same budget of FLOPs."""
-
-    flops: float
-    d_models: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -66,12 +51,12 @@ class Settings:
     n_val_tokens: int = 65_536
     lrs: tuple[float, ...] = (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2)
     tune: tuple[Sweep, ...] = (Sweep(24, 8e10), Sweep(32, 1.6e11), Sweep(40, 3.2e11))
-    grid: tuple[Budget, ...] = (
-        Budget(0.9e11, (16, 24, 32)),
-        Budget(1.3e11, (16, 24, 32)),
-        Budget(1.8e11, (16, 24, 32, 40, 48)),
-        Budget(3.6e11, (24, 32, 40, 48, 56)),
-        Budget(7.2e11, (32, 40, 48, 56, 64)),
+    grid: tuple[GridBudget, ...] = (
+        GridBudget(0.9e11, (16, 24, 32)),
+        GridBudget(1.3e11, (16, 24, 32)),
+        GridBudget(1.8e11, (16, 24, 32, 40, 48)),
+        GridBudget(3.6e11, (24, 32, 40, 48, 56)),
+        GridBudget(7.2e11, (32, 40, 48, 56, 64)),
     )
     verify_factor: float = 8.0
     n_bootstrap: int = 1000
@@ -177,19 +162,19 @@ def predict(settings: Settings, folder: Path, runs: Runs, config: RunConfig) -> 
 
 
 def finish(settings: Settings, folder: Path, runs: Runs) -> str:
-    """Adds the measured loss to verify.json, asks the runs TASKS, writes the report and says how right the
-    prediction was."""
+    """Adds the measured loss to verify.json, evaluates the runs on TASKS, writes the report and says how good
+    the prediction was."""
     verification = json.loads((folder / "verify.json").read_text())
     table = runs.table.set_index("run_id")
     verification["measured"] = float(table.loss[verification["run_id"]])
     write_json(folder / "verify.json", verification)
     if settings.data.task == DataConfig().task and settings.seq_len >= TASK_LENGTH:
-        write_atomic(folder / "tasks.csv", ask_tasks(folder))
+        write_atomic(folder / "tasks.csv", evaluate_runs(folder))
     write_report(folder, folder / "report.html")
     return last_words(verification)
 
 
-def ask_tasks(folder: Path) -> str:
+def evaluate_runs(folder: Path) -> str:
     """How accurate the runs of the grid and of the verification are on TASKS, as CSV."""
     found = [one for one in find_all(folder) if one.row["stage"] != "tune"]
     tasks = [checkpoint_comparison.find_task(name) for name in TASKS]
@@ -246,7 +231,3 @@ def fit_grid(runs: Runs, **options) -> scaling.Fit:
 def tuned(runs: Runs) -> Runs:
     """The runs of the learning-rate sweeps."""
     return dataclasses.replace(runs, table=runs.table[runs.table.stage == "tune"])
-
-
-def write_json(path: Path, content: dict) -> None:
-    write_atomic(path, json.dumps(content, indent=1) + "\n")

@@ -1,1 +1,10 @@
-"""Loss and bits per byte of a checkpoint on text."""
+"""Loss and bits per byte of a checkpoint on text.
+
+    tokenized_text   a split of a prepared corpus, or the user's own files, as tokens
+    perplexity       token losses, and their sums by document, group and position with intervals
+    text_score       the same for a checkpoint on disk, from the cache where it is known
+
+Imports models, experiments.data and experiments.evaluate's paths, cache, statistics and task items.
+"""
+
+__all__ = ["perplexity", "text_score", "tokenized_text"]

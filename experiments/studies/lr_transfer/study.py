@@ -18,9 +18,8 @@ from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleC
 from experiments.data.batches import batch
 from experiments.data.prepare import open_splits
 from experiments.fields import apply_overrides
-from experiments.files import write_atomic
+from experiments.files import write_atomic, write_json
 from experiments.studies.lr_transfer import coordinate_check, figures
-from experiments.studies.quickstart import write_json
 from experiments.studies.study import Stage, Study, with_prepared_data
 from experiments.training.optim import OPTIMIZERS
 from models import ModelConfig, MuP, ladder

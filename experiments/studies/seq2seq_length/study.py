@@ -31,8 +31,7 @@ from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleC
 from experiments.data.sources import strings
 from experiments.data.vocab import ByteVocab
 from experiments.fields import apply_overrides, to_json
-from experiments.files import write_atomic
-from experiments.studies.quickstart import write_json
+from experiments.files import write_atomic, write_json
 from experiments.studies.seq2seq_length import figures
 from experiments.studies.seq2seq_length.speed import RNN, TRANSFORMER, measure_speed
 from experiments.studies.study import Stage, Study, prepared_data

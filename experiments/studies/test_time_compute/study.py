@@ -1,8 +1,8 @@
 """What compute buys at test time: greedy decoding, beams, best of n, a vote, and a verifier, at their FLOPs.
 
 Small models learn to walk through a table (`experiments.data.sources.walks`), some longer than others.
-Then each
-answers the same questions in every way. Guessing is right once in ten times, a perfect model always.
+Then each answers the same questions in every way. Guessing is right once in ten times, a perfect model
+always.
 
 The task and the lengths of training were chosen so that the models are right some of the time, where methods
 can differ at all. How the methods rank here, on one seed, is no evidence of how they rank elsewhere.
@@ -24,8 +24,7 @@ from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleC
 from experiments.data.sources import walks
 from experiments.data.vocab import ByteVocab
 from experiments.fields import apply_overrides, to_json
-from experiments.files import write_atomic
-from experiments.studies.quickstart import write_json
+from experiments.files import write_atomic, write_json
 from experiments.studies.study import Stage, Study, with_prepared_data
 from experiments.studies.test_time_compute import figures
 from experiments.training import checkpoint
@@ -137,16 +136,13 @@ def plan(settings: Settings) -> list[RunConfig]:
 
 
 def finish(settings: Settings, folder: Path, runs: Runs) -> str:
-    """Asks every model in every way; writes test_time_compute.csv, .json and .png, and says what was best."""
+    """Evaluates every model by every method; writes test_time_compute.csv, .json and .png, and the best."""
     rows = []
     table = pd.DataFrame(runs.table[runs.table.status == "done"])
     for run in table.to_dict("records"):
-        about = {
-            "run_id": run["run_id"],
-            "model": f"{run['d_model']:.0f} wide, {run['n_tokens'] / 1e3:.0f}k tokens",
-        }
+        about = {"run_id": run["run_id"], "model": name(run)}
         about |= {"n_params": run["n_params"], "training_flops": run["flops"]}
-        rows += [about | row for row in ask(settings, folder / "runs" / run["run_id"])]
+        rows += [about | row for row in evaluate_run(settings, folder / "runs" / run["run_id"])]
     table = pd.DataFrame(rows)
     write_atomic(folder / "test_time_compute.csv", table.to_csv(index=False))
     versions = {name: importlib.metadata.version(name) for name in ("isoflop", "jax", "jaxlib")}
@@ -161,7 +157,7 @@ def name(run: dict[str, Any]) -> str:
     return f"{run['d_model']:.0f} wide, {run['n_tokens'] / 1e3:.0f}k tokens"
 
 
-def ask(settings: Settings, run: Path) -> list[dict[str, Any]]:
+def evaluate_run(settings: Settings, run: Path) -> list[dict[str, Any]]:
     """A row for each method and size: method, n, flops, right, lo, hi."""
     config, params = checkpoint.load(run)
     model = models.build(config.model)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from experiments.studies import load_study
-from experiments.studies.emergence import Settings, ask, finish, plan
+from experiments.studies.emergence import Settings, evaluate_run, finish, plan
 from scaling.table.runs import Runs
 from tests.tiny_run import make_study
 
@@ -36,11 +36,11 @@ def test_a_trained_model_is_asked_and_the_page_tells(tmp_path, monkeypatch):
     monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
     run = make_study(tmp_path / "study", tmp_path / "cache")
     settings = Settings(seq_len=32, answers=(2, 4))
-    asked, misprints = ask(settings, run)
+    asked, misprints = evaluate_run(settings, run)
     assert [row["n_answer"] for row in asked] == [2, 4]
     assert asked[0]["exact_match"] >= asked[1]["exact_match"]
     assert [round(row["loss"]) for row in misprints] == [6, 6, 6]  # it knows nothing: log 259 = 5.6 nats
-    assert (asked, misprints) == ask(settings, run)
+    assert (asked, misprints) == evaluate_run(settings, run)
 
     row = {"run_id": run.name, "status": "done", "n_params": 5000, "n_tokens": 640, "flops": 1e8, "loss": 5.6}
     table = pd.DataFrame([row])

@@ -8,7 +8,8 @@ import pytest
 
 from experiments.config import DataConfig
 from experiments.studies import load_study, quickstart
-from experiments.studies.quickstart import Budget, Settings
+from experiments.studies.budgets import GridBudget
+from experiments.studies.quickstart import Settings
 from models import count
 from scaling.table.runs import Runs
 
@@ -97,7 +98,7 @@ def test_a_minimum_at_the_edge_extends_the_grid_there(d_models, new):
     flops = 1e10 if new == (8,) else 8e11
     inside = Settings().grid[2]
     d_models = (*d_models, 32) if new == (8,) else d_models
-    settings = Settings(grid=(inside, Budget(flops, d_models)))
+    settings = Settings(grid=(inside, GridBudget(flops, d_models)))
     extended = stages(settings)[1]["extend"]
     assert tuple(config.model.d_model for config in extended) == new
 
