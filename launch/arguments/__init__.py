@@ -1,1 +1,10 @@
-"""What commands share: reading and checking of their arguments."""
+"""What several commands share: their arguments, read and checked. Each says in one line what is wrong.
+
+    tables            columns of a table of runs, and where output goes
+    fits              a fit.json, and what else its law reads
+    studies           a study's folder, runs by the beginning of their ids, site files
+    constraint_flags  the flags of `isoflop sample` for constrained text and beams
+    hf_folders        what belongs to a Hugging Face checkpoint besides the network
+
+It may import launch.store, and late, in its functions, the rooms below. Import from its modules.
+"""

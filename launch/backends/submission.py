@@ -7,7 +7,7 @@ from launch.store import PlannedRun, Store
 
 
 @dataclass(frozen=True)
-class Request:
+class Submission:
     """Workers for the unfinished runs of a study.
 
     store: its folder is absolute. unfinished: runs that are planned or running now. more_stages: stages wait

@@ -1,1 +1,10 @@
-"""Takes a study through its stages."""
+"""Takes a study through its stages, from planning to the table of its runs.
+
+    stages        plans each stage from the results of those before it
+    runs_table    runs.csv and runs.json
+    drive         stage after stage in this process, with a pool of workers
+    outcome       how that ended, as messages and exit codes
+
+It may import launch.store, launch.monitor, launch.workers, and the rooms below. stages and runs_table import
+jax: import them late in a command that may end without them.
+"""

@@ -1,9 +1,8 @@
 """Several hosts join to train one run together; none of them is left waiting for one that is gone.
 
-Joining is for gangs alone (`python -m launch.workers.worker DIR --hosts`): workers of single devices that
-srun
-started side by side must not become one. Host 0 leads, and tells the others by the key-value store of jax's
-coordination service, which is there for as long as host 0 is.
+Only workers started with --hosts join: workers of single devices that srun started side by side must not
+become one. Host 0 leads; its messages go through the key-value store of jax's coordination service, which is
+there for as long as host 0 is.
 """
 
 import contextlib
@@ -20,7 +19,7 @@ WAIT_MS = 1000  # for a message, before looking whether to stop
 BEAT_SECONDS = 1.0
 LOST_SECONDS = 15.0  # without a beat a host counts as lost
 JAX_LOST_SECONDS = 60  # the same for jax's own heartbeat, which ends a process where ours could not
-MEET_SECONDS = 10.0  # hosts that meet the same error, or leave together, do so within this time
+BARRIER_SECONDS = 10.0  # hosts that have the same error, or leave together, do so within this time
 
 
 @dataclass
@@ -31,13 +30,13 @@ class Hosts:
     count: int = 1
     n_messages: int = 0
 
-    def tell(self, message: dict[str, Any]) -> None:
-        """Host 0 says something to all others."""
+    def broadcast(self, message: dict[str, Any]) -> None:
+        """Sends a message of host 0 to all others."""
         if self.count > 1:
             _client().key_value_set(f"isoflop/message/{self.n_messages}", json.dumps(message))
             self.n_messages += 1
 
-    def hear(self, stop: threading.Event) -> dict[str, Any] | None:
+    def receive(self, stop: threading.Event) -> dict[str, Any] | None:
         """The next message of host 0; None if this host should stop first."""
         while not stop.is_set():
             with contextlib.suppress(RuntimeError):  # jax's, when none has come in time
@@ -46,19 +45,19 @@ class Hosts:
                 return json.loads(text)
         return None
 
-    def all_meet(self) -> bool:
-        """Whether all hosts call this, too, after the message they heard last: to leave together, and because
-        an error that befell all of them is the run's fault, and one that befell some is theirs."""
+    def barrier(self) -> bool:
+        """Whether all hosts call this, too, after the message they received last: to leave together, and
+        because an error on all of them is the run's fault, and one on some of them is theirs."""
         try:
             if self.count > 1:
-                _client().wait_at_barrier(f"isoflop/meet/{self.n_messages}", int(1000 * MEET_SECONDS))
+                _client().wait_at_barrier(f"isoflop/barrier/{self.n_messages}", int(1000 * BARRIER_SECONDS))
         except RuntimeError:
             return False
         return True
 
     def watch(self, lost: Callable[[], None]) -> None:
-        """From now on tells the others that this host lives; calls `lost`, once, when one of them was not
-        heard of for LOST_SECONDS."""
+        """From now on sends heartbeats to the others; calls `lost`, once, when one of them has sent none for
+        LOST_SECONDS."""
         if self.count > 1:
             threading.Thread(target=self._watch, args=(lost,), daemon=True).start()
 
@@ -79,9 +78,9 @@ class Hosts:
 
 def join() -> Hosts:
     """Joins the hosts that were started together, and says which of them this one is; one host where the
-    environment tells of no others. Imports jax, which must not have been used before.
+    environment names no others. Imports jax, which must not have been used before.
 
-    Told by ISOFLOP_COORDINATOR (address:port of host 0), ISOFLOP_HOSTS (their number) and ISOFLOP_HOST (this
+    Named by ISOFLOP_COORDINATOR (address:port of host 0), ISOFLOP_HOSTS (their number) and ISOFLOP_HOST (this
     one's); by Slurm to the tasks of one srun; by GKE to the hosts of a TPU slice.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A worker of several hosts: host 0 claims runs as any worker does and tells the others what to train; they
+"""A worker of several hosts: host 0 claims runs as any worker does and broadcasts what to train; the others
 touch neither leases nor results.
 
 A host that is lost takes the others with it: the run goes back unfinished and every process ends with code
@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from launch.store import Store
+from launch.workers.hooks import StopRequested, WorkerHooks
 from launch.workers.hosts import Hosts, join
-from launch.workers.process import WORK_LEFT, Stop
-from launch.workers.worker import Hooks, Job, Stopped, exit_code, training, work
+from launch.workers.process import WORK_LEFT, StopEvent
+from launch.workers.trainer import Trainer, jax_trainer
+from launch.workers.work_loop import exit_code, work
 
 
-def run(store: Store, stop: Stop, wait: bool) -> int:
-    """Trains planned runs, each on all devices of all hosts, until told to stop or none is left; returns the
+def run(store: Store, stop: StopEvent, wait: bool) -> int:
+    """Trains planned runs, each on all devices of all hosts, until asked to stop or none is left; returns the
     exit code.
 
     Raises:
@@ -37,49 +39,50 @@ def run(store: Store, stop: Stop, wait: bool) -> int:
 
     from models.sharding import make_mesh
 
-    job = training(make_mesh({"fsdp": jax.device_count()}))
+    trainer = jax_trainer(make_mesh({"fsdp": jax.device_count()}))
     if hosts.index:
         hosts.watch(_leave)
-        return follow(hosts, job, stop)
-    leader = Leader(hosts, job, stop)
+        return follow(hosts, trainer, stop)
+    leader = Leader(hosts, trainer, stop)
     hosts.watch(leader.abandon)
-    work(store, leader.job, stop, wait, pack="1")
+    work(store, leader.trainer, stop, wait, pack="1")
     code = exit_code(store, stop, wait)
-    hosts.tell({"leave": code})
-    if leader.broken or not hosts.all_meet():
+    hosts.broadcast({"leave": code})
+    if leader.broken or not hosts.barrier():
         _leave(code)
     return code
 
 
 class Leader:
-    """Host 0."""
+    """Host 0. Its `trainer` has all hosts train what it is given; broken: hosts have parted with an error."""
 
-    def __init__(self, hosts: Hosts, job: Job, stop: Stop):
+    def __init__(self, hosts: Hosts, trainer: Trainer, stop: StopEvent):
         self.hosts, self.stop, self.broken = hosts, stop, False
-        self.job = Job(self._train, job.newest_step, job.pack_size)
-        self._inner, self._hooks = job.train, []
+        self.trainer = Trainer(self._train, trainer.newest_step, trainer.pack_size)
+        self._train_here, self._hooks = trainer.train, []
 
     def _train(
-        self, configs: list[dict[str, Any]], outs: list[Path], hooks: list[Hooks], trunks: Path
+        self, configs: list[dict[str, Any]], outs: list[Path], hooks: list[WorkerHooks], shared_prefixes: Path
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Has all hosts train. What one of them meets alone breaks the gang."""
+        """Has all hosts train. An error that one of them has alone ends the worker."""
         self._hooks = hooks
         folders = [str(out.absolute()) for out in outs]
-        self.hosts.tell({"configs": configs, "outs": folders, "trunks": str(trunks.absolute())})
+        prefixes = str(shared_prefixes.absolute())
+        self.hosts.broadcast({"configs": configs, "outs": folders, "shared_prefixes": prefixes})
         try:
-            yield from self._inner(configs, outs, hooks, trunks)
-        except Stopped:  # perhaps by the wish of another host
+            yield from self._train_here(configs, outs, hooks, shared_prefixes)
+        except StopRequested:  # perhaps on another host
             self._stop()
             raise
         except Exception as error:
-            if self.hosts.all_meet():
+            if self.hosts.barrier():
                 raise
             self.broken = True
             self._stop()
             if not _is_jax(error):
                 raise  # our own, such as a full disk
             traceback.print_exc()
-            raise Stopped from None
+            raise StopRequested from None
         finally:
             self._hooks = []
 
@@ -89,15 +92,15 @@ class Leader:
             self.stop.set()
 
     def abandon(self) -> None:
-        """Gives the runs back and ends the process, whatever it waits for."""
+        """Releases the runs and ends the process, whatever it waits for."""
         for hook in self._hooks:
             hook.store.release(hook.lease)
         _leave()
 
 
 @dataclass
-class Follower:
-    """Hooks of the other hosts: they may wish to stop, and leave all else to host 0."""
+class FollowerHooks:
+    """Hooks of the other hosts: they pass on stop requests, and leave all else to host 0."""
 
     stop: threading.Event
 
@@ -111,23 +114,25 @@ class Follower:
         pass
 
 
-def follow(hosts: Hosts, job: Job, stop: Stop) -> int:
+def follow(hosts: Hosts, trainer: Trainer, stop: StopEvent) -> int:
     """Trains what host 0 says until it says to leave, or this host should stop; returns the exit code."""
-    while message := hosts.hear(stop):
+    while message := hosts.receive(stop):
         if "leave" in message:
-            if not hosts.all_meet():
+            if not hosts.barrier():
                 _leave(message["leave"])
             return message["leave"]
         outs = [Path(out) for out in message["outs"]]
-        hooks: list[Any] = [Follower(stop) for _ in outs]
+        hooks: list[Any] = [FollowerHooks(stop) for _ in outs]
         try:
-            for _ in job.train(message["configs"], outs, hooks, Path(message["trunks"])):
+            for _ in trainer.train(message["configs"], outs, hooks, Path(message["shared_prefixes"])):
                 pass
-        except Stopped:  # in host 0 too, which says to leave: one gone without farewell makes jax abort it
-            stop = Stop()
+        except (
+            StopRequested
+        ):  # on host 0 too, which says to leave: one gone without farewell makes jax abort it
+            stop = StopEvent()
         except Exception as error:
             traceback.print_exc()
-            if not hosts.all_meet():
+            if not hosts.barrier():
                 _leave(WORK_LEFT if _is_jax(error) else 1)
     _leave()
     return WORK_LEFT

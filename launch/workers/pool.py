@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiments.files import write_atomic
-from launch.workers.worker import STORAGE_FAILED
+from launch.workers.process import STORAGE_FAILED
 
 WORKER = (sys.executable, "-m", "launch.workers.worker")
 GRACE_SECONDS = 30.0  # for a worker to checkpoint and leave
@@ -23,7 +23,7 @@ class WorkersFailed(Exception):
 
 
 @dataclass(frozen=True)
-class Slot:
+class WorkerSlot:
     """The part of the machine that one worker has: its cores, or a GPU and any core."""
 
     name: str
@@ -31,32 +31,32 @@ class Slot:
     gpu: str = ""
 
 
-def machine_slots(n_workers: int | None = None) -> list[Slot]:
+def machine_slots(n_workers: int | None = None) -> list[WorkerSlot]:
     """`n_workers` equal parts of this machine; by default one a GPU, else one a core."""
     gpus, cores = _gpus(), _cores()
     if gpus:
-        return [Slot(f"gpu{k}", gpu=gpus[k % len(gpus)]) for k in range(n_workers or len(gpus))]
+        return [WorkerSlot(f"gpu{k}", gpu=gpus[k % len(gpus)]) for k in range(n_workers or len(gpus))]
     n = n_workers or len(cores)
-    return [Slot(f"cpu{k}", cores=tuple(cores[k % len(cores) :: n])) for k in range(n)]
+    return [WorkerSlot(f"cpu{k}", cores=tuple(cores[k % len(cores) :: n])) for k in range(n)]
 
 
-def whole_machine() -> list[Slot]:
+def whole_machine() -> list[WorkerSlot]:
     """One part: everything."""
-    return [Slot("all", cores=tuple(_cores()))]
+    return [WorkerSlot("all", cores=tuple(_cores()))]
 
 
-def sized(slots: list[Slot], n_runs: int) -> list[Slot]:
+def sized(slots: list[WorkerSlot], n_runs: int) -> list[WorkerSlot]:
     """The slots for so few runs: each run's worker gets more cores, or GPUs stay idle."""
     if n_runs >= len(slots) or not slots:
         return slots
     if slots[0].gpu:
         return slots[:n_runs]
     cores = sorted({core for slot in slots for core in slot.cores})
-    return [Slot(f"cpu{k}of{n_runs}", cores=tuple(cores[k::n_runs])) for k in range(n_runs)]
+    return [WorkerSlot(f"cpu{k}of{n_runs}", cores=tuple(cores[k::n_runs])) for k in range(n_runs)]
 
 
 @dataclass
-class Pool:
+class WorkerPool:
     """Workers of the study in `folder`, one a slot in use; a worker that dies is replaced.
 
     A worker learns from the end of its standard input, a pipe from here, that it should leave. Workers have
@@ -68,12 +68,12 @@ class Pool:
     command: tuple[str, ...] = field(default_factory=lambda: WORKER)
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
     max_deaths: int = 3  # of one slot's workers, while no run is finished
-    _workers: dict[Slot, subprocess.Popen] = field(default_factory=dict)
+    _workers: dict[WorkerSlot, subprocess.Popen] = field(default_factory=dict)
     _leaving: list[subprocess.Popen] = field(default_factory=list)
-    _deaths: dict[Slot, int] = field(default_factory=dict)
+    _deaths: dict[WorkerSlot, int] = field(default_factory=dict)
     _finished: int = 0
 
-    def use(self, slots: list[Slot]) -> None:
+    def use(self, slots: list[WorkerSlot]) -> None:
         """Has exactly one worker in each of `slots`; workers elsewhere leave in their own time."""
         for slot in self._workers.keys() - set(slots):
             worker = self._workers.pop(slot)
@@ -125,7 +125,7 @@ class Pool:
                 worker.wait()
         self._leaving = []
 
-    def _start(self, slot: Slot) -> subprocess.Popen:
+    def _start(self, slot: WorkerSlot) -> subprocess.Popen:
         command = [*self.command, str(self.folder), "--wait", "--pack", self.pack]
         if slot.cores:
             command += ["--cores", ",".join(map(str, slot.cores))]
@@ -142,7 +142,7 @@ class Pool:
                 start_new_session=True,
             )
 
-    def _log(self, slot: Slot) -> Path:
+    def _log(self, slot: WorkerSlot) -> Path:
         return self.folder / "store" / f"worker-{slot.name}.log"
 
 

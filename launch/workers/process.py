@@ -9,7 +9,9 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-WORK_LEFT = os.EX_TEMPFAIL  # exit code 75 of a worker whose time is over while runs are left
+# Exit codes of a worker.
+WORK_LEFT = os.EX_TEMPFAIL  # 75: its time is over while runs are left
+STORAGE_FAILED = os.EX_IOERR  # 74: no run is to blame, the disk is full or not writable
 
 
 @functools.cache
@@ -38,8 +40,8 @@ def uninterrupted() -> Iterator[None]:
             signal.raise_signal(number)
 
 
-class Stop(threading.Event):
-    """The wish that this worker leave. code: its exit code, if runs are left."""
+class StopEvent(threading.Event):
+    """Set when this worker should leave. code: its exit code, if runs are left."""
 
     code = 0
 
@@ -57,10 +59,10 @@ def prepare_process(cores: str = "") -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
-def stop_on_signals() -> Stop:
+def stop_on_signals() -> StopEvent:
     """An event that SIGTERM, SIGINT or SIGUSR1 sets, also while compiled code keeps the main thread; a second
     SIGTERM or SIGINT ends the process at once. Must come before other threads begin."""
-    stop = Stop()
+    stop = StopEvent()
     numbers = {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1}
     signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
 
@@ -77,7 +79,7 @@ def stop_on_signals() -> Stop:
     return stop
 
 
-def stop_in(seconds: float, stop: Stop, code: int) -> None:
+def stop_in(seconds: float, stop: StopEvent, code: int) -> None:
     """Sets the event after so much wall time, with this exit code."""
 
     def ring():
@@ -89,7 +91,7 @@ def stop_in(seconds: float, stop: Stop, code: int) -> None:
     timer.start()
 
 
-def stop_at_end_of_input(stop: Stop) -> None:
+def stop_at_end_of_input(stop: StopEvent) -> None:
     """Where standard input is a pipe, its end says that whoever holds the other end needs us no more."""
     if not stat.S_ISFIFO(os.fstat(0).st_mode):
         return

@@ -13,7 +13,10 @@ import time
 from pathlib import Path
 
 from launch.store import Store
+from launch.workers import hooks as worker_hooks
 from launch.workers import worker
+from launch.workers.hooks import StopRequested
+from launch.workers.trainer import Trainer
 
 
 def newest_step(out: Path) -> int:
@@ -21,7 +24,7 @@ def newest_step(out: Path) -> int:
     return len(steps.read_text().split()) if steps.exists() else 0
 
 
-def train(configs, outs, hooks, trunks):
+def train(configs, outs, hooks, shared_prefixes):
     """Steps of all runs in turn; yields the result of each as it ends."""
     begin = newest_step(outs[0])
     assert all(newest_step(out) == begin for out in outs)
@@ -32,7 +35,7 @@ def train(configs, outs, hooks, trunks):
             yield k, result(config, time.monotonic() - started)
     for step in range(begin, max(n_steps(config) for config in configs)):
         if any(hook.should_stop() for hook in hooks):
-            raise worker.Stopped
+            raise StopRequested
         left = {k: config for k, config in left.items() if not hooks[k].lost()}
         for k, config in list(left.items()):
             with open(outs[k] / "steps", "a") as file:
@@ -74,9 +77,9 @@ def result(config, seconds: float) -> dict:
     }
 
 
-JOB = worker.Job(train, newest_step, pack_size=lambda config: int(os.environ.get("FAKE_PACK", "1")))
+TRAINER = Trainer(train, newest_step, pack_size=lambda config: int(os.environ.get("FAKE_PACK", "1")))
 
 if __name__ == "__main__":
     worker.Store = functools.partial(Store, backoff=0.05, ttl=float(os.environ.get("FAKE_TTL", "90")))
-    worker.STOP_SECONDS = float(os.environ.get("FAKE_STOP_SECONDS", worker.STOP_SECONDS))
-    sys.exit(worker.main(JOB))
+    worker_hooks.STOP_SECONDS = float(os.environ.get("FAKE_STOP_SECONDS", worker_hooks.STOP_SECONDS))
+    sys.exit(worker.main(TRAINER))

@@ -7,13 +7,16 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from launch.backends.interface import JobLog
 from launch.backends.kubernetes.cluster import folder_in_pods, read_cluster
 from launch.backends.kubernetes.jobset import GRACE_SECONDS, JOBSET, MANIFEST, ROLE, jobset
-from launch.backends.submission import Request
+from launch.backends.submission import Submission
+from launch.store import Store
 
 JOBSETS = {"group": "jobset.x-k8s.io", "version": "v1alpha2", "plural": "jobsets"}
 TIMEOUT_SECONDS = 30  # of one call
@@ -21,21 +24,21 @@ POLL_SECONDS = 0.5
 SHOWN = 10  # lines about pods that do not run
 
 
-def submit(request: Request) -> str:
+def submit(submission: Submission) -> str:
     """Creates the study's JobSet, or replaces one that ended or was made with other settings.
 
     Raises:
       ValueError: the site file or the folder is not what it should be, or the cluster refuses.
     """
-    cluster = read_cluster(request.site)
-    n_workers = cluster.workers if request.n_workers is None else request.n_workers
+    cluster = read_cluster(submission.site)
+    n_workers = cluster.workers if submission.n_workers is None else submission.n_workers
     if n_workers < 1:
         raise ValueError("--on kubernetes needs at least one worker")
-    if not request.more_stages:
-        n_workers = max(1, min(n_workers, len(request.unfinished)))
-    folder = folder_in_pods(request.store.folder, cluster)
-    manifest = jobset(cluster, folder, n_workers, request.pack)
-    if request.dry_run:
+    if not submission.more_stages:
+        n_workers = max(1, min(n_workers, len(submission.unfinished)))
+    folder = folder_in_pods(submission.store.folder, cluster)
+    manifest = jobset(cluster, folder, n_workers, submission.pack)
+    if submission.dry_run:
         return yaml.safe_dump(manifest, sort_keys=False)
     name, namespace = manifest["metadata"]["name"], cluster.namespace
     with _plain_errors():
@@ -49,7 +52,7 @@ def submit(request: Request) -> str:
         api.create_namespaced_custom_object(
             **JOBSETS, namespace=namespace, body=manifest, _request_timeout=TIMEOUT_SECONDS
         )
-    request.store.record_job(
+    submission.store.record_job(
         {"backend": "kubernetes", "id": name, "namespace": namespace, "kind": "workers", "slots": n_workers}
     )
     return f"JobSet {namespace}/{name} {'replaced' if there else 'created'}: {n_workers} workers and a driver"
@@ -84,6 +87,16 @@ def states(jobs: list[dict[str, Any]]) -> list[str]:
             if len(troubles) > SHOWN:
                 lines.append(f"and {len(troubles) - SHOWN} more pods that do not run")
     return lines
+
+
+def logs(store: Store) -> list[Path]:
+    """None: what pods print is in the cluster, for `kubectl logs`."""
+    return []
+
+
+def log_of_process(store: Store, owner: dict[str, Any]) -> JobLog | None:
+    """None, likewise; `isoflop status --scheduler` says why pods do not run."""
+    return None
 
 
 def _trouble(status: Any) -> str:

@@ -21,7 +21,7 @@ class Cluster:
     chips_per_host: of its machines (default: 4, or all of a smaller slice). hosts: pods that train one run
     together; of a TPU it follows from the topology.
     cpus, memory: of a worker's pod. user: numeric id that owns the files.
-    setup: shell lines before the worker. workers: how many (of gangs: gangs).
+    setup: shell lines before the worker. workers: how many; one that spans several hosts counts once.
     """
 
     image: str
@@ -75,7 +75,7 @@ class Cluster:
         return self.chips // self.chips_of_host if self.tpu else max(1, self.hosts)
 
     @property
-    def is_gang(self) -> bool:
+    def is_multi_device(self) -> bool:
         """Whether a worker trains one run on several devices or hosts."""
         return self.n_hosts > 1 or self.gpus > 1 or self.chips_of_host > 1
 

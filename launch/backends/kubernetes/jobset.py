@@ -5,8 +5,8 @@ succeeds when the driver does. What befalls a pod:
 
     drained, preempted   its worker saves its run, the pod is made anew and nobody counts that
     killed, no memory    counted for this worker alone; after WORKER_RETRIES it is left out, the others go on
-    host of a gang lost  the others of the gang see it and leave (launch/workers/hosts.py); all come back
-    and resume
+    one host lost        the other hosts of its worker see it and leave (launch/workers/hosts.py); all come
+                         back and resume
     driver lost          it starts again; where it says that runs have failed for good, the JobSet fails
 
 So nothing restarts the whole JobSet: all state is in the study's folder, and a restart would stop healthy
@@ -26,7 +26,7 @@ from launch.workers.process import WORK_LEFT
 WORKER_RETRIES = 20  # failures of one worker's pod; Kubernetes waits longer after each, up to minutes
 GRACE_SECONDS = 40  # a worker saves within 20 s; then it and its libraries end
 KEEP_SECONDS = 24 * 3600  # a finished JobSet stays to be looked at
-PORT = 55527  # of a gang's coordinator
+PORT = 55527  # of the coordinator of a worker's hosts
 DRIVER_GAVE_UP = [1, 2]  # exit codes: runs have failed for good; the input is wrong
 JOBSET = "jobset.sigs.k8s.io/jobset-name"  # label of every pod
 ROLE = "jobset.sigs.k8s.io/replicatedjob-name"  # its value: driver or workers
@@ -79,8 +79,10 @@ def _driver(cluster: Cluster, folder: str) -> dict[str, Any]:
 
 
 def _workers(cluster: Cluster, folder: str, n_workers: int, pack: str, name: str) -> dict[str, Any]:
-    gang = " --hosts" if cluster.is_gang else ""
-    command = f"python -m launch.workers.worker {shlex.quote(folder)} --wait --pack {shlex.quote(pack)}{gang}"
+    hosts = " --hosts" if cluster.is_multi_device else ""
+    command = (
+        f"python -m launch.workers.worker {shlex.quote(folder)} --wait --pack {shlex.quote(pack)}{hosts}"
+    )
     resources: dict[str, Any] = {"cpu": str(cluster.cpus), "memory": cluster.memory}
     selector, annotations = {}, {}
     if cluster.gpus:
@@ -89,21 +91,21 @@ def _workers(cluster: Cluster, folder: str, n_workers: int, pack: str, name: str
         resources["google.com/tpu"] = str(cluster.chips_of_host)
         selector["cloud.google.com/gke-tpu-accelerator"] = cluster.tpu
         selector["cloud.google.com/gke-tpu-topology"] = cluster.topology
-    if cluster.tpu and cluster.n_hosts > 1:  # one slice, one gang
+    if cluster.tpu and cluster.n_hosts > 1:  # one slice, one worker
         annotations["alpha.jobset.sigs.k8s.io/exclusive-topology"] = "cloud.google.com/gke-nodepool"
-    env = _gang_env(cluster.n_hosts, name) if cluster.n_hosts > 1 and not cluster.tpu else {}
+    env = _hosts_env(cluster.n_hosts, name) if cluster.n_hosts > 1 and not cluster.tpu else {}
     pod = _pod(cluster, command, env, {"requests": resources, "limits": resources})
     pod |= {"nodeSelector": selector | cluster.node_selector} if selector or cluster.node_selector else {}
     pod |= {"tolerations": cluster.tolerations} if cluster.tolerations else {}
     asked_to_leave = {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [WORK_LEFT]}}
-    size = cluster.n_hosts if cluster.is_gang else n_workers
+    size = cluster.n_hosts if cluster.is_multi_device else n_workers
     template = _job(pod, size, asked_to_leave, {"backoffLimitPerIndex": WORKER_RETRIES})
     if annotations:
         template["metadata"] = {"annotations": annotations}
-    return {"name": "workers", "replicas": n_workers if cluster.is_gang else 1, "template": template}
+    return {"name": "workers", "replicas": n_workers if cluster.is_multi_device else 1, "template": template}
 
 
-def _gang_env(n_hosts: int, name: str) -> dict[str, Any]:
+def _hosts_env(n_hosts: int, name: str) -> dict[str, Any]:
     """What launch/workers/hosts.py joins by. GKE tells the hosts of a TPU slice itself."""
     return {
         "ISOFLOP_GANG": {"fieldRef": {"fieldPath": JOB_INDEX}},

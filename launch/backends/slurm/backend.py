@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments.files import write_atomic
+from launch.backends.interface import JobLog
 from launch.backends.slurm.commands import Refused, call, ended, max_array_size, queue, sbatch
-from launch.backends.slurm.scripts import controller_script, folder_of_logs, slots_script
+from launch.backends.slurm.scripts import controller_script, folder_of_logs, log_of_slot, slots_script
 from launch.backends.slurm.site import Site, as_toml, read_site
-from launch.backends.submission import Request
+from launch.backends.submission import Submission
 from launch.monitor.text import n_runs
 from launch.store import UNFINISHED, Store
 from launch.store.lock import exclusive_lock
@@ -31,31 +32,31 @@ from launch.store.lock import exclusive_lock
 POLL_SECONDS = 2.0
 
 
-def submit(request: Request) -> str:
+def submit(submission: Submission) -> str:
     """Submits the slots that are missing and a controller that waits for all of them.
 
     Raises:
       ValueError: the site file is wrong, Slurm refuses, or (in a controller) no run has made progress.
     """
-    if request.n_workers == 0:
+    if submission.n_workers == 0:
         raise ValueError("--workers 0: a study on Slurm needs at least 1 worker")
-    site = read_site(request.site)
-    if not request.unfinished:
+    site = read_site(submission.site)
+    if not submission.unfinished:
         return "no runs to submit"
-    if request.dry_run:
-        return _submit(request, site)
-    with exclusive_lock(request.store.root / "slurm.lock"):
-        return _submit(request, site)
+    if submission.dry_run:
+        return _submit(submission, site)
+    with exclusive_lock(submission.store.root / "slurm.lock"):
+        return _submit(submission, site)
 
 
-def _submit(request: Request, site: Site) -> str:
-    store, own = request.store, os.environ.get("SLURM_JOB_ID", "")
+def _submit(submission: Submission, site: Site) -> str:
+    store, own = submission.store, os.environ.get("SLURM_JOB_ID", "")
     jobs = [job for job in store.jobs() if job["backend"] == "slurm"]
-    queued = [job for job in queue(jobs, strict=not request.dry_run) if job.array != own]
+    queued = [job for job in queue(jobs, strict=not submission.dry_run) if job.array != own]
     arrays = {job["id"] for job in jobs if job["kind"] == "workers"}
     slots = [job for job in queued if job.array in arrays]
     controllers = sorted({job.array for job in queued if job.array not in arrays})
-    missing = min(request.n_workers or site.workers, len(request.unfinished)) - len(slots)
+    missing = min(submission.n_workers or site.workers, len(submission.unfinished)) - len(slots)
     if missing <= 0 and controllers:
         return f"nothing to submit: {len(slots)} slots queued or running, then controller {controllers[0]}"
     called = next((job for job in jobs if job["id"] == own and job["kind"] == "controller"), None)
@@ -64,14 +65,14 @@ def _submit(request: Request, site: Site) -> str:
 
     folder = folder_of_logs(store)
     files = {
-        folder / "slots.sh": slots_script(store, site, request.pack),
-        folder / "controller.sh": controller_script(store, site, request),
-        folder / "site.toml": as_toml(request.site),
+        folder / "slots.sh": slots_script(store, site, submission.pack),
+        folder / "controller.sh": controller_script(store, site, submission),
+        folder / "site.toml": as_toml(submission.site),
     }
     sizes = _array_sizes(missing, max_array_size())
     commands = [_array_command(size, missing, site.throttle, folder / "slots.sh") for size in sizes]
     after = sorted({job.array for job in slots})
-    if request.dry_run:
+    if submission.dry_run:
         after += [f"ARRAY{k}" for k in range(1, len(sizes) + 1)]
         return _as_submitted(files, [*commands, _controller_command(after, folder / "controller.sh")])
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +80,7 @@ def _submit(request: Request, site: Site) -> str:
         write_atomic(path, text)
     try:
         words = _submit_arrays(store, sizes, commands, after)
-        words += _submit_controller(request, after, folder / "controller.sh", controllers)
+        words += _submit_controller(submission, after, folder / "controller.sh", controllers)
     except Refused as error:
         raise _stopped(store, own, str(error)) if called else error from None
     return words
@@ -100,9 +101,9 @@ def _submit_arrays(store: Store, sizes: list[int], commands: list[list[str]], af
     return words
 
 
-def _submit_controller(request: Request, after: list[str], script: Path, previous: list[str]) -> str:
+def _submit_controller(submission: Submission, after: list[str], script: Path, previous: list[str]) -> str:
     """Submits the controller that waits for all arrays, then cancels those that wait for fewer of them."""
-    progress = _progress(request.store)
+    progress = _progress(submission.store)
     try:
         controller = sbatch(_controller_command(after, script))
     except Refused as error:
@@ -110,13 +111,13 @@ def _submit_controller(request: Request, after: list[str], script: Path, previou
             f"slots are submitted ({', '.join(after)}), but not what follows them: {error}; "
             "when they have ended, the same command continues"
         ) from None
-    request.store.record_job(
+    submission.store.record_job(
         {"backend": "slurm", "id": controller, "kind": "controller", "slots": 1, "progress": progress}
     )
     if previous:
         call("scancel", *previous)
-    what = "plans the next stage" if request.more_stages else "ends the study"
-    return f"controller {controller}: {what} after {n_runs(len(request.unfinished))}"
+    what = "plans the next stage" if submission.more_stages else "ends the study"
+    return f"controller {controller}: {what} after {n_runs(len(submission.unfinished))}"
 
 
 def cancel(jobs: list[dict[str, Any]]) -> str:
@@ -159,7 +160,22 @@ def states(jobs: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def fates(jobs: list[dict[str, Any]]) -> dict[str, str]:
+def logs(store: Store) -> list[Path]:
+    """What slots and controllers have printed."""
+    return list(folder_of_logs(store).glob("*.log"))
+
+
+def log_of_process(store: Store, owner: dict[str, Any]) -> JobLog | None:
+    """The log of the slot whose worker was this process, and how Slurm says that it ended."""
+    log = log_of_slot(store, owner)
+    if log is None:
+        return None
+    slot = log.stem.partition("-")[2]
+    state = slot_states([job for job in store.jobs() if job["backend"] == "slurm"]).get(slot)
+    return JobLog(log, f"slot {slot}" + (f", which Slurm calls {state}" if state else ""))
+
+
+def slot_states(jobs: list[dict[str, Any]]) -> dict[str, str]:
     """State of every slot and controller, by id ("12_3"), as far as Slurm, if it is here, remembers."""
     try:
         return ended(jobs) | {job.id: job.state for job in queue(jobs)}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.backends.slurm.site import Site
-from launch.backends.submission import Request
+from launch.backends.submission import Submission
 from launch.store import Store
 
 SIGNAL_SECONDS = 60  # before the time limit Slurm sends USR1, up to a minute earlier: so often it looks
@@ -47,10 +47,8 @@ def folder_of_logs(store: Store) -> Path:
     return store.root / "slurm"
 
 
-def log_of_process(store: Store, owner: dict[str, Any]) -> Path | None:
+def log_of_slot(store: Store, owner: dict[str, Any]) -> Path | None:
     """The log of the slot whose worker was the process {"host", "pid"} of a lease, as the slot has said."""
-    if not owner:
-        return None
     said = f" on {owner['host'].partition('/')[0]} is process {owner['pid']},"
     logs = [
         log for log in folder_of_logs(store).glob("slot-*.log") if said in log.read_text(errors="replace")
@@ -75,15 +73,15 @@ def slots_script(store: Store, site: Site, pack: str) -> str:
     return _directives(options) + SLOT.format(setup=_setup(site), worker=worker, margin=MARGIN_SECONDS)
 
 
-def controller_script(store: Store, site: Site, request: Request) -> str:
+def controller_script(store: Store, site: Site, submission: Submission) -> str:
     """The script of the job that runs `isoflop submit` when the slots have ended; outside of any container,
     because that has no Slurm commands."""
     options = [*_place(site, store, "next", "controller-%j.log"), f"--time={site.controller.time}"]
     python = sys.executable if site.container or not site.python else site.python
     submit = [python, "-m", "launch.cli", "submit", str(store.folder), "--on", "slurm"]
-    submit += ["--pack", request.pack]
-    submit += ["--workers", str(request.n_workers)] if request.n_workers else []
-    submit += ["--site", str(folder_of_logs(store) / "site.toml")] if request.site else []
+    submit += ["--pack", submission.pack]
+    submit += ["--workers", str(submission.n_workers)] if submission.n_workers else []
+    submit += ["--site", str(folder_of_logs(store) / "site.toml")] if submission.site else []
     return _directives(options) + CONTROLLER.format(setup=_setup(site), submit=shlex.join(submit))
 
 

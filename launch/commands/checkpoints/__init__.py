@@ -1,1 +1,1 @@
-"""Commands for checkpoints."""
+"""Verbs about checkpoints: evaluate, sample, import, export."""

@@ -9,13 +9,13 @@ Example: isoflop export out/quickstart --out out/quickstart-hf
 """
 
 import dataclasses
-import importlib
 import json
 import sys
 from pathlib import Path
 
 from absl import flags
 
+from launch.arguments.hf_folders import RUN_FILE, copy_companions
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()
@@ -34,9 +34,6 @@ def run(args: list[str], flags) -> int:
     from models import TransformerConfig, hf
     from models.hf.files import whole_folder
 
-    importer = importlib.import_module(
-        "launch.commands.checkpoints.import"
-    )  # its name is a keyword of Python
     source, out = find_run(Path(args[0])), Path(flags.out)
     if source != Path(args[0]):
         print(f"exporting the study's verification run, {source}", file=sys.stderr)
@@ -46,8 +43,8 @@ def run(args: list[str], flags) -> int:
         if isinstance(model, TransformerConfig) and not model.max_len:
             model = dataclasses.replace(model, max_len=config.seq_len)
         hf.save(model, params, folder)
-        (folder / importer.RUN).write_text(json.dumps(to_json(config), indent=1) + "\n")
-        importer.copy_companions(source, folder)
+        (folder / RUN_FILE).write_text(json.dumps(to_json(config), indent=1) + "\n")
+        copy_companions(source, folder)
         [name] = json.loads((folder / "config.json").read_text()).get("architectures", [model.family])
     print(f"{out}: {name}")
     return 0

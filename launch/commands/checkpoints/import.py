@@ -10,11 +10,11 @@ Example: isoflop import ~/models/Qwen3-0.6B --out out/qwen3
 
 import dataclasses
 import json
-import shutil
 from pathlib import Path
 
 from absl import flags
 
+from launch.arguments.hf_folders import RUN_FILE, copy_companions
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()
@@ -26,20 +26,6 @@ flags.DEFINE_integer(
     "seq_len", None, "context of sample and evaluate (default: what it is meant for, 2048 at most)", 1,
     flag_values=FLAGS,
 )  # fmt: skip
-RUN = "isoflop.json"  # the run that a checkpoint was exported from
-# What belongs to a checkpoint besides the network, carried along unread.
-COMPANIONS = (
-    "added_tokens.json",
-    "chat_template.jinja",
-    "generation_config.json",
-    "merges.txt",
-    "special_tokens_map.json",
-    "spiece.model",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.json",
-)
 
 
 def run(args: list[str], flags) -> int:
@@ -72,21 +58,14 @@ def run(args: list[str], flags) -> int:
     return 0
 
 
-def copy_companions(source: Path, target: Path) -> None:
-    """Copies tokenizer and the like from one folder to another."""
-    for name in COMPANIONS:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, target / name)
-
-
 def _run_config(source: Path, model, flags):
     """The run that was exported, or a stand-in for one that never was."""
     from experiments.config import DataConfig, RunConfig
     from experiments.evaluate.loaded_model import placeholder_run
     from experiments.fields import from_json
 
-    if (source / RUN).is_file():
-        found = from_json(RunConfig, json.loads((source / RUN).read_text()))
+    if (source / RUN_FILE).is_file():
+        found = from_json(RunConfig, json.loads((source / RUN_FILE).read_text()))
         changed = {"seq_len": flags.seq_len, "batch_tokens": flags.seq_len} if flags.seq_len else {}
         return dataclasses.replace(found, model=model, **changed)
     data = DataConfig() if flags.vocab else DataConfig("imported", "", "imported", model.vocab_size)

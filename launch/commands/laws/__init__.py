@@ -1,1 +1,1 @@
-"""Commands for laws, predictions and reports."""
+"""Verbs about laws, predictions and reports: fit, predict, compare, next, hparams, forecast, report."""

@@ -10,7 +10,7 @@ import json
 
 from absl import flags
 
-from launch.commands.laws.fit import parse_columns
+from launch.arguments.tables import parse_columns
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()

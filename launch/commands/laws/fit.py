@@ -10,10 +10,11 @@ Example: isoflop fit runs.csv --law my_laws.py:my_law
 """
 
 import json
-from pathlib import Path
 
 from absl import flags
 
+from launch.arguments.fits import has_frontier
+from launch.arguments.tables import check_out, parse_columns
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()
@@ -130,11 +131,6 @@ def drop_highest(runs, n: int):
     return runs.without(loss >= np.sort(loss)[-n], f"the {n} highest losses")
 
 
-def has_frontier(law) -> bool:
-    """Whether a budget alone decides what the law tells."""
-    return set(law.columns) == {"n_params", "n_tokens"} and law.target == "loss"
-
-
 def as_text(fit, ahead: list[str]) -> str:
     """The fit, what lies ahead, conventions, and how it does on what was held out."""
     conventions = [f"convention: {k}: {what}" for k, what in fit.conventions.items() if isinstance(what, str)]
@@ -163,20 +159,3 @@ def as_frontier(fit, largest: float) -> list[str]:
     ):
         lines.append(f"{c:10.3g}  {n:9.3g}  {d:9.3g}  {loss:.4f}  [{lo:.4f}, {hi:.4f}]")
     return [*lines, "(optimal split of a budget of C = 6·N·D)"]
-
-
-def parse_columns(pairs: list[str], flag: str = "columns") -> dict[str, str]:
-    """["n_params=N"] -> {"n_params": "N"}."""
-    columns = {}
-    for pair in pairs:
-        ours, equals, theirs = pair.partition("=")
-        if not (ours and equals and theirs):
-            raise ValueError(f"--{flag} {pair}: expected NAME=VALUE, for example n_params=N")
-        columns[ours.strip()] = theirs.strip()
-    return columns
-
-
-def check_out(out: str | None) -> None:
-    """Refuses, before any work, a file that could not be written."""
-    if out and (Path(out).is_dir() or not Path(out).absolute().parent.is_dir()):
-        raise ValueError(f"--out {out}: expected a file name in a folder that exists")

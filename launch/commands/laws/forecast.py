@@ -18,6 +18,7 @@ from pathlib import Path
 
 from absl import flags
 
+from launch.arguments.fits import read_fit
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()
@@ -50,7 +51,6 @@ def run(args: list[str], flags) -> int:
         raise ValueError(f"expected flags only, got {args}; usage: {USAGE}")
     check_folder(flags.out)
     prepare_process()  # before anything imports jax
-    from launch.commands.laws.predict import read_fit
     from scaling.outlook.inputs import SCENARIOS, apply_settings
     from scaling.outlook.projection import project
 

@@ -13,7 +13,7 @@ import math
 
 from absl import flags
 
-from launch.commands.laws.fit import check_out, parse_columns
+from launch.arguments.tables import check_out, parse_columns
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()

@@ -12,8 +12,8 @@ import json
 
 from absl import flags
 
-from launch.commands.laws.fit import check_out, parse_columns
-from launch.commands.laws.predict import number, parse_given
+from launch.arguments.fits import number, parse_given
+from launch.arguments.tables import check_out, parse_columns
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()

@@ -16,7 +16,8 @@ from typing import Any
 
 from absl import flags
 
-from launch.commands.laws.fit import check_out, has_frontier, parse_columns
+from launch.arguments.fits import has_frontier, number, parse_given, read_fit
+from launch.arguments.tables import check_out, parse_columns
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()
@@ -95,25 +96,6 @@ def run(args: list[str], flags) -> int:
     return 0
 
 
-def read_fit(path: Path):
-    """The fit in a JSON file.
-
-    Raises:
-      ValueError: it is not there, not JSON, or not a fit.
-    """
-    from scaling import Fit
-
-    if not path.is_file():
-        raise ValueError(f"{path} is no file; make one with: isoflop fit TABLE --out fit.json")
-    try:
-        content = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path} is not JSON ({error}); make one with: isoflop fit TABLE --out fit.json"
-        ) from error
-    return Fit.from_json(content)
-
-
 def as_text(table, fit) -> str:
     """A few lines a model: value [lo, hi]."""
     lines = []
@@ -137,22 +119,3 @@ def limits(flags) -> dict[str, float]:
     """What a budget may be spent on, as far as it was said."""
     said = {name: getattr(flags, name) for name in ("inference_tokens", "max_params", "max_tokens")}
     return {name: value for name, value in said.items() if value != FLAGS[name].default}
-
-
-def parse_given(pairs: list[str]) -> dict[str, float]:
-    """["unique_tokens=1e10"] -> {"unique_tokens": 1e10}."""
-    given = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not (name and equals):
-            raise ValueError(f"--given {pair}: expected COLUMN=NUMBER, for example unique_tokens=1e10")
-        given[name.strip()] = number(f"--given {name}", value)
-    return given
-
-
-def number(flag: str, text: str) -> float:
-    """Raises ValueError where it is none."""
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"{flag} {text}: expected a number such as 1e21") from None

@@ -1,1 +1,1 @@
-"""Commands for studies and their runs."""
+"""Verbs about studies and their runs: from study and plan to logs and gc. No command imports another."""

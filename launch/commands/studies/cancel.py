@@ -6,9 +6,10 @@ Example: isoflop cancel out/quickstart 3f2a
 
 from absl import flags
 
-from launch.commands.studies.status import backends_of, open_study
+from launch.arguments.studies import chosen_runs, open_study
+from launch.backends import backends_of
 from launch.monitor.text import n_runs
-from launch.store import UNFINISHED, Store
+from launch.store import UNFINISHED
 
 FLAGS = flags.FlagValues()
 USAGE = "isoflop cancel DIR [RUN …]"
@@ -17,7 +18,7 @@ USAGE = "isoflop cancel DIR [RUN …]"
 def run(args: list[str], flags: flags.FlagValues) -> int:
     """Marks the runs, and cancels the jobs where no run is named."""
     store = open_study(args[:1], USAGE)
-    named = chosen(store, args[1:])
+    named = chosen_runs(store, args[1:])
     marked = [r for r, state in store.states().items() if r in named and state in (*UNFINISHED, "failed")]
     store.cancel(marked)
     print(f"cancelled {n_runs(len(marked))}; `isoflop retry {store.folder}` takes that back")
@@ -25,20 +26,3 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
         for backend, jobs in backends_of(store):
             print(f"{jobs[0]['backend']}: {backend.cancel(jobs)}")
     return 0
-
-
-def chosen(store: Store, beginnings: list[str]) -> set[str]:
-    """The runs whose ids begin so; all runs for [].
-
-    Raises:
-      ValueError: no run, or several, begin so.
-    """
-    known = list(store.plan.runs())
-    found = set()
-    for beginning in beginnings:
-        matches = [run_id for run_id in known if run_id.startswith(beginning)]
-        if len(matches) != 1:
-            what = "several runs begin so" if matches else "no run begins so"
-            raise ValueError(f"{beginning}: {what}; the study has {', '.join((matches or known)[:10])} …")
-        found.add(matches[0])
-    return found or set(known)

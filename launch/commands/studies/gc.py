@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launch.commands.studies.status import open_study
+from launch.arguments.studies import open_study
 from launch.monitor.text import short
 from launch.store import UNFINISHED, PlannedRun, Store
 

@@ -15,10 +15,8 @@ from typing import Any
 
 from absl import flags
 
-from launch.backends.slurm import backend as slurm
-from launch.backends.slurm.scripts import folder_of_logs, log_of_process
-from launch.commands.studies.cancel import chosen
-from launch.commands.studies.status import open_study
+from launch.arguments.studies import chosen_runs, open_study
+from launch.backends import BACKENDS, load_backend
 from launch.monitor.text import duration, short
 from launch.store import Store
 
@@ -43,7 +41,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     if found:
         show(found[0], follow=lambda: flags.follow)
         return 0
-    (run_id,) = chosen(store, args[1:])
+    (run_id,) = chosen_runs(store, args[1:])
     log = store.run_folder(run_id) / "log.txt"
     if flags.follow:
         show(log, follow=lambda: store.states()[run_id] not in ENDED)
@@ -73,23 +71,22 @@ def show(path: Path, follow: Callable[[], bool]) -> None:
 
 
 def other_logs(store: Store) -> list[Path]:
-    """What local workers and the scheduler's jobs have printed outside of any run, oldest first."""
-    files = [*store.root.glob("worker-*.log"), *folder_of_logs(store).glob("*.log")]
+    """What workers and a scheduler's jobs have printed outside of any run, oldest first."""
+    files = [path for name in BACKENDS for path in load_backend(name).logs(store)]
     return sorted(files, key=lambda path: path.stat().st_mtime)
 
 
 def from_outside(store: Store, run_id: str) -> str:
-    """What a run's own log cannot say: how the slot ended that had the run, and the end of the slot's log.
+    """What a run's own log cannot say: how the job ended that had the run, and the end of the job's log.
 
-    "" where the run has ended well, is at work, or was given back in order.
+    "" where the run has ended well, is at work, or was released in order.
     """
-    log = log_of_process(store, killed_owner(store, run_id))
-    if log is None:
+    owner = killed_owner(store, run_id)
+    found = [job for name in BACKENDS if owner and (job := load_backend(name).log_of_process(store, owner))]
+    if not found:
         return ""
-    slot = log.stem.partition("-")[2]
-    state = slurm.fates([job for job in store.jobs() if job["backend"] == "slurm"]).get(slot)
-    lines = log.read_text(errors="replace").splitlines()[-TAIL:]
-    head = f"its worker was slot {slot}" + (f", which Slurm calls {state}" if state else "") + f"; {log}:"
+    lines = found[0].path.read_text(errors="replace").splitlines()[-TAIL:]
+    head = f"its worker was {found[0].description}; {found[0].path}:"
     return "\n".join([head, *(f"  {line}" for line in lines)])
 
 
@@ -104,7 +101,7 @@ def killed_owner(store: Store, run_id: str) -> dict[str, Any]:
         leases = leases[:1]  # those before were followed by others; the end of a failed run names them, too
     for path in leases:
         with contextlib.suppress(json.JSONDecodeError):  # torn by a power cut
-            if path.stat().st_mtime != 0:  # not given back
+            if path.stat().st_mtime != 0:  # not released
                 return json.loads(path.read_text())
     return {}
 

@@ -61,26 +61,26 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     if store:
         study_file.check_name(store, args[0])
     from experiments.studies import load_study
-    from launch.driver.stages import Ahead, plan_stages
+    from launch.driver.stages import PlannedStages, plan_stages
     from launch.workers.pool import machine_slots
 
     study = load_study(args[0], flags.set)
-    ahead = write(store, study, args[0], flags.set) if store else Ahead(plan_stages(study))
-    runs = [run for plan in ahead.plans.values() for run in plan or []]
-    look = len(runs) <= MANY_RUNS if flags.memory is None else flags.memory
-    memory, device_bytes = memory_by_shape(runs, flags.device_bytes) if look else ({}, 0.0)
+    planned = write(store, study, args[0], flags.set) if store else PlannedStages(plan_stages(study))
+    runs = [run for plan in planned.plans.values() for run in plan or []]
+    estimate = len(runs) <= MANY_RUNS if flags.memory is None else flags.memory
+    memory, device_bytes = memory_by_shape(runs, flags.device_bytes) if estimate else ({}, 0.0)
     if flags.json:
         plain = {
             name: plan and [asdict(run) | {"memory": memory.get(run.shape)} for run in plan]
-            for name, plan in ahead.plans.items()
+            for name, plan in planned.plans.items()
         }
         print(json.dumps(plain, indent=1))
         return 0
     measured = rates_of(store) if store else {}
-    print(as_text(ahead.plans, measured, len(machine_slots()), memory))
-    print(fits(memory, device_bytes) if look else "memory: not looked at; --memory does")
+    print(as_text(planned.plans, measured, len(machine_slots()), memory))
+    print(fits(memory, device_bytes) if estimate else "memory: not looked at; --memory does")
     if store:
-        print(changes(store, ahead))
+        print(changes(store, planned))
     return 0
 
 
@@ -92,22 +92,21 @@ def write(store: Store, study: Any, name: str, overrides: list[str]) -> Any:
         check(study)  # settings that cannot be planned are refused before anything is written
     store.create()
     with exclusive_lock(store.root / "driver.lock"):
-        ahead = next(stages(study, store))
+        planned = next(stages(study, store))
         study_file.write(store, name, overrides, study.settings)
-        if ahead.stage is not None:
+        if planned.stage is not None:
             store.finished.unlink(missing_ok=True)  # what it says was of the study as it was
-    return ahead
+    return planned
 
 
-def changes(store: Store, ahead: Any) -> str:
+def changes(store: Store, planned: Any) -> str:
     """What is new in the folder, and which runs no longer belong."""
-    lines = [
-        f"{store.folder}: {n_runs(len(ahead.added))} added" if ahead.added else f"{store.folder}: no new runs"
-    ]
-    if ahead.dropped:
-        some = ", ".join(ahead.dropped[:5]) + (" …" if len(ahead.dropped) > 5 else "")
-        lines.append(f"{n_runs(len(ahead.dropped))} no longer in the study, set aside: {some}")
-    if ahead.stage:
+    added = f"{n_runs(len(planned.added))} added" if planned.added else "no new runs"
+    lines = [f"{store.folder}: {added}"]
+    if planned.dropped:
+        some = ", ".join(planned.dropped[:5]) + (" …" if len(planned.dropped) > 5 else "")
+        lines.append(f"{n_runs(len(planned.dropped))} no longer in the study, set aside: {some}")
+    if planned.stage:
         lines.append(f"`isoflop submit {store.folder}` trains them")
     return "\n".join(lines)
 

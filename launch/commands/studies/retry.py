@@ -6,8 +6,7 @@ Example: isoflop retry out/quickstart
 
 from absl import flags
 
-from launch.commands.studies.cancel import chosen
-from launch.commands.studies.status import open_study
+from launch.arguments.studies import chosen_runs, open_study
 from launch.monitor.text import n_runs
 
 FLAGS = flags.FlagValues()
@@ -17,7 +16,7 @@ USAGE = "isoflop retry DIR [RUN …]"
 def run(args: list[str], flags: flags.FlagValues) -> int:
     """Takes the marks away."""
     store = open_study(args[:1], USAGE)
-    named = chosen(store, args[1:])
+    named = chosen_runs(store, args[1:])
     before = store.states()
     store.retry(named)
     after = store.states()

@@ -8,11 +8,11 @@ import json
 import time
 from dataclasses import asdict
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 from absl import flags
 
+from launch.arguments.studies import open_study
+from launch.backends import backends_of
 from launch.monitor import prices
 from launch.monitor.display import LOG_SECONDS, Display
 from launch.monitor.progress import FAILURES_SHOWN, Failure, StudyProgress, read_progress
@@ -36,7 +36,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
         seen = watch(store)
     else:
         seen = read_progress(store)
-        scheduler = asked(store) if flags.scheduler else []
+        scheduler = scheduler_lines(store) if flags.scheduler else []
         if flags.json:
             print(json.dumps(as_json(store, seen) | {"scheduler": scheduler}, indent=1))
         else:
@@ -63,34 +63,10 @@ def watch(store: Store) -> StudyProgress:
         time.sleep(max(WATCH_SECONDS if display.live else LOG_SECONDS, 5 * (time.monotonic() - began)))
 
 
-def asked(store: Store) -> list[str]:
+def scheduler_lines(store: Store) -> list[str]:
     """What the schedulers say of the study's jobs: one question a backend."""
     lines = [line for backend, jobs in backends_of(store) for line in backend.states(jobs)]
     return lines or ["no scheduler knows of a job of this study"]
-
-
-def backends_of(store: Store) -> list[tuple[ModuleType, list[dict[str, Any]]]]:
-    """The backends that the study was submitted to, each with its jobs."""
-    from launch.commands.studies.submit import BACKENDS
-
-    jobs: dict[str, list[dict[str, Any]]] = {}
-    for job in store.jobs():
-        jobs.setdefault(job["backend"], []).append(job)
-    return [(BACKENDS[name], mine) for name, mine in jobs.items()]
-
-
-def open_study(args: list[str], usage: str) -> Store:
-    """The store of the study folder that is the first argument.
-
-    Raises:
-      ValueError: no or too many arguments, or no study there.
-    """
-    if len(args) != 1:
-        raise ValueError(f"expected one study folder, got {args}; usage: {usage}")
-    store = Store(Path(args[0]))
-    if not store.root.is_dir():
-        raise ValueError(f"{args[0]}: no study here; `isoflop study NAME --out {args[0]}` makes one")
-    return store
 
 
 def as_json(store: Store, seen: StudyProgress) -> dict:

@@ -4,17 +4,17 @@ is done it does nothing.
 Example: isoflop study quickstart --out out/quickstart --set seed=1
 """
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags
 
-from launch.backends import local
-from launch.monitor.text import n_runs, summary
+from launch.arguments.studies import check_pack
+from launch.driver.drive import run_study
+from launch.driver.outcome import exit_code_of
+from launch.monitor.text import summary
 from launch.store import Store, study_file
 from launch.store.lock import exclusive_lock
-from launch.workers.pool import WorkersFailed, machine_slots, whole_machine
+from launch.workers.pool import machine_slots, whole_machine
 from launch.workers.process import plan_on_cpu
 
 FLAGS = flags.FlagValues()
@@ -29,7 +29,6 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_string("pack", "auto", "runs that train as one program: auto or a number", flag_values=FLAGS)
 USAGE = "isoflop study NAME|FILE.py --out DIR [--set FIELD=VALUE …] [flags]"
-INTERRUPTED = 130
 
 
 def run(args: list[str], flags: flags.FlagValues) -> int:
@@ -57,39 +56,4 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
         study_file.write(store, args[0], flags.set, study.settings)
         store.retry([run_id for run_id, state in store.states().items() if state == "failed"])
         parts, whole = machine_slots(flags.workers), whole_machine()
-        return carried_out(store, lambda: local.run_study(store, lambda: study, parts, whole, flags.pack))
-
-
-def carried_out(store: Store, action: Callable[[], str]) -> int:
-    """Prints the words of an action that works on the study; returns the exit code."""
-    try:
-        print(action())
-        return 0
-    except local.RunsLeft as error:
-        return report_left(store, error.run_ids)
-    except WorkersFailed as error:
-        print(f"isoflop: {error}", file=sys.stderr)
-        return 1
-    except local.Interrupted:
-        return INTERRUPTED
-
-
-def report_left(store: Store, run_ids: list[str]) -> int:
-    """Says which runs ended without a result, why, and what to do; returns the exit code."""
-    look = store.snapshot()
-    n_failed = sum(look.states[run_id] == "failed" for run_id in run_ids)
-    words = [f"{n_runs(n_failed)} failed"] if n_failed else []
-    if n_failed < len(run_ids):
-        words.append(f"{n_runs(len(run_ids) - n_failed)} cancelled")
-    print(f"isoflop: {' and '.join(words)}, for example", file=sys.stderr)
-    for run_id in run_ids[:5]:
-        why = store.error(run_id, look.attempts[run_id]) if run_id in look.attempts else "cancelled"
-        print(f"  {run_id}: {why} (isoflop logs {store.folder} {run_id})", file=sys.stderr)
-    print(f"`isoflop retry {store.folder}` gives them new attempts, then continue", file=sys.stderr)
-    return 1
-
-
-def check_pack(pack: str) -> None:
-    """Raises ValueError unless it is "auto" or a positive number."""
-    if pack != "auto" and not (pack.isdecimal() and int(pack)):
-        raise ValueError(f"--pack={pack}; it is auto or the number of runs that train together, at least 1")
+        return exit_code_of(store, lambda: run_study(store, lambda: study, parts, whole, flags.pack))

@@ -4,30 +4,17 @@ nothing that is under way; it continues what was interrupted.
 Example: isoflop submit out/quickstart --on slurm --site site.toml
 """
 
-import tomllib
-from pathlib import Path
-from types import ModuleType
-from typing import Any
-
 from absl import flags
 
-from launch.backends import local
-from launch.backends.kubernetes import backend as kubernetes
-from launch.backends.slurm import backend as slurm
-from launch.backends.submission import Request
-from launch.commands.studies.status import open_study
-from launch.commands.studies.study import carried_out, check_pack, report_left
+from launch.arguments.studies import check_pack, open_study, read_site
+from launch.backends import BACKENDS, load_backend
+from launch.backends.submission import Submission
+from launch.driver.outcome import exit_code_of, report_left
 from launch.monitor import prices
 from launch.monitor.text import summary
 from launch.store import UNFINISHED, Store, study_file
 from launch.store.lock import exclusive_lock
 from launch.workers.process import plan_on_cpu
-
-BACKENDS: dict[str, ModuleType] = {
-    "kubernetes": kubernetes,
-    "local": local,
-    "slurm": slurm,
-}
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_enum("on", "local", sorted(BACKENDS), "where the workers run", flag_values=FLAGS)
@@ -47,9 +34,8 @@ USAGE = "isoflop submit DIR --on local|slurm|kubernetes [--workers N] [--site FI
 
 def run(args: list[str], flags: flags.FlagValues) -> int:
     """Submits, or finishes a study whose runs are all done; 1 if it cannot go on for failed runs."""
-    store = open_study(args, USAGE)
-    store.folder = store.folder.absolute()
-    site = read_toml(flags.site) if flags.site else {}
+    store = Store(open_study(args, USAGE).folder.absolute())
+    site = read_site(flags.site) if flags.site else {}
     check_pack(flags.pack)
     if store.finished.exists():
         print(summary(store))
@@ -59,10 +45,10 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     if "cost" in site and not flags.dry_run:
         prices.note(store, site["cost"])
     runs = _unfinished(store)
-    request = Request(
+    submission = Submission(
         store, runs, bool(store.plan.waiting_stages()), flags.workers, flags.pack, site, flags.dry_run
     )
-    return carried_out(store, lambda: BACKENDS[flags.on].submit(request))
+    return exit_code_of(store, lambda: load_backend(flags.on).submit(submission))
 
 
 def _unfinished(store: Store) -> list:
@@ -77,27 +63,14 @@ def _advance(store: Store) -> int | None:
 
     with exclusive_lock(store.root / "driver.lock", LOCK_TIMEOUT):
         study = study_file.load(store)
-        ahead = next(stages(study, store))
-        if ahead.stage is None:
-            print(finish(study, store, ahead))
+        planned = next(stages(study, store))
+        if planned.stage is None:
+            print(finish(study, store, planned))
             return 0
         states = store.states()
         if any(state in UNFINISHED for state in states.values()):
             return None
-        plan = ahead.plans[ahead.stage.name] or []
+        plan = planned.plans[planned.stage.name] or []
         return report_left(
             store, [run.run_id for run in plan if states[run.run_id] in ("failed", "cancelled")]
         )
-
-
-def read_toml(path: str) -> dict[str, Any]:
-    """The site file.
-
-    Raises:
-      ValueError: it is not TOML.
-      OSError: it cannot be read.
-    """
-    try:
-        return tomllib.loads(Path(path).read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path}: not a TOML file ({error})") from None

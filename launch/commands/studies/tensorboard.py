@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launch.commands.studies.status import open_study
+from launch.arguments.studies import open_study
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("out", None, "folder of the event files; default: tensorboard in DIR", flag_values=FLAGS)
@@ -35,7 +35,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
 
         return tensorboard.mirror(store, out, seen)
 
-    over = not flags.follow or store.finished.exists()  # before the look: what comes after is in it
+    over = not flags.follow or store.finished.exists()  # before mirroring: what comes after is in it
     n_added = mirror()
     where = "Weights & Biases" if flags.wandb else f"{out}; to see it: tensorboard --logdir {out}"
     print(f"{n_added} new points in {where}", flush=True)

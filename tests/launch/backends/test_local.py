@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from launch.backends import local
-from launch.backends.submission import Request
+from launch.backends.submission import Submission
 from launch.store import PlannedRun, Store
 from launch.store.leases import process_identity
 from tests.launch.commands.studies.test_study import (
@@ -39,7 +39,7 @@ def test_a_cancellation_reaches_the_drivers_that_live_here_and_nobody_else():
         assert local.cancel(others) == "no process here drives it" and local.states(others) == []
         assert process.poll() is None
         assert local.states([*others, job(driver)]) == [f"local: process {process.pid} drives the study"]
-        assert local.cancel([*others, job(driver)]) == f"told process {process.pid} to stop"
+        assert local.cancel([*others, job(driver)]) == f"asked process {process.pid} to stop"
         assert process.wait(10) == -signal.SIGTERM
     assert local.cancel([job(driver)]) == "no process here drives it"
 
@@ -47,8 +47,8 @@ def test_a_cancellation_reaches_the_drivers_that_live_here_and_nobody_else():
 @pytest.mark.parametrize("n_workers, said", [(0, "no workers"), (2, "pu1 (")])
 def test_a_dry_run_says_who_would_train_and_touches_nothing(tmp_path, n_workers, said):
     runs = [PlannedRun(f"{k}", "grid", "s", 256, 100, 1e9, {}) for k in range(3)]
-    request = Request(Store(tmp_path), runs, True, n_workers, "auto", {}, True)
-    words = local.submit(request)
+    submission = Submission(Store(tmp_path), runs, True, n_workers, "auto", {}, True)
+    words = local.submit(submission)
     assert words.startswith("3 runs would be trained here by ") and said in words
     assert list(tmp_path.iterdir()) == []
 

@@ -10,7 +10,8 @@ import pytest
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.studies import Stage, Study
 from launch.driver import stages as driver
-from launch.driver.stages import COLUMNS, Ahead, finish, planned_run, read_table, stages, write_table
+from launch.driver.runs_table import COLUMNS, read_table, write_table
+from launch.driver.stages import PlannedStages, finish, planned_run, stages
 from launch.store import Store
 from models import count, ladder
 from scaling.table.runs import Runs
@@ -67,8 +68,8 @@ def finish_all(store: Store, **changes) -> None:
             store.finish(store.claim(run_id), result(lr, **changes))
 
 
-def plans(ahead: Ahead) -> dict[str, list[str] | None]:
-    return {name: plan and [run.run_id for run in plan] for name, plan in ahead.plans.items()}
+def plans(planned: PlannedStages) -> dict[str, list[str] | None]:
+    return {name: plan and [run.run_id for run in plan] for name, plan in planned.plans.items()}
 
 
 def test_data_are_prepared_before_a_stage_is_planned(store):
@@ -142,15 +143,15 @@ def test_a_stage_without_runs_is_passed_over_and_a_study_of_none_leaves_no_trace
     empty = Stage("empty", lambda runs: [])
     (last,) = stages(study(empty), store)
     assert last.plans == {"empty": []} and last.stage is None and not store.folder.exists()
-    ahead = next(stages(study(empty, SWEEP), store))
-    assert ahead.stage is SWEEP and ahead.plans["empty"] == [] and not ahead.waiting
+    planned = next(stages(study(empty, SWEEP), store))
+    assert planned.stage is SWEEP and planned.plans["empty"] == [] and not planned.waiting
 
 
 def test_runs_that_a_definition_no_longer_holds_are_set_aside_until_one_holds_them_again(store):
     three, two = study(SWEEP), study(Stage("sweep", lambda runs: sweep(runs)[:2]))
     ids = plans(next(stages(three, store)))["sweep"]
-    ahead = next(stages(two, store))
-    assert ahead.dropped == (ids[2],) and not ahead.added
+    planned = next(stages(two, store))
+    assert planned.dropped == (ids[2],) and not planned.added
     assert list(store.states().values()) == ["planned", "planned", "cancelled"]
     assert next(stages(three, store)).dropped == () and set(store.states().values()) == {"planned"}
 
@@ -159,8 +160,8 @@ def test_results_of_runs_set_aside_are_no_part_of_the_study(store):
     next(stages(study(SWEEP), store))
     finish_all(store)
     two = study(Stage("sweep", lambda runs: sweep(runs)[1:]), EXTEND)
-    ahead = next(stages(two, store))
-    assert ahead.plans["extend"][1].config["optimizer"]["lr"] == 0.2  # the best of those left
+    planned = next(stages(two, store))
+    assert planned.plans["extend"][1].config["optimizer"]["lr"] == 0.2  # the best of those left
 
 
 def test_what_can_be_planned_before_any_run_is_done_is_shown_and_nothing_written(store):
@@ -191,10 +192,10 @@ def test_the_table_has_the_finished_runs_in_planned_order_with_their_stage():
 
 
 def test_the_sidecar_names_every_device_once(store):
-    ahead = next(stages(study(SWEEP), store))
+    planned = next(stages(study(SWEEP), store))
     for run_id, device in zip(store.plan.runs(), ("H100", "2 cores", "H100")):
         store.finish(store.claim(run_id), result(0.1, device=device))
-    write_table(store, ahead.stage_of)
+    write_table(store, planned.stage_of)
     sidecar = json.loads((store.folder / "runs.json").read_text())
     assert sidecar["device"] == "2 cores, H100" and sidecar["versions"] == {"jax": "1"}
     assert pd.read_csv(store.folder / "runs.csv", dtype={"run_id": str})["run_id"].tolist() == list(

@@ -18,6 +18,8 @@ from pathlib import Path
 from experiments.files import sync_folder, write_atomic
 from launch.store import Store
 from launch.workers import worker
+from launch.workers.hooks import StopRequested
+from launch.workers.trainer import Trainer
 
 CHECKPOINT_STEPS = 4
 
@@ -47,7 +49,7 @@ def save(out: Path, step: int, value: str) -> None:
     shutil.rmtree(out / "checkpoints" / str(step - 2 * CHECKPOINT_STEPS), ignore_errors=True)
 
 
-def train(configs, outs, hooks, trunks):
+def train(configs, outs, hooks, shared_prefixes):
     for k, (config, out, hook) in enumerate(zip(configs, outs, hooks)):
         begin = newest_step(out)
         value = saved = (out / "checkpoints" / str(begin) / "value").read_text() if begin else ""
@@ -66,7 +68,7 @@ def train(configs, outs, hooks, trunks):
                     os.fsync(file.fileno())
                     save(out, step, value)
                 if hook.should_stop() and step < config["n_steps"]:
-                    raise worker.Stopped
+                    raise StopRequested
             else:
                 yield k, {"status": "done", "loss": 1.0, "value": value}
 
@@ -92,4 +94,4 @@ if __name__ == "__main__":
     for name in ("link", "fsync", "replace", "rename", "unlink", "utime"):
         setattr(os, name, deadly(getattr(os, name), chance))
     worker.Store = functools.partial(Store, backoff=0.05, ttl=float(os.environ.get("STORM_TTL", "90")))
-    sys.exit(worker.main(worker.Job(train, newest_step, lambda config: 1)))
+    sys.exit(worker.main(Trainer(train, newest_step, lambda config: 1)))

@@ -10,7 +10,7 @@ import pytest
 
 from launch.store import PlannedRun, Store
 from launch.workers import pool as pool_module
-from launch.workers.pool import Pool, Slot, WorkersFailed, machine_slots, sized, whole_machine
+from launch.workers.pool import WorkerPool, WorkersFailed, WorkerSlot, machine_slots, sized, whole_machine
 
 FAKE = (sys.executable, str(Path(__file__).parents[1] / "fake_worker.py"))
 
@@ -29,12 +29,12 @@ def store(tmp_path):
 
 @pytest.fixture
 def pool(tmp_path):
-    pool = Pool(tmp_path, command=FAKE)
+    pool = WorkerPool(tmp_path, command=FAKE)
     yield pool
     pool.stop()
 
 
-def watch(store: Store, pool: Pool, until, seconds: float = 30.0) -> None:
+def watch(store: Store, pool: WorkerPool, until, seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not until():
         pool.check(len(store.results()))
@@ -70,7 +70,7 @@ def test_fewer_runs_than_cores_get_more_cores_each(machine):
     assert [slot.cores for slot in sized(slots, 1)] == [(2, 3, 6, 7)]
     assert sized([], 1) == []
     machine["gpus"] = ["0", "1"]
-    assert sized(machine_slots(), 1) == [Slot("gpu0", gpu="0")]
+    assert sized(machine_slots(), 1) == [WorkerSlot("gpu0", gpu="0")]
 
 
 def test_a_container_quota_limits_the_cores(machine):
@@ -82,7 +82,7 @@ def test_a_container_quota_limits_the_cores(machine):
 
 def test_every_gpu_gets_a_worker(machine):
     machine["gpus"] = ["0", "1"]
-    assert machine_slots() == [Slot("gpu0", gpu="0"), Slot("gpu1", gpu="1")]
+    assert machine_slots() == [WorkerSlot("gpu0", gpu="0"), WorkerSlot("gpu1", gpu="1")]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_no_gpu_without_a_jax_that_uses_it(monkeypatch):
 
 
 def test_workers_live_through_stages_and_are_exchanged_for_one(store, pool):
-    narrow = [Slot("a"), Slot("b")]
+    narrow = [WorkerSlot("a"), WorkerSlot("b")]
     store.plan.add([planned(k) for k in range(6)])
     pool.use(narrow)
     watch(store, pool, lambda: len(store.results()) == 6)
@@ -117,7 +117,7 @@ def test_workers_live_through_stages_and_are_exchanged_for_one(store, pool):
     pool.use(narrow)
     watch(store, pool, lambda: len(store.results()) == 7)
     assert pool._workers == before
-    pool.use([Slot("all")])
+    pool.use([WorkerSlot("all")])
     store.plan.add([planned(8)])
     watch(store, pool, lambda: len(store.results()) == 8)
     watch(store, pool, lambda: not pool._leaving)
@@ -128,16 +128,16 @@ def test_a_killed_worker_is_replaced_and_its_run_continued(store, pool):
     store.plan.add([planned(1, n_steps=600)])
     (run_id,) = store.plan.runs()
     steps = store.run_folder(run_id) / "steps"
-    pool.use([Slot("a")])
+    pool.use([WorkerSlot("a")])
     watch(store, pool, steps.exists)
-    os.kill(pool._workers[Slot("a")].pid, signal.SIGKILL)
+    os.kill(pool._workers[WorkerSlot("a")].pid, signal.SIGKILL)
     watch(store, pool, lambda: store.results())
     assert [int(line) for line in steps.read_text().split()] == list(range(600))
 
 
 def test_workers_that_die_without_end_are_given_up(store, pool):
     store.plan.add([planned(1, seed=14), planned(2)])
-    pool.use([Slot("a")])
+    pool.use([WorkerSlot("a")])
     with pytest.raises(WorkersFailed, match=r"worker a died 3 times .* with exit code 9; see .*worker-a.log"):
         watch(store, pool, lambda: len(store.results()) == 2)
 
@@ -145,7 +145,7 @@ def test_workers_that_die_without_end_are_given_up(store, pool):
 def test_stop_makes_workers_give_their_runs_back(store, pool):
     store.plan.add([planned(1, n_steps=100_000)])
     (run_id,) = store.plan.runs()
-    pool.use([Slot("a")])
+    pool.use([WorkerSlot("a")])
     watch(store, pool, (store.run_folder(run_id) / "steps").exists)
     started = time.monotonic()
     pool.stop()
@@ -156,10 +156,10 @@ def test_stop_makes_workers_give_their_runs_back(store, pool):
 def test_a_worker_that_does_not_leave_is_killed(store, pool, monkeypatch):
     store.plan.add([planned(1, n_steps=100_000)])
     (run_id,) = store.plan.runs()
-    pool.use([Slot("a")])
+    pool.use([WorkerSlot("a")])
     watch(store, pool, (store.run_folder(run_id) / "steps").exists)
     monkeypatch.setattr(pool_module, "GRACE_SECONDS", 0.2)
-    os.kill(pool._workers[Slot("a")].pid, signal.SIGSTOP)
+    os.kill(pool._workers[WorkerSlot("a")].pid, signal.SIGSTOP)
     pool.stop()
     assert store.states() == {run_id: "planned"}
 
@@ -173,6 +173,6 @@ def test_a_folder_that_cannot_be_written_is_said_so(store, pool, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pool_module, "write_atomic", full)
-    pool.use([Slot("a")])
+    pool.use([WorkerSlot("a")])
     with pytest.raises(OSError, match="No space left on device"):
         watch(store, pool, lambda: False, 5)

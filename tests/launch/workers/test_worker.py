@@ -14,7 +14,10 @@ import pytest
 from launch.monitor import display
 from launch.store import PlannedRun, Store
 from launch.store.claims import Claimed
-from launch.workers import worker
+from launch.workers import work_loop
+from launch.workers.hooks import STOP_SECONDS, StopRequested, WorkerHooks
+from launch.workers.process import STORAGE_FAILED, WORK_LEFT
+from launch.workers.trainer import Trainer
 
 FAKE = str(Path(__file__).parents[1] / "fake_worker.py")
 
@@ -150,7 +153,7 @@ def test_a_large_pack_looks_at_each_run_more_rarely(tmp_path, monkeypatch):
     lease, now = store.claim(run_id), [100.0]
     monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
     for n_packed, seconds in ((1, 0.5), (8, 0.5), (64, 4.0)):
-        hooks = worker.Hooks(store, lease, threading.Event(), n_packed)
+        hooks = WorkerHooks(store, lease, threading.Event(), n_packed)
         assert not hooks.lost()
         store.cancel([run_id])
         now[0] += seconds - 0.1
@@ -165,22 +168,22 @@ def claimed(store: Store) -> list[Claimed]:
     return [Claimed(run, lease) for run in store.plan.runs().values() if (lease := store.claim(run.run_id))]
 
 
-def job(train) -> worker.Job:
-    return worker.Job(train, newest_step=lambda out: 0, pack_size=lambda config: 1)
+def trainer(train) -> Trainer:
+    return Trainer(train, newest_step=lambda out: 0, pack_size=lambda config: 1)
 
 
 def test_the_heartbeat_keeps_long_runs_and_ends_with_them(tmp_path):
     store = new_store(tmp_path, [planned(1), planned(2)], ttl=0.3)
     other = Store(tmp_path, ttl=0.3)
 
-    def train(configs, outs, hooks, trunks):
+    def train(configs, outs, hooks, shared_prefixes):
         for _ in range(10):
             time.sleep(0.1)
             assert not any(other.claim(run_id) for run_id in store.plan.runs())
         yield 0, {"status": "done", "loss": 1.0}
-        raise worker.Stopped
+        raise StopRequested
 
-    worker.train_together(store, claimed(store), job(train), threading.Event())
+    work_loop.train_together(store, claimed(store), trainer(train), threading.Event())
     a, b = store.plan.runs()
     assert other.states() == {a: "done", b: "planned"}
     time.sleep(0.3)
@@ -197,13 +200,13 @@ def test_a_step_that_takes_too_long_is_given_up_with_the_lease_back(tmp_path):
     assert process.wait(10) == 0 and 1 < time.monotonic() - began < 5
     assert (store.root / "lease" / f"{run_id}.1").stat().st_mtime == 0
     assert store.states() == {run_id: "planned"} and steps(store, run_id) == [0]
-    assert worker.STOP_SECONDS <= 20  # as documented
+    assert STOP_SECONDS <= 20  # as documented
 
 
 def test_it_leaves_before_its_time_is_over_and_says_whether_work_is_left(tmp_path):
     store = new_store(tmp_path, [planned(1, n_steps=100_000)])
     began = time.monotonic()
-    assert start(tmp_path, "--seconds", "4").wait(20) == worker.WORK_LEFT == 75
+    assert start(tmp_path, "--seconds", "4").wait(20) == WORK_LEFT == 75
     assert time.monotonic() - began < 4
     assert list(store.states().values()) == ["planned"] and store.snapshot().attempts == {}
     (run_id,) = store.plan.runs()
@@ -228,7 +231,7 @@ def test_a_worker_told_to_wait_and_then_to_leave_says_that_work_may_be_left(tmp_
     process = start(tmp_path, "--wait", stdin=subprocess.DEVNULL)
     wait_until(lambda: list(store.states().values()) == ["done"])
     process.terminate()
-    assert process.wait(5) == worker.WORK_LEFT
+    assert process.wait(5) == WORK_LEFT
 
 
 def test_a_cancelled_run_is_left_and_its_neighbours_go_on(tmp_path):
@@ -260,7 +263,7 @@ def test_a_pack_that_fails_is_tried_again_one_by_one(tmp_path):
 def test_a_run_that_kills_its_workers_fails_for_good(tmp_path):
     store = new_store(tmp_path, [planned(1, seed=14)])
     (run_id,) = store.plan.runs()
-    for _ in range(worker.MOST_DEATHS):
+    for _ in range(work_loop.MOST_DEATHS):
         assert start(tmp_path).wait(20) == 9
     process = start(tmp_path)
     wait_until(lambda: store.snapshot().attempts == {run_id: 1})
@@ -271,11 +274,11 @@ def test_a_run_that_kills_its_workers_fails_for_good(tmp_path):
 def test_a_full_disk_blames_no_run(tmp_path):
     store = new_store(tmp_path, [planned(1), planned(2)])
 
-    def train(configs, outs, hooks, trunks):
+    def train(configs, outs, hooks, shared_prefixes):
         raise RuntimeError("write failed: No space left on device")
 
     with pytest.raises(OSError, match="No space left on device"):
-        worker.work(store, job(train), threading.Event())
+        work_loop.work(store, trainer(train), threading.Event())
     assert set(store.states().values()) == {"planned"} and store.snapshot().attempts == {}
 
 
@@ -291,7 +294,7 @@ def test_a_folder_that_became_read_only_stops_the_worker_and_loses_nothing(tmp_p
         subprocess.run(["mount", "-o", "remount,ro", str(tmp_path)], check=True)
         process = start(store.folder, stderr=subprocess.PIPE, text=True)
         assert "Read-only file system" in process.communicate(timeout=20)[1]
-        assert process.returncode == worker.STORAGE_FAILED
+        assert process.returncode == STORAGE_FAILED
         assert Store(store.folder).states() == {a: "done", b: "planned"}  # can still be read
         subprocess.run(["mount", "-o", "remount,rw", str(tmp_path)], check=True)
         assert start(store.folder).wait(20) == 0
@@ -303,7 +306,7 @@ def test_a_folder_that_became_read_only_stops_the_worker_and_loses_nothing(tmp_p
 def test_training_that_gives_no_result_is_a_failed_attempt_and_not_tried_for_ever(tmp_path):
     store = new_store(tmp_path, [planned(1)])
     (run_id,) = store.plan.runs()
-    worker.work(store, job(lambda *_: iter(())), threading.Event())
+    work_loop.work(store, trainer(lambda *_: iter(())), threading.Event())
     assert store.states() == {run_id: "failed"}
     assert (store.run_folder(run_id) / "log.txt").read_text().count("ended without a result") == 3
 
@@ -312,14 +315,14 @@ def test_packs_leave_every_worker_its_share(tmp_path):
     store = new_store(tmp_path, [planned(k, pack="p") for k in range(10)])
     sizes = []
 
-    def train(configs, outs, hooks, trunks):
+    def train(configs, outs, hooks, shared_prefixes):
         sizes.append(len(configs))
         yield from ((k, {"status": "done", "loss": 1.0}) for k in range(len(configs)))
 
     store.record_job({"backend": "slurm", "id": "1", "kind": "workers", "slots": 3})
     store.record_job({"backend": "slurm", "id": "2", "kind": "controller", "slots": 1})
-    greedy = worker.Job(train, newest_step=lambda out: 0, pack_size=lambda config: 100)
-    worker.work(store, greedy, threading.Event())
+    greedy = Trainer(train, newest_step=lambda out: 0, pack_size=lambda config: 100)
+    work_loop.work(store, greedy, threading.Event())
     assert sizes == [4, 2, 2, 1, 1]  # a third of what is left each time
 
 
@@ -329,11 +332,12 @@ def test_output_of_libraries_lands_in_the_run_log(tmp_path):
     code = """
 import os, sys
 from launch.workers import worker
-def train(configs, outs, hooks, trunks):
+from launch.workers.trainer import Trainer
+def train(configs, outs, hooks, shared_prefixes):
     print("from python")
     os.write(2, b"from compiled code")
     yield 0, {"status": "done", "loss": 1.0}
-worker.main(worker.Job(train, lambda out: 0, lambda config: 1))
+worker.main(Trainer(train, lambda out: 0, lambda config: 1))
 print("after the run")
 """
     ran = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)

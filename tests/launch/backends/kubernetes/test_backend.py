@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from launch.backends.kubernetes import backend as kubernetes
-from launch.backends.submission import Request
+from launch.backends.submission import Submission
 from launch.store import PlannedRun, Store
 from tests.tiny_run import isoflop
 
@@ -100,13 +100,13 @@ def configure(folder: Path, monkeypatch, port: int) -> None:
     )
 
 
-def request_in(folder: Path, **changes) -> Request:
+def request_in(folder: Path, **changes) -> Submission:
     store = Store(folder / "study")
     store.create()
     table = {"image": "registry.example/isoflop:1", "claim": "studies", "mount": str(folder), "workers": 8}
     runs = [PlannedRun(f"r{i}", "grid", "s", 1, 1, 1.0, {}) for i in range(5)]
     asked = {"n_workers": None, "more_stages": True, "dry_run": False} | changes
-    return Request(store=store, unfinished=runs, pack="auto", site={"kubernetes": table}, **asked)
+    return Submission(store=store, unfinished=runs, pack="auto", site={"kubernetes": table}, **asked)
 
 
 def workers(manifest: dict) -> int:
@@ -114,13 +114,13 @@ def workers(manifest: dict) -> int:
 
 
 def test_submitting_creates_once(api, tmp_path):
-    request = request_in(tmp_path)
-    assert "created: 8 workers" in kubernetes.submit(request)
+    submission = request_in(tmp_path)
+    assert "created: 8 workers" in kubernetes.submit(submission)
     (name,) = api.jobsets
     assert api.jobsets[name] == yaml.safe_load(kubernetes.submit(request_in(tmp_path, dry_run=True)))
-    assert "nothing changed" in kubernetes.submit(request)
+    assert "nothing changed" in kubernetes.submit(submission)
     assert [line.split()[0] for line in api.requests] == ["GET", "POST", "GET"]
-    (job,) = request.store.jobs()
+    (job,) = submission.store.jobs()
     assert (job["backend"], job["id"], job["namespace"], job["slots"]) == ("kubernetes", name, "default", 8)
 
 
@@ -144,10 +144,10 @@ def test_no_more_workers_than_runs_where_these_are_the_last(api, tmp_path):
 
 
 def test_cancel_deletes_and_may_be_repeated(api, tmp_path):
-    request = request_in(tmp_path)
-    kubernetes.submit(request)
+    submission = request_in(tmp_path)
+    kubernetes.submit(submission)
     kubernetes.submit(request_in(tmp_path, n_workers=2))
-    jobs = request.store.jobs()
+    jobs = submission.store.jobs()
     assert len(jobs) == 2, "the same JobSet, made twice"
     assert kubernetes.cancel(jobs).startswith("deleted JobSet default/isoflop-study-")
     assert "no JobSet" in kubernetes.cancel(jobs)

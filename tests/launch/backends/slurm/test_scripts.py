@@ -17,7 +17,7 @@ import pytest
 
 from launch import cli
 from launch.backends.slurm import backend as slurm
-from launch.backends.submission import Request
+from launch.backends.submission import Submission
 from launch.store import PlannedRun, Store
 from tests.launch.backends.slurm.cluster import cluster, missing
 
@@ -94,8 +94,8 @@ def store(tmp_path, environment, monkeypatch) -> Store:
     slurm.cancel(store.jobs())
 
 
-def request_of(store: Store, site: dict) -> Request:
-    return Request(store, list(store.plan.runs().values()), False, 2, "1", site, False)
+def submission_of(store: Store, site: dict) -> Submission:
+    return Submission(store, list(store.plan.runs().values()), False, 2, "1", site, False)
 
 
 def wait_until(condition, seconds: float = 90.0) -> None:
@@ -167,7 +167,7 @@ def test_a_study_of_two_stages_throttled_cancelled_and_retried_ends_like_a_local
 
 
 def test_a_preempted_slot_saves_its_run_and_is_started_again_by_slurm(store, call, site):
-    slurm.submit(request_of(store, site))
+    slurm.submit(submission_of(store, site))
     wait_until(lambda: min(steps(store)) > 100)
     call("sbatch", "-p", "high", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
     wait_until(lambda: set(store.states().values()) == {"done"})
@@ -183,7 +183,7 @@ def test_a_slot_whose_time_is_over_is_started_again_and_no_other(store, call, si
     """Its worker leaves with 75 before the limit; one slot's first start has its limit set short."""
     first = 'if [ "$SLURM_ARRAY_TASK_ID$SLURM_RESTART_COUNT" = 1 ]; then'
     setup = [first, "SLURM_JOB_END_TIME=$(($(date +%s) + 12))", "fi"]
-    slurm.submit(request_of(store, {"slurm": site["slurm"] | {"setup": setup}}))
+    slurm.submit(submission_of(store, {"slurm": site["slurm"] | {"setup": setup}}))
     wait_until(lambda: set(store.states().values()) == {"done"})
     check_done(store, 9000)
     first, second = slot_logs(store)

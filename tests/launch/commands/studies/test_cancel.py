@@ -1,12 +1,14 @@
 """`isoflop cancel`: which runs it marks, whose jobs it ends, and how runs are named."""
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from launch import cli
-from launch.commands.studies import submit
-from launch.commands.studies.cancel import chosen
+from launch.arguments.studies import chosen_runs
+from launch.backends import BACKENDS
 from launch.store import PlannedRun, Store
 from tests.launch.commands.studies.test_submit import Backend
 
@@ -49,7 +51,7 @@ def test_everything_without_a_result_is_cancelled(store, capsys):
 
 def test_named_runs_alone_are_cancelled_and_no_job(store, capsys, monkeypatch):
     backend = Backend()
-    monkeypatch.setitem(submit.BACKENDS, "slurm", backend)
+    monkeypatch.setitem(sys.modules, BACKENDS["slurm"], backend)
     store.record_job({"backend": "slurm", "id": "7", "kind": "workers", "slots": 2})
     assert isoflop("cancel", store.folder, "cc", "3f2a") == 0
     assert "cancelled 1 run;" in capsys.readouterr().out and not backend.cancelled
@@ -64,10 +66,10 @@ def test_a_beginning_names_the_one_run_that_begins_so(tmp_path_factory, ids, beg
     store = new_store(tmp_path_factory.mktemp("x"), sorted(ids))
     matches = [run_id for run_id in ids if run_id.startswith(beginning)]
     if len(matches) == 1:
-        assert chosen(store, [beginning]) == set(matches)
+        assert chosen_runs(store, [beginning]) == set(matches)
     else:
         with pytest.raises(ValueError, match="several runs begin so" if matches else "no run begins so"):
-            chosen(store, [beginning])
+            chosen_runs(store, [beginning])
 
 
 def test_a_wrong_name_among_right_ones_cancels_nothing(store, capsys):
@@ -78,7 +80,7 @@ def test_a_wrong_name_among_right_ones_cancels_nothing(store, capsys):
         assert isoflop("cancel", store.folder, "cc", name) == 2
         assert capsys.readouterr().err == f"isoflop: {said}\n"
     assert list(store.states().values())[-1] == "planned"
-    assert chosen(store, []) == set(IDS)
+    assert chosen_runs(store, []) == set(IDS)
 
 
 def test_watching_a_cancelled_study_ends(store, capsys):

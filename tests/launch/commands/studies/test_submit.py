@@ -4,13 +4,14 @@ A backend that notes what it is asked stands for Slurm and Kubernetes; here: tes
 """
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from launch import cli
-from launch.backends.submission import Request
-from launch.commands.studies import submit
+from launch.backends import BACKENDS
+from launch.backends.submission import Submission
 from launch.store import PlannedRun, Store
 from tests.launch.commands.studies.test_study import STUDY
 
@@ -19,12 +20,12 @@ class Backend:
     """Notes what it is asked."""
 
     def __init__(self):
-        self.requests: list[Request] = []
+        self.requests: list[Submission] = []
         self.cancelled: list[list[dict]] = []
 
-    def submit(self, request: Request) -> str:
-        self.requests.append(request)
-        request.store.record_job({"backend": "slurm", "id": "7", "kind": "workers", "slots": 2})
+    def submit(self, submission: Submission) -> str:
+        self.requests.append(submission)
+        submission.store.record_job({"backend": "slurm", "id": "7", "kind": "workers", "slots": 2})
         return "submitted"
 
     def cancel(self, jobs: list[dict]) -> str:
@@ -38,7 +39,7 @@ class Backend:
 @pytest.fixture
 def backend(monkeypatch) -> Backend:
     backend = Backend()
-    monkeypatch.setitem(submit.BACKENDS, "slurm", backend)
+    monkeypatch.setitem(sys.modules, BACKENDS["slurm"], backend)
     return backend
 
 
@@ -110,10 +111,10 @@ def test_a_backend_gets_the_unfinished_runs_and_the_site_file(folder, backend, t
     monkeypatch.chdir(tmp_path)
     arguments = ["submit", "x", "--on", "slurm", "--site", site, "--workers", 3, "--pack", "4"]
     assert isoflop(*arguments) == 0 and capsys.readouterr().out == "submitted\n"
-    (request,) = backend.requests
-    assert request.store.folder == folder and len(request.unfinished) == 6 and request.more_stages
-    assert (request.n_workers, request.pack, request.dry_run) == (3, "4", False)
-    assert request.site["slurm"] == {"partition": "gpu"}
+    (submission,) = backend.requests
+    assert submission.store.folder == folder and len(submission.unfinished) == 6 and submission.more_stages
+    assert (submission.n_workers, submission.pack, submission.dry_run) == (3, "4", False)
+    assert submission.site["slurm"] == {"partition": "gpu"}
     assert isoflop("status", folder, "--scheduler") == 0
     assert "job 7: PENDING" in capsys.readouterr().out
     assert json.loads((folder / "store" / "prices.json").read_text())["currency"] == "EUR"
@@ -123,8 +124,8 @@ def test_the_next_stage_is_planned_by_the_next_submission_and_the_last_one_finis
     store = Store(folder)
     finish_all(store)
     assert isoflop("submit", folder, "--on", "slurm") == 0
-    (request,) = backend.requests
-    assert [run.stage for run in request.unfinished] == ["verify"] and not request.more_stages
+    (submission,) = backend.requests
+    assert [run.stage for run in submission.unfinished] == ["verify"] and not submission.more_stages
     assert json.loads((folder / "verify.json").read_text())["predicted"] == 2.1  # before it trains
     finish_all(store)
     assert isoflop("submit", folder, "--on", "slurm") == 0 and len(backend.requests) == 1

@@ -1,0 +1,60 @@
+"""The table of a study's finished runs: runs.csv, a row each, and its sidecar runs.json."""
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from experiments.files import write_atomic
+from launch.monitor.text import short
+from launch.store import Store
+from scaling.table.runs import Runs
+
+COLUMNS = (
+    *("run_id", "stage", "status", "n_params", "n_embed", "n_total", "n_active", "n_tokens", "flops"),
+    *("loss", "loss_se", "bits_per_byte", "lr", "batch_tokens", "seq_len", "family", "d_model", "n_layers"),
+    *("seed", "epochs", "unique_tokens", "n_steps", "wall_seconds", "flops_per_second"),
+)
+
+
+def read_table(results: dict[str, dict[str, Any]], stage_of: dict[str, str]) -> Runs:
+    """The finished ones of these runs, a row each."""
+    here = _of(results, stage_of)
+    rows = [row | {"run_id": run_id, "stage": stage_of[run_id]} for run_id, row in here.items()]
+    return Runs(pd.DataFrame(rows, columns=list(COLUMNS)), _sidecar(here).get("conventions", {}))
+
+
+def write_table(store: Store, stage_of: dict[str, str]) -> None:
+    """Writes runs.csv and its sidecar runs.json."""
+    results = store.results()
+    write_atomic(store.folder / "runs.csv", read_table(results, stage_of).table.to_csv(index=False))
+    write_atomic(store.folder / "runs.json", json.dumps(_sidecar(_of(results, stage_of)), indent=1) + "\n")
+
+
+def _of(results: dict[str, dict[str, Any]], stage_of: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """The results of these runs, in their order; a store may hold runs that no longer belong."""
+    return {run_id: results[run_id] for run_id in stage_of if run_id in results}
+
+
+def final_table(runs: Runs) -> str:
+    """The study in a line a stage."""
+    lines = [f"{'stage':<10}{'runs':>6}{'diverged':>10}{'N':>16}{'FLOPs':>10}{'best loss':>11}"]
+    for stage, rows in runs.table.groupby("stage", sort=False):
+        sizes = "–".join(short(n) for n in sorted({rows.n_params.min(), rows.n_params.max()}))
+        lines.append(
+            f"{stage:<10}{len(rows):>6}{(rows.status == 'diverged').sum():>10}{sizes:>16}"
+            f"{rows.flops.sum():>10.1e}{rows.loss.min():>11.4f}"
+        )
+    return "\n".join(lines)
+
+
+def _sidecar(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What all rows share: conventions and versions; and every kind of device that was used."""
+    if not results:
+        return {}
+    first = next(iter(results.values()))
+    data = {"name": first["data"]["task"], **first["data"]}
+    tokenizer = data.pop("tokenizer")
+    conventions = first["conventions"] | {"tokenizer": tokenizer, "data": data}
+    devices = sorted({result["device"] for result in results.values()})
+    return {"conventions": conventions, "versions": first["versions"], "device": ", ".join(devices)}
