@@ -158,7 +158,7 @@ def test_watching_goes_on_while_something_is_left_to_do(store, tmp_path, monkeyp
     left = [run_id for run_id, state in store.states().items() if state in ("planned", "running")]
     after = Store(tmp_path / "x")
     after.create()
-    after.add([planned(0), planned(1)])
+    after.plan.add([planned(0), planned(1)])
     finish(after, next(iter(after.plan.runs())))
     after.plan.keep_only(after.results())
     happens = iter([lambda: store.cancel(left), lambda: after.finished.write_text("well\n")])
