@@ -1,4 +1,4 @@
-"""What refilling gains on answers of many lengths: one call for all prompts against one a batch.
+"""What continuous batching gains on answers of many lengths: one call for all prompts against one a batch.
 
     python -m benchmarks.models.continuous_batching [--json]
 

@@ -1,5 +1,7 @@
 """RWKV-4: each channel averages the past with weights that decay, in parallel or as a recurrence.
 
+A is the width of this average.
+
 What a layer keeps of the past is a few vectors, however long it was: what each of its two halves read last,
 and of the average the weighted sum of values, the sum of weights and the log of the scale of both.
 """
@@ -74,20 +76,20 @@ class TimeMix(nnx.Module):
 
     def __call__(self, x_BTD: jax.Array, lengths_B: jax.Array | None):
         """Output [B,T,D], and the average's state after `lengths` tokens, if given."""
-        r, k, v = self.gates_keys_values(x_BTD, shifted(x_BTD))
-        k, decay_A = constrain(k, "batch", "length", "heads"), jnp.exp(self.log_decay[...])
-        y_BTA = wkv(k, v, decay_A, self.bonus[...]).astype(x_BTD.dtype)
-        state = {} if lengths_B is None else wkv_state(k, v, decay_A, lengths_B)
-        return project(r * y_BTA, self.w_o), state
+        r_BTA, k_BTA, v_BTA = self.gates_keys_values(x_BTD, shifted(x_BTD))
+        k_BTA, decay_A = constrain(k_BTA, "batch", "length", "heads"), jnp.exp(self.log_decay[...])
+        y_BTA = wkv(k_BTA, v_BTA, decay_A, self.bonus[...]).astype(x_BTD.dtype)
+        state = {} if lengths_B is None else wkv_state(k_BTA, v_BTA, decay_A, lengths_B)
+        return project(r_BTA * y_BTA, self.w_o), state
 
     def decode(self, x_BD: jax.Array, before_BD: jax.Array, state: State):
         """One token a row: output [B,D] and the average's state after it."""
-        r, k, v = self.gates_keys_values(x_BD, before_BD)
-        past = ((state["sum"], state["weight"]), state["log_scale"])
-        (total, weights), _ = add(past, ((v, jnp.ones_like(v)), k + self.bonus[...]))
-        (sums, weight), log_scale = add(later(past, jnp.exp(self.log_decay[...])), ((v, jnp.ones_like(v)), k))
-        out_BD = project(r * (total / weights).astype(x_BD.dtype), self.w_o)
-        return out_BD, {"sum": sums, "weight": weight, "log_scale": log_scale}
+        r_BA, k_BA, v_BA = self.gates_keys_values(x_BD, before_BD)
+        past, own_BA = ((state["sum"], state["weight"]), state["log_scale"]), (v_BA, jnp.ones_like(v_BA))
+        (total_BA, weights_BA), _ = add(past, (own_BA, k_BA + self.bonus[...]))
+        (sum_BA, weight_BA), log_scale_BA = add(later(past, jnp.exp(self.log_decay[...])), (own_BA, k_BA))
+        out_BD = project(r_BA * (total_BA / weights_BA).astype(x_BD.dtype), self.w_o)
+        return out_BD, {"sum": sum_BA, "weight": weight_BA, "log_scale": log_scale_BA}
 
 
 class ChannelMix(nnx.Module):

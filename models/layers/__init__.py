@@ -1,4 +1,4 @@
-"""What networks are made of; a layer is told its sizes and knows no family.
+"""What networks are made of; a layer is given its sizes and knows no family.
 
 linear: products with weights, and tables; norms; attention; mlp; moe: mixtures of experts; positions; cells
 (GRU, LSTM), wkv and delta_rule: what recurrent networks remember by; heads: classes and numbers on top of any

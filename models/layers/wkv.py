@@ -1,7 +1,7 @@
 """RWKV-4's average of the past with decaying weights, by chunks or as the state of a recurrence.
 
 Sums of terms exp(k)·v are kept as (sums, log): the true sums are sums · exp(log), and log is the largest k
-among the terms, so nothing overflows and the largest term is never lost.
+among the terms, so nothing overflows and the largest term is never lost. A is the width of the average.
 """
 
 import functools
@@ -42,25 +42,26 @@ def wkv(k_BTA: jax.Array, v_BTA: jax.Array, decay_A: jax.Array, bonus_A: jax.Arr
     return _wkv_forward(k_BTA, v_BTA, decay_A, bonus_A)[0]
 
 
-def _wkv_forward(k, v, decay, bonus):
-    past = decaying_sums(k, (v, jnp.ones_like(v)), decay)
-    (total, weight), log = add(past, ((v, jnp.ones_like(v)), k + bonus))
-    y = total / weight
-    return y, (k, v, decay, bonus, past, y, weight, log)
+def _wkv_forward(k_BTA, v_BTA, decay_A, bonus_A):
+    own_BTA = (v_BTA, jnp.ones_like(v_BTA))
+    past = decaying_sums(k_BTA, own_BTA, decay_A)
+    (total_BTA, weight_BTA), log_BTA = add(past, (own_BTA, k_BTA + bonus_A))
+    y_BTA = total_BTA / weight_BTA
+    return y_BTA, (k_BTA, v_BTA, decay_A, bonus_A, past, y_BTA, weight_BTA, log_BTA)
 
 
-def _wkv_backward(saved, dy):
-    k, v, decay, bonus, ((past_v, past_1), past_log), y, weight, log = saved
+def _wkv_backward(saved, dy_BTA):
+    k_BTA, v_BTA, decay_A, bonus_A, ((past_v, past_1), past_log), y_BTA, weight_BTA, log_BTA = saved
     # Of the quotient's two sums: as the sums are to be scaled by exp(log), their gradients by exp(-log).
-    d_total, d_weight = dy / weight, -dy * y / weight
-    (after_v, after_1), after_log = decaying_sums(-log, (d_total, d_weight), decay, reverse=True)
-    from_later, from_own = jnp.exp(k + after_log), jnp.exp(k + bonus - log)
-    d_bonus = from_own * (d_total * v + d_weight)
-    dv = from_later * after_v + from_own * d_total
-    dk = from_later * (after_v * v + after_1) + d_bonus
-    decayed = jnp.exp(past_log - decay + after_log)
-    d_decay = -decayed * (past_v * after_v + past_1 * after_1)
-    return dk, dv, d_decay.sum(axis=(0, 1)), d_bonus.sum(axis=(0, 1))
+    d_total, d_weight = dy_BTA / weight_BTA, -dy_BTA * y_BTA / weight_BTA
+    (after_v, after_1), after_log = decaying_sums(-log_BTA, (d_total, d_weight), decay_A, reverse=True)
+    from_later, from_own = jnp.exp(k_BTA + after_log), jnp.exp(k_BTA + bonus_A - log_BTA)
+    d_bonus_BTA = from_own * (d_total * v_BTA + d_weight)
+    dv_BTA = from_later * after_v + from_own * d_total
+    dk_BTA = from_later * (after_v * v_BTA + after_1) + d_bonus_BTA
+    decayed = jnp.exp(past_log - decay_A + after_log)
+    d_decay_BTA = -decayed * (past_v * after_v + past_1 * after_1)
+    return dk_BTA, dv_BTA, d_decay_BTA.sum(axis=(0, 1)), d_bonus_BTA.sum(axis=(0, 1))
 
 
 wkv.defvjp(_wkv_forward, _wkv_backward)

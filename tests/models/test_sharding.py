@@ -99,7 +99,7 @@ def test_a_device_needs_less_the_more_is_spread(steps, family):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", models.FAMILIES)
-def test_memory_on_a_mesh_is_foretold(steps, family):
+def test_memory_on_a_mesh_is_predicted(steps, family):
     """Where rows and stored arrays are spread; along tensor the forecast is an upper bound at best."""
     run = run_config(family)
     for mesh in ({"data": 8}, {"fsdp": 8}, {"data": 2, "fsdp": 4}):

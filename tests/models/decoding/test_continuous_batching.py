@@ -99,7 +99,7 @@ def test_a_prefill_has_a_bounded_number_of_tokens(monkeypatch):
 
 
 @pytest.mark.parametrize("every", [1, 4, None])
-def test_what_is_told_of_a_row_makes_up_its_text(every):
+def test_the_pieces_of_a_row_make_up_its_text(every):
     """However often someone looks, and though rows wait for places and come back to them."""
     letters = [b"\xe2\x82", b"", b"\xac", b"n"]  # 0 and 2 together are a character
     limits, shown = Limits(20, EOS, 6, StopCriteria(strings=("n€n!",))), [""] * 3
@@ -128,7 +128,7 @@ def test_a_narrow_view_changes_no_draw_of_a_model_that_needs_no_more():
     assert sample(BIGRAM, table_VV, **request, eos_id=EOS, context=6) == wide
 
 
-def test_refilling_compiles_few_programs():
+def test_admitting_compiles_few_programs():
     table_VV, before = jnp.zeros((4, 4)).at[:, EOS].set(1.0), compiles()
     prompts = [[2] * (1 + i % 30) for i in range(200)]
     sample(BIGRAM, table_VV, prompts, range(200), SamplingSettings(), max_tokens=50, eos_id=EOS, width=16)

@@ -226,7 +226,7 @@ def test_a_budget_of_time_ends_what_is_unfinished():
     assert time.perf_counter() - began < 30  # a million tokens would take minutes
 
 
-def test_both_distributions_are_told_for_chosen_and_likeliest_tokens(transformer):
+def test_both_distributions_are_reported_for_chosen_and_likeliest_tokens(transformer):
     model, params = transformer
     shaped = SamplingSettings(temperature=0.5, top_k=3, repetition_penalty=1.3)
     [[one]] = sample(model, params, [[5, 9]], [3], shaped, max_tokens=6, eos_id=EOS, top_logprobs=4)

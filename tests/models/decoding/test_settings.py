@@ -26,7 +26,7 @@ def test_settings_out_of_range_are_refused_by_name(name):
         ("presence_penalty", "finite, and 0 is off"),
     ],
 )
-def test_what_is_refused_is_told_what_would_do(name, least):
+def test_what_is_refused_says_what_would_do(name, least):
     with pytest.raises(ValueError, match=f"{name}=nan; it must be {least}"):
         SamplingSettings(**{name: float("nan")})
 

@@ -63,7 +63,7 @@ def test_what_may_become_a_stop_waits_and_comes_when_it_does_not():
     assert text.new_text() == "" and text.new_text(ended=True) == "E"  # cut by length, it was no stop
 
 
-def test_half_a_character_is_never_told():
+def test_half_a_character_is_never_shown():
     new, text, _ = shown([b"\xe2\x82", b"\xac", b"\xf0\x9f"], (), every=1)
     assert new == ["", "€", "", ""] and str(text) == "€"
 
