@@ -90,11 +90,10 @@ class MoE(nnx.Module):
         self.w_gate = weight(keys, (n, d, f), d**-0.5, "experts: embed -> mlp")
         self.w_up = weight(keys, (n, d, f), d**-0.5, "experts: embed -> mlp")
         self.w_down = weight(keys, (n, f, d), output_std(f), "experts: mlp -> embed")
-        self.shared = None
-        if experts.d_shared:  # gated and without biases like the others
-            std = output_std(experts.d_shared)
-            self.shared = MLP(keys, d, experts.d_shared, output_std=std, activation=activation)
-        gated = experts.d_shared and experts.shared_gate
+        # The shared expert is gated and without biases like the others.
+        f = experts.d_shared
+        self.shared = MLP(keys, d, f, output_std=output_std(f), activation=activation) if f else None
+        gated = f and experts.shared_gate
         self.shared_gate = weight(keys, (d, 1), gate_std, "embed -> gate") if gated else None
         self.experts, self.activation, self.router_scale = experts, activation, router_scale
 
