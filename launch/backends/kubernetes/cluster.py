@@ -1,4 +1,4 @@
-"""The table [kubernetes] of a site file: what the cluster must be told, and where the studies lie on it."""
+"""The table [kubernetes] of a site file: what the cluster must know, and where the studies lie on it."""
 
 import dataclasses
 import difflib

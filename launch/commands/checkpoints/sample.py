@@ -64,7 +64,7 @@ flags.DEFINE_string("regex", None, "regular expression that the whole text must 
 flags.DEFINE_string("grammar", None, "file of the text's grammar, Lark or GBNF", flag_values=FLAGS)
 flags.DEFINE_list("choices", [], "the text must be one of these: A,B,…", flag_values=FLAGS)
 flags.DEFINE_integer("beam", 0, "search with so many beams instead of sampling", flag_values=FLAGS)
-flags.DEFINE_integer("top_logprobs", 0, "with --json: tell of this many likeliest tokens", flag_values=FLAGS)
+flags.DEFINE_integer("top_logprobs", 0, "with --json: show this many likeliest tokens", flag_values=FLAGS)
 flags.DEFINE_bool("json", False, "print tokens, log-probabilities and finish reasons", flag_values=FLAGS)
 
 
@@ -139,14 +139,14 @@ def run(args: list[str], flags) -> int:
         )
     if flags.pick:
         groups = [[sample_output.pick(flags.prompt, groups[0])]]
-    told = [
+    rows = [
         {**request, "prompt_tokens": prompt, "samples": [sample_output.as_json(one, said) for one in group]}
         for request, prompt, group in zip(requests, prompts, groups)
     ]
     if flags.prompts:
-        print("\n".join(json.dumps(each) for each in told))
+        print("\n".join(json.dumps(each) for each in rows))
     elif flags.json:
-        shown = {"run": str(loaded.folder), **told[0]}
+        shown = {"run": str(loaded.folder), **rows[0]}
         print(json.dumps({**shown, "settings": sample_output.finite(dataclasses.asdict(settings))}, indent=1))
     else:
         print("" if stream else sample_output.as_text(flags.prompt, groups[0], dim))

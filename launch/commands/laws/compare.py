@@ -1,4 +1,4 @@
-"""Which law foretells larger runs best? Each is fitted to a table's cheaper runs, scored on the dearer.
+"""Which law predicts larger runs best? Each is fitted to a table's cheaper runs, scored on the larger.
 
 Says, too, when the runs cannot tell two laws apart, and which run would.
 

@@ -1,4 +1,4 @@
-"""Fit a scaling law to a table of runs: parameters and frontier with intervals, and what they foretell.
+"""Fit a scaling law to a table of runs: parameters and frontier with intervals, and what they predict.
 
 TABLE is .csv, .jsonl or .parquet with the columns of the law: for most n_params, loss (nats per token) and
 n_tokens or flops. DIR is a study. Rows that cannot be used are named and left out.
@@ -48,7 +48,7 @@ flags.DEFINE_float("level", 0.9, "level of the intervals", flag_values=FLAGS)
 flags.DEFINE_float(
     "delta",
     1e-3,
-    "where the Huber loss of log loss (or of what the law tells) turns linear",
+    "where the Huber loss of log loss (or of what the law predicts) turns linear",
     flag_values=FLAGS,
 )
 flags.DEFINE_bool(
@@ -58,7 +58,7 @@ flags.DEFINE_integer("seed", 0, "seed of the resampling", flag_values=FLAGS)
 flags.DEFINE_string("out", None, "write the fit to this JSON file", flag_values=FLAGS)
 flags.DEFINE_bool("json", False, "print the fit as JSON", flag_values=FLAGS)
 
-AHEAD = (1.0, 10.0, 100.0)  # budgets to foretell, in units of the largest run's
+AHEAD = (1.0, 10.0, 100.0)  # budgets to predict at, in units of the largest run's
 MANY = 10_000  # runs; of more, resampling envelopes takes longer than all the rest
 TRUE = ("1", "1.0", "true", "yes", "test")
 
@@ -149,7 +149,7 @@ def as_approaches(usable, fit) -> list[str]:
 
 
 def as_frontier(fit, largest: float) -> list[str]:
-    """What the fit foretells at the largest run's budget and beyond, a line each."""
+    """What the fit predicts at the largest run's budget and beyond, a line each."""
     import scaling
 
     lines = ["", f"{'flops':>10}  {'params':>9}  {'tokens':>9}  loss of a new run"]

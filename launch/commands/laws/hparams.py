@@ -1,8 +1,9 @@
 """Laws of the best learning rate and batch from sweeps, with intervals, and the setting for a new size.
 
 TABLE has a row a run: n_params, n_tokens (or flops), loss, and lr, batch_tokens or both. Sizes with three
-or more settings tried are used; diverged runs may be in. The penalty is the expected loss at the setting told
-over that at the true optimum, minus 1. A column parametrization gives each of its values laws of its own.
+or more settings tried are used; diverged runs may be in. The penalty is the expected loss at the setting
+given over that at the true optimum, minus 1. A column parametrization gives each
+of its values laws of its own.
 
 Example: isoflop hparams sweeps.csv --columns n_params=N,n_tokens=D,batch_tokens=bs --out hparams.json
 Example: isoflop hparams sweeps.csv --params 7e9 --tokens 1.4e11
@@ -54,19 +55,19 @@ def run(args: list[str], flags) -> int:
     else:
         laws = {"": fit_hparams(runs, **options)}
     size = () if flags.params is None else (flags.params, flags.tokens, flags.batch)
-    told = {name: law.predict(*size) if size else None for name, law in laws.items()}
+    predicted = {name: law.predict(*size) if size else None for name, law in laws.items()}
     if flags.out:
         contents = {name: law.to_json() for name, law in laws.items()}
         write_atomic(flags.out, json.dumps(contents.get("", contents), allow_nan=False) + "\n")
     if flags.json:
-        contents = {name: as_json(laws[name], told[name]) for name in laws}
+        contents = {name: as_json(laws[name], predicted[name]) for name in laws}
         print(json.dumps(contents.get("", contents), allow_nan=False))
     else:
-        print("\n\n".join(as_text(name, laws[name], told[name], size) for name in laws))
+        print("\n\n".join(as_text(name, laws[name], predicted[name], size) for name in laws))
     return 0
 
 
-def as_json(laws, told) -> dict:
+def as_json(laws, predicted) -> dict:
     """The laws without their draws, and the setting."""
     from dataclasses import asdict
 
@@ -74,11 +75,11 @@ def as_json(laws, told) -> dict:
 
     content = laws.to_json()
     kept = ("axes", "params", "ci", "level", "lr_per_batch", "optima", "scatter", "noise", "notes")
-    setting = {"setting": nan_to_none(asdict(told))} if told else {}
+    setting = {"setting": nan_to_none(asdict(predicted))} if predicted else {}
     return {name: content[name] for name in kept} | setting
 
 
-def as_text(name: str, laws, told, size: tuple) -> str:
+def as_text(name: str, laws, predicted, size: tuple) -> str:
     """Laws, optima and setting, a line each."""
     lines = [f"parametrization {name}"] if name else []
     lines += [str(laws), ""]
@@ -87,9 +88,9 @@ def as_text(name: str, laws, told, size: tuple) -> str:
         edges = [axis for axis, at_edge in (("lr", o.lr_at_edge), ("batch", o.batch_at_edge)) if at_edge]
         cells = [f"{o.n_params:9.4g}  {o.n_tokens:9.4g}  {o.n_runs:5d}  {o.loss:7.4f}", *_values(o)]
         lines.append("  ".join(cells) + (f"  {' and '.join(edges)} at the edge: a bound" if edges else ""))
-    if told:
-        cells = [f"{size[0]:9.4g}  {size[1]:9.4g}  {'':5}  {'':7}", *_values(told)]
-        lines += ["", "  ".join(cells), f"expected penalty {told.penalty:.3%} of the loss"]
+    if predicted:
+        cells = [f"{size[0]:9.4g}  {size[1]:9.4g}  {'':5}  {'':7}", *_values(predicted)]
+        lines += ["", "  ".join(cells), f"expected penalty {predicted.penalty:.3%} of the loss"]
     return "\n".join([*lines, *(f"note: {note}" for note in laws.notes)])
 
 

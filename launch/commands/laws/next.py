@@ -56,17 +56,17 @@ def run(args: list[str], flags) -> int:
     cost(0.0, flags.hardware, flags.n_devices, flags.mfu)  # refuses what it does not know before the fit
     if args:
         plan = _planned(args[0], flags, columns, sizes, given)
-        table, told = plan.runs, about(plan)
+        table, expected = plan.runs, about(plan)
     else:
-        table, told = _first(flags), {}
+        table, expected = _first(flags), {}
     paid = cost(table["flops"].to_numpy(), flags.hardware, flags.n_devices, flags.mfu)
     if flags.out:
         write_atomic(flags.out, table.to_csv(index=False))
     if flags.json:
         rows = table.assign(hours=paid.hours, dollars=paid.money, kwh=paid.kwh).to_dict("records")
-        print(json.dumps({**told, "runs": rows}, indent=1))
+        print(json.dumps({**expected, "runs": rows}, indent=1))
     else:
-        print("\n".join([*as_text(table, paid), *(_expected(told) if told else [])]))
+        print("\n".join([*as_text(table, paid), *(_expected(expected) if expected else [])]))
     return 0
 
 
@@ -107,9 +107,9 @@ def as_text(table, paid) -> list[str]:
     return [*lines, f"{len(table)} runs, {paid}"]
 
 
-def _expected(told: dict) -> list[str]:
+def _expected(expected: dict) -> list[str]:
     return [
-        f"{told['target']}: {told['value']:.5g}, now [{told['lo']:.5g}, {told['hi']:.5g}], "
-        f"expected with these runs [{told['expected_lo']:.5g}, {told['expected_hi']:.5g}] "
-        f"({told['level']:.0%} intervals)"
+        f"{expected['target']}: {expected['value']:.5g}, now [{expected['lo']:.5g}, {expected['hi']:.5g}], "
+        f"expected with these runs [{expected['expected_lo']:.5g}, {expected['expected_hi']:.5g}] "
+        f"({expected['level']:.0%} intervals)"
     ]

@@ -44,7 +44,7 @@ flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
 
 
 def run(args: list[str], flags) -> int:
-    """Prints, or with --out writes, what is foretold."""
+    """Prints, or with --out writes, what is predicted."""
     if len(args) != 1:
         raise ValueError(f"expected one fit.json, got {args}; usage: {USAGE}")
     one_model = flags.params is not None or flags.tokens is not None
@@ -73,7 +73,7 @@ def run(args: list[str], flags) -> int:
     if one_model and not has_frontier(law):
         reads = ", ".join(law.columns)
         raise ValueError(
-            f"the law {fit.law} tells {law.target} from {reads}; give a table of them by --points"
+            f"the law {fit.law} predicts {law.target} from {reads}; give a table of them by --points"
         )
     if budgets or losses:
         best = scaling.frontier(fit, budgets, **terms) if budgets else budget_for(fit, losses, **terms)

@@ -23,7 +23,7 @@ from launch.monitor.text import duration, n_runs, short
 from launch.store import PlannedRun, Store, study_file
 from launch.store.lock import exclusive_lock
 
-MANY_RUNS = 1000  # from here on their needs of memory are told only if asked for
+MANY_RUNS = 1000  # from here on their needs of memory are shown only if asked for
 ROWS_SHOWN = 50  # of a stage
 
 FLAGS = flags.FlagValues()
@@ -35,7 +35,7 @@ flags.DEFINE_float(
 flags.DEFINE_bool(
     "memory",
     None,
-    "tell what runs need of a device's memory; each shape takes a moment (default: for up to 1000 runs)",
+    "show what runs need of a device's memory; each shape takes a moment (default: for up to 1000 runs)",
     flag_values=FLAGS,
 )
 flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)

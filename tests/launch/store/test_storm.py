@@ -45,9 +45,11 @@ def check_undisturbed(store: Store) -> None:
         assert (store.run_folder(run_id) / "checkpoints" / str(step) / "value").read_text() == value
 
 
-@pytest.mark.slow
-def test_a_storm_of_kills_leaves_every_run_with_the_result_of_an_undisturbed_study(tmp_path):
-    store, draw = new_store(tmp_path, n_runs=200, n_steps=12, step_seconds=0.02), random.Random(0)
+@pytest.mark.parametrize("n_runs, most_kills", [(40, 8), pytest.param(200, 100, marks=pytest.mark.slow)])
+def test_a_storm_of_kills_leaves_every_run_with_the_result_of_an_undisturbed_study(
+    tmp_path, n_runs, most_kills
+):
+    store, draw = new_store(tmp_path, n_runs, n_steps=12, step_seconds=0.02), random.Random(0)
     workers = [start(store, STORM_KILLS="0.003") for _ in range(4)]
     n_kills, deadline = 0, time.monotonic() + 300
     while any(worker.poll() != 0 for worker in workers):
@@ -56,17 +58,18 @@ def test_a_storm_of_kills_leaves_every_run_with_the_result_of_an_undisturbed_stu
             if worker.poll() not in (None, 0):
                 assert worker.poll() == -signal.SIGKILL
                 n_kills += 1
-                workers[k] = start(store, STORM_KILLS="0.003" if n_kills < 100 else "0")
-        if n_kills < 100:
+                workers[k] = start(store, STORM_KILLS="0.003" if n_kills < most_kills else "0")
+        if n_kills < most_kills:
             time.sleep(0.2 * draw.random())
-            draw.choice(workers).kill()
+            if n_runs == 200 or "running" in store.states().values():  # few kills fall while they work
+                draw.choice(workers).kill()
         else:
             time.sleep(0.05)
-    assert n_kills >= 100
+    assert n_kills >= most_kills
     check_undisturbed(store)
     leases = sorted(os.listdir(store.root / "lease"))
-    assert 200 < len(leases) <= 200 + n_kills + len(os.listdir(store.root / "failed"))
-    assert len(os.listdir(store.root / "done")) == 200
+    assert n_runs < len(leases) <= n_runs + n_kills + len(os.listdir(store.root / "failed"))
+    assert len(os.listdir(store.root / "done")) == n_runs
 
 
 def test_a_frozen_worker_does_no_harm_when_it_thaws(tmp_path):
