@@ -8,7 +8,7 @@ target tokens attend at once. Streams are time-major inside: x_TBD.
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import jax
@@ -29,7 +29,8 @@ from models.sharding import constrain
 class RNNConfig:
     """Seq2seq recurrent network: an encoder, its last hidden state handed to a decoder.
 
-    With `attention` the decoder also looks back at all encoder states (Luong et al. 2015).
+    With `attention` the decoder also looks back at all encoder states (Luong et al. 2015). `pad_id` is the
+    token that a source is padded with: where no mask is given, the encoder skips it (None: it reads all).
     """
 
     vocab_size: int
@@ -40,6 +41,7 @@ class RNNConfig:
     dtype: Dtype = "float32"
     remat: bool = False
     family: Literal["rnn"] = "rnn"
+    pad_id: int | None = field(default=None, metadata={"later": True})  # left out of the JSON where None
 
     def __post_init__(self):
         check_at_least("model", self, 1, "vocab_size", "d_model", "n_layers")
@@ -126,7 +128,11 @@ def _encode(config: RNNConfig, params: Params, source_BS: jax.Array, source_mask
     A row's states are those at its last real token: padding is on the right.
     """
     (_, bind_ends, _), _ = _modules(config)
-    mask_BS = jnp.ones(source_BS.shape, bool) if source_mask_BS is None else source_mask_BS.astype(bool)
+    if source_mask_BS is None:
+        padded = config.pad_id is not None
+        mask_BS = source_BS != config.pad_id if padded else jnp.ones(source_BS.shape, bool)
+    else:
+        mask_BS = source_mask_BS.astype(bool)
     nothing = jnp.zeros((config.n_layers, len(source_BS), config.d_model), jnp.float32)
     states = (nothing,) * CELLS[config.cell][2]
     x_SBD = bind_ends(params["ends"]).embed(source_BS)

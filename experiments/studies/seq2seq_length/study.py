@@ -60,7 +60,7 @@ CONVENTIONS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything `--set` can change; the numbers suit two CPU cores and ten minutes.
+    """Everything `--set` can change; the numbers suit two CPU cores and about ten minutes.
 
     Training strings have 1 to `train_length` symbols, equally often. The maps are those of strings of
     `map_length`. Steps are timed as `measure_speed` says, for an RNN of `speed_layers` layers a side.
@@ -145,7 +145,8 @@ def plan(settings: Settings, data: DataConfig) -> list[RunConfig]:
 
 def rnn(settings: Settings, attention: bool) -> RNNConfig:
     """One layer a side: the network of the textbooks."""
-    return RNNConfig(VOCAB.size, settings.d_model, 1, cell=settings.cell, attention=attention)
+    [blank] = VOCAB.encode(strings.BLANK)
+    return RNNConfig(VOCAB.size, settings.d_model, 1, cell=settings.cell, attention=attention, pad_id=blank)
 
 
 def decoder() -> TransformerConfig:
@@ -161,24 +162,17 @@ def encode(texts: list[str]) -> np.ndarray:
     return np.array([VOCAB.encode(text) for text in texts], np.int32)
 
 
-def encode_sources(settings: Settings, sources: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Sources as in the corpus, on the right of tokens int32[B,S], and the mask bool[B,S] of what is read.
-
-    A source has the field's width, as in training; one too long for that has the same two blanks in front.
-    """
-    least, blanks = strings.width(settings.strings), strings.width(settings.strings) - settings.train_length
-    widths_B = np.array([max(least, len(source) + blanks) for source in sources])
-    longest = int(widths_B.max())
-    source_BS = encode([f"{source:>{longest}}" for source in sources])
-    return source_BS, np.arange(longest) >= longest - widths_B[:, None]
+def encode_sources(sources: list[str]) -> np.ndarray:
+    """Sources on the right of tokens int32[B,S], as in the corpus; blanks in front are not read (`pad_id`)."""
+    longest = max(map(len, sources))
+    return encode([f"{source:>{longest}}" for source in sources])
 
 
-def decode_greedily(model: models.Model, params: Any, source_BS, mask_BS, n_new: int) -> jax.Array:
-    """The tokens [B,n_new] that the network writes, each the likeliest after the source and those before."""
+def decode_greedily(model: models.Model, params: Any, source_BS: np.ndarray, n_new: int) -> jax.Array:
+    """The tokens [B,n_new] that the network writes, each the likeliest after what is there."""
     [start] = VOCAB.encode(strings.START)
-    source = {"source_BS": source_BS, "source_mask_BS": mask_BS}
     start_B1, ones_B = jnp.full((len(source_BS), 1), start), jnp.ones(len(source_BS), jnp.int32)
-    logits_BV, cache = model.prefill(params, start_B1, ones_B, n_new, **source)
+    logits_BV, cache = model.prefill(params, start_B1, ones_B, n_new, source_BS=source_BS)
 
     def step(carry, _):
         logits_BV, cache = carry
@@ -199,14 +193,14 @@ def measure_accuracy(settings: Settings, config: RNNConfig, params: dict[int, An
     """Accuracies of every seed at every length, from parameters by seed, on the same strings for all."""
     lengths, longest = settings.test_lengths, max(settings.test_lengths)
     sources = [source for length in lengths for source in draw(settings, length, settings.n_test, "test")]
-    source_BS, mask_BS = encode_sources(settings, sources)
+    source_BS = encode_sources(sources)
     targets = [strings.target_of(source, settings.strings) for source in sources]
     target_BT = encode([f"{target:<{longest}}" for target in targets])
     real_BT = np.arange(longest) < np.array([len(target) for target in targets])[:, None]
-    decode = jax.jit(functools.partial(decode_greedily, models.build(config)), static_argnums=3)
+    decode = jax.jit(functools.partial(decode_greedily, models.build(config)), static_argnums=2)
     rows = []
     for seed, of_seed in sorted(params.items()):
-        wrong_BT = (np.asarray(decode(of_seed, source_BS, mask_BS, longest)) != target_BT) & real_BT
+        wrong_BT = (np.asarray(decode(of_seed, source_BS, longest)) != target_BT) & real_BT
         token_L = (1 - wrong_BT.sum(axis=1) / real_BT.sum(axis=1)).reshape(len(lengths), -1).mean(axis=1)
         sequence_L = (~wrong_BT.any(axis=1)).reshape(len(lengths), -1).mean(axis=1)
         rows += [
@@ -245,11 +239,11 @@ def summarize(accuracy: pd.DataFrame) -> pd.DataFrame:
 def align_example(settings: Settings, config: RNNConfig, params: Any) -> pd.DataFrame:
     """Weights of an RNN's attention to the symbols while it writes the example: written, read, weight."""
     n, [source] = settings.map_length, draw(settings, settings.map_length, 1, "example")
-    source_1S, mask_1S = encode_sources(settings, [source])
-    decode = jax.jit(functools.partial(decode_greedily, models.build(config)), static_argnums=3)
-    written_1T = np.asarray(decode(params, source_1S, mask_1S, n))
+    source_1S = encode_sources([source])
+    decode = jax.jit(functools.partial(decode_greedily, models.build(config)), static_argnums=2)
+    written_1T = np.asarray(decode(params, source_1S, n))
     inputs_1T = np.concatenate([encode([strings.START]), written_1T[:, :-1]], axis=1)
-    weights_1TS = alignments(config, params, *map(jnp.asarray, (inputs_1T, source_1S, mask_1S)))
+    weights_1TS = alignments(config, params, jnp.asarray(inputs_1T), jnp.asarray(source_1S))
     return long_table(weights_1TS[0, :, -n:], letters(written_1T[0]), source)
 
 
