@@ -163,7 +163,7 @@ def encode(texts: list[str]) -> np.ndarray:
 
 
 def encode_sources(sources: list[str]) -> np.ndarray:
-    """Sources on the right of tokens int32[B,S], as in the corpus; blanks in front are not read (`pad_id`)."""
+    """Sources on the right of tokens int32[B,S], as in the corpus; blanks in front are not read."""
     longest = max(map(len, sources))
     return encode([f"{source:>{longest}}" for source in sources])
 
