@@ -48,9 +48,7 @@ def repository(tmp_path_factory) -> Path:
     """A copy of the repository with all examples."""
     copy = tmp_path_factory.mktemp("examples")
     for name in ("models", "scaling", "experiments", "launch", "tests"):
-        shutil.copytree(
-            ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.npz", "old", "hf")
-        )
+        shutil.copytree(ROOT / name, copy / name, ignore=not_needed)
     shutil.copy(ROOT / "pyproject.toml", copy)
     for path, block in (found for text in SECTIONS.values() for found in BLOCK.findall(text) if found[0]):
         there = copy / path
