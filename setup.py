@@ -41,7 +41,7 @@ setup(
         "cuda": ["jax[cuda13]"],
         "hf": ["torch", "transformers>=5"],  # tests that transformers reads what we export
         "kubernetes": ["kubernetes"],
-        "lm-eval": ["lm_eval==0.4.13"],  # experiments/evaluate/tasks/harness.py
+        "lm-eval": ["lm_eval==0.4.13"],  # experiments/evaluate/harness.py
         "tensorboard": ["tensorboardX"],
         "tpu": ["jax[tpu]"],
     },

@@ -1,7 +1,6 @@
 """The worked examples of CONTRIBUTING.md: added to a copy of the repository as written, their commands run.
 
-A block that names a file which is not there is that file. One that names a file of the repository edits it:
-each line that ends in "# new" goes below the line before it.
+A block of Python is the file that it names; a diff adds lines to one of the repository's.
 """
 
 import os
@@ -17,25 +16,22 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 SECTIONS = dict(re.findall(r"^### (.+?)\n(.*?)(?=^### |\Z)", TEXT, re.MULTILINE | re.DOTALL))
-BLOCK = re.compile(r"^```(?:python (\S+)|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(python|diff|sh) ?(\S*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 COMMANDS = {
     ".venv/bin/pytest": ["pytest", "-q", "-p", "no:cacheprovider"],
     ".venv/bin/isoflop": ["launch.cli"],
 }
 
 
-def edited(text: str, block: str) -> str:
-    """`text` with the new lines of a block; its other lines must be there, in this order."""
-    lines, place, blank = text.splitlines(), 0, []
-    for line in block.splitlines():
-        if not line:
-            blank.append(line)
-        elif line.endswith("  # new"):
-            added = [*blank, line.removesuffix("  # new")]
-            lines[place:place] = added
-            place, blank = place + len(added), []
+def edited(text: str, diff: str) -> str:
+    """`text` with the added lines of a diff; its other lines must be there, in this order."""
+    lines, place = text.splitlines(), 0
+    for mark, line in ((line[0], line[1:]) for line in diff.splitlines()):
+        if mark == "+":
+            lines.insert(place, line)
+            place += 1
         else:
-            place, blank = lines.index(line, place) + 1, []
+            place = lines.index(line, place) + 1
     return "\n".join(lines) + "\n"
 
 
@@ -50,17 +46,18 @@ def repository(tmp_path_factory) -> Path:
     for name in ("models", "scaling", "experiments", "launch", "tests"):
         shutil.copytree(ROOT / name, copy / name, ignore=not_needed)
     shutil.copy(ROOT / "pyproject.toml", copy)
-    for path, block in (found for text in SECTIONS.values() for found in BLOCK.findall(text) if found[0]):
-        there = copy / path
-        there.write_text(edited(there.read_text(), block) if there.exists() else block)
+    for kind, path, block in BLOCK.findall(TEXT):
+        if kind == "python":
+            (copy / path).write_text(block)
+        elif kind == "diff":
+            (copy / path).write_text(edited((copy / path).read_text(), block))
     return copy
 
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_an_example_works(section, repository):
-    commands = [
-        line for path, block in BLOCK.findall(SECTIONS[section]) if not path for line in block.splitlines()
-    ]
+    blocks = [block for kind, _, block in BLOCK.findall(SECTIONS[section]) if kind == "sh"]
+    commands = [line for block in blocks for line in block.splitlines()]
     assert commands
     for command in commands:
         program, *arguments = shlex.split(command)

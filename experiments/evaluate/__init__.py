@@ -4,12 +4,13 @@
     loaded_model           a checkpoint with its vocabulary, ready to run
     language_modelling     loss and bits per byte on texts
     tasks                  items, responses and metrics
-    statistics             intervals and calibration
+    statistics             means and differences with intervals
     checkpoint_comparison  checkpoints by tasks: rows, paired differences, means over seeds
     response_cache         responses and token losses on disk: nothing is computed twice
     formatting             metrics as JSON, rows and text
     sample_output          samples as text and JSON, and a choice among them
     structured             valid JSON by prompt, by repair and by constraint
+    harness                our checkpoints under EleutherAI's lm-evaluation-harness (an extra)
 
 Imports models, experiments.data and experiments.training.checkpoint, and scaling.report.theme for a figure.
 Names are imported from the modules: several import jax, and who needs only paths or statistics does without.
@@ -19,6 +20,7 @@ __all__ = [
     "checkpoint_comparison",
     "checkpoint_paths",
     "formatting",
+    "harness",
     "language_modelling",
     "loaded_model",
     "response_cache",

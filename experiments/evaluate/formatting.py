@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.evaluate import checkpoint_comparison
 from experiments.evaluate.checkpoint_comparison import CheckpointResponses
-from experiments.evaluate.statistics.calibration import calibrate
 from experiments.evaluate.statistics.intervals import Estimate
 from experiments.evaluate.tasks import task_metrics
+from experiments.evaluate.tasks.calibration import calibrate
 from experiments.evaluate.tasks.responses import Responses
 
 if TYPE_CHECKING:  # imports jax, which tasks whose responses are all cached do without

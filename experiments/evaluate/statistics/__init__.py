@@ -1,9 +1,8 @@
 """How sure an evaluation is.
 
-    intervals     means, paired differences, ratios and means over seeds, with standard errors and intervals
-    calibration   whether multiple-choice answers are right as often as their probabilities say
+    intervals   means, paired differences, ratios and means over seeds, with standard errors and intervals
 
-intervals imports numpy and scipy alone; calibration task metrics, and scaling.report.theme for its figure.
+Imports numpy and scipy alone.
 """
 
-__all__ = ["calibration", "intervals"]
+__all__ = ["intervals"]

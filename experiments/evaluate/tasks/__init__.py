@@ -6,14 +6,15 @@
     loglikelihood   log-probabilities of continuations, in batches of few shapes
     task_metrics    from responses to numbers with intervals
     span_metrics    exact match and Brier score of spans of a text, from one forward pass
-    harness         our checkpoints under EleutherAI's lm-evaluation-harness (an extra)
+    calibration     whether multiple-choice answers are right as often as their probabilities say
 
-Imports models, experiments.data and experiments.evaluate's paths, loaded model, cache and statistics.
+Imports models, experiments.data and experiments.evaluate's paths, loaded model, cache and statistics; for a
+figure scaling.report.theme.
 """
 
 __all__ = [
     "builtin_tasks",
-    "harness",
+    "calibration",
     "loglikelihood",
     "responses",
     "span_metrics",

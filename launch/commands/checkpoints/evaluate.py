@@ -121,7 +121,7 @@ def _checkpoints(args: list[str], everything: bool) -> list:
 
 def _draw(evaluated, path: str) -> None:
     """The reliability of the first checkpoint on its multiple-choice tasks."""
-    from experiments.evaluate.statistics import calibration
+    from experiments.evaluate.tasks import calibration
     from experiments.files import write_atomic
 
     made = {

@@ -18,7 +18,7 @@ from tests.extras import extra
 
 pytestmark = pytest.mark.slow
 os.environ.update({"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"})
-harness = extra("experiments.evaluate.tasks.harness", "lm-eval")
+harness = extra("experiments.evaluate.harness", "lm-eval")
 
 VOCAB = ByteVocab()
 ITEMS = [

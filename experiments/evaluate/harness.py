@@ -1,6 +1,6 @@
 """Our checkpoints under EleutherAI's lm-evaluation-harness: `pip install -e '.[lm-eval]'`.
 
-    from experiments.evaluate.tasks.harness import run
+    from experiments.evaluate.harness import run
     run(load_model(Path("out/quickstart")), ["my_task"], include_path="tasks/")
 
 Nothing is loaded from the network unless a task does so.

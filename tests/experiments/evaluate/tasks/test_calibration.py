@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.evaluate.statistics.calibration import calibrate, calibration_of
+from experiments.evaluate.tasks.calibration import calibrate, calibration_of
 from tests.experiments.evaluate.answered import answered, choice
 
 CONFIDENCE_AND_RIGHT = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 1)), min_size=1, max_size=40)
