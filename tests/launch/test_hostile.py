@@ -59,12 +59,26 @@ BAD = [np.nan, np.inf, -np.inf, 0, -1.0, -1e30, 1e30, 1e-30, 10**400, "many", ""
 cell = st.one_of(st.floats(), st.integers(-(10**40), 10**40), st.text(max_size=5), st.sampled_from(BAD))
 
 
-@settings(max_examples=950)
-@given(st.lists(st.tuples(cell, cell, cell), min_size=0, max_size=7))
-def test_any_cells(rows):
+ROWS_OF_CELLS = st.lists(st.tuples(cell, cell, cell), min_size=0, max_size=7)
+
+
+def check_cells(rows):
     table = pd.DataFrame(rows, columns=LAW_COLUMNS, dtype=object)
     fit = outcome(lambda: scaling.fit(check(table, {}), n_bootstrap=0))
     assert fit is None or fit.n_points >= 6
+
+
+@settings(max_examples=100)
+@given(ROWS_OF_CELLS)
+def test_any_cells(rows):
+    check_cells(rows)
+
+
+@pytest.mark.slow
+@settings(max_examples=950)
+@given(ROWS_OF_CELLS)
+def test_a_thousand_tables_of_any_cells(rows):
+    check_cells(rows)
 
 
 @pytest.mark.slow
@@ -187,20 +201,19 @@ PIECES = (",", ";", "\t", '"', "\n", "\r", "{", "}", "[", "]", ":", "\x00", "1e3
           "null", "loss", "n_params", "1,000", "\ufeff", "\u2028")  # fmt: skip
 
 
-@settings(max_examples=1050, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.sampled_from(["runs.csv", "runs.tsv", "runs.jsonl", "runs.json", "runs.parquet", "runs.csv.gz"]),
-    st.lists(
-        st.tuples(
-            st.floats(0, 1),
-            st.sampled_from([0, 1, 3, 10**6]),
-            st.one_of(st.binary(max_size=3), st.sampled_from(PIECES).map(str.encode)),
-        ),
-        min_size=1,
-        max_size=4,
+DAMAGES = st.lists(
+    st.tuples(
+        st.floats(0, 1),
+        st.sampled_from([0, 1, 3, 10**6]),
+        st.one_of(st.binary(max_size=3), st.sampled_from(PIECES).map(str.encode)),
     ),
+    min_size=1,
+    max_size=4,
 )
-def test_any_damage_to_a_file(tmp_path, name, damages):
+FILES = st.sampled_from(["runs.csv", "runs.tsv", "runs.jsonl", "runs.json", "runs.parquet", "runs.csv.gz"])
+
+
+def check_damage(tmp_path, name, damages):
     content = bytearray(whole_files()[name])
     for where, length, piece in damages:
         at = round(where * len(content))
@@ -215,6 +228,19 @@ def test_any_damage_to_a_file(tmp_path, name, damages):
     usable = runs.usable().table
     numbers = usable[[*LAW_COLUMNS, "flops"]].to_numpy(float)
     assert np.isfinite(numbers).all() and (numbers > 0).all()
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(FILES, DAMAGES)
+def test_any_damage_to_a_file(tmp_path, name, damages):
+    check_damage(tmp_path, name, damages)
+
+
+@pytest.mark.slow
+@settings(max_examples=1050, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(FILES, DAMAGES)
+def test_a_thousand_damages_to_files(tmp_path, name, damages):
+    check_damage(tmp_path, name, damages)
 
 
 BROKEN = {
