@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.models.layers.test_recurrent import drawn
 
 import models
 from models import RWKV7Config, hf
 from models.families.rwkv7 import SLOWEST
 from models.layers.delta_rule import delta_rule, delta_rule_step, inverse
+from tests.models.families.networks import drawn
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
