@@ -23,11 +23,15 @@ settings.load_profile("isoflop")
 
 # Files that take long, the longest first: one process must not be left with them when all others are done.
 SLOW_FILES = (
-    "models/test_sharding.py",
+    "models/families/test_contract.py",
     "models/decoding/test_sample.py",
-    "models/families/test_transformer.py",
-    "models/families/test_rnn.py",
+    "models/test_sharding.py",
+    "test_examples.py",
     "models/decoding/test_beam.py",
+    "models/hf/test_hf.py",
+    "experiments/training/test_memory.py",
+    "test_compatibility.py",
+    "launch/test_hostile.py",
 )
 
 
