@@ -103,7 +103,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return from_json(typing.cast(type, hint), value, where)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, UnionType):
-        # None or one other type; several dataclasses are told apart by a field's "by_family".
+        # None or one other type; several dataclasses are distinguished by a field's "by_family".
         (kind,) = (argument for argument in arguments if argument is not NoneType)
         return None if value is None and NoneType in arguments else _convert(kind, value, where)
     if origin is tuple and isinstance(value, (list, tuple)):

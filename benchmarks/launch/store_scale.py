@@ -97,10 +97,12 @@ def claim_all(folder: Path) -> None:
     for worker in workers:
         worker.stdin.write("\n")
         worker.stdin.flush()
-    told = [worker.communicate()[0].split() for worker in workers]
+    reported = [worker.communicate()[0].split() for worker in workers]
     seconds = time.perf_counter() - began
-    assert sum(int(n) for n, _, _ in told) == N_RUNS
-    share = sum(float(claiming) for _, claiming, _ in told) / sum(float(total) for _, _, total in told)
+    assert sum(int(n) for n, _, _ in reported) == N_RUNS
+    share = sum(float(claiming) for _, claiming, _ in reported) / sum(
+        float(total) for _, _, total in reported
+    )
     rate = N_RUNS / seconds
     print(f"claim and finish: {rate:.0f} runs/s by {N_WORKERS} processes, {share:.0%} of it claiming")
 

@@ -22,7 +22,7 @@ N_CHOICES = 4
 N_ITEMS = 200  # asked unless a number is given
 N_EXAMPLES = 64  # in the pool of solved examples
 CLOSING = {"(": ")", "[": "]", "{": "}", "<": ">"}
-CONTEXT = 48  # characters of text before the word that is to be told
+CONTEXT = 48  # characters of text before the word that is asked for
 WORD = re.compile(r"(?<= )[a-z]{2,12}(?=[ .,;:)\n])")
 
 

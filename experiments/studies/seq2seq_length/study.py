@@ -254,7 +254,7 @@ def letters(tokens: np.ndarray) -> str:
 
 
 def long_table(weights_TS: jax.Array, written: str, read: str, **columns: Any) -> pd.DataFrame:
-    """A matrix as rows (t, written, s, read, weight); symbols repeat, so places are told apart by number."""
+    """A matrix as rows (t, written, s, read, weight); symbols repeat, so places are numbered."""
     rows = [
         {"t": t, "written": written[t], "s": s, "read": read[s], "weight": float(weight), **columns}
         for (t, s), weight in np.ndenumerate(np.asarray(weights_TS))

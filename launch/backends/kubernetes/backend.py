@@ -122,7 +122,7 @@ def _tail(message: str | None) -> str:
 
 
 def _client() -> Any:
-    """The official client, told where the cluster is by kubeconfig or, in a pod, by its service account."""
+    """The official client; kubeconfig or, in a pod, its service account says where the cluster is."""
     try:
         client = importlib.import_module("kubernetes.client")
         config = importlib.import_module("kubernetes.config")

@@ -107,10 +107,10 @@ def generated(loaded) -> list[dict]:
     requests = [SimpleNamespace(args=(one["prompt"], {"until": ["\n"], "max_gen_toks": 4})) for one in ITEMS]
     model = harness.HarnessModel(loaded)
     said = model.generate_until(requests[::3])
-    told = [
+    reported = [
         one | {"choices": [text.strip() or "x", "no"], "target": 0} for one, text in zip(ITEMS[::3], said)
     ]
-    return told + ITEMS[1::3]
+    return reported + ITEMS[1::3]
 
 
 def test_rolling_is_the_loss_of_the_text(loaded):

@@ -101,13 +101,13 @@ def test_biases_are_pairs():
 
 def test_json_has_the_text_first_and_the_likeliest_tokens_by_name():
     one = Sample((5,), (-1.0,), "stop", 7, (-0.5,), (((5, -1.0, -0.5), (6, -2.0, -math.inf)),), '{"a": 1}')
-    told = as_json(one, {5: b"{", 6: b"\xff"})
-    assert next(iter(told)) == "text" and (told["json"], told["finish"], told["stop"]) == (
+    reported = as_json(one, {5: b"{", 6: b"\xff"})
+    assert next(iter(reported)) == "text" and (reported["json"], reported["finish"], reported["stop"]) == (
         "complete",
         "stop",
         7,
     )
-    assert told["top"] == [
+    assert reported["top"] == [
         [
             {"token": 5, "logprob": -1.0, "sampling_logprob": -0.5, "text": "{"},
             {"token": 6, "logprob": -2.0, "sampling_logprob": "-inf", "text": "\ufffd"},
@@ -167,8 +167,8 @@ def test_the_user_is_asked_until_a_number_is_right(monkeypatch, capsys):
     drawn = [Sample((5,), (-1.0,), "eos", text=text) for text in "bc"]
     monkeypatch.setattr("sys.stdin", Terminal("0\n3\nb\n 2 \n1\n"))
     assert sample_output.pick("A", drawn) is drawn[1]
-    told = capsys.readouterr()
-    assert told.err.count("which one (1 to 2)? ") == 4 and told.out == ""
+    printed = capsys.readouterr()
+    assert printed.err.count("which one (1 to 2)? ") == 4 and printed.out == ""
     monkeypatch.setattr("sys.stdin", Terminal("5\n"))
     with pytest.raises(ValueError, match="no sample was picked"):
         sample_output.pick("A", drawn)

@@ -17,7 +17,7 @@ BEST_LR = 1.0  # lr* = BEST_LR * N^-0.45
 
 
 def loss(n_params: float, n_tokens: float, lr: float) -> float:
-    """A planted law with a valley in log lr."""
+    """A planted law with a parabola in log lr."""
     off = np.log(lr / (BEST_LR * n_params**-0.45))
     return (1.1 + 200 * n_params**-0.6 + 1500 * n_tokens**-0.6) * np.exp(0.03 * off**2)
 

@@ -44,7 +44,7 @@ def extend(runs: Runs) -> list[RunConfig]:
 
 def predict(folder: Path, runs: Runs, configs: list[RunConfig]) -> None:
     known = Store(folder).plan.runs()
-    (folder / "told.json").write_text(
+    (folder / "before.json").write_text(
         json.dumps([configs[1].run_id, configs[1].run_id in known, len(runs.table)])
     )
 
@@ -118,15 +118,15 @@ def test_stages_are_planned_one_after_another_from_the_results_before(store):
 def test_what_must_be_on_disk_before_a_run_trains_is_there_before_it_is_planned(store):
     steps = stages(study(SWEEP, EXTEND), store)
     next(steps)
-    assert not (store.folder / "told.json").exists()
+    assert not (store.folder / "before.json").exists()
     finish_all(store)
     next(steps)
-    written = json.loads((store.folder / "told.json").read_text())
+    written = json.loads((store.folder / "before.json").read_text())
     assert written == [config(32, lr=0.1).run_id, False, 3]
     finish_all(store)
-    (store.folder / "told.json").unlink()
+    (store.folder / "before.json").unlink()
     list(stages(study(SWEEP, EXTEND), store))
-    assert not (store.folder / "told.json").exists()  # its runs are done
+    assert not (store.folder / "before.json").exists()  # its runs are done
 
 
 def test_whoever_plans_again_plans_the_same_and_adds_nothing(store):

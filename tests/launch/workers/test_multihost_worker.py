@@ -57,7 +57,7 @@ def make_study(folder: Path, fingerprint: str, **changes) -> tuple[Store, str]:
 
 
 def start(store: Store, cache: Path, n_hosts: int, index: int = 0, port: int = 0) -> subprocess.Popen:
-    """One host of a gang that has four devices in all."""
+    """One of several hosts that have four devices in all."""
     environment = os.environ | {
         "ISOFLOP_CACHE": str(cache),
         "JAX_PLATFORMS": "cpu",
@@ -104,7 +104,7 @@ def test_a_gang_trains_what_one_process_does_and_survives_the_loss_of_each_host(
     alone, run_id = make_study(tmp_path / "alone", fingerprint)
     hosts.append(start(alone, root, 1))
     assert hosts[-1].wait(PATIENCE) == 0
-    store, _ = make_study(tmp_path / "gang", fingerprint)
+    store, _ = make_study(tmp_path / "multihost", fingerprint)
 
     # One host is asked to leave: all save the run and leave.
     pair = start_both(store, root)

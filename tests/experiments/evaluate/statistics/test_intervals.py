@@ -93,7 +93,7 @@ def test_joined_seeds_tell_spread_between_seeds_from_noise_of_items():
 
 
 def test_differences_of_bits_are_paired_by_document():
-    """What makes a document hard for both models is not in the doubt of their difference."""
+    """What makes a document hard for both models is not in the uncertainty of their difference."""
     rng = np.random.default_rng(0)
     n_bytes = rng.integers(100, 5000, 60).astype(float)
     b = n_bytes * rng.normal(2, 0.5, 60)

@@ -1,4 +1,4 @@
-"""What is asked once is not asked again; what is too long is told; and what decides an answer."""
+"""What is asked once is not asked again; what is too long is reported; and what decides an answer."""
 
 import dataclasses
 import json
@@ -50,13 +50,13 @@ def test_greedy_generation_and_cloze_agree(loaded, tmp_path):
     task = write(tmp_path / "a.jsonl", generate, *({"prompt": p, "target": "x"} for p in prompts))
     said = collect_responses("s", lambda: loaded, task)
     texts = [record["text"] for record in said.records]
-    told = [(p, t) for p, t in zip(prompts, texts) if t.strip() and len(t.encode()) == 5]
-    assert told
+    reported = [(p, t) for p, t in zip(prompts, texts) if t.strip() and len(t.encode()) == 5]
+    assert reported
     cloze = {"metric": "cloze", "delimiter": ""}
-    lines = [{"prompt": p, "target": t} for p, t in told]
-    lines += [{"prompt": p, "target": t[:-1] + "~"} for p, t in told]
+    lines = [{"prompt": p, "target": t} for p, t in reported]
+    lines += [{"prompt": p, "target": t[:-1] + "~"} for p, t in reported]
     found = collect_responses("s", lambda: loaded, write(tmp_path / "b.jsonl", cloze, *lines))
-    assert [record["greedy"] for record in found.records] == [True] * len(told) + [False] * len(told)
+    assert [record["greedy"] for record in found.records] == [True] * len(reported) + [False] * len(reported)
 
 
 def test_what_is_too_long_is_reported_by_line_and_the_rest_is_asked(loaded, tmp_path):

@@ -23,7 +23,7 @@ FULL = TABLE | {
     "setup": ["ulimit -n 65536"],
 }
 SLICE = TABLE | {"tpu": "tpu-v5-lite-podslice", "topology": "4x4"}
-TABLES = {"plain": TABLE, "gpus": FULL, "slice": SLICE, "gang": TABLE | {"gpus": 8, "hosts": 2}}
+TABLES = {"plain": TABLE, "gpus": FULL, "slice": SLICE, "multihost": TABLE | {"gpus": 8, "hosts": 2}}
 
 
 def made(table: dict, n_workers: int = 3) -> dict:

@@ -210,9 +210,9 @@ def test_every_form_holds(run, tmp_path, capsys):
 
 def test_a_form_that_did_not_fit_is_told(run, capsys):
     assert isoflop("sample", str(run), "--prompt", "A", "--regex", "[a-z]{50}", "--max_tokens", "9") == 1
-    told = capsys.readouterr()
-    assert told.err == "1 of 1 samples lack the form: --max_tokens came first; raise it\n"
-    assert len(told.out) == len("A") + 9 + len("\n")
+    printed = capsys.readouterr()
+    assert printed.err == "1 of 1 samples lack the form: --max_tokens came first; raise it\n"
+    assert len(printed.out) == len("A") + 9 + len("\n")
 
 
 def test_beams_are_the_likeliest(run, capsys):

@@ -40,14 +40,14 @@ def call(*arguments) -> int:
 
 def test_laws_optima_and_the_setting_of_a_new_size_are_told(capsys):
     assert call("sweeps.csv", *COLUMNS, "--params", 1e9, "--tokens", 2e10, "--out", "h.json") == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     laws = HparamLaws.from_json(json.loads(Path("h.json").read_text()))
     setting = laws.predict(1e9, 2e10)
-    assert laws.formulas["lr"] in told and laws.formulas["batch_tokens"] in told
-    assert told.count("[") >= 2 * len(laws.optima)
-    assert f"{setting.lr:.4g} [{setting.lr_lo:.3g}, {setting.lr_hi:.3g}]" in told
-    assert f"expected penalty {setting.penalty:.3%}" in told
-    assert "note: left out 1 of 100 rows: diverged or not finished" in told
+    assert laws.formulas["lr"] in printed and laws.formulas["batch_tokens"] in printed
+    assert printed.count("[") >= 2 * len(laws.optima)
+    assert f"{setting.lr:.4g} [{setting.lr_lo:.3g}, {setting.lr_hi:.3g}]" in printed
+    assert f"expected penalty {setting.penalty:.3%}" in printed
+    assert "note: left out 1 of 100 rows: diverged or not finished" in printed
 
 
 def test_json_has_optima_and_setting_and_a_batch_may_be_given(capsys):
@@ -75,8 +75,8 @@ def test_each_parametrization_gets_its_laws(capsys):
     both = [table.assign(parametrization=name) for name in ("mup", "standard")]
     pd.concat(both).to_csv("both.csv", index=False)
     call("both.csv", *COLUMNS, "--out", "both.json")
-    told = capsys.readouterr().out
-    assert told.startswith("parametrization mup\nlr = ") and "\nparametrization standard\nlr = " in told
+    printed = capsys.readouterr().out
+    assert printed.startswith("parametrization mup\nlr = ") and "\nparametrization standard\nlr = " in printed
     assert set(json.loads(Path("both.json").read_text())) == {"mup", "standard"}
 
 

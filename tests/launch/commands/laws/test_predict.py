@@ -68,16 +68,16 @@ def test_the_budget_for_a_loss(folder, fit, capsys):
 
 def test_one_model_is_told_with_its_interval(folder, fit, capsys):
     call("fit.json", "--params", 1e9, "--tokens", 2e10)
-    told = fit.predict(1e9, 2e10)
-    assert f"{told.loss:.4f} [{told.lo:.4f}, {told.hi:.4f}]" in capsys.readouterr().out
+    predicted = fit.predict(1e9, 2e10)
+    assert f"{predicted.loss:.4f} [{predicted.lo:.4f}, {predicted.hi:.4f}]" in capsys.readouterr().out
 
 
 def test_points_keep_their_columns_and_gain_three(folder, fit):
     call("fit.json", "--points", "points.csv", "--columns", "n_params=N,n_tokens=D", "--out", "q.csv")
     table = pd.read_csv("q.csv")
     assert list(table.columns) == ["name", "N", "D", "loss_pred", "loss_lo", "loss_hi"]
-    told = fit.predict(table.N.to_numpy(), table.D.to_numpy())
-    assert table.loss_pred.to_numpy() == pytest.approx(told.loss)
+    predicted = fit.predict(table.N.to_numpy(), table.D.to_numpy())
+    assert table.loss_pred.to_numpy() == pytest.approx(predicted.loss)
     assert ((table.loss_lo < table.loss_pred) & (table.loss_pred < table.loss_hi)).all()
 
 

@@ -85,16 +85,20 @@ def test_work_has_its_price_where_there_are_prices(store):
 def test_json_holds_the_same(store, capsys):
     d = list(store.plan.runs())[3]
     assert cli.main(["status", str(store.folder), "--json"]) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert told == as_json(store, read_progress(store)) | {"scheduler": []}
-    assert told["counts"] == dict.fromkeys(STATES, 0) | {
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == as_json(store, read_progress(store)) | {"scheduler": []}
+    assert printed["counts"] == dict.fromkeys(STATES, 0) | {
         **{"planned": 2, "running": 1, "done": 2, "failed": 2, "cancelled": 1}
     }
-    assert told["stages"]["tune"]["done"] == 2 and told["waiting"] == ["verify"] and not told["finished"]
-    assert told["worker_seconds"] == {"spent": 9000, "left": 9000} and told["seconds_left"] == 9000
-    (running,) = told["running"]
+    assert (
+        printed["stages"]["tune"]["done"] == 2
+        and printed["waiting"] == ["verify"]
+        and not printed["finished"]
+    )
+    assert printed["worker_seconds"] == {"spent": 9000, "left": 9000} and printed["seconds_left"] == 9000
+    (running,) = printed["running"]
     assert (running["stage"], running["step"], running["loss"]) == ("grid", 50, 2.5)
-    assert told["failures"][0] == {
+    assert printed["failures"][0] == {
         **{"run_id": d, "error": "ValueError: no", "attempts": 3, "state": "failed"},
         **{"log": f"{store.folder}/runs/{d}/log.txt"},
     }
