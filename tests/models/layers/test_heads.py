@@ -77,7 +77,7 @@ def test_a_number_for_each_token_and_that_of_the_row():
     x_BTD, _ = jax.jit(models.build(DENSE).hidden)(params["body"], tokens_BT)
     expected_BT = np.asarray(x_BTD @ params["head"]["w"])[..., 0] * (np.arange(7) < LENGTHS_B[:, None])
     np.testing.assert_allclose(values_BT, expected_BT, atol=1e-5)
-    rewards_B = heads.last(values_BT, LENGTHS_B)
+    rewards_B = heads.last_token(values_BT, LENGTHS_B)
     np.testing.assert_array_equal(rewards_B, [values_BT[0, 2], values_BT[1, 6], values_BT[2, 0]])
 
 

@@ -120,7 +120,7 @@ def test_source_files_are_those_of_installed_packages_without_tests():
 def test_source_files_are_found_without_importing_anything():
     code = """
 import sys
-from experiments.data import docstrings
+from experiments.data.sources import docstrings
 docstrings.source_files()
 print(sorted(set(docstrings.PACKAGES) & set(sys.modules)))
 """
@@ -148,7 +148,7 @@ def test_corpus_does_not_depend_on_the_number_of_workers(monkeypatch):
 def test_workers_of_a_killed_process_end():
     code = """
 import multiprocessing, time
-from experiments.data import docstrings
+from experiments.data.sources import docstrings
 found = docstrings.documents()
 next(found)
 print(*(child.pid for child in multiprocessing.active_children()), flush=True)
