@@ -81,7 +81,12 @@ def test_stopping_anywhere_and_continuing_changes_no_bit(tmp_path, whole):
         assert_same_run(expected, out)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+def slow_but(values, quick):
+    """Parameters of which those not in `quick` are tested in the slow tier."""
+    return [each if each in quick else pytest.param(each, marks=pytest.mark.slow) for each in values]
+
+
+@pytest.mark.parametrize("family", slow_but(FAMILIES, ["transformer", "rwkv7"]))
 def test_every_family_learns_and_resumes(family, tmp_path):
     """One word of the configuration changes the network; loop, table and checkpoints are the same."""
     run = config(model=ladder(16, 259, family), n_tokens=64 * 30)

@@ -135,6 +135,7 @@ def test_flops_counted_are_the_products_of_the_real_program(network):
     assert counts.forward_flops_per_token(10) == counts.forward_flops_per_token(10_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["rwkv4", "rwkv7"])
 def test_learns_from_scratch_to_repeat_what_it_saw(family):
     """Random tokens, then the same again: the second half can only be predicted by looking back 8 tokens."""
