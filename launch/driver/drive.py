@@ -109,7 +109,7 @@ def drive(
             if planned.plans[stage.name] == [] and stage.name not in announced:
                 announced.add(stage.name)
                 display.say(f"{title}: no runs needed")
-            if stage is planned.stage:
+            if planned.stage and stage.name == planned.stage.name:  # prepared data make a new stage
                 plan = planned.plans[stage.name] or []
                 states = store.states()
                 n_left = sum(states[run.run_id] in UNFINISHED for run in plan)

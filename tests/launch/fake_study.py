@@ -1,6 +1,7 @@
 """A study of two stages whose runs tests/launch/fake_worker.py "trains"; as a user's own file would define
 one."""
 
+import dataclasses
 import json
 from dataclasses import dataclass
 
@@ -20,8 +21,12 @@ class Settings:
 
 
 def study(overrides: list[str]) -> Study:
+    """Built anew when it is prepared, as studies with data are."""
     settings = apply_overrides(Settings(), overrides)
+    return dataclasses.replace(build(settings), prepare=lambda: build(settings))
 
+
+def build(settings: Settings) -> Study:
     def config(d_model: int, lr: float, seed: int = 0) -> RunConfig:
         return RunConfig(
             model=ladder(d_model, 259),
