@@ -42,7 +42,7 @@ def cells(line: str) -> list[str]:
     return line.replace(" ± ", "±").split()
 
 
-def test_what_was_left_out_is_told_of_the_first_checkpoint_alone():
+def test_what_was_left_out_is_reported_of_the_first_checkpoint_alone():
     task = replace(marked("1"), invalid=(InvalidItem(7, "too long"),))
     scores = [CheckpointResponses(Checkpoint(Path(name)), {"parity": task}) for name in "ab"]
     assert formatting.invalid_items(scores, [text_score(1)] * 2) == [

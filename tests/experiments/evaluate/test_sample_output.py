@@ -121,7 +121,7 @@ nested = st.recursive(plain, lambda inner: st.lists(inner) | st.dictionaries(st.
 
 
 @given(nested)
-def test_whatever_is_told_is_json_and_loses_nothing(value):
+def test_whatever_is_reported_is_json_and_loses_nothing(value):
     """Numbers that JSON has not are read back from their text; all else is as it was."""
 
     def same(one, other) -> bool:
@@ -136,7 +136,7 @@ def test_whatever_is_told_is_json_and_loses_nothing(value):
     assert same(value, json.loads(json.dumps(finite(value), allow_nan=False)))
 
 
-def test_several_samples_are_told_apart_and_one_stands_alone():
+def test_several_samples_are_kept_apart_and_one_stands_alone():
     two = [Sample((5, 6), (-1.0, -2.0), "eos", text="bc"), Sample((), (), "length", text="\x1b[2J")]
     assert as_text("A", two, dim=False) == (
         "--- 1 of 2: 2 tokens, ended by eos, -1.500 nats/token\nAbc\n\n"
@@ -149,7 +149,7 @@ def test_a_model_cannot_steer_the_terminal():
     assert printable("a\x1b[2J\n\tb\x07\x9b\r") == "a\ufffd[2J\n\tb\ufffd\ufffd\ufffd"
 
 
-def test_json_cut_short_is_told(capsys):
+def test_json_cut_short_is_reported(capsys):
     cut = Sample((5,), (-1.0,), "length", text='{"a": 1')
     warn_of_cut_json([Sample((5,), (-1.0,), "eos", text="{}"), cut, Sample((5,), (-1.0,), "eos", text='"a')])
     assert capsys.readouterr().err == "sample 2 is JSON cut short: it was ended by length\n"

@@ -30,7 +30,7 @@ def holder(tmp_path):
     process.wait()
 
 
-def test_another_process_is_refused_and_told_who_holds_the_lock(holder, tmp_path):
+def test_another_process_is_refused_and_shown_who_holds_the_lock(holder, tmp_path):
     who = f"process {holder.pid} is at work here"
     with pytest.raises(ValueError, match=who), exclusive_lock(tmp_path / "lock"):
         pass

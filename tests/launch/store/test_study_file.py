@@ -34,7 +34,7 @@ def test_an_equal_description_is_not_written_again(tmp_path):
     assert {"python", "jax"} <= json.loads((tmp_path / "study.json").read_text())["versions"].keys()
 
 
-def test_another_study_or_other_settings_are_told(tmp_path):
+def test_another_study_or_other_settings_are_reported(tmp_path):
     store = Store(tmp_path)
     study_file.check_name(store, "families")  # an empty folder takes any
     study_file.write(store, "quickstart", ["seed=1", "seed=2"], None)

@@ -1,5 +1,5 @@
-"""Real gangs: two processes of two virtual CPU devices each, by the worker's own command, against one process
-of four devices."""
+"""Real multihost workers: two processes of two virtual CPU devices each, by the worker's own command, against
+one process of four devices."""
 
 import json
 import os
@@ -99,7 +99,7 @@ def hosts():
 
 
 @pytest.mark.slow
-def test_a_gang_trains_what_one_process_does_and_survives_the_loss_of_each_host(tmp_path, cache, hosts):
+def test_several_hosts_train_what_one_process_does_and_survives_the_loss_of_each_host(tmp_path, cache, hosts):
     root, fingerprint = cache
     alone, run_id = make_study(tmp_path / "alone", fingerprint)
     hosts.append(start(alone, root, 1))
@@ -140,7 +140,7 @@ def test_a_gang_trains_what_one_process_does_and_survives_the_loss_of_each_host(
 
 
 @pytest.mark.slow
-def test_a_run_that_no_gang_can_train_fails_and_the_gang_goes_on(tmp_path, cache, hosts):
+def test_a_run_that_no_hosts_can_train_fails_and_they_go_on(tmp_path, cache, hosts):
     root, fingerprint = cache
     store, run_id = make_study(
         tmp_path / "study", fingerprint, batch_tokens=6 * SEQ_LEN, n_tokens=600 * SEQ_LEN
@@ -156,7 +156,7 @@ def test_a_run_that_no_gang_can_train_fails_and_the_gang_goes_on(tmp_path, cache
 
 
 @pytest.mark.slow
-def test_the_tasks_of_an_srun_are_a_gang(tmp_path, cache):
+def test_the_tasks_of_an_srun_are_one_multihost_worker(tmp_path, cache):
     if lacking := missing():
         words = f"no {', '.join(lacking)} here"
         if os.environ.get("ISOFLOP_TEST_SLURM") == "1" or os.environ.get("CI") == "true":

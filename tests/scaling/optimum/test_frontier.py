@@ -72,7 +72,7 @@ def test_the_optimum_of_a_known_law(exact):
     assert np.isnan(found.n_params_lo).all()
 
 
-def test_the_forecast_s_own_optimum_is_told_where_its_law_is_not_the_fitted_one(fit):
+def test_the_forecast_s_own_optimum_is_reported_where_its_law_is_not_the_fitted_one(fit):
     found = frontier(fit, 1e21)
     sizes = found.n_params * np.array([0.8, 0.95, 1.0, 1.05, 1.25])
     assert np.argmin(fit.predict(sizes, 1e21 / (6 * sizes)).loss) == 2

@@ -165,7 +165,7 @@ def test_unreadable_files_give_one_line(tmp_path, name, content):
     assert name in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_missing_file_and_an_empty_folder_are_told_apart(tmp_path):
+def test_a_missing_file_and_an_empty_folder_are_kept_apart(tmp_path):
     with pytest.raises(ValueError, match="does not exist"):
         read_runs(tmp_path / "none.csv")
     with pytest.raises(ValueError, match=r"runs\.csv"):

@@ -41,7 +41,7 @@ def test_scores_are_those_of_the_model_on_one_text(family, monkeypatch):
         assert one.greedy == (logits[b, places - 1].argmax(-1) == row.continuation).all()
 
 
-def test_greedy_is_told():
+def test_greedy_is_reported():
     model = models.build(ladder(16, VOCAB.size))
     params = jax.jit(model.init)(jax.random.key(0))
     best = int(np.asarray(model.apply(params, np.array([[5, 6]])))[0, -1].argmax())

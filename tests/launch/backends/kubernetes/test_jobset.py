@@ -93,16 +93,16 @@ def test_hosts_of_a_slice_follow_from_its_topology(topology, chips_per_host, n_h
     table = SLICE | {"topology": topology, "chips_per_host": chips_per_host}
     manifest = made(table, n_workers=2)
     workers = parts(manifest)[1]
-    is_gang = chips > 1
-    assert ("--hosts" in script(workers)) == is_gang, "one process owns all chips of a host"
-    assert workers["replicas"] == (2 if is_gang else 1)
-    assert workers["template"]["spec"]["parallelism"] == (n_hosts if is_gang else 2)
+    is_multihost = chips > 1
+    assert ("--hosts" in script(workers)) == is_multihost, "one process owns all chips of a host"
+    assert workers["replicas"] == (2 if is_multihost else 1)
+    assert workers["template"]["spec"]["parallelism"] == (n_hosts if is_multihost else 2)
     assert pod(workers)["containers"][0]["resources"]["limits"]["google.com/tpu"] == str(chips)
     assert pod(workers)["nodeSelector"]["cloud.google.com/gke-tpu-topology"] == topology
-    assert ("metadata" in workers["template"]) == (n_hosts > 1), "slices are shared by no two gangs"
+    assert ("metadata" in workers["template"]) == (n_hosts > 1), "no two workers share a slice"
 
 
-def test_hosts_of_a_gpu_gang_are_told_who_they_are():
+def test_hosts_of_a_multihost_worker_with_gpus_know_who_they_are():
     manifest = made(TABLE | {"gpus": 8, "hosts": 2}, n_workers=4)
     workers = parts(manifest)[1]
     name = manifest["metadata"]["name"]

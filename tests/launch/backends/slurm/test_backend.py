@@ -271,7 +271,7 @@ def test_cancel_cancels_what_is_left_the_controller_first(played, submission):
     assert slurm.cancel(submission.store.jobs()) == "no job of this study is in Slurm's queue"
 
 
-def test_states_are_told_by_array_from_one_call_each(played, submission):
+def test_states_are_reported_by_array_from_one_call_each(played, submission):
     slurm.submit(submission)
     (played / "squeue.out").write_text(
         "1_0|RUNNING|None\n1_1|RUNNING|None\n1_4|PENDING|JobArrayTaskLimit\n2|PENDING|Dependency\n"
@@ -288,7 +288,7 @@ def test_states_are_told_by_array_from_one_call_each(played, submission):
     assert slurm.slot_states(submission.store.jobs())["1_2"] == "OUT_OF_MEMORY"
 
 
-def test_without_accounts_only_the_queue_is_told(played, submission):
+def test_without_accounts_only_the_queue_is_reported(played, submission):
     slurm.submit(submission)
     (played / "sacct.error").write_text("Slurm accounting storage is disabled\n")
     (played / "squeue.out").write_text("2|PENDING|Dependency\n")

@@ -24,7 +24,7 @@ def played(tmp_path, monkeypatch) -> Path:
     return play(tmp_path / "bin", monkeypatch)
 
 
-def test_the_queue_is_told_a_slot_a_line_from_one_question(played):
+def test_the_queue_is_reported_a_slot_a_line_from_one_question(played):
     (played / "squeue.out").write_text("1_0|RUNNING|None\n1_3|PENDING|(Nodes|down)\n2|PENDING|Dependency\n")
     found = queue(JOBS)
     assert found[1:] == [Job("1_3", "PENDING", "(Nodes|down)"), Job("2", "PENDING", "Dependency")]
@@ -46,7 +46,7 @@ def test_a_forgotten_job_counts_as_ended_but_silence_does_not(played):
     assert queue(JOBS, strict=False) == []
 
 
-def test_what_ended_is_told_by_its_state_alone(played):
+def test_what_ended_is_reported_by_its_state_alone(played):
     (played / "sacct.out").write_text(
         "1_0|RUNNING\n1_1|COMPLETED\n1_2|CANCELLED by 0\n2|PENDING\n1_3|\n1_4|SUSPENDED\n"
     )
@@ -93,7 +93,7 @@ def test_a_refusal_is_in_slurms_words(played, error, words):
     assert str(refused.value) == words
 
 
-def test_a_machine_without_slurm_is_told_as_such(tmp_path, monkeypatch):
+def test_a_machine_without_slurm_is_reported_as_such(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Refused, match=r"^squeue is not installed here; run this where Slurm's commands are$"):
         queue(JOBS)

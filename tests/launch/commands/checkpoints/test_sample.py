@@ -86,7 +86,7 @@ class Terminal(io.StringIO):
 ARGUMENTS = ["--prompt", "Ab", "--max_tokens", "40", "--seed", "3"]
 
 
-def test_stops_cut_the_text_and_are_told(run, capsys):
+def test_stops_cut_the_text_and_are_reported(run, capsys):
     assert isoflop("sample", str(run), *ARGUMENTS, "--json") == 0
     [whole] = json.loads(capsys.readouterr().out)["samples"]
     stop = whole["text"][5:7]
@@ -208,7 +208,7 @@ def test_every_form_holds(run, tmp_path, capsys):
             assert holds(one["text"]) and one["complete"] and one["log_weight"] < 0
 
 
-def test_a_form_that_did_not_fit_is_told(run, capsys):
+def test_a_form_that_did_not_fit_is_reported(run, capsys):
     assert isoflop("sample", str(run), "--prompt", "A", "--regex", "[a-z]{50}", "--max_tokens", "9") == 1
     printed = capsys.readouterr()
     assert printed.err == "1 of 1 samples lack the form: --max_tokens came first; raise it\n"

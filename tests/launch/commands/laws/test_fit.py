@@ -107,7 +107,7 @@ def test_a_full_disk_leaves_no_half_file(table, tmp_path, monkeypatch):
     assert out.read_text() == "old" and len(list(tmp_path.glob("*fit.json*"))) == 1
 
 
-def test_losses_beyond_the_data_are_told_with_intervals(table, capsys):
+def test_losses_beyond_the_data_are_reported_with_intervals(table, capsys):
     call(table, "--bootstrap", 50)
     lines = capsys.readouterr().out.splitlines()
     rows = [line for line in lines if line.strip()[:1].isdigit()]

@@ -38,7 +38,7 @@ def call(*arguments) -> int:
     return command.run(values(["isoflop hparams", *map(str, arguments)])[1:], values)
 
 
-def test_laws_optima_and_the_setting_of_a_new_size_are_told(capsys):
+def test_laws_optima_and_the_setting_of_a_new_size_are_reported(capsys):
     assert call("sweeps.csv", *COLUMNS, "--params", 1e9, "--tokens", 2e10, "--out", "h.json") == 0
     printed = capsys.readouterr().out
     laws = HparamLaws.from_json(json.loads(Path("h.json").read_text()))

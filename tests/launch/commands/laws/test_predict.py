@@ -66,7 +66,7 @@ def test_the_budget_for_a_loss(folder, fit, capsys):
     assert f"params     {found.n_params:.4g}\n" in text and "loss       2.3000\n" in text
 
 
-def test_one_model_is_told_with_its_interval(folder, fit, capsys):
+def test_one_model_is_reported_with_its_interval(folder, fit, capsys):
     call("fit.json", "--params", 1e9, "--tokens", 2e10)
     predicted = fit.predict(1e9, 2e10)
     assert f"{predicted.loss:.4f} [{predicted.lo:.4f}, {predicted.hi:.4f}]" in capsys.readouterr().out
