@@ -93,6 +93,8 @@ def run(
     `options` go to `lm_eval.simple_evaluate`, as num_fewshot= and limit=.
     """
     manager = TaskManager(include_path=include_path, include_defaults=include_path is None)
-    found = simple_evaluate(model=HarnessModel(loaded), tasks=tasks, task_manager=manager, **options)
+    # Its decorators hide its parameters from type checkers, where it is installed at all.
+    known: Any = {"model": HarnessModel(loaded), "tasks": tasks, "task_manager": manager}
+    found = simple_evaluate(**known, **options)
     assert found is not None  # it is None on other processes than the first
-    return found["results"]
+    return found["results"]  # pyright: ignore
