@@ -7,6 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from experiments.fields import ADDED_LATER, to_json
+from experiments.objective_configs import (
+    OBJECTIVE_CONFIGS,
+    ExamplesConfig,
+    InitConfig,
+    LoRAConfig,
+    ObjectiveConfig,
+    static,
+)
 from models import FAMILIES, ModelConfig
 
 
@@ -87,13 +95,29 @@ class ScheduleConfig:
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """The static parts of a run's objective and of what it trains; the floats are traced."""
+
+    objective: ObjectiveConfig | None = None
+    train: tuple[str, ...] = ()
+    lora: LoRAConfig | None = None
+    micro_batches: int = 1
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """One training run on `n_tokens` tokens, in batches of `batch_tokens` tokens made of rows of `seq_len`.
 
     `n_val_tokens` is the fixed, leading part of the validation split that every evaluation reads.
+
+    A run may start from a checkpoint (`init`) and train for something else than the next token of `data`
+    (`objective`), on `examples`; `data` is then still the vocabulary. A batch in `micro_batches` parts takes
+    the memory of one of them, and gives the same gradient.
     """
 
-    model: ModelConfig = field(metadata={"by_family": {name: f.Config for name, f in FAMILIES.items()}})
+    model: ModelConfig = field(
+        metadata={"by": ("family", {name: family.Config for name, family in FAMILIES.items()})}
+    )
     data: DataConfig
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
@@ -102,9 +126,15 @@ class RunConfig:
     n_tokens: int
     seed: int = 0
     n_val_tokens: int = 131_072
+    init: InitConfig | None = field(default=None, metadata=ADDED_LATER)
+    examples: ExamplesConfig | None = field(default=None, metadata=ADDED_LATER)
+    objective: ObjectiveConfig | None = field(
+        default=None, metadata=ADDED_LATER | {"by": ("kind", OBJECTIVE_CONFIGS)}
+    )
+    micro_batches: int = field(default=1, metadata=ADDED_LATER)
 
     def __post_init__(self):
-        for name in ("batch_tokens", "seq_len", "n_tokens", "n_val_tokens"):
+        for name in ("batch_tokens", "seq_len", "n_tokens", "n_val_tokens", "micro_batches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"run: {name}={getattr(self, name)}; it must be at least 1")
         if self.batch_tokens % self.seq_len:
@@ -117,6 +147,16 @@ class RunConfig:
                 f"run: n_tokens={self.n_tokens} is less than one batch of {self.batch_tokens} tokens; "
                 "train for at least one step"
             )
+        if self.batch_size % self.micro_batches:
+            raise ValueError(
+                f"run: micro_batches={self.micro_batches} does not divide the batch's {self.batch_size} rows"
+            )
+        if self.objective and not self.examples:
+            raise ValueError(
+                f"run: objective {self.objective.kind!r} without examples; say what it is trained on"
+            )
+        if self.examples and not self.objective:
+            raise ValueError(f"run: examples {self.examples.task!r} without an objective; say what for")
         if self.schedule.warmup_tokens > (1 - self.schedule.decay) * self.n_tokens:
             raise ValueError(
                 f"schedule: warmup_tokens={self.schedule.warmup_tokens} and decay={self.schedule.decay} are "
@@ -147,14 +187,28 @@ class RunConfig:
     def shape_key(self) -> str:
         """Equal for runs that one compiled training step serves: they differ in traced values only."""
         static = [self.as_json["model"], self.optimizer.name, self.schedule.name]
-        return json.dumps([*static, self.batch_size, self.seq_len], sort_keys=True)
+        sizes: list[Any] = [self.batch_size, self.seq_len]
+        if self.recipe != Recipe():
+            sizes.append(to_json(self.recipe))
+        return json.dumps([*static, *sizes], sort_keys=True)
+
+    @property
+    def recipe(self) -> Recipe:
+        """What of a step's program is not the network, optimizer or schedule."""
+        init = self.init or InitConfig("none")
+        lora = static(init.lora) if init.lora else None
+        objective = static(self.objective) if self.objective else None
+        return Recipe(objective, init.train, lora, self.micro_batches)
 
     @property
     def pack_key(self) -> str:
         """Equal for runs that may train as one vmapped program: of one shape, data and length."""
         values = dict(self.as_json)
         del values["seed"]
-        return _digest(values | {"optimizer": self.optimizer.name, "schedule": self.schedule.name})
+        static_parts: dict[str, Any] = {"optimizer": self.optimizer.name, "schedule": self.schedule.name}
+        if self.objective:
+            static_parts["objective"] = to_json(self.recipe.objective)
+        return _digest(values | static_parts)
 
     @property
     def prefix_key(self) -> str:

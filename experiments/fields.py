@@ -2,7 +2,7 @@
 
 Own code, and not cattrs, dacite or msgspec: the JSON is hashed into run ids, so fields that came later are
 left out at their defaults; every error names the path, what is allowed and the nearest name; 1e6 is an
-integer; and a union is decided by "family". In such a library each of these is a hook of one's own.
+integer; and a union is decided by "family" or "kind". In such a library each of these is a hook of one's own.
 """
 
 import dataclasses
@@ -17,7 +17,8 @@ T = TypeVar("T")
 # Metadata of a field that was added later: at its default it is left out of the JSON, so that configurations
 # from before it keep their run ids.
 ADDED_LATER = {"later": True}
-# Metadata "by_family" of a field that holds one of several dataclasses: the dataclass by its "family".
+# Metadata "by" of a field that holds one of several dataclasses: the name of the field that tells them apart,
+# such as "family", and the dataclass of each of its values.
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -55,10 +56,14 @@ def from_json(kind: type[T], values: dict[str, Any], where: str = "") -> T:
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         path = f"{where}.{field.name}"
         if field.name in values:
-            value, kinds = values[field.name], field.metadata.get("by_family")
-            built[field.name] = (
-                _convert(hints[field.name], value, path) if kinds is None else _of_family(kinds, value, path)
-            )
+            value = values[field.name]
+            if "by" not in field.metadata:
+                built[field.name] = _convert(hints[field.name], value, path)
+            elif value is None and field.default is None:
+                built[field.name] = None
+            else:
+                name, kinds = field.metadata["by"]
+                built[field.name] = _one_of(name, kinds, value, path)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ValueError(f"{path} is missing; {where} needs it")
     return kind(**built)
@@ -103,7 +108,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return from_json(typing.cast(type, hint), value, where)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, UnionType):
-        # None or one other type; several dataclasses are distinguished by a field's "by_family".
+        # None or one other type; several dataclasses are told apart by a field's "by".
         (kind,) = (argument for argument in arguments if argument is not NoneType)
         return None if value is None and NoneType in arguments else _convert(kind, value, where)
     if origin is tuple and isinstance(value, (list, tuple)):
@@ -122,11 +127,11 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     raise ValueError(f"{where}={value!r}; expected a value of type {expected}")
 
 
-def _of_family(kinds: dict[str, type], value: Any, where: str) -> Any:
-    """`value` as the dataclass that its "family" names; by default the first."""
+def _one_of(name: str, kinds: dict[str, type], value: Any, where: str) -> Any:
+    """`value` as the dataclass that its field `name` says; by default the first."""
     if not isinstance(value, dict):
-        raise ValueError(f"{where}: expected an object with a field 'family', got {value!r}")
-    family = value.get("family", next(iter(kinds)))
-    if not isinstance(family, str) or family not in kinds:
-        raise ValueError(f"{where}.family={family!r}; allowed are {', '.join(map(repr, kinds))}")
-    return from_json(kinds[family], value, where)
+        raise ValueError(f"{where}: expected an object with a field {name!r}, got {value!r}")
+    kind = value.get(name, next(iter(kinds)))
+    if not isinstance(kind, str) or kind not in kinds:
+        raise ValueError(f"{where}.{name}={kind!r}; allowed are {', '.join(map(repr, kinds))}")
+    return from_json(kinds[kind], value, where)

@@ -1,0 +1,8 @@
+"""Post-training: a pretrained network learns to answer, and to answer as people want.
+
+One file an algorithm, each with its losses as pure functions of arrays and `objective(model, config)`, which
+`experiments.training` trains as any other run. Beside them: conversations, preferences and prompts as data.
+
+May import models and experiments' config, data, fields, files, objective and objective_configs, never
+training or evaluate.
+"""
