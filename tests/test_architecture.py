@@ -8,7 +8,7 @@ A new part is a line of MAY_IMPORT.
 import ast
 import functools
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -255,7 +255,7 @@ def part(module: str) -> str:
     return ancestor(module, 1)
 
 
-def circles(arrows: dict[str, Iterable[str]]) -> Iterator[str]:
+def circles(arrows: Mapping[str, Iterable[str]]) -> Iterator[str]:
     """The sets of nodes that reach each other."""
     reached = {}
     for start in arrows:
