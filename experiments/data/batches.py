@@ -32,15 +32,29 @@ def batch(
     Raises:
       ValueError: the split is shorter than one window.
     """
-    n_windows = count_windows(len(tokens), seq_len)
+    windows = shuffled(count_windows(len(tokens), seq_len), seed, step, batch_size)
+    return take_windows(tokens, windows[rows], seq_len)
+
+
+def shuffled(n: int, seed: int, step: int, batch_size: int) -> np.ndarray:
+    """int64[batch_size]: which of n things the batch of a step holds, each once an epoch in an order of its
+    own.
+
+    Args:
+      n: how many there are.
+      seed: of the order.
+      step: counts from 0; step s takes places s * batch_size to (s + 1) * batch_size - 1 of the order, which
+        may reach into the next epoch, or over several.
+      batch_size: of the whole batch, over all hosts.
+    """
     start, end = step * batch_size, (step + 1) * batch_size
-    windows = []
+    chosen = []
     while start < end:
-        epoch, first = divmod(start, n_windows)
-        n = min(end - start, n_windows - first)
-        windows.append(permute(np.arange(first, first + n), n_windows, seed, epoch))
-        start += n
-    return take_windows(tokens, np.concatenate(windows)[rows], seq_len)
+        epoch, first = divmod(start, n)
+        k = min(end - start, n - first)
+        chosen.append(permute(np.arange(first, first + k), n, seed, epoch))
+        start += k
+    return np.concatenate(chosen)
 
 
 def take_windows(tokens: np.ndarray, windows: np.ndarray, seq_len: int) -> np.ndarray:

@@ -5,10 +5,14 @@ uint32 for vocabularies above 65,536) and documents.bin (int64 offsets, n_docume
 document ends with the end-of-sequence token (EOS).
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +62,9 @@ def open_cache(folder: Path | str, split: str) -> TokenCache:
         if found != size:
             what = "is missing" if found is None else f"has {found} bytes where the manifest says {size}"
             raise ValueError(f"token cache is damaged: {path} {what}; delete {folder} and prepare it again")
-    return TokenCache(_map(tokens, dtype), _map(documents, np.dtype("<i8")), info["n_bytes"], manifest)
+    return TokenCache(
+        map_array(tokens, dtype), map_array(documents, np.dtype("<i8")), info["n_bytes"], manifest
+    )
 
 
 def is_whole(folder: Path | str) -> bool:
@@ -133,7 +139,7 @@ def write_split(
             n_bytes += batch_bytes
     order = np.argsort(np.array(hashes, np.uint64), kind="stable")
     length = np.concatenate(lengths)
-    start, tokens, digest = np.cumsum(length) - length, _map(arrived, dtype), hashlib.sha256()
+    start, tokens, digest = np.cumsum(length) - length, map_array(arrived, dtype), hashlib.sha256()
     with open(target / "tokens.bin", "wb") as file:
         for document in order:
             data = tokens[start[document] : start[document] + length[document]].tobytes()
@@ -153,6 +159,52 @@ def write_split(
     }
 
 
+def cache_root(root: Path | str | None = None) -> Path:
+    """The folder of all caches: `root`, else environment variable ISOFLOP_CACHE, else ~/.cache/isoflop."""
+    return Path(root or os.environ.get("ISOFLOP_CACHE") or "~/.cache/isoflop").expanduser().resolve()
+
+
+def build_once(folder: Path, whole: Callable[[Path], bool], build: Callable[[Path], None]) -> None:
+    """Makes `folder` if it is not there or not whole: one process at a time, another one waits and finds it.
+
+    Only a complete cache gets its name, so a killed process leaves nothing but a temporary folder, which the
+    next one removes.
+
+    Args:
+      folder: of the cache; its parent is made.
+      whole: whether a folder holds a cache that can be used.
+      build: writes the cache into an empty folder; what it raises leaves nothing behind.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder.parent / f".{folder.name}.lock"):
+        if whole(folder):
+            return
+        _remove_leftovers(folder)
+        built = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.tmp"))
+        built.chmod(0o755)
+        try:
+            build(built)
+            publish(built, folder)
+        finally:
+            _remove_leftovers(folder)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for leftover in folder.parent.glob(f".{folder.name}.tmp*"):
+        shutil.rmtree(leftover)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Holds the lock file `path`; the operating system lets go of it when the process dies."""
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def publish(built: Path, folder: Path) -> None:
     """Renames the complete cache `built` to `folder`; replaces what was there."""
     if folder.exists():
@@ -161,8 +213,8 @@ def publish(built: Path, folder: Path) -> None:
     sync_folder(folder.parent)
 
 
-def _map(path: Path, dtype: np.dtype) -> np.ndarray:
-    """The file as a read-only array; a plain view, because indexing an np.memmap is several times slower."""
+def map_array(path: Path, dtype: np.dtype) -> np.ndarray:
+    """A file as a read-only array; a plain view, because indexing an np.memmap is several times slower."""
     return np.memmap(path, dtype, "r").view(np.ndarray) if path.stat().st_size else np.empty(0, dtype)
 
 

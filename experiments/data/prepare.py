@@ -3,17 +3,13 @@
 The work is done in a process of its own, so that TensorFlow never enters a process that trains.
 """
 
-import contextlib
 import difflib
-import fcntl
+import functools
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +20,10 @@ from experiments.data.cache import (
     FORMAT,
     SPLITS,
     TokenCache,
+    build_once,
+    cache_root,
     is_whole,
     open_cache,
-    publish,
     read_manifest,
     write_manifest,
     write_split,
@@ -47,7 +44,7 @@ def prepare(config: DataConfig, root: Path | str | None = None) -> Path:
       ValueError: the configuration, or the text it names, is wrong; or the text is not what
         `config.fingerprint` was taken from.
     """
-    root = _root(root)
+    root = cache_root(root)
     folder = find_cache(config, root)
     if folder is None:
         folder = root / cache_name(config)
@@ -76,7 +73,7 @@ def find_cache(config: DataConfig, root: Path | str | None = None) -> Path | Non
     Raises:
       ValueError: as `prepare`.
     """
-    root = _root(root)
+    root = cache_root(root)
     if config.fingerprint and config.task in TASKS:
         for folder in sorted(root.glob(f"{config.task}-*")):
             if is_whole(folder) and read_manifest(folder)["fingerprint"] == config.fingerprint:
@@ -152,10 +149,6 @@ def _tokenizer_hash(folder: Path) -> str:
     return hashlib.sha256(model.read_bytes() if model.exists() else byte_tokens).hexdigest()
 
 
-def _root(root: Path | str | None) -> Path:
-    return Path(root or os.environ.get("ISOFLOP_CACHE") or "~/.cache/isoflop").expanduser().resolve()
-
-
 def _prepare_in_subprocess(config: DataConfig, root: Path) -> None:
     """Runs `main` in a fresh interpreter that sees no accelerator; its one-line errors are raised here."""
     here, path = str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")
@@ -179,29 +172,12 @@ def _prepare_in_subprocess(config: DataConfig, root: Path) -> None:
 
 
 def main(request: str) -> int:
-    """Makes the cache that `request` (JSON: config, root) asks for; if it cannot, prints why and returns 2.
-
-    One process at a time makes a given cache; another one waits and finds it. Only a complete cache gets its
-    name, so a killed process leaves nothing but a temporary folder, which the next one removes.
-    """
+    """Makes the cache that `request` (JSON: config, root) asks for; if it cannot, prints why and returns
+    2."""
     values = json.loads(request)
     config, root = from_json(DataConfig, values["config"]), Path(values["root"])
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        folder = root / cache_name(config)
-        with _locked(root / f".{folder.name}.lock"):
-            if is_whole(folder):
-                return 0
-            for leftover in root.glob(f".{folder.name}.tmp*"):
-                shutil.rmtree(leftover)
-            built = Path(tempfile.mkdtemp(dir=root, prefix=f".{folder.name}.tmp"))
-            built.chmod(0o755)
-            try:
-                build(config, built)
-                publish(built, folder)
-            finally:
-                for leftover in root.glob(f".{folder.name}.tmp*"):
-                    shutil.rmtree(leftover)
+        build_once(root / cache_name(config), is_whole, functools.partial(build, config))
     except ValueError as error:
         print(str(error).replace("\n", " "))
         return 2
@@ -209,11 +185,3 @@ def main(request: str) -> int:
         print(f"token cache in {root} cannot be written: {error}; make room, or set ISOFLOP_CACHE elsewhere")
         return 2
     return 0
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Holds the lock file `path`; the operating system lets go of it when the process dies."""
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

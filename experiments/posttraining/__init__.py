@@ -1,7 +1,8 @@
 """Post-training: a pretrained network learns to answer, and to answer as people want.
 
-One file an algorithm, each with its losses as pure functions of arrays and `objective(model, config)`, which
-`experiments.training` trains as any other run. Beside them: conversations, preferences and prompts as data;
+Data: conversations.py (read) -> chat_template.py (tokens and masks) -> examples.py (prepared once, on disk)
+-> packing.py (rows of a batch). Then one file an algorithm, each with its losses as pure functions of arrays
+and `objective(model, config)`, which `experiments.training` trains as any other run. Beside them:
 `enumerable`, tasks whose responses can all be listed, for what algorithms should come to, exactly.
 
 May import models and experiments' config, data, fields, files, objective and objective_configs, never
