@@ -63,10 +63,29 @@ class InitConfig:
 
 @dataclass(frozen=True)
 class GoldConfig:
-    """The world with a known reward that examples are made from (`experiments.posttraining.gold`)."""
+    """The world with a known reward that examples are made from (`experiments.posttraining.gold`).
+
+    n_examples: different prompts of the training split, each with its demonstration and its pair.
+    quality: of demonstrations and of the responses in pairs; at 1 there are no mistakes, at 0 questions are
+      answered by chance.
+    questions: share of prompts that are not the task but questions about it.
+    noise: temperature of annotators in units of reward; 0 for labels without errors.
+    flattery: what annotators add to the reward of an answer that agrees with the user.
+    """
 
     n_examples: int = 4096
     seed: int = 0
+    quality: float = 0.5
+    questions: float = 0.25
+    noise: float = 0.5
+    flattery: float = 0.0
+
+    def __post_init__(self):
+        check("gold", self.n_examples >= 1, f"n_examples={self.n_examples}; it must be at least 1")
+        for name in ("quality", "questions"):
+            share = getattr(self, name)
+            check("gold", 0 <= share <= 1, f"{name}={share}; it must be between 0 and 1")
+        check("gold", self.noise >= 0, f"noise={self.noise}; it must not be negative")
 
 
 @dataclass(frozen=True)
