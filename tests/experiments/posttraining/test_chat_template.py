@@ -39,6 +39,11 @@ def vocab(request, tmp_path_factory):
     return SentencePieceVocab(path)
 
 
+@pytest.fixture(scope="module")
+def templates(vocab):
+    return default_template(vocab), jinja_template(JINJA, vocab)
+
+
 def responses(tokens, mask, end_id):
     """What each stretch of masked tokens holds, its last token taken off and checked."""
     found, inside = [], []
@@ -55,8 +60,8 @@ def responses(tokens, mask, end_id):
 
 @settings(max_examples=60)
 @given(turns=TURNS)
-def test_masked_tokens_are_the_responses(vocab, turns):
-    for template in (default_template(vocab), jinja_template(JINJA, vocab)):
+def test_masked_tokens_are_the_responses(vocab, templates, turns):
+    for template in templates:
         tokens, mask = template.render(turns)
         assert tokens.dtype == np.int32 and tokens.shape == mask.shape
         said = [vocab.decode(ids) for ids in responses(tokens, mask, template.end_id)]
@@ -65,8 +70,8 @@ def test_masked_tokens_are_the_responses(vocab, turns):
 
 @settings(max_examples=60)
 @given(turns=TURNS)
-def test_prompts_are_prefixes_up_to_the_response(vocab, turns):
-    for template in (default_template(vocab), jinja_template(JINJA, vocab)):
+def test_prompts_are_prefixes_up_to_the_response(vocab, templates, turns):
+    for template in templates:
         tokens, mask = template.render(turns)
         for i, turn in enumerate(turns):
             if turn.role == "assistant":
