@@ -3,15 +3,23 @@
   law             what a law is, its values and slopes; user_law: one of the user's own
   pretraining     loss by size, tokens and what else is varied between runs
   training_curve  loss along a run by its learning rates
-  downstream      accuracy, pass@k, reward
+  downstream      accuracy, pass@k, fine-tuning, reward
 
 Imports nothing else of scaling.
 """
 
 import difflib
 
-from scaling.laws.downstream.over_optimisation import OVER_OPTIMISATION_BON, OVER_OPTIMISATION_RL
+from scaling.laws.downstream.fine_tuning import FINE_TUNING
+from scaling.laws.downstream.over_optimisation import (
+    OVER_OPTIMISATION_BON,
+    OVER_OPTIMISATION_RL,
+    over_optimisation_bon,
+    over_optimisation_rl,
+)
 from scaling.laws.downstream.repeated_sampling import PASS_AT_K
+from scaling.laws.downstream.reward_model import REWARD_MODEL
+from scaling.laws.downstream.rl_compute import RL_COMPUTE
 from scaling.laws.downstream.task_accuracy import DOWNSTREAM
 from scaling.laws.downstream.u_shaped import u_shaped
 from scaling.laws.law import FREE, Columns, Law
@@ -30,7 +38,13 @@ from scaling.laws.user_law import from_file
 __all__ = ["CHINCHILLA", "FORMS", "FREE", "LAWS", "Columns", "Law", "find"]
 
 # Laws of columns of your choice: NAME:COLUMN,… calls the function with these words.
-OF_COLUMNS = {"broken": broken, "mixture": mixture, "u_shaped": u_shaped}
+OF_COLUMNS = {
+    "broken": broken,
+    "mixture": mixture,
+    "u_shaped": u_shaped,
+    "over_optimisation_bon": over_optimisation_bon,
+    "over_optimisation_rl": over_optimisation_rl,
+}
 LAWS = {
     law.name: law
     for law in (
@@ -50,6 +64,11 @@ LAWS = {
         PASS_AT_K,
         OVER_OPTIMISATION_BON,
         OVER_OPTIMISATION_RL,
+        over_optimisation_bon("reward_params"),
+        over_optimisation_rl("reward_params", "reward_pairs"),
+        FINE_TUNING,
+        REWARD_MODEL,
+        RL_COMPUTE,
     )
 }
 FORMS = {form.name: form for law in LAWS.values() for form in (law, law.relaxed or law)}
@@ -59,7 +78,8 @@ FORMER_NAMES = {"chinchilla-loose": "chinchilla-decoupled"}  # in a fit.json of 
 def find(name: str) -> Law:
     """A law, or the relaxed form of one, by its name.
 
-    `broken:n_params`, `u_shaped:n_params,accuracy` and `mixture:web,code` are of the columns named;
+    `broken:n_params`, `u_shaped:n_params,accuracy`, `mixture:web,code` and
+    `over_optimisation_rl:reward_params` are of the columns named;
     `path.py:name` is a user's own, and runs that file.
 
     Raises:

@@ -70,4 +70,23 @@ PLANTED = {
     "pass_at_k": ((1.9, 0.35), grid(k=2.0 ** np.arange(13))),
     "over_optimisation_bon": ((0.7, 0.12), grid(kl=np.linspace(0, 6, 25))),
     "over_optimisation_rl": ((0.9, 0.25), grid(kl=np.linspace(0, 100, 25))),
+    "over_optimisation_bon:reward_params": (
+        (0.2, 0.05, 0.5, -0.025),
+        grid(kl=np.linspace(0, 6, 15), reward_params=(3e4, 1e5, 3e5)),
+    ),
+    "over_optimisation_rl:reward_params,reward_pairs": (
+        (0.3, 0.04, 0.03, 0.7, -0.03, -0.02),
+        grid(kl=np.linspace(0, 60, 15), reward_params=(3e4, 1e5, 3e5), reward_pairs=(1e3, 4e3, 1.6e4)),
+    ),
+    "fine_tuning": (
+        (0.6, 120.0, 0.25, 0.2),
+        grid(n_params=np.geomspace(1e4, 1e6, 5), n_examples=2.0 ** np.arange(6, 14)),
+    ),
+    "reward_model": (
+        (0.04, 6.0, 3.0, 0.4, 0.45),
+        grid(
+            n_params=np.geomspace(1e4, 1e6, 5), n_pairs=2.0 ** np.arange(7, 15), label_noise=(0.0, 0.1, 0.25)
+        ),
+    ),
+    "rl_compute": ((2.1, 1.3, 4e13), grid(flops=np.geomspace(1e12, 1e15, 20), start_reward=(0.4, 0.9))),
 }

@@ -1,14 +1,17 @@
 """Each law against what its paper says of it: published numbers, limits, and the law it becomes."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import scaling
 from scaling.laws import find
+from scaling.laws.downstream.over_optimisation import coefficients, peak_of_best_of_n, peak_of_rl
+from scaling.laws.downstream.rl_compute import is_early
 from scaling.laws.law import values
-from scaling.table.runs import read_runs
+from scaling.table.runs import check, read_runs
 
 EXCESS = (400.0, 1500.0, 0.35, 0.36)  # A, B, alpha, beta
 SIZES, TOKENS = np.geomspace(1e7, 1e11, 5), np.geomspace(1e9, 1e13, 5)
@@ -125,6 +128,70 @@ def test_reward_starts_at_none_and_peaks_where_the_law_says(name, peak):
     d = peak * np.linspace(0, 2, 41)
     predicted = law_values(f"over_optimisation_{name}", (0.9, 0.25), kl=d**2)
     assert predicted[0] == 0 and predicted.argmax() == 20
+
+
+@pytest.mark.parametrize("peak, name", [(peak_of_best_of_n, "bon"), (peak_of_rl, "rl")])
+def test_the_closed_form_of_the_peak_is_the_highest_reward(peak, name):
+    alpha, beta = np.array([0.9, 0.3]), np.array([0.25, 0.4])
+    for a, b, d, reward in zip(alpha, beta, *peak(alpha, beta)):
+        predicted = law_values(f"over_optimisation_{name}", (a, b), kl=(d * np.linspace(0.5, 1.5, 201)) ** 2)
+        assert predicted.argmax() == 100 and predicted[100] == pytest.approx(reward)
+    assert np.isnan(peak(0.9, -0.1)).all()
+
+
+def test_over_reward_models_the_law_is_of_one_at_each_size():
+    theta = {"alpha": 0.2, "alpha_reward_params": 0.05, "beta": 0.5, "beta_reward_params": -0.025}
+    name = "over_optimisation_rl:reward_params"
+    assert find(name).params == tuple(theta)
+    kl = np.linspace(0, 30, 7)
+    for size in (1e4, 1e6):
+        alpha, beta = coefficients(theta, reward_params=size)
+        assert alpha == pytest.approx(0.2 + 0.05 * np.log(size))
+        joint = law_values(name, tuple(theta.values()), kl=kl, reward_params=size)
+        assert joint == pytest.approx(law_values("over_optimisation_rl", (alpha, beta), kl=kl))
+
+
+def test_a_fit_of_small_reward_models_foretells_a_larger_one():
+    theta, rng = (0.2, 0.05, 0.5, -0.01), np.random.default_rng(0)
+    name = "over_optimisation_rl:reward_params"
+    sizes, kl = np.repeat([1e4, 3e4, 1e5], 12), np.tile(np.linspace(0.1, 30, 12), 3)
+    reward = law_values(name, theta, kl=kl, reward_params=sizes) + 0.02 * rng.standard_normal(36)
+    table = pd.DataFrame({"kl": kl, "reward_params": sizes, "reward": reward})
+    runs = check(table, {}, needed=tuple(table))
+    fit = scaling.fit(runs, law=name, n_bootstrap=0)
+    larger = fit.predict(kl=kl[:12], reward_params=np.full(12, 1e6))
+    truth = law_values(name, theta, kl=kl[:12], reward_params=1e6)
+    assert larger.loss == pytest.approx(truth, abs=0.15)
+    assert np.mean((larger.lo <= truth) & (truth <= larger.hi)) >= 0.8
+    d, height = peak_of_rl(*coefficients(fit.params, reward_params=1e6))
+    want = peak_of_rl(*coefficients(dict(zip(fit.params, theta)), reward_params=1e6))
+    assert (d, height) == pytest.approx(want, rel=0.25)
+
+
+def test_rl_has_half_its_gain_at_the_middle_and_nears_its_ceiling():
+    theta = (2.0, 1.4, 1e15)
+    predicted = law_values("rl_compute", theta, flops=[1e-10, 1e15, 1e40], start_reward=0.5)
+    assert predicted == pytest.approx([0.5, 1.25, 2.0])
+    assert predicted[1] == law_values("rl_compute", (2.0, 0.3, 1e15), flops=1e15, start_reward=0.5)[0]
+
+
+def test_the_early_part_of_a_curve_is_a_share_of_its_compute():
+    np.testing.assert_array_equal(
+        is_early(np.array([1.0, 5, 10, 50, 100])), [True, True, False, False, False]
+    )
+
+
+def test_fine_tuning_by_size_and_by_examples_multiply():
+    loss = law_values("fine_tuning", (0.6, 120.0, 0.25, 0.2), n_params=[1e4, 1.6e5], n_examples=[1e3, 3.2e4])
+    assert loss - 0.6 == pytest.approx([120 / 10 / 1e3**0.2, 120 / 20 / 1e3**0.2 / 2])
+
+
+def test_noisy_labels_are_worth_fewer_right_ones():
+    theta = (0.04, 6.0, 3.0, 0.4, 0.45)
+    noisy = law_values("reward_model", theta, n_params=1e5, n_pairs=4e4, label_noise=0.25)
+    assert noisy == pytest.approx(
+        law_values("reward_model", theta, n_params=1e5, n_pairs=1e4, label_noise=0.0)
+    )
 
 
 def test_hoffmanns_runs_have_a_floor_and_nearly_one_exponent(public_data):
