@@ -10,6 +10,7 @@ from experiments.fields import ADDED_LATER, to_json
 from experiments.objective_configs import (
     OBJECTIVE_CONFIGS,
     ExamplesConfig,
+    GoldConfig,
     InitConfig,
     LoRAConfig,
     ObjectiveConfig,
@@ -96,12 +97,19 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The static parts of a run's objective and of what it trains; the floats are traced."""
+    """What of a training step's program is not the network, optimizer or schedule; floats are traced.
+
+    A run of reinforcement learning reads the rest when it starts: `reward_model` is the network of the reward
+    model, `gold` the world with a known reward, `eos_id` the token that ends a response.
+    """
 
     objective: ObjectiveConfig | None = None
     train: tuple[str, ...] = ()
     lora: LoRAConfig | None = None
     micro_batches: int = 1
+    reward_model: ModelConfig | None = None
+    gold: GoldConfig | None = None
+    eos_id: int = 1
 
 
 @dataclass(frozen=True)
@@ -198,7 +206,8 @@ class RunConfig:
         init = self.init or InitConfig("none")
         lora = static(init.lora) if init.lora else None
         objective = static(self.objective) if self.objective else None
-        return Recipe(objective, init.train, lora, self.micro_batches)
+        gold = self.examples.gold if self.examples else None
+        return Recipe(objective, init.train, lora, self.micro_batches, gold=gold)
 
     @property
     def pack_key(self) -> str:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
-import numpy as np
 
 Measured = dict[str, jax.Array]
 
@@ -62,18 +61,14 @@ class RunData:
       from 0 and `rows` is a slice of 0 … batch_size.
     validation: batches of the same form; the leading eighth shows the curve, all of them the end.
     tokens_per_byte: of the validation text, where the loss is one of text; else 0.
-    epochs, unique_tokens: how often the run goes through its data, and how many tokens of it are distinct.
+    n_train_tokens: distinct tokens that it may train on.
+    tokens_an_epoch: of `n_tokens`, those that go through the data once.
     manifest: task, source, licence, tokenizer and splits, for the run's row.
     """
 
     training: Callable[[int, int, slice], Any]
     validation: Sequence[Any]
     tokens_per_byte: float
-    epochs: float
-    unique_tokens: int
+    n_train_tokens: int
+    tokens_an_epoch: float
     manifest: dict[str, Any]
-
-
-def rows_of(batch: Any) -> int:
-    """Rows of a batch: the leading dimension of its arrays."""
-    return len(np.asarray(jax.tree.leaves(batch)[0]))

@@ -150,26 +150,42 @@ def put(x: Any, mesh: Mesh | None, names: tuple[str | None, ...] = ()) -> jax.Ar
     return jax.device_put(x, at)
 
 
-def put_rows(
-    read: Callable[[slice], np.ndarray],
-    shape: tuple[int, ...],
-    mesh: Mesh | None,
-    names: tuple[str | None, ...],
-) -> jax.Array:
-    """The array [R, …] of which `read` gives a slice of rows, laid out as `put` does.
+def put_rows(read: Callable[[slice], Any], n_rows: int, mesh: Mesh | None) -> Any:
+    """A tree of arrays [R, …] of which `read` gives rows, spread over these and the next dimension.
 
     Where the mesh is one of several processes, each reads the rows that its own devices hold.
 
     Args:
-      read: from a slice of rows to the array's rows, [r, …].
-      shape: of the whole array.
+      read: from a slice of rows to the tree of their arrays, [r, …].
+      n_rows: R.
       mesh: None for one device.
-      names: the logical axis of each dimension.
     """
+
+    def names(x: np.ndarray) -> tuple[str | None, ...]:
+        return ("batch", "length", *(None,) * x.ndim)[: x.ndim]
+
     if mesh is None or not mesh.is_multi_process:
-        return put(read(slice(None)), mesh, names)
-    at = NamedSharding(mesh, spec(names, shape, mesh))
-    return _from_parts(shape, at, lambda index: read(index[0])[(slice(None), *index[1:])])
+        return jax.tree.map(lambda x: put(x, mesh, names(x)), read(slice(None)))
+    first, structure = jax.tree.flatten(read(slice(0, 1)))
+
+    def collected(i: int, x: np.ndarray) -> jax.Array:
+        shape = (n_rows, *x.shape[1:])
+        at = NamedSharding(mesh, spec(names(x), shape, mesh))
+        return _from_parts(
+            shape, at, lambda index: jax.tree.leaves(read(index[0]))[i][(slice(None), *index[1:])]
+        )
+
+    return jax.tree.unflatten(structure, [collected(i, x) for i, x in enumerate(first)])
+
+
+def put_parameters(params: Any, axes: Any, mesh: Mesh | None) -> Any:
+    """A tree of parameters on the devices, laid out as `shardings` says."""
+    if mesh is None:
+        return jax.tree.map(lambda x: put(x, None), params)
+    at = shardings(axes, params, mesh)
+    if mesh.is_multi_process:
+        return jax.tree.map(lambda x, s: _from_parts(x.shape, s, np.asarray(x).__getitem__), params, at)
+    return jax.device_put(params, at)
 
 
 def _from_parts(shape: tuple[int, ...], at: NamedSharding, part: Callable[[Any], np.ndarray]) -> jax.Array:

@@ -11,7 +11,7 @@ from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleC
 from experiments.data.vocab import ByteVocab, SentencePieceVocab, Vocab, load_vocab
 from experiments.evaluate.checkpoint_paths import find_run, is_hugging_face
 from experiments.fields import from_json
-from experiments.training import checkpoint
+from experiments.training.load import load
 from models import ModelConfig, hf
 from models.model import Model
 
@@ -46,7 +46,7 @@ def load_model(path: Path) -> LoadedModel:
     folder = find_run(path)
     if is_hugging_face(folder):
         return _load_hugging_face(folder)
-    config, params = checkpoint.load(folder)
+    config, params = load(folder)
     return LoadedModel(folder, config, models.build(config.model), params, load_vocab(config.data))
 
 

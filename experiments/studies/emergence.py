@@ -24,7 +24,7 @@ from experiments.studies import quickstart
 from experiments.studies.budgets import Sweep
 from experiments.studies.study import Stage, Study, with_prepared_data
 from experiments.study_report import write_report
-from experiments.training import checkpoint
+from experiments.training.load import load
 from scaling.emergence import FEWEST
 from scaling.report.sections.emergence import describe_jumps, describe_misprints
 from scaling.table.runs import Runs
@@ -96,7 +96,7 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
 
 def evaluate_run(settings: Settings, run: Path) -> tuple[list[dict], list[dict]]:
     """Metrics of one model: a row for each length of answers, and one for each place near a misprint."""
-    config, params = checkpoint.load(run)
+    config, params = load(run)
     model = models.build(config.model)
     tokens = open_splits(config.data)[1].tokens
     batches = validation_batches(tokens, config.batch_size, config.seq_len, config.n_val_tokens)

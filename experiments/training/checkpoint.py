@@ -2,19 +2,12 @@
 
 import contextlib
 import copy
-import json
 import logging
 import sys
 from pathlib import Path
 from typing import Any
 
-import jax
 import orbax.checkpoint as ocp
-from jax.sharding import SingleDeviceSharding
-
-import models
-from experiments.config import RunConfig
-from experiments.fields import from_json
 
 # orbax reports every save and every default it takes; a run's log has room for what matters.
 logging.getLogger("absl").setLevel(logging.ERROR)
@@ -104,27 +97,3 @@ def newest_step(run: Path) -> int:
     """The step of the newest checkpoint in a run's folder, by its name alone; 0 if there is none."""
     names = (path.name for path in (run / "checkpoints").glob("[0-9]*"))
     return max((int(name) for name in names if name.isdecimal()), default=0)
-
-
-def load(run: Path) -> tuple[RunConfig, Any]:
-    """Configuration and parameters of the newest checkpoint in a run's directory.
-
-    Raises:
-      ValueError: `run` is no run directory, or has no readable checkpoint.
-    """
-    if not (run / "config.json").is_file():
-        raise ValueError(f"{run} is not a run: it has no config.json; give a folder runs/<run_id> of a study")
-    config = from_json(RunConfig, json.loads((run / "config.json").read_text()))
-    if not (run / "checkpoints").is_dir():
-        raise ValueError(f"{run} has no checkpoints; train it first")
-    one_device = SingleDeviceSharding(jax.local_devices()[0])  # whatever devices it was trained on
-    like = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one_device),
-        jax.eval_shape(models.build(config.model).init, jax.random.key(0)),
-    )
-    checkpoints = Checkpoints(run / "checkpoints")
-    restored = checkpoints.restore(params=like)
-    checkpoints.close()
-    if restored is None:
-        raise ValueError(f"{run} has no checkpoint that can be read; train it first")
-    return config, restored["params"]

@@ -56,19 +56,35 @@ class Metrics:
             self._write(step, train_loss=mean, **measured)
             self.recent.clear()
 
-    def validation(self, step: int, losses_R: np.ndarray, row_tokens: int, tokens_per_byte: float) -> None:
-        """Writes the validation loss, the mean of rows' losses; its standard error takes rows as independent.
+    def validation(
+        self, step: int, measured_R: dict[str, np.ndarray], row_tokens: int, tokens_per_byte: float
+    ) -> None:
+        """Writes what was measured on validation rows: means by weight, and the loss's standard error, which
+        takes rows as independent.
 
         Args:
           step: the step that was made last, from 1.
-          losses_R: float[R], nats per token of each row.
+          measured_R: float[R] by name: "loss" and others, and "weight" where rows do not all weigh the same.
           row_tokens: predicted tokens of a row.
-          tokens_per_byte: of the validation text.
+          tokens_per_byte: of the validation text; 0 where the loss is not one of text.
         """
-        loss, se = float(losses_R.mean()), float(losses_R.std(ddof=1) / math.sqrt(len(losses_R)))
-        bits = loss / math.log(2) * tokens_per_byte
-        n_tokens = len(losses_R) * row_tokens
-        self._write(step, val_loss=loss, val_loss_se=se, val_bits_per_byte=bits, val_tokens=n_tokens)
+        measured_R = dict(measured_R)
+        weight_R, losses_R = measured_R.pop("weight", None), measured_R.pop("loss")
+        n_rows = len(losses_R)
+        if weight_R is None:
+            loss, se = float(losses_R.mean()), float(losses_R.std(ddof=1) / math.sqrt(n_rows))
+        else:
+            share_R = weight_R / weight_R.sum()
+            loss = float(share_R @ losses_R)
+            spread = np.square(share_R * (losses_R - loss)).sum()  # of a ratio of means, Cochran 1977, 6.13
+            se = math.sqrt(spread * n_rows / (n_rows - 1))
+        others = {
+            f"val_{name}": float(np.average(each_R, weights=weight_R)) for name, each_R in measured_R.items()
+        }
+        if tokens_per_byte:
+            others["val_bits_per_byte"] = loss / math.log(2) * tokens_per_byte
+            others["val_tokens"] = n_rows * row_tokens
+        self._write(step, val_loss=loss, val_loss_se=se, **others)
 
     def _write(self, step: int, **numbers: float) -> None:
         position = {name: step * each for name, each in self.per_step.items()}

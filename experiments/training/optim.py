@@ -15,6 +15,7 @@ import optax
 from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from experiments.config import RunConfig
+from experiments.objective_configs import traced
 from models.model import Model
 from models.parameters import Axes
 from models.parametrization import is_hidden, multipliers
@@ -23,7 +24,7 @@ Hyper = dict[str, jax.Array]
 
 
 def hyperparameters(config: RunConfig) -> Hyper:
-    """The traced numbers of a run: optimizer, schedule and length, all float32 scalars."""
+    """The traced numbers of a run, all float32 scalars: optimizer, schedule, length, and its objective's."""
     optimizer, schedule = config.optimizer, config.schedule
     numbers = {
         "lr": optimizer.lr,
@@ -38,6 +39,10 @@ def hyperparameters(config: RunConfig) -> Hyper:
         "final": schedule.final,
         "n_steps": config.n_steps,
     }
+    if config.objective:
+        numbers |= traced(config.objective)
+    if config.init and config.init.lora:
+        numbers["lora_scale"] = config.init.lora.alpha / config.init.lora.rank
     return {name: jnp.float32(number) for name, number in numbers.items()}
 
 

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from experiments.data.cache import TokenCache
+from experiments.objective import RunData
 from experiments.training.checkpoint import Unreadable
 from experiments.training.compiled import Compiled, State
 from experiments.training.processes import all_gather
@@ -45,7 +45,7 @@ class PackedRun:
         self,
         runs: list[RunState],
         compiled: Compiled,
-        training: TokenCache,
+        data: RunData,
         clock: Clock,
         mesh: Mesh | None,
     ):
@@ -54,11 +54,11 @@ class PackedRun:
         Args:
           runs: K of one `pack_key`.
           compiled: the functions of K runs.
-          training: the training split.
+          data: what the runs train on.
           clock: has run since the runs began.
           mesh: devices that a single run is spread over; None: one device.
         """
-        self.runs, self.compiled, self.training, self.clock, self.mesh = runs, compiled, training, clock, mesh
+        self.runs, self.compiled, self.data, self.clock, self.mesh = runs, compiled, data, clock, mesh
         self.config, self.n_steps = runs[0].config, runs[0].config.n_steps
         self.evaluation_steps = frozenset().union(*(run.evaluation_steps for run in runs))
         self.branch_steps = frozenset(run.branch_step for run in runs)
@@ -66,15 +66,15 @@ class PackedRun:
         self.diverged: list[int] = []  # indices of runs whose row is due
         self.next_poll = 0
 
-    def restore_newest(self) -> State:
+    def restore_newest(self, network: Any) -> State:
         """Parameters and optimizer state, on the devices, after `first_step`: the newest step whose state all
-        runs have; that of step 0 needs no file."""
+        runs have; that of step 0 needs no file. `network`: what they started from, or None."""
         steps = set.intersection(*(run.available_steps() for run in self.runs))
         while True:
             step = int(all_gather(np.array([max(steps)]))[0, 0])  # processes may see files at different times
             state: Any = None
             with contextlib.suppress(Unreadable):
-                state = self.compiled.stack(run.restore(step, self.compiled) for run in self.runs)
+                state = self.compiled.stack(run.restore(step, network) for run in self.runs)
             if all_gather(np.array([state is not None])).all():
                 break
             steps.discard(step)
@@ -142,11 +142,12 @@ class PackedRun:
         """Whether a run that goes on measures its validation loss after this step."""
         return any(step in run.evaluation_steps for _, run in self.active())
 
-    def record_validation(self, step: int, losses_KR: np.ndarray, tokens_per_byte: float) -> None:
-        """Records the validation losses, nats per token of each row, of the runs that are due."""
+    def record_validation(self, step: int, measured_KR: dict[str, np.ndarray]) -> None:
+        """Records the validation loss, and what else was measured of each row, of the runs that are due."""
         for i, run in self.active():
             if step in run.evaluation_steps:
-                run.record_validation(step, losses_KR[i], tokens_per_byte)
+                measured_R = {name: each[i] for name, each in measured_KR.items()}
+                run.record_validation(step, measured_R, self.data.tokens_per_byte)
         self.clock.lap("evaluate")
 
     def save_branch_checkpoints(self, step: int, params: Any, opt_state: Any) -> None:
@@ -180,6 +181,6 @@ class PackedRun:
         run, n_packed = self.runs[i], len(self.runs)
         run.close()
         share = {name: seconds / n_packed for name, seconds in self.clock.seconds.items()}
-        row = result_row(run.config, self.training, run.record.last, self.first_step, share)
+        row = result_row(run.config, self.data, run.record.last, self.first_step, share)
         n_devices = self.mesh.size if self.mesh else 1
         return i, row | {"n_devices": n_devices, "n_packed": n_packed, "trunk_steps": run.prefix_steps}

@@ -8,8 +8,7 @@ from typing import Any
 import jax
 
 from experiments.config import RunConfig
-from experiments.data import batches
-from experiments.data.cache import TokenCache
+from experiments.objective import RunData
 from models import count
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "isoflop")
@@ -23,8 +22,16 @@ CONVENTIONS = {
 }
 
 
+LOSSES = {
+    "sft": "nats per response token of the validation conversations",
+    "reward": "mean of -log σ(r_chosen - r_rejected) over the validation pairs",
+    "dpo": "mean of the preference loss over the validation pairs",
+}
+OF_TEXT = ("val_loss", "val_loss_se", "val_bits_per_byte", "val_tokens")
+
+
 def result_row(
-    config: RunConfig, training: TokenCache, last: dict[str, Any], first_step: int, seconds: dict[str, float]
+    config: RunConfig, data: RunData, last: dict[str, Any], first_step: int, seconds: dict[str, float]
 ) -> dict[str, Any]:
     """The row of a run, with its conventions, versions and timing.
 
@@ -32,7 +39,7 @@ def result_row(
 
     Args:
       config: the run.
-      training: the split it trained on.
+      data: what it trained on.
       last: the last line of its metrics.
       first_step: the step it was continued after, 0 if it was not; `seconds`, and so flops_per_second, are of
         the steps after that.
@@ -41,7 +48,6 @@ def result_row(
     counts = count(config.model)
     done = last["step"] == config.n_steps and "val_loss" in last
     n_tokens = last["tokens"]
-    epochs = batches.epochs(len(training.tokens), n_tokens, config.seq_len)
     flops_here = last["flops"] / last["step"] * max(0, last["step"] - first_step)
     return {
         "run_id": config.run_id,
@@ -54,8 +60,8 @@ def result_row(
         "flops": last["flops"],
         "loss": last["val_loss"] if done else math.inf,
         "loss_se": last["val_loss_se"] if done else math.nan,
-        "bits_per_byte": last["val_bits_per_byte"] if done else math.inf,
-        "val_tokens": last["val_tokens"] if done else 0,
+        "bits_per_byte": last.get("val_bits_per_byte", math.nan) if done else math.inf,
+        "val_tokens": last.get("val_tokens", 0) if done else 0,
         "lr": config.optimizer.lr,
         "batch_tokens": config.batch_tokens,
         "seq_len": config.seq_len,
@@ -63,19 +69,38 @@ def result_row(
         "d_model": config.model.d_model,
         "n_layers": config.model.n_layers,
         "seed": config.seed,
-        "epochs": epochs,
-        "unique_tokens": min(n_tokens, len(training.tokens)),
+        "epochs": n_tokens / data.tokens_an_epoch,
+        "unique_tokens": min(n_tokens, data.n_train_tokens),
         "n_steps": last["step"],
         "wall_seconds": sum(seconds.values()),
         "flops_per_second": max(flops_here / max(seconds.get("train", 0.0), 1e-9), 1.0),  # 0 gives no times
         "seconds": seconds,
         "device": describe_device(jax.devices()[0]),
-        "data": {
-            name: training.manifest[name] for name in ("task", "source", "licence", "tokenizer", "splits")
-        },
-        "conventions": CONVENTIONS | {"loss": CONVENTIONS["loss"].format(config.n_val_tokens)},
+        "data": {name: data.manifest[name] for name in ("task", "source", "licence", "tokenizer", "splits")},
+        **_of_post_training(config, last),
+        "conventions": CONVENTIONS | {"loss": _loss_convention(config)},
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
+
+
+def _of_post_training(config: RunConfig, last: dict[str, Any]) -> dict[str, Any]:
+    """Where the run started, its objective with all settings, and what else was measured at the end."""
+    columns: dict[str, Any] = {}
+    if config.init:
+        columns["init"] = config.init.source
+    if config.objective:
+        settings = vars(config.objective)
+        columns["objective"] = settings["kind"]
+        columns |= {f"objective_{name}": value for name, value in settings.items() if name != "kind"}
+        measured = (name for name in last if name.startswith("val_") and name not in OF_TEXT)
+        columns |= {name.removeprefix("val_"): last[name] for name in measured}
+    return columns
+
+
+def _loss_convention(config: RunConfig) -> str:
+    if config.objective is None:
+        return CONVENTIONS["loss"].format(config.n_val_tokens)
+    return LOSSES.get(config.objective.kind, "minus the mean objective, reward - β KL, on validation prompts")
 
 
 def describe_device(device: Any) -> str:

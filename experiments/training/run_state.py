@@ -20,8 +20,6 @@ from experiments.training.processes import is_primary
 from experiments.training.shared_prefix import SharedPrefix
 from models import count
 
-DIVERGED = 2.0  # times the loss of a uniform guess: from there no run comes back
-
 
 class Hooks(Protocol):
     """How a run talks to whoever started it; nothing here changes the result. Called at every step."""
@@ -49,16 +47,19 @@ class Hooks(Protocol):
 class RunState:
     """A run in training. What it leaves in its folder does not depend on runs that train with it."""
 
-    def __init__(self, config: RunConfig, out: Path, hooks: Hooks, shared_prefixes: Path | None):
+    def __init__(
+        self, config: RunConfig, out: Path, hooks: Hooks, compiled: Compiled, shared_prefixes: Path | None
+    ):
         """Writes config.json and opens the folder's checkpoints; reads none.
 
         Args:
           config: the run.
           out: its folder, made if it is not there.
           hooks: whoever started it.
+          compiled: the functions of its shape.
           shared_prefixes: folder of branch checkpoints of all prefixes; None: shares none.
         """
-        self.config, self.out, self.hooks = config, out, hooks
+        self.config, self.out, self.hooks, self.compiled = config, out, hooks, compiled
         self.active = True  # until it diverges, is lost, or ends
         out.mkdir(parents=True, exist_ok=True)
         if is_primary():
@@ -75,13 +76,13 @@ class RunState:
         branches = self.shared_prefix.steps() if self.shared_prefix else set()
         return {0} | self.checkpoints.steps() | branches
 
-    def restore(self, step: int, compiled: Compiled) -> State:
-        """Its state after this step, one of `available_steps()`.
+    def restore(self, step: int, network: Any) -> State:
+        """Its state after this step, one of `available_steps()`; `network` is what it started from, or None.
 
         Raises:
           Unreadable: there is no whole one.
         """
-        params, opt_state = compiled.init(jax.random.key(self.config.seed))
+        params, opt_state = self.compiled.init(jax.random.key(self.config.seed), network)
         self.meta: dict[str, Any] = {"recent": []}
         if step == 0:
             return params, opt_state
@@ -94,7 +95,9 @@ class RunState:
     def open_record(self, first_step: int) -> None:
         """Opens the record, to go on after the step that was restored last."""
         n_tokens = self.config.batch_tokens
+        passes = self.compiled.objective.cost
         flops = n_tokens * count(self.config.model).flops_per_token(self.config.seq_len)
+        flops = flops if passes == 1 else round(flops * passes)
         per_step = {"tokens": n_tokens, "flops": flops}
         path, n_steps = self.out / "metrics.jsonl", self.config.n_steps
         recent, lines = self.meta["recent"], self.meta.get("lines")
@@ -104,15 +107,17 @@ class RunState:
 
     def record_step(self, step: int, measured: dict[str, float], tokens_per_second: float) -> bool:
         """Records what a step measured; False if the run has diverged."""
+        limits = self.compiled.objective.limits
+        within = all(measured[name] < limit for name, limit in limits.items())  # false for NaN, too
         loss = measured.pop("loss")
         self.record.training(step, loss, **measured)
         self.hooks.progress(step, self.config.n_steps, tokens_per_second, loss)
-        return loss < DIVERGED * math.log(self.config.model.vocab_size)  # false for NaN, too
+        return within and math.isfinite(loss)
 
-    def record_validation(self, step: int, losses_R: np.ndarray, tokens_per_byte: float) -> None:
-        """Records the validation loss, from nats per token of each row."""
+    def record_validation(self, step: int, measured_R: dict[str, np.ndarray], tokens_per_byte: float) -> None:
+        """Records the validation loss and what else was measured of each row."""
         n_predicted = predicted_tokens(models.build(self.config.model), self.config.seq_len)
-        self.record.validation(step, losses_R, n_predicted, tokens_per_byte)
+        self.record.validation(step, measured_R, n_predicted, tokens_per_byte)
 
     def save_checkpoint(self, step: int, params: Any, opt_state: Any) -> None:
         """Starts writing a checkpoint."""

@@ -6,6 +6,7 @@ each other (shared_prefix.py), jit and sharding (compiled.py), the loss and the 
 """
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,15 +18,21 @@ import optax
 from jax.sharding import Mesh
 
 import models
-from experiments.config import RunConfig
-from experiments.data import batches
-from experiments.data.prepare import open_splits
+from experiments.config import Recipe, RunConfig
+from experiments.objective import RunData
 from experiments.training import optim
 from experiments.training.compiled import Compiled, compile_functions
-from experiments.training.loss import token_losses, training_loss
+from experiments.training.gradients import gradients, over_minibatches
+from experiments.training.load import Start, frozen_part, start
+from experiments.training.objectives import data_of, objective_of
 from experiments.training.packed_run import Clock, PackedRun
 from experiments.training.run_state import Hooks, RunState
+from experiments.training.trainable import trainable
 from models import ModelConfig, sharding
+from models.layers.heads import scalar
+
+PRETRAINING = Recipe()
+NOTHING: dict[str, Any] = {}
 
 
 class Stopped(Exception):
@@ -93,26 +100,27 @@ def train_packed(
     """
     _check(configs, mesh)
     config = configs[0]  # for what is equal for all
-    runs = [RunState(*run, shared_prefixes) for run in zip(configs, outs, hooks, strict=True)]
     clock = Clock()
 
     # Data: training batches are a function of seed and step; validation batches are on the devices once.
-    training, validation = open_splits(config.data)
-    rows = batches.validation_batches(
-        validation.tokens, config.batch_size, config.seq_len, config.n_val_tokens
-    )
-    validation_rows = [sharding.put(each, mesh, ("batch", "length")) for each in rows]
-    tokens_per_byte = len(validation.tokens) / validation.n_bytes
+    data = data_of(config)
+    validation = [
+        jax.tree.map(lambda x: sharding.put(x, mesh, ("batch", "length")[: x.ndim]), batch)
+        for batch in data.validation
+    ]
 
     # Build: functions compile once a shape, since hyperparameters are arguments.
+    begun = start(config, outs[0])
     compiled = training_functions(
-        config.model, config.optimizer.name, config.schedule.name, mesh, len(configs)
+        config.model, config.optimizer.name, config.schedule.name, mesh, len(configs), begun.recipe
     )
     hyper = {name: sharding.put(x, mesh) for name, x in optim.stacked_hyperparameters(configs).items()}
+    network, fixed = parameters_at_start(config, compiled, begun, mesh)
 
     # Restore, or initialise.
-    packed = PackedRun(runs, compiled, training, clock, mesh)
-    params, opt_state = packed.restore_newest()
+    runs = [RunState(*run, compiled, shared_prefixes) for run in zip(configs, outs, hooks, strict=True)]
+    packed = PackedRun(runs, compiled, data, clock, mesh)
+    params, opt_state = packed.restore_newest(network)
     device_step = sharding.put(np.int32(packed.first_step), mesh)
     clock.lap("start")
 
@@ -122,21 +130,20 @@ def train_packed(
         for step in range(packed.first_step + 1, config.n_steps + 1):
             with jax.transfer_guard("disallow"):
                 # Step: dispatched before what the one before it measured is read.
-                tokens = training_batch(training.tokens, configs, step, mesh)
+                batch = training_batch(data, configs, step, mesh)
                 params, opt_state, device_step, measured = compiled.step(
-                    params, opt_state, device_step, tokens, hyper
+                    params, opt_state, device_step, batch, hyper, fixed
                 )
                 packed.dispatched(step, measured)
-                fixed = step in packed.evaluation_steps or step in packed.branch_steps
-                stop, save = packed.poll(step, device_step, force=fixed)
-                packed.record(until=step if save or fixed else step - 1)
+                planned = step in packed.evaluation_steps or step in packed.branch_steps
+                stop, save = packed.poll(step, device_step, force=planned)
+                packed.record(until=step if save or planned else step - 1)
 
                 # Evaluate.
                 if packed.evaluates(step):
                     # An eighth of the rows shows the curve; the end counts and reads them all.
-                    n = len(validation_rows) if step == config.n_steps else -(-len(validation_rows) // 8)
-                    losses_KR = evaluate(compiled, params, validation_rows[:n])
-                    packed.record_validation(step, losses_KR, tokens_per_byte)
+                    n = len(validation) if step == config.n_steps else -(-len(validation) // 8)
+                    packed.record_validation(step, evaluate(compiled, params, validation[:n], hyper, fixed))
 
                 # Checkpoint.
                 if step in packed.branch_steps:
@@ -153,9 +160,14 @@ def train_packed(
 
 @functools.cache
 def training_functions(
-    model_config: ModelConfig, optimizer: str, schedule: str, mesh: Mesh | None = None, n_runs: int = 1
+    model_config: ModelConfig,
+    optimizer: str,
+    schedule: str,
+    mesh: Mesh | None = None,
+    n_runs: int = 1,
+    recipe: Recipe = PRETRAINING,
 ) -> Compiled:
-    """The initial state, the training step and the validation loss of a network, compiled.
+    """The initial state, the training step and the validation measurements of a network, compiled.
 
     Args:
       model_config: the network.
@@ -163,58 +175,115 @@ def training_functions(
       schedule: a name of `optim.SCHEDULES`.
       mesh: devices to spread a run over; None: one device.
       n_runs: runs that train as one program, on one device.
+      recipe: what is minimised, and what of the parameters is trained for it.
     """
     model = models.build(model_config)
+    objective = objective_of(model, recipe)
+    parts = trainable(objective, recipe)
+    trained_model = dataclasses.replace(model, axes=parts.axes)
 
-    def init(key):
-        params = model.init(key)
-        return params, optim.init_state(optimizer, model, params)
+    def init(key, network=None):
+        fresh = objective.init(key)
+        params = parts.trained(key, fresh if network is None else objective.place(fresh, network))
+        return params, optim.init_state(optimizer, trained_model, params)
 
-    def step(params, opt_state, step, tokens_BT, hyper):
-        objective = functools.partial(training_loss, model)
-        (_, measured), grads = jax.value_and_grad(objective, has_aux=True)(params, tokens_BT)
-        lr = optim.learning_rate(schedule, step, hyper)
-        updates, opt_state = optim.optimizer(optimizer, model, hyper, lr).update(grads, opt_state, params)
-        measured |= {"grad_norm": optax.tree.norm(grads), "lr": lr}
-        return optax.apply_updates(params, updates), opt_state, step + 1, measured
+    def step(params, opt_state, step, batch, hyper, fixed=NOTHING):
+        def whole(params):
+            return parts.whole(params, fixed.get("frozen", {}), hyper)
 
-    def row_losses(params, tokens_BT):
-        return token_losses(model, params, tokens_BT)[0].mean(axis=-1)
+        def loss(params, batch):
+            return objective.loss(whole(params), batch, hyper)
 
-    return compile_functions(model, init, step, row_losses, mesh, n_runs)
+        def update(state, batch):
+            params, opt_state = state
+            grads, measured = gradients(loss, params, batch, recipe.micro_batches)
+            lr = optim.learning_rate(schedule, step, hyper)
+            change = optim.optimizer(optimizer, trained_model, hyper, lr).update
+            updates, opt_state = change(grads, opt_state, params)
+            measured |= {"grad_norm": optax.tree.norm(grads), "lr": lr}
+            return (optax.apply_updates(params, updates), opt_state), measured
+
+        experience, collected = batch, {}
+        if objective.collect is not None:
+            experience, collected = objective.collect(whole(params), batch, hyper, fixed)
+        state, measured = over_minibatches(update, (params, opt_state), experience, objective)
+        return *state, step + 1, measured | collected
+
+    def measure(params, batch, hyper, fixed=NOTHING):
+        return objective.measure(parts.whole(params, fixed.get("frozen", {}), hyper), batch, hyper, fixed)
+
+    return compile_functions(objective, parts.axes, init, step, measure, mesh, n_runs)
 
 
-def training_batch(
-    tokens: np.ndarray, configs: Sequence[RunConfig], step: int, mesh: Mesh | None
-) -> jax.Array:
+def parameters_at_start(
+    config: RunConfig, compiled: Compiled, begun: Start, mesh: Mesh | None
+) -> tuple[Any, dict[str, Any]]:
+    """On the devices: the network that a run starts from, None for a fresh one, and what is not trained.
+
+    Args:
+      config: the run.
+      compiled: its functions.
+      begun: what it starts from.
+      mesh: devices to spread it over; None: one device.
+
+    Raises:
+      ValueError: the objective needs a checkpoint to start from.
+    """
+    objective = compiled.objective
+    if not begun.trees:
+        if objective.fixed:
+            raise ValueError(
+                f"objective: it needs {' and '.join(objective.fixed)}; give `init`, a checkpoint"
+            )
+        return None, {}
+    axes = {"network": models.build(config.model).axes}
+    if begun.recipe.reward_model is not None:
+        axes["reward"] = scalar(models.build(begun.recipe.reward_model)).axes
+    trees = {name: sharding.put_parameters(begun.trees[name], axes[name], mesh) for name in axes}
+    network = trees["network"]
+    fixed = {"reference": network, "reward": trees.get("reward")}
+    fixed = {name: fixed[name] for name in objective.fixed}
+    frozen = frozen_part(objective, trainable(objective, begun.recipe), network)
+    return network, fixed | ({"frozen": frozen} if frozen else {})
+
+
+def training_batch(data: RunData, configs: Sequence[RunConfig], step: int, mesh: Mesh | None) -> Any:
     """The batch of a step on the devices; a process reads the rows that its devices hold.
 
     Args:
-      tokens: int[n_tokens], the training split.
+      data: of the runs.
       configs: K runs, of which only the seeds differ here.
       step: counts from 1.
       mesh: devices to spread it over; None: one device.
 
     Returns:
-      int32[B, T+1] of one run, int32[K, B, T+1] of several.
+      A tree of arrays [B, …] of one run, [K, B, …] of several; of pretraining int32[B, T+1].
     """
-    size, seq_len = configs[0].batch_size, configs[0].seq_len
-
-    def read(seed: int, rows: slice = slice(None)) -> np.ndarray:
-        return batches.batch(tokens, seed, step - 1, size, seq_len, rows)
-
     seeds = [config.seed for config in configs]
     if len(seeds) == 1:
-        shape = (size, seq_len + 1)
-        return sharding.put_rows(functools.partial(read, seeds[0]), shape, mesh, ("batch", "length"))
-    by_seed = {seed: read(seed) for seed in set(seeds)}
-    return sharding.put(np.stack([by_seed[seed] for seed in seeds]), mesh)
+        read = functools.partial(data.training, seeds[0], step - 1)
+        return sharding.put_rows(read, configs[0].batch_size, mesh)
+    by_seed = {seed: data.training(seed, step - 1, slice(None)) for seed in set(seeds)}
+    stacked = jax.tree.map(lambda *rows: np.stack(rows), *(by_seed[seed] for seed in seeds))
+    return jax.tree.map(lambda x: sharding.put(x, mesh), stacked)
 
 
-def evaluate(compiled: Compiled, params: Any, batches_BT: Sequence[jax.Array]) -> np.ndarray:
-    """Nats per token of each row of the batches, float32[K, R], for each of K runs."""
-    losses = [jax.device_get(compiled.row_losses(params, tokens_BT)) for tokens_BT in batches_BT]
-    return np.concatenate([np.atleast_2d(x) for x in losses], axis=1)
+def evaluate(
+    compiled: Compiled, params: Any, batches: Sequence[Any], hyper: dict[str, Any], fixed: dict[str, Any]
+) -> dict[str, np.ndarray]:
+    """Measurements of each row of the batches by name, float32[K, R], for each of K runs.
+
+    Args:
+      compiled: of K runs.
+      params: their trained parameters.
+      batches: on the devices.
+      hyper: their hyperparameters.
+      fixed: parameters that are not trained.
+    """
+    measured = [jax.device_get(compiled.measure(params, batch, hyper, fixed)) for batch in batches]
+    return {
+        name: np.concatenate([np.atleast_2d(each[name]) for each in measured], axis=1) for name in measured[0]
+    }
 
 
 def _check(configs: Sequence[RunConfig], mesh: Mesh | None) -> None:

@@ -35,7 +35,7 @@ from experiments.files import write_atomic, write_json
 from experiments.studies.seq2seq_length import figures
 from experiments.studies.seq2seq_length.speed import RNN, TRANSFORMER, measure_speed
 from experiments.studies.study import Stage, Study, prepared_data
-from experiments.training import checkpoint
+from experiments.training.load import load
 from experiments.training.result import PACKAGES, describe_device
 from models import ModelConfig, RNNConfig, TransformerConfig
 from models.attention_maps import attention_maps
@@ -291,7 +291,7 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     """Measures, writes tables and figures, and says both weaknesses in numbers."""
     done = runs.table.loc[runs.table.status == "done", "run_id"]
     by_model: dict[ModelConfig, dict[int, Any]] = {}
-    for config, params in (checkpoint.load(folder / "runs" / run_id) for run_id in done):
+    for config, params in (load(folder / "runs" / run_id) for run_id in done):
         by_model.setdefault(config.model, {})[config.seed] = params
     trained = {attention: by_model.get(rnn(settings, attention), {}) for attention in (True, False)}
     if not all(trained.values()) or settings.seed not in by_model.get(decoder(), {}):

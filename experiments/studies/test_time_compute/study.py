@@ -27,7 +27,7 @@ from experiments.fields import apply_overrides, to_json
 from experiments.files import write_atomic, write_json
 from experiments.studies.study import Stage, Study, with_prepared_data
 from experiments.studies.test_time_compute import figures
-from experiments.training import checkpoint
+from experiments.training.load import load
 from models import ladder
 from models.decoding import best_of_n
 from models.decoding.beam import beam_search
@@ -159,7 +159,7 @@ def name(run: dict[str, Any]) -> str:
 
 def evaluate_run(settings: Settings, run: Path) -> list[dict[str, Any]]:
     """A row for each method and size: method, n, flops, right, lo, hi."""
-    config, params = checkpoint.load(run)
+    config, params = load(run)
     model = models.build(config.model)
     questions = [walks.problem(number) for number in walks.numbers()[1][: settings.n_questions]]
     prompts = [VOCAB.encode("\n" + digits) for digits, _ in questions]

@@ -30,7 +30,7 @@ def run(args: list[str], flags) -> int:
     prepare_process()  # before anything imports jax
     from experiments.evaluate.loaded_model import find_run
     from experiments.fields import to_json
-    from experiments.training import checkpoint
+    from experiments.training.load import load
     from models import TransformerConfig, hf
     from models.hf.files import whole_folder
 
@@ -38,7 +38,7 @@ def run(args: list[str], flags) -> int:
     if source != Path(args[0]):
         print(f"exporting the study's verification run, {source}", file=sys.stderr)
     with whole_folder(out) as folder:
-        config, params = checkpoint.load(source)
+        config, params = load(source)
         model = config.model
         if isinstance(model, TransformerConfig) and not model.max_len:
             model = dataclasses.replace(model, max_len=config.seq_len)

@@ -60,11 +60,12 @@ def test_a_step_measures_its_loss_gradient_and_rate(single):
     assert expected(params)[0] < loss - 0.05
 
 
-def test_row_losses_are_means_over_the_tokens_of_each_row(single):
+def test_measured_losses_are_means_over_the_tokens_of_each_row(single):
     params, _ = single.init(jax.random.key(0))
     logits = jax.jit(models.build(CONFIG).apply)(params, TOKENS_KBT[0][:, :-1])
     nats_BT = optax.softmax_cross_entropy_with_integer_labels(logits, TOKENS_KBT[0][:, 1:])
-    np.testing.assert_allclose(single.row_losses(params, TOKENS_KBT[0]), nats_BT.mean(axis=1), rtol=1e-5)
+    losses_B = single.measure(params, TOKENS_KBT[0], hyper(0.1))["loss"]
+    np.testing.assert_allclose(losses_B, nats_BT.mean(axis=1), rtol=1e-5)
 
 
 def test_packed_states_are_unstacked_into_those_they_were_stacked_from(single, pair):
@@ -82,14 +83,15 @@ def test_each_packed_run_takes_the_step_it_would_take_alone(single, pair):
     hypers = [hyper(0.1), hyper(0.02)]
     stacked = jax.tree.map(lambda *numbers: jnp.stack(numbers), *hypers)
     packed = pair.stack(states(single))
-    *packed, step, numbers = pair.step(*packed, jnp.int32(0), jnp.asarray(TOKENS_KBT), stacked)
-    losses_KB = pair.row_losses(packed[0], TOKENS_KBT[0])
+    *packed, step, numbers = pair.step(*packed, jnp.int32(0), jnp.asarray(TOKENS_KBT), stacked, {})
+    losses_KB = pair.measure(packed[0], TOKENS_KBT[0], stacked, {})["loss"]
     assert step.shape == () and step == 1
     for i, state in enumerate(states(single)):
         *state, _, alone = single.step(*state, jnp.int32(0), jnp.asarray(TOKENS_KBT[i]), hypers[i])
         for name, number in alone.items():
             np.testing.assert_allclose(numbers[name][i], number, rtol=1e-5)
-        np.testing.assert_allclose(losses_KB[i], single.row_losses(state[0], TOKENS_KBT[0]), rtol=1e-5)
+        losses_B = single.measure(state[0], TOKENS_KBT[0], hypers[i])["loss"]
+        np.testing.assert_allclose(losses_KB[i], losses_B, rtol=1e-5)
         jax.tree.map(
             lambda x, y: np.testing.assert_allclose(x, y, atol=1e-4),
             pair.unstack(tuple(packed), i)[0],

@@ -65,7 +65,21 @@ def test_training_loss_is_the_mean_since_the_line_before(tmp_path):
 
 def test_bits_per_byte_and_standard_error_by_hand(tmp_path):
     record = Metrics(tmp_path / "m.jsonl", 1, {}, after_step=0, recent=[])
-    record.validation(1, np.array([1.0, 3.0]) * np.log(2), row_tokens=5, tokens_per_byte=0.5)
+    record.validation(1, {"loss": np.array([1.0, 3.0]) * np.log(2)}, row_tokens=5, tokens_per_byte=0.5)
     event = read(tmp_path / "m.jsonl")[0]
     assert np.isclose(event["val_loss"], 2 * np.log(2)) and np.isclose(event["val_bits_per_byte"], 1.0)
     assert np.isclose(event["val_loss_se"], np.log(2)) and event["val_tokens"] == 10
+
+
+def test_rows_that_weigh_more_count_more(tmp_path):
+    record = Metrics(tmp_path / "m.jsonl", 1, {}, after_step=0, recent=[])
+    measured = {
+        "loss": np.array([1.0, 3.0]),
+        "weight": np.array([3.0, 1.0]),
+        "accuracy": np.array([1.0, 0.0]),
+    }
+    record.validation(1, measured, row_tokens=5, tokens_per_byte=0)
+    event = read(tmp_path / "m.jsonl")[0]
+    assert (event["val_loss"], event["val_accuracy"]) == (1.5, 0.75) and "val_bits_per_byte" not in event
+    spread = (0.75 * (1 - 1.5)) ** 2 + (0.25 * (3 - 1.5)) ** 2
+    assert np.isclose(event["val_loss_se"], np.sqrt(spread * 2 / 1))

@@ -15,7 +15,8 @@ from experiments.config import OptimizerConfig, ScheduleConfig
 from experiments.data.batches import validation_batches
 from experiments.fields import to_json
 from experiments.training import metrics
-from experiments.training.checkpoint import load
+from experiments.training.load import load
+from experiments.training.optim import hyperparameters
 from experiments.training.train import Stopped, train, training_functions
 from models import FAMILIES, count, ladder
 from tests.tiny_run import Hooks, assert_same_run, make_training_cache
@@ -57,8 +58,8 @@ def test_validation_loss_is_the_mean_over_the_leading_rows(whole):
     rows = np.concatenate(validation_batches(tokens, 4, 16, 160))
     np.testing.assert_array_equal(rows, [tokens[16 * i : 16 * i + 17] for i in range(8)])
     compiled = training_functions(run.model, "adamw", "wsd", None, 1)
-    losses = np.asarray(compiled.row_losses(load(folder)[1], rows[:4])).tolist()
-    losses += np.asarray(compiled.row_losses(load(folder)[1], rows[4:])).tolist()
+    params, hyper = load(folder)[1], hyperparameters(run)
+    losses = [x for part in (rows[:4], rows[4:]) for x in compiled.measure(params, part, hyper)["loss"]]
     assert row["loss"] == pytest.approx(np.mean(losses), rel=1e-6)
     assert row["loss_se"] == pytest.approx(np.std(losses, ddof=1) / np.sqrt(8), rel=1e-5)
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.training import checkpoint
+from experiments.training.load import load
 from tests.tiny_run import isoflop
 
 pytestmark = pytest.mark.usefixtures("cache_of_run")
@@ -24,7 +24,7 @@ def test_our_own_run_comes_back_with_its_vocabulary(run, tmp_path, capsys):
     fields = json.loads((tmp_path / "hf" / "config.json").read_text())
     assert fields["max_position_embeddings"] == 32
     assert isoflop("import", str(tmp_path / "hf"), "--out", str(tmp_path / "run")) == 0
-    (before, ours), (after, again) = checkpoint.load(run), checkpoint.load(tmp_path / "run")
+    (before, ours), (after, again) = load(run), load(tmp_path / "run")
     assert (after.data, after.seq_len, after.optimizer) == (before.data, before.seq_len, before.optimizer)
     jax.tree.map(np.testing.assert_array_equal, again, ours)
     capsys.readouterr()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from experiments.training import checkpoint
+from experiments.training.load import load
 from models import hf
 from tests.tiny_run import isoflop
 
@@ -28,7 +28,7 @@ def test_an_imported_checkpoint_is_a_run_and_exports_as_it_was(tmp_path, capsys)
     (source / "tokenizer.json").write_text("{}")
     assert isoflop("import", str(source), "--out", str(tmp_path / "run")) == 0
     assert "parameters, transformer" in capsys.readouterr().out
-    config, params = checkpoint.load(tmp_path / "run")
+    config, params = load(tmp_path / "run")
     model, expected = hf.load(GOLDEN)
     assert (config.model, config.seq_len) == (model, 128)  # max_position_embeddings
     jax.tree.map(np.testing.assert_array_equal, params, expected)
@@ -45,7 +45,7 @@ def test_an_imported_checkpoint_is_a_run_and_exports_as_it_was(tmp_path, capsys)
 def test_the_context_and_the_compute_type_can_be_chosen(tmp_path):
     arguments = ["--out", str(tmp_path / "run"), "--seq_len", "16", "--dtype", "bfloat16"]
     assert isoflop("import", str(GOLDEN), *arguments) == 0
-    config, _ = checkpoint.load(tmp_path / "run")
+    config, _ = load(tmp_path / "run")
     assert (config.seq_len, config.model.dtype) == (16, "bfloat16")
 
 
