@@ -29,7 +29,7 @@ SLOW_FILES = (
     "test_examples.py",
     "models/decoding/test_beam.py",
     "models/hf/test_hf.py",
-    "experiments/training/test_memory.py",
+    "experiments/training/memory/test_step_memory.py",
     "test_compatibility.py",
     "launch/test_hostile.py",
 )

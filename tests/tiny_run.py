@@ -14,8 +14,8 @@ from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleC
 from experiments.data.cache import SPLITS, read_manifest, write_manifest, write_split
 from experiments.data.vocab import ByteVocab
 from experiments.fields import to_json
-from experiments.training.checkpoint import Checkpoints
-from experiments.training.load import load
+from experiments.training.checkpoints.checkpoint import Checkpoints
+from experiments.training.checkpoints.load import load
 from launch.cli import command_module, main
 from models import TransformerConfig, ladder
 

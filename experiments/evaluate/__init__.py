@@ -12,8 +12,9 @@
     structured             valid JSON by prompt, by repair and by constraint
     harness                our checkpoints under EleutherAI's lm-evaluation-harness (an extra)
 
-Imports models, experiments.data and experiments.training.checkpoint, and scaling.report.theme for a figure.
-Names are imported from the modules: several import jax, and who needs only paths or statistics does without.
+Imports models, experiments.data and experiments.training.checkpoints, and scaling.report.theme for a
+figure. Names are imported from the modules: several import jax, and who needs only paths or statistics does
+without.
 """
 
 __all__ = [

@@ -11,7 +11,7 @@ from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleC
 from experiments.data.vocab import ByteVocab, SentencePieceVocab, Vocab, load_vocab
 from experiments.evaluate.checkpoint_paths import find_run, is_hugging_face
 from experiments.fields import from_json
-from experiments.training.load import load
+from experiments.training.checkpoints.load import load
 from models import ModelConfig, hf
 from models.model import Model
 

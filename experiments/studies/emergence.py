@@ -24,7 +24,7 @@ from experiments.studies import quickstart
 from experiments.studies.budgets import Sweep
 from experiments.studies.study import Stage, Study, with_prepared_data
 from experiments.study_report import write_report
-from experiments.training.load import load
+from experiments.training.checkpoints.load import load
 from scaling.emergence import FEWEST
 from scaling.report.sections.emergence import describe_jumps, describe_misprints
 from scaling.table.runs import Runs

@@ -1,15 +1,59 @@
 """What runs can be trained for: the objective and the data of each kind. A new one is a line in each dict."""
 
+import math
 from collections.abc import Callable
 
+import numpy as np
+
 from experiments.config import Recipe, RunConfig
+from experiments.data import batches
+from experiments.data.prepare import open_splits
 from experiments.objective import Objective, RunData
-from experiments.training import pretraining
+from experiments.training.loss import token_losses, training_loss
 from models.model import Model
 
+DIVERGED = 2.0  # times the loss of a uniform guess: from there no run comes back
+
+
+def pretraining(model: Model, recipe: Recipe) -> Objective:
+    """Cross-entropy of the next token, nats; `batch` is tokens int32[B,T+1]."""
+
+    def loss(params, tokens_BT, hyper):
+        loss, measured = training_loss(model, params, tokens_BT)
+        return loss, (tokens_BT.size, measured)
+
+    def measure(params, tokens_BT, hyper, fixed):
+        return {"loss": token_losses(model, params, tokens_BT)[0].mean(axis=-1)}
+
+    limits = {"loss": DIVERGED * math.log(model.config.vocab_size)}
+    return Objective(model.init, model.axes, loss, measure, limits=limits)
+
+
+def corpus(config: RunConfig) -> RunData:
+    """The training and validation split of `config.data`, prepared if they are not there yet.
+
+    Raises:
+      ValueError: they cannot be prepared, or are too short.
+    """
+    training, validation = open_splits(config.data)
+    size, seq_len, tokens = config.batch_size, config.seq_len, training.tokens
+
+    def read(seed: int, step: int, rows: slice) -> np.ndarray:
+        return batches.batch(tokens, seed, step, size, seq_len, rows)
+
+    return RunData(
+        training=read,
+        validation=batches.validation_batches(validation.tokens, size, seq_len, config.n_val_tokens),
+        tokens_per_byte=len(validation.tokens) / validation.n_bytes,
+        n_train_tokens=len(tokens),
+        tokens_an_epoch=batches.count_windows(len(tokens), seq_len) * seq_len,
+        manifest=training.manifest,
+    )
+
+
 # By `kind` of the objective's configuration; None is pretraining.
-OBJECTIVES: dict[str | None, Callable[[Model, Recipe], Objective]] = {None: pretraining.objective}
-DATA: dict[str | None, Callable[[RunConfig], RunData]] = {None: pretraining.data}
+OBJECTIVES: dict[str | None, Callable[[Model, Recipe], Objective]] = {None: pretraining}
+DATA: dict[str | None, Callable[[RunConfig], RunData]] = {None: corpus}
 
 
 def objective_of(model: Model, recipe: Recipe) -> Objective:

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from experiments.objective import RunData
-from experiments.training.checkpoint import Unreadable
+from experiments.training.checkpoints.checkpoint import Unreadable
 from experiments.training.compiled import Compiled, State
 from experiments.training.processes import all_gather
 from experiments.training.result import result_row

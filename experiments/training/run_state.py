@@ -13,11 +13,11 @@ from experiments.config import RunConfig
 from experiments.fields import to_json
 from experiments.files import write_atomic
 from experiments.training import metrics
-from experiments.training.checkpoint import Checkpoints
+from experiments.training.checkpoints.checkpoint import Checkpoints
+from experiments.training.checkpoints.shared_prefix import SharedPrefix
 from experiments.training.compiled import Compiled, State
 from experiments.training.loss import predicted_tokens
 from experiments.training.processes import is_primary
-from experiments.training.shared_prefix import SharedPrefix
 from models import count
 
 

@@ -20,14 +20,14 @@ from jax.sharding import Mesh
 import models
 from experiments.config import Recipe, RunConfig
 from experiments.objective import RunData
+from experiments.posttraining.trainable import trainable
 from experiments.training import optim
+from experiments.training.checkpoints.load import Start, frozen_part, start
 from experiments.training.compiled import Compiled, compile_functions
 from experiments.training.gradients import gradients, over_minibatches
-from experiments.training.load import Start, frozen_part, start
 from experiments.training.objectives import data_of, objective_of
 from experiments.training.packed_run import Clock, PackedRun
 from experiments.training.run_state import Hooks, RunState
-from experiments.training.trainable import trainable
 from models import ModelConfig, sharding
 from models.layers.heads import scalar
 
@@ -92,7 +92,7 @@ def train_packed(
         continue on another mesh, then equal to rounding.
       shared_prefixes: a folder in which runs of one `prefix_key` leave each other branch checkpoints, so that
         they take over each other's steps before their decays, bit for bit
-        (`experiments.training.shared_prefix`); "trunk_steps" in the row says how many.
+        (`experiments.training.checkpoints.shared_prefix`); "trunk_steps" in the row says how many.
 
     Raises:
       Stopped: the hooks of one run said so; the state of all is saved.

@@ -31,7 +31,8 @@ def jax_trainer(mesh: Any = None) -> Trainer:
 
     from experiments.config import RunConfig
     from experiments.fields import from_json
-    from experiments.training import checkpoint, memory, train
+    from experiments.training import memory, train
+    from experiments.training.checkpoints import checkpoint
 
     def train_all(configs, outs, hooks, shared_prefixes):
         try:

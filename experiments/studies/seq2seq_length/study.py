@@ -35,7 +35,7 @@ from experiments.files import write_atomic, write_json
 from experiments.studies.seq2seq_length import figures
 from experiments.studies.seq2seq_length.speed import RNN, TRANSFORMER, measure_speed
 from experiments.studies.study import Stage, Study, prepared_data
-from experiments.training.load import load
+from experiments.training.checkpoints.load import load
 from experiments.training.result import PACKAGES, describe_device
 from models import ModelConfig, RNNConfig, TransformerConfig
 from models.attention_maps import attention_maps

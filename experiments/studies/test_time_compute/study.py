@@ -27,7 +27,7 @@ from experiments.fields import apply_overrides, to_json
 from experiments.files import write_atomic, write_json
 from experiments.studies.study import Stage, Study, with_prepared_data
 from experiments.studies.test_time_compute import figures
-from experiments.training.load import load
+from experiments.training.checkpoints.load import load
 from models import ladder
 from models.decoding import best_of_n
 from models.decoding.beam import beam_search

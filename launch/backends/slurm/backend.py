@@ -188,7 +188,7 @@ def _progress(store: Store) -> list[int]:
     left = [run_id for run_id, state in store.states().items() if state in UNFINISHED]
     steps = 0
     if (store.folder / "runs").exists():
-        from experiments.training.checkpoint import (
+        from experiments.training.checkpoints.checkpoint import (
             newest_step,  # takes a second: the first submission does without
         )
 

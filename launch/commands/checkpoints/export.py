@@ -30,7 +30,7 @@ def run(args: list[str], flags) -> int:
     prepare_process()  # before anything imports jax
     from experiments.evaluate.loaded_model import find_run
     from experiments.fields import to_json
-    from experiments.training.load import load
+    from experiments.training.checkpoints.load import load
     from models import TransformerConfig, hf
     from models.hf.files import whole_folder
 

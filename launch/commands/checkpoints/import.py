@@ -38,7 +38,7 @@ def run(args: list[str], flags) -> int:
 
     import models
     from experiments.fields import to_json
-    from experiments.training.checkpoint import Checkpoints
+    from experiments.training.checkpoints.checkpoint import Checkpoints
     from models import hf
     from models.hf.files import whole_folder
 

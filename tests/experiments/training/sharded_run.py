@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
-from experiments.training.checkpoint import Checkpoints
+from experiments.training.checkpoints.checkpoint import Checkpoints
 from experiments.training.train import Stopped, train, training_functions
 from models import ladder
 from models.sharding import make_mesh

@@ -10,8 +10,8 @@ import pytest
 
 from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.training import metrics
-from experiments.training.checkpoint import newest_step
-from experiments.training.load import load
+from experiments.training.checkpoints.checkpoint import newest_step
+from experiments.training.checkpoints.load import load
 from experiments.training.train import Lost, Stopped, train, train_packed, training_functions
 from models import ladder
 from tests.tiny_run import Hooks, make_training_cache

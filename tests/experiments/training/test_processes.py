@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from experiments.training import metrics
-from experiments.training.checkpoint import newest_step
-from experiments.training.load import load
+from experiments.training.checkpoints.checkpoint import newest_step
+from experiments.training.checkpoints.load import load
 from tests.tiny_run import make_training_cache
 
 ROOT = Path(__file__).parents[3]

@@ -15,7 +15,7 @@ from experiments.config import OptimizerConfig, ScheduleConfig
 from experiments.data.batches import validation_batches
 from experiments.fields import to_json
 from experiments.training import metrics
-from experiments.training.load import load
+from experiments.training.checkpoints.load import load
 from experiments.training.optim import hyperparameters
 from experiments.training.train import Stopped, train, training_functions
 from models import FAMILIES, count, ladder

@@ -15,7 +15,7 @@ import pytest
 
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.training import metrics
-from experiments.training.checkpoint import newest_step
+from experiments.training.checkpoints.checkpoint import newest_step
 from launch.driver.stages import planned_run
 from launch.store import Store
 from launch.workers.hosts import LOST_SECONDS

@@ -17,7 +17,7 @@ from experiments.evaluate.language_modelling.perplexity import perplexity
 from experiments.evaluate.language_modelling.tokenized_text import read_files, read_split
 from experiments.evaluate.loaded_model import load_model
 from experiments.fields import from_json
-from experiments.training.checkpoint import Checkpoints
+from experiments.training.checkpoints.checkpoint import Checkpoints
 from tests.tiny_run import DOCUMENTS, isoflop
 
 pytestmark = pytest.mark.usefixtures("cache_of_run")

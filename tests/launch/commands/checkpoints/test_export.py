@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.training.load import load
+from experiments.training.checkpoints.load import load
 from tests.tiny_run import isoflop
 
 pytestmark = pytest.mark.usefixtures("cache_of_run")

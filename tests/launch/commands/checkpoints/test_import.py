@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from experiments.training.load import load
+from experiments.training.checkpoints.load import load
 from models import hf
 from tests.tiny_run import isoflop
 

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.training.checkpoint import Checkpoints, Unreadable, newest_step
-from experiments.training.load import load
+from experiments.training.checkpoints.checkpoint import Checkpoints, Unreadable, newest_step
+from experiments.training.checkpoints.load import load
 
 
 def save(folder, step: int, value: float) -> None:

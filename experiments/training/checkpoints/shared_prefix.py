@@ -13,7 +13,7 @@ import numpy as np
 
 from experiments.config import RunConfig
 from experiments.files import sync_folder
-from experiments.training.checkpoint import Checkpoints
+from experiments.training.checkpoints.checkpoint import Checkpoints
 from experiments.training.processes import all_gather, is_primary
 
 

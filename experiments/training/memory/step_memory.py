@@ -13,8 +13,8 @@ from jax.extend.core import Var
 import models
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.training import optim
-from experiments.training.jaxpr_memory import n_bytes, peak_bytes
 from experiments.training.loss import training_loss
+from experiments.training.memory.jaxpr_memory import n_bytes, peak_bytes
 from experiments.training.train import training_functions
 from models import sharding
 

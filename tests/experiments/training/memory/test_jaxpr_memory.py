@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from experiments.training.jaxpr_memory import peak_bytes
+from experiments.training.memory.jaxpr_memory import peak_bytes
 
 SQUARE = jax.ShapeDtypeStruct((100, 100), jnp.float32)
 KB40 = 40_000  # of one such array

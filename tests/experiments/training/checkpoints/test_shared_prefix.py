@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import pytest
 
 from experiments.config import RunConfig, ScheduleConfig
-from experiments.training import metrics, shared_prefix
-from experiments.training.checkpoint import newest_step
+from experiments.training import metrics
+from experiments.training.checkpoints import shared_prefix
+from experiments.training.checkpoints.checkpoint import newest_step
 from experiments.training.train import Stopped, train, train_packed
 from tests.tiny_run import Hooks, assert_same_run, make_training_cache
 from tests.tiny_run import training_config as config

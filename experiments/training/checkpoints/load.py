@@ -21,10 +21,10 @@ from experiments.data.vocab import load_vocab
 from experiments.fields import from_json, to_json
 from experiments.objective import Objective
 from experiments.objective_configs import RewardConfig
-from experiments.training.checkpoint import Checkpoints, Unreadable
+from experiments.posttraining.trainable import Trainable, trainable
+from experiments.training.checkpoints.checkpoint import Checkpoints, Unreadable
 from experiments.training.objectives import objective_of
 from experiments.training.optim import hyperparameters
-from experiments.training.trainable import Trainable, trainable
 from models import hf
 from models.partial_training import leaves
 

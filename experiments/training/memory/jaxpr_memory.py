@@ -3,7 +3,7 @@
 A compiler keeps fewer arrays than a program names: it fuses elementwise work into what reads it. So an array
 takes memory here only if an operation that is not elementwise makes it or reads it, or if several read it;
 any other is computed where it is read, from arrays that must live until then. Against XLA on CPUs, for every
-family with and without remat, that is within a tenth (`tests/experiments/training/test_memory.py`).
+family with and without remat, that is within a tenth (tests/experiments/training/memory/test_step_memory.py).
 """
 
 import itertools
