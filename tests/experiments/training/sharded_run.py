@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.training.checkpoints.checkpoint import Checkpoints
-from experiments.training.train import Stopped, train, training_functions
+from experiments.training.train import PRETRAINING, Stopped, train, training_functions
 from models import ladder
 from models.sharding import make_mesh
 from tests.tiny_run import make_cache
@@ -74,7 +74,10 @@ def main() -> None:
     states = [restored(run, folder / "moving", mesh) for mesh in (None, *meshes)]
     equal = [all(map(np.array_equal, jax.tree.leaves(states[0]), jax.tree.leaves(s))) for s in states[1:]]
     moved = train(run, folder / "moving", Hooks(np.inf), meshes[2])
-    compiled = [training_functions(run.model, "adamw", "wsd", mesh, 1).step._cache_size() for mesh in meshes]
+    compiled = [
+        training_functions(run.model, "adamw", "wsd", mesh, 1, PRETRAINING).step._cache_size()
+        for mesh in meshes
+    ]
     rows = {"alone": alone, "moved": moved, "equal": equal, "compiled": compiled}
     print(json.dumps(rows | {"same_run": alone["run_id"] == moved["run_id"]}))
 

@@ -12,7 +12,7 @@ from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.training import metrics
 from experiments.training.checkpoints.checkpoint import newest_step
 from experiments.training.checkpoints.load import load
-from experiments.training.train import Lost, Stopped, train, train_packed, training_functions
+from experiments.training.train import PRETRAINING, Lost, Stopped, train, train_packed, training_functions
 from models import ladder
 from tests.tiny_run import Hooks, make_training_cache
 from tests.tiny_run import training_config as config
@@ -141,7 +141,10 @@ def test_networks_that_sort_and_scan_train_together(family, tmp_path):
 def test_packed_runs_of_one_number_compile_once():
     """Whatever their numbers and seeds, and whether they begin or go on; the tests above trained five."""
     for n_runs in (1, 3):
-        assert training_functions(runs()[0].model, "adamw", "wsd", None, n_runs).step._cache_size() == 1
+        assert (
+            training_functions(runs()[0].model, "adamw", "wsd", None, n_runs, PRETRAINING).step._cache_size()
+            == 1
+        )
 
 
 @pytest.mark.parametrize("change", [{"n_tokens": 64 * 41}, {"seq_len": 8}, {"n_val_tokens": 64}])

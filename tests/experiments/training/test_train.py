@@ -17,7 +17,7 @@ from experiments.fields import to_json
 from experiments.training import metrics
 from experiments.training.checkpoints.load import load
 from experiments.training.optim import hyperparameters
-from experiments.training.train import Stopped, train, training_functions
+from experiments.training.train import PRETRAINING, Stopped, train, training_functions
 from models import FAMILIES, count, ladder
 from tests.tiny_run import Hooks, assert_same_run, make_training_cache
 from tests.tiny_run import training_config as config
@@ -175,7 +175,9 @@ def test_a_grid_compiles_once_a_shape(tmp_path):
             seed=i,
         )
         train(run, tmp_path / str(i), Hooks())
-    sizes = [training_functions(shape, "adamw", "wsd", None, 1).step._cache_size() for shape in shapes]
+    sizes = [
+        training_functions(shape, "adamw", "wsd", None, 1, PRETRAINING).step._cache_size() for shape in shapes
+    ]
     assert sizes == [1, 1]
 
 
