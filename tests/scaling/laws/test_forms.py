@@ -158,7 +158,7 @@ def test_a_fit_of_small_reward_models_foretells_a_larger_one():
     reward = law_values(name, theta, kl=kl, reward_params=sizes) + 0.02 * rng.standard_normal(36)
     table = pd.DataFrame({"kl": kl, "reward_params": sizes, "reward": reward})
     runs = check(table, {}, needed=tuple(table))
-    fit = scaling.fit(runs, law=name, n_bootstrap=0)
+    fit = scaling.fit(runs, law=name, n_bootstrap=60)
     larger = fit.predict(kl=kl[:12], reward_params=np.full(12, 1e6))
     truth = law_values(name, theta, kl=kl[:12], reward_params=1e6)
     assert larger.loss == pytest.approx(truth, abs=0.15)
