@@ -93,7 +93,7 @@ class ExamplesConfig:
     """Conversations, pairs of responses, or prompts.
 
     task: the kind of file at `path`, or "gold": made by the world with a known reward.
-    template: how conversations become text (`experiments.posttraining.chat_template`).
+    template: how conversations become text (`experiments.posttraining.data.chat_template`).
     fingerprint: sha256 of the prepared examples, as of `DataConfig`.
     """
 

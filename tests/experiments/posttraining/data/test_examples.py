@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.data.batches import shuffled
-from experiments.posttraining.examples import (
+from experiments.posttraining.data.examples import (
     SPLITS,
     Column,
     Example,

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from experiments.data.tasks import train_sentencepiece
 from experiments.data.vocab import ByteVocab, SentencePieceVocab
-from experiments.posttraining.chat_template import (
+from experiments.posttraining.data.chat_template import (
     MARKERS,
     default_template,
     jinja_template,
     load_template,
 )
-from experiments.posttraining.conversations import Turn
+from experiments.posttraining.data.conversations import Turn
 
 JINJA = """
 {%- for message in messages -%}

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.posttraining.examples import Column, Examples
-from experiments.posttraining.packing import first_fit, pack
+from experiments.posttraining.data.examples import Column, Examples
+from experiments.posttraining.data.packing import first_fit, pack
 
 EXAMPLE = st.lists(st.tuples(st.integers(3, 99), st.booleans()), min_size=1, max_size=9)
 

@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from experiments.data.vocab import Vocab
-from experiments.posttraining.conversations import Conversation, Turn
+from experiments.posttraining.data.conversations import Conversation, Turn
 
 MARKERS = {"system": "\x01", "user": "\x05", "assistant": "\x06"}
 # In what a Jinja template renders: generation blocks stand between the first two; the third is `eos_token` of

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from experiments.posttraining.conversations import Turn, read_conversations, read_prompts
-from experiments.posttraining.records import find, identity
+from experiments.posttraining.data.conversations import Turn, read_conversations, read_prompts
+from experiments.posttraining.data.records import find, identity
 
 ASKED, ANSWERED = Turn("user", "2 + 2?"), Turn("assistant", "4")
 MESSAGES = {"messages": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]}

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.posttraining.records import Record, records
+from experiments.posttraining.data.records import Record, records
 
 ROLES = {  # as others call them
     "system": "system",

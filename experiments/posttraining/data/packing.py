@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from experiments.posttraining.examples import Examples
+from experiments.posttraining.data.examples import Examples
 
 
 @dataclass(frozen=True)

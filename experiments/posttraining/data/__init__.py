@@ -1,0 +1,10 @@
+"""Examples of post-training, from the files they are published in to rows of a batch.
+
+    records        records of JSON, Parquet and Arrow files, or of a data set by its name
+    conversations  turns of a system, a user and an assistant
+    chat_template  conversations as tokens, and which of them the assistant says
+    examples       prepared once, as columns on disk; how another kind of example is added
+    packing        examples in rows, each in a segment of its own
+
+Import from its modules. May import experiments.data and experiments.files.
+"""
