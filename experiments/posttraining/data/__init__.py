@@ -5,6 +5,7 @@
     chat_template  conversations as tokens, and which of them the assistant says
     examples       prepared once, as columns on disk; how another kind of example is added
     packing        examples in rows, each in a segment of its own
+    pairs          two responses to a prompt, which was preferred: as files, examples and batches
 
-Import from its modules. May import experiments.data and experiments.files.
+Import from its modules. May import experiments.data, experiments.files and preferences.
 """

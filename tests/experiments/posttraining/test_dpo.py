@@ -9,6 +9,7 @@ from experiments.posttraining.dpo import LOSSES, dpo_losses, hinge_losses, ipo_l
 from tests.experiments.posttraining.golden import assert_equal, golden
 
 __all__ = ["golden"]
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def h(golden, **replaced):

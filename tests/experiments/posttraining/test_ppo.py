@@ -10,6 +10,7 @@ from experiments.posttraining.ppo import adapted_kl_coef, outside, policy_losses
 from tests.experiments.posttraining.golden import assert_equal, golden
 
 __all__ = ["golden"]
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def test_policy_loss_and_gradient_equal_the_golden_ones(golden):

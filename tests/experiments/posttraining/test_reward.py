@@ -9,6 +9,7 @@ from experiments.posttraining.reward import centring_losses, correct, pair_losse
 from tests.experiments.posttraining.golden import assert_equal, golden
 
 __all__ = ["golden"]
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def test_losses_and_gradients_equal_the_golden_ones(golden):

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from experiments.posttraining.estimators.token_logps import (
     masked_mean,
@@ -13,6 +14,7 @@ from experiments.posttraining.estimators.token_logps import (
 from tests.experiments.posttraining.golden import assert_equal, golden
 
 __all__ = ["golden"]
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def test_logps_are_those_of_the_next_tokens(golden):

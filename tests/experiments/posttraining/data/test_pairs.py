@@ -1,0 +1,179 @@
+"""Published pairs in all forms as the same pair; tokens, batches and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments.data.vocab import ByteVocab
+from experiments.posttraining.data.chat_template import default_template
+from experiments.posttraining.data.conversations import Turn
+from experiments.posttraining.data.examples import open_examples, prepare
+from experiments.posttraining.data.pairs import Pair, examples_of, pair_batches, read_pairs
+
+TEMPLATE = default_template(ByteVocab())
+PAIR = Pair((Turn("user", "2 + 2?"),), "4", "five")
+
+
+def written(tmp_path, *records) -> str:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return str(path)
+
+
+def messages(*said: str) -> list[dict]:
+    return [{"role": ("user", "assistant")[k % 2], "content": text} for k, text in enumerate(said)]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"prompt": "2 + 2?", "chosen": "4", "rejected": "five"},
+        {"prompt": messages("2 + 2?"), "chosen": "4", "rejected": "five"},
+        {"prompt": "2 + 2?", "chosen": messages("2 + 2?", "4"), "rejected": messages("2 + 2?", "five")},
+        {
+            "prompt": messages("2 + 2?"),
+            "chosen": messages("2 + 2?", "4"),
+            "rejected": messages("2 + 2?", "five"),
+        },
+        {
+            "prompt": messages("2 + 2?"),
+            "chosen": [{"role": "assistant", "content": "4"}],
+            "rejected": [{"role": "assistant", "content": "five"}],
+        },
+        {"chosen": "\n\nHuman: 2 + 2?\n\nAssistant: 4", "rejected": "\n\nHuman: 2 + 2?\n\nAssistant: five"},
+        {"prompt": "2 + 2?", "responses": {"a": "4", "b": "five"}, "ranking": "a > b"},
+    ],
+)
+def test_every_form_of_a_pair_is_read(record, tmp_path):
+    assert [pair for _, pair in read_pairs(written(tmp_path, record))] == [PAIR]
+
+
+def test_conversations_of_several_turns_keep_them_all(tmp_path):
+    hh = "\n\nHuman: Hi\n\nAssistant: Yes?\n\nHuman: 2 + 2?\n\nAssistant:"
+    said = ("Hi", "Yes?", "2 + 2?")
+    record = {"chosen": messages(*said, "4"), "rejected": messages(*said, "five")}
+    path = written(tmp_path, {"chosen": f"{hh} 4", "rejected": f"{hh} five"}, record)
+    (_, one), (_, other) = read_pairs(path)
+    assert one == other
+    assert one.prompt == (Turn("user", "Hi"), Turn("assistant", "Yes?"), Turn("user", "2 + 2?"))
+
+
+def test_a_ranking_of_three_makes_three_pairs_and_ties_none(tmp_path):
+    record = {"prompt": "?", "responses": {"a": "x", "b": "y", "c": "z"}, "ranking": "c > a > b"}
+    pairs = [pair for _, pair in read_pairs(written(tmp_path, record, record | {"ranking": ["a = b > c"]}))]
+    assert [pair.chosen + pair.rejected for pair in pairs] == ["zx", "zy", "xy", "xz", "yz"]
+
+
+def test_margins_are_given_or_the_difference_of_scores(tmp_path):
+    record = {"prompt": "2 + 2?", "chosen": "4", "rejected": "five"}
+    path = written(
+        tmp_path, record | {"score_chosen": 8.5, "score_rejected": 6}, record | {"margin": 0.5}, record
+    )
+    assert [pair.margin for _, pair in read_pairs(path)] == [2.5, 0.5, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"prompt": "?", "chosen": "same", "rejected": "same"}, "both responses are 'same'"),
+        ({"prompt": "?", "chosen": " ", "rejected": "x"}, "the chosen response is empty"),
+        ({"prompt": "?", "chosen": "x", "rejected": ""}, "the rejected response is empty"),
+        ({"prompt": "", "chosen": "x", "rejected": "y"}, "the prompt is empty"),
+        ({"prompt": "?", "chosen": "x"}, "no 'rejected'"),
+        ({"prompt": "?", "chosen": "x", "rejected": messages("?", "y")}, "both texts, or both lists"),
+        ({"chosen": "x", "rejected": "y"}, "no 'prompt'"),
+        ({"chosen": messages("?", "x"), "rejected": messages("!", "y")}, "differ before their last turn"),
+        (
+            {"chosen": messages("?"), "rejected": messages("?", "y")},
+            "does not end with a turn of the assistant",
+        ),
+        ({"prompt": "?", "chosen": "x", "rejected": "y", "margin": -1}, "margin -1"),
+        ({"prompt": "?", "chosen": "x", "rejected": "y", "margin": "much"}, "margin 'much'"),
+        (
+            {"prompt": "?", "chosen": "x", "rejected": "y", "score_chosen": 1, "score_rejected": 2},
+            "margin -1.0; the chosen one is better",
+        ),
+        ({"prompt": "?", "responses": {"a": "x"}, "ranking": "a > b"}, "ranking of 'b'"),
+        (
+            {"prompt": "?", "responses": {"a": "x", "b": "y"}, "ranking": ["a > b", "b > a"]},
+            "> a is a cycle|> b is a cycle",
+        ),
+        ({"prompt": "?", "responses": ["x", "y"], "ranking": "a > b"}, "object of texts by name"),
+        ({"prompt": "?", "responses": {"a": "x", "b": "y"}}, "'ranking' is a text"),
+    ],
+)
+def test_what_is_no_pair_is_refused_with_its_line(record, message, tmp_path):
+    path = written(tmp_path, {"prompt": "2 + 2?", "chosen": "4", "rejected": "five"}, record)
+    with pytest.raises(ValueError, match=message) as error:
+        list(read_pairs(path))
+    assert str(error.value).startswith(f"{path}:2: ")
+
+
+def test_tokens_are_the_prompt_and_the_response_with_its_end():
+    (example,) = examples_of([("here", PAIR)], TEMPLATE)
+    prompt, vocab = TEMPLATE.prompt(PAIR.prompt), ByteVocab()
+    for name, said in (("chosen", "4"), ("rejected", "five")):
+        expected = [*prompt, *vocab.encode(said), vocab.eos_id]
+        assert example.columns[name].tolist() == expected  # type: ignore[union-attr]
+    assert example.columns["prompt_length"] == len(prompt) and example.columns["margin"] == 0
+
+
+def test_what_a_template_cannot_say_is_refused_with_its_place():
+    with pytest.raises(ValueError, match=r"file:3: a turn has '\\x06' in its text"):
+        list(examples_of([("file:3", Pair(PAIR.prompt, "\x06", "x"))], TEMPLATE))
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    """A hundred pairs, two of which have a long side; 50 prompts, two pairs each."""
+
+    def read():
+        for k in range(100):
+            said = "x" * 30 if k in (7, 40) else f"r{k}"
+            pair = Pair((Turn("user", f"q{k // 2}"),), f"c{k}", said, margin=float(k))
+            yield from examples_of([("here", pair)], TEMPLATE)
+
+    folder = prepare("preferences", {"of": "test"}, read, root=tmp_path_factory.mktemp("cache"))
+    return [open_examples(folder, split) for split in ("train", "validation")]
+
+
+def test_batches_hold_prompt_and_responses_whole(sets):
+    batches = pair_batches(sets[0], seq_len=16)
+    batch = batches.training(seed=0, step=3, batch_size=8)
+    assert {name: (array.dtype.name, array.shape) for name, array in batch.items()} == {
+        **{name: ("int32", (8, 16)) for name in ("chosen", "rejected")},
+        **{f"{name}_lengths": ("int32", (8,)) for name in ("chosen", "rejected", "prompt")},
+        "margin": ("float32", (8,)),
+    }
+    for b in range(8):
+        k, n = int(batch["margin"][b]), batch["prompt_lengths"][b]
+        assert batch["chosen"][b, :n].tolist() == TEMPLATE.prompt((Turn("user", f"q{k // 2}"),)).tolist()
+        for name, first in (("chosen", "c"), ("rejected", "r")):
+            length = batch[f"{name}_lengths"][b]
+            assert ByteVocab().decode(batch[name][b, n : length - 1].tolist()) == f"{first}{k}"
+            assert batch[name][b, length - 1] == TEMPLATE.end_id and not batch[name][b, length:].any()
+
+
+def test_pairs_that_do_not_fit_are_left_out_and_counted(sets):
+    n_long = sum(int((examples.columns["rejected"].lengths > 16).sum()) for examples in sets)
+    assert n_long == 2 == sum(pair_batches(examples, 16).n_left_out for examples in sets)
+    assert pair_batches(sets[0], 64).n_left_out == 0
+    with pytest.raises(ValueError, match=r"none of .* fits into rows of seq_len=4"):
+        pair_batches(sets[0], 4)
+
+
+def test_every_pair_is_seen_once_an_epoch_and_parts_of_a_batch_are_the_batch(sets):
+    batches = pair_batches(sets[0], 16)
+    n = len(batches)
+    seen = np.concatenate([batches.training(5, step, 1)["margin"] for step in range(n)])
+    assert len(set(seen.tolist())) == n
+    whole = batches.training(5, 2, 8)
+    parts = [batches.training(5, 2, 8, rows) for rows in (slice(0, 3), slice(3, 8))]
+    for name, array in whole.items():
+        np.testing.assert_array_equal(array, np.concatenate([part[name] for part in parts]))
+
+
+def test_pairs_of_one_prompt_are_on_one_side_of_the_split(sets):
+    questions = [{int(margin) // 2 for margin in examples.columns["margin"].scalars} for examples in sets]
+    assert not questions[0] & questions[1]
