@@ -105,6 +105,7 @@ class Recipe:
 
     objective: ObjectiveConfig | None = None
     train: tuple[str, ...] = ()
+    last_layers: int = 0
     lora: LoRAConfig | None = None
     micro_batches: int = 1
     reward_model: ModelConfig | None = None
@@ -207,7 +208,7 @@ class RunConfig:
         lora = static(init.lora) if init.lora else None
         objective = static(self.objective) if self.objective else None
         gold = self.examples.gold if self.examples else None
-        return Recipe(objective, init.train, lora, self.micro_batches, gold=gold)
+        return Recipe(objective, init.train, init.last_layers, lora, self.micro_batches, gold=gold)
 
     @property
     def pack_key(self) -> str:

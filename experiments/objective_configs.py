@@ -50,14 +50,19 @@ class InitConfig:
     fingerprint: sha256 of its parameters, filled in when a study is planned from a folder; "" accepts any.
     train: patterns (`models.partial_training.split`) of the parameters that are trained. (): all of them, or
       with `lora` none but the adapters. What the objective adds to the network, such as a head, always is.
+    last_layers: of the layers that `train` matches, the last so many are trained. 0: all of them.
     """
 
     source: str
     fingerprint: str = ""
     train: tuple[str, ...] = ()
+    last_layers: int = 0
     lora: LoRAConfig | None = None
 
     def __post_init__(self):
+        check("init", self.last_layers >= 0, f"last_layers={self.last_layers}; it must not be negative")
+        what = f"last_layers={self.last_layers} without train; say what of them, such as 'blocks/*'"
+        check("init", not self.last_layers or bool(self.train), what)
         check("init", bool(self.source), "source=''; give a run id, a run folder or a Hugging Face folder")
 
 

@@ -1,15 +1,18 @@
-"""What of the parameters is trained: all, those that patterns choose, or low-rank adapters of some."""
+"""What of the parameters is trained: all, those that patterns choose, last layers, or low-rank adapters."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from experiments.config import Recipe
 from experiments.objective import Objective
 from models import partial_training
 from models.layers import lora
+from models.parameters import Axes
 
 Tree = dict[str, Any]
 
@@ -40,7 +43,7 @@ def trainable(objective: Objective, recipe: Recipe) -> Trainable:
     Raises:
       ValueError: a pattern matches no parameter, or adapters no matrix.
     """
-    adapters, axes = recipe.lora, objective.axes
+    adapters, axes, n_last = recipe.lora, objective.axes, recipe.last_layers
     if not recipe.train and adapters is None:
         return Trainable(lambda key, params: params, lambda params: {}, lambda trained, *_: trained, axes)
     patterns = (*recipe.train, *objective.new)
@@ -48,21 +51,44 @@ def trainable(objective: Objective, recipe: Recipe) -> Trainable:
     def in_full(params: Tree) -> tuple[Tree, Tree]:
         return partial_training.split(params, *patterns) if patterns else ({}, params)
 
+    full_axes = in_full(axes)[0]
+    adapter_axes = {} if adapters is None else lora.adapter_axes(axes, *adapters.targets)
+
     def trained(key: jax.Array, params: Tree) -> Tree:
-        full, _ = in_full(params)
-        if adapters is None:
-            return _without_empty(full, {})
-        return _without_empty(full, lora.init(key, params, axes, *adapters.targets, rank=adapters.rank))
+        full, added = _last_layers(in_full(params)[0], full_axes, n_last), {}
+        if adapters is not None:
+            added = lora.init(key, params, axes, *adapters.targets, rank=adapters.rank)
+        return _without_empty(full, added)
+
+    def frozen(params: Tree) -> Tree:
+        full, rest = in_full(params)
+        return {"rest": rest, "first_layers": _first_layers(full, full_axes, n_last)}
 
     def whole(trained: Tree, frozen: Tree, hyper: dict[str, jax.Array]) -> Tree:
-        params = partial_training.join(trained.get("full", {}), frozen)
+        full = _joined_layers(frozen["first_layers"], trained.get("full", {}), full_axes, n_last)
+        params = partial_training.join(full, frozen["rest"])
         return lora.merge(params, trained["lora"], hyper["lora_scale"]) if "lora" in trained else params
 
-    adapter_axes = {} if adapters is None else lora.adapter_axes(axes, *adapters.targets)
-    return Trainable(
-        trained, lambda params: in_full(params)[1], whole, _without_empty(in_full(axes)[0], adapter_axes)
-    )
+    return Trainable(trained, frozen, whole, _without_empty(full_axes, adapter_axes))
 
 
 def _without_empty(full: Tree, adapters: Tree) -> Tree:
     return {name: tree for name, tree in (("full", full), ("lora", adapters)) if tree}
+
+
+def _last_layers(params: Tree, axes: Tree, n: int) -> Tree:
+    """Of parameters that stack layers the last n, and the others; all of them if n is 0."""
+    return jax.tree.map(lambda x, a: x[-n:] if n and "layers" in a.copies else x, params, axes)
+
+
+def _first_layers(params: Tree, axes: Tree, n: int) -> Tree:
+    """What `_last_layers` leaves of each parameter: layers, or nothing."""
+    nothing = np.zeros(0, np.float32)
+    return jax.tree.map(lambda x, a: x[:-n] if n and "layers" in a.copies else nothing, params, axes)
+
+
+def _joined_layers(first: Tree, last: Tree, axes: Tree, n: int) -> Tree:
+    def joined(first: jax.Array, last: jax.Array, a: Axes) -> jax.Array:
+        return jnp.concatenate([first, last]) if n and "layers" in a.copies else last
+
+    return jax.tree.map(joined, first, last, axes)

@@ -37,7 +37,7 @@ class Checkpoints:
         Args:
           step: the step that the state is after.
           params: tree of arrays.
-          opt_state: tree of arrays.
+          opt_state: tree of arrays; None: there is none.
           meta: a JSON object.
 
         Raises:
@@ -47,12 +47,13 @@ class Checkpoints:
             self.manager.delete(step)
         elif step in self.manager.all_steps():
             return
-        items = ocp.args.Composite(
-            params=ocp.args.StandardSave(params),
-            opt_state=ocp.args.StandardSave(opt_state),
-            meta=ocp.args.JsonSave(copy.deepcopy(meta)),  # orbax would read it later, in its own thread
-        )
-        if not self.manager.save(step, args=items, force=True):
+        items = {
+            "params": ocp.args.StandardSave(params),
+            "meta": ocp.args.JsonSave(copy.deepcopy(meta)),  # orbax would read it later, in its own thread
+        }
+        if opt_state is not None:
+            items["opt_state"] = ocp.args.StandardSave(opt_state)
+        if not self.manager.save(step, args=ocp.args.Composite(**items), force=True):
             raise OSError(f"{self.folder}: the checkpoint of step {step} was not written")
 
     def steps(self) -> set[int]:

@@ -25,7 +25,7 @@ from experiments.posttraining.trainable import Trainable, trainable
 from experiments.training.checkpoints.checkpoint import Checkpoints, Unreadable
 from experiments.training.objectives import objective_of
 from experiments.training.optim import hyperparameters
-from models import hf
+from models import ModelConfig, hf
 from models.partial_training import leaves
 
 
@@ -87,8 +87,8 @@ def start(config: RunConfig, out: Path) -> Start:
         return begun
     recipe, source = _recipe(config), _source(config.init.source, out)
     is_run = "model_type" not in json.loads((source / "config.json").read_text())
-    _, network = load(source) if is_run else hf.load(source)
-    _check_fits(config, network, source)
+    found, network = load(source) if is_run else hf.load(source)
+    _check_fits(config.model, found.model if isinstance(found, RunConfig) else found, source)
     seen = fingerprint(network)
     if config.init.fingerprint not in ("", seen):
         raise ValueError(
@@ -106,7 +106,7 @@ def start(config: RunConfig, out: Path) -> Start:
         meta["reward_run"] = to_json(reward_config)
         recipe = dataclasses.replace(recipe, reward_model=reward_config.model)
     checkpoints = Checkpoints(out / "start")
-    checkpoints.save(0, trees, {}, meta)
+    checkpoints.save(0, trees, None, meta)
     checkpoints.close()
     return Start(recipe, trees)
 
@@ -174,13 +174,12 @@ def _source(source: str, out: Path) -> Path:
     )
 
 
-def _check_fits(config: RunConfig, network: Any, source: Path) -> None:
-    wanted = leaves(jax.eval_shape(models.build(config.model).init, jax.random.key(0)))
-    found = leaves(network)
-    for path in sorted(wanted.keys() | found.keys()):
-        shapes = [getattr(tree.get(path), "shape", "absent") for tree in (wanted, found)]
-        if shapes[0] != shapes[1]:
+def _check_fits(wanted: ModelConfig, found: ModelConfig, source: Path) -> None:
+    """Refuses a checkpoint of another network; how it is computed (`dtype`, `remat`) may differ."""
+    for name, value in vars(wanted).items():
+        seen = getattr(found, name, "absent")
+        if seen != value and name not in ("dtype", "remat"):
             raise ValueError(
-                f"init.source: {source} is another network: {'/'.join(path)} is {shapes[1]} there and "
-                f"{shapes[0]} in this run's model; give the run the model of its checkpoint"
+                f"init.source: {source} is another network: {name}={seen!r} there and {value!r} in this "
+                "run's model; give the run the model of its checkpoint"
             )
