@@ -64,9 +64,12 @@ class Model:
     """A network as functions. Parameters are a nested dict of float32 arrays, layers stacked along axis 0.
 
     init(key) -> params
-    hidden(params, tokens_BT, **source) -> (x_BTD, aux): what the head reads, already normalised; x at t
-      depends on tokens 0…t only. `aux` is empty or holds scalars: "loss" is to be added to the training loss,
-      the others are measurements.
+    hidden(params, tokens_BT, segments_BT=None, **source) -> (x_BTD, aux): what the head reads, already
+      normalised; x at t depends on tokens 0…t only. `aux` is empty or holds scalars: "loss" is to be added to
+      the training loss, the others are measurements. With `segments_BT` (int32; `layers.segments`) a row
+      holds several texts, numbered 1, 2, …, and 0 at padding: attention, positions and recurrent states stay
+      within a text, no expert drops a token, and each text's x is that of the text alone. Networks with an
+      encoder refuse it.
     logits(params, x) -> float32 logits [..., V]
     prefill(params, tokens_BT, lengths_B, max_len, **source) -> (logits_BV, cache): rows are padded on the
       right, logits are those at each row's last real token, the cache has room for `max_len` tokens.
@@ -98,6 +101,15 @@ class Model:
         """Logits [B,T,V], float32, and the auxiliary scalars of `hidden`."""
         x_BTD, aux = self.hidden(params, tokens_BT, **source)
         return self.logits(params, x_BTD), aux
+
+
+def refuse_segments(family: str, segments_BT: jax.Array | None) -> None:
+    """Refuses rows that hold several texts, in a family whose rows have a source each."""
+    if segments_BT is not None:
+        raise ValueError(
+            f"model: segments_BT given to family={family!r}; a network with an encoder reads one source "
+            "and one text a row: leave it out, and pad each text"
+        )
 
 
 def last_token(x_BT: jax.Array, lengths_B: jax.Array) -> jax.Array:

@@ -21,7 +21,7 @@ from models.layers.linear import lookup, project, unembed
 from models.layers.mlp import Activation
 from models.layers.norms import RMSNorm
 from models.layers.positions import relative_position_bucket
-from models.model import Dtype, Model, check_at_least, check_dtype, last_token
+from models.model import Dtype, Model, check_at_least, check_dtype, last_token, refuse_segments
 from models.parameters import Keys, Params, functional, stacked, weight
 from models.parametrization import branch_std
 from models.sharding import constrain
@@ -253,7 +253,8 @@ def build(config: EncDecConfig) -> Model:
         x_BTD, keys_values = jax.lax.scan(block, ends.embed(tokens_BT), params["decoder"])
         return ends.decoder_norm(x_BTD), keys_values, source_mask_B1S
 
-    def hidden(params: Params, tokens_BT: jax.Array, source_BS: jax.Array, source_mask_BS=None):
+    def hidden(params: Params, tokens_BT, source_BS, source_mask_BS=None, segments_BT=None):
+        refuse_segments(config.family, segments_BT)
         return forward(params, tokens_BT, source_BS, source_mask_BS)[0], {}
 
     def logits(params: Params, x: jax.Array) -> jax.Array:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from models.layers import segments
 from models.layers.linear import lookup, project, unembed
 from models.layers.norms import LayerNorm
 from models.model import Model, ModelConfig, last_token
@@ -57,26 +58,27 @@ def recurrent(
         key_ends, key_blocks = jax.random.split(key)
         return {"ends": init_ends(key_ends), "blocks": init_blocks(key_blocks)}
 
-    def forward(params: Params, tokens_BT: jax.Array, lengths_B: jax.Array | None):
+    def forward(params: Params, tokens_BT, lengths_B: jax.Array | None, segments_BT: jax.Array | None):
         """Normalised final stream [B,T,D] and the states of all layers after `lengths` tokens, if given."""
+        first_BT = None if segments_BT is None else segments.starts(segments_BT)
 
         def block(stream, layer):
-            return bind_block(layer)(stream, lengths_B)
+            return bind_block(layer)(stream, lengths_B, first_BT)
 
         block = jax.checkpoint(block) if config.remat else block
         ends = bind_ends(params["ends"])
         (x_BTD, *_), states = jax.lax.scan(block, enter(ends.embed(tokens_BT)), params["blocks"])
         return ends.final_norm(x_BTD), states
 
-    def hidden(params: Params, tokens_BT: jax.Array):
-        return forward(params, tokens_BT, None)[0], {}
+    def hidden(params: Params, tokens_BT: jax.Array, segments_BT: jax.Array | None = None):
+        return forward(params, tokens_BT, None, segments_BT)[0], {}
 
     def logits(params: Params, x: jax.Array) -> jax.Array:
         return bind_ends(params["ends"]).logits(x)
 
     def prefill(params: Params, tokens_BT: jax.Array, lengths_B: jax.Array, max_len: int):
         del max_len  # the state has room for any length
-        x_BTD, states = forward(params, tokens_BT, lengths_B)
+        x_BTD, states = forward(params, tokens_BT, lengths_B, None)
         return logits(params, last_token(x_BTD, lengths_B)), states
 
     def decode(params: Params, token_B: jax.Array, cache: State):
@@ -92,6 +94,7 @@ def recurrent(
     return Model(config, init, hidden, logits, prefill, decode, {"ends": ends_axes, "blocks": blocks_axes})
 
 
-def shifted(x_BTD: jax.Array) -> jax.Array:
-    """x one token earlier, zeros before the first."""
-    return jnp.pad(x_BTD[:, :-1], ((0, 0), (1, 0), (0, 0)))
+def shifted(x_BTD: jax.Array, first_BT: jax.Array | None = None) -> jax.Array:
+    """x one token earlier; zeros before the first of a row, and of a text if `first` says where these are."""
+    before_BTD = jnp.pad(x_BTD[:, :-1], ((0, 0), (1, 0), (0, 0)))
+    return before_BTD if first_BT is None else jnp.where(first_BT[..., None], 0, before_BTD)

@@ -20,7 +20,7 @@ from models.families import transformer
 from models.layers.attention import softmax
 from models.layers.cells import CELLS, State, recur
 from models.layers.linear import lookup, project
-from models.model import Dtype, Model, check_at_least, check_dtype, last_token
+from models.model import Dtype, Model, check_at_least, check_dtype, last_token, refuse_segments
 from models.parameters import Keys, Params, constant, functional, stacked, weight
 from models.sharding import constrain
 
@@ -185,7 +185,8 @@ def build(config: RNNConfig) -> Model:
         x_TBD, states = _run(config, params["decoder"], ends.embed(tokens_BT), mask_BT, states)
         return ends.combine(x_TBD.swapaxes(0, 1), memory if config.attention else None), states
 
-    def hidden(params: Params, tokens_BT: jax.Array, source_BS: jax.Array, source_mask_BS=None):
+    def hidden(params: Params, tokens_BT, source_BS, source_mask_BS=None, segments_BT=None):
+        refuse_segments(config.family, segments_BT)
         memory, states = _encode(config, params, source_BS, source_mask_BS)
         return decoder(params, tokens_BT, jnp.ones(tokens_BT.shape, bool), memory, states)[0], {}
 

@@ -74,11 +74,11 @@ class TimeMix(nnx.Module):
         v = project(mix(x, before, self.share_v), self.w_v).astype(jnp.float32)
         return r, k, v
 
-    def __call__(self, x_BTD: jax.Array, lengths_B: jax.Array | None):
-        """Output [B,T,D], and the average's state after `lengths` tokens, if given."""
-        r_BTA, k_BTA, v_BTA = self.gates_keys_values(x_BTD, shifted(x_BTD))
+    def __call__(self, x_BTD: jax.Array, lengths_B: jax.Array | None, first_BT: jax.Array | None):
+        """Output [B,T,D], and the average's state after `lengths` tokens, if given; `first` begins texts."""
+        r_BTA, k_BTA, v_BTA = self.gates_keys_values(x_BTD, shifted(x_BTD, first_BT))
         k_BTA, decay_A = constrain(k_BTA, "batch", "length", "heads"), jnp.exp(self.log_decay[...])
-        y_BTA = wkv(k_BTA, v_BTA, decay_A, self.bonus[...]).astype(x_BTD.dtype)
+        y_BTA = wkv(k_BTA, v_BTA, decay_A, self.bonus[...], first_BT).astype(x_BTD.dtype)
         state = {} if lengths_B is None else wkv_state(k_BTA, v_BTA, decay_A, lengths_B)
         return project(r_BTA * y_BTA, self.w_o), state
 
@@ -119,14 +119,14 @@ class Block(nnx.Module):
         self.channel_mix = ChannelMix(config, keys, layer)
         self.branch_scale = branch_scale(config)
 
-    def __call__(self, stream: tuple, lengths_B: jax.Array | None):
+    def __call__(self, stream: tuple, lengths_B: jax.Array | None, first_BT: jax.Array | None = None):
         """The stream (x [B,T,D],) after the block, and the block's state after `lengths` tokens, if given."""
         (x_BTD,) = stream
         read_BTD = self.time_norm(x_BTD)
-        mixed_BTD, state = self.time_mix(read_BTD, lengths_B)
+        mixed_BTD, state = self.time_mix(read_BTD, lengths_B, first_BT)
         x_BTD = constrain(x_BTD + self.branch_scale * mixed_BTD, "batch", "length", None)
         feed_BTD = self.channel_norm(x_BTD)
-        mixed_BTD = self.channel_mix(feed_BTD, shifted(feed_BTD))
+        mixed_BTD = self.channel_mix(feed_BTD, shifted(feed_BTD, first_BT))
         x_BTD = constrain(x_BTD + self.branch_scale * mixed_BTD, "batch", "length", None)
         if lengths_B is not None:
             state |= {"time_x": last_token(read_BTD, lengths_B), "channel_x": last_token(feed_BTD, lengths_B)}

@@ -133,14 +133,17 @@ class TimeMix(nnx.Module):
         y = y * self.norm_scale[...] + self.norm_bias[...] + own
         return project(y.astype(gate.dtype) * gate, self.w_o)
 
-    def __call__(self, x_BTD: jax.Array, v_first, is_first, lengths_B: jax.Array | None):
-        """Output [B,T,D], the first layer's values, and the state after `lengths` tokens (default: T)."""
-        edits, gate, v_first = self.read(x_BTD, shifted(x_BTD), v_first, is_first)
+    def __call__(self, x_BTD: jax.Array, v_first, is_first, lengths_B: jax.Array | None, first_BT):
+        """Output [B,T,D], the first layer's values, and the state after `lengths` tokens (default: T).
+
+        `first_BT`, if not None, is true where a text begins.
+        """
+        edits, gate, v_first = self.read(x_BTD, shifted(x_BTD, first_BT), v_first, is_first)
         if lengths_B is not None:
             real_BT11 = (jnp.arange(x_BTD.shape[1]) < lengths_B[:, None])[..., None, None]
             r, log_w, k, v, removed, replaced = edits
             edits = (r, log_w * real_BT11, k * real_BT11, v, removed, replaced * real_BT11)
-        y_BTHK, state_BHKK = delta_rule(*edits, self.chunk)
+        y_BTHK, state_BHKK = delta_rule(*edits, self.chunk, first_BT)
         return self.output(y_BTHK, edits, gate), v_first, {"matrix": state_BHKK}
 
     def decode(self, x_BD: jax.Array, v_first, is_first, before_BD: jax.Array, state: State):
@@ -176,14 +179,14 @@ class Block(nnx.Module):
         self.channel_mix = ChannelMix(config, keys, layer)
         self.branch_scale = branch_scale(config)
 
-    def __call__(self, stream: tuple, lengths_B: jax.Array | None):
+    def __call__(self, stream: tuple, lengths_B: jax.Array | None, first_BT: jax.Array | None = None):
         """The stream (x [B,T,D], …) after the block, and its state after `lengths` tokens, if given."""
         x_BTD, v_first, is_first = stream
         read_BTD = self.time_norm(x_BTD)
-        mixed_BTD, v_first, state = self.time_mix(read_BTD, v_first, is_first, lengths_B)
+        mixed_BTD, v_first, state = self.time_mix(read_BTD, v_first, is_first, lengths_B, first_BT)
         x_BTD = constrain(x_BTD + self.branch_scale * mixed_BTD, "batch", "length", None)
         feed_BTD = self.channel_norm(x_BTD)
-        mixed_BTD = self.channel_mix(feed_BTD, shifted(feed_BTD))
+        mixed_BTD = self.channel_mix(feed_BTD, shifted(feed_BTD, first_BT))
         x_BTD = constrain(x_BTD + self.branch_scale * mixed_BTD, "batch", "length", None)
         stream = x_BTD, v_first, jnp.zeros_like(is_first)
         if lengths_B is None:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models.counting import Counts, Part, attention_part, itemsize, mlp_part
+from models.layers import segments
 from models.layers.attention import Attention, QKNorm, causal_mask, in_parts, softcap, to_slots
 from models.layers.linear import lookup, packed, project, unembed
 from models.layers.mlp import MLP, Activation
@@ -146,7 +147,7 @@ class Block(nnx.Module):
         out_BTD, aux = self.mlp(x_BTD if self.mlp_norm is None else self.mlp_norm(x_BTD), exact)
         return self.add(x_BTD, out_BTD, self.mlp_out_norm), aux
 
-    def __call__(self, x_BTD: jax.Array, tables, mask_BTS: jax.Array, window: int, exact: bool):
+    def __call__(self, x_BTD: jax.Array, tables, mask_BTS: jax.Array, window: int | None, exact: bool):
         """Output [B,T,D], the block's keys and values, and its auxiliary losses."""
         read_BTD = x_BTD if self.attention_norm is None else self.attention_norm(x_BTD)
         attended, keys_values = self.attention(read_BTD, tables, mask_BTS, window)
@@ -213,23 +214,28 @@ def build(config: TransformerConfig, make_mlp: Callable = feed_forward) -> Model
             return None
         return rope_tables(positions_BT, config.d_head, config.rope_theta, config.rope_scaling)
 
-    def forward(params: Params, tokens_BT: jax.Array, exact: bool):
+    def forward(params: Params, tokens_BT: jax.Array, exact: bool, segments_BT: jax.Array | None = None):
         """Normalised final stream [B,T,D]; of each kind of layer, stacked keys and values and losses."""
-        ends, positions_1T = bind_ends(params["ends"]), jnp.arange(tokens_BT.shape[1])[None]
+        ends, positions_BT = bind_ends(params["ends"]), jnp.arange(tokens_BT.shape[1])[None]
         masks = {window: causal_mask(tokens_BT.shape[1], window) for window in set(config.windows)}
-        tables_1T = tables(positions_1T)
+        if segments_BT is not None:
+            positions_BT = segments.positions(segments_BT)
+            masks = {window: mask & segments.same_text(segments_BT) for window, mask in masks.items()}
+        tables_BT = tables(positions_BT)
 
         def block(kind: int, x_BTD, layer):
             window = config.windows[kind]
-            return bind_block(layer)(x_BTD, tables_1T, masks[window], window, exact)
+            only_causal = window if segments_BT is None else None
+            return bind_block(layer)(x_BTD, tables_BT, masks[window], only_causal, exact)
 
         block = jax.checkpoint(block, static_argnums=0) if config.remat else block
-        x_BTD = ends.embed(tokens_BT, positions_1T)
+        x_BTD = ends.embed(tokens_BT, positions_BT)
         x_BTD, outs = scan_layers(block, x_BTD, params["blocks"], len(config.windows))
         return ends.final_norm(x_BTD), outs
 
-    def hidden(params: Params, tokens_BT: jax.Array):
-        x_BTD, outs = forward(params, tokens_BT, exact=False)
+    def hidden(params: Params, tokens_BT: jax.Array, segments_BT: jax.Array | None = None):
+        # Experts with room for some of a row's tokens would let one text displace another's: all are served.
+        x_BTD, outs = forward(params, tokens_BT, segments_BT is not None, segments_BT)
         return x_BTD, merge_aux([aux for _, aux in outs])
 
     def logits(params: Params, x: jax.Array) -> jax.Array:

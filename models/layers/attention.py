@@ -70,10 +70,15 @@ class Attention(nnx.Module):
         values_BTHK = attend(q_BTHK, k_BSGK, v_BSGK, mask_BTS, self.scale, cap=self.softcap)
         return project(values_BTHK, self.w_o, self.b_o)
 
-    def __call__(self, x_BTD: jax.Array, tables, mask_BTS: jax.Array, window: int):
-        """Self-attention over the sequence; also the keys and values, which prefill stores."""
+    def __call__(self, x_BTD: jax.Array, tables, mask_BTS: jax.Array, window: int | None):
+        """Self-attention over the sequence; also the keys and values, which prefill stores.
+
+        `window` says what a causal mask hides besides the future (0: nothing). None: the mask is not just
+        that but of rows with several texts. JAX gives cuDNN no segments, only a bias as large as the scores,
+        so these take the path that has scores anyway.
+        """
         q, k, v = self.queries_keys_values(x_BTD, tables)
-        if flash_fits(q, self.softcap):
+        if window is not None and flash_fits(q, self.softcap):
             return project(flash(q, k, v, self.scale, window), self.w_o, self.b_o), (k, v)
         return self.output(q, k, v, mask_BTS), (k, v)
 

@@ -22,7 +22,9 @@ def delta_rule_step(r, log_w, k, v, a, b, state_BHVK: jax.Array) -> tuple[jax.Ar
     return (state_BHVK * r[..., None, :]).sum(axis=-1), state_BHVK
 
 
-def delta_rule(r, log_w, k, v, a, b, chunk: int) -> tuple[jax.Array, jax.Array]:
+def delta_rule(
+    r, log_w, k, v, a, b, chunk: int, first_BT: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
     """What all tokens read [B,T,H,V] from a state that begins at zero, and the state [B,H,V,K] at the end.
 
     Arguments are float32 [B,T,H,K]. Within a chunk of C tokens u_t = S_{t-1} a_t solves a triangular system:
@@ -33,6 +35,7 @@ def delta_rule(r, log_w, k, v, a, b, chunk: int) -> tuple[jax.Array, jax.Array]:
     Args:
       r, log_w, k, v, a, b: as for `delta_rule_step`, float32 [B,T,H,K].
       chunk: tokens computed at once, at most 64; static.
+      first_BT: bool, where the state is zero again before the token is read; None: nowhere.
     """
     t = r.shape[1]
     n = -(-t // chunk)
@@ -43,14 +46,27 @@ def delta_rule(r, log_w, k, v, a, b, chunk: int) -> tuple[jax.Array, jax.Array]:
         return padded.reshape(padded.shape[0], n, chunk, *padded.shape[2:]).transpose(0, 3, 1, 2, 4)
 
     r, log_w, k, v, a, b = (chunks(x) for x in (r, log_w, k, v, a, b))  # [B,H,N,C,K]
-    log_W = jnp.cumsum(log_w, axis=-2)
+    strictly, until = np.tri(chunk, k=-1, dtype=bool), np.tri(chunk, dtype=bool)
+    seen = np.block([[strictly, strictly], [until, until]])
+    if first_BT is None:
+        log_W = jnp.cumsum(log_w, axis=-2)
+    else:
+        # How often the state was zeroed in the chunk, up to each token: tokens of equal numbers see each
+        # other, those of 0 what the chunk began with, and those of the last number end up in the state.
+        cuts_BNC = jnp.pad(first_BT, ((0, 0), (0, n * chunk - t))).reshape(-1, n, chunk).cumsum(axis=-1)
+        same = (cuts_BNC[..., :, None] == cuts_BNC[..., None, :])[:, None]
+        seen = seen & jnp.tile(same, (1, 1, 1, 2, 2))
+        # Decays since the last cut; differences of those since the chunk's start would let rounding through.
+        log_W = product(jnp.where(until & same, 1.0, 0.0), log_w)
     W, inverse_W, W_end = jnp.exp(log_W), jnp.exp(-log_W), jnp.exp(log_W[..., -1:, :])
+    kept = W_end  # of the state that the chunk begins with
     a, r = a * jnp.exp(log_W - log_w), r * W
     b, k = b * inverse_W, k * inverse_W
 
     readers, writers = jnp.concatenate([a, r], axis=-2), jnp.concatenate([b, k], axis=-2)
-    strictly, until = np.tri(chunk, k=-1, dtype=bool), np.tri(chunk, dtype=bool)
-    seen = np.block([[strictly, strictly], [until, until]])
+    if first_BT is not None:
+        uncut, last = (cuts_BNC == 0)[:, None, :, :, None], same[..., -1, :, None]
+        a, r, b, k, kept = a * uncut, r * uncut, b * last, k * last, W_end * uncut[..., -1:, :]
     scores = jnp.where(seen, product(readers, writers.swapaxes(-1, -2)), 0.0)
     a_b, r_b = scores[..., :chunk, :chunk], scores[..., chunk:, :chunk]
     of_values = product(scores[..., chunk:], v)  # what readers find of the chunk's own values
@@ -62,7 +78,7 @@ def delta_rule(r, log_w, k, v, a, b, chunk: int) -> tuple[jax.Array, jax.Array]:
     size = v.shape[-1]
     edits = product(u.swapaxes(-1, -2), b * W_end)
     put_in = product(v.swapaxes(-1, -2), k * W_end)
-    N, M = edits[..., :size, :] + put_in, edits[..., size:, :] + W_end * jnp.eye(size)
+    N, M = edits[..., :size, :] + put_in, edits[..., size:, :] + kept * jnp.eye(size)
 
     def step(state_BHVK, of_chunk):
         N_BHVK, M_BHKK = of_chunk

@@ -160,6 +160,45 @@ def test_bfloat16_compute_keeps_float32_parameters_and_logits_and_is_near(networ
     )
 
 
+# Longer than two of RWKV-4's chunks, and each text within the table of learned positions.
+TEXT_LENGTHS, PADDING = (16, 3, 1, 15, 14, 12), 9
+
+
+def test_texts_of_one_row_are_as_in_rows_of_their_own_and_no_gradient_goes_between_them(network):
+    """None to the bit: each text has ids of its own, and its gradient reaches the embedding of these."""
+    model, n_texts, longest = network.model, len(TEXT_LENGTHS), max(TEXT_LENGTHS)
+    if model.has_encoder:
+        with pytest.raises(ValueError, match="segments_BT given to family="):
+            model.apply(network.params, network.tokens_BT, segments_BT=network.tokens_BT, **network.source)
+        return
+    numbers = np.random.default_rng(3)
+    texts = [10 * i + numbers.integers(0, 10, length) for i, length in enumerate(TEXT_LENGTHS)]
+    packed_1T = np.concatenate([*texts, np.full(PADDING, 60)])[None].astype(np.int32)
+    segments_1T = np.repeat(np.arange(1, n_texts + 2) % (n_texts + 1), [*TEXT_LENGTHS, PADDING])[None]
+    alone_BT = np.array([np.pad(text, (0, longest - len(text))) for text in texts], np.int32)
+
+    @jax.jit
+    def logits_and_gradients(directions_N1TD):
+        def stream(table_VD):
+            params = network.params | {"ends": network.params["ends"] | {"embedding": table_VD}}
+            return model.hidden(params, packed_1T, segments_BT=segments_1T)[0]
+
+        x_1TD, pull = jax.vjp(stream, network.params["ends"]["embedding"])
+        return model.logits(network.params, x_1TD)[0], jax.vmap(pull)(directions_N1TD)[0]
+
+    own_N1T = segments_1T == np.arange(1, n_texts + 1)[:, None, None]
+    direction_TD = numbers.normal(size=(packed_1T.size, model.config.d_model)).astype(np.float32)
+    packed_TV, gradients_NVD = logits_and_gradients(own_N1T[..., None] * direction_TD)
+    experts = getattr(model.config, "experts", None)
+    if experts is not None:  # none of a packed row's tokens is dropped
+        dropless = dataclasses.replace(experts, dispatch="dropless")
+        model = models.build(dataclasses.replace(model.config, experts=dropless))
+    alone_BTV = jax.jit(model.apply)(network.params, alone_BT)
+    for text, own_1T, alone_TV, gradients_VD in zip(texts, own_N1T, alone_BTV, gradients_NVD):
+        np.testing.assert_allclose(packed_TV[own_1T[0]], alone_TV[: len(text)], atol=1e-5, rtol=1e-5)
+        assert set(np.flatnonzero(np.abs(gradients_VD).max(axis=-1))) == set(text)
+
+
 GROWING = {family: ladder(16, VOCAB, family) for family in FAMILIES} | {
     "windows": VARIANTS["transformer"]["gemma2"]
 }

@@ -58,6 +58,25 @@ def test_average_and_its_gradient_are_those_of_the_plain_recurrence(t):
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=2e-5)
 
 
+def test_texts_of_a_row_average_each_for_itself_gradient_and_all():
+    """Texts that end within, at and beyond the edges of chunks."""
+    ends = (CHUNK // 2, CHUNK, CHUNK + 1, 3 * CHUNK + 7)
+    inputs, first_BT = random_inputs(ends[-1]), np.zeros((2, ends[-1]), bool)
+    first_BT[:, (0, *ends[:-1])] = True
+
+    def one_by_one(k, v, *others):
+        texts = [slice(*each) for each in zip((0, *ends), ends)]
+        return jnp.concatenate([plain_jax(k[:, text], v[:, text], *others) for text in texts], axis=1)
+
+    def value_and_gradient(average):
+        direction = jax.random.normal(jax.random.key(0), inputs[0].shape)
+        score = lambda *x: (average(*x) * direction).sum()  # noqa: E731
+        return jax.jit(jax.value_and_grad(score, (0, 1, 2, 3)))(*inputs)
+
+    found, expected = value_and_gradient(lambda *x: wkv(*x, first_BT)), value_and_gradient(one_by_one)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5), found, expected)
+
+
 def test_state_is_that_of_the_plain_recurrence_at_each_rows_length():
     k, v, decay, bonus = random_inputs(40)
     state = jax.jit(wkv_state)(k, v, decay, jnp.array([40, 3]))

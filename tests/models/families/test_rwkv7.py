@@ -74,6 +74,18 @@ def test_chunks_equal_the_plain_recurrence_in_value_and_gradient(t, chunk):
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=5e-5)
 
 
+def test_texts_of_a_row_have_a_state_each():
+    """Texts that end within, at and beyond the edges of chunks."""
+    ends = (3, 5, 6, 15, 21)
+    inputs, first_BT = random_inputs(jax.random.key(0), ends[-1]), np.zeros((2, ends[-1]), bool)
+    first_BT[:, (0, *ends[:-1])] = True
+    read, state = jax.jit(delta_rule, static_argnums=6)(*inputs, 5, first_BT)
+    for start, end in zip((0, *ends), ends):
+        expected, last = plain(*(x[:, start:end] for x in inputs))
+        np.testing.assert_allclose(read[:, start:end], expected, atol=2e-5)
+    np.testing.assert_allclose(state, last, atol=2e-5)
+
+
 @pytest.mark.parametrize("chunk", [16, 64])
 def test_keys_that_repeat_without_decay_lose_no_precision(chunk):
     """Every token takes out and puts in the same direction at full rate: powers of the system's matrix reach
