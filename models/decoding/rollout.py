@@ -1,7 +1,7 @@
-"""Rollouts for training: prompts and what the network says to them, in one program without a host round trip.
+"""Rollouts for training: prompts and what the network says to them, in one program.
 
-`sample` serves many prompts of any shape; this serves one batch of one shape, inside of a training step, under
-vmap and on a mesh. The same (seed, prompt) says the same in both.
+`sample` serves many prompts of any shape; this serves one batch of one shape, inside of a training step,
+under vmap and on a mesh. The same (seed, prompt) says the same in both.
 """
 
 from typing import Any, NamedTuple
@@ -41,8 +41,8 @@ def rollout(
 ) -> Rollout:
     """A response to each prompt from softmax(logits / temperature), until EOS or `max_new` tokens.
 
-    A row depends on its prompt and seed alone: it is continuation 0 of `sample` with that seed. (So far as the
-    hardware adds up a row's numbers alike in batches of any size.)
+    A row depends on its prompt and seed alone: it is continuation 0 of `sample` with that seed. (So far as
+    the hardware adds up a row's numbers alike in batches of any size.)
 
     Args:
       model: a decoder-only network; static.
@@ -58,7 +58,9 @@ def rollout(
       ValueError: a network with an encoder, or `max_new` below 1.
     """
     if model.has_encoder:
-        raise ValueError(f"rollout of family={model.config.family!r}; only decoder-only networks are rolled out")
+        raise ValueError(
+            f"rollout of family={model.config.family!r}; only decoder-only networks are rolled out"
+        )
     if max_new < 1:
         raise ValueError(f"rollout: max_new={max_new}; it must be at least 1")
     n_rows, n_prompt = tokens_BP.shape
@@ -90,48 +92,14 @@ def rollout(
     tokens_BT = jnp.pad(jnp.where(is_prompt_BP, tokens_BP, 0), ((0, 0), (0, max_new))).astype(jnp.int32)
     logits_BV, cache = model.prefill(params, tokens_BT[:, :n_prompt], lengths_B, n_slots)
     nothing = jnp.zeros((n_rows, n_slots - 1), jnp.float32)
-    first = (jnp.int32(0), tokens_BT, lengths_B, nothing, jnp.ones(n_rows, bool), jnp.zeros(n_rows, jnp.int32))
+    first = (
+        jnp.int32(0),
+        tokens_BT,
+        lengths_B,
+        nothing,
+        jnp.ones(n_rows, bool),
+        jnp.zeros(n_rows, jnp.int32),
+    )
     state, _ = jax.lax.while_loop(goes_on, body, (say(first, logits_BV), cache))
     _, tokens_BT, ends_B, logps_BT, open_B, _ = state
     return Rollout(tokens_BT, lengths_B, ends_B, logps_BT, ~open_B)
-
-
-def response_mask(prompt_lengths_B: jax.Array, lengths_B: jax.Array, n_tokens: int) -> jax.Array:
-    """Where token t+1 belongs to the response, EOS included: bool [B,T-1].
-
-    Args:
-      prompt_lengths_B: int32, of the prompts.
-      lengths_B: int32, of prompts and responses together.
-      n_tokens: T, of the rows.
-    """
-    next_T = jnp.arange(1, n_tokens)
-    return (next_T >= prompt_lengths_B[:, None]) & (next_T < lengths_B[:, None])
-
-
-def token_logps(
-    model: Model,
-    params: Any,
-    tokens_BT: jax.Array,
-    lengths_B: jax.Array,
-    temperature: jax.Array | float = 1.0,
-) -> tuple[jax.Array, jax.Array]:
-    """Log-probability of each next token, and the entropy of what it was drawn from: float32 [B,T-1], nats.
-
-    The training forward pass that rollouts are compared with, differentiable. `logps[:, t]` is that of token
-    t+1. Rows are taken as a text and its padding, so that no expert drops a token that the sampler served.
-
-    Args:
-      model: a decoder-only network; static.
-      params: its parameters.
-      tokens_BT: int32, padded on the right.
-      lengths_B: int32, tokens of each row.
-      temperature: that of the rollouts; above 0.
-    """
-    experts = getattr(model.config, "experts", None)
-    drops = experts is not None and experts.dispatch == "capacity"
-    inputs_BT = tokens_BT[:, :-1]
-    apart = {"segments_BT": (jnp.arange(inputs_BT.shape[1]) < lengths_B[:, None]).astype(jnp.int32)}
-    logits_BTV = model.apply(params, inputs_BT, **(apart if drops else {})) / temperature
-    logps_BTV = jax.nn.log_softmax(logits_BTV)
-    entropy_BT = -(jnp.exp(logps_BTV) * logps_BTV).sum(axis=-1)
-    return jnp.take_along_axis(logps_BTV, tokens_BT[:, 1:, None], axis=2)[..., 0], entropy_BT
