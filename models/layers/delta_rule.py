@@ -53,8 +53,9 @@ def delta_rule(
     else:
         # How often the state was zeroed in the chunk, up to each token: tokens of equal numbers see each
         # other, those of 0 what the chunk began with, and those of the last number end up in the state.
-        cuts_BNC = jnp.pad(first_BT, ((0, 0), (0, n * chunk - t))).reshape(-1, n, chunk).cumsum(axis=-1)
-        same = (cuts_BNC[..., :, None] == cuts_BNC[..., None, :])[:, None]
+        padded_BT = jnp.pad(first_BT, ((0, 0), (0, n * chunk - t)))
+        cuts_BNC = jnp.cumsum(padded_BT.reshape(-1, n, chunk), axis=-1)
+        same = jnp.equal(cuts_BNC[..., :, None], cuts_BNC[..., None, :])[:, None]
         seen = seen & jnp.tile(same, (1, 1, 1, 2, 2))
         # Decays since the last cut; differences of those since the chunk's start would let rounding through.
         log_W = product(jnp.where(until & same, 1.0, 0.0), log_w)
@@ -65,7 +66,7 @@ def delta_rule(
 
     readers, writers = jnp.concatenate([a, r], axis=-2), jnp.concatenate([b, k], axis=-2)
     if first_BT is not None:
-        uncut, last = (cuts_BNC == 0)[:, None, :, :, None], same[..., -1, :, None]
+        uncut, last = jnp.equal(cuts_BNC, 0)[:, None, :, :, None], same[..., -1, :, None]
         a, r, b, k, kept = a * uncut, r * uncut, b * last, k * last, W_end * uncut[..., -1:, :]
     scores = jnp.where(seen, product(readers, writers.swapaxes(-1, -2)), 0.0)
     a_b, r_b = scores[..., :chunk, :chunk], scores[..., chunk:, :chunk]

@@ -91,7 +91,7 @@ def biased(bias: float):
 
 
 def test_a_row_is_the_same_whatever_stands_beside_and_behind_it():
-    model, params = biased(4.0)
+    model, params = biased(2.0)
     rolled = jax.device_get(said(model, params, *padded(PROMPTS, 6), SEEDS, MAX_NEW))
     assert_consistent(rolled, PROMPTS)
     assert 0 < rolled.ended_B.sum() < len(PROMPTS)
@@ -105,7 +105,7 @@ def test_a_row_is_the_same_whatever_stands_beside_and_behind_it():
 
 def test_rows_of_packed_runs_are_those_of_each_run_alone():
     """Under vmap the loop goes on while any run has an open row; the others must not change."""
-    model, params = biased(4.0)
+    model, params = biased(2.0)
     both = jax.tree.map(lambda x, y: jnp.stack([x, y]), params, biased(0.5)[1])
     tokens_BP, lengths_B = padded(PROMPTS, 6)
     packed = jax.vmap(lambda params, seeds_B: said(model, params, tokens_BP, lengths_B, seeds_B, MAX_NEW))
