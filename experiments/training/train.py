@@ -110,7 +110,7 @@ def train_packed(
     ]
 
     # Build: functions compile once a shape, since hyperparameters are arguments.
-    begun = start(config, outs[0])
+    begun = [start(*run) for run in zip(configs, outs)][0]
     compiled = training_functions(
         config.model, config.optimizer.name, config.schedule.name, mesh, len(configs), begun.recipe
     )

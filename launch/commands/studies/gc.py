@@ -52,12 +52,13 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
 
 
 def checkpoints(store: Store, also_newest: bool) -> Iterator[Path]:
-    """Of runs that have ended. Who failed may be tried again, and who waits or runs needs all it has."""
-    verified = _verified(store)
+    """Of runs that have ended. Who failed may be tried again, who waits or runs needs all it has, and what
+    others will start from, too."""
+    needed = {_verified(store)} | _started_from(store)
     keep = {"done": 0 if also_newest else KEPT, "cancelled": 0 if also_newest else KEPT, "diverged": 0}
     for run_id, state in store.states().items():
         if state in keep:
-            kept = KEPT if run_id == verified else keep[state]
+            kept = KEPT if run_id in needed else keep[state]
             steps = sorted(_numbered(store.run_folder(run_id) / "checkpoints"))
             yield from (path for _, path in steps[: len(steps) - kept])
 
@@ -119,6 +120,17 @@ def _verified(store: Store) -> str:
     """The run that checks the study's prediction; "" if there is none."""
     path = store.folder / "verify.json"
     return json.loads(path.read_text()).get("run_id", "") if path.exists() else ""
+
+
+def _started_from(store: Store) -> set[str]:
+    """The runs whose parameters an unfinished run will copy when it begins; all, while stages wait."""
+    states = store.states()
+    if store.plan.waiting_stages():
+        return set(states)
+    planned = store.plan.runs()
+    configs = [planned[run_id].config for run_id, state in states.items() if state in (*UNFINISHED, "failed")]
+    starts = {(config.get("init") or {}).get("source", "") for config in configs}
+    return starts | {(config.get("objective") or {}).get("reward", "") for config in configs}
 
 
 def _folders(parent: Path) -> list[Path]:
