@@ -2,7 +2,10 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments.config import Recipe, RunConfig
@@ -64,3 +67,26 @@ def objective_of(model: Model, recipe: Recipe) -> Objective:
 def data_of(config: RunConfig) -> RunData:
     """What a run trains on and is validated on; raises ValueError if that cannot be read."""
     return DATA[config.objective.kind if config.objective else None](config)
+
+
+def batch_like(run: RunConfig) -> Any:
+    """The shapes and dtypes of a training batch, a tree of `jax.ShapeDtypeStruct`, without its data."""
+    rows, n = run.batch_size, run.seq_len
+    kind = run.objective.kind if run.objective else None
+
+    def array(dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((rows, *shape), dtype)
+
+    lengths = array(jnp.int32)
+    if kind is None:
+        return array(jnp.int32, n + 1)
+    if kind == "sft":
+        rows_of_tokens = array(jnp.int32, n + 1)
+        return {"tokens": rows_of_tokens, "segments": rows_of_tokens, "weights": array(jnp.float32, n + 1)}
+    max_new = getattr(run.objective, "max_new", 0)
+    if max_new:
+        prompts = array(jnp.int32, n - max_new)
+        return {"tokens": prompts, "lengths": lengths, "seeds": array(jnp.uint32)}
+    sides = {name: array(jnp.int32, n) for name in ("chosen", "rejected")}
+    of_sides = {f"{name}_lengths": lengths for name in (*sides, "prompt")}
+    return sides | of_sides | {"margin": array(jnp.float32)}

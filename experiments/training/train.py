@@ -110,7 +110,7 @@ def train_packed(
     ]
 
     # Build: functions compile once a shape, since hyperparameters are arguments.
-    begun = [start(*run) for run in zip(configs, outs)][0]
+    begun, *_ = (start(*run) for run in zip(configs, outs))  # equal, and each has its own copy
     compiled = training_functions(
         config.model, config.optimizer.name, config.schedule.name, mesh, len(configs), begun.recipe
     )
@@ -121,6 +121,7 @@ def train_packed(
     runs = [RunState(*run, compiled, shared_prefixes) for run in zip(configs, outs, hooks, strict=True)]
     packed = PackedRun(runs, compiled, data, clock, mesh)
     params, opt_state = packed.restore_newest(network)
+    del begun, network  # of which only what is in `fixed` is still needed
     device_step = sharding.put(np.int32(packed.first_step), mesh)
     clock.lap("start")
 

@@ -1,5 +1,6 @@
 """Memory of a training step on each device, predicted from its traced program without compiling it."""
 
+import dataclasses
 import functools
 import math
 import os
@@ -12,11 +13,14 @@ from jax.extend.core import Var
 
 import models
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.posttraining.trainable import trainable
 from experiments.training import optim
-from experiments.training.loss import training_loss
+from experiments.training.checkpoints.load import frozen_part
 from experiments.training.memory.jaxpr_memory import n_bytes, peak_bytes
+from experiments.training.objectives import batch_like
 from experiments.training.train import training_functions
 from models import sharding
+from models.layers.heads import scalar
 
 MAX_DEVICES = 4096
 # Beyond one machine's devices, spreading single products costs more than it saves.
@@ -32,7 +36,7 @@ class Memory:
     working: all else at that moment: logits and their gradient, what one layer is computed with
     """
 
-    parameters: int
+    parameters: int  # those that are not trained, too
     optimizer: int
     gradients: int
     activations: int
@@ -46,11 +50,13 @@ class Memory:
 
 @dataclass(frozen=True)
 class Traced:
-    """A step on one device: abstract parameters and optimizer state, bytes of what it makes at its busiest
-    moment, bytes of its residuals."""
+    """A step on one device: abstract parameters, those that are not trained with their axes, optimizer state,
+    bytes of what the step makes at its busiest moment, bytes of its residuals."""
 
     params: Any
     opt_state: Any
+    axes: Any
+    fixed: tuple[tuple[Any, Any], ...]
     peak: int
     residuals: int
 
@@ -61,27 +67,36 @@ def training_memory(run: RunConfig, mesh: dict[str, int] | None = None) -> Memor
     Along tensor and expert only what is stored counts as spread, activations do not.
     """
     abstract_mesh = sharding.abstract_mesh(mesh or {})
-    sizes, model = abstract_mesh.shape, models.build(run.model)
+    sizes = abstract_mesh.shape
     rows = max(1, run.batch_size // math.prod(sizes[axis] for axis in sharding.RULES["batch"]))
     # Nothing else of a run changes the memory of its step.
     optimizer = OptimizerConfig(lr=1.0, name=run.optimizer.name)
     n_tokens = rows * run.seq_len
     traced = trace(
-        RunConfig(run.model, DataConfig(), optimizer, ScheduleConfig(), n_tokens, run.seq_len, n_tokens)
+        dataclasses.replace(
+            RunConfig(run.model, DataConfig(), optimizer, ScheduleConfig(), n_tokens, run.seq_len, n_tokens),
+            init=run.init,
+            examples=run.examples,
+            objective=run.objective,
+            micro_batches=math.gcd(run.micro_batches, rows),
+        )
     )
-    params_at = sharding.shardings(model.axes, traced.params, abstract_mesh)
+    params_at = sharding.shardings(traced.axes, traced.params, abstract_mesh)
     opt_state_at = sharding.state_shardings(traced.opt_state, traced.params, params_at, abstract_mesh)
-    parameters, gradients = bytes_a_device(traced.params, params_at), bytes_a_device(traced.params, None)
+    trained, gradients = bytes_a_device(traced.params, params_at), bytes_a_device(traced.params, None)
+    fixed = sum(
+        bytes_a_device(tree, sharding.shardings(axes, tree, abstract_mesh)) for tree, axes in traced.fixed
+    )
     # Sharded weights are gathered where they are read: a layer's is among the work, as on one device; a
     # table is not.
-    leaves = zip(jax.tree.leaves(traced.params), jax.tree.leaves(model.axes))
+    leaves = zip(jax.tree.leaves(traced.params), jax.tree.leaves(traced.axes))
     tables = sum(n_bytes(leaf) for leaf, axes in leaves if "layers" not in axes.copies)
     gathered = tables if sizes["fsdp"] > 1 else 0
     activations = min(traced.residuals, traced.peak - gradients)  # some may be gone by the busiest moment
     return Memory(
-        parameters=parameters,
+        parameters=trained + fixed,
         optimizer=bytes_a_device(traced.opt_state, opt_state_at),
-        gradients=parameters,
+        gradients=trained,
         activations=activations // sizes["sequence"],
         working=(traced.peak - gradients - activations) // sizes["sequence"] + gathered,
     )
@@ -89,22 +104,46 @@ def training_memory(run: RunConfig, mesh: dict[str, int] | None = None) -> Memor
 
 @functools.cache
 def trace(run: RunConfig) -> Traced:
-    """The step of a run, traced on one device; its parameters are never made."""
-    compiled = training_functions(run.model, run.optimizer.name, run.schedule.name, None)
-    model = models.build(run.model)
-    params, opt_state = jax.eval_shape(compiled.init, jax.random.key(0))
-    number = jax.ShapeDtypeStruct((), jnp.int32)
-    tokens_BT = jax.ShapeDtypeStruct((run.batch_size, run.seq_len + 1), jnp.int32)
+    """The step of a run, traced on one device; its parameters are never made.
+
+    A reward model, of which a plan may know no more than its name, counts as one of the run's own size.
+    """
+    recipe, model = run.recipe, models.build(run.model)
+    if getattr(run.objective, "reward", "gold") != "gold":
+        recipe = dataclasses.replace(recipe, reward_model=run.model)
+    compiled = training_functions(run.model, run.optimizer.name, run.schedule.name, None, 1, recipe)
+    objective, parts, key = compiled.objective, trainable(compiled.objective, recipe), jax.random.key(0)
+    network = jax.eval_shape(model.init, key)
+    params, opt_state = jax.eval_shape(compiled.init, key)
+    number, batch = jax.ShapeDtypeStruct((), jnp.int32), batch_like(run)
     hyper = jax.eval_shape(lambda: optim.hyperparameters(run))
-    step = compiled.step.trace(params, opt_state, number, tokens_BT, hyper).jaxpr
 
-    def backward(params, tokens_BT):
-        return jax.vjp(lambda p: training_loss(model, p, tokens_BT)[0], params)[1]
+    # Of what is not trained, the reference's arrays are the frozen part's.
+    fixed = {"frozen": jax.eval_shape(functools.partial(frozen_part, objective, parts), network)}
+    stored: list[tuple[Any, Any]] = []
+    if "reference" in objective.fixed or fixed["frozen"]:
+        stored.append((network, model.axes))
+        fixed["reference"] = network
+    if recipe.reward_model is not None:
+        reward = scalar(models.build(recipe.reward_model))
+        fixed["reward"] = jax.eval_shape(reward.init, key)
+        stored.append((fixed["reward"], reward.axes))
+    step = compiled.step.trace(params, opt_state, number, batch, hyper, fixed).jaxpr
 
-    forward = jax.make_jaxpr(backward)(params, tokens_BT).jaxpr
+    def backward(params: Any, fixed: Any, batch: Any, hyper: Any) -> Any:
+        def whole(params: Any) -> Any:
+            return parts.whole(params, fixed["frozen"], hyper)
+
+        if objective.collect is not None:
+            batch, _ = objective.collect(whole(params), batch, hyper, fixed)
+        n_updates = objective.minibatches * recipe.micro_batches
+        part = jax.tree.map(lambda x: x[: len(x) // n_updates], batch)
+        return jax.vjp(lambda p: objective.loss(whole(p), part, hyper)[0], params)[1]
+
+    forward = jax.make_jaxpr(backward)(params, fixed, batch, hyper).jaxpr
     outputs = {var for var in forward.outvars if isinstance(var, Var)}
     residuals = sum(n_bytes(var.aval) for var in outputs - {*forward.invars, *forward.constvars})
-    return Traced(params, opt_state, peak_bytes(step.jaxpr), residuals)
+    return Traced(params, opt_state, parts.axes, tuple(stored), peak_bytes(step.jaxpr), residuals)
 
 
 def bytes_a_device(tree: Any, shardings: Any) -> int:

@@ -9,6 +9,7 @@ from jax.extend.core import Var
 
 import models
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.objective_configs import InitConfig, LoRAConfig
 from experiments.training.loss import training_loss
 from experiments.training.memory import memory_needs, pack_size, smallest_mesh, training_memory
 from experiments.training.optim import hyperparameters
@@ -103,3 +104,16 @@ def test_plan_says_what_fits():
     assert "--mesh fsdp=4 would (4 devices)" in fits({"a": tight}, 2e7)
     assert fits({"a": hopeless}, 1e3).endswith("no mesh would")
     assert roomy["cache_a_row"] == models.count(run.model).cache_bytes(128)
+
+
+def test_adapters_have_no_state_for_what_they_adapt_and_the_network_counts_once():
+    run = run_of("transformer", 64, 4, 8, 128, False)
+    adapted = dataclasses.replace(run, init=InitConfig("base", lora=LoRAConfig(rank=2)))
+    whole, part = training_memory(run), training_memory(adapted)
+    assert part.parameters == whole.parameters + part.gradients and part.optimizer < 0.1 * whole.optimizer
+
+
+def test_a_batch_in_parts_keeps_the_residuals_of_one():
+    run = run_of("transformer", 64, 4, 8, 128, False)
+    parts = training_memory(dataclasses.replace(run, micro_batches=4))
+    assert parts.activations == pytest.approx(training_memory(run).activations / 4, rel=0.1)
