@@ -77,7 +77,7 @@ def result_row(
         "seconds": seconds,
         "device": describe_device(jax.devices()[0]),
         "data": {name: data.manifest[name] for name in ("task", "source", "licence", "tokenizer", "splits")},
-        **_of_post_training(config, last),
+        "post_training": _of_post_training(config, last),
         "conventions": CONVENTIONS | {"loss": _loss_convention(config)},
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }

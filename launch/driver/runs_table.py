@@ -1,4 +1,7 @@
-"""The table of a study's finished runs: runs.csv, a row each, and its sidecar runs.json."""
+"""The table of a study's finished runs: runs.csv, a row each, and its sidecar runs.json.
+
+Where runs were post-trained, columns for where they started, their objective and its measurements follow.
+"""
 
 import json
 from typing import Any
@@ -20,8 +23,12 @@ COLUMNS = (
 def read_table(results: dict[str, dict[str, Any]], stage_of: dict[str, str]) -> Runs:
     """The finished ones of these runs, a row each."""
     here = _of(results, stage_of)
-    rows = [row | {"run_id": run_id, "stage": stage_of[run_id]} for run_id, row in here.items()]
-    return Runs(pd.DataFrame(rows, columns=list(COLUMNS)), _sidecar(here).get("conventions", {}))
+    added = {run_id: row.get("post_training", {}) for run_id, row in here.items()}
+    rows = [
+        row | added[run_id] | {"run_id": run_id, "stage": stage_of[run_id]} for run_id, row in here.items()
+    ]
+    columns = dict.fromkeys([*COLUMNS, *(name for names in added.values() for name in names)])
+    return Runs(pd.DataFrame(rows, columns=list(columns)), _sidecar(here).get("conventions", {}))
 
 
 def write_table(store: Store, stage_of: dict[str, str]) -> None:
@@ -56,5 +63,8 @@ def _sidecar(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
     data = {"name": first["data"]["task"], **first["data"]}
     tokenizer = data.pop("tokenizer")
     conventions = first["conventions"] | {"tokenizer": tokenizer, "data": data}
+    for result in results.values():
+        if kind := result.get("post_training", {}).get("objective"):
+            conventions[f"loss_{kind}"] = result["conventions"]["loss"]
     devices = sorted({result["device"] for result in results.values()})
     return {"conventions": conventions, "versions": first["versions"], "device": ", ".join(devices)}

@@ -46,6 +46,7 @@ class Runs:
         """The runs a law is fitted to: finished ones and, of a study, those of its grid; the rest is noted.
 
         The rates of a study's tune runs are varied on purpose, and its verify run is what is to be predicted.
+        Where only some runs have an `objective`, they were post-trained: their loss is not that of the others.
         Rows need a finite number in `target` and in all of `columns`, and one above 0 in those of them that
         are `positive` (of which the logarithm is taken).
 
@@ -56,6 +57,10 @@ class Runs:
         in_grid = np.isin(self.table["stage"], GRID_STAGES) if "stage" in self.table else np.zeros(1, bool)
         if in_grid.any():
             runs = runs.without(~in_grid, "other stages than the grid")
+        if "objective" in runs.table:
+            post_trained = is_given(runs.table["objective"])
+            if not post_trained.all():
+                runs = runs.without(post_trained, "post-trained, with a loss of its own")
         runs = runs.without(~finished(runs.table, (target, *columns)), "diverged or not finished")
         return UsableRuns(**vars(runs)).usable(target, columns, positive)
 

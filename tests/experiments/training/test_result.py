@@ -1,5 +1,6 @@
 """A run's row by hand: done, diverged, gone on with."""
 
+import dataclasses
 import math
 import os
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ import pytest
 
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.objective import RunData
+from experiments.objective_configs import DPOConfig, ExamplesConfig, InitConfig
 from experiments.training.result import PACKAGES, describe_device, result_row
 from models import count, ladder
 
@@ -83,3 +85,19 @@ def test_a_device_is_described_by_its_kind_and_a_cpu_by_the_cores_that_we_may_us
             assert describe_device(cpu) == ("cpu, 1 core" if n == 1 else f"cpu, {n} cores")
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+def test_a_post_trained_run_says_where_it_started_and_what_it_was_trained_for():
+    run = dataclasses.replace(
+        RUN,
+        init=InitConfig("abc"),
+        examples=ExamplesConfig("gold"),
+        objective=DPOConfig(beta=0.3),
+    )
+    last = {"step": 10, "tokens": 640, "flops": 5e6, "val_loss": 0.6, "val_loss_se": 0.1, "val_accuracy": 0.8}
+    found = result_row(run, TRAINING, last, 0, {"train": 1.0})
+    about = found["post_training"]
+    assert (about["init"], about["objective"], about["objective_beta"]) == ("abc", "dpo", 0.3)
+    assert about["accuracy"] == 0.8 and found["loss"] == 0.6 and math.isnan(found["bits_per_byte"])
+    assert found["conventions"]["loss"].startswith("mean of the preference loss")
+    assert row()["post_training"] == {}

@@ -130,6 +130,14 @@ def test_of_a_study_only_the_grid_is_fitted(tmp_path):
     assert runs.conventions["loss"] == "nats per byte"
 
 
+def test_the_losses_of_post_trained_runs_are_not_mixed_with_those_of_text():
+    table = pd.DataFrame({"n_params": [1e6, 2e6, 1e6], "n_tokens": 1e8, "loss": [3.0, 2.9, 0.1]})
+    mixed = check(table.assign(objective=[None, None, "sft"])).usable()
+    assert mixed.table["loss"].tolist() == [3.0, 2.9]
+    assert mixed.notes[-1] == "left out 1 of 3 rows: post-trained, with a loss of its own"
+    assert len(check(table.assign(objective="sft")).usable().table) == 3
+
+
 def test_foreign_names_are_read_and_said(tmp_path):
     path = tmp_path / "runs.csv"
     path.write_text("N,Tokens, L \n1000,20000,3\n2000,40000,2.5\n")
