@@ -62,7 +62,7 @@ def study(overrides: list[str]) -> Study:
             f"Settings.answers={list(settings.answers)}; allowed are 1 to {settings.seq_len // 2}, half a row"
         )
     plan(settings)
-    return with_prepared_data(settings, build)
+    return with_prepared_data(settings.data, lambda data: build(dataclasses.replace(settings, data=data)))
 
 
 def build(settings: Settings) -> Study:

@@ -52,7 +52,7 @@ def study(overrides: list[str]) -> Study:
         for budget in settings.grid:
             for d_model in budget.d_models:
                 quickstart.configure(of_family(settings, family), d_model, budget.flops, settings.lrs[0])
-    return with_prepared_data(settings, build)
+    return with_prepared_data(settings.data, lambda data: build(dataclasses.replace(settings, data=data)))
 
 
 def build(settings: Settings) -> Study:

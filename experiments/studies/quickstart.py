@@ -79,7 +79,7 @@ def study(overrides: list[str]) -> Study:
         for d_model in (part.d_model,) if isinstance(part, Sweep) else part.d_models:
             for lr in settings.lrs:
                 configure(settings, d_model, part.flops, lr)
-    return with_prepared_data(settings, build)
+    return with_prepared_data(settings.data, lambda data: build(dataclasses.replace(settings, data=data)))
 
 
 def build(settings: Settings) -> Study:

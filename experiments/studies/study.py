@@ -51,18 +51,14 @@ class Study:
         return self.prepare() if self.prepare else self
 
 
-def with_prepared_data(settings: Any, build: Callable[[Any], Study]) -> Study:
+def with_prepared_data(data: DataConfig, build: Callable[[DataConfig], Study]) -> Study:
     """A study that is built anew when its data are prepared, so that its runs name their tokens.
 
     Args:
-      settings: a frozen dataclass with a field `data`, a `DataConfig`.
-      build: makes the study of such settings; reads no data.
+      data: of all its runs, without a fingerprint.
+      build: makes the study on these data; reads none of them.
     """
-
-    def prepare_study() -> Study:
-        return build(dataclasses.replace(settings, data=prepared_data(settings.data)))
-
-    return dataclasses.replace(build(settings), prepare=prepare_study)
+    return dataclasses.replace(build(data), prepare=lambda: build(prepared_data(data)))
 
 
 @functools.cache

@@ -42,7 +42,7 @@ def run_study(
 
     Args:
       store: the study's folder.
-      load: returns the study; called when the workers have been started.
+      load: returns the prepared study; called when the workers have been started.
       parts: a slot a worker; none if others do the work.
       whole: the machine as one slot, for stages that train one run on all of it.
       pack: how many runs train as one program, a number or "auto".
@@ -83,7 +83,7 @@ def drive(
     Stages use the machine in `parts`, or the `whole` of it for one run at a time.
 
     Args:
-      load: returns the study.
+      load: returns the prepared study.
       store: its folder.
       pool: the workers.
       display: where progress is shown.
@@ -109,7 +109,7 @@ def drive(
             if planned.plans[stage.name] == [] and stage.name not in announced:
                 announced.add(stage.name)
                 display.say(f"{title}: no runs needed")
-            if planned.stage and stage.name == planned.stage.name:  # prepared data make a new stage
+            if stage is planned.stage:
                 plan = planned.plans[stage.name] or []
                 states = store.states()
                 n_left = sum(states[run.run_id] in UNFINISHED for run in plan)

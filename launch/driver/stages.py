@@ -1,7 +1,7 @@
 """Takes a study through its stages: plans each from the results of those before it.
 
 A stage is planned from the runs of the stages before it and nothing else, so the plan is the same however
-often whoever plans was killed on the way.
+often whoever plans was killed on the way. Studies are prepared (`Study.prepared`) before they come here.
 """
 
 import functools
@@ -79,7 +79,6 @@ def stages(study: Study, store: Store) -> Iterator[PlannedStages]:
     The next step of this iterator is due when the runs of `stage` are done; the last one has no stage. One
     process at a time may be in here.
     """
-    study = study.prepared()
     plans: dict[str, list[PlannedRun] | None] = {stage.name: None for stage in study.stages}
     for stage in study.stages:
         results = store.results()
@@ -104,12 +103,11 @@ def _written(store: Store, planned: PlannedStages, plan: list[PlannedRun]) -> Pl
 
 def check(study: Study) -> None:
     """Raises ValueError if the first stage cannot be planned; nothing is written."""
-    study.prepared().stages[0].plan(read_table({}, {}))
+    study.stages[0].plan(read_table({}, {}))
 
 
 def plan_stages(study: Study) -> dict[str, list[PlannedRun] | None]:
     """The runs of every stage that can be planned before any run is done; nothing is written."""
-    study = study.prepared()
     plans: dict[str, list[PlannedRun] | None] = {}
     for stage in study.stages:
         waits = any(plan != [] for plan in plans.values())
@@ -123,6 +121,6 @@ def finish(study: Study, store: Store, planned: PlannedStages) -> str:
     """Writes the table and the results of a study whose runs are all done; returns them in words."""
     write_table(store, planned.stage_of)
     runs = read_table(store.results(), planned.stage_of)
-    words = f"\n{final_table(runs)}\n\n{study.prepared().finish(store.folder, runs)}"
+    words = f"\n{final_table(runs)}\n\n{study.finish(store.folder, runs)}"
     write_atomic(store.finished, words + "\n")
     return summary(store)

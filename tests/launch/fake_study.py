@@ -21,9 +21,14 @@ class Settings:
 
 
 def study(overrides: list[str]) -> Study:
-    """Built anew when it is prepared, as studies with data are."""
+    """Built anew when it is prepared, as studies with data are; it cannot be planned before that."""
     settings = apply_overrides(Settings(), overrides)
-    return dataclasses.replace(build(settings), prepare=lambda: build(settings))
+    stages = tuple(dataclasses.replace(stage, plan=unprepared) for stage in build(settings).stages)
+    return dataclasses.replace(build(settings), stages=stages, prepare=lambda: build(settings))
+
+
+def unprepared(runs):
+    raise AssertionError("planned without its data")
 
 
 def build(settings: Settings) -> Study:

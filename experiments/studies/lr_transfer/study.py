@@ -91,7 +91,7 @@ def study(overrides: list[str]) -> Study:
     sweep(settings)
     for width in settings.checked_widths:
         network(settings, "mup", (width, settings.base_depth))
-    return with_prepared_data(settings, build)
+    return with_prepared_data(settings.data, lambda data: build(dataclasses.replace(settings, data=data)))
 
 
 def build(settings: Settings) -> Study:

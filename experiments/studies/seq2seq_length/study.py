@@ -12,7 +12,6 @@ length of the source, also beyond the lengths trained on, and training steps are
 Writes accuracy.csv, speed.csv, results.json (settings, conventions, summary, versions) and four figures.
 """
 
-import dataclasses
 import functools
 import importlib.metadata
 import random
@@ -34,7 +33,7 @@ from experiments.fields import apply_overrides, to_json
 from experiments.files import write_atomic, write_json
 from experiments.studies.seq2seq_length import figures
 from experiments.studies.seq2seq_length.speed import RNN, TRANSFORMER, measure_speed
-from experiments.studies.study import Stage, Study, prepared_data
+from experiments.studies.study import Stage, Study, with_prepared_data
 from experiments.training.checkpoints.load import load
 from experiments.training.result import PACKAGES, describe_device
 from models import ModelConfig, RNNConfig, TransformerConfig
@@ -107,7 +106,7 @@ def study(overrides: list[str]) -> Study:
     settings = apply_overrides(Settings(), overrides)
     data = DataConfig(task="strings", strings=settings.strings)
     plan(settings, data)
-    return dataclasses.replace(build(settings, data), prepare=lambda: build(settings, prepared_data(data)))
+    return with_prepared_data(data, functools.partial(build, settings))
 
 
 def build(settings: Settings, data: DataConfig) -> Study:

@@ -105,7 +105,7 @@ def study(overrides: list[str]) -> Study:
     settings = apply_overrides(Settings(), overrides)
     plan(settings)
     SamplingSettings(temperature=settings.temperature)
-    return with_prepared_data(settings, build)
+    return with_prepared_data(settings.data, lambda data: build(dataclasses.replace(settings, data=data)))
 
 
 def build(settings: Settings) -> Study:

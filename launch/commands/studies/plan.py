@@ -64,7 +64,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     from launch.driver.stages import PlannedStages, plan_stages
     from launch.workers.pool import machine_slots
 
-    study = load_study(args[0], flags.set)
+    study = load_study(args[0], flags.set).prepared()
     planned = write(store, study, args[0], flags.set) if store else PlannedStages(plan_stages(study))
     runs = [run for plan in planned.plans.values() for run in plan or []]
     estimate = len(runs) <= MANY_RUNS if flags.memory is None else flags.memory

@@ -43,16 +43,14 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
         print(summary(store))
         return 0
     plan_on_cpu()
-    if not store.root.exists():
-        from experiments.studies import load_study
-        from launch.driver.stages import check
+    from experiments.studies import load_study
+    from launch.driver.stages import check
 
-        check(load_study(args[0], flags.set))  # what cannot be planned is refused before anything is written
+    study = load_study(args[0], flags.set).prepared()
+    if not store.root.exists():
+        check(study)  # what cannot be planned is refused before anything is written
         store.create()
     with exclusive_lock(store.root / "driver.lock"):
-        from experiments.studies import load_study
-
-        study = load_study(args[0], flags.set)
         study_file.write(store, args[0], flags.set, study.settings)
         store.retry([run_id for run_id, state in store.states().items() if state == "failed"])
         parts, whole = machine_slots(flags.workers), whole_machine()

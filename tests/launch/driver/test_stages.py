@@ -72,20 +72,6 @@ def plans(planned: PlannedStages) -> dict[str, list[str] | None]:
     return {name: plan and [run.run_id for run in plan] for name, plan in planned.plans.items()}
 
 
-def test_data_are_prepared_before_a_stage_is_planned(store):
-    """Planning a study that is not prepared would be an error here; preparing it twice changes nothing."""
-
-    def unprepared(runs: Runs) -> list[RunConfig]:
-        raise AssertionError("planned without its data")
-
-    waiting = replace(study(Stage("sweep", unprepared)), prepare=lambda: study(SWEEP))
-    driver.check(waiting)
-    assert [run.run_id for run in driver.plan_stages(waiting)["sweep"] or []] == [
-        config(lr=lr).run_id for lr in RATES
-    ]
-    assert plans(next(stages(waiting, store))) == plans(next(stages(waiting.prepared(), store)))
-
-
 def test_a_run_is_planned_in_whole_batches_with_the_flops_of_its_tokens():
     made = planned_run("sweep", config(n_tokens=100))
     assert (made.stage, made.n_steps, made.n_tokens) == ("sweep", 2, 128)
