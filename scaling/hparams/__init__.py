@@ -2,6 +2,7 @@
 
   sweeps          which rows of a table are settings tried at one size
   loss_surface    the form of the loss around an optimum; fit_surface: all sizes' surfaces fitted at once
+  sweep_optima    the optimum of each sweep with its uncertainty
   fit_hparams     from a table to laws; hparam_laws: the laws, their predictions, their JSON
   transfer        how far the best rate moves over a row of sizes
   critical_batch  the batch size beyond which steps are saved no longer

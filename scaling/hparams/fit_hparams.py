@@ -15,11 +15,10 @@ import pandas as pd
 
 from scaling.hparams.fit_surface import FittedSurfaces, LawPrior, fit_surfaces
 from scaling.hparams.hparam_laws import HparamLaws, HparamOptimum, design_rows, lr_per_batch
-from scaling.hparams.loss_surface import LossSurface
+from scaling.hparams.sweep_optima import REACH, SweepOptimum, middle_tried, sweep_optima
 from scaling.hparams.sweeps import AXES, find_sweeps, swept
 from scaling.table.runs import Runs
 
-REACH = 2.0  # standard deviation, in log units, of an optimum about the middle of what was tried
 # Exponents of N and D before any sweep is seen, mean and standard deviation: weak, and wide enough for what
 # is published: lr* N^-0.71 D^0.31 (arXiv 2503.04715), C^-0.13 (2401.02954), D^-0.32 (2409.19913); batch*
 # D^0.57 and C^0.33 in the first two; critical batches D^0.47 (2410.21676).
@@ -50,16 +49,14 @@ def fit_hparams(runs: Runs, seed: int = 0, level: float = 0.9, n_draws: int = 10
     rng = np.random.default_rng(seed)
     runs = swept(runs)
     axes, groups = find_sweeps(runs.table)
-    logs = [np.log(group[list(axes)].to_numpy()) for group in groups]
-    losses = [np.log(group["loss"].to_numpy()) for group in groups]
+    sweeps = [(np.log(group[list(axes)].to_numpy()), np.log(group["loss"].to_numpy())) for group in groups]
     sizes = np.log([_size(group) for group in groups])
     origin = sizes.mean(axis=0)
-    middle = np.mean([(z.min(axis=0) + z.max(axis=0)) / 2 for z in logs], axis=0)
-    apart = _fit(logs, losses, sizes - origin, axes, middle, 1, n_draws, rng)
-    together = _fit(logs, losses, sizes - origin, axes, middle, 3, n_draws, rng)
+    optima, apart = sweep_optima(sweeps, level, n_draws, rng)
+    together = _fit(sweeps, sizes - origin, axes, 3, n_draws, rng)
     notes = list(runs.notes)
     if len(groups) >= INTERACTION_SWEEPS:
-        crossed = _fit(logs, losses, sizes - origin, axes, middle, 4, n_draws, rng)
+        crossed = _fit(sweeps, sizes - origin, axes, 4, n_draws, rng)
         if np.any(np.abs(crossed.law[3]) > SUPPORT * crossed.laws[:, 3].std(axis=0)):
             together = crossed
             notes.append("the runs support a term in log N log D")
@@ -71,13 +68,13 @@ def fit_hparams(runs: Runs, seed: int = 0, level: float = 0.9, n_draws: int = 10
     per_batch = None
     if axes == AXES:
         per_batch = _with_interval(lr_per_batch(apart.curvature), lr_per_batch(apart.curvatures), level)
-    laws = HparamLaws(
+    return HparamLaws(
         axes=axes,
         params=params,
         ci=ci,
         level=level,
         lr_per_batch=per_batch,
-        optima=(),
+        optima=tuple(_optimum(group, axes, found) for group, found in zip(groups, optima)),
         scatter=dict(zip(axes, together.scatter.tolist())),
         noise=together.noise,
         notes=(*notes, *_uninformed(together, axes)),
@@ -94,11 +91,6 @@ def fit_hparams(runs: Runs, seed: int = 0, level: float = 0.9, n_draws: int = 10
         log_sharpness=apart.log_sharpness,
         heights=apart.height,
     )
-    optima = [
-        _optimum(group, z, laws.surface(i), apart.centres[:, i], level)
-        for i, (group, z) in enumerate(zip(groups, logs))
-    ]
-    return replace(laws, optima=tuple(optima))
 
 
 def fit_parametrizations(runs: Runs, **options) -> dict[str, HparamLaws]:
@@ -119,17 +111,14 @@ def fit_parametrizations(runs: Runs, **options) -> dict[str, HparamLaws]:
     }
 
 
-def _fit(
-    logs, losses, sizes: np.ndarray, axes, middle: np.ndarray, terms: int, n_draws: int, rng
-) -> FittedSurfaces:
-    """The surfaces under a law of so many terms; with one, every sweep is fitted on its own."""
+def _fit(sweeps, sizes: np.ndarray, axes, terms: int, n_draws: int, rng) -> FittedSurfaces:
+    """The surfaces under a law of so many terms."""
     exponents = np.array([EXPONENTS[axis] for axis in axes])  # [a, N and D, mean and sd]
     ones = np.ones(len(axes))
-    mean = np.vstack([middle, exponents[..., 0].T, 0 * ones])[:terms]
+    mean = np.vstack([middle_tried(sweeps), exponents[..., 0].T, 0 * ones])[:terms]
     sd = np.vstack([REACH * ones, exponents[..., 1].T, INTERACTION_SD * ones])[:terms]
-    prior = LawPrior(mean, sd, REACH if terms == 1 else None)
     return fit_surfaces(
-        list(zip(logs, losses)), design_rows(sizes[:, 0], sizes[:, 1], terms), prior, n_draws, rng
+        sweeps, design_rows(sizes[:, 0], sizes[:, 1], terms), LawPrior(mean, sd), n_draws, rng
     )
 
 
@@ -145,23 +134,22 @@ def _uninformed(found: FittedSurfaces, axes: tuple[str, ...]) -> list[str]:
     return notes
 
 
-def _optimum(
-    group: pd.DataFrame, z: np.ndarray, surface: LossSurface, draws: np.ndarray, level: float
-) -> HparamOptimum:
-    """The minimum of a surface, or the last value tried before it."""
-    first, last = z.min(axis=0), z.max(axis=0)
-    best = np.clip(surface.centre, first, last)
+def _optimum(group: pd.DataFrame, axes: tuple[str, ...], optimum: SweepOptimum) -> HparamOptimum:
+    """A sweep's optimum in units, by name; NaN for what was not swept."""
     found: dict[str, Any] = {f"{axis}_at_edge": False for axis in ("lr", "batch")}
-    for i, axis in enumerate(surface.axes):
+    for i, axis in enumerate(axes):
         short = axis.removesuffix("_tokens")
-        value, lo, hi = (float(np.exp(v)) for v in _with_interval(best[i], draws[:, i], level))
+        value, lo, hi = (float(np.exp(end[i])) for end in (optimum.setting, optimum.lo, optimum.hi))
         found |= {axis: value, f"{short}_lo": lo, f"{short}_hi": hi}
-        found[f"{short}_at_edge"] = not bool(first[i] < surface.centre[i] < last[i])
+        found[f"{short}_at_edge"] = bool(optimum.at_edge[i])
     unswept = dict.fromkeys(("lr", "lr_lo", "lr_hi", "batch_tokens", "batch_lo", "batch_hi"), np.nan)
     n_params, n_tokens = _size(group).tolist()
-    loss = float(surface.loss(**dict(zip(surface.axes, np.exp(best)))))
     return HparamOptimum(
-        **{**unswept, **found}, n_params=n_params, n_tokens=n_tokens, loss=loss, n_runs=len(group)
+        **{**unswept, **found},
+        n_params=n_params,
+        n_tokens=n_tokens,
+        loss=float(np.exp(optimum.log_loss)),
+        n_runs=len(group),
     )
 
 

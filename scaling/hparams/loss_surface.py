@@ -33,9 +33,13 @@ class LossSurface:
         It holds where it is within some 5 % of the optimum's loss: no surface is cubic far from there.
         """
         d = np.stack([np.log(settings[axis]) for axis in self.axes], axis=-1) - self.centre
-        quadratic = np.einsum("...i,ij,...j->...", d, self.curvature, d) / 2
-        cubic = np.einsum("...i,...j,...k,ijk->...", d, d, d, self.skew) / 6
-        return np.exp(self.log_loss + quadratic + cubic)
+        return np.exp(self.log_loss + above_minimum(d, self.curvature, self.skew))
+
+
+def above_minimum(d: np.ndarray, curvature: np.ndarray, skew: np.ndarray) -> np.ndarray:
+    """Log loss over the optimum's at log distances d [..., a] from it."""
+    quadratic = np.einsum("...i,ij,...j->...", d, curvature, d) / 2
+    return quadratic + np.einsum("...i,...j,...k,ijk->...", d, d, d, skew) / 6
 
 
 def terms(axes: int) -> list[tuple[int, ...]]:

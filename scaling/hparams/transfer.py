@@ -1,7 +1,7 @@
 """Learning-rate transfer: the optimum of each size of a row, and how far it moves.
 
 The sizes of a row share a budget of steps and differ in width or depth alone, so no law of N and D is fitted
-here (`scaling.hparams.fit_hparams` does that): each optimum is the minimum of its own parabola.
+here (`scaling.hparams.fit_hparams` does that). The optima are found in the same way (`sweep_optima`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scaling.profiles.parabola import fit_parabolas
-
-MIN_RATES = 3
-NEAREST = 5  # rates around the best that place the minimum; farther ones only bend the parabola
+from scaling.hparams.sweep_optima import sweep_optima
+from scaling.hparams.sweeps import MIN_SETTINGS
 
 
 @dataclass(frozen=True)
@@ -20,7 +18,7 @@ class LrOptimum:
     """The best learning rate of one size.
 
     Attributes:
-      lr, lo, hi, loss: minimum of the parabola, its interval, the loss there.
+      lr, lo, hi, loss: minimum of the loss surface, its interval, the loss there (nats per token).
       at_edge: only a bound, the rates tried do not bracket it.
       base_costs: loss at the base size's best rate / best loss measured - 1, along straight lines in log-log
         between the rates tried; infinite where training diverges.
@@ -53,8 +51,7 @@ def transfer(
 ) -> Transfer:
     """The optima of sweeps, one a size.
 
-    Each is the minimum of a parabola in log lr through the log losses of the rates nearest to the best, one
-    curvature for all; intervals come from the scatter about the parabolas.
+    All sizes share the form of log loss around the optimum, whose two sides may differ in steepness.
 
     Args:
       losses: of each size, learning rate -> loss (nats per token), infinite where training diverged.
@@ -64,45 +61,32 @@ def transfer(
     Raises:
       ValueError: a size with fewer than three finished rates.
     """
-    groups = []
+    sweeps = []
     for i, sweep in enumerate(losses):
         kept = sorted((lr, loss) for lr, loss in sweep.items() if np.isfinite(loss))
-        if len(kept) < MIN_RATES:
+        if len(kept) < MIN_SETTINGS:
             raise ValueError(
                 f"size {i} of {len(losses)}: {len(kept)} finished learning rates; "
-                f"an optimum takes {MIN_RATES} at least: try lower ones"
+                f"an optimum takes {MIN_SETTINGS} at least: try lower ones"
             )
         log_lr, log_loss = np.log(np.array(kept)).T
-        near = np.argsort(np.abs(log_lr - log_lr[log_loss.argmin()]), kind="stable")[:NEAREST]
-        groups.append((log_lr[near], log_loss[near]))
-    found = fit_parabolas(groups, n_draws, np.random.default_rng(seed), shared_curvature=True)
-    optima = []
-    for sweep, parabola in zip(losses, found):
-        lo, hi = _interval(parabola.draws, level)
-        cost = _loss_at(sweep, found[base].log_x) / min(sweep.values()) - 1
-        optima.append(
-            LrOptimum(
-                lr=float(np.exp(parabola.log_x)),
-                lo=lo,
-                hi=hi,
-                loss=float(np.exp(parabola.log_loss)),
-                at_edge=bool(parabola.at_edge),
-                base_costs=float(cost),
-            )
+        sweeps.append((log_lr[:, None], log_loss))
+    found, surfaces = sweep_optima(sweeps, level, n_draws, np.random.default_rng(seed))
+    optima = [
+        LrOptimum(
+            lr=float(np.exp(optimum.setting[0])),
+            lo=float(np.exp(optimum.lo[0])),
+            hi=float(np.exp(optimum.hi[0])),
+            loss=float(np.exp(optimum.log_loss)),
+            at_edge=bool(optimum.at_edge[0]),
+            base_costs=_loss_at(sweep, found[base].setting[0]) / min(sweep.values()) - 1,
         )
-    draws = np.array([parabola.draws for parabola in found])
-    lo, hi = _interval(draws.max(axis=0) - draws.min(axis=0), level)
+        for sweep, optimum in zip(losses, found)
+    ]
+    moved = np.ptp(surfaces.centres[..., 0], axis=1)
+    lo, hi = np.exp(np.quantile(moved, [(1 - level) / 2, (1 + level) / 2]))
     lrs = [optimum.lr for optimum in optima]
-    return Transfer(tuple(optima), moves=max(lrs) / min(lrs), lo=lo, hi=hi)
-
-
-def _interval(log_draws: np.ndarray, level: float) -> tuple[float, float]:
-    """The central interval of the draws; NaN where none has a minimum."""
-    known = log_draws[np.isfinite(log_draws)]
-    if not len(known):
-        return np.nan, np.nan
-    lo, hi = np.exp(np.quantile(known, [(1 - level) / 2, (1 + level) / 2]))
-    return float(lo), float(hi)
+    return Transfer(tuple(optima), moves=max(lrs) / min(lrs), lo=float(lo), hi=float(hi))
 
 
 def _loss_at(sweep: Mapping[float, float], log_lr: float) -> float:

@@ -1,6 +1,5 @@
-"""The minimum of noisy losses: a parabola through log losses against the logarithm of what is varied.
-
-Used for the best size at a budget and for the best learning rate of a size.
+"""The minimum of noisy losses: a parabola through log losses against the logarithm of what is varied, such as
+the size at a budget.
 """
 
 from collections.abc import Sequence
@@ -34,27 +33,20 @@ class Parabola(NamedTuple):
 
 
 def fit_parabolas(
-    groups: Sequence[tuple[np.ndarray, np.ndarray]],
-    n_draws: int,
-    rng: np.random.Generator,
-    shared_curvature: bool = False,
+    groups: Sequence[tuple[np.ndarray, np.ndarray]], n_draws: int, rng: np.random.Generator
 ) -> list[Parabola]:
     """One curve a group of (log x, log loss), all fitted together by least squares.
 
     A parabola takes both walls to be equally steep, and where they are not its minimum is off towards the
-    gentler one: groups with enough rows get a cubic. With `shared_curvature` all are parabolas that differ in
-    place and depth only. The noise of a row is the scatter about all curves together, and no less than 0.1 %:
-    one group alone has too few rows to tell.
+    gentler one: groups with enough rows get a cubic. The noise of a row is the scatter about all curves
+    together, and no less than 0.1 %: one group alone has too few rows to tell.
 
     Args:
       groups: (log x [rows], log loss [rows]) of each.
       n_draws: of the noise; rng: for them.
-      shared_curvature: whether all groups have the same second derivative.
     """
     middles = [log_x[log_loss.argmin()] for log_x, log_loss in groups]
-    design, columns = _design(
-        [log_x - middle for (log_x, _), middle in zip(groups, middles)], shared_curvature
-    )
+    design, columns = _design([log_x - middle for (log_x, _), middle in zip(groups, middles)])
     losses = np.concatenate([log_loss for _, log_loss in groups])
     above = np.concatenate([log_loss - log_loss.min() for _, log_loss in groups])
     weight = 1 / np.hypot(1.0, above / NEAR)  # one over a row's standard deviation, up to the noise
@@ -71,7 +63,7 @@ def fit_parabolas(
     ]
 
 
-def _design(groups: list[np.ndarray], shared_curvature: bool) -> tuple[np.ndarray, list[list[int | None]]]:
+def _design(groups: list[np.ndarray]) -> tuple[np.ndarray, list[list[int | None]]]:
     """The design matrix, and of each group the columns of its third, second, first and zeroth power."""
     rows, columns = [], []
     n_rows, first = sum(map(len, groups)), 0
@@ -79,17 +71,10 @@ def _design(groups: list[np.ndarray], shared_curvature: bool) -> tuple[np.ndarra
         block = np.zeros((4, n_rows))
         block[:, first : first + len(x)] = x**3, x**2, x, np.ones_like(x)
         first += len(x)
-        skewed = not shared_curvature and len(np.unique(x)) >= SKEWED_ROWS
-        at: list[int | None] = [None, 0 if shared_curvature else None, None, None]
-        if shared_curvature:
-            if rows:
-                rows[0] = rows[0] + block[1]
-            else:
-                rows.append(block[1])
-        for power in range(4):
-            if at[power] is None and (power or skewed):
-                at[power] = len(rows)
-                rows.append(block[power])
+        at: list[int | None] = [None] * 4
+        for power in range(0 if len(np.unique(x)) >= SKEWED_ROWS else 1, 4):
+            at[power] = len(rows)
+            rows.append(block[power])
         columns.append(at)
     return np.stack(rows, axis=1), columns
 

@@ -31,7 +31,7 @@ Size = tuple[int, int]  # d_model, n_layers
 Losses = dict[tuple[str, Size], dict[float, float]]  # (parametrisation, size) -> learning rate -> loss
 
 CONVENTIONS = {
-    "lr": "bottom of a parabola in log lr through log losses; its interval from the scatter about them",
+    "lr": "minimum of a loss surface in log lr, of one form for all sizes of a row, with its interval",
     "moves": "largest optimum / smallest over the sizes, with its interval",
     "base_costs": "validation loss at the rate that is best at the base size / best measured - 1",
     "change": "mean absolute change in a few steps of the normalised stream, and of the logits",

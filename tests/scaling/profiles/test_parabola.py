@@ -54,13 +54,3 @@ def test_rows_far_up_a_wall_do_not_move_the_bottom():
     near, far = [0.05, 0.0, 0.05], [0.25, 0.35]  # a parabola's would be 0.45 and 0.8
     (found,) = fit_parabolas([(x, np.array(near + far))], 50, np.random.default_rng(0))
     assert abs(found.log_x) < 0.1 < abs(np.roots(np.polyder(np.polyfit(x, near + far, 2)))).item()
-
-
-def test_a_shared_curvature_steadies_sparse_groups():
-    x, rng, spread = np.linspace(-1, 1, 3), np.random.default_rng(0), {False: [], True: []}
-    for _ in range(100):
-        groups = [(x, bowl(x, b) + 0.01 * rng.standard_normal(3)) for b in np.linspace(-0.5, 0.5, 6)]
-        for shared, errors in spread.items():
-            found = fit_parabolas(groups, 10, rng, shared)
-            errors += [f.log_x - b for f, b in zip(found, np.linspace(-0.5, 0.5, 6))]
-    assert np.std(spread[True]) < np.std(spread[False])
