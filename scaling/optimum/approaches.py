@@ -8,7 +8,6 @@ law's own exponent is the method's bias for this grid: budgets whose sizes lie t
 of unequal steepness, an envelope that holds few sizes.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +17,6 @@ from scaling.fitting.result import Fit
 from scaling.laws.law import values
 from scaling.profiles import isoflop
 from scaling.profiles.envelope import envelope
-from scaling.profiles.isoflop import PowerLaw
 from scaling.table.runs import UsableRuns
 
 NAMES = {1: "envelope", 2: "profiles", 3: "law"}
@@ -46,12 +44,12 @@ class Approaches:
 
 
 def approaches(usable: UsableRuns, fit: Fit, n_bootstrap: int = 200, seed: int = 0) -> Approaches:
-    """What approaches 1 and 2 say of the runs that a law was fitted to.
+    """What approaches 1 and 2 say of the runs a law was fitted to; 2 is what the fit has (`Fit.profiles`).
 
     Args:
       usable: those runs, with flops, n_params and loss.
       fit: of a law that has a formula of the best size's exponent (`Law.size_exponent`).
-      n_bootstrap: resamples behind the intervals; seed: of them.
+      n_bootstrap: resamples behind the envelope's interval and behind the biases; seed: of them.
 
     Raises:
       ValueError: the fit is of another law.
@@ -67,12 +65,11 @@ def approaches(usable: UsableRuns, fit: Fit, n_bootstrap: int = 200, seed: int =
     tails = [(1 - fit.level) / 2, (1 + fit.level) / 2]
     exponents: dict[int, tuple[float, float, float]] = {}
     bias: dict[int, float] = {}
-    ways: dict[int, Callable[[UsableRuns], PowerLaw | None]] = {
-        1: lambda runs: envelope(runs, n_bootstrap, seed, fit.level),
-        2: lambda runs: _profiles(runs, n_bootstrap, seed, fit.level),
+    found_and_exact = {
+        1: [envelope(runs, n_bootstrap, seed, fit.level) for runs in (usable, lawful)],
+        2: [each and each.n_params for each in (fit.profiles, _profiles(lawful, n_bootstrap, seed))],
     }
-    for approach, way in ways.items():
-        found, exact = way(usable), way(lawful)
+    for approach, (found, exact) in found_and_exact.items():
         if found:
             exponents[approach] = (found.exponent, found.lo, found.hi)
             if exact:
@@ -82,7 +79,5 @@ def approaches(usable: UsableRuns, fit: Fit, n_bootstrap: int = 200, seed: int =
     return Approaches(exponents, bias)
 
 
-def _profiles(usable: UsableRuns, n_bootstrap: int, seed: int, level: float) -> PowerLaw | None:
-    if not isoflop.budgets(usable.table):
-        return None
-    return isoflop.profiles(usable, n_bootstrap, seed, level).n_params
+def _profiles(usable: UsableRuns, n_bootstrap: int, seed: int) -> isoflop.Profiles | None:
+    return isoflop.profiles(usable, n_bootstrap, seed) if isoflop.budgets(usable.table) else None
