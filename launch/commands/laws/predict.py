@@ -1,7 +1,8 @@
 """The best model for a budget, or the loss of given models, from a fitted law; with intervals.
 
 Intervals are for the measured loss of one new run, so they hold run-to-run noise. A law of other columns, or
-of another target than the loss, is asked by a table: --points.
+of another target than the loss, is asked by a table: --points. The column `form` of tables and JSON names the
+form of the law that predicts: its relaxed form, unless it was fitted with --norelax.
 
 Example: isoflop predict fit.json --flops 1e21
 Example: isoflop predict fit.json --loss 2.1 --inference_tokens 1e13
@@ -87,6 +88,7 @@ def run(args: list[str], flags) -> int:
         value, lo, hi = fit.predict(**points)
         name = law.target
         table = table.assign(**{f"{name}_pred": value, f"{name}_lo": lo, f"{name}_hi": hi})
+    table = table.assign(form=fit.forecast.law)
     if flags.out:
         write_atomic(flags.out, table.to_csv(index=False))
     elif flags.json:

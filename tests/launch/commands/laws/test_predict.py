@@ -48,6 +48,7 @@ def test_a_budget_is_split_best(folder, fit, capsys):
     best = scaling.frontier(fit, [1e20, 1e21])
     assert [row["n_params"] for row in rows] == pytest.approx(list(best.n_params))
     assert [row["loss_lo"] for row in rows] == pytest.approx(list(best.loss_lo))
+    assert {row["form"] for row in rows} == {fit.to_json()["forecast"]["law"]} == {"chinchilla-decoupled"}
 
 
 def test_a_budget_with_limits_and_tokens_to_serve(folder, fit, capsys):
@@ -72,10 +73,11 @@ def test_one_model_is_reported_with_its_interval(folder, fit, capsys):
     assert f"{predicted.loss:.4f} [{predicted.lo:.4f}, {predicted.hi:.4f}]" in capsys.readouterr().out
 
 
-def test_points_keep_their_columns_and_gain_three(folder, fit):
+def test_points_keep_their_columns_and_gain_the_prediction_and_its_form(folder, fit):
     call("fit.json", "--points", "points.csv", "--columns", "n_params=N,n_tokens=D", "--out", "q.csv")
     table = pd.read_csv("q.csv")
-    assert list(table.columns) == ["name", "N", "D", "loss_pred", "loss_lo", "loss_hi"]
+    assert list(table.columns) == ["name", "N", "D", "loss_pred", "loss_lo", "loss_hi", "form"]
+    assert set(table.form) == {"chinchilla-decoupled"}
     predicted = fit.predict(table.N.to_numpy(), table.D.to_numpy())
     assert table.loss_pred.to_numpy() == pytest.approx(predicted.loss)
     assert ((table.loss_lo < table.loss_pred) & (table.loss_pred < table.loss_hi)).all()
@@ -99,7 +101,7 @@ def other(folder):
 def test_a_law_of_other_columns_is_asked_by_a_table_and_names_its_target(other):
     call("other.json", "--points", "losses.csv", "--out", "q.csv")
     table = pd.read_csv("q.csv")
-    assert list(table.columns) == ["loss", "accuracy_pred", "accuracy_lo", "accuracy_hi"]
+    assert list(table.columns) == ["loss", "accuracy_pred", "accuracy_lo", "accuracy_hi", "form"]
     low, high, middle, slope = PLANTED["downstream"][0]
     want = low + (high - low) / (1 + np.exp(slope * (table.loss - middle)))
     assert table.accuracy_pred.to_numpy() == pytest.approx(want, abs=1e-3)
