@@ -1,1 +1,20 @@
-"""Laws of the loss at the end of pre-training, one a file. Imports scaling.laws.law alone."""
+"""Laws of the loss at the end of pre-training, one a file.
+
+  chinchilla        loss by size and tokens; kaplan: the older form of it
+  over_training     with tokens far beyond what is optimal; data_constrained: with tokens repeated
+  moe               with experts; precision: with fewer bits; mixture: with shares of domains
+  broken            with bends where one power law gives way to another
+
+`scaling.laws` has them by name; import them from there. Imports scaling.laws.law alone.
+"""
+
+__all__ = [
+    "broken",
+    "chinchilla",
+    "data_constrained",
+    "kaplan",
+    "mixture",
+    "moe",
+    "over_training",
+    "precision",
+]

@@ -1,1 +1,9 @@
-"""Laws of whole loss curves, one a file. Imports scaling.laws.law alone."""
+"""Laws of whole loss curves, one a file.
+
+  annealing    by the area under the learning rates and how they fell
+  multi_power  by the learning rates, every fall with its own power law
+
+`scaling.laws` has them by name; import them from there. Imports scaling.laws.law alone.
+"""
+
+__all__ = ["annealing", "multi_power"]

@@ -11,3 +11,17 @@ Each has a function `section` (or `sections`), whose result is None (or empty) w
 
 They import `page`, `theme`, `charts`, `tables` and `data` of the report, and other sub-packages of `scaling`.
 """
+
+__all__ = [
+    "bottlenecks",
+    "calculator",
+    "comparison",
+    "emergence",
+    "families",
+    "headline",
+    "hyperparameters",
+    "missing",
+    "numbers",
+    "snippet",
+    "tasks",
+]
