@@ -1,7 +1,7 @@
 """RWKV-7: a matrix a head that a generalised delta rule edits, by chunk or by token (Peng et al. 2025).
 
 A layer keeps of the past one matrix [K,K] a head and what each of its two halves read last, however long the
-past was.
+past was. In the suffixes P stands for the positions that are computed at once: [B,T], or [B] in decoding.
 """
 
 import math
@@ -104,53 +104,89 @@ class TimeMix(nnx.Module):
         self.bonus_scale = config.mup.base_d_head / k if config.mup else 1.0
         self.chunk = config.chunk
 
-    def read(self, x: jax.Array, before: jax.Array, v_first: jax.Array, is_first: jax.Array):
-        """What edits and reads the state, all float32 [..., H,K]: receptance, log-decay, key, value, removed
-        and replaced direction; then the gate [..., H,K], and the first layer's values."""
-        r = project(blend(x, before, self.share_r), self.w_r).astype(jnp.float32)
-        k = project(blend(x, before, self.share_k), self.w_k).astype(jnp.float32)
-        x_v = blend(x, before, self.share_v)
-        v = project(x_v, self.w_v)
-        v_first = jnp.where(is_first, v, v_first)
+    def read(self, x_PD: jax.Array, before_PD: jax.Array, v_first_PHK: jax.Array, is_first: jax.Array):
+        """What edits and reads the state, all float32 [P,H,K]: receptance, log-decay, key, value, removed
+        and replaced direction; then the gate [P,H,K], and the first layer's values.
+
+        Args:
+          x_PD: the normalised stream.
+          before_PD: the same one token earlier.
+          v_first_PHK: the first layer's values, which the first layer itself ignores.
+          is_first: bool[], whether this is it.
+        """
+        r_PHK = project(blend(x_PD, before_PD, self.share_r), self.w_r).astype(jnp.float32)
+        k_PHK = project(blend(x_PD, before_PD, self.share_k), self.w_k).astype(jnp.float32)
+        x_v_PD = blend(x_PD, before_PD, self.share_v)
+        v_PHK = project(x_v_PD, self.w_v)
+        v_first_PHK = jnp.where(is_first, v_PHK, v_first_PHK)
         # In the first layer the difference is zero, and so is the gradient of what mixes it in.
-        mixed = project(project(x_v, self.value_in), self.value_out).astype(jnp.float32)
-        v = v + (v_first - v) * jax.nn.sigmoid(self.value[...] + mixed)
-        decay = project(jnp.tanh(project(blend(x, before, self.share_w), self.decay_in)), self.decay_out)
-        log_w = -SLOWEST * jax.nn.sigmoid(self.decay[...] + decay.astype(jnp.float32))
-        rate = project(project(blend(x, before, self.share_a), self.rate_in), self.rate_out)
-        rate = jax.nn.sigmoid(self.rate[...] + rate.astype(jnp.float32))
-        gate = project(jax.nn.sigmoid(project(blend(x, before, self.share_g), self.gate_in)), self.gate_out)
-        removed = unit(k * self.scale_removed[...])
-        k = k * (1 + (rate - 1) * self.scale_rate[...])
-        return (r, log_w, k, v.astype(jnp.float32), -removed, removed * rate), gate, v_first
+        mixed_PHK = project(project(x_v_PD, self.value_in), self.value_out).astype(jnp.float32)
+        v_PHK = v_PHK + (v_first_PHK - v_PHK) * jax.nn.sigmoid(self.value[...] + mixed_PHK)
+        x_w_PD = blend(x_PD, before_PD, self.share_w)
+        decay_PHK = project(jnp.tanh(project(x_w_PD, self.decay_in)), self.decay_out)
+        log_w_PHK = -SLOWEST * jax.nn.sigmoid(self.decay[...] + decay_PHK.astype(jnp.float32))
+        x_a_PD = blend(x_PD, before_PD, self.share_a)
+        rate_PHK = project(project(x_a_PD, self.rate_in), self.rate_out)
+        rate_PHK = jax.nn.sigmoid(self.rate[...] + rate_PHK.astype(jnp.float32))
+        x_g_PD = blend(x_PD, before_PD, self.share_g)
+        gate_PHK = project(jax.nn.sigmoid(project(x_g_PD, self.gate_in)), self.gate_out)
+        removed_PHK = unit(k_PHK * self.scale_removed[...])
+        k_PHK = k_PHK * (1 + (rate_PHK - 1) * self.scale_rate[...])
+        edits = (r_PHK, log_w_PHK, k_PHK, v_PHK.astype(jnp.float32), -removed_PHK, removed_PHK * rate_PHK)
+        return edits, gate_PHK, v_first_PHK
 
-    def output(self, y: jax.Array, edits: tuple, gate: jax.Array) -> jax.Array:
-        """What the heads read [..., H,K], normalised, with the token's own value, gated and projected."""
-        r, _, k, v, *_ = edits
-        y = y - y.mean(axis=-1, keepdims=True)
-        y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + HEAD_EPS)
-        own = self.bonus_scale * (r * k * self.bonus[...]).sum(axis=-1, keepdims=True) * v
-        y = y * self.norm_scale[...] + self.norm_bias[...] + own
-        return project(y.astype(gate.dtype) * gate, self.w_o)
+    def output(self, y_PHK: jax.Array, edits: tuple, gate_PHK: jax.Array) -> jax.Array:
+        """What the heads read, normalised, with the token's own value, gated and projected [P,D]."""
+        r_PHK, _, k_PHK, v_PHK, *_ = edits
+        y_PHK = y_PHK - y_PHK.mean(axis=-1, keepdims=True)
+        y_PHK = y_PHK * jax.lax.rsqrt(jnp.mean(y_PHK * y_PHK, axis=-1, keepdims=True) + HEAD_EPS)
+        agreement_PH1 = (r_PHK * k_PHK * self.bonus[...]).sum(axis=-1, keepdims=True)
+        own_PHK = self.bonus_scale * agreement_PH1 * v_PHK
+        y_PHK = y_PHK * self.norm_scale[...] + self.norm_bias[...] + own_PHK
+        return project(y_PHK.astype(gate_PHK.dtype) * gate_PHK, self.w_o)
 
-    def __call__(self, x_BTD: jax.Array, v_first, is_first, lengths_B: jax.Array | None, first_BT):
+    def __call__(
+        self,
+        x_BTD: jax.Array,
+        v_first_BTHK: jax.Array,
+        is_first: jax.Array,
+        lengths_B: jax.Array | None,
+        first_BT: jax.Array | None,
+    ):
         """Output [B,T,D], the first layer's values, and the state after `lengths` tokens (default: T).
 
-        `first_BT`, if not None, is true where a text begins.
+        Args:
+          x_BTD: the normalised stream.
+          v_first_BTHK, is_first: as for `read`.
+          lengths_B: tokens a row; what comes after them leaves the state as it is.
+          first_BT: bool, where a text begins; None: at the first token alone.
         """
-        edits, gate, v_first = self.read(x_BTD, shifted(x_BTD, first_BT), v_first, is_first)
+        edits, gate_BTHK, v_first_BTHK = self.read(x_BTD, shifted(x_BTD, first_BT), v_first_BTHK, is_first)
         if lengths_B is not None:
             real_BT11 = (jnp.arange(x_BTD.shape[1]) < lengths_B[:, None])[..., None, None]
-            r, log_w, k, v, removed, replaced = edits
-            edits = (r, log_w * real_BT11, k * real_BT11, v, removed, replaced * real_BT11)
+            r_BTHK, log_w_BTHK, k_BTHK, v_BTHK, removed_BTHK, replaced_BTHK = edits
+            forgets_BTHK, puts_in_BTHK = log_w_BTHK * real_BT11, k_BTHK * real_BT11
+            edits = (r_BTHK, forgets_BTHK, puts_in_BTHK, v_BTHK, removed_BTHK, replaced_BTHK * real_BT11)
         y_BTHK, state_BHKK = delta_rule(*edits, self.chunk, first_BT)
-        return self.output(y_BTHK, edits, gate), v_first, {"matrix": state_BHKK}
+        return self.output(y_BTHK, edits, gate_BTHK), v_first_BTHK, {"matrix": state_BHKK}
 
-    def decode(self, x_BD: jax.Array, v_first, is_first, before_BD: jax.Array, state: State):
-        """One token a row: output [B,D], the first layer's values and the state after the token."""
-        edits, gate, v_first = self.read(x_BD, before_BD, v_first, is_first)
-        y_BHK, matrix = delta_rule_step(*edits, state["matrix"])
-        return self.output(y_BHK, edits, gate), v_first, {"matrix": matrix}
+    def decode(
+        self,
+        x_BD: jax.Array,
+        v_first_BHK: jax.Array,
+        is_first: jax.Array,
+        before_BD: jax.Array,
+        state: State,
+    ):
+        """One token a row: output [B,D], the first layer's values and the state after the token.
+
+        Args:
+          x_BD, v_first_BHK, is_first, before_BD: as for `read`.
+          state: of the layer, "matrix" float32[B,H,K,K].
+        """
+        edits, gate_BHK, v_first_BHK = self.read(x_BD, before_BD, v_first_BHK, is_first)
+        y_BHK, matrix_BHKK = delta_rule_step(*edits, state["matrix"])
+        return self.output(y_BHK, edits, gate_BHK), v_first_BHK, {"matrix": matrix_BHKK}
 
 
 class ChannelMix(nnx.Module):
@@ -162,8 +198,9 @@ class ChannelMix(nnx.Module):
         self.w_k = weight(keys, (d, f), 0.29 * d**-0.5, "embed -> mlp")
         self.w_v = constant(0.0, (f, d), "mlp -> embed")
 
-    def __call__(self, x: jax.Array, before: jax.Array) -> jax.Array:
-        return project(jnp.square(jax.nn.relu(project(blend(x, before, self.share_k), self.w_k))), self.w_v)
+    def __call__(self, x_PD: jax.Array, before_PD: jax.Array) -> jax.Array:
+        hidden_PF = jnp.square(jax.nn.relu(project(blend(x_PD, before_PD, self.share_k), self.w_k)))
+        return project(hidden_PF, self.w_v)
 
 
 class Block(nnx.Module):
@@ -181,14 +218,14 @@ class Block(nnx.Module):
 
     def __call__(self, stream: tuple, lengths_B: jax.Array | None, first_BT: jax.Array | None = None):
         """The stream (x [B,T,D], …) after the block, and its state after `lengths` tokens, if given."""
-        x_BTD, v_first, is_first = stream
+        x_BTD, v_first_BTHK, is_first = stream
         read_BTD = self.time_norm(x_BTD)
-        mixed_BTD, v_first, state = self.time_mix(read_BTD, v_first, is_first, lengths_B, first_BT)
+        mixed_BTD, v_first_BTHK, state = self.time_mix(read_BTD, v_first_BTHK, is_first, lengths_B, first_BT)
         x_BTD = constrain(x_BTD + self.branch_scale * mixed_BTD, "batch", "length", None)
         feed_BTD = self.channel_norm(x_BTD)
         mixed_BTD = self.channel_mix(feed_BTD, shifted(feed_BTD, first_BT))
         x_BTD = constrain(x_BTD + self.branch_scale * mixed_BTD, "batch", "length", None)
-        stream = x_BTD, v_first, jnp.zeros_like(is_first)
+        stream = x_BTD, v_first_BTHK, jnp.zeros_like(is_first)
         if lengths_B is None:
             return stream, {}
         return stream, state | {
@@ -198,33 +235,33 @@ class Block(nnx.Module):
 
     def decode(self, stream: tuple, state: State):
         """The stream (x [B,D], …) of one more token, and the state after it."""
-        x_BD, v_first, is_first = stream
-        read_BD = self.time_norm(x_BD)
-        mixed_BD, v_first, new = self.time_mix.decode(read_BD, v_first, is_first, state["time_x"], state)
+        x_BD, v_first_BHK, is_first = stream
+        read_BD, before_BD = self.time_norm(x_BD), state["time_x"]
+        mixed_BD, v_first_BHK, new = self.time_mix.decode(read_BD, v_first_BHK, is_first, before_BD, state)
         x_BD = x_BD + self.branch_scale * mixed_BD
         feed_BD = self.channel_norm(x_BD)
         x_BD = x_BD + self.branch_scale * self.channel_mix(feed_BD, state["channel_x"])
-        return (x_BD, v_first, jnp.zeros_like(is_first)), new | {"time_x": read_BD, "channel_x": feed_BD}
+        return (x_BD, v_first_BHK, jnp.zeros_like(is_first)), new | {"time_x": read_BD, "channel_x": feed_BD}
 
 
 def build(config: RWKV7Config) -> Model:
     """The network as functions of plain parameters; see `Model` for their shapes."""
 
-    def enter(x: jax.Array) -> tuple:
-        heads = x.reshape(*x.shape[:-1], -1, config.d_head)
-        return x, jnp.zeros_like(heads), jnp.array(True)
+    def enter(x_PD: jax.Array) -> tuple:
+        heads_PHK = x_PD.reshape(*x_PD.shape[:-1], -1, config.d_head)
+        return x_PD, jnp.zeros_like(heads_PHK), jnp.array(True)
 
     return recurrent(config, Block, enter, norm_eps=config.norm_eps)
 
 
-def blend(x: jax.Array, before: jax.Array, share: nnx.Param) -> jax.Array:
+def blend(x_PD: jax.Array, before_PD: jax.Array, share_D: nnx.Param) -> jax.Array:
     """Channel by channel, `share` of what was before and the rest of x."""
-    return x + (before - x) * share[...].astype(x.dtype)
+    return x_PD + (before_PD - x_PD) * share_D[...].astype(x_PD.dtype)
 
 
-def unit(x: jax.Array) -> jax.Array:
+def unit(x_PHK: jax.Array) -> jax.Array:
     """x / |x| over the last axis; 0 where x is 0, with gradient 0."""
-    return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(axis=-1, keepdims=True), 1e-24))
+    return x_PHK * jax.lax.rsqrt(jnp.maximum((x_PHK * x_PHK).sum(axis=-1, keepdims=True), 1e-24))
 
 
 def count(config: RWKV7Config) -> Counts:
