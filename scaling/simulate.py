@@ -75,6 +75,13 @@ def isoflop_grid(
     """(n_params, n_tokens): sizes evenly spaced in the logarithm, e^±reach around the best of each budget.
 
     With `rng` the grids' middles are off by up to half of that, as before the best sizes are known.
+
+    Args:
+      truth: the law of the simulated runs.
+      budgets: FLOPs, 6·N·D.
+      sizes: of each budget.
+      reach: of the sizes, in log units, to either side.
+      rng: for where the grids' middles are.
     """
     budgets = np.asarray(budgets, float)
     shift = 0.0 if rng is None else rng.uniform(-reach / 2, reach / 2, (len(budgets), 1))
@@ -86,7 +93,13 @@ def isoflop_grid(
 def measure(
     truth: SimulatedTruth, n_params: np.ndarray, n_tokens: np.ndarray, rng: np.random.Generator
 ) -> pd.DataFrame:
-    """A table of these runs: n_params (as it counts them), n_tokens, loss."""
+    """A table of these runs: n_params (as it counts them), n_tokens, loss.
+
+    Args:
+      truth: the law, its noise and what goes wrong.
+      n_params, n_tokens: of the runs [n].
+      rng: for noise, mistuned and diverged runs and those that are missing.
+    """
     count = len(n_params)
     loss = truth.loss(n_params, n_tokens) * np.exp(truth.noise * rng.standard_normal(count))
     loss = loss * np.exp(LR_CURVATURE * (truth.mistuned * rng.standard_normal(count)) ** 2)

@@ -1,4 +1,4 @@
-"""What may import what, and how large a folder and a file may be.
+"""What may import what, how large a folder and a file may be, and what docstrings must say.
 
 Every import counts: at the top of a file, late ones inside functions, and those for the type checker alone.
 A room is one of the four packages; its parts are what lies directly in it, sub-packages and single modules.
@@ -91,6 +91,7 @@ HOMES = {
 }
 MAX_ENTRIES = 14
 MAX_LINES = 400
+MANY_ARGUMENTS = 4  # so many are described one by one, with shape and unit
 
 
 def test_every_part_is_in_the_table():
@@ -188,6 +189,18 @@ def packages_without_a_docstring() -> Iterator[str]:
             yield module
 
 
+def functions_that_do_not_describe_their_arguments() -> Iterator[str]:
+    """Public ones of four or more; a method of a protocol may say `As …` where the protocol does."""
+    for module, path in files().items():
+        for name, function in public_functions(ast.parse(path.read_text())):
+            taken = function.args.posonlyargs + function.args.args + function.args.kwonlyargs
+            about = ast.get_docstring(function) or ""
+            if len([each for each in taken if each.arg not in ("self", "cls")]) >= MANY_ARGUMENTS and not (
+                "Args:" in about or about.startswith("As `")
+            ):
+                yield f"{module}.{name} has no Args: in its docstring"
+
+
 RULES = (
     arrows,
     circles_of_modules,
@@ -198,6 +211,7 @@ RULES = (
     full_folders,
     long_files,
     packages_without_a_docstring,
+    functions_that_do_not_describe_their_arguments,
 )
 
 
@@ -244,6 +258,15 @@ def graph() -> dict[str, set[str]]:
         names = (name if name in files() else name.rpartition(".")[0] for name in imports(path))
         found[module] = {name for name in names if name in files()} - {module}
     return found
+
+
+def public_functions(node: ast.Module | ast.ClassDef) -> Iterator[tuple[str, ast.FunctionDef]]:
+    """Functions of a module, and methods of its classes as Class.method, whose names begin with no _."""
+    for each in node.body:
+        if isinstance(each, ast.ClassDef) and not each.name.startswith("_"):
+            yield from ((f"{each.name}.{name}", function) for name, function in public_functions(each))
+        elif isinstance(each, ast.FunctionDef) and not each.name.startswith("_"):
+            yield each.name, each
 
 
 def ancestor(module: str, depth: int) -> str:

@@ -140,7 +140,14 @@ def verify(settings: Settings, runs: Runs) -> list[RunConfig]:
 
 
 def predict(settings: Settings, folder: Path, runs: Runs, config: RunConfig) -> None:
-    """Writes down the laws and what they say of the run to come."""
+    """Writes down the laws and what they say of the run to come.
+
+    Args:
+      settings: of the study.
+      folder: where verify.json goes.
+      runs: those before the run to come.
+      config: of that run.
+    """
     fit = fit_grid(runs, n_bootstrap=settings.n_bootstrap, level=settings.level)
     counts = count(config.model)
     n_tokens = config.n_steps * config.batch_tokens
@@ -195,7 +202,14 @@ def last_words(v: dict) -> str:
 
 
 def configure(settings: Settings, d_model: int, flops: float, lr: float) -> RunConfig:
-    """A run of the ladder's model of this width for as many tokens as `flops` pays for."""
+    """A run of the ladder's model of this width for as many tokens as `flops` pays for.
+
+    Args:
+      settings: of the study.
+      d_model: the width.
+      flops: of the whole run, as counted.
+      lr: the largest learning rate of the schedule.
+    """
     model = network(settings, d_model)
     return RunConfig(
         model=model,
@@ -216,7 +230,14 @@ def network(settings: Settings, d_model: int) -> ModelConfig:
 
 
 def with_lr(settings: Settings, laws: HparamLaws, d_model: int, flops: float) -> RunConfig:
-    """A run at the rate that the law gives; three digits of it, so that the plan is the same everywhere."""
+    """A run at the rate that the law gives; three digits of it, so that the plan is the same everywhere.
+
+    Args:
+      settings: of the study.
+      laws: of the learning rate.
+      d_model: the width.
+      flops: of the whole run, as counted.
+    """
     config = configure(settings, d_model, flops, lr=1.0)
     lr = laws.predict(count(config.model).n_params, config.n_tokens).lr
     optimizer = dataclasses.replace(config.optimizer, lr=float(f"{lr:.3g}"))

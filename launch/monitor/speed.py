@@ -50,7 +50,14 @@ def _left(running: list[tuple[PlannedRun, dict[str, Any]]], rates: dict[int, flo
 
 
 def seconds_left(waiting, running, rates: dict[int, float], n_workers: int) -> float | None:
-    """Until all these runs are done by `n_workers`: the work shared evenly, but no run is split."""
+    """Until all these runs are done by `n_workers`: the work shared evenly, but no run is split.
+
+    Args:
+      waiting: planned runs that nobody trains.
+      running: (run, its progress) of the others.
+      rates: FLOP/s of a worker by parameters of the model, see `measured_rates`.
+      n_workers: that train at once.
+    """
     if not rates or not (waiting or running):
         return None if waiting or running else 0.0
     whole, parts = [run_seconds(run, rates) for run in waiting], _left(running, rates)
@@ -58,7 +65,14 @@ def seconds_left(waiting, running, rates: dict[int, float], n_workers: int) -> f
 
 
 def worker_seconds(ended, waiting, running, rates: dict[int, float]) -> tuple[float, float]:
-    """Of all workers together: spent so far, and left; at the measured speeds."""
+    """Of all workers together: spent so far, and left; at the measured speeds.
+
+    Args:
+      ended: planned runs that are done.
+      waiting: those that nobody trains.
+      running: (run, its progress) of the others.
+      rates: FLOP/s of a worker by parameters of the model.
+    """
     parts = _left(running, rates)
     begun = sum(run_seconds(run, rates) for run, _ in running) - sum(parts)
     spent = sum(run_seconds(run, rates) for run in ended) + begun

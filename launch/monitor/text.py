@@ -62,7 +62,14 @@ def headline(seen: StudyProgress, stage: str, title: str) -> str:
 
 
 def running_line(run: PlannedRun, progress: dict[str, Any], columns: int, bar: str = "█░") -> str:
-    """A running run in at most `columns` characters; what is left of them becomes a bar (full, empty)."""
+    """A running run in at most `columns` characters; what is left of them becomes a bar (full, empty).
+
+    Args:
+      run: as planned.
+      progress: step, n_steps, tokens_per_second, loss; {} before the first step.
+      columns: of the terminal.
+      bar: a full and an empty character.
+    """
     left = f"  {describe(run, id_length=6)}  "
     if not progress:
         return (left + "starting")[:columns]
@@ -77,7 +84,15 @@ def running_line(run: PlannedRun, progress: dict[str, Any], columns: int, bar: s
 
 
 def stage_lines(seen: StudyProgress, stage: str, title: str, columns: int, bar: str) -> list[str]:
-    """The stage, then its running runs."""
+    """The stage, then its running runs.
+
+    Args:
+      seen: how far the study is.
+      stage: its name in the plan.
+      title: what the line begins with.
+      columns: of the terminal.
+      bar: a full and an empty character.
+    """
     runs = [running_line(run, progress, columns, bar) for run, progress in seen.running]
     return [headline(seen, stage, title), *runs]
 

@@ -103,7 +103,14 @@ class Leases:
 
 def publish(scratch: Path, path: Path, text: str, durable: bool = False) -> bool:
     """Gives `text` the name `path`, whole; False if the name is taken. The answer of link(2) may get lost
-    on NFS, so the count of links decides."""
+    on NFS, so the count of links decides.
+
+    Args:
+      scratch: a folder of the same file system.
+      path: the new name.
+      text: the whole content.
+      durable: whether it must outlive a power failure.
+    """
     with tempfile.NamedTemporaryFile("w", dir=scratch) as file:
         file.write(text)
         file.flush()

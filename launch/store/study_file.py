@@ -22,6 +22,12 @@ def write(store: Store, name: str, overrides: list[str], settings: Any) -> None:
     """Describes the study in its folder; nothing happens where that is as it should be.
 
     Of a user's own file the name is its file name, and `file` says where it was last.
+
+    Args:
+      store: the study's folder.
+      name: of the study, or its FILE.py.
+      overrides: FIELD=VALUE each, as on the command line.
+      settings: of the study; the seed is written down.
     """
     there = read(store)
     file = str(Path(name).resolve()) if name.endswith(".py") else ""

@@ -50,7 +50,13 @@ class WorkerHooks:
         return self._lost
 
     def progress(self, step: int, n_steps: int, tokens_per_second: float, loss: float) -> None:
-        """Shows how far the run is; may be called at every step, writes at most twice a second."""
+        """Shows how far the run is; may be called at every step, writes at most twice a second.
+
+        Args:
+          step, n_steps: made, and of the whole run.
+          tokens_per_second: since training began here.
+          loss: of the step, nats per token.
+        """
         if self._report_due() and not self.lost():
             seen = {"step": step, "n_steps": n_steps, "tokens_per_second": tokens_per_second, "loss": loss}
             self.store.report_progress(self.lease, seen)

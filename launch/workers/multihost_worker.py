@@ -111,6 +111,7 @@ class FollowerHooks:
         return False
 
     def progress(self, step: int, n_steps: int, tokens_per_second: float, loss: float) -> None:
+        """As `Hooks.progress` of experiments.training.run_state: nothing, host 0 says how far the run is."""
         pass
 
 

@@ -126,7 +126,17 @@ class DecoderBlock(EncoderBlock):
         return self.feed_forward(self.attend_source(x_BTD, source, source_mask_B1S)), (own, source)
 
     def decode(self, x_B1D, seen_B1S, bias_BH1S, own, source, source_mask_B1S, position_B):
-        """Output [B,1,D] of one token a row, and the block's keys and values with that token's."""
+        """Output [B,1,D] of one token a row, and the block's keys and values with that token's.
+
+        Args:
+          x_B1D: the stream at the token.
+          seen_B1S: bool, which slots hold the tokens up to this one.
+          bias_BH1S: of the positions, added to scores.
+          own: keys and values of the target so far, [B,S,H,K] each.
+          source: those of the encoded source, likewise.
+          source_mask_B1S: bool, which places of the source are read.
+          position_B: int32, the token's slot.
+        """
         read_B1D, rows = self.attention_norm(x_B1D), jnp.arange(len(x_B1D))
         new = self.attention.keys_values(read_B1D)
         own = tuple(slots.at[rows, position_B].set(each[:, 0]) for slots, each in zip(own, new))

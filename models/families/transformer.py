@@ -155,7 +155,14 @@ class Block(nnx.Module):
         return x_BTD, (keys_values, aux)
 
     def decode(self, x_B1D: jax.Array, tables, cache, position_B):
-        """Output [B,1,D] and the block's updated cache."""
+        """Output [B,1,D] and the block's updated cache.
+
+        Args:
+          x_B1D: the stream at the token.
+          tables: of the positions, as the attention takes them.
+          cache: the block's keys and values, in parts.
+          position_B: int32, the token's position.
+        """
         read_B1D = x_B1D if self.attention_norm is None else self.attention_norm(x_B1D)
         attended, cache = self.attention.decode(read_B1D, tables, cache, position_B)
         x_B1D, _ = self.feed_forward(self.add(x_B1D, attended, self.attention_out_norm), exact=True)

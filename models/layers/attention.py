@@ -67,6 +67,13 @@ class Attention(nnx.Module):
         return constrain(q, "batch", "length", "heads", None), k, v
 
     def output(self, q_BTHK, k_BSGK, v_BSGK, mask_BTS) -> jax.Array:
+        """What the queries read, projected [B,T,D].
+
+        Args:
+          q_BTHK: queries.
+          k_BSGK, v_BSGK: keys and values, of which groups of heads share one.
+          mask_BTS: bool, which of them each query reads.
+        """
         values_BTHK = attend(q_BTHK, k_BSGK, v_BSGK, mask_BTS, self.scale, cap=self.softcap)
         return project(values_BTHK, self.w_o, self.b_o)
 
@@ -83,7 +90,14 @@ class Attention(nnx.Module):
         return self.output(q, k, v, mask_BTS), (k, v)
 
     def decode(self, x_B1D, tables, cache, position_B):
-        """One token a row against the row's cache (k, v), in which it takes a slot; see `in_parts`."""
+        """One token a row against the row's cache (k, v), in which it takes a slot; see `in_parts`.
+
+        Args:
+          x_B1D: the normalised stream at the token.
+          tables: of the positions, as `queries_keys_values` takes them.
+          cache: (parts of k, parts of v), lists of [B,G,S/n,K].
+          position_B: int32, the token's position.
+        """
         q, k, v = self.queries_keys_values(x_B1D, tables)
         k_parts, v_parts = (write_slot(parts, new[:, 0], position_B) for parts, new in zip(cache, (k, v)))
         values = attend_to_parts(q, k_parts, v_parts, position_B, self.scale, self.softcap)

@@ -67,6 +67,13 @@ def perplexity(
 ) -> Perplexity:
     """Scores a text in windows of `context` tokens.
 
+    Args:
+      model, params: a decoder.
+      text: tokens with their documents.
+      vocab: whose bytes are counted.
+      context: tokens a window, the network's own as a rule.
+      level: of the intervals. seed: of their bootstrap.
+
     Raises:
       ValueError: no text, a loss that is not finite, or a network with an encoder.
     """
@@ -74,7 +81,13 @@ def perplexity(
 
 
 def token_losses(model: Model, params: Any, tokens: np.ndarray, context: int) -> np.ndarray:
-    """Negative log-likelihood in nats of tokens[1:], float32 [n - 1]; see the module for the windows."""
+    """Negative log-likelihood in nats of tokens[1:], float32 [n - 1]; see the module for the windows.
+
+    Args:
+      model, params: a decoder.
+      tokens: int32[n].
+      context: tokens a window.
+    """
     return np.concatenate(list(loss_batches(model, params, tokens, context)))
 
 
@@ -82,6 +95,12 @@ def loss_batches(
     model: Model, params: Any, tokens: np.ndarray, context: int, first: int = 0
 ) -> Iterator[np.ndarray]:
     """`token_losses` from window `first` on, a batch of windows at a time.
+
+    Args:
+      model, params: a decoder.
+      tokens: int32[n].
+      context: tokens a window.
+      first: the window to begin with.
 
     Raises:
       ValueError: fewer than two tokens, or a network with an encoder.
@@ -141,6 +160,12 @@ def summarise(
 ) -> Perplexity:
     """Loss and bits per byte from `token_losses` [n_tokens].
 
+    Args:
+      nats: of each predicted token, float[n_tokens].
+      text, vocab: what they were predicted of.
+      context: tokens a window.
+      level: of the intervals. seed: of their bootstrap.
+
     Raises:
       ValueError: as `document_losses`.
     """
@@ -159,7 +184,14 @@ def summarise(
 def by_document(
     found: DocumentLosses, labels: list[str], context: int, level: float = 0.9, seed: int = 0
 ) -> dict[str, Perplexity]:
-    """Loss and bits per byte of documents with the same label; intervals resample the group's documents."""
+    """Loss and bits per byte of documents with the same label; intervals resample the group's documents.
+
+    Args:
+      found: the losses of the documents.
+      labels: of each document [n_documents].
+      context: tokens a window.
+      level: of the intervals. seed: of their bootstrap.
+    """
     of_document = np.array(labels)
     groups = {label: of_document == label for label in dict.fromkeys(labels)}
     return {
@@ -175,6 +207,12 @@ def by_position(
     """Loss in nats per token by the number of tokens before it in its window, in powers of two.
 
     Intervals resample documents.
+
+    Args:
+      nats: of each predicted token, float[n_tokens].
+      found: the losses of the documents.
+      context: tokens a window.
+      level: of the intervals. seed: of their bootstrap.
     """
     power = np.frexp(np.arange(len(nats)) % context)[1]  # 0 | 1 | 2-3 | 4-7 | …
     estimates = {}
@@ -204,7 +242,12 @@ def length_labels(found: DocumentLosses) -> list[str]:
 
 
 def difference(a: DocumentLosses, b: DocumentLosses, level: float = 0.9, seed: int = 0) -> Estimate:
-    """Bits per byte of one checkpoint above another's on the same documents, which are resampled in pairs."""
+    """Bits per byte of one checkpoint above another's on the same documents, which are resampled in pairs.
+
+    Args:
+      a, b: losses of the same documents under the two.
+      level: of the interval. seed: of its bootstrap.
+    """
     scale = math.log(2) * a.n_bytes
     return ratio_difference(a.nats, b.nats, scale, level, N_BOOTSTRAP, seed)
 

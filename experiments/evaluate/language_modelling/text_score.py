@@ -38,7 +38,15 @@ def cached_losses(
     context: int,
     progress: Progress = lambda done, total: None,
 ) -> np.ndarray:
-    """`perplexity.token_losses` of the checkpoint with this fingerprint; four bytes a token are kept."""
+    """`perplexity.token_losses` of the checkpoint with this fingerprint; four bytes a token are kept.
+
+    Args:
+      checkpoint: its fingerprint.
+      loader: loads it, where something is left to compute.
+      tokens: int32[n].
+      context: tokens a window.
+      progress: called with windows done and windows in all.
+    """
     n = len(tokens) - 1
     with response_cache.open_losses(_cache_path(checkpoint, tokens, context), n, context) as (known, add):
         pieces, done = [known], len(known)
@@ -93,6 +101,13 @@ def score_text(
 ) -> TextScore:
     """Loss and bits per byte on a split or a file, and by each of `by`: a field of a JSONL file's lines,
     "length" of documents or "position" in the context.
+
+    Args:
+      checkpoint, loader: what is scored, and how it is loaded if need be.
+      name: of a split of its corpus, or of a file.
+      is_file: which of the two.
+      by: what to break the score down by.
+      progress: called with windows done and windows in all.
 
     Raises:
       ValueError: the text cannot be read, or has no such field.

@@ -62,6 +62,11 @@ def difference(
 
     Of zeros and ones, the interval has half an item more in each cell of the 2 x 2 table (Agresti & Min
     2005): two models that never differ on few items may differ yet.
+
+    Args:
+      a, b: what either model has of each item [n].
+      clusters: items with equal ones are taken together [n]; None: each on its own.
+      level: of the interval.
     """
     apart = np.asarray(a, np.float64) - np.asarray(b, np.float64)
     n, value, (se, n_clusters) = len(apart), float(apart.mean()), _clustered_se(apart, clusters)
@@ -107,6 +112,12 @@ def ratios(
     """sum(numerator) / sum(denominator) for each denominator, over units that are resampled together.
 
     Standard errors and the percentile interval come from one bootstrap over units (Efron & Tibshirani 1993).
+
+    Args:
+      numerator: of each unit [n].
+      denominators: likewise, each [n].
+      level: of the intervals.
+      n_bootstrap: resamples; seed: of them.
     """
     columns = np.stack([numerator, *denominators], axis=1).astype(np.float64)
     totals = columns.sum(axis=0)
@@ -118,7 +129,14 @@ def ratios(
 def ratio_difference(
     a: np.ndarray, b: np.ndarray, denominator: np.ndarray, level: float, n_bootstrap: int, seed: int
 ) -> Estimate:
-    """(sum(a) - sum(b)) / sum(denominator) of two models on the same units, resampled in pairs."""
+    """(sum(a) - sum(b)) / sum(denominator) of two models on the same units, resampled in pairs.
+
+    Args:
+      a, b: numerators of the two models, of each unit [n].
+      denominator: which they share [n].
+      level: of the interval.
+      n_bootstrap: resamples; seed: of them.
+    """
     return ratios(np.asarray(a, np.float64) - b, [denominator], level, n_bootstrap, seed)[0]
 
 

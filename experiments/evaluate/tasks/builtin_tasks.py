@@ -43,7 +43,14 @@ def item(name: str, i: int, seed: int | str = 0) -> Item:
 
 
 def builtin_task(name: str, n: int | None = None, seed: int = 0, metric: str = "multiple_choice") -> Task:
-    """The first `n` items; examples come from a stream of their own."""
+    """The first `n` items; examples come from a stream of their own.
+
+    Args:
+      name: of one of BUILTIN_TASKS.
+      n: how many items; None: N_ITEMS.
+      seed: of items and examples.
+      metric: what responses are judged by, one of the task metrics.
+    """
     about = BUILTIN_TASKS[name]
     items = tuple(item(name, i, seed) for i in range(n or N_ITEMS))
     pool = tuple(item(name, i, f"{seed}/examples") for i in range(N_EXAMPLES))

@@ -86,7 +86,13 @@ def plan_batches(groups: Sequence[Sequence[ScoringRow]], vocab_size: int) -> Ite
 def score_rows(
     model: Model, params: Any, rows: Sequence[ScoringRow], shape: tuple[int, int, int]
 ) -> list[Loglikelihood]:
-    """Scores rows in one batch of a shape that holds them (see `RowBatch`)."""
+    """Scores rows in one batch of a shape that holds them (see `RowBatch`).
+
+    Args:
+      model, params: a decoder.
+      rows: context and continuation, as tokens.
+      shape: rows of the batch, tokens a row, tokens of the longest continuation.
+    """
     n_rows, length, longest = shape
     tokens_BT = np.zeros((n_rows, length + 1), np.int32)
     begins_B, ends_B = np.ones(n_rows, np.int32), np.ones(n_rows, np.int32)

@@ -86,7 +86,14 @@ def collect_responses(
 
 
 def cache_path(checkpoint: str, task: Task, shots: int, seed: int) -> Path:
-    """Where responses are kept: a function of all that decides them, and not of how many are asked for."""
+    """Where responses are kept: a function of all that decides them, and not of how many are asked for.
+
+    Args:
+      checkpoint: its fingerprint.
+      task: with its items.
+      shots: solved examples before each prompt.
+      seed: of the examples.
+    """
     asked = [task.content, task.metric, task.delimiter, task.stop, task.max_tokens, shots]
     key = json.dumps([FORMAT, checkpoint, *asked, seed if shots else 0])
     return cache_folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.jsonl"

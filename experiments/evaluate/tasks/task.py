@@ -73,6 +73,12 @@ def build_prompt(task: Task, i: int, shots: int = 0, seed: int = 0) -> str:
     """Item i's prompt after `shots` solved examples, drawn without replacement by (seed, i) from the pool.
 
     Items with the same prompt or from the same document are never among them.
+
+    Args:
+      task: with its items and its pool of examples.
+      i: the item's number.
+      shots: solved examples before the prompt.
+      seed: of their choice.
     """
     item = task.items[i]
     if not shots:

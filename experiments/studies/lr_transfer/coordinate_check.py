@@ -26,6 +26,12 @@ def changes(
     """Mean absolute change that one step a batch, int32[B,T+1], brings to activations on the first of them.
 
     The learning rate is that of `optimizer` throughout. For the places see `activations`.
+
+    Args:
+      config: of the network.
+      optimizer: with the learning rate.
+      batches: tokens, the first one also those looked at.
+      seed: of the initial parameters.
     """
     n_rows, n_tokens = batches[0].shape
     run = RunConfig(

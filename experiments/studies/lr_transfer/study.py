@@ -257,7 +257,14 @@ def last_words(
 
 
 def configure(settings: Settings, name: str, size: Size, lr: float) -> RunConfig:
-    """A run of one size in one parametrisation."""
+    """A run of one size in one parametrisation.
+
+    Args:
+      settings: of the study.
+      name: the parametrisation, "standard" or "mup".
+      size: width and depth.
+      lr: the largest learning rate of the schedule.
+    """
     return RunConfig(
         model=network(settings, name, size),
         data=settings.data,

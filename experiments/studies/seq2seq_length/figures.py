@@ -23,7 +23,15 @@ def draw(
     alignment: pd.DataFrame,
     maps: pd.DataFrame,
 ) -> dict[str, bytes]:
-    """PNG by name, from the tables of the study."""
+    """PNG by name, from the tables of the study.
+
+    Args:
+      summary: accuracies by network and length.
+      trained: the longest source that was trained on.
+      chance: accuracy of guessing.
+      steps: seconds of a training step by network and length.
+      alignment, maps: attention weights, a row for each pair of symbols written and read.
+    """
     charts = {
         "accuracy": accuracy(summary, trained, chance),
         "speed": speed(steps),
@@ -91,7 +99,14 @@ def by_network(table: pd.DataFrame) -> alt.Color:
 
 
 def heat_map(table: pd.DataFrame, cell: int, title: str = "", legend: bool = True) -> Any:
-    """Attention weights: a row for each symbol written, a column for each symbol that may be read."""
+    """Attention weights: a row for each symbol written, a column for each symbol that may be read.
+
+    Args:
+      table: columns t, s, written, read, weight.
+      cell: pixels a cell.
+      title: above the panel.
+      legend: whether shades are explained.
+    """
     shade = alt.Legend(title="Attention weight", gradientLength=120, format=".1f", orient="right",
                        titleOrient="top", offset=18) if legend else None  # fmt: skip
     return (

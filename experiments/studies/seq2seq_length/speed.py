@@ -49,6 +49,12 @@ def equal_transformer(rnn: RNNConfig, length: int) -> EncDecConfig:
 def measure_speed(rnn: RNNConfig, lengths: Sequence[int], step_tokens: int, repeats: int) -> pd.DataFrame:
     """A row for each network and length: seconds of a training step on `step_tokens` tokens, sources and
     targets together, in ever fewer rows of ever greater length; median, fastest and slowest of the repeats.
+
+    Args:
+      rnn: the recurrent network; the transformer has equal FLOPs.
+      lengths: symbols of the source.
+      step_tokens: of a step.
+      repeats: timed steps.
     """
     rows = []
     for length in lengths:

@@ -168,7 +168,13 @@ def encode_sources(sources: list[str]) -> np.ndarray:
 
 
 def decode_greedily(model: models.Model, params: Any, source_BS: np.ndarray, n_new: int) -> jax.Array:
-    """The tokens [B,n_new] that the network writes, each the likeliest after what is there."""
+    """The tokens [B,n_new] that the network writes, each the likeliest after what is there.
+
+    Args:
+      model, params: an RNN of two sides.
+      source_BS: int32.
+      n_new: tokens to write.
+    """
     [start] = VOCAB.encode(strings.START)
     start_B1, ones_B = jnp.full((len(source_BS), 1), start), jnp.ones(len(source_BS), jnp.int32)
     logits_BV, cache = model.prefill(params, start_B1, ones_B, n_new, source_BS=source_BS)
@@ -183,7 +189,14 @@ def decode_greedily(model: models.Model, params: Any, source_BS: np.ndarray, n_n
 
 
 def draw(settings: Settings, length: int, n: int, purpose: str) -> list[str]:
-    """Random strings of one length, which all networks share."""
+    """Random strings of one length, which all networks share.
+
+    Args:
+      settings: of the study.
+      length: symbols a string.
+      n: how many.
+      purpose: what they are drawn for; other purposes get others.
+    """
     rng = random.Random(f"{settings.seed}/{purpose}/{length}")
     return [strings.draw(rng, length, settings.n_symbols) for _ in range(n)]
 

@@ -26,7 +26,14 @@ def draw(table: pd.DataFrame, chance: float) -> bytes:
 
 
 def panel(rows: pd.DataFrame, title: str, colour: alt.Color, chance: float) -> Any:
-    """One model: a line a method, with its interval, and the level of chance."""
+    """One model: a line a method, with its interval, and the level of chance.
+
+    Args:
+      rows: columns flops, right, lo, hi, and those that colour needs.
+      title: above the panel.
+      colour: of a method.
+      chance: share that guessing gets right.
+    """
     across = theme.x("flops", "FLOPs a question", rows["flops"])
     up = alt.Y("right:Q", title="Right", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
     base = alt.Chart(rows).encode(x=across, color=colour)

@@ -211,7 +211,14 @@ def choices(questions: list[tuple[str, str]]) -> dict[str, Callable[[int, Sequen
 
 
 def of_groups(drawn: Sequence[Sequence[Any]], right_QN: np.ndarray, n: int, choose: Callable) -> np.ndarray:
-    """How often the choice among n samples is right, for each question."""
+    """How often the choice among n samples is right, for each question.
+
+    Args:
+      drawn: samples of each question [Q][N].
+      right_QN: which of them are right, as 0 or 1.
+      n: samples to choose among; the N are cut into groups of so many.
+      choose: from the question's number and its samples, the index of the choice.
+    """
     starts = range(0, right_QN.shape[1] - n + 1, n)
     return np.array(
         [

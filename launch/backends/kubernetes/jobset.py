@@ -36,7 +36,14 @@ MANIFEST = "isoflop/manifest"  # annotation: a hash of all the rest
 
 
 def jobset(cluster: Cluster, folder: str, n_workers: int, pack: str) -> dict[str, Any]:
-    """The manifest. The same study and settings give the same name and the same bytes."""
+    """The manifest. The same study and settings give the same name and the same bytes.
+
+    Args:
+      cluster: from the site file.
+      folder: of the study, as pods see it.
+      n_workers: pods that train.
+      pack: how many runs train as one program, a number or "auto".
+    """
     slug = re.sub(r"[^a-z0-9]+", "-", PurePosixPath(folder).name.lower()).strip("-")[:18].rstrip("-")
     # Pods are called NAME-workers-JOB-POD-xxxxx, which must stay below 64 characters.
     name = "-".join(filter(None, ("isoflop", slug, hashlib.sha256(folder.encode()).hexdigest()[:6])))

@@ -80,7 +80,14 @@ def as_json(laws, predicted) -> dict:
 
 
 def as_text(name: str, laws, predicted, size: tuple) -> str:
-    """Laws, optima and setting, a line each."""
+    """Laws, optima and setting, a line each.
+
+    Args:
+      name: of the parametrization, "" where there is but one.
+      laws: `HparamLaws`.
+      predicted: the `Setting` for a new size, or None.
+      size: parameters, tokens and batch (tokens or None) of that, or ().
+    """
     lines = [f"parametrization {name}"] if name else []
     lines += [str(laws), ""]
     lines.append(f"{'params':>9}  {'tokens':>9}  {'runs':>5}  {'loss':>7}  {_heading(laws)}")

@@ -85,7 +85,14 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
 
 
 def write(store: Store, study: Any, name: str, overrides: list[str]) -> Any:
-    """Brings the study's folder up to date with this definition; returns what is planned."""
+    """Brings the study's folder up to date with this definition; returns what is planned.
+
+    Args:
+      store: the study's folder.
+      study: prepared.
+      name: as on the command line, a study's name or FILE.py.
+      overrides: FIELD=VALUE each.
+    """
     from launch.driver.stages import check, stages
 
     if not store.root.exists():
@@ -164,7 +171,14 @@ def as_text(
     n_workers: int,
     memory: dict[str, dict[str, Any]],
 ) -> str:
-    """A table of runs a stage, then what it takes."""
+    """A table of runs a stage, then what it takes.
+
+    Args:
+      stages: runs by stage, None for a stage that waits.
+      measured: FLOP/s of a worker by parameters of the model; {} before anything ran.
+      n_workers: that train at once.
+      memory: needs by shape, see `memory_by_shape`; {} leaves them out.
+    """
     rates = measured or ROUGH_RATES
     lines, known = [], [run for runs in stages.values() for run in runs or []]
     header = f"  {'run':<14}{'N':>8}{'D':>8}{'FLOPs':>10}{'lr':>9}{'batch':>8}{'d_model':>9}"

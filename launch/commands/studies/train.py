@@ -41,6 +41,7 @@ class Hooks:
         return False  # the folder is locked
 
     def progress(self, step: int, n_steps: int, tokens_per_second: float, loss: float) -> None:
+        """As `Hooks.progress` of experiments.training.run_state."""
         if self.due():
             speed = f"{short(tokens_per_second)} tokens/s"
             self.display.show([f"step {step:,}/{n_steps:,} · loss {loss:.3f} · {speed}"])
