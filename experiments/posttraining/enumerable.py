@@ -56,6 +56,11 @@ def response_logps(model: Model, params: Any, prompt_P: ArrayLike, responses: Re
     """float32[R]: log-probability of each response to a prompt, int32[P], at temperature 1.
 
     Their exponentials sum to 1, since the responses are all there are. Differentiable in `params`.
+
+    Args:
+      model, params: a decoder.
+      prompt_P: int32[P], one for all responses.
+      responses: every one that can follow.
     """
     n, prompt_P = len(responses.lengths_R), jnp.asarray(prompt_P, jnp.int32)
     tokens_RT = jnp.concatenate([jnp.tile(prompt_P, (n, 1)), responses.tokens_RT], axis=1)

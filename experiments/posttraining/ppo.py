@@ -25,7 +25,12 @@ def policy_losses(
 
 
 def outside(logps_BT: jax.Array, old_logps_BT: jax.Array, clip_low, clip_high) -> jax.Array:
-    """Where ρ has left [1 − ε_low, 1 + ε_high], whether or not the clip binds there, bool[B,T]."""
+    """Where ρ has left [1 − ε_low, 1 + ε_high], whether or not the clip binds there, bool[B,T].
+
+    Args:
+      logps_BT, old_logps_BT: of the tokens under the policy and under the one that sampled them.
+      clip_low, clip_high: the ε.
+    """
     ratio_BT = jnp.exp(logps_BT - old_logps_BT)
     return (ratio_BT < 1 - clip_low) | (ratio_BT > 1 + clip_high)
 

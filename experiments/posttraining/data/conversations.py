@@ -87,6 +87,11 @@ def check(place: str, conversation: Conversation) -> None:
 def turns_of(place: str, messages: Any, role: str = "role", content: str = "content") -> Conversation:
     """Turns from a list of objects, which have them under these names.
 
+    Args:
+      place: file and line, for what an error says.
+      messages: what was read.
+      role, content: names of the two in each object.
+
     Raises:
       ValueError: no such list, an unknown role, or content that is no text.
     """
