@@ -11,26 +11,24 @@ from pathlib import Path
 from typing import Any
 
 
-def read_requests(flags) -> list[dict[str, Any]]:
-    """Prompts with their seeds, from the flags or a file.
+def read_requests(prompt: str | None, prompts: str | None, seed: int) -> list[dict[str, Any]]:
+    """Prompts with their seeds: the one given, or those of a file of JSON objects, "-" for stdin.
 
     Raises:
       ValueError: no prompt or both kinds, or a line that is no object with a prompt.
     """
-    if (flags.prompt is None) == (flags.prompts is None):
-        what = "--prompt is missing" if flags.prompt is None else "--prompt and --prompts are both there"
+    if (prompt is None) == (prompts is None):
+        what = "--prompt is missing" if prompt is None else "--prompt and --prompts are both there"
         raise ValueError(f'{what}; give the text to continue, or --prompt "" to start a document')
-    if flags.prompts is None:
-        return [{"prompt": flags.prompt, "seed": flags.seed}]
-    if flags.pick:
-        raise ValueError("--pick with --prompts; it works on one --prompt")
+    if prompts is None:
+        return [{"prompt": prompt, "seed": seed}]
     try:
-        text = sys.stdin.read() if flags.prompts == "-" else Path(flags.prompts).read_text(encoding="utf-8")
+        text = sys.stdin.read() if prompts == "-" else Path(prompts).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"--prompts {flags.prompts}: {error}") from None
+        raise ValueError(f"--prompts {prompts}: {error}") from None
     requests = []
     for number, line in enumerate(text.split("\n"), 1):
-        where = f"--prompts {flags.prompts}, line {number}"
+        where = f"--prompts {prompts}, line {number}"
         if not line.strip():
             continue
         try:
@@ -39,12 +37,12 @@ def read_requests(flags) -> list[dict[str, Any]]:
             request = None
         if not isinstance(request, dict) or not isinstance(request.get("prompt"), str):
             raise ValueError(f'{where}: {line[:60]!r} is not an object like {{"prompt": "A"}}')
-        request = {"seed": flags.seed} | request
+        request = {"seed": seed} | request
         if type(request["seed"]) is not int:
             raise ValueError(f"{where}: seed={request['seed']!r}; it must be a whole number")
         requests.append(request)
     if not requests:
-        raise ValueError(f"--prompts {flags.prompts}: no line has a prompt")
+        raise ValueError(f"--prompts {prompts}: no line has a prompt")
     return requests
 
 
@@ -130,9 +128,12 @@ def warn_of_unfulfilled(groups: list[list]) -> int:
     return int(cut > 0)
 
 
-def check_pick(flags) -> None:
-    if flags.n < 2:
-        raise ValueError(f"--pick with --n {flags.n}; there must be at least 2 samples to pick from")
+def check_pick(n: int, prompts: str | None) -> None:
+    """Raises ValueError unless there are several samples of one prompt, and a terminal to ask at."""
+    if prompts is not None:
+        raise ValueError("--pick with --prompts; it works on one --prompt")
+    if n < 2:
+        raise ValueError(f"--pick with --n {n}; there must be at least 2 samples to pick from")
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise ValueError("--pick needs a terminal to show the samples and to ask; leave it out to print all")
 

@@ -72,9 +72,9 @@ def run(args: list[str], flags) -> int:
     """Prints `n` continuations of the prompt, or of each prompt of a file."""
     if len(args) != 1:
         raise ValueError(f"expected one run or study folder, got {args}; usage: {USAGE}")
-    requests = sample_output.read_requests(flags)
     if flags.pick:
-        sample_output.check_pick(flags)
+        sample_output.check_pick(flags.n, flags.prompts)
+    requests = sample_output.read_requests(flags.prompt, flags.prompts, flags.seed)
     if flags.top_logprobs and not (flags.json or flags.prompts):
         raise ValueError("--top_logprobs without --json; add that to see them")
     form = constraint_flags.read_form(flags)

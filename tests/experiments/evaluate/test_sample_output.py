@@ -1,6 +1,5 @@
 """Prompts in, samples out: what a file of prompts may hold, and what terminal and JSON are given."""
 
-import copy
 import io
 import json
 import math
@@ -19,16 +18,8 @@ from experiments.evaluate.sample_output import (
     read_requests,
     warn_of_cut_json,
 )
-from launch.commands.checkpoints.sample import FLAGS
 from models.decoding.constraints.constrained_sampling import ConstrainedSample
 from models.decoding.sample import Sample
-
-
-def flags(*arguments: str):
-    """As the command has them."""
-    values = copy.deepcopy(FLAGS)
-    values(["sample", *arguments])
-    return values
 
 
 class Terminal(io.StringIO):
@@ -36,9 +27,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_prompt_has_the_seed_of_the_flags():
-    assert read_requests(flags("--prompt=A", "--seed=3")) == [{"prompt": "A", "seed": 3}]
-    assert read_requests(flags("--prompt=")) == [{"prompt": "", "seed": 0}]
+def test_a_prompt_has_the_seed_given():
+    assert read_requests("A", None, 3) == [{"prompt": "A", "seed": 3}]
+    assert read_requests("", None, 0) == [{"prompt": "", "seed": 0}]
 
 
 def test_a_file_of_prompts_keeps_their_own_seeds_and_whatever_else_they_say(tmp_path):
@@ -47,7 +38,7 @@ def test_a_file_of_prompts_keeps_their_own_seeds_and_whatever_else_they_say(tmp_
     path.write_text(
         "\n\n".join(json.dumps(line, ensure_ascii=False) for line in lines) + "\n", encoding="utf-8"
     )
-    assert read_requests(flags(f"--prompts={path}", "--seed=3")) == [
+    assert read_requests(None, str(path), 3) == [
         {"prompt": "A", "seed": 3, "id": 7},
         {"prompt": "two\u2028lines", "seed": 9},
     ]
@@ -55,7 +46,7 @@ def test_a_file_of_prompts_keeps_their_own_seeds_and_whatever_else_they_say(tmp_
 
 def test_prompts_come_through_stdin(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO('{"prompt": "A"}\r\n'))
-    assert read_requests(flags("--prompts=-")) == [{"prompt": "A", "seed": 0}]
+    assert read_requests(None, "-", 0) == [{"prompt": "A", "seed": 0}]
 
 
 @pytest.mark.parametrize(
@@ -75,21 +66,20 @@ def test_lines_that_are_no_prompts_are_named(tmp_path, monkeypatch, text, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x").write_bytes(text)
     with pytest.raises(ValueError, match=f"--prompts {said}"):
-        read_requests(flags("--prompts=x"))
+        read_requests(None, "x", 0)
 
 
 @pytest.mark.parametrize(
-    "arguments, said",
+    "prompt, prompts, said",
     [
-        ([], '--prompt is missing; give the text to continue, or --prompt "" to start a document'),
-        (["--prompt=A", "--prompts=-"], "--prompt and --prompts are both there"),
-        (["--prompts=-", "--pick"], "--pick with --prompts; it works on one --prompt"),
-        (["--prompts=nowhere"], "--prompts nowhere: .*No such file"),
+        (None, None, '--prompt is missing; give the text to continue, or --prompt "" to start a document'),
+        ("A", "-", "--prompt and --prompts are both there"),
+        (None, "nowhere", "--prompts nowhere: .*No such file"),
     ],
 )
-def test_flags_that_ask_for_no_one_prompt_are_refused(arguments, said):
+def test_what_asks_for_no_one_prompt_is_refused(prompt, prompts, said):
     with pytest.raises(ValueError, match=said):
-        read_requests(flags(*arguments))
+        read_requests(prompt, prompts, 0)
 
 
 def test_biases_are_pairs():
@@ -177,9 +167,11 @@ def test_the_user_is_asked_until_a_number_is_right(monkeypatch, capsys):
 def test_one_picks_among_several_and_at_a_terminal(monkeypatch):
     for name in ("stdin", "stderr"):
         monkeypatch.setattr(f"sys.{name}", Terminal())
-    sample_output.check_pick(flags("--n=2"))
+    sample_output.check_pick(2, None)
+    with pytest.raises(ValueError, match="--pick with --prompts; it works on one --prompt"):
+        sample_output.check_pick(2, "-")
     with pytest.raises(ValueError, match="--pick with --n 1; there must be at least 2 samples to pick from"):
-        sample_output.check_pick(flags())
+        sample_output.check_pick(1, None)
     monkeypatch.setattr("sys.stdin", io.StringIO())
     with pytest.raises(ValueError, match="--pick needs a terminal to show the samples and to ask"):
-        sample_output.check_pick(flags("--n=2"))
+        sample_output.check_pick(2, None)
