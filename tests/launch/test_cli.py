@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import subprocess
 import sys
 import types
@@ -40,6 +41,27 @@ def test_every_verb_has_help_with_an_example(verb, capsys):
     command = cli.command_module(verb)
     assert all(f"--{name}" in printed for name in command.FLAGS)
     assert all(len(line) <= 140 for line in printed.splitlines())
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_the_examples_of_every_verb_are_command_lines_that_it_takes(verb, monkeypatch):
+    command, taken = cli.command_module(verb), []
+    monkeypatch.setattr(command, "run", lambda args, flags: taken.append(args) or 0)
+    examples = [line for line in command.__doc__.splitlines() if line.startswith("Example: isoflop ")]
+    for example in examples:
+        assert cli.main(shlex.split(example.removeprefix("Example: isoflop "))) == 0, example
+    assert len(taken) == len(examples) > 0
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+@pytest.mark.parametrize("wrong", ["argument", "flag"])
+def test_every_verb_refuses_what_it_cannot_take_in_one_line(verb, wrong, capsys):
+    """A missing argument, or one too many where none is needed; and a flag that it does not know."""
+    arguments = {"flag": ["--no-such-flag=1"], "argument": ["x"] if verb == "forecast" else []}[wrong]
+    assert cli.main([verb, *arguments]) == 2
+    out, err = capsys.readouterr()
+    hint = f"see `isoflop {verb} --help`" if wrong == "flag" else f"usage: {cli.command_module(verb).USAGE}"
+    assert out == "" and err.startswith("isoflop: ") and err.endswith(f"{hint}\n") and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["help"]])
