@@ -45,7 +45,7 @@ def sweep_optima(
     middle = middle_tried(sweeps)
     own = LawPrior(mean=middle[None], sd=np.full((1, len(middle)), REACH), scatter=REACH)
     found = fit_surfaces(sweeps, np.ones((len(sweeps), 1)), own, n_draws, rng)
-    ends = np.quantile(found.centres, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    lo, hi = np.quantile(found.centres, [(1 - level) / 2, (1 + level) / 2], axis=0)
     optima = []
     for i, (z, _) in enumerate(sweeps):
         first, last = z.min(axis=0), z.max(axis=0)
@@ -53,7 +53,7 @@ def sweep_optima(
         at_edge = ~((first < found.centre[i]) & (found.centre[i] < last))
         sharpness = np.exp(found.log_sharpness[i])
         above = above_minimum(best - found.centre[i], sharpness * found.curvature, sharpness * found.skew)
-        optima.append(SweepOptimum(best, *ends[:, i], at_edge, float(found.height[i] + above)))
+        optima.append(SweepOptimum(best, lo[i], hi[i], at_edge, float(found.height[i] + above)))
     return optima, found
 
 
