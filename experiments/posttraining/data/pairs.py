@@ -123,7 +123,13 @@ class PairBatches:
         }
 
     def training(self, seed: int, step: int, batch_size: int, rows: slice = slice(None)) -> dict[str, Any]:
-        """The batch of a step, each pair once an epoch; `rows` of it are wanted here."""
+        """The batch of a step, each pair once an epoch; `rows` of it are wanted here.
+
+        Args:
+          seed, step: what the order of pairs follows from.
+          batch_size: pairs a batch.
+          rows: those of the batch that are wanted.
+        """
         return self.batch(shuffled(len(self), seed, step, batch_size)[rows])
 
 
