@@ -46,7 +46,7 @@ class Runs:
         """The runs a law is fitted to: finished ones and, of a study, those of its grid; the rest is noted.
 
         The rates of a study's tune runs are varied on purpose, and its verify run is what is to be predicted.
-        Where only some runs have an `objective`, they were post-trained: their loss is not that of the others.
+        Runs with an `objective`, where others have none, were post-trained: their loss is of another kind.
         Rows need a finite number in `target` and in all of `columns`, and one above 0 in those of them that
         are `positive` (of which the logarithm is taken).
 

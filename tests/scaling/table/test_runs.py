@@ -132,10 +132,10 @@ def test_of_a_study_only_the_grid_is_fitted(tmp_path):
 
 def test_the_losses_of_post_trained_runs_are_not_mixed_with_those_of_text():
     table = pd.DataFrame({"n_params": [1e6, 2e6, 1e6], "n_tokens": 1e8, "loss": [3.0, 2.9, 0.1]})
-    mixed = check(table.assign(objective=[None, None, "sft"])).usable()
+    mixed = check(table.assign(objective=[None, None, "sft"]), {}).usable()
     assert mixed.table["loss"].tolist() == [3.0, 2.9]
     assert mixed.notes[-1] == "left out 1 of 3 rows: post-trained, with a loss of its own"
-    assert len(check(table.assign(objective="sft")).usable().table) == 3
+    assert len(check(table.assign(objective="sft"), {}).usable().table) == 3
 
 
 def test_foreign_names_are_read_and_said(tmp_path):
