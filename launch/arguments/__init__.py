@@ -1,7 +1,6 @@
 """What several commands share: their arguments, read and checked. Each says in one line what is wrong.
 
-    tables            columns of a table of runs, and where output goes
-    fits              a fit.json, and what else its law reads
+    tables_and_fits   columns of a table of runs, a fit.json, what else its law reads, where output goes
     studies           a study's folder, runs by the beginning of their ids, site files
     constraint_flags  the flags of `isoflop sample` for constrained text and beams
     hf_folders        what belongs to a Hugging Face checkpoint besides the network

@@ -10,7 +10,7 @@ import json
 
 from absl import flags
 
-from launch.arguments.tables import parse_columns
+from launch.arguments.tables_and_fits import parse_columns
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()

@@ -13,8 +13,7 @@ import json
 
 from absl import flags
 
-from launch.arguments.fits import has_frontier
-from launch.arguments.tables import check_out, parse_columns
+from launch.arguments.tables_and_fits import check_out, has_frontier, parse_columns
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()

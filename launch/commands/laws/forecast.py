@@ -18,7 +18,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launch.arguments.fits import read_fit
+from launch.arguments.tables_and_fits import read_fit
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()

@@ -14,7 +14,7 @@ import math
 
 from absl import flags
 
-from launch.arguments.tables import check_out, parse_columns
+from launch.arguments.tables_and_fits import check_out, parse_columns
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()

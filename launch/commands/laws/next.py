@@ -12,8 +12,7 @@ import json
 
 from absl import flags
 
-from launch.arguments.fits import number, parse_given
-from launch.arguments.tables import check_out, parse_columns
+from launch.arguments.tables_and_fits import check_out, number, parse_columns, parse_given
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()

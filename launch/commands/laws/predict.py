@@ -17,8 +17,14 @@ from typing import Any
 
 from absl import flags
 
-from launch.arguments.fits import has_frontier, number, parse_given, read_fit
-from launch.arguments.tables import check_out, parse_columns
+from launch.arguments.tables_and_fits import (
+    check_out,
+    has_frontier,
+    number,
+    parse_columns,
+    parse_given,
+    read_fit,
+)
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()

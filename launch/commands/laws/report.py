@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launch.arguments.tables import check_out, parse_columns
+from launch.arguments.tables_and_fits import check_out, parse_columns
 from launch.store import Store
 from launch.workers.process import prepare_process
 
