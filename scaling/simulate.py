@@ -24,7 +24,7 @@ class SimulatedTruth:
       mistuned: standard deviation of log lr around its best; it only ever costs.
       bend: excess loss, relative, of a size a factor of e from the best for its compute, beyond the law's.
       warmup: relative loss lost at `small` FLOPs; it falls as the inverse square root of compute.
-      wild: share of runs that lose another 5 to 50 %; missing: share of runs not in the table.
+      outliers: share of runs that lose another 5 to 50 %; missing: share of runs not in the table.
       uncounted: parameters that the table's N leaves out, as c * N^(2/3): embeddings of a ladder of shapes.
     """
 
@@ -38,7 +38,7 @@ class SimulatedTruth:
     bend: float = 0.0
     warmup: float = 0.0
     small: float = 1e17
-    wild: float = 0.0
+    outliers: float = 0.0
     missing: float = 0.0
     uncounted: float = 0.0
 
@@ -98,12 +98,12 @@ def measure(
     Args:
       truth: the law, its noise and what goes wrong.
       n_params, n_tokens: of the runs [n].
-      rng: for noise, mistuned and diverged runs and those that are missing.
+      rng: for noise, mistuned runs, outliers and those that are missing.
     """
     count = len(n_params)
     loss = truth.loss(n_params, n_tokens) * np.exp(truth.noise * rng.standard_normal(count))
     loss = loss * np.exp(LR_CURVATURE * (truth.mistuned * rng.standard_normal(count)) ** 2)
-    loss = loss * np.where(rng.random(count) < truth.wild, np.exp(rng.uniform(0.05, 0.4, count)), 1.0)
+    loss = loss * np.where(rng.random(count) < truth.outliers, np.exp(rng.uniform(0.05, 0.4, count)), 1.0)
     counted = n_params - truth.uncounted * n_params ** (2 / 3)
     table = pd.DataFrame({"n_params": counted, "n_tokens": n_tokens, "loss": loss})
     return table.loc[rng.random(count) >= truth.missing].reset_index(drop=True)

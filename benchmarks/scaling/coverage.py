@@ -18,7 +18,7 @@ from scaling.table.runs import check
 TOP = 1e19
 WORLDS = {
     "Chinchilla's law": {},
-    "off the law": {"bend": 0.04, "warmup": 0.03, "mistuned": 0.5, "wild": 0.02, "missing": 0.1},
+    "off the law": {"bend": 0.04, "warmup": 0.03, "mistuned": 0.5, "outliers": 0.02, "missing": 0.1},
 }
 
 

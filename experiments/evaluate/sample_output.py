@@ -105,9 +105,9 @@ def printable(text: str) -> str:
     return "".join("\ufffd" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text)
 
 
-def show_news(prompt: int, j: int, news: str) -> None:
+def show_new_text(prompt: int, j: int, new_text: str) -> None:
     """Prints text as it is made."""
-    print(printable(news), end="", flush=True)
+    print(printable(new_text), end="", flush=True)
 
 
 def warn_of_cut_json(samples: list) -> None:

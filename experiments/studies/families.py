@@ -96,7 +96,7 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     found = compare(runs, n_bootstrap=settings.n_bootstrap, level=settings.level)
     write_atomic(folder / "families.json", json.dumps(to_json(found), indent=1) + "\n")
     write_report(folder, folder / "report.html")
-    return last_words(found, settings.level)
+    return conclusion(found, settings.level)
 
 
 def to_json(found: Comparison) -> dict:
@@ -111,7 +111,7 @@ def to_json(found: Comparison) -> dict:
     }
 
 
-def last_words(found: Comparison, level: float) -> str:
+def conclusion(found: Comparison, level: float) -> str:
     """A line a family, at the largest compute of the comparison."""
     last = found.frontiers.groupby("family", sort=False).last().reset_index()
     lines = [f"at {last.flops.iloc[0]:.1e} FLOPs, N active, {level:.0%} intervals:"]

@@ -178,7 +178,7 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     if settings.data.task == DataConfig().task and settings.seq_len >= TASK_LENGTH:
         write_atomic(folder / "tasks.csv", evaluate_runs(folder))
     write_report(folder, folder / "report.html")
-    return last_words(verification)
+    return conclusion(verification)
 
 
 def evaluate_runs(folder: Path) -> str:
@@ -190,7 +190,7 @@ def evaluate_runs(folder: Path) -> str:
     return checkpoint_comparison.as_csv(checkpoint_comparison.rows(evaluated))
 
 
-def last_words(v: dict) -> str:
+def conclusion(v: dict) -> str:
     """The line that matters: predicted and measured."""
     half = (v["hi"] - v["lo"]) / 2
     inside = "inside" if v["lo"] <= v["measured"] <= v["hi"] else "OUTSIDE"

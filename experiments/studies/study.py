@@ -34,7 +34,7 @@ class Stage:
 class Study:
     """A study with its settings filled in.
 
-    finish(folder, all runs) writes the results and returns the last words of the study.
+    finish(folder, all runs) writes the results and returns its conclusion in words.
     prepare() makes what plans depend on besides runs, such as the tokens of a corpus, and returns the study
     that plans with it; None: there is nothing to prepare. `prepared` is called before a stage is planned.
     """

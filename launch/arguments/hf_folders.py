@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 RUN_FILE = "isoflop.json"  # the run that a checkpoint was exported from
-# What belongs to a checkpoint besides the network, carried along unread.
-COMPANIONS = (
+# And what else belongs to a checkpoint besides the network; carried along unread.
+TOKENIZER_FILES = (
     "added_tokens.json",
     "chat_template.jinja",
     "generation_config.json",
@@ -19,8 +19,8 @@ COMPANIONS = (
 )
 
 
-def copy_companions(source: Path, target: Path) -> None:
+def copy_tokenizer_files(source: Path, target: Path) -> None:
     """Copies tokenizer and the like from one folder to another."""
-    for name in COMPANIONS:
+    for name in TOKENIZER_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)

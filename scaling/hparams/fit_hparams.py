@@ -15,7 +15,7 @@ import pandas as pd
 
 from scaling.hparams.fit_surface import FittedSurfaces, LawPrior, fit_surfaces
 from scaling.hparams.hparam_laws import HparamLaws, HparamOptimum, design_rows, lr_per_batch
-from scaling.hparams.sweep_optima import REACH, SweepOptimum, middle_tried, sweep_optima
+from scaling.hparams.sweep_optima import REACH, SweepOptimum, sweep_centre, sweep_optima
 from scaling.hparams.sweeps import AXES, find_sweeps, swept
 from scaling.table.runs import Runs
 
@@ -115,7 +115,7 @@ def _fit(sweeps, sizes: np.ndarray, axes, terms: int, n_draws: int, rng) -> Fitt
     """The surfaces under a law of so many terms."""
     exponents = np.array([EXPONENTS[axis] for axis in axes])  # [a, N and D, mean and sd]
     ones = np.ones(len(axes))
-    mean = np.vstack([middle_tried(sweeps), exponents[..., 0].T, 0 * ones])[:terms]
+    mean = np.vstack([sweep_centre(sweeps), exponents[..., 0].T, 0 * ones])[:terms]
     sd = np.vstack([REACH * ones, exponents[..., 1].T, INTERACTION_SD * ones])[:terms]
     return fit_surfaces(
         sweeps, design_rows(sizes[:, 0], sizes[:, 1], terms), LawPrior(mean, sd), n_draws, rng

@@ -42,8 +42,8 @@ def sweep_optima(
       n_draws: of the posterior that the intervals are read off.
       rng: for the draws.
     """
-    middle = middle_tried(sweeps)
-    own = LawPrior(mean=middle[None], sd=np.full((1, len(middle)), REACH), scatter=REACH)
+    centre = sweep_centre(sweeps)
+    own = LawPrior(mean=centre[None], sd=np.full((1, len(centre)), REACH), scatter=REACH)
     found = fit_surfaces(sweeps, np.ones((len(sweeps), 1)), own, n_draws, rng)
     lo, hi = np.quantile(found.centres, [(1 - level) / 2, (1 + level) / 2], axis=0)
     optima = []
@@ -57,6 +57,6 @@ def sweep_optima(
     return optima, found
 
 
-def middle_tried(sweeps: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+def sweep_centre(sweeps: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """The middle of the log settings tried, averaged over sweeps [a]."""
     return np.mean([(z.min(axis=0) + z.max(axis=0)) / 2 for z, _ in sweeps], axis=0)

@@ -36,7 +36,7 @@ def test_each_departure_does_what_it_says():
     assert np.log(table(noise=0.01).loss / plain.loss).std() == pytest.approx(0.01, rel=0.1)
     cost = np.log(table(mistuned=1.0).loss / plain.loss)
     assert cost.min() >= 0 and cost.mean() == pytest.approx(0.01, rel=0.15)
-    assert (table(wild=0.1).loss > 1.04 * plain.loss).mean() == pytest.approx(0.1, abs=0.03)
+    assert (table(outliers=0.1).loss > 1.04 * plain.loss).mean() == pytest.approx(0.1, abs=0.03)
     assert len(table(missing=0.3)) == pytest.approx(0.7 * len(plain), rel=0.1)
     lost = table(warmup=0.1).loss / plain.loss - 1
     np.testing.assert_allclose(lost, 0.1 * np.sqrt(1e17 / (6 * n * d)))

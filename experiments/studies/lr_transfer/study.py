@@ -159,7 +159,7 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     (folder / "figures").mkdir(exist_ok=True)
     for name, content in figures.draw(**tables).items():
         write_atomic(folder / "figures" / f"{name}.png", content)
-    return last_words(settings, moves, grows)
+    return conclusion(settings, moves, grows)
 
 
 def loss_table(settings: Settings, losses: Losses) -> pd.DataFrame:
@@ -231,7 +231,7 @@ def growth(table: pd.DataFrame) -> dict[str, dict[str, tuple[float, float]]]:
     return found
 
 
-def last_words(
+def conclusion(
     settings: Settings, moves: pd.DataFrame, grows: dict[str, dict[str, tuple[float, float]]]
 ) -> str:
     """What the best rate does, in a line for each row of sizes, and the coordinate check."""

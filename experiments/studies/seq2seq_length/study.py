@@ -334,10 +334,10 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     drawn = figures.draw(tokens, settings.train_length, chance, speed, alignment, maps)
     for name, image in drawn.items():
         write_atomic(folder / f"{name}.png", image)
-    return last_words(results)
+    return conclusion(results)
 
 
-def last_words(results: dict[str, Any]) -> str:
+def conclusion(results: dict[str, Any]) -> str:
     """The two weaknesses in numbers."""
     settings, lines = results["settings"], []
     trained, beyond = settings["train_length"], max(settings["test_lengths"])

@@ -149,7 +149,7 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     about = {"settings": to_json(settings), "conventions": CONVENTIONS, "versions": versions}
     write_json(folder / "test_time_compute.json", about | {"rows": rows})
     write_atomic(folder / "test_time_compute.png", figures.draw(table, walks.CHANCE))
-    return last_words(table, settings.level)
+    return conclusion(table, settings.level)
 
 
 def name(run: dict[str, Any]) -> str:
@@ -250,7 +250,7 @@ def passes(answers: Sequence[Sequence[Any]]) -> float:
     return float(np.mean([sum(len(one.tokens) - 1 for one in some) for some in answers]))
 
 
-def last_words(table: pd.DataFrame, level: float) -> str:
+def conclusion(table: pd.DataFrame, level: float) -> str:
     """For each model, what every method reaches at its most."""
     lines = [f"fraction right (chance {walks.CHANCE}, {level:.0%} intervals), FLOPs a question:"]
     for model, of_model in table.groupby("model", sort=False):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launch.arguments.hf_folders import RUN_FILE, copy_companions
+from launch.arguments.hf_folders import RUN_FILE, copy_tokenizer_files
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()
@@ -44,7 +44,7 @@ def run(args: list[str], flags) -> int:
             model = dataclasses.replace(model, max_len=config.seq_len)
         hf.save(model, params, folder)
         (folder / RUN_FILE).write_text(json.dumps(to_json(config), indent=1) + "\n")
-        copy_companions(source, folder)
+        copy_tokenizer_files(source, folder)
         [name] = json.loads((folder / "config.json").read_text()).get("architectures", [model.family])
     print(f"{out}: {name}")
     return 0

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launch.arguments.hf_folders import RUN_FILE, copy_companions
+from launch.arguments.hf_folders import RUN_FILE, copy_tokenizer_files
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()
@@ -48,7 +48,7 @@ def run(args: list[str], flags) -> int:
         made = {"from": str(source.absolute()), "dtype": flags.dtype}
         (folder / "config.json").write_text(json.dumps(to_json(config), indent=1) + "\n")
         (folder / "import.json").write_text(json.dumps(made, indent=1) + "\n")
-        copy_companions(source, folder)
+        copy_tokenizer_files(source, folder)
         checkpoints = Checkpoints(folder / "checkpoints")
         checkpoints.save(0, params, {"none": np.zeros(1)}, {"step": 0} | made)
         checkpoints.close()

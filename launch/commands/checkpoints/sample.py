@@ -135,7 +135,7 @@ def run(args: list[str], flags) -> int:
             token_bytes=said,
             top_logprobs=flags.top_logprobs,
             every=8 if stream else None,
-            watch=sample_output.show_news if stream else None,
+            watch=sample_output.show_new_text if stream else None,
         )
     if flags.pick:
         groups = [[sample_output.pick(flags.prompt, groups[0])]]

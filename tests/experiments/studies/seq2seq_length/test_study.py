@@ -142,7 +142,7 @@ def check_results(folder) -> None:
     assert (timed["lo"] <= timed["seconds"]).all() and (timed["lo"] > 0).all()
     for name in ("accuracy", "speed", "alignment", "attention"):
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    assert seq2seq_length.last_words(results).count("\n") == 5
+    assert seq2seq_length.conclusion(results).count("\n") == 5
 
 
 @pytest.mark.slow
@@ -157,7 +157,7 @@ def test_untrained_networks_give_tables_and_figures_that_agree(tmp_path, monkeyp
     table = pd.DataFrame({"run_id": list(made), "status": "done"})
     words = study.finish(tmp_path, Runs(table))
     check_results(tmp_path)
-    assert words == seq2seq_length.last_words(json.loads((tmp_path / "results.json").read_text()))
+    assert words == seq2seq_length.conclusion(json.loads((tmp_path / "results.json").read_text()))
     with pytest.raises(ValueError, match="no finished run"):
         study.finish(tmp_path, Runs(table.assign(status="diverged")))
 

@@ -37,7 +37,7 @@ def cluster(cpus: int = 4, max_array: int = 6) -> Iterator[dict[str, str]]:
     """Starts it, yields the environment that Slurm's commands need, and ends it with its jobs.
 
     Raises:
-      RuntimeError: it does not come up; the daemons' last words are in the message.
+      RuntimeError: it does not come up; the daemons' last output is in the message.
     """
     folder = Path(tempfile.mkdtemp(prefix="isoflop-slurm-", dir="/tmp"))  # a socket's path must be short
     folder.chmod(0o755)
