@@ -1,7 +1,6 @@
 """Where workers run: this machine, Slurm, Kubernetes.
 
-    interface     Backend: the functions that each offers; JobLog
-    submission    Submission: what `isoflop submit` hands to one
+    interface     Backend: the functions that each offers; Submission: what it is handed; JobLog
     local, slurm, kubernetes    the backends
 
 To add one: a module with the functions of Backend, and its line in BACKENDS; tests/launch/backends check it.

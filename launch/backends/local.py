@@ -6,8 +6,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from launch.backends.interface import JobLog
-from launch.backends.submission import Submission
+from launch.backends.interface import JobLog, Submission
 from launch.driver.drive import run_study
 from launch.monitor.text import n_runs
 from launch.store import Store, study_file

@@ -12,10 +12,9 @@ from typing import Any
 
 import yaml
 
-from launch.backends.interface import JobLog
+from launch.backends.interface import JobLog, Submission
 from launch.backends.kubernetes.cluster import folder_in_pods, read_cluster
 from launch.backends.kubernetes.jobset import GRACE_SECONDS, JOBSET, MANIFEST, ROLE, jobset
-from launch.backends.submission import Submission
 from launch.store import Store
 
 JOBSETS = {"group": "jobset.x-k8s.io", "version": "v1alpha2", "plural": "jobsets"}

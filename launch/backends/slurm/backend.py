@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.files import write_atomic
-from launch.backends.interface import JobLog
+from launch.backends.interface import JobLog, Submission
 from launch.backends.slurm.commands import Refused, call, ended, max_array_size, queue, sbatch
 from launch.backends.slurm.scripts import controller_script, folder_of_logs, log_of_slot, slots_script
 from launch.backends.slurm.site import Site, as_toml, read_site
-from launch.backends.submission import Submission
 from launch.monitor.text import n_runs
 from launch.store import UNFINISHED, Store
 from launch.store.lock import exclusive_lock

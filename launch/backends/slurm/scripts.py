@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from launch.backends.interface import Submission
 from launch.backends.slurm.site import Site
-from launch.backends.submission import Submission
 from launch.store import Store
 
 SIGNAL_SECONDS = 60  # before the time limit Slurm sends USR1, up to a minute earlier: so often it looks

@@ -8,7 +8,7 @@ from absl import flags
 
 from launch.arguments.studies import check_pack, open_study, read_site
 from launch.backends import BACKENDS, load_backend
-from launch.backends.submission import Submission
+from launch.backends.interface import Submission
 from launch.driver.outcome import exit_code_of, report_left
 from launch.monitor import prices
 from launch.monitor.text import summary

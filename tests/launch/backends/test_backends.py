@@ -6,8 +6,7 @@ import sys
 import pytest
 
 from launch.backends import BACKENDS, load_backend
-from launch.backends.interface import Backend
-from launch.backends.submission import Submission
+from launch.backends.interface import Backend, Submission
 from launch.store import PlannedRun, Store
 
 FUNCTIONS = [name for name in vars(Backend) if not name.startswith("_")]

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from launch.backends import local
-from launch.backends.submission import Submission
+from launch.backends.interface import Submission
 from launch.store import PlannedRun, Store
 from launch.store.leases import process_identity
 from tests.launch.commands.studies.test_study import (

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from launch.backends.interface import Submission
 from launch.backends.kubernetes import backend as kubernetes
-from launch.backends.submission import Submission
 from launch.store import PlannedRun, Store
 from tests.tiny_run import isoflop
 

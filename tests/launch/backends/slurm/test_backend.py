@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from launch.backends.interface import Submission
 from launch.backends.slurm import backend as slurm
-from launch.backends.submission import Submission
 from launch.commands.studies.status import as_lines
 from launch.monitor.progress import read_progress
 from launch.store import PlannedRun, Store

@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 
 from launch import cli
+from launch.backends.interface import Submission
 from launch.backends.slurm import backend as slurm
-from launch.backends.submission import Submission
 from launch.store import PlannedRun, Store
 from tests.launch.backends.slurm.cluster import cluster, missing
 

@@ -11,7 +11,7 @@ import pytest
 
 from launch import cli
 from launch.backends import BACKENDS
-from launch.backends.submission import Submission
+from launch.backends.interface import Submission
 from launch.store import PlannedRun, Store
 from tests.launch.commands.studies.test_study import STUDY
 
