@@ -25,7 +25,8 @@ class Objective:
       pairs), and `measured` holds scalars that are means over the same. So micro-batches of unequal weights
       add up to the whole batch's gradient: Σ w ∇loss / Σ w.
     measure(params, batch, hyper, fixed) -> measurements of each row, float32[B], of validation: "loss", and
-      "weight" where rows do not all weigh the same.
+      "weight" where rows do not all weigh the same. "texts", if there, are what was said: a dict of "tokens"
+      int32[B,T], prompts and responses, and "prompt_lengths" and "lengths" int32[B] (of both together).
     collect(params, batch, hyper, fixed) -> (experience, measured): what is computed once a step and without
       gradient (rollouts, advantages, reference log-probabilities); `loss` takes the experience as its batch.
     epochs, minibatches: passes over the experience, each in so many optimizer updates.

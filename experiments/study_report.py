@@ -1,5 +1,6 @@
 """The report of a study's folder or of a table of runs: reads the files, writes the page and its figures."""
 
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +84,7 @@ def read_data(path: Path, fit: Path | None = None, columns: dict[str, str] | Non
         emergence=_table_if_there(folder / "emergence.csv"),
         misprints=_table_if_there(folder / "misprints.csv"),
         tasks=read_tasks(folder / "tasks.csv"),
+        **read_post_training(folder, runs.table),
         study=study,
         versions=about.get("versions") or study.get("versions", {}),
         device=str(about.get("device", "")),
@@ -128,6 +130,28 @@ def read_curves(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
 
 
+def read_post_training(folder: Path, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """What runs with an objective of their own measured over training, and what the last of them said.
+
+    "post_training" has columns run_id, stage, objective, n_params, n_tokens (so far), name and measured;
+    "texts" run_id, step, prompt and response.
+    """
+    numbers, texts = [], []
+    runs = table.loc[table["objective"].notna()] if "objective" in table else table.iloc[:0]
+    for run in runs.to_dict("records"):
+        about = {name: run.get(name) for name in ("run_id", "stage", "objective", "n_params")}
+        said = []
+        for line in _lines(folder / "runs" / str(run["run_id"]) / "metrics.jsonl"):
+            shown = {name: value for name, value in line.items() if isinstance(value, (int, float))}
+            at = about | {"n_tokens": shown.get("tokens", 0)}
+            numbers += [at | {"name": name, "measured": value} for name, value in shown.items()]
+            said += [
+                {"run_id": run["run_id"], "step": line["step"], **text} for text in line.get("texts", ())
+            ]
+        texts = said or texts
+    return {"post_training": pd.DataFrame(numbers), "texts": pd.DataFrame(texts)}
+
+
 def read_tasks(path: Path) -> pd.DataFrame:
     """The table of evaluations, empty if it is not there.
 
@@ -147,16 +171,20 @@ def read_tasks(path: Path) -> pd.DataFrame:
 
 def _train_events(path: Path, start: float) -> pd.DataFrame:
     """Training events from `start` FLOPs on: flops, loss. A half-written last line is skipped."""
-    events = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            event = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(event, dict) and event.get("train_loss") is not None:
-            events.append((event["flops"], event["train_loss"]))
-    table = pd.DataFrame(events, columns=["flops", "loss"], dtype=float)
+    losses = [
+        (line["flops"], line["train_loss"]) for line in _lines(path) if line.get("train_loss") is not None
+    ]
+    table = pd.DataFrame(losses, columns=["flops", "loss"], dtype=float)
     return table.loc[np.isfinite(table["loss"].to_numpy()) & (table["flops"].to_numpy() >= start)]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The events of a run, none if there is no file; a half-written last line is skipped."""
+    found = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+        with contextlib.suppress(json.JSONDecodeError):
+            found.append(json.loads(line))
+    return [line for line in found if isinstance(line, dict)]
 
 
 def _thin(events: pd.DataFrame) -> pd.DataFrame:

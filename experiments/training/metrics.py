@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,12 @@ class Metrics:
             self.recent.clear()
 
     def validation(
-        self, step: int, measured_R: dict[str, np.ndarray], row_tokens: int, tokens_per_byte: float
+        self,
+        step: int,
+        measured_R: dict[str, np.ndarray],
+        row_tokens: int,
+        tokens_per_byte: float,
+        texts: Sequence[dict[str, str]] = (),
     ) -> None:
         """Writes what was measured on validation rows: means by weight, and the loss's standard error, which
         takes rows as independent.
@@ -67,6 +73,7 @@ class Metrics:
           measured_R: float[R] by name: "loss" and others, and "weight" where rows do not all weigh the same.
           row_tokens: predicted tokens of a row.
           tokens_per_byte: of the validation text; 0 where the loss is not one of text.
+          texts: {"prompt", "response"} each, what the model said.
         """
         measured_R = dict(measured_R)
         weight_R, losses_R = measured_R.pop("weight", None), measured_R.pop("loss")
@@ -78,15 +85,17 @@ class Metrics:
             loss = float(share_R @ losses_R)
             spread = np.square(share_R * (losses_R - loss)).sum()  # of a ratio of means, Cochran 1977, 6.13
             se = math.sqrt(spread * n_rows / (n_rows - 1))
-        others = {
+        others: dict[str, Any] = {
             f"val_{name}": float(np.average(each_R, weights=weight_R)) for name, each_R in measured_R.items()
         }
         if tokens_per_byte:
             others["val_bits_per_byte"] = loss / math.log(2) * tokens_per_byte
             others["val_tokens"] = n_rows * row_tokens
+        if texts:
+            others["texts"] = list(texts)
         self._write(step, val_loss=loss, val_loss_se=se, **others)
 
-    def _write(self, step: int, **numbers: float) -> None:
+    def _write(self, step: int, **numbers: Any) -> None:
         position = {name: step * each for name, each in self.per_step.items()}
         self.last = {"step": step, **position, **numbers}
         if self.file:

@@ -142,12 +142,16 @@ class PackedRun:
         """Whether a run that goes on measures its validation loss after this step."""
         return any(step in run.evaluation_steps for _, run in self.active())
 
-    def record_validation(self, step: int, measured_KR: dict[str, np.ndarray]) -> None:
-        """Records the validation loss, and what else was measured of each row, of the runs that are due."""
+    def record_validation(
+        self, step: int, measured_KR: dict[str, np.ndarray], texts: dict[str, np.ndarray]
+    ) -> None:
+        """Records the validation loss, what else was measured of each row, and texts [K,B,…], if there are
+        any, of the runs that are due."""
         for i, run in self.active():
             if step in run.evaluation_steps:
                 measured_R = {name: each[i] for name, each in measured_KR.items()}
-                run.record_validation(step, measured_R, self.data.tokens_per_byte)
+                own_texts = {name: array[i] for name, array in texts.items()}
+                run.record_validation(step, measured_R, self.data.tokens_per_byte, own_texts)
         self.clock.lap("evaluate")
 
     def save_branch_checkpoints(self, step: int, params: Any, opt_state: Any) -> None:

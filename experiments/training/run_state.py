@@ -10,6 +10,7 @@ import numpy as np
 
 import models
 from experiments.config import RunConfig
+from experiments.data.vocab import load_vocab
 from experiments.fields import to_json
 from experiments.files import write_atomic
 from experiments.training import metrics
@@ -19,6 +20,8 @@ from experiments.training.compiled import Compiled, State
 from experiments.training.loss import predicted_tokens
 from experiments.training.processes import is_primary
 from models import count
+
+N_TEXTS = 4  # of the validation prompts, whose responses are recorded
 
 
 class Hooks(Protocol):
@@ -114,10 +117,33 @@ class RunState:
         self.hooks.progress(step, self.config.n_steps, tokens_per_second, loss)
         return within and math.isfinite(loss)
 
-    def record_validation(self, step: int, measured_R: dict[str, np.ndarray], tokens_per_byte: float) -> None:
-        """Records the validation loss and what else was measured of each row."""
+    def record_validation(
+        self,
+        step: int,
+        measured_R: dict[str, np.ndarray],
+        tokens_per_byte: float,
+        texts: dict[str, np.ndarray],
+    ) -> None:
+        """Records the validation loss, what else was measured of each row, and the first texts.
+
+        Args:
+          step: the step that was made last, from 1.
+          measured_R: float[R] by name.
+          tokens_per_byte: of the validation text; 0 where the loss is not one of text.
+          texts: of `Objective.measure`; may be empty.
+        """
         n_predicted = predicted_tokens(models.build(self.config.model), self.config.seq_len)
-        self.record.validation(step, measured_R, n_predicted, tokens_per_byte)
+        self.record.validation(step, measured_R, n_predicted, tokens_per_byte, self._decoded(texts))
+
+    def _decoded(self, texts: dict[str, np.ndarray]) -> list[dict[str, str]]:
+        if not texts:
+            return []
+        vocab = load_vocab(self.config.data)
+        rows = zip(texts["tokens"][:N_TEXTS], texts["prompt_lengths"], texts["lengths"])
+        return [
+            {"prompt": vocab.decode(tokens[:start]), "response": vocab.decode(tokens[start:end])}
+            for tokens, start, end in rows
+        ]
 
     def save_checkpoint(self, step: int, params: Any, opt_state: Any) -> None:
         """Starts writing a checkpoint."""

@@ -144,7 +144,7 @@ def train_packed(
                 if packed.evaluates(step):
                     # An eighth of the rows shows the curve; the end counts and reads them all.
                     n = len(validation) if step == config.n_steps else -(-len(validation) // 8)
-                    packed.record_validation(step, evaluate(compiled, params, validation[:n], hyper, fixed))
+                    packed.record_validation(step, *evaluate(compiled, params, validation[:n], hyper, fixed))
 
                 # Checkpoint.
                 if step in packed.branch_steps:
@@ -271,8 +271,9 @@ def training_batch(data: RunData, configs: Sequence[RunConfig], step: int, mesh:
 
 def evaluate(
     compiled: Compiled, params: Any, batches: Sequence[Any], hyper: dict[str, Any], fixed: dict[str, Any]
-) -> dict[str, np.ndarray]:
-    """Measurements of each row of the batches by name, float32[K, R], for each of K runs.
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Measurements of each row of the batches by name, float32[K, R], for each of K runs; and the texts of
+    the first batch, [K, B, …], of an objective that samples them.
 
     Args:
       compiled: of K runs.
@@ -282,9 +283,12 @@ def evaluate(
       fixed: parameters that are not trained.
     """
     measured = [jax.device_get(compiled.measure(params, batch, hyper, fixed)) for batch in batches]
-    return {
+    texts, *_ = [each.pop("texts", {}) for each in measured]
+    one_run = measured[0]["loss"].ndim == 1
+    numbers = {
         name: np.concatenate([np.atleast_2d(each[name]) for each in measured], axis=1) for name in measured[0]
     }
+    return numbers, {name: array[None] if one_run else array for name, array in texts.items()}
 
 
 def _check(configs: Sequence[RunConfig], mesh: Mesh | None) -> None:

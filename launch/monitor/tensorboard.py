@@ -61,7 +61,8 @@ def run_name(run: PlannedRun) -> str:
 
 def measured(line: dict[str, Any]) -> dict[str, float]:
     """The numbers of a line of metrics.jsonl, without its position."""
-    return {name: float(value) for name, value in line.items() if name not in POSITION}
+    numbers = {name: value for name, value in line.items() if isinstance(value, (int, float))}
+    return {name: float(value) for name, value in numbers.items() if name not in POSITION}
 
 
 def _add(writer: tuple[ModuleType, ModuleType], folder: Path, path: Path) -> int:

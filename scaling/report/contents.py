@@ -18,6 +18,7 @@ from scaling.report.sections import (
     hyperparameters,
     missing,
     numbers,
+    post_training,
     tasks,
 )
 from scaling.report.sections.calculator import grid
@@ -44,6 +45,7 @@ def build(data: ReportData, with_forecast: bool = False) -> tuple[PageHead, list
         _isoflop(data, frontier, profiles),
         _learning_rate(data, runs),
         _curves(data),
+        post_training.section(data),
         tasks.section(data),
         _law(data, law, frontier),
         comparison.section(data),

@@ -46,6 +46,7 @@ SHOWN = {
     "n_params_lo",
     "n_params_hi",
     "measured",
+    "objective",
     "words",
     "lo_percent",
     "hi_percent",
