@@ -2,7 +2,7 @@
 
 import json
 import os
-import tempfile
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +10,27 @@ from typing import Any
 def write_atomic(path: Path | str, content: str | bytes) -> None:
     """Writes `content` to `path`: a reader, or a crash, sees the old file or the new one, never a part.
 
+    A link stays one, and the file it names is replaced; what is no file, such as /dev/null or a pipe, is
+    written to as it is.
+
     Raises:
       OSError: the folder is missing, not writable or full; nothing is left behind.
     """
-    path = Path(path)
+    path = Path(path).resolve()
     data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        path.write_bytes(data)
+        return
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        # As open() makes files: who may read them is for the user's mask to say.
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
 

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from absl import flags
+
 
 def parse_columns(pairs: list[str], flag: str = "columns") -> dict[str, str]:
     """["n_params=N"] -> {"n_params": "N"}."""
@@ -13,6 +15,20 @@ def parse_columns(pairs: list[str], flag: str = "columns") -> dict[str, str]:
             raise ValueError(f"--{flag} {pair}: expected NAME=VALUE, for example n_params=N")
         columns[ours.strip()] = theirs.strip()
     return columns
+
+
+def define_law(values: flags.FlagValues) -> None:
+    """The flag of commands that read a fit.json: no data file says what code is run."""
+    text = "a law of your own, path.py:name, that the fit.json is of: its file is run"
+    flags.DEFINE_string("law", None, text, flag_values=values)
+
+
+def run_law(name: str | None) -> None:
+    """Runs the file of --law, if it is given; raises ValueError if there is no such law."""
+    if name:
+        from scaling import laws
+
+        laws.find(name)
 
 
 def read_fit(path: Path):

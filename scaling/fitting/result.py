@@ -114,9 +114,14 @@ class Fit:
 
     @staticmethod
     def from_json(content: Mapping[str, Any]) -> "Fit":
-        """Raises ValueError where a key is missing or the law is unknown."""
+        """The fit that `to_json` gave. It runs no file: a law of the user's own must be known already.
+
+        Raises:
+          ValueError: a key is missing, or the law is unknown.
+        """
         try:
-            law = laws.find(content["law"])
+            law = laws.find(content["law"], run_files=False)
+            laws.find(content["forecast"]["law"], run_files=False)
             ci, frontier = dict(content["ci"]), dict(content["frontier"])
             return Fit(
                 level=ci.pop("level"),

@@ -33,7 +33,7 @@ from scaling.laws.pretraining.over_training import OVER_TRAINING
 from scaling.laws.pretraining.precision import PRECISION
 from scaling.laws.training_curve.annealing import ANNEALING
 from scaling.laws.training_curve.multi_power import MULTI_POWER
-from scaling.laws.user_law import from_file
+from scaling.laws.user_law import already_run, from_file
 
 __all__ = ["CHINCHILLA", "FORMS", "FREE", "LAWS", "Columns", "Law", "find"]
 
@@ -75,12 +75,12 @@ FORMS = {form.name: form for law in LAWS.values() for form in (law, law.relaxed 
 FORMER_NAMES = {"chinchilla-loose": "chinchilla-decoupled"}  # in a fit.json of before
 
 
-def find(name: str) -> Law:
+def find(name: str, run_files: bool = True) -> Law:
     """A law, or the relaxed form of one, by its name.
 
     `broken:n_params`, `u_shaped:n_params,accuracy`, `mixture:web,code` and
     `over_optimisation_rl:reward_params` are of the columns named;
-    `path.py:name` is a user's own, and runs that file.
+    `path.py:name` is a user's own, and runs that file; without `run_files` only if it was run before.
 
     Raises:
       ValueError: there is no such law, file or name in it.
@@ -95,7 +95,7 @@ def find(name: str) -> Law:
         except TypeError:
             raise ValueError(f"law {name}: expected {kind}:COLUMN or {kind}:COLUMN,TARGET") from None
     if colon:
-        return from_file(str(name))
+        return from_file(str(name)) if run_files else already_run(str(name))
     near = difflib.get_close_matches(name, FORMS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(LAWS)}."
     raise ValueError(f"unknown law {name!r}; {hint} A law of your own is path.py:name")

@@ -12,6 +12,21 @@ import numpy as np
 
 from scaling.laws.law import Law
 
+RUN: dict[str, Law] = {}  # laws of files that this process was asked to run, by name
+
+
+def already_run(name: str) -> Law:
+    """The law of `path.py:name` whose file this process has run: what comes from a data file runs nothing.
+
+    Raises:
+      ValueError: it has not.
+    """
+    if name not in RUN:
+        raise ValueError(
+            f"law {name}: a saved fit names this file, and only you can have it run: give --law {name}"
+        )
+    return RUN[name]
+
 
 def from_file(name: str) -> Law:
     """The law of `path.py:name`, checked: its values and `unscale` must agree. The file is run.
@@ -24,7 +39,9 @@ def from_file(name: str) -> Law:
     path, _, variable = name.rpartition(":")
     if not Path(path).is_file():
         raise ValueError(f"law {name}: no file {path}; expected path.py:name")
-    return _law(path, variable, Path(path).stat().st_mtime_ns)
+    law = _law(path, variable, Path(path).stat().st_mtime_ns)
+    RUN.update({form.name: form for form in (law, law.relaxed) if form})
+    return law
 
 
 @cache  # one law, so that it is compiled once

@@ -18,13 +18,33 @@ def test_text_and_bytes_are_written_as_they_are(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_others_may_read_it_whatever_the_mask(tmp_path):
-    before = os.umask(0o077)
+@pytest.mark.parametrize("mask, mode", [(0o022, 0o644), (0o077, 0o600)])
+def test_who_may_read_it_is_for_the_mask_to_say(mask, mode, tmp_path):
+    before = os.umask(mask)
     try:
         write_atomic(tmp_path / "file", "")
     finally:
         os.umask(before)
-    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / "file").stat().st_mode & 0o777 == mode
+
+
+def test_a_link_stays_and_the_file_it_names_is_replaced(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "file").write_text("old")
+    (tmp_path / "link").symlink_to("there/file")
+    write_atomic(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "there" / "file").read_text() == "new"
+    assert os.listdir(tmp_path / "there") == ["file"]
+
+
+def test_a_device_and_a_pipe_are_written_to_and_stay(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_atomic(tmp_path / "pipe", "through")
+    assert os.read(reader, 100) == b"through" and Path(tmp_path / "pipe").is_fifo()
+    os.close(reader)
+    write_atomic("/dev/null", "nothing")
+    assert Path("/dev/null").is_char_device()
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launch.arguments.tables_and_fits import read_fit
+from launch.arguments.tables_and_fits import define_law, read_fit, run_law
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()
@@ -43,6 +43,7 @@ TABLES = ("forecast", "when", "inputs", "next_percent")
 FIGURES = (
     *("bottlenecks", "text_stock", "run_power", "electricity", "run_cost", "run_carbon", "next_percent"),
 )
+define_law(FLAGS)
 
 
 def run(args: list[str], flags) -> int:
@@ -58,6 +59,7 @@ def run(args: list[str], flags) -> int:
     if flags.inputs:
         print(inputs_as_text(scenarios))
         return 0
+    run_law(flags.law)
     outlook = project(read_fit(Path(flags.fit)) if flags.fit else None, scenarios, flags.draws, flags.seed)
     if flags.out:
         publish(Path(flags.out), files(outlook))

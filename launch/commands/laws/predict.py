@@ -19,15 +19,18 @@ from absl import flags
 
 from launch.arguments.tables_and_fits import (
     check_out,
+    define_law,
     has_frontier,
     number,
     parse_columns,
     parse_given,
     read_fit,
+    run_law,
 )
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()
+define_law(FLAGS)
 USAGE = "isoflop predict FIT.json (--flops C | --loss L | --params N --tokens D | --points P.csv) [flags]"
 flags.DEFINE_list("flops", [], "budgets to split best between size and tokens, C = 6·N·D", flag_values=FLAGS)
 flags.DEFINE_list("loss", [], "losses to reach with the least compute", flag_values=FLAGS)
@@ -75,6 +78,7 @@ def run(args: list[str], flags) -> int:
     from scaling.optimum.returns import budget_for
     from scaling.table.runs import read_points
 
+    run_law(flags.law)
     fit = read_fit(Path(args[0]))
     law = laws.find(fit.law)
     if one_model and not has_frontier(law):

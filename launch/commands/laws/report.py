@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launch.arguments.tables_and_fits import check_out, parse_columns
+from launch.arguments.tables_and_fits import check_out, define_law, parse_columns, run_law
 from launch.store import Store
 from launch.workers.process import prepare_process
 
@@ -39,6 +39,7 @@ WORDS = {
     "failed": "failed",
     "cancelled": "cancelled",
 }
+define_law(FLAGS)
 
 
 def run(args: list[str], flags) -> int:
@@ -51,6 +52,7 @@ def run(args: list[str], flags) -> int:
     from experiments.study_report import write_report
     from scaling.report import MissingRuns
 
+    run_law(flags.law)
     source = Path(args[0])
     out = Path(flags.out) if flags.out else (source if source.is_dir() else source.parent) / "report.html"
     fit = Path(flags.fit) if flags.fit else None

@@ -58,6 +58,25 @@ def test_it_is_fitted_and_asked(folder, capsys):
     assert row["error_pred"] == pytest.approx(5.0 * 4096**-0.2, rel=0.02)
 
 
+@pytest.mark.parametrize("place", ["law", "forecast"])
+def test_a_saved_fit_runs_no_file_unless_a_flag_names_it(folder, capsys, monkeypatch, place):
+    """In the law's name, and in that of the form that predicts."""
+    columns = ["--columns", "n_shots=shots,error=error"]
+    assert cli.main(["fit", "runs.csv", "--law", "mine.py:shots", "--out", "fit.json", *columns]) == 0
+    saved = json.loads((folder / "fit.json").read_text())
+    (folder / "other.py").write_text(OWN + "\nopen('it_ran', 'w')\n")
+    (saved if place == "law" else saved["forecast"])["law"] = "other.py:shots"
+    (folder / "fit.json").write_text(json.dumps(saved))
+    (folder / "points.csv").write_text("n_shots\n4096\n")
+    capsys.readouterr()
+    monkeypatch.setattr("scaling.laws.user_law.RUN", {"mine.py:shots": find("mine.py:shots")})
+    predict = ["predict", "fit.json", "--points", "points.csv"]
+    assert cli.main(predict) == 2
+    assert "only you can have it run: give --law other.py:shots" in capsys.readouterr().err
+    assert not (folder / "it_ran").exists()
+    assert cli.main([*predict, "--law", "other.py:shots"]) == 0 and (folder / "it_ran").exists()
+
+
 def test_a_changed_file_is_another_law_and_an_unchanged_one_the_same(folder):
     law = find("mine.py:shots")
     assert find("mine.py:shots") is law
