@@ -35,6 +35,9 @@ GROUPS = {  # a folder of launch/commands each
         "forecast": "when text, power and money run short, by scenario and with intervals",
         "report": "write the page of a study or a table of runs",
     },
+    "posttraining": {
+        "sft": "teach a checkpoint to answer, from conversations",
+    },
     "checkpoints": {
         "evaluate": "loss, bits per byte and tasks of checkpoints, with intervals",
         "sample": "generate text from a checkpoint",

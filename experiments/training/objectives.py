@@ -12,6 +12,7 @@ from experiments.config import Recipe, RunConfig
 from experiments.data import batches
 from experiments.data.prepare import open_splits
 from experiments.objective import Objective, RunData
+from experiments.posttraining import sft
 from experiments.training.loss import token_losses, training_loss
 from models.model import Model
 
@@ -55,8 +56,14 @@ def corpus(config: RunConfig) -> RunData:
 
 
 # By `kind` of the objective's configuration; None is pretraining.
-OBJECTIVES: dict[str | None, Callable[[Model, Recipe], Objective]] = {None: pretraining}
-DATA: dict[str | None, Callable[[RunConfig], RunData]] = {None: corpus}
+OBJECTIVES: dict[str | None, Callable[[Model, Recipe], Objective]] = {
+    None: pretraining,
+    "sft": sft.objective,
+}
+DATA: dict[str | None, Callable[[RunConfig], RunData]] = {
+    None: corpus,
+    "sft": sft.data,
+}
 
 
 def objective_of(model: Model, recipe: Recipe) -> Objective:

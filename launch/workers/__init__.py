@@ -7,6 +7,7 @@
     run_log           log.txt of a run
     multihost_worker, hosts    one worker over several hosts
     pool              WorkerPool: the workers of this machine
+    foreground        one run that a command trains itself
     process           how a process is set up, and how it learns that it should leave
 
 It may import launch.store, launch.monitor and experiments; jax only late, in a process that is prepared.

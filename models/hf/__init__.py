@@ -7,6 +7,7 @@ near ones: how its config.json is read and written, and which of its tensors is 
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import jax
 import numpy as np
@@ -17,7 +18,7 @@ from models.hf.files import SHARD_BYTES, Tensors, whole_folder, write_tensors
 from models.model import Dtype, ModelConfig
 from models.parameters import Params
 
-__all__ = ["ARCHITECTURES", "load", "save"]
+__all__ = ["ARCHITECTURES", "load", "load_config", "save"]
 
 
 def load(folder: Path | str, dtype: Dtype = "float32") -> tuple[ModelConfig, Params]:
@@ -30,13 +31,7 @@ def load(folder: Path | str, dtype: Dtype = "float32") -> tuple[ModelConfig, Par
         another shape or not of floats. It names the file, the tensor, what was seen and what is expected.
     """
     folder = Path(folder)
-    path = folder / "config.json"
-    if not path.is_file():
-        raise ValueError(f"{folder} is no checkpoint: it has no config.json")
-    try:
-        module, config = config_from_json(json.loads(path.read_text()))
-    except ValueError as error:
-        raise ValueError(f"{folder}: {error}") from None
+    module, config = _described(folder)
     config = replace(config, dtype=dtype)
     tensors, shapes = Tensors(folder), shapes_of(config)
     found = match(list(tensors_of(module.entries(config), shapes)), tensors)
@@ -45,6 +40,11 @@ def load(folder: Path | str, dtype: Dtype = "float32") -> tuple[ModelConfig, Par
         for path, part in zip(slot.entry.paths, slot.entry.ours(tensors.read(name)), strict=True):
             arrays[path][slot.index] = part
     return config, nested({path: jax.device_put(arrays.pop(path), may_alias=True) for path in shapes})
+
+
+def load_config(folder: Path | str) -> ModelConfig:
+    """The configuration of a checkpoint alone, its parameters unread; raises as `load` of config.json."""
+    return _described(Path(folder))[1]
 
 
 def save(config: ModelConfig, params: Params, folder: Path | str, shard_bytes: int = SHARD_BYTES) -> None:
@@ -84,6 +84,16 @@ def save(config: ModelConfig, params: Params, folder: Path | str, shard_bytes: i
         wanted = tensors_of(module.entries(config), shapes)
         tensors = ((slot.name, slot.shape, lambda slot=slot: make(slot)) for slot in wanted)
         write_tensors(temporary, tensors, shard_bytes)
+
+
+def _described(folder: Path) -> tuple[ModuleType, ModelConfig]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} is no checkpoint: it has no config.json")
+    try:
+        return config_from_json(json.loads(path.read_text()))
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from None
 
 
 def _zeros(shape: tuple[int, ...]) -> np.ndarray:

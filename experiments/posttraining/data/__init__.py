@@ -3,9 +3,11 @@
     records        records of JSON, Parquet and Arrow files, or of a data set by its name
     conversations  turns of a system, a user and an assistant
     chat_template  conversations as tokens, and which of them the assistant says
+    demonstrations both, or those of the gold world, as examples
     examples       prepared once, as columns on disk; how another kind of example is added
     packing        examples in rows, each in a segment of its own
     pairs          two responses to a prompt, which was preferred: as files, examples and batches
 
-Import from its modules. May import experiments.data, experiments.files and preferences.
+Import from its modules. May import experiments.data and experiments.files, and of posttraining gold and
+preferences.
 """

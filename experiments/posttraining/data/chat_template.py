@@ -61,6 +61,10 @@ class ChatTemplate:
         """Tokens int32[n] up to where the assistant speaks next; raises as `render`."""
         return _joined(self.parts(conversation, True))[0]
 
+    def question(self, text: str) -> list[int]:
+        """The prompt that a user's first turn makes."""
+        return self.prompt((Turn("user", text),)).tolist()
+
 
 def load_template(name: str, vocab: Vocab) -> ChatTemplate:
     """The template "default", or a Jinja template: a file, or a folder of a Hugging Face tokenizer.
@@ -74,6 +78,11 @@ def load_template(name: str, vocab: Vocab) -> ChatTemplate:
     if path.is_file():
         return jinja_template(path.read_text(encoding="utf-8"), vocab, _special_tokens(path.parent))
     return jinja_template(_of_tokenizer(path), vocab, _special_tokens(path))
+
+
+def has_template(folder: Path) -> bool:
+    """Whether a folder holds a Jinja template, as a Hugging Face tokenizer's does."""
+    return (folder / "chat_template.jinja").is_file() or "chat_template" in _settings(folder)
 
 
 def default_template(vocab: Vocab) -> ChatTemplate:
@@ -234,12 +243,10 @@ def _end_of_turn(
 
 def _of_tokenizer(folder: Path) -> str:
     """The template of a Hugging Face tokenizer: chat_template.jinja, or a field of tokenizer_config.json."""
-    file, settings = folder / "chat_template.jinja", folder / "tokenizer_config.json"
+    file = folder / "chat_template.jinja"
     if file.is_file():
         return file.read_text(encoding="utf-8")
-    found = (
-        json.loads(settings.read_text(encoding="utf-8")).get("chat_template") if settings.is_file() else None
-    )
+    found = _settings(folder).get("chat_template")
     if isinstance(found, list):  # several, by name
         found = next((each["template"] for each in found if each.get("name") == "default"), None)
     if not isinstance(found, str):
@@ -252,12 +259,12 @@ def _of_tokenizer(folder: Path) -> str:
 
 def _special_tokens(folder: Path) -> dict[str, str]:
     """bos_token and the like of a tokenizer_config.json, if there is one."""
-    settings = folder / "tokenizer_config.json"
-    if not settings.is_file():
-        return {}
-    fields: dict[str, Any] = json.loads(settings.read_text(encoding="utf-8"))
-    named = {name: value for name, value in fields.items() if name.endswith("_token")}
-    texts = {
-        name: value.get("content") if isinstance(value, dict) else value for name, value in named.items()
-    }
+    named = {name: value for name, value in _settings(folder).items() if name.endswith("_token")}
+    texts = {n: value.get("content") if isinstance(value, dict) else value for n, value in named.items()}
     return {name: text for name, text in texts.items() if isinstance(text, str)}
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """tokenizer_config.json; {} where there is none."""
+    file = folder / "tokenizer_config.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}

@@ -95,7 +95,8 @@ class Column:
 class Examples:
     """One split of a prepared set, examples in the order of their hashes: every stretch is a fair sample.
 
-    `fingerprint` is the sha256 of all columns of both splits: equal for equal examples.
+    `fingerprint` is the sha256 of all columns of both splits: equal for equal examples; "" of examples that
+    were not read but made.
     """
 
     columns: Mapping[str, Column]
@@ -103,7 +104,7 @@ class Examples:
 
     @property
     def fingerprint(self) -> str:
-        return self.manifest["fingerprint"]
+        return self.manifest.get("fingerprint", "")
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -133,11 +134,9 @@ def prepare(
       ValueError: what `read` raises, no examples, a split without any, names or types that differ between
         examples, or other examples than those of `fingerprint`.
     """
+    if found := find(task, fingerprint, root):
+        return found
     root = cache_root(root)
-    if fingerprint:
-        for folder in sorted(root.glob(f"examples-{task}-*")):
-            if is_whole(folder) and read_manifest(folder)["fingerprint"] == fingerprint:
-                return folder
     digest = hashlib.sha256(json.dumps([FORMAT, task, identity], sort_keys=True).encode()).hexdigest()
     folder = root / f"examples-{task}-{digest[:10]}"
     if not is_whole(folder):
@@ -149,6 +148,14 @@ def prepare(
             f"{folder} has {found[:12]}…; bring them back, or plan anew"
         )
     return folder
+
+
+def find(task: str, fingerprint: str, root: Path | str | None = None) -> Path | None:
+    """The folder of prepared examples with this fingerprint, or None, as there is for ""."""
+    for folder in sorted(cache_root(root).glob(f"examples-{task}-*")) if fingerprint else ():
+        if is_whole(folder) and read_manifest(folder)["fingerprint"] == fingerprint:
+            return folder
+    return None
 
 
 def write_examples(folder: Path, examples: Iterable[Example], task: str) -> None:

@@ -6,6 +6,9 @@ there, it goes on from the last half of them. Sample j depends on the prompt, th
 On a terminal a single sample appears as it is made. A file of prompts has one JSON object a line, such as
 {"prompt": "Returns the ", "seed": 7}, and gives one a line.
 
+With --chat each prompt is what a user says, in the form in which the checkpoint was taught conversations, and
+the text is the answer, up to the end of its turn.
+
 With --schema (JSON Schema), --regex, --grammar (Lark or GBNF) or --choices every text has that form, if
 --max_tokens are enough; if not, the command says so and exits with 1. --beam K prints the best of K beams.
 
@@ -30,6 +33,7 @@ FLAGS = flags.FlagValues()
 USAGE = "isoflop sample CKPT --prompt TEXT [flags]"
 flags.DEFINE_string("prompt", None, "text to continue", flag_values=FLAGS)
 flags.DEFINE_string("prompts", None, "file of prompts, one JSON object a line; - is stdin", flag_values=FLAGS)
+flags.DEFINE_bool("chat", False, "the prompt is a user's turn; answer it", flag_values=FLAGS)
 flags.DEFINE_integer("n", 1, "samples to draw", flag_values=FLAGS)
 flags.DEFINE_bool("pick", False, "show the samples and ask which one to print", flag_values=FLAGS)
 flags.DEFINE_integer("max_tokens", 200, "longest continuation, in tokens", flag_values=FLAGS)
@@ -82,7 +86,7 @@ def run(args: list[str], flags) -> int:
         neutral = {name: default for name, (default, _) in KNOBS.items()}
         constraint_flags.check_beam(flags, {name: getattr(flags, name) for name in KNOBS}, neutral)
     prepare_process()  # before anything imports jax
-    from experiments.evaluate.loaded_model import load_model
+    from experiments.evaluate.loaded_model import chat_template, load_model
     from models.decoding.beam import beam_search
     from models.decoding.sample import sample
     from models.decoding.settings import SamplingSettings
@@ -95,18 +99,24 @@ def run(args: list[str], flags) -> int:
     if loaded.folder != Path(args[0]):
         print(f"sampling from the study's verification run, {loaded.folder}", file=sys.stderr)
     vocab, said = loaded.vocab, loaded.token_bytes()
-    prompts = [[vocab.eos_id, *vocab.encode(request["prompt"])] for request in requests]
+    template = chat_template(loaded) if flags.chat else None
+    prompts = [
+        template.question(request["prompt"]) if template else [vocab.eos_id, *vocab.encode(request["prompt"])]
+        for request in requests
+    ]
+    eos_id = template.end_id if template else vocab.eos_id
+    shown_prompt = f"{flags.prompt}\n" if template else flags.prompt
     dim = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     stream = sys.stdout.isatty() and not (flags.json or flags.pick or flags.prompts) and flags.n == 1
     stream &= not (form or flags.beam)
     if stream:
-        print(sample_output.shown_prompt(flags.prompt, dim), end="", flush=True)
+        print(sample_output.shown_prompt(shown_prompt, dim), end="", flush=True)
     model, params = loaded.model, loaded.params
     seeds, context = [request["seed"] for request in requests], loaded.config.seq_len
     if flags.beam:
         limits: dict[str, Any] = {
             "max_tokens": constraint_flags.room(prompts, flags.max_tokens, context),
-            "eos_id": vocab.eos_id,
+            "eos_id": eos_id,
         }
         found = beam_search(model, params, prompts, beams=flags.beam, **limits, token_bytes=said)
         groups = [some[: flags.n] for some in found]
@@ -115,7 +125,7 @@ def run(args: list[str], flags) -> int:
             sample_constrained,  # here: llguidance is not needed else
         )
 
-        constraint = constraint_flags.constrain(form, said, vocab.eos_id)
+        constraint = constraint_flags.constrain(form, said, eos_id)
         limits = {"n": flags.n, "max_tokens": flags.max_tokens, "context": context}
         groups = sample_constrained(
             model, params, prompts, seeds, settings, [constraint] * len(prompts), **limits
@@ -129,7 +139,7 @@ def run(args: list[str], flags) -> int:
             settings,
             n=flags.n,
             max_tokens=flags.max_tokens,
-            eos_id=vocab.eos_id,
+            eos_id=eos_id,
             context=context,
             stop=stop,
             token_bytes=said,
@@ -138,7 +148,7 @@ def run(args: list[str], flags) -> int:
             watch=sample_output.show_new_text if stream else None,
         )
     if flags.pick:
-        groups = [[sample_output.pick(flags.prompt, groups[0])]]
+        groups = [[sample_output.pick(shown_prompt, groups[0])]]
     rows = [
         {**request, "prompt_tokens": prompt, "samples": [sample_output.as_json(one, said) for one in group]}
         for request, prompt, group in zip(requests, prompts, groups)
@@ -149,6 +159,6 @@ def run(args: list[str], flags) -> int:
         shown = {"run": str(loaded.folder), **rows[0]}
         print(json.dumps({**shown, "settings": sample_output.finite(dataclasses.asdict(settings))}, indent=1))
     else:
-        print("" if stream else sample_output.as_text(flags.prompt, groups[0], dim))
+        print("" if stream else sample_output.as_text(shown_prompt, groups[0], dim))
         sample_output.warn_of_cut_json(groups[0])
     return sample_output.warn_of_unfulfilled(groups) if form else 0

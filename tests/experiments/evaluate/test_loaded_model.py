@@ -12,13 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.config import DataConfig
-from experiments.data.vocab import ByteVocab
-from experiments.evaluate.loaded_model import (
-    HuggingFaceVocab,
-    hugging_face_vocab,
-    load_model,
-    placeholder_run,
-)
+from experiments.data.vocab import ByteVocab, HuggingFaceVocab, hugging_face_vocab
+from experiments.evaluate.loaded_model import load_model, placeholder_run
 from models import ladder
 from tests.extras import extra
 from tests.tiny_run import isoflop

@@ -1,0 +1,128 @@
+"""What commands of post-training share: flags, and the run that they and a checkpoint make."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from absl import flags as absl_flags
+
+from launch.arguments.hf_folders import RUN_FILE, copy_tokenizer_files
+
+HF_LR = 1e-5  # of checkpoints that others trained: nobody says with what learning rate
+SOFTER = 0.1  # times the learning rate of pretraining; adapters take all of it
+ROWS = 16
+
+
+def define_flags(values: absl_flags.FlagValues) -> None:
+    """The flags of all commands that train from a checkpoint."""
+    text, integer, number = absl_flags.DEFINE_string, absl_flags.DEFINE_integer, absl_flags.DEFINE_float
+    text("out", None, "folder of the run", flag_values=values)
+    number("epochs", 1.0, "times to go through the examples", 0.0, flag_values=values)
+    number(
+        "lr",
+        None,
+        "peak (default: a tenth of pretraining's; of adapters, all of it)",
+        0.0,
+        flag_values=values,
+    )
+    integer("batch_size", ROWS, "rows of a batch", 1, flag_values=values)
+    integer("micro_batches", 1, "parts in which a batch is computed, to save memory", 1, flag_values=values)
+    integer("seq_len", None, "tokens of a row (default: as it was pretrained)", 1, flag_values=values)
+    integer("seed", 0, "seed of the run", flag_values=values)
+    absl_flags.DEFINE_list(
+        "train", [], "patterns of the parameters to train: 'blocks/*',head (default: all)", flag_values=values
+    )
+    integer("lora_rank", 0, "train low-rank adapters of this rank instead; 0 is off", 0, flag_values=values)
+    absl_flags.DEFINE_multi_string(
+        "set",
+        [],
+        "FIELD=VALUE of the run's configuration, such as optimizer.weight_decay=0",
+        flag_values=values,
+    )
+    text("mesh", "", "spread the run over all devices: data=2,fsdp=4", flag_values=values)
+
+
+def run_from(checkpoint: str, examples: Any, objective: Any, flags: absl_flags.FlagValues) -> Any:
+    """The RunConfig of an objective on some examples that starts from a checkpoint.
+
+    Its model, vocabulary and length of rows are the checkpoint's. As many steps as `--epochs` ask for: the
+    examples are prepared here, and their fingerprint is part of the run.
+
+    Args:
+      checkpoint: a run's folder, a study's (which stands for its verification run), or a Hugging Face folder.
+      examples: ExamplesConfig.
+      objective: its configuration, such as SFTConfig.
+      flags: values of `define_flags`.
+
+    Raises:
+      ValueError: no checkpoint there, examples that cannot be prepared, or flags that do not fit.
+    """
+    from experiments.config import ScheduleConfig
+    from experiments.evaluate.checkpoint_paths import find_run, is_hugging_face
+    from experiments.fields import apply_overrides
+    from experiments.objective_configs import InitConfig, LoRAConfig
+    from experiments.training.objectives import data_of
+
+    folder = find_run(Path(checkpoint)).absolute()
+    base = _of_hugging_face(folder) if is_hugging_face(folder) else _of_run(folder)
+    lora = LoRAConfig(rank=flags.lora_rank) if flags.lora_rank else None
+    pretrained = HF_LR if is_hugging_face(folder) else base.optimizer.lr * (1.0 if lora else SOFTER)
+    seq_len = flags.seq_len or base.seq_len
+    config = dataclasses.replace(
+        base,
+        optimizer=dataclasses.replace(base.optimizer, lr=flags.lr or pretrained),
+        schedule=ScheduleConfig(),
+        seq_len=seq_len,
+        batch_tokens=flags.batch_size * seq_len,
+        n_tokens=flags.batch_size * seq_len,
+        micro_batches=flags.micro_batches,
+        seed=flags.seed,
+        init=InitConfig(source=str(folder), train=tuple(flags.train), lora=lora),
+        examples=examples,
+        objective=objective,
+    )
+    config = apply_overrides(config, flags.set)
+    data = data_of(config)
+    n_steps = max(1, round(flags.epochs * data.tokens_an_epoch / config.batch_tokens))
+    fixed = dataclasses.replace(config.examples, fingerprint=data.manifest.get("fingerprint", ""))
+    return dataclasses.replace(config, n_tokens=n_steps * config.batch_tokens, examples=fixed)
+
+
+def absolute(template: str) -> str:
+    """A template's name as a run keeps it."""
+    return template if template == "default" else str(Path(template).expanduser().absolute())
+
+
+def keep_template(template: str, out: Path) -> None:
+    """Copies a Jinja template, and the tokenizer beside it, into a run's folder, for `isoflop sample --chat`
+    and `isoflop export`. The default one needs no copy."""
+    if template == "default":
+        return
+    source = Path(template).expanduser()
+    out.mkdir(parents=True, exist_ok=True)
+    copy_tokenizer_files(source.parent if source.is_file() else source, out)
+    if source.is_file():
+        shutil.copyfile(source, out / "chat_template.jinja")
+
+
+def _of_run(folder: Path) -> Any:
+    from experiments.config import RunConfig
+    from experiments.fields import from_json
+
+    return from_json(RunConfig, json.loads((folder / "config.json").read_text()))
+
+
+def _of_hugging_face(folder: Path) -> Any:
+    """The run that was exported, or a stand-in with the folder's tokenizer as vocabulary."""
+    from experiments.config import DataConfig, RunConfig
+    from experiments.evaluate.loaded_model import placeholder_run
+    from experiments.fields import from_json
+    from models import hf
+
+    network = hf.load_config(folder)
+    if (folder / RUN_FILE).is_file():
+        exported = from_json(RunConfig, json.loads((folder / RUN_FILE).read_text()))
+        return dataclasses.replace(exported, model=network, init=None, examples=None, objective=None)
+    return placeholder_run(network, DataConfig("imported", str(folder), "imported", network.vocab_size))

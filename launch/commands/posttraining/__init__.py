@@ -1,0 +1,1 @@
+"""Commands that train from a checkpoint: answers, and what people prefer."""

@@ -1,0 +1,71 @@
+"""Teach a checkpoint to answer: supervised fine-tuning on conversations.
+
+CKPT is a run's folder, a study's (which stands for its verification run), or a Hugging Face folder. DATA is
+a file (.jsonl, .json, .parquet, .arrow), a folder of them, or a data set's name on Hugging Face's hub. A
+record is {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}, ShareGPT's
+"conversations", or Alpaca's "instruction", "input" and "output". The loss is on what the assistant says, and
+one conversation in twenty, by the hash of its prompt, is held out to measure it.
+
+What comes out is a run like any other: `isoflop sample RUN --chat`, `isoflop evaluate RUN` and `isoflop
+export RUN` read it, adapters merged. Started again it continues, or says that it is done.
+
+Example: isoflop sft out/quickstart conversations.jsonl --out out/sft --epochs 3
+"""
+
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from launch.arguments import posttraining
+from launch.monitor.text import short
+from launch.workers import foreground
+from launch.workers.process import prepare_process
+
+FLAGS = flags.FlagValues()
+USAGE = "isoflop sft CKPT DATA --out RUN [flags]"
+posttraining.define_flags(FLAGS)
+flags.DEFINE_string(
+    "template", "default", "chat template: default, a .jinja file, or a folder of a Hugging Face tokenizer",
+    flag_values=FLAGS,
+)  # fmt: skip
+flags.DEFINE_enum(
+    "weight_by",
+    "token",
+    ["token", "example"],
+    "whether tokens or conversations count alike",
+    flag_values=FLAGS,
+)
+
+
+def run(args: list[str], flags: flags.FlagValues) -> int:
+    """Trains the run and writes result.json into its folder."""
+    if len(args) != 2 or not flags.out:
+        raise ValueError(f"expected a checkpoint, data and --out, got {args}; usage: {USAGE}")
+    prepare_process()  # before anything imports jax
+    from experiments.objective_configs import ExamplesConfig, SFTConfig
+    from models.sharding import make_mesh, parse_mesh
+
+    checkpoint, data = args
+    examples = ExamplesConfig("conversations", data, posttraining.absolute(flags.template))
+    config = posttraining.run_from(checkpoint, examples, SFTConfig(weight_by=flags.weight_by), flags)
+    mesh = make_mesh(parse_mesh(flags.mesh)) if flags.mesh else None
+    out = Path(flags.out)
+    posttraining.keep_template(flags.template, out)
+    row = foreground.train_here(config, out, mesh)
+    if row is None:
+        return foreground.INTERRUPTED
+    print(_summary(row, out / "result.json"))
+    return 0 if row["status"] == "done" else 1
+
+
+def _summary(row: dict[str, Any], path: Path) -> str:
+    train = row["data"]["splits"]["train"]
+    said = f"{train['n_examples']:,} conversations, {short(train['n_response_tokens'])} response tokens"
+    cut = f", {train['n_truncated']:,} cut, {train['n_left_out']:,} left out"
+    said += cut if train["n_truncated"] + train["n_left_out"] else ""
+    if row["status"] != "done":
+        return f"diverged at step {row['n_steps']:,}; lower --lr · {said} · {path}"
+    loss = f"loss {row['loss']:.4f} ± {row['loss_se']:.4f} nats per response token"
+    accuracy = f"accuracy {row['post_training']['accuracy']:.1%}"
+    return f"done: {loss} · {accuracy} · {row['epochs']:.1f} epochs of {said} · {path}"

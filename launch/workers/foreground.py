@@ -1,0 +1,78 @@
+"""A run that a command trains itself, in its own process, shown on the terminal."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from launch.monitor.display import Display, Every
+from launch.monitor.text import short
+from launch.store.lock import exclusive_lock
+from launch.workers.process import stop_on_signals
+
+INTERRUPTED = 130
+
+
+class Hooks:
+    """Shows the run, and stops it when a signal says so."""
+
+    def __init__(self):
+        self.stop = stop_on_signals()
+        self.display = Display()
+        self.due = Every(0.2)
+
+    def should_stop(self) -> bool:
+        return self.stop.is_set()
+
+    def lost(self) -> bool:
+        return False  # the folder is locked
+
+    def progress(self, step: int, n_steps: int, tokens_per_second: float, loss: float) -> None:
+        """As `Hooks.progress` of experiments.training.run_state."""
+        if self.due():
+            speed = f"{short(tokens_per_second)} tokens/s"
+            self.display.show([f"step {step:,}/{n_steps:,} · loss {loss:.3f} · {speed}"])
+
+
+def train_here(config, out: Path, mesh=None) -> dict[str, Any] | None:
+    """Trains the run in the folder `out`, or continues it, and writes its row to result.json, once.
+
+    Args:
+      config: RunConfig of the run.
+      out: its folder, made if it is not there.
+      mesh: devices to spread it over; None: one device.
+
+    Returns:
+      The row, now or before; None where a signal stopped the run, which is said.
+
+    Raises:
+      ValueError: the folder holds another run.
+    """
+    from experiments.fields import to_json
+    from experiments.files import write_atomic
+
+    there, result = out / "config.json", out / "result.json"
+    if there.exists() and read_json(there) != to_json(config):
+        raise ValueError(f"{out}: holds a run of another configuration; choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    with exclusive_lock(out / ".lock"):
+        if not result.exists():
+            hooks = Hooks()
+            from experiments.training.train import Stopped, train
+
+            try:
+                row = train(config, out, hooks, mesh)
+            except Stopped:
+                hooks.display.clear()
+                print(f"stopped; the same command continues it from {out}")
+                return None
+            write_atomic(result, json.dumps(row, indent=1) + "\n")
+            hooks.display.clear()
+    return read_json(result)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Raises ValueError where it is not JSON."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: not a JSON file ({error})") from None

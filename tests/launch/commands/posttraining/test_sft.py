@@ -1,0 +1,104 @@
+"""`isoflop sft`: from a checkpoint and a file of conversations to a run that answers."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.evaluate.loaded_model import load_model
+from launch.arguments.posttraining import keep_template
+from tests.tiny_run import isoflop
+
+pytestmark = pytest.mark.usefixtures("cache_of_run")
+TURNS = [{"role": "user", "content": "say {}"}, {"role": "assistant", "content": "ok"}]
+JINJA = """{% for message in messages %}{{ message.role[0] }}:
+{%- if message.role == "assistant" %}{% generation %}{{ message.content }}{{ eos_token }}{% endgeneration %}
+{%- else %}{{ message.content }}
+{% endif %}{% endfor %}{% if add_generation_prompt %}a:{% endif %}"""
+
+
+def write(path: Path, n: int = 120) -> str:
+    lines = [
+        {"messages": [turn | {"content": turn["content"].format(i)} for turn in TURNS]} for i in range(n)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(path)
+
+
+def sft(run: Path, *arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "launch.cli", "sft", str(run), *map(str, arguments)]
+    environment = os.environ | {"ISOFLOP_CACHE": str(run.parents[2] / "cache")}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def taught(run, tmp_path_factory):
+    """A run that always answers "ok", with what the command printed."""
+    folder = tmp_path_factory.mktemp("sft")
+    arguments = [write(folder / "a.jsonl"), "--out", folder / "run", "--epochs", 10, "--lr", 0.03]
+    return folder / "run", sft(run, *arguments, "--batch_size=8", "--micro_batches=2"), arguments
+
+
+def test_a_checkpoint_is_taught_to_answer(taught, run, capsys):
+    folder, done, _ = taught
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("done: loss ")
+    row = json.loads((folder / "result.json").read_text())
+    added = row["post_training"]
+    assert row["loss"] < 0.1 and added["accuracy"] > 0.95 and added["objective"] == "sft"
+    assert added["init"] == str(run.absolute()) and 9 < row["epochs"] < 11
+    assert row["data"]["splits"]["train"]["n_examples"] > 100
+    assert "nats per response token" in row["conventions"]["loss"]
+    config = json.loads((folder / "config.json").read_text())
+    assert len(config["examples"]["fingerprint"]) == 64 and config["micro_batches"] == 2
+    assert isoflop("sample", str(folder), "--chat", "--prompt", "say 3", "--temperature", "0") == 0
+    assert capsys.readouterr().out == "say 3\nok\n"
+    assert isoflop("sample", str(folder), "--chat", "--prompt", "say 3", "--json", "--max_tokens", "9") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["prompt_tokens"] == [1, 8, *(ord(letter) + 3 for letter in "say 3"), 1, 9]
+    assert said["samples"][0]["finish"] == "eos"
+
+
+def test_a_run_that_is_done_is_said_again(taught, run):
+    folder, done, arguments = taught
+    stamp = (folder / "result.json").stat().st_mtime_ns
+    again = sft(run, *arguments, "--batch_size=8", "--micro_batches=2")
+    assert again.stdout.splitlines()[-1] == done.stdout.splitlines()[-1]
+    assert (folder / "result.json").stat().st_mtime_ns == stamp
+
+
+def test_what_was_taught_is_exported(taught, tmp_path, capsys):
+    folder, _, _ = taught
+    assert isoflop("export", str(folder), "--out", str(tmp_path / "hf")) == 0
+    one, other = load_model(folder), load_model(tmp_path / "hf")
+    jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
+    capsys.readouterr()
+    assert isoflop("sample", str(tmp_path / "hf"), "--chat", "--prompt", "say 5", "--temperature", "0") == 0
+    assert capsys.readouterr().out == "say 5\nok\n"
+
+
+def test_a_jinja_template_goes_with_the_run(taught, tmp_path, capsys):
+    folder = shutil.copytree(taught[0], tmp_path / "run")
+    (tmp_path / "mine.jinja").write_text(JINJA)
+    keep_template(str(tmp_path / "mine.jinja"), folder)
+    (tmp_path / "mine.jinja").unlink()
+    assert isoflop("sample", str(folder), "--chat", "--prompt", "x", "--json", "--max_tokens=2") == 0
+    prompt = json.loads(capsys.readouterr().out)["prompt_tokens"]
+    assert bytes(token - 3 for token in prompt).decode() == "u:x\na:"
+
+
+def test_wrong_input_is_said_in_one_line(run, tmp_path):
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"messages": [{"role": "user", "content": "?"}]}\n')
+    refused = sft(run, bad, "--out", tmp_path / "run")
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+    assert f"{bad}:1: no turn of the assistant (user)" in refused.stderr
+    assert not (tmp_path / "run").exists()
+    assert isoflop("sft", str(run)) == 2
+    assert isoflop("sample", str(run), "--chat", "--prompt", "x") == 2
