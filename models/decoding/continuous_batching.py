@@ -53,7 +53,7 @@ class Limits:
     context: int | None
     stop: StopCriteria
 
-    def in_view(self, row: Continuation) -> Sequence[int]:
+    def in_context(self, row: Continuation) -> Sequence[int]:
         """The part of a row's text that the model goes on from."""
         text = [*row.prompt, *row.tokens]
         return text if self.context is None or len(text) < self.context else text[-(self.context // 2) :]
@@ -114,7 +114,7 @@ class ContinuousBatch:
         ends_E = np.array(ends + [-1] * (bucket(len(ends), least=4) - len(ends)), np.int32)
         self.loop_settings = sampling_loop.LoopSettings(settings.arrays(model.config.vocab_size), ends_E)
 
-        views, most = [len(limits.in_view(row)) for row in rows], limits.max_tokens
+        views, most = [len(limits.in_context(row)) for row in rows], limits.max_tokens
         longest = max(views)
         if limits.context is not None and longest + most > limits.context:
             longest = max(longest, limits.context // 2)
@@ -180,13 +180,13 @@ class ContinuousBatch:
         )
         self.pool = sampling_loop.admit(self.pool, logits_PV, cache, source_R, target_R, histories)
         for b, row in zip(free, group):
-            self.places[b], row.view = row, len(limits.in_view(row))
+            self.places[b], row.view = row, len(limits.in_context(row))
 
     def _prefill(self) -> None:
         """The first pass over the texts of the next rows that find a place."""
         texts, longest = {}, 0
         for row in itertools.islice(self.waiting, self.places.count(None)):
-            text = self.limits.in_view(row)
+            text = self.limits.in_context(row)
             longest = max(longest, len(text))
             if texts and bucket(len(texts) + 1, least=1) * bucket(longest) > PREFILL_TOKENS:
                 break

@@ -25,7 +25,7 @@ PLAIN = Limits(max_tokens=9, eos_id=EOS, context=None, stop=StopCriteria())
 def test_a_row_takes_all_its_tokens_and_never_sees_more_than_its_context(n_prompt, context, max_tokens):
     limits, row = Limits(max_tokens, -1, context, StopCriteria()), Continuation(range(n_prompt), 0, 0, 0)
     while not row.finish:
-        row.view = len(limits.in_view(row))  # as `ContinuousBatch` gives it a place
+        row.view = len(limits.in_context(row))  # as `ContinuousBatch` gives it a place
         room = limits.room(row)
         assert 1 <= room <= limits.left(row) == max_tokens - len(row.tokens)
         for _ in range(room):
@@ -37,9 +37,9 @@ def test_a_row_takes_all_its_tokens_and_never_sees_more_than_its_context(n_promp
 
 def test_a_full_view_is_cut_to_the_last_half_of_the_context():
     limits = Limits(9, EOS, 6, StopCriteria())
-    assert limits.in_view(Continuation([1, 2], 0, 0, 0, tokens=[3, 4, 5])) == [1, 2, 3, 4, 5]
-    assert limits.in_view(Continuation([1, 2], 0, 0, 0, tokens=[3, 4, 5, 6])) == [4, 5, 6]
-    assert PLAIN.in_view(Continuation([1] * 90, 0, 0, 0, tokens=[7])) == [1] * 90 + [7]
+    assert limits.in_context(Continuation([1, 2], 0, 0, 0, tokens=[3, 4, 5])) == [1, 2, 3, 4, 5]
+    assert limits.in_context(Continuation([1, 2], 0, 0, 0, tokens=[3, 4, 5, 6])) == [4, 5, 6]
+    assert PLAIN.in_context(Continuation([1] * 90, 0, 0, 0, tokens=[7])) == [1] * 90 + [7]
 
 
 def test_of_several_ends_at_one_token_the_first_named_counts():
