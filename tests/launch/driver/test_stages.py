@@ -189,7 +189,7 @@ def test_the_sidecar_names_every_device_once(store):
     )
 
 
-def test_a_finished_study_has_a_line_a_stage_and_its_last_words(store):
+def test_a_finished_study_has_a_line_a_stage_and_its_conclusion(store):
     made = study(SWEEP, EXTEND)
     next(stages(made, store))
     finish_all(store)

@@ -152,9 +152,9 @@ def _daemon(folder: Path, environment: dict[str, str], *command: str) -> subproc
 
 def _wait(folder: Path, daemons: list[subprocess.Popen], ready) -> None:
     if not _until(lambda: any(daemon.poll() is not None for daemon in daemons) or ready(), START_SECONDS):
-        raise RuntimeError(f"Slurm did not come up in {START_SECONDS:.0f} s\n{_last_words(folder)}")
+        raise RuntimeError(f"Slurm did not come up in {START_SECONDS:.0f} s\n{_last_output(folder)}")
     if any(daemon.poll() is not None for daemon in daemons):
-        raise RuntimeError(f"a daemon of Slurm has ended\n{_last_words(folder)}")
+        raise RuntimeError(f"a daemon of Slurm has ended\n{_last_output(folder)}")
 
 
 def _until(condition, seconds: float) -> bool:
@@ -171,7 +171,7 @@ def _call(environment: dict[str, str], *command: str) -> str:
     return ran.stdout.strip() if ran.returncode == 0 else ran.stderr.strip()
 
 
-def _last_words(folder: Path) -> str:
+def _last_output(folder: Path) -> str:
     return "\n".join(f"{log.name}: {log.read_text()[-1500:]}" for log in sorted(folder.glob("*.log")))
 
 
