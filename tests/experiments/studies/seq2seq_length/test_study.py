@@ -153,7 +153,7 @@ def test_untrained_networks_give_tables_and_figures_that_agree(tmp_path, monkeyp
         config.run_id: (config, jax.jit(models.build(config.model).init)(jax.random.key(config.seed)))
         for config in configs
     }
-    monkeypatch.setattr(seq2seq_length.checkpoint, "load", lambda run: made[run.name])
+    monkeypatch.setattr(seq2seq_length, "load", lambda run: made[run.name])
     table = pd.DataFrame({"run_id": list(made), "status": "done"})
     words = study.finish(tmp_path, Runs(table))
     check_results(tmp_path)

@@ -58,7 +58,7 @@ def test_asked_in_every_way(tmp_path, monkeypatch):
     [config] = ttc.plan(study.settings)
     model = models.build(config.model)
     params = jax.jit(model.init)(jax.random.key(0))
-    monkeypatch.setattr(ttc.checkpoint, "load", lambda run: (config, params))
+    monkeypatch.setattr(ttc, "load", lambda run: (config, params))
     run = {"run_id": "a", "status": "done", "d_model": 16, "n_tokens": 100000, "n_params": 1, "flops": 1.0}
     words = ttc.finish(study.settings, tmp_path, Runs(pd.DataFrame([run])))
     table = pd.read_csv(tmp_path / "test_time_compute.csv").set_index(["method", "n"])
