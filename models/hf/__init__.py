@@ -6,15 +6,17 @@ near ones: how its config.json is read and written, and which of its tensors is 
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import jax
 import numpy as np
 
+from models.hf import sequence_classification
 from models.hf.checkpoint_tensors import CheckpointTensor, flat, match, nested, shapes_of, tensors_of
 from models.hf.config_json import ARCHITECTURES, config_from_json, config_to_json
-from models.hf.files import SHARD_BYTES, Tensors, whole_folder, write_tensors
+from models.hf.files import SHARD_BYTES, Tensor, Tensors, whole_folder, write_tensors
 from models.model import Dtype, ModelConfig
 from models.parameters import Params
 
@@ -47,7 +49,13 @@ def load_config(folder: Path | str) -> ModelConfig:
     return _described(Path(folder))[1]
 
 
-def save(config: ModelConfig, params: Params, folder: Path | str, shard_bytes: int = SHARD_BYTES) -> None:
+def save(
+    config: ModelConfig,
+    params: Params,
+    folder: Path | str,
+    shard_bytes: int = SHARD_BYTES,
+    head: Params | None = None,
+) -> None:
     """Writes config.json and float32 safetensors; the folder is whole or not there.
 
     Scales that the architecture does not have (muP's, those of embedding and attention) are folded into the
@@ -57,13 +65,20 @@ def save(config: ModelConfig, params: Params, folder: Path | str, shard_bytes: i
       params: a tree of float32 arrays, as `init` of the network makes them.
       folder: a new folder, or an empty one.
       shard_bytes: most bytes of one safetensors file.
+      head: {"w": [d_model, n], "b": [n]} of `models.layers.heads`, that answers in place of the vocabulary's:
+        the checkpoint is a …ForSequenceClassification (`models.hf.sequence_classification`).
 
     Raises:
-      ValueError: no architecture says what `config` says, `params` are not its parameters, or there is
-        something at `folder`.
+      ValueError: no architecture says what `config` says, `params` are not its parameters, there is something
+        at `folder`, or the head has no place in the architecture.
     """
     module, config, described, factors = config_to_json(config)
     arrays, shapes = flat(params), shapes_of(config)
+    score = None
+    if head is not None:
+        described = sequence_classification.config_to_json(described, head)
+        arrays, score = sequence_classification.fold_bias(arrays, head)
+        score = score / np.float32(factors.get("ends/final_norm/scale", 1.0))
     for path in shapes | arrays:
         seen = arrays[path].shape if path in arrays else None
         if seen != shapes.get(path):
@@ -82,7 +97,10 @@ def save(config: ModelConfig, params: Params, folder: Path | str, shard_bytes: i
         text = json.dumps(described | {"torch_dtype": "float32"}, indent=2)
         (temporary / "config.json").write_text(text + "\n")
         wanted = tensors_of(module.entries(config), shapes)
-        tensors = ((slot.name, slot.shape, lambda slot=slot: make(slot)) for slot in wanted)
+        tensors: list[Tensor] = [(slot.name, slot.shape, partial(make, slot)) for slot in wanted]
+        if score is not None:
+            tensors = [tensor for tensor in tensors if tensor[0] != "lm_head.weight"]
+            tensors.append(("score.weight", score.shape, partial(np.asarray, score)))
         write_tensors(temporary, tensors, shard_bytes)
 
 

@@ -2,8 +2,9 @@
 
 CKPT is a run's folder, or a study's, which stands for its verification run. Parameters are written as
 float32. Scales that the Hugging Face architecture does not have (muP's, the embedding's) are folded into
-them: the same function. isoflop.json keeps the run's configuration, for `isoflop import`; our vocabulary is
-not written.
+them: the same function. Adapters are merged. A reward model becomes a …ForSequenceClassification whose number
+is the reward, up to a constant. isoflop.json keeps the run's configuration, for `isoflop import`; our
+vocabulary is not written.
 
 Example: isoflop export out/quickstart --out out/quickstart-hf
 """
@@ -30,7 +31,8 @@ def run(args: list[str], flags) -> int:
     prepare_process()  # before anything imports jax
     from experiments.evaluate.loaded_model import find_run
     from experiments.fields import to_json
-    from experiments.training.checkpoints.load import load
+    from experiments.objective_configs import RewardConfig
+    from experiments.training.checkpoints.load import load_whole
     from models import TransformerConfig, hf
     from models.hf.files import whole_folder
 
@@ -38,11 +40,13 @@ def run(args: list[str], flags) -> int:
     if source != Path(args[0]):
         print(f"exporting the study's verification run, {source}", file=sys.stderr)
     with whole_folder(out) as folder:
-        config, params = load(source)
+        config, objective, whole = load_whole(source)
+        is_reward = isinstance(config.objective, RewardConfig)
+        params = whole["body"] if is_reward else objective.network(whole)
         model = config.model
         if isinstance(model, TransformerConfig) and not model.max_len:
             model = dataclasses.replace(model, max_len=config.seq_len)
-        hf.save(model, params, folder)
+        hf.save(model, params, folder, head=whole["head"] if is_reward else None)
         (folder / RUN_FILE).write_text(json.dumps(to_json(config), indent=1) + "\n")
         copy_tokenizer_files(source, folder)
         [name] = json.loads((folder / "config.json").read_text()).get("architectures", [model.family])
