@@ -207,7 +207,8 @@ class RunConfig:
         init = self.init or InitConfig("none")
         lora = static(init.lora) if init.lora else None
         objective = static(self.objective) if self.objective else None
-        gold = self.examples.gold if self.examples else None
+        examples = self.examples
+        gold = examples.gold or GoldConfig() if examples and examples.task == "gold" else None
         return Recipe(objective, init.train, init.last_layers, lora, self.micro_batches, gold=gold)
 
     @property

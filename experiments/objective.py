@@ -37,6 +37,8 @@ class Objective:
       `fixed`: "reference" (those at the start), "reward" (a reward model's).
     limits: a measured number that reaches its limit has diverged, as has one that is not finite.
     cost: FLOPs of a step, in forward and backward passes over all rows.
+    adapt(params, measured, hyper) -> params: after the updates of a step, what changes not by gradients:
+      of parameters that are `new`, such as the coefficient of an adaptive KL term.
     """
 
     init: Callable[[jax.Array], Any]
@@ -52,6 +54,7 @@ class Objective:
     fixed: tuple[str, ...] = ()
     limits: dict[str, float] = field(default_factory=dict)
     cost: float = 1.0
+    adapt: Callable[[Any, Measured, dict[str, jax.Array]], Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,23 @@ def check(where: str, allowed: bool, what: str) -> None:
         raise ValueError(f"{where}: {what}")
 
 
+def check_at_least_one(config: Any, *names: str) -> None:
+    """Refuses a configuration of which one of these fields is below 1."""
+    for name in names:
+        check(
+            "objective", getattr(config, name) >= 1, f"{name}={getattr(config, name)}; it must be at least 1"
+        )
+
+
+def check_sampling(config: Any) -> None:
+    """Refuses responses without room, and a temperature at which nothing is drawn."""
+    check_at_least_one(config, "max_new")
+    what = (
+        f"temperature={config.temperature}; it must be above 0: a policy is what its samples are drawn from"
+    )
+    check("objective", config.temperature > 0, what)
+
+
 def traced(config: Any) -> dict[str, float]:
     """The floats of an objective or of adapters by name: arguments of the compiled step."""
     return {name: value for name, value in vars(config).items() if isinstance(value, float)}
@@ -143,6 +160,14 @@ class PPOConfig:
     """Proximal policy optimization of a reward minus β KL (Schulman et al. 2017, Ziegler et al. 2019).
 
     reward: "gold", or the source (as of InitConfig) of a reward model.
+    kl: estimator of the KL term in the rewards (Schulman 2020); the gradient is unbiased with "k1" only.
+    whiten_advantages: over the batch (Ziegler et al. 2019; Huang et al. 2022, detail 7).
+    whiten_rewards: to unit variance, their mean kept (Ziegler et al. 2019, in their code).
+    clip, clip_high: the ratio is clipped to 1 - clip … 1 + clip_high (Yu et al. 2025).
+    gamma, gae_lambda: of advantages (Schulman et al. 2016); without a discount, as a response ends soon.
+    truncation_penalty: off the reward of a response without EOS; mask_truncated: it is not learnt from.
+    kl_target: in nats a response; β is then adapted, by at most kl_gain / 5 a step (Ziegler et al. 2019,
+      section 2.2). 0: β stays.
     """
 
     kind: Literal["ppo"] = "ppo"
@@ -150,15 +175,26 @@ class PPOConfig:
     max_new: int = 32
     epochs: int = 4
     minibatches: int = 4
+    kl: Literal["k1", "k2", "k3"] = "k1"
+    whiten_advantages: bool = True
+    whiten_rewards: bool = False
+    mask_truncated: bool = False
     temperature: float = 1.0
     beta: float = 0.05
     clip: float = 0.2
+    clip_high: float = 0.2
     value_clip: float = 0.2
     value_coefficient: float = 0.1
     entropy_coefficient: float = 0.0
     gamma: float = 1.0
     gae_lambda: float = 0.95
     truncation_penalty: float = 0.0
+    kl_target: float = 0.0
+    kl_gain: float = 0.1
+
+    def __post_init__(self):
+        check_sampling(self)
+        check_at_least_one(self, "epochs", "minibatches")
 
 
 @dataclass(frozen=True)
@@ -166,7 +202,12 @@ class GRPOConfig:
     """Policy gradients with a baseline from the other responses to a prompt, without a value function.
 
     advantage: "grpo" (Shao et al. 2024), "dr_grpo" (Liu et al. 2025) or "rloo" (Ahmadian et al. 2024).
-    reward: as of PPOConfig.
+    normalization: how tokens are averaged: "sequence" (GRPO), "token" (Yu et al. 2025), "constant" (Dr. GRPO,
+      RLOO), or "own", that of the advantage.
+    kl_in: β KL is taken off the rewards (RLOO), or added to the loss by the estimator `kl` (GRPO). Of those
+      in the loss only "k2" has the gradient of the KL; "k3", GRPO's, has that of KL(reference‖policy) (Tang &
+      Munos 2025, arXiv 2506.09477).
+    reward, clip, clip_high, truncation_penalty, mask_truncated: as of PPOConfig.
     """
 
     kind: Literal["grpo"] = "grpo"
@@ -176,9 +217,20 @@ class GRPOConfig:
     max_new: int = 32
     epochs: int = 1
     minibatches: int = 1
+    normalization: Literal["own", "token", "sequence", "constant"] = "own"
+    kl_in: Literal["rewards", "loss"] = "rewards"
+    kl: Literal["k2", "k3"] = "k2"
+    mask_truncated: bool = False
     temperature: float = 1.0
     beta: float = 0.05
     clip: float = 0.2
+    clip_high: float = 0.2
+    truncation_penalty: float = 0.0
+
+    def __post_init__(self):
+        check_sampling(self)
+        check_at_least_one(self, "epochs", "minibatches")
+        check("objective", self.group_size >= 2, f"group_size={self.group_size}; a baseline needs 2 or more")
 
 
 @dataclass(frozen=True)
@@ -195,6 +247,10 @@ class RejectionConfig:
     n: int = 4
     max_new: int = 32
     temperature: float = 1.0
+
+    def __post_init__(self):
+        check_sampling(self)
+        check_at_least_one(self, "n")
 
 
 ObjectiveConfig = SFTConfig | RewardConfig | DPOConfig | PPOConfig | GRPOConfig | RejectionConfig

@@ -49,10 +49,10 @@ class Metrics:
         self.last: dict[str, Any] = kept[-1] if kept else {}
         self.per_step, self.recent, self.log_at = per_step, recent, log_steps(n_steps)
 
-    def training(self, step: int, loss: float, **measured: float) -> None:
-        """Adds what step number `step` (from 1) measured; writes a line at log-spaced steps."""
+    def training(self, step: int, loss: float, ends: bool = False, **measured: float) -> None:
+        """Adds what step number `step` (from 1) measured; writes a line at log-spaced steps, and the last."""
         self.recent.append(loss)
-        if step in self.log_at or not math.isfinite(loss):
+        if step in self.log_at or ends or not math.isfinite(loss):
             mean = sum(self.recent) / len(self.recent)
             self._write(step, train_loss=mean, **measured)
             self.recent.clear()

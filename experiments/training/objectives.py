@@ -13,6 +13,8 @@ from experiments.data import batches
 from experiments.data.prepare import open_splits
 from experiments.objective import Objective, RunData
 from experiments.posttraining import sft
+from experiments.posttraining.data import prompts
+from experiments.posttraining.rl import grpo, ppo, rejection
 from experiments.training.loss import token_losses, training_loss
 from models.model import Model
 
@@ -59,10 +61,16 @@ def corpus(config: RunConfig) -> RunData:
 OBJECTIVES: dict[str | None, Callable[[Model, Recipe], Objective]] = {
     None: pretraining,
     "sft": sft.objective,
+    "ppo": ppo.objective,
+    "grpo": grpo.objective,
+    "rejection": rejection.objective,
 }
 DATA: dict[str | None, Callable[[RunConfig], RunData]] = {
     None: corpus,
     "sft": sft.data,
+    "ppo": prompts.data,
+    "grpo": prompts.data,
+    "rejection": prompts.data,
 }
 
 

@@ -113,7 +113,7 @@ class RunState:
         limits = self.compiled.objective.limits
         within = all(measured[name] < limit for name, limit in limits.items())  # false for NaN, too
         loss = measured.pop("loss")
-        self.record.training(step, loss, **measured)
+        self.record.training(step, loss, ends=not within, **measured)
         self.hooks.progress(step, self.config.n_steps, tokens_per_second, loss)
         return within and math.isfinite(loss)
 

@@ -207,8 +207,13 @@ def training_functions(
         experience, collected = batch, {}
         if objective.collect is not None:
             experience, collected = objective.collect(whole(params), batch, hyper, fixed)
-        state, measured = over_minibatches(update, (params, opt_state), experience, objective)
-        return *state, step + 1, measured | collected
+        (params, opt_state), measured = over_minibatches(update, (params, opt_state), experience, objective)
+        measured |= collected
+        if objective.adapt is not None:
+            # What it changes is new, and so among what is trained as it is.
+            new = objective.adapt(params.get("full", params), measured, hyper)
+            params = params | {"full": new} if "full" in params else new
+        return params, opt_state, step + 1, measured
 
     def measure(params, batch, hyper, fixed=NOTHING):
         return objective.measure(parts.whole(params, fixed.get("frozen", {}), hyper), batch, hyper, fixed)

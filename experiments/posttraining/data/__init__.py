@@ -7,6 +7,7 @@
     examples       prepared once, as columns on disk; how another kind of example is added
     packing        examples in rows, each in a segment of its own
     pairs          two responses to a prompt, which was preferred: as files, examples and batches
+    prompts        what is sampled from: batches of prompts, each row with a seed
 
 Import from its modules. May import experiments.data and experiments.files, and of posttraining gold and
 preferences.

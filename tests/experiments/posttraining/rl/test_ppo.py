@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.posttraining.estimators.token_logps import masked_mean
-from experiments.posttraining.ppo import adapted_kl_coef, outside, policy_losses, value_losses
+from experiments.posttraining.rl.ppo import adapted_kl_coef, outside, policy_losses, value_losses
 from tests.experiments.posttraining.golden import assert_equal, golden
 
 __all__ = ["golden"]

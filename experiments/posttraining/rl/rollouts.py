@@ -1,0 +1,209 @@
+"""What all algorithms of reinforcement learning do in a step: sample responses, score them, and compare the
+policy with the reference that it began as."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+import models
+from experiments.config import Recipe
+from experiments.posttraining import gold
+from experiments.posttraining.estimators.kl import k3
+from experiments.posttraining.estimators.token_logps import masked_mean, response_mask
+from models.decoding.rollout import Rollout, rollout
+from models.layers.heads import scalar
+from models.model import Aux, Model, last_token
+
+# (trees of fixed parameters, rollout) -> float32[B]
+Score = Callable[[dict[str, Any], Rollout], jax.Array]
+KL_LIMIT = 10.0  # nats a token that may be said: a policy so far from its reference does not come back
+
+
+class Sampled(NamedTuple):
+    """Responses and what is known of them. logps_BT, reference_logps_BT, entropy_BT: float32 [B,T-1] in nats,
+    by the training forward pass; mask_BT: the responses' tokens; reward_B: what is maximised, before any
+    penalty; gold_B: the true reward, None where it is not known."""
+
+    rollout: Rollout
+    mask_BT: jax.Array
+    logps_BT: jax.Array
+    reference_logps_BT: jax.Array
+    entropy_BT: jax.Array
+    reward_B: jax.Array
+    gold_B: jax.Array | None
+
+
+def check(model: Model, recipe: Recipe, name: str) -> None:
+    """Raises ValueError for what cannot be trained so: a network with an encoder, a reward nobody knows."""
+    if model.has_encoder:
+        raise ValueError(
+            f"{name}: family {model.config.family!r} has an encoder; use a decoder, such as 'transformer'"
+        )
+    if getattr(recipe.objective, "reward", "") == "gold" and recipe.gold is None:
+        raise ValueError(
+            f"{name}: reward='gold' is known of examples.task='gold' only; give the source of a reward model"
+        )
+
+
+def reward_of(recipe: Recipe) -> Score:
+    """The reward that a recipe names: the gold world's, or a reward model's number at the last token."""
+
+    def true_reward(fixed: dict[str, Any], rolled: Rollout) -> jax.Array:
+        assert recipe.gold is not None
+        lengths = rolled.prompt_lengths_B, rolled.lengths_B
+        return gold.gold_reward(recipe.gold, rolled.tokens_BT, *lengths)
+
+    def learnt_reward(fixed: dict[str, Any], rolled: Rollout) -> jax.Array:
+        assert recipe.reward_model is not None
+        head = scalar(models.build(recipe.reward_model))
+        return last_token(head.apply(fixed["reward"], rolled.tokens_BT, rolled.lengths_B), rolled.lengths_B)
+
+    return true_reward if getattr(recipe.objective, "reward", "gold") == "gold" else learnt_reward
+
+
+def trees_needed(recipe: Recipe) -> tuple[str, ...]:
+    """The parameters that are read besides those that are trained."""
+    learnt = getattr(recipe.objective, "reward", "gold") != "gold"
+    return ("reference", "reward") if learnt else ("reference",)
+
+
+def policy_outputs(
+    model: Model, params: Any, tokens_BT: jax.Array, lengths_B: jax.Array, temperature: Any
+) -> tuple[jax.Array, jax.Array, Aux]:
+    """Log-probability of each next token, entropy of what it is drawn from, [B,T-1] in nats, and auxiliary
+    scalars of the network: the training forward pass.
+
+    Args:
+      model: a decoder.
+      params: the network's.
+      tokens_BT: int32, prompt and response, padded on the right.
+      lengths_B: int32, of both together.
+      temperature: that of the rollouts: the policy is what they were drawn from.
+    """
+    logits_BTV, aux = model.apply_with_aux(params, tokens_BT[:, :-1], **texts(model, tokens_BT, lengths_B))
+    logps_BTV = jax.nn.log_softmax(logits_BTV / temperature)
+    entropy_BT = -(jnp.exp(logps_BTV) * logps_BTV).sum(axis=-1)
+    return jnp.take_along_axis(logps_BTV, tokens_BT[:, 1:, None], axis=2)[..., 0], entropy_BT, aux
+
+
+def texts(model: Model, tokens_BT: jax.Array, lengths_B: jax.Array) -> dict[str, jax.Array]:
+    """How a row's inputs are read so that it is read as it was sampled: as a text and its padding where
+    experts would else drop tokens, which decoding does not; elsewhere causality does."""
+    experts = getattr(model.config, "experts", None)
+    if experts is None or experts.dispatch != "capacity":
+        return {}
+    return {"segments_BT": (jnp.arange(tokens_BT.shape[1] - 1) < lengths_B[:, None]).astype(jnp.int32)}
+
+
+def sample(
+    model: Model,
+    recipe: Recipe,
+    params: Any,
+    batch: dict[str, jax.Array],
+    hyper: dict[str, Any],
+    fixed: dict[str, Any],
+    score: Score | None = None,
+) -> Sampled:
+    """A response of the policy to each prompt, scored, and by the reference as well.
+
+    Args:
+      model: of policy and reference.
+      recipe: names the reward and how long responses may be.
+      params: the policy's.
+      batch: "tokens" int32[B,P], "lengths" int32[B], "seeds" uint32[B].
+      hyper: "temperature".
+      fixed: "reference", and "reward" of a reward model.
+      score: takes the place of the recipe's reward.
+    """
+    rolled = respond(model, recipe, params, batch, hyper)
+    tokens_BT, lengths_B = rolled.tokens_BT, rolled.lengths_B
+    temperature = hyper["temperature"]
+    logps_BT, entropy_BT, _ = policy_outputs(model, params, tokens_BT, lengths_B, temperature)
+    reference_BT, *_ = policy_outputs(model, fixed["reference"], tokens_BT, lengths_B, temperature)
+    return Sampled(
+        rolled,
+        response_mask(rolled.prompt_lengths_B, lengths_B, tokens_BT.shape[1]),
+        logps_BT,
+        reference_BT,
+        entropy_BT,
+        (score or reward_of(recipe))(fixed, rolled),
+        None if recipe.gold is None else gold.gold_reward(recipe.gold, tokens_BT, *lengths_of(rolled)),
+    )
+
+
+def respond(
+    model: Model, recipe: Recipe, params: Any, batch: dict[str, jax.Array], hyper: dict[str, Any]
+) -> Rollout:
+    """A response of the policy to each prompt.
+
+    Args:
+      model: the policy's network.
+      recipe: `objective.max_new`, and the token that ends a response.
+      params: of the network.
+      batch, hyper: as of `sample`.
+    """
+    max_new = getattr(recipe.objective, "max_new")  # noqa: B009  # of all objectives that sample
+    prompts = batch["tokens"], batch["lengths"], batch["seeds"]
+    return rollout(model, params, *prompts, max_new, recipe.eos_id, hyper["temperature"])
+
+
+def lengths_of(rolled: Rollout) -> tuple[jax.Array, jax.Array]:
+    """Tokens of the prompts, and of prompts and responses together, int32[B] each."""
+    return rolled.prompt_lengths_B, rolled.lengths_B
+
+
+def sequence_kl(sampled: Sampled) -> jax.Array:
+    """log π(response)/π_ref(response), float32[B] in nats: its mean is KL(policy‖reference) (k1)."""
+    return jnp.where(sampled.mask_BT, sampled.logps_BT - sampled.reference_logps_BT, 0).sum(axis=1)
+
+
+def penalised(sampled: Sampled, truncation_penalty: Any) -> jax.Array:
+    """float32[B]: the reward, less the penalty of a response that was cut off before its EOS."""
+    return sampled.reward_B - truncation_penalty * ~sampled.rollout.ended_B
+
+
+def learnt(sampled: Sampled, mask_truncated: bool) -> jax.Array:
+    """The tokens that are learnt from, bool[B,T-1]: those of responses, or only of those that have ended
+    (Yu et al. 2025, arXiv 2503.14476, section 3.4: overlong filtering)."""
+    return sampled.mask_BT & sampled.rollout.ended_B[:, None] if mask_truncated else sampled.mask_BT
+
+
+def measured(sampled: Sampled) -> dict[str, jax.Array]:
+    """Means over the responses of a step, float32 scalars.
+
+    reward, reward_std: what is maximised, without penalties; gold: the true reward where it is known.
+    kl, kl_k3: KL(policy‖reference) of whole responses in nats by two estimators; entropy: of a token.
+    length: of responses in tokens; truncated: share that max_new cut off.
+    mismatch: the largest difference of a token's log-probability between sampler and training forward pass.
+    """
+    rolled, mask_BT = sampled.rollout, sampled.mask_BT
+    k3_BT = jnp.where(mask_BT, k3(sampled.logps_BT, sampled.reference_logps_BT), 0)
+    found = {
+        "reward": sampled.reward_B.mean(),
+        "reward_std": sampled.reward_B.std(),
+        "kl": sequence_kl(sampled).mean(),
+        "kl_k3": k3_BT.sum(axis=1).mean(),
+        "entropy": masked_mean(sampled.entropy_BT, mask_BT),
+        "length": mask_BT.sum(axis=1).mean(),
+        "truncated": 1 - rolled.ended_B.mean(),
+        "mismatch": jnp.max(jnp.where(mask_BT, jnp.abs(rolled.logps_BT - sampled.logps_BT), 0)),
+    }
+    return found if sampled.gold_B is None else found | {"gold": sampled.gold_B.mean()}
+
+
+def validated(sampled: Sampled, beta: Any) -> dict[str, Any]:
+    """What is reported of each validation prompt, float32[B], and the texts; "loss" is -(reward - β KL)."""
+    kl_B, rolled = sequence_kl(sampled), sampled.rollout
+    prompt_lengths_B, lengths_B = lengths_of(rolled)
+    texts = {"tokens": rolled.tokens_BT, "prompt_lengths": prompt_lengths_B, "lengths": lengths_B}
+    found = {
+        "texts": texts,
+        "loss": beta * kl_B - sampled.reward_B,
+        "reward": sampled.reward_B,
+        "kl": kl_B,
+        "length": sampled.mask_BT.sum(axis=1).astype(jnp.float32),
+        "truncated": 1.0 - rolled.ended_B,
+    }
+    return found if sampled.gold_B is None else found | {"gold": sampled.gold_B}
