@@ -131,10 +131,16 @@ class SFTConfig:
     """Supervised fine-tuning on the responses of conversations.
 
     weight_by: every response token counts alike ("token"), or every conversation ("example").
+    patience: evaluations in a row, of 16, without a lower validation loss after which the run ends; it keeps
+      the parameters of the lowest. 0: it goes on to its end and keeps the last.
     """
 
     kind: Literal["sft"] = "sft"
     weight_by: Literal["token", "example"] = "token"
+    patience: int = 0
+
+    def __post_init__(self):
+        check("sft", self.patience >= 0, f"patience={self.patience}; it must be at least 0, which is off")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 from experiments.files import write_atomic
 
 EVENTS_PER_DOUBLING = 4
+EVALUATIONS = 16  # of a run that may stop early
 
 
 class Metrics:
@@ -47,6 +48,7 @@ class Metrics:
             write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))
         self.file = open(path, "a") if writes else None  # noqa: SIM115 (open as long as the run is)
         self.last: dict[str, Any] = kept[-1] if kept else {}
+        self.evaluations = [line for line in kept if "val_loss" in line]
         self.per_step, self.recent, self.log_at = per_step, recent, log_steps(n_steps)
 
     def training(self, step: int, loss: float, ends: bool = False, **measured: float) -> None:
@@ -94,6 +96,7 @@ class Metrics:
         if texts:
             others["texts"] = list(texts)
         self._write(step, val_loss=loss, val_loss_se=se, **others)
+        self.evaluations.append(self.last)
 
     def _write(self, step: int, **numbers: Any) -> None:
         position = {name: step * each for name, each in self.per_step.items()}
@@ -135,3 +138,25 @@ def eval_steps(n_steps: int, aligned: bool = False) -> frozenset[int]:
     if aligned:
         return frozenset(2**i for i in range(n_steps.bit_length())) | {n_steps}
     return frozenset(n_steps >> i for i in range(7)) - {0}
+
+
+def even_steps(n_steps: int) -> frozenset[int]:
+    """Steps after which a run that may stop early is evaluated: evenly spaced, the last among them."""
+    n = min(n_steps, EVALUATIONS)
+    return frozenset(round(n_steps * i / n) for i in range(1, n + 1))
+
+
+def best(evaluations: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The line with the lowest "val_loss", the first of equals; None where there is none.
+
+    With `is_over` all that early stopping decides by: the record alone, so a run that was interrupted decides
+    the same.
+    """
+    numbers = [line for line in evaluations if math.isfinite(line["val_loss"])]
+    return min(numbers, key=lambda line: line["val_loss"], default=None)
+
+
+def is_over(evaluations: Sequence[dict[str, Any]], patience: int) -> bool:
+    """Whether the last `patience` evaluations were no better than one before them; never for 0."""
+    lowest = best(evaluations)
+    return bool(patience and lowest and len(evaluations) - 1 - evaluations.index(lowest) >= patience)

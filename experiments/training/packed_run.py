@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from experiments.objective import RunData
+from experiments.training import metrics
 from experiments.training.checkpoints.checkpoint import Unreadable
 from experiments.training.compiled import Compiled, State
 from experiments.training.processes import all_gather
@@ -63,7 +64,7 @@ class PackedRun:
         self.evaluation_steps = frozenset().union(*(run.evaluation_steps for run in runs))
         self.branch_steps = frozenset(run.branch_step for run in runs)
         self.unread: dict[int, dict[str, jax.Array]] = {}  # what steps measured, by step, on the devices
-        self.diverged: list[int] = []  # indices of runs whose row is due
+        self.ended: list[int] = []  # indices of runs that diverged or stopped early, whose row is due
         self.next_poll = 0
 
     def restore_newest(self, network: Any) -> State:
@@ -135,7 +136,7 @@ class PackedRun:
                 mine = {name: float(x[i]) for name, x in measured.items()}
                 if not run.record_step(step, mine, tokens_per_second):
                     run.active = False
-                    self.diverged.append(i)
+                    self.ended.append(i)
         self.clock.lap("train")
 
     def evaluates(self, step: int) -> bool:
@@ -152,6 +153,10 @@ class PackedRun:
                 measured_R = {name: each[i] for name, each in measured_KR.items()}
                 own_texts = {name: array[i] for name, array in texts.items()}
                 run.record_validation(step, measured_R, self.data.tokens_per_byte, own_texts)
+                if run.is_over() and step < self.n_steps:
+                    run.end()
+                    run.active = False
+                    self.ended.append(i)
         self.clock.lap("evaluate")
 
     def save_branch_checkpoints(self, step: int, params: Any, opt_state: Any) -> None:
@@ -168,23 +173,29 @@ class PackedRun:
         self.saved_at = time.perf_counter()
         self.clock.lap("checkpoint")
 
-    def diverged_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Rows, with indices, of runs that have diverged and whose row has not been given yet."""
-        while self.diverged:
-            yield self._row(self.diverged.pop(0))
+    def improved(self, step: int) -> bool:
+        """Whether a run that may stop early has its best evaluation at this step, and should be saved."""
+        return any(run.patience and run.best_step == step for _, run in self.active())
+
+    def ended_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Rows, with indices, of runs that ended before their last step and whose row was not given yet."""
+        while self.ended:
+            yield self._row(self.ended.pop(0))
 
     def final_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Rows, with indices, of the runs that have come to their end."""
         for _, run in self.active():
-            run.close()
+            run.end()
         self.clock.lap("checkpoint")
         for i, _ in self.active():
             yield self._row(i)
 
     def _row(self, i: int) -> tuple[int, dict[str, Any]]:
         run, n_packed = self.runs[i], len(self.runs)
+        over = bool(run.patience) and (run.is_over() or run.active)
         run.close()
         share = {name: seconds / n_packed for name, seconds in self.clock.seconds.items()}
-        row = result_row(run.config, self.data, run.record.last, self.first_step, share)
+        kept = metrics.best(run.record.evaluations) if over else None
+        row = result_row(run.config, self.data, run.record.last, self.first_step, share, kept)
         n_devices = self.mesh.size if self.mesh else 1
         return i, row | {"n_devices": n_devices, "n_packed": n_packed, "trunk_steps": run.prefix_steps}

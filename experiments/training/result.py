@@ -31,7 +31,12 @@ OF_TEXT = ("val_loss", "val_loss_se", "val_bits_per_byte", "val_tokens")
 
 
 def result_row(
-    config: RunConfig, data: RunData, last: dict[str, Any], first_step: int, seconds: dict[str, float]
+    config: RunConfig,
+    data: RunData,
+    last: dict[str, Any],
+    first_step: int,
+    seconds: dict[str, float],
+    kept: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The row of a run, with its conventions, versions and timing.
 
@@ -44,9 +49,13 @@ def result_row(
       first_step: the step it was continued after, 0 if it was not; `seconds`, and so flops_per_second, are of
         the steps after that.
       seconds: wall seconds by what they were spent on: "start", "compile", "train", "evaluate", "checkpoint".
+      kept: of a run that may stop early, the line of its best evaluation: its parameters are kept, and the
+        row is of them; "stopped_after", among what post-training adds, says how many steps were made.
     """
     counts = count(config.model)
-    done = last["step"] == config.n_steps and "val_loss" in last
+    done = kept is not None or (last["step"] == config.n_steps and "val_loss" in last)
+    stopped_after = {"stopped_after": last["step"]} if kept else {}
+    last = kept or last
     n_tokens = last["tokens"]
     flops_here = last["flops"] / last["step"] * max(0, last["step"] - first_step)
     return {
@@ -77,7 +86,7 @@ def result_row(
         "seconds": seconds,
         "device": describe_device(jax.devices()[0]),
         "data": {name: data.manifest[name] for name in ("task", "source", "licence", "tokenizer", "splits")},
-        "post_training": _of_post_training(config, last),
+        "post_training": _of_post_training(config, last) | stopped_after,
         "conventions": CONVENTIONS | {"loss": _loss_convention(config)},
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }

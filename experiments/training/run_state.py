@@ -14,7 +14,7 @@ from experiments.data.vocab import load_vocab
 from experiments.fields import to_json
 from experiments.files import write_atomic
 from experiments.training import metrics
-from experiments.training.checkpoints.checkpoint import Checkpoints
+from experiments.training.checkpoints.checkpoint import KEEP, Checkpoints
 from experiments.training.checkpoints.shared_prefix import SharedPrefix
 from experiments.training.compiled import Compiled, State
 from experiments.training.loss import predicted_tokens
@@ -67,12 +67,15 @@ class RunState:
         out.mkdir(parents=True, exist_ok=True)
         if is_primary():
             write_atomic(out / "config.json", json.dumps(to_json(config), indent=1))
-        self.checkpoints = Checkpoints(out / "checkpoints")
+        self.patience: int = getattr(config.objective, "patience", 0)
+        self.checkpoints = Checkpoints(out / "checkpoints", None if self.patience else KEEP)
         self.shared_prefix = None
         if shared_prefixes and config.prefix_key:
             self.shared_prefix = SharedPrefix(shared_prefixes, config)
         self.branch_step = config.branch_step if self.shared_prefix else 0
         self.evaluation_steps = metrics.eval_steps(config.n_steps, aligned=bool(config.prefix_key))
+        if self.patience:
+            self.evaluation_steps = metrics.even_steps(config.n_steps)
 
     def available_steps(self) -> set[int]:
         """Where it could start: at the beginning, at its own checkpoints, at branch checkpoints."""
@@ -146,10 +149,27 @@ class RunState:
         ]
 
     def save_checkpoint(self, step: int, params: Any, opt_state: Any) -> None:
-        """Starts writing a checkpoint."""
+        """Starts writing a checkpoint. A run that may stop early keeps that of its best evaluation, too."""
         self.record.sync()
         meta = {"step": step, "recent": self.record.recent, "trunk_steps": self.prefix_steps}
         self.checkpoints.save(step, params, opt_state, meta)
+        if self.patience:
+            self.checkpoints.drop(self.checkpoints.steps() - {step, self.best_step})
+
+    @property
+    def best_step(self) -> int:
+        """The step of the lowest validation loss so far; 0 before the first."""
+        return (metrics.best(self.record.evaluations) or {"step": 0})["step"]
+
+    def is_over(self) -> bool:
+        """Whether its validation loss has not been lower for as long as it has patience."""
+        return metrics.is_over(self.record.evaluations, self.patience)
+
+    def end(self) -> None:
+        """Closes a run that has come to its end; of one that may stop early, its best checkpoint is left."""
+        if self.patience:
+            self.checkpoints.drop(self.checkpoints.steps() - {self.best_step})
+        self.close()
 
     def save_branch_checkpoint(self, step: int, params: Any, opt_state: Any) -> None:
         """Saves its state for the other runs of its prefix."""

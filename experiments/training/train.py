@@ -142,16 +142,18 @@ def train_packed(
 
                 # Evaluate.
                 if packed.evaluates(step):
-                    # An eighth of the rows shows the curve; the end counts and reads them all.
-                    n = len(validation) if step == config.n_steps else -(-len(validation) // 8)
+                    # An eighth of the rows shows the curve; the end counts, or any may, and reads them all.
+                    whole = step == config.n_steps or packed.runs[0].patience
+                    n = len(validation) if whole else -(-len(validation) // 8)
                     packed.record_validation(step, *evaluate(compiled, params, validation[:n], hyper, fixed))
 
                 # Checkpoint.
+                save |= packed.improved(step)
                 if step in packed.branch_steps:
                     packed.save_branch_checkpoints(step, params, opt_state)
                 if save:
                     packed.save_checkpoints(step, params, opt_state)
-            yield from packed.diverged_rows()
+            yield from packed.ended_rows()
             if not packed.active():
                 return
             if stop and step < config.n_steps:

@@ -60,6 +60,12 @@ class Checkpoints:
         """The steps of the checkpoints that are there."""
         return set(self.manager.all_steps())
 
+    def drop(self, steps: set[int]) -> None:
+        """Deletes the checkpoints of these steps; waits for one that is being written."""
+        self.manager.wait_until_finished()
+        for step in steps:
+            self.manager.delete(step)
+
     def read(self, step: int, **like: Any) -> dict[str, Any]:
         """Items of one checkpoint: `read(step, params=…, opt_state=…, meta=None)`.
 

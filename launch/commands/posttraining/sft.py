@@ -29,6 +29,10 @@ flags.DEFINE_string(
     "template", "default", "chat template: default, a .jinja file, or a folder of a Hugging Face tokenizer",
     flag_values=FLAGS,
 )  # fmt: skip
+flags.DEFINE_integer(
+    "patience", 0, "end after so many of 16 evaluations without a lower loss, and keep the best; 0 is off", 0,
+    flag_values=FLAGS,
+)  # fmt: skip
 flags.DEFINE_enum(
     "weight_by",
     "token",
@@ -48,7 +52,9 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
 
     checkpoint, data = args
     examples = ExamplesConfig("conversations", data, posttraining.absolute(flags.template))
-    config = posttraining.run_from(checkpoint, examples, SFTConfig(weight_by=flags.weight_by), flags)
+    config = posttraining.run_from(
+        checkpoint, examples, SFTConfig(weight_by=flags.weight_by, patience=flags.patience), flags
+    )
     mesh = make_mesh(parse_mesh(flags.mesh)) if flags.mesh else None
     out = Path(flags.out)
     posttraining.keep_template(flags.template, out)
@@ -66,6 +72,8 @@ def _summary(row: dict[str, Any], path: Path) -> str:
     said += cut if train["n_truncated"] + train["n_left_out"] else ""
     if row["status"] != "done":
         return f"diverged at step {row['n_steps']:,}; lower --lr · {said} · {path}"
+    stopped = row["post_training"].get("stopped_after")
+    said += f" · step {row['n_steps']:,} of {stopped:,} was best" if stopped else ""
     loss = f"loss {row['loss']:.4f} ± {row['loss_se']:.4f} nats per response token"
     accuracy = f"accuracy {row['post_training']['accuracy']:.1%}"
     return f"done: {loss} · {accuracy} · {row['epochs']:.1f} epochs of {said} · {path}"
