@@ -37,6 +37,7 @@ GROUPS = {  # a folder of launch/commands each
     },
     "posttraining": {
         "sft": "teach a checkpoint to answer, from conversations",
+        "rl": "improve a checkpoint by a reward, from responses that it samples",
     },
     "checkpoints": {
         "evaluate": "loss, bits per byte and tasks of checkpoints, with intervals",

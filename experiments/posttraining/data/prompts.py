@@ -58,9 +58,17 @@ def data(config: RunConfig) -> RunData:
             "source": config.examples.path if config.examples else "",
             "licence": "the user's own",
             "tokenizer": {"name": config.data.vocab, "size": config.data.vocab_size},
+            "fingerprint": fingerprint(config),
             "splits": {split: {"n_prompts": len(found["lengths"])} for split, found in splits.items()},
         },
     )
+
+
+def fingerprint(config: RunConfig) -> str:
+    """sha256 of the prompts of a file; "" of those that a configuration makes."""
+    if config.examples is None or config.examples.task == "gold":
+        return ""
+    return open_examples(prepare_prompts(config), "train").fingerprint
 
 
 def group_size(objective: PPOConfig | GRPOConfig | RejectionConfig) -> int:
@@ -91,6 +99,11 @@ def open_prompts(config: RunConfig, split: str, width: int) -> Arrays:
         task = None if examples is None else examples.task
         raise ValueError(f"examples: task={task!r}; reinforcement learning takes 'prompts' or 'gold'")
     if examples.task == "gold":
+        if config.data.vocab != "bytes":
+            raise ValueError(
+                f"examples: task='gold' with data.vocab={config.data.vocab!r}; that world speaks bytes: "
+                "start from a run of data.vocab='bytes', or take prompts of your own"
+            )
         found = gold.prompts(examples.gold or GoldConfig(), split)
         tokens, lengths = found["tokens"], found["lengths"]
         longest = int(lengths.max())
