@@ -149,6 +149,7 @@ class RewardConfig:
 
     kind: Literal["reward"] = "reward"
     centring: float = 0.01  # coefficient of (r_chosen + r_rejected)², Eisenstein et al. 2023
+    margin: float = 1.0  # coefficient of the pairs' margins, Touvron et al. 2023
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,18 @@ All losses are of β and h = (log π(chosen) − log π(rejected)) − (log π_r
 whole responses in nats, [B]; β · log(π/π_ref) is the policy's implicit reward.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+
+from experiments.config import Recipe
+from experiments.objective import Objective
+from experiments.objective_configs import DPOConfig
+from experiments.posttraining.estimators.kl import exact_kl
+from experiments.posttraining.estimators.token_logps import response_logps, response_mask, token_logps
+from experiments.posttraining.reward import agreement_with_gold, correct
+from models.model import Aux, Model
 
 
 def log_ratio_margin(
@@ -50,3 +60,76 @@ def hinge_losses(h_B: jax.Array, beta, label_smoothing=0.0) -> jax.Array:
 
 
 LOSSES = {"dpo": dpo_losses, "ipo": ipo_losses, "hinge": hinge_losses}
+
+
+def objective(model: Model, recipe: Recipe) -> Objective:
+    """The mean of one of LOSSES over pairs; `batch` is of data/pair_batches.py.
+
+    The reference is the network that a run starts from; its log-probabilities are computed once a step.
+    Validation has the loss; accuracy and margin of the implicit rewards, on the gold world also the accuracy
+    against the true reward; the log-probabilities of both sides; and "kl", KL(policy‖reference) of the next
+    token summed over a response, on the pairs' responses and not on the policy's own.
+
+    Raises:
+      ValueError: a network with an encoder.
+    """
+    assert isinstance(recipe.objective, DPOConfig)
+    losses = LOSSES[recipe.objective.loss]
+    if model.has_encoder:
+        raise ValueError(
+            f"dpo: family {model.config.family!r} has an encoder and does not read prompt and response in "
+            "one row; use a decoder, such as 'transformer'"
+        )
+
+    def collect(params, batch, hyper, fixed):
+        (chosen_B, rejected_B), _, _ = pair_logps(model, fixed["reference"], batch)
+        return batch | {"reference_chosen": chosen_B, "reference_rejected": rejected_B}, {}
+
+    def loss(params, batch, hyper):
+        (chosen_B, rejected_B), _, aux = pair_logps(model, params, batch)
+        h_B = log_ratio_margin(chosen_B, rejected_B, batch["reference_chosen"], batch["reference_rejected"])
+        loss = losses(h_B, hyper["beta"], hyper["label_smoothing"]).mean()
+        measured = {f"aux_{name}" if name == "loss" else name: value for name, value in aux.items()}
+        measured |= {
+            "loss": loss,
+            "accuracy": correct(h_B, jnp.zeros_like(h_B)).mean(),
+            "reward_margin": hyper["beta"] * h_B.mean(),
+            "chosen_logp": chosen_B.mean(),
+            "rejected_logp": rejected_B.mean(),
+        }
+        return loss + (aux["loss"] if aux else 0), (len(h_B), measured)
+
+    def measure(params, batch, hyper, fixed):
+        sides, logits_BTV, _ = pair_logps(model, params, batch)
+        reference_sides, reference_BTV, _ = pair_logps(model, fixed["reference"], batch)
+        h_B = log_ratio_margin(*sides, *reference_sides)
+        kl_B = response_logps(exact_kl(logits_BTV, reference_BTV)[:, :-1], _mask(batch))
+        return {
+            "loss": losses(h_B, hyper["beta"], hyper["label_smoothing"]),
+            "accuracy": correct(h_B, jnp.zeros_like(h_B)),
+            "reward_margin": hyper["beta"] * h_B,
+            "chosen_logp": sides[0],
+            "rejected_logp": sides[1],
+            "kl": jnp.stack(jnp.split(kl_B, 2)).mean(axis=0),
+        } | agreement_with_gold(h_B, batch)
+
+    return Objective(
+        model.init, model.axes, loss, measure, collect=collect, fixed=("reference",), cost=2 * 4 / 3
+    )
+
+
+def pair_logps(
+    model: Model, params: Any, batch: dict[str, jax.Array]
+) -> tuple[tuple[jax.Array, jax.Array], jax.Array, Aux]:
+    """Log-probabilities of the chosen and the rejected responses, [B] each in nats; the logits [2B,T,V],
+    chosen ones first; what else the network measured."""
+    tokens_BT = jnp.concatenate([batch["chosen"], batch["rejected"]])
+    logits_BTV, aux = model.apply_with_aux(params, tokens_BT)
+    chosen_B, rejected_B = jnp.split(response_logps(token_logps(logits_BTV, tokens_BT), _mask(batch)), 2)
+    return (chosen_B, rejected_B), logits_BTV, aux
+
+
+def _mask(batch: dict[str, jax.Array]) -> jax.Array:
+    """Where the next token is the response's, bool[2B,T-1], chosen ones first."""
+    lengths_B = jnp.concatenate([batch["chosen_lengths"], batch["rejected_lengths"]])
+    return response_mask(jnp.tile(batch["prompt_lengths"], 2), lengths_B, batch["chosen"].shape[1])

@@ -12,8 +12,8 @@ from experiments.config import Recipe, RunConfig
 from experiments.data import batches
 from experiments.data.prepare import open_splits
 from experiments.objective import Objective, RunData
-from experiments.posttraining import sft
-from experiments.posttraining.data import prompts
+from experiments.posttraining import dpo, reward, sft
+from experiments.posttraining.data import pair_batches, prompts
 from experiments.posttraining.rl import grpo, ppo, rejection
 from experiments.training.loss import token_losses, training_loss
 from models.model import Model
@@ -61,6 +61,8 @@ def corpus(config: RunConfig) -> RunData:
 OBJECTIVES: dict[str | None, Callable[[Model, Recipe], Objective]] = {
     None: pretraining,
     "sft": sft.objective,
+    "reward": reward.objective,
+    "dpo": dpo.objective,
     "ppo": ppo.objective,
     "grpo": grpo.objective,
     "rejection": rejection.objective,
@@ -68,6 +70,8 @@ OBJECTIVES: dict[str | None, Callable[[Model, Recipe], Objective]] = {
 DATA: dict[str | None, Callable[[RunConfig], RunData]] = {
     None: corpus,
     "sft": sft.data,
+    "reward": pair_batches.data,
+    "dpo": pair_batches.data,
     "ppo": prompts.data,
     "grpo": prompts.data,
     "rejection": prompts.data,

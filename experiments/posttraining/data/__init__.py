@@ -6,7 +6,8 @@
     demonstrations both, or those of the gold world, as examples
     examples       prepared once, as columns on disk; how another kind of example is added
     packing        examples in rows, each in a segment of its own
-    pairs          two responses to a prompt, which was preferred: as files, examples and batches
+    pairs          two responses to a prompt, one of them preferred: from files
+    pair_batches   pairs in batches, also those of the gold world
     prompts        what is sampled from: batches of prompts, each row with a seed
 
 Import from its modules. May import experiments.data and experiments.files, and of posttraining gold and

@@ -1,4 +1,4 @@
-"""Pairs of responses, the chosen and the rejected one: from published forms to examples, and batches.
+"""Pairs of responses, the chosen and the rejected one: from published forms to examples.
 
     texts       {"prompt": "…", "chosen": "…", "rejected": "…"}; the prompt may be a list of messages
     messages    {"chosen": [{"role": …, "content": …}, …], "rejected": […]}: whole conversations that
@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments.data.batches import shuffled
 from experiments.posttraining.data.chat_template import ChatTemplate
 from experiments.posttraining.data.conversations import Conversation, Turn, turns_of
-from experiments.posttraining.data.examples import Example, Examples
+from experiments.posttraining.data.examples import Example
 from experiments.posttraining.data.records import Record, records
 from experiments.posttraining.preferences.rankings import consistent_pairs, parse_ranking
 
+SIDES = ("chosen", "rejected")
 HH_TURN = re.compile(r"\n\n(Human|Assistant):")
 
 
@@ -88,69 +88,6 @@ def examples_of(pairs: Iterable[tuple[str, Pair]], template: ChatTemplate) -> It
             raise ValueError(f"{place}: both responses are the same tokens; leave the pair out")
         columns = {"chosen": chosen, "rejected": rejected, "prompt_length": len(prompt)}
         yield Example(columns | {"margin": np.float32(pair.margin)}, key=prompt.tobytes())
-
-
-@dataclass(frozen=True)
-class PairBatches:
-    """The pairs of a split that fit into rows of seq_len; n_left_out: those that do not."""
-
-    examples: Examples
-    seq_len: int
-    kept: np.ndarray
-
-    @property
-    def n_left_out(self) -> int:
-        return len(self.examples) - len(self.kept)
-
-    def __len__(self) -> int:
-        return len(self.kept)
-
-    def batch(self, index_B: np.ndarray) -> dict[str, np.ndarray]:
-        """The pairs with these numbers, of 0 to len − 1.
-
-        Returns:
-          chosen, rejected int32[B,seq_len], prompt and response, 0 behind them; chosen_lengths,
-          rejected_lengths, prompt_lengths int32[B]; margin float32[B].
-        """
-        columns, index_B = self.examples.columns, self.kept[index_B]
-        sides: dict[str, Any] = {name: columns[name].padded(index_B, self.seq_len) for name in SIDES}
-        lengths = {f"{name}_lengths": columns[name].lengths[index_B].astype(np.int32) for name in SIDES}
-        return {
-            **sides,
-            **lengths,
-            "prompt_lengths": columns["prompt_length"].scalars[index_B],
-            "margin": columns["margin"].scalars[index_B],
-        }
-
-    def training(self, seed: int, step: int, batch_size: int, rows: slice = slice(None)) -> dict[str, Any]:
-        """The batch of a step, each pair once an epoch; `rows` of it are wanted here.
-
-        Args:
-          seed, step: what the order of pairs follows from.
-          batch_size: pairs a batch.
-          rows: those of the batch that are wanted.
-        """
-        return self.batch(shuffled(len(self), seed, step, batch_size)[rows])
-
-
-SIDES = ("chosen", "rejected")
-
-
-def pair_batches(examples: Examples, seq_len: int) -> PairBatches:
-    """Batches of the pairs of a split both of whose sides fit into seq_len tokens: none is cut, since a
-    response without its end is another response.
-
-    Raises:
-      ValueError: none fits.
-    """
-    longest = np.maximum(*(examples.columns[name].lengths for name in SIDES))
-    kept = np.flatnonzero(longest <= seq_len)
-    if not len(kept):
-        raise ValueError(
-            f"pairs: none of {len(examples)} fits into rows of seq_len={seq_len}; the shortest has "
-            f"{longest.min()} tokens, use longer rows"
-        )
-    return PairBatches(examples, seq_len, kept)
 
 
 def _side(template: ChatTemplate, turns: Conversation, prompt: np.ndarray, response: str) -> np.ndarray:

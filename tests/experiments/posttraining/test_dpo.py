@@ -1,12 +1,26 @@
 """DPO's losses against PyTorch's, by hand, and at the optimum that the theory gives."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from experiments.posttraining.dpo import LOSSES, dpo_losses, hinge_losses, ipo_losses, log_ratio_margin
+from experiments.config import Recipe
+from experiments.objective_configs import DPOConfig
+from experiments.posttraining.dpo import (
+    LOSSES,
+    dpo_losses,
+    hinge_losses,
+    ipo_losses,
+    log_ratio_margin,
+    objective,
+)
+from experiments.posttraining.enumerable import list_responses, optimum, response_logps, total_variation
 from tests.experiments.posttraining.golden import assert_equal, golden
+from tests.experiments.posttraining.table_policy import table_policy
 
 __all__ = ["golden"]
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -61,3 +75,119 @@ def test_a_smoothed_losss_least_is_at_the_log_odds_of_the_labels(smoothing):
     best = np.log((1 - smoothing) / smoothing) / 0.2
     gradient = jax.grad(lambda h: dpo_losses(h, 0.2, smoothing))(best)
     assert abs(gradient) < 1e-6
+
+
+RESPONSES = list_responses(vocab_size=3, max_length=3)
+PROMPT_P = jnp.array([2, 0])
+N_RESPONSES = len(RESPONSES.lengths_R)
+ROWS_RT = jnp.concatenate([jnp.tile(PROMPT_P, (N_RESPONSES, 1)), RESPONSES.tokens_RT], axis=1)
+REWARDS_R = jax.random.normal(jax.random.key(1), (N_RESPONSES,))
+POLICY = table_policy(3, max_tokens=5)
+
+
+def pairs(chosen_B, rejected_B) -> dict[str, jax.Array]:
+    """A batch of the responses with these numbers."""
+    lengths_R = jnp.asarray(RESPONSES.lengths_R) + len(PROMPT_P)
+    return {
+        "chosen": ROWS_RT[chosen_B],
+        "rejected": ROWS_RT[rejected_B],
+        "chosen_lengths": lengths_R[chosen_B],
+        "rejected_lengths": lengths_R[rejected_B],
+        "prompt_lengths": jnp.full(len(chosen_B), len(PROMPT_P)),
+        "margin": jnp.zeros(len(chosen_B)),
+    }
+
+
+def hyper(beta: float, label_smoothing: float = 0.0) -> dict[str, jax.Array]:
+    return {"beta": jnp.float32(beta), "label_smoothing": jnp.float32(label_smoothing)}
+
+
+def test_preferences_of_the_exact_model_lead_to_the_optimal_policy():
+    """π* ∝ π_ref exp(r/β): two responses of the reference, of which one wins by Bradley and Terry's model."""
+    dpo = objective(POLICY, Recipe(DPOConfig()))
+    start, beta, n_pairs, n_steps = POLICY.init(jax.random.key(0)), 0.5, 4096, 400
+    reference_R = response_logps(POLICY, start, PROMPT_P, RESPONSES)
+    optimizer = optax.adam(optax.cosine_decay_schedule(0.1, n_steps))
+
+    def sampled(key):
+        keys = jax.random.split(key, 3)
+        first_B, second_B = (jax.random.categorical(k, reference_R, shape=(n_pairs,)) for k in keys[:2])
+        wins_B = jax.random.bernoulli(keys[2], jax.nn.sigmoid(REWARDS_R[first_B] - REWARDS_R[second_B]))
+        return pairs(jnp.where(wins_B, first_B, second_B), jnp.where(wins_B, second_B, first_B))
+
+    def step(state, key):
+        params, opt_state = state
+        batch, _ = dpo.collect(params, sampled(key), hyper(beta), {"reference": start})  # type: ignore[misc]
+        gradient = jax.grad(lambda params: dpo.loss(params, batch, hyper(beta))[0])(params)
+        updates, opt_state = optimizer.update(gradient, opt_state)
+        return (optax.apply_updates(params, updates), opt_state), None
+
+    train = jax.jit(lambda keys: jax.lax.scan(step, (start, optimizer.init(start)), keys)[0][0])
+    trained_R = response_logps(
+        POLICY, train(jax.random.split(jax.random.key(2), n_steps)), PROMPT_P, RESPONSES
+    )
+    best_R, _ = optimum(reference_R, REWARDS_R, beta)
+    assert total_variation(reference_R, best_R) > 0.3
+    assert total_variation(trained_R, best_R) < 0.02
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_objective_is_the_loss_of_the_responses_exact_log_probabilities(name):
+    """Against all responses listed: prompt and padding do not count, the reference is what `fixed` has."""
+    dpo = objective(POLICY, Recipe(DPOConfig(loss=name)))
+    params, reference = POLICY.init(jax.random.key(3)), POLICY.init(jax.random.key(4))
+    chosen_B, rejected_B = jnp.array([0, 5, 9, 2]), jnp.array([7, 1, 14, 3])
+    policy_R, reference_R = (
+        response_logps(POLICY, tree, PROMPT_P, RESPONSES) for tree in (params, reference)
+    )
+    h_B = (policy_R - reference_R)[chosen_B] - (policy_R - reference_R)[rejected_B]
+    expected_B = LOSSES[name](h_B, 0.3, 0.1)
+
+    batch = pairs(chosen_B, rejected_B)
+    experience, _ = dpo.collect(params, batch, hyper(0.3, 0.1), {"reference": reference})  # type: ignore[misc]
+    loss, (weight, measured) = dpo.loss(params, experience, hyper(0.3, 0.1))
+    assert loss == pytest.approx(float(expected_B.mean()), rel=1e-5) and weight == 4
+    assert measured["reward_margin"] == pytest.approx(0.3 * float(h_B.mean()), rel=1e-5)
+    assert measured["accuracy"] == (h_B > 0).mean()
+
+    shown = dpo.measure(params, batch, hyper(0.3, 0.1), {"reference": reference})
+    np.testing.assert_allclose(shown["loss"], expected_B, rtol=1e-5)
+    np.testing.assert_allclose(shown["reward_margin"], 0.3 * h_B, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(shown["chosen_logp"], policy_R[chosen_B], rtol=1e-5)
+    np.testing.assert_allclose(shown["rejected_logp"], policy_R[rejected_B], rtol=1e-5)
+    np.testing.assert_array_equal(shown["accuracy"], h_B > 0)
+
+
+def test_the_measured_kl_is_that_of_the_next_tokens_over_the_responses():
+    """By hand: over the tokens of both responses of a pair, the mean of the two sums; 0 at the reference."""
+    dpo = objective(POLICY, Recipe(DPOConfig()))
+    params, reference = POLICY.init(jax.random.key(3)), POLICY.init(jax.random.key(4))
+    batch = pairs(jnp.array([3]), jnp.array([11]))
+    total = 0.0
+    for response in (3, 11):
+        for t in range(len(PROMPT_P), len(PROMPT_P) + RESPONSES.lengths_R[response]):
+            logits = [POLICY.apply(tree, ROWS_RT[response][None, :t])[0, -1] for tree in (params, reference)]
+            p, q = (np.asarray(jax.nn.softmax(each), float) for each in logits)
+            total += float((p * np.log(p / q)).sum())
+    shown = dpo.measure(params, batch, hyper(0.1), {"reference": reference})
+    assert shown["kl"][0] == pytest.approx(total / 2, rel=1e-4)
+    assert dpo.measure(params, batch, hyper(0.1), {"reference": params})["kl"][0] == pytest.approx(
+        0, abs=1e-6
+    )
+
+
+def test_true_rewards_are_compared_where_they_are_known():
+    dpo = objective(POLICY, Recipe(DPOConfig()))
+    params, reference = POLICY.init(jax.random.key(3)), POLICY.init(jax.random.key(4))
+    batch = pairs(jnp.array([0, 5]), jnp.array([7, 1]))
+    plain = dpo.measure(params, batch, hyper(0.1), {"reference": reference})
+    assert "gold_accuracy" not in plain
+    known = dpo.measure(
+        params, batch | {"gold_margin": jnp.array([-1.0, 2.0])}, hyper(0.1), {"reference": reference}
+    )
+    np.testing.assert_array_equal(known["gold_accuracy"], [1 - plain["accuracy"][0], plain["accuracy"][1]])
+
+
+def test_a_network_with_an_encoder_is_refused():
+    with pytest.raises(ValueError, match="dpo: family 'transformer' has an encoder"):
+        objective(dataclasses.replace(POLICY, has_encoder=True), Recipe(DPOConfig()))

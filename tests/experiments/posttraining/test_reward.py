@@ -1,11 +1,28 @@
-"""The loss of pairs against PyTorch's and by hand."""
+"""The loss of pairs against PyTorch's and by hand; reward models that learn a known reward."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from experiments.posttraining.reward import centring_losses, correct, pair_losses
+import models
+from experiments.config import DataConfig, OptimizerConfig, Recipe, RunConfig, ScheduleConfig
+from experiments.objective_configs import ExamplesConfig, GoldConfig, RewardConfig
+from experiments.posttraining import gold
+from experiments.posttraining.data.pair_batches import data
+from experiments.posttraining.reward import (
+    calibration_error,
+    centring_losses,
+    correct,
+    ensemble,
+    objective,
+    pair_losses,
+    rewards_of,
+)
+from models import TransformerConfig
 from tests.experiments.posttraining.golden import assert_equal, golden
 
 __all__ = ["golden"]
@@ -39,3 +56,124 @@ def test_large_differences_do_not_overflow():
     gradient = jax.grad(lambda x: pair_losses(x, jnp.zeros(1)).sum())(jnp.array([-1e4]))
     assert gradient[0] == pytest.approx(-1)
     assert pair_losses(jnp.array([-1e4]), jnp.zeros(1))[0] == pytest.approx(1e4)
+
+
+def test_ensembles_by_hand():
+    rewards_KB = jnp.array([[1.0, 4.0], [3.0, 4.0], [5.0, 1.0]])
+    np.testing.assert_allclose(ensemble(rewards_KB, "mean"), [3, 3])
+    np.testing.assert_allclose(ensemble(rewards_KB, "min"), [1, 1])
+    np.testing.assert_allclose(ensemble(rewards_KB, "uncertainty", 0.5), [3 - 8 / 6, 3 - 1], rtol=1e-6)
+
+
+def test_calibration_error_by_hand():
+    """Two bins: of the four unsure pairs (0.5) three are right, of the four sure ones (0.8) two."""
+    sure = np.log(0.8 / 0.2)
+    difference = np.array([1e-9, 1e-9, 1e-9, -1e-9, sure, sure, -sure, -sure])
+    assert calibration_error(difference, np.zeros(8), 2) == pytest.approx((0.25 + 0.3) / 2, abs=1e-6)
+
+
+def test_probabilities_that_come_true_are_calibrated_and_bolder_ones_are_not():
+    rng = np.random.default_rng(0)
+    difference = rng.normal(size=20_000)
+    right = np.where(rng.random(20_000) < 1 / (1 + np.exp(-np.abs(difference))), 1, -1) * np.abs(difference)
+    assert calibration_error(right, np.zeros(20_000)) < 0.02
+    assert calibration_error(3 * right, np.zeros(20_000)) > 0.1
+
+
+WORLD = GoldConfig(n_examples=4096, noise=0.0)
+SEQ_LEN = gold.PROMPT_LENGTH + gold.MAX_NEW
+RUN = RunConfig(
+    model=TransformerConfig(259, d_model=32, n_layers=1, n_heads=2, n_kv_heads=2, d_head=16, d_ff=64),
+    data=DataConfig(),
+    optimizer=OptimizerConfig(lr=0.01),
+    schedule=ScheduleConfig(),
+    batch_tokens=64 * SEQ_LEN,
+    seq_len=SEQ_LEN,
+    n_tokens=64 * SEQ_LEN * 100,
+    examples=ExamplesConfig("gold", gold=WORLD),
+    objective=RewardConfig(),
+)
+MODEL = models.build(RUN.model)
+HYPER = {"centring": jnp.float32(0.01), "margin": jnp.float32(1.0)}
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Parameters after 100 steps on pairs of the gold world, by the objective alone."""
+    reward, optimizer, read = objective(MODEL, Recipe(RewardConfig())), optax.adam(4e-3), data(RUN).training
+
+    @jax.jit
+    def step(state, batch):
+        params, opt_state = state
+        gradient = jax.grad(lambda params: reward.loss(params, batch, HYPER)[0])(params)
+        updates, opt_state = optimizer.update(gradient, opt_state)
+        return optax.apply_updates(params, updates), opt_state
+
+    params = jax.jit(reward.init)(jax.random.key(0))
+    state = params, optimizer.init(params)
+    for i in range(100):
+        state = step(state, read(0, i, slice(None)))
+    return state[0]
+
+
+def test_a_reward_model_learns_the_gold_reward_from_preferences(trained):
+    """Of 512 held-out pairs more than chance could, which is 0.5 ± 0.022; and it starts there."""
+    measure = jax.jit(objective(MODEL, Recipe(RewardConfig())).measure)
+    fresh = jax.jit(objective(MODEL, Recipe(RewardConfig())).init)(jax.random.key(0))
+    shown = [
+        {name: float(np.mean([np.mean(measure(params, batch, HYPER, {})[name]) for batch in validation]))
+         for name in ("loss", "accuracy", "gold_accuracy", "brier")}
+        for params, validation in ((fresh, data(RUN).validation), (trained, data(RUN).validation))
+    ]  # fmt: skip
+    assert shown[0] == pytest.approx(
+        {"loss": np.log(2), "accuracy": 0.5, "gold_accuracy": 0.5, "brier": 0.25}
+    )
+    assert shown[1]["gold_accuracy"] > 0.62 and shown[1]["accuracy"] > 0.62
+    assert shown[1]["loss"] < 0.67 and shown[1]["brier"] < 0.24
+
+
+def test_the_objective_reads_the_last_token_of_each_side(trained):
+    """Rewards from what the network says of that token; and every measurement from them."""
+    reward = objective(MODEL, Recipe(RewardConfig()))
+    batch = {name: array[:4] for name, array in data(RUN).validation[0].items()}
+    batch["margin"] = np.array([0.0, 0.5, 1.0, 0.25], np.float32)
+    hidden, rewards, alone = jax.jit(MODEL.hidden), jax.jit(rewards_of(MODEL)), {}
+    for side in ("chosen", "rejected"):
+        tokens_BT, lengths_B = batch[side], batch[f"{side}_lengths"]
+        x_BTD, _ = hidden(trained["body"], tokens_BT)
+        last_BD = np.asarray(x_BTD)[np.arange(4), lengths_B - 1]
+        alone[side] = (last_BD @ trained["head"]["w"] + trained["head"]["b"])[:, 0]
+        np.testing.assert_allclose(rewards(trained, tokens_BT, lengths_B), alone[side], atol=1e-5)
+    margin_B = alone["chosen"] - alone["rejected"]
+
+    hyper = {"centring": jnp.float32(0.3), "margin": jnp.float32(2.0)}
+    shown = jax.jit(reward.measure)(trained, batch, hyper, {})
+    loss_B = np.log1p(np.exp(-(margin_B - 2 * batch["margin"])))
+    np.testing.assert_allclose(shown["reward_margin"], margin_B, atol=1e-5)
+    np.testing.assert_allclose(shown["reward_mean"], (alone["chosen"] + alone["rejected"]) / 2, atol=1e-5)
+    np.testing.assert_allclose(shown["loss"], loss_B, atol=1e-5)
+    np.testing.assert_allclose(shown["brier"], (1 / (1 + np.exp(margin_B))) ** 2, atol=1e-5)
+    np.testing.assert_array_equal(shown["accuracy"], margin_B > 0)
+    confidence_B = 1 / (1 + np.exp(-np.abs(margin_B)))
+    np.testing.assert_allclose(shown["overconfidence"], confidence_B - (margin_B > 0), atol=1e-5)
+    true_B = batch["gold_margin"]
+    agree_B = np.where(true_B == 0, 0.5, np.sign(true_B) == np.sign(margin_B))
+    np.testing.assert_allclose(shown["gold_accuracy"], agree_B)
+
+    loss, (weight, measured) = jax.jit(reward.loss)(trained, batch, hyper)
+    assert weight == 4 and float(measured["loss"]) == pytest.approx(float(loss_B.mean()), abs=1e-5)
+    centring = ((alone["chosen"] + alone["rejected"]) ** 2).mean()
+    assert float(loss) == pytest.approx(float(loss_B.mean() + 0.3 * centring), abs=1e-4)
+
+
+def test_a_checkpoint_becomes_the_body_under_a_new_head():
+    reward = objective(MODEL, Recipe(RewardConfig()))
+    fresh, network = {"body": {}, "head": {"w": np.zeros(2)}}, {"embed": np.ones(3)}
+    params = reward.place(fresh, network)
+    assert params["body"] is network and params["head"] is fresh["head"]
+    assert reward.network(params) is network and reward.new == ("head/*",)
+
+
+def test_a_network_with_an_encoder_is_refused():
+    with pytest.raises(ValueError, match="reward: family 'transformer' has an encoder"):
+        objective(dataclasses.replace(MODEL, has_encoder=True), Recipe(RewardConfig()))

@@ -2,14 +2,12 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from experiments.data.vocab import ByteVocab
 from experiments.posttraining.data.chat_template import default_template
 from experiments.posttraining.data.conversations import Turn
-from experiments.posttraining.data.examples import open_examples, prepare
-from experiments.posttraining.data.pairs import Pair, examples_of, pair_batches, read_pairs
+from experiments.posttraining.data.pairs import Pair, examples_of, read_pairs
 
 TEMPLATE = default_template(ByteVocab())
 PAIR = Pair((Turn("user", "2 + 2?"),), "4", "five")
@@ -122,58 +120,3 @@ def test_tokens_are_the_prompt_and_the_response_with_its_end():
 def test_what_a_template_cannot_say_is_refused_with_its_place():
     with pytest.raises(ValueError, match=r"file:3: a turn has '\\x06' in its text"):
         list(examples_of([("file:3", Pair(PAIR.prompt, "\x06", "x"))], TEMPLATE))
-
-
-@pytest.fixture(scope="module")
-def sets(tmp_path_factory):
-    """A hundred pairs, two of which have a long side; 50 prompts, two pairs each."""
-
-    def read():
-        for k in range(100):
-            said = "x" * 30 if k in (7, 40) else f"r{k}"
-            pair = Pair((Turn("user", f"q{k // 2}"),), f"c{k}", said, margin=float(k))
-            yield from examples_of([("here", pair)], TEMPLATE)
-
-    folder = prepare("preferences", {"of": "test"}, read, root=tmp_path_factory.mktemp("cache"))
-    return [open_examples(folder, split) for split in ("train", "validation")]
-
-
-def test_batches_hold_prompt_and_responses_whole(sets):
-    batches = pair_batches(sets[0], seq_len=16)
-    batch = batches.training(seed=0, step=3, batch_size=8)
-    assert {name: (array.dtype.name, array.shape) for name, array in batch.items()} == {
-        **{name: ("int32", (8, 16)) for name in ("chosen", "rejected")},
-        **{f"{name}_lengths": ("int32", (8,)) for name in ("chosen", "rejected", "prompt")},
-        "margin": ("float32", (8,)),
-    }
-    for b in range(8):
-        k, n = int(batch["margin"][b]), batch["prompt_lengths"][b]
-        assert batch["chosen"][b, :n].tolist() == TEMPLATE.prompt((Turn("user", f"q{k // 2}"),)).tolist()
-        for name, first in (("chosen", "c"), ("rejected", "r")):
-            length = batch[f"{name}_lengths"][b]
-            assert ByteVocab().decode(batch[name][b, n : length - 1].tolist()) == f"{first}{k}"
-            assert batch[name][b, length - 1] == TEMPLATE.end_id and not batch[name][b, length:].any()
-
-
-def test_pairs_that_do_not_fit_are_left_out_and_counted(sets):
-    n_long = sum(int((examples.columns["rejected"].lengths > 16).sum()) for examples in sets)
-    assert n_long == 2 == sum(pair_batches(examples, 16).n_left_out for examples in sets)
-    assert pair_batches(sets[0], 64).n_left_out == 0
-    with pytest.raises(ValueError, match=r"none of .* fits into rows of seq_len=4"):
-        pair_batches(sets[0], 4)
-
-
-def test_every_pair_is_seen_once_an_epoch_and_parts_of_a_batch_are_the_batch(sets):
-    batches = pair_batches(sets[0], 16)
-    n = len(batches)
-    seen = np.concatenate([batches.training(5, step, 1)["margin"] for step in range(n)])
-    assert len(set(seen.tolist())) == n
-    whole = batches.training(5, 2, 8)
-    parts = [batches.training(5, 2, 8, rows) for rows in (slice(0, 3), slice(3, 8))]
-    for name, array in whole.items():
-        np.testing.assert_array_equal(array, np.concatenate([part[name] for part in parts]))
-
-
-def test_pairs_of_one_prompt_are_on_one_side_of_the_split(sets):
-    questions = [{int(margin) // 2 for margin in examples.columns["margin"].scalars} for examples in sets]
-    assert not questions[0] & questions[1]

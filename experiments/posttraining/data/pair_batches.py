@@ -1,0 +1,159 @@
+"""Batches of pairs of responses: from a file of preferences, or labelled in the gold world."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.config import RunConfig
+from experiments.data.batches import shuffled
+from experiments.data.vocab import load_vocab
+from experiments.fields import to_json
+from experiments.objective import RunData
+from experiments.objective_configs import GoldConfig
+from experiments.posttraining import gold
+from experiments.posttraining.data import records
+from experiments.posttraining.data.chat_template import load_template
+from experiments.posttraining.data.examples import SPLITS, Column, Examples, find, open_examples, prepare
+from experiments.posttraining.data.pairs import SIDES, examples_of, read_pairs
+
+_gold_reward = jax.jit(gold.gold_reward, static_argnums=0)
+
+
+@dataclass(frozen=True)
+class PairRows:
+    """The pairs of a split both of whose sides fit into seq_len tokens, numbered; the others are left out."""
+
+    examples: Examples
+    seq_len: int
+    kept: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def batch(self, numbers_B: np.ndarray) -> dict[str, np.ndarray]:
+        """The pairs with these numbers.
+
+        Returns:
+          chosen, rejected int32[B,seq_len], prompt and response, 0 behind them; chosen_lengths,
+          rejected_lengths, prompt_lengths int32[B]; margin float32[B], and of the gold world gold_margin
+          float32[B], by how much the chosen one's true reward is larger.
+        """
+        columns, numbers_B = self.examples.columns, self.kept[numbers_B]
+        found: dict[str, Any] = {name: columns[name].padded(numbers_B, self.seq_len) for name in SIDES}
+        found |= {f"{name}_lengths": columns[name].lengths[numbers_B].astype(np.int32) for name in SIDES}
+        found["prompt_lengths"] = columns["prompt_length"].scalars[numbers_B].astype(np.int32)
+        numbers = (name for name in columns if name.endswith("margin"))
+        return found | {name: columns[name].scalars[numbers_B].astype(np.float32) for name in numbers}
+
+
+def data(config: RunConfig) -> RunData:
+    """Batches of pairs, prepared if they are not there.
+
+    Raises:
+      ValueError: examples that are no pairs, cannot be prepared, or do not fit into rows.
+    """
+    assert config.examples is not None
+    splits = {split: rows_of(found, config.seq_len) for split, found in open_pairs(config).items()}
+    training, held_out = splits["train"], splits["validation"]
+    n_rows, size = min(len(held_out), max(2, config.n_val_tokens // config.seq_len)), config.batch_size
+    if n_rows < 2:
+        raise ValueError(f"pairs: {n_rows} pair to validate on; a standard error needs two, give more pairs")
+    size_held_out = min(size, n_rows)
+    numbers = np.arange(n_rows - n_rows % size_held_out).reshape(-1, size_held_out)
+
+    def read(seed: int, step: int, rows: slice) -> dict[str, np.ndarray]:
+        return training.batch(shuffled(len(training), seed, step, size)[rows])
+
+    return RunData(
+        training=read,
+        validation=[held_out.batch(numbers_B) for numbers_B in numbers],
+        tokens_per_byte=0,
+        n_train_tokens=sum(
+            int(training.examples.columns[name].lengths[training.kept].sum()) for name in SIDES
+        ),
+        tokens_an_epoch=len(training) * config.seq_len,
+        manifest={
+            "task": config.examples.task,
+            "source": config.examples.path,
+            "licence": "the user's own",
+            "tokenizer": {"name": config.data.vocab, "size": config.data.vocab_size},
+            "fingerprint": training.examples.manifest.get("fingerprint", ""),
+            "splits": {
+                split: {"n_pairs": len(rows), "n_left_out": len(rows.examples) - len(rows)}
+                for split, rows in splits.items()
+            },
+        },
+    )
+
+
+def rows_of(examples: Examples, seq_len: int) -> PairRows:
+    """The pairs that fit into rows of seq_len. None is cut: a response without its end is another response.
+
+    Raises:
+      ValueError: none fits.
+    """
+    longest = np.maximum(*(examples.columns[name].lengths for name in SIDES))
+    kept = np.flatnonzero(longest <= seq_len)
+    if not len(kept):
+        raise ValueError(
+            f"pairs: none of {len(examples)} fits into rows of seq_len={seq_len}; the shortest has "
+            f"{longest.min()} tokens, use longer rows"
+        )
+    return PairRows(examples, seq_len, kept)
+
+
+def open_pairs(config: RunConfig) -> dict[str, Examples]:
+    """Both splits, columns "chosen", "rejected", "prompt_length", "margin", of the gold world "gold_margin".
+
+    Raises:
+      ValueError: examples of another kind, or that cannot be prepared.
+    """
+    assert config.examples is not None
+    if config.examples.task == "gold":
+        world = config.examples.gold or GoldConfig()
+        return {split: of_gold_world(world, split) for split in SPLITS}
+    folder = prepare_pairs(config)
+    return {split: open_examples(folder, split) for split in SPLITS}
+
+
+def prepare_pairs(config: RunConfig) -> Path:
+    """The folder of the run's prepared pairs; raises ValueError if they cannot be prepared."""
+    examples = config.examples
+    assert examples is not None
+    if examples.task != "preferences":
+        raise ValueError(f"examples.task={examples.task!r}; pairs are 'preferences' or 'gold'")
+    if found := find(examples.task, examples.fingerprint):
+        return found
+    template = load_template(examples.template, load_vocab(config.data))
+    identity = {
+        "source": records.identity(examples.path),
+        "template": template.identity,
+        "vocab": to_json(config.data),
+    }
+    return prepare(
+        examples.task,
+        identity,
+        lambda: examples_of(read_pairs(examples.path), template),
+        examples.fingerprint,
+    )
+
+
+def of_gold_world(world: GoldConfig, split: str) -> Examples:
+    """The labelled pairs of a world with a known reward."""
+    pairs = gold.pairs(world, split)
+    columns, rewards = {}, []
+    for name in SIDES:
+        tokens, lengths = pairs[name], pairs[f"{name}_lengths"]
+        inside = np.arange(tokens.shape[1]) < lengths[:, None]
+        columns[name] = Column(tokens[inside], np.concatenate([[0], np.cumsum(lengths)]))
+        rewards.append(np.asarray(_gold_reward(world, tokens, pairs["prompt_lengths"], lengths)))
+    numbers = {
+        "prompt_length": pairs["prompt_lengths"],
+        "margin": pairs["margin"],
+        "gold_margin": rewards[0] - rewards[1],
+    }
+    one_each = np.arange(len(pairs["margin"]) + 1)
+    return Examples(columns | {name: Column(values, one_each) for name, values in numbers.items()}, {})
