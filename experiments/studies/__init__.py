@@ -21,6 +21,8 @@ STUDIES = {  # name: module of this package
     "emergence": "emergence",
     "test_time_compute": "test_time_compute.study",
     "seq2seq_length": "seq2seq_length.study",
+    "sft_data": "posttraining.sft_data",
+    "lora_rank": "posttraining.lora_rank",
 }
 
 

@@ -1,0 +1,204 @@
+"""The pictures of the studies of post-training, as PNG."""
+
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from scaling.report import theme
+
+WIDTH, HEIGHT = 250, 260  # of a panel, CSS pixels
+RECIPES = {"grpo": "GRPO", "dr_grpo": "Dr. GRPO", "rloo": "RLOO"}
+
+
+def over_optimisation(table: pd.DataFrame, said: dict[str, Any], ways: list[str]) -> bytes:
+    """True reward against √KL: a panel for each way of optimising, a colour a reward model; the band is what
+    was foretold of the largest.
+
+    Args:
+      table: way, kl, reward; reward_params except of DPO.
+      said: prediction.json of the study.
+      ways: the panels with reward models.
+    """
+    table = table.assign(d=np.sqrt(table["kl"]))
+    sizes = sorted(table["reward_params"].dropna().unique())
+    panels = [
+        over_one(pd.DataFrame(table[table["way"] == way]), said[way]["curve"], way, sizes) for way in ways
+    ]
+    dpo = table[table["way"] == "DPO"].assign(words="β")
+    up = reward_axis(dpo["reward"])
+    across = theme.x("d", "√KL from the start", dpo["d"], log=False)
+    base = alt.Chart(dpo.sort_values("d")).encode(x=across, y=up)
+    words = base.mark_text(dy=-11, fontSize=11, fill=theme.MUTED).encode(text=alt.Text("beta:Q", format="~g"))
+    line = base.mark_line(color=theme.INK, strokeWidth=2, point={"size": 34, "color": theme.INK})
+    panels.append(alt.layer(line, words).properties(width=WIDTH, height=HEIGHT, title="DPO, by β"))
+    return finished(alt.hconcat(*panels))
+
+
+def over_one(rows: pd.DataFrame, curve: dict[str, list[float]], way: str, sizes: list[float]) -> Any:
+    """Points of every reward model, and the curve that was foretold of the largest with its interval.
+
+    Args:
+      rows: kl, d, reward and reward_params of one way of optimising.
+      curve: what was foretold: kl, loss (the reward), lo, hi.
+      way: the title.
+      sizes: of the reward models, from small to large.
+    """
+    foretold = pd.DataFrame(curve).assign(d=lambda t: np.sqrt(t["kl"]))
+    across = theme.x("d", "√KL from the start", rows["d"], log=False)
+    low = min(rows["reward"].min(), foretold["loss"].min())
+    up = reward_axis([low, max(rows["reward"].max(), foretold["loss"].max())])
+    names = [theme.si(size) for size in sizes]
+    colour = by_size("size", "Reward model", names)
+    points = alt.Chart(rows.assign(size=[theme.si(n) for n in rows["reward_params"]]).sort_values("d"))
+    lines = points.mark_line(strokeWidth=1.5, opacity=0.45)
+    band = alt.Chart(foretold).mark_area(opacity=0.16, color=theme.VERIFY, clip=True)
+    law = alt.Chart(foretold).mark_line(color=theme.VERIFY, strokeWidth=2, strokeDash=[6, 4], clip=True)
+    return alt.layer(
+        band.encode(x=across, y=alt.Y("lo:Q", scale=up["scale"]), y2="hi:Q"),
+        lines.encode(x=across, y=up, color=colour),
+        points.mark_point(filled=True, size=26, opacity=0.9).encode(x=across, y=up, color=colour),
+        law.encode(x=across, y=alt.Y("loss:Q", scale=up["scale"])),
+    ).properties(width=WIDTH, height=HEIGHT, title=f"{way[0].upper()}{way[1:]}")
+
+
+def sft_data(table: pd.DataFrame) -> bytes:
+    """Loss and true reward against the number of examples, a colour a size; dashed is the law, which has not
+    seen the largest.
+
+    Args:
+      table: n_params, n_examples, loss, predicted, gold.
+    """
+    sizes = [theme.si(n) for n in sorted(table["n_params"].unique())]
+    table = table.assign(size=[theme.si(n) for n in table["n_params"]])
+    across = theme.x("n_examples", "Demonstrations", table["n_examples"])
+    base = alt.Chart(table).encode(x=across, color=by_size("size", "Parameters", sizes))
+    losses = theme.y("loss", "Loss, nats a response token", table["loss"], label=theme.plain)
+    law = base.mark_line(strokeWidth=1.5, strokeDash=[5, 4])
+    points = {"size": 40, "opacity": 1}
+    left = alt.layer(
+        law.encode(y=alt.Y("predicted:Q", scale=losses["scale"])),
+        base.mark_point(filled=True, size=48, opacity=1).encode(y=losses),
+    ).properties(width=WIDTH, height=HEIGHT, title="Loss, and its law")
+    rewards = theme.y("gold", "True reward", table["gold"], log=False, label=theme.plain)
+    right = base.mark_line(strokeWidth=2, point=points).encode(y=rewards)
+    return finished(left | right.properties(width=WIDTH, height=HEIGHT, title="True reward"))
+
+
+def rl_compute(table: pd.DataFrame) -> bytes:
+    """True reward against the compute of each recipe; dashed is the law, solid where it was fitted.
+
+    Args:
+      table: recipe, flops, reward, predicted, known.
+    """
+    names = list(table["recipe"].drop_duplicates())
+    across = theme.x("flops", "FLOPs", table["flops"])
+    up = theme.y("reward", "True reward", table["reward"], log=False, label=theme.plain)
+    panels = []
+    for name in names:
+        rows = table[table["recipe"] == name]
+        base = alt.Chart(rows).encode(x=across)
+        law = base.mark_line(color=theme.VERIFY, strokeWidth=2, clip=True)
+        predicted = alt.Y("predicted:Q", scale=up["scale"])
+        panels.append(
+            alt.layer(
+                base.mark_point(filled=True, size=26, color=theme.INK, opacity=0.8).encode(y=up),
+                law.transform_filter("datum.known").encode(y=predicted),
+                alt.Chart(rows)
+                .mark_line(color=theme.VERIFY, strokeDash=[5, 4], clip=True)
+                .encode(x=across, y=predicted),
+            ).properties(width=WIDTH, height=HEIGHT, title=RECIPES.get(name, name))
+        )
+    return finished(alt.hconcat(*panels))
+
+
+def reward_model(table: pd.DataFrame) -> bytes:
+    """Errors against pairs, a panel a noise, a colour a size; dashed is the law, which has not seen the
+    largest.
+
+    Args:
+      table: n_params, n_pairs, noise, error, predicted.
+    """
+    sizes = [theme.si(n) for n in sorted(table["n_params"].unique())]
+    table = table.assign(size=[theme.si(n) for n in table["n_params"]])
+    up = theme.y("error", "Pairs ranked wrongly", table["error"], label=theme.plain)
+    across, panels = theme.x("n_pairs", "Pairs", table["n_pairs"]), []
+    for noise, rows in table.groupby("noise"):
+        base = alt.Chart(rows).encode(x=across, color=by_size("size", "Parameters", sizes))
+        law = base.mark_line(strokeWidth=1.5, strokeDash=[5, 4], clip=True)
+        title = f"Labels at temperature {noise:g}"
+        panels.append(
+            alt.layer(
+                law.encode(y=alt.Y("predicted:Q", scale=up["scale"])),
+                base.mark_point(filled=True, size=48, opacity=1).encode(y=up),
+            ).properties(width=WIDTH, height=HEIGHT, title=title)
+        )
+    return finished(alt.hconcat(*panels))
+
+
+def lora_rank(table: pd.DataFrame) -> bytes:
+    """Loss against the rank of adapters, a colour a size; dashed is what training all parameters comes to.
+
+    Args:
+      table: n_params, rank (0: all parameters), loss.
+    """
+    sizes = [theme.si(n) for n in sorted(table["n_params"].unique())]
+    table = table.assign(size=[theme.si(n) for n in table["n_params"]])
+    adapters, whole = (pd.DataFrame(table[rows]) for rows in (table["rank"] > 0, table["rank"] == 0))
+    colour = by_size("size", "Parameters", sizes)
+    up = theme.y("loss", "Loss, nats a response token", table["loss"], label=theme.plain)
+    across = theme.x("rank", "Rank of the adapters", adapters["rank"])
+    lines = alt.Chart(adapters).mark_line(strokeWidth=2, point={"size": 40, "opacity": 1})
+    floor = alt.Chart(whole).mark_rule(strokeWidth=1.5, strokeDash=[5, 4])
+    chart = alt.layer(floor.encode(y=up, color=colour), lines.encode(x=across, y=up, color=colour))
+    return finished(chart.properties(width=1.6 * WIDTH, height=HEIGHT))
+
+
+def probes(table: pd.DataFrame) -> bytes:
+    """How likely the right answer is over steps of preference tuning, a panel a behaviour, a colour a size.
+
+    Args:
+      table: kind, n_params, steps, right, se.
+    """
+    sizes = [theme.si(n) for n in sorted(table["n_params"].unique())]
+    table = table.assign(
+        size=[theme.si(n) for n in table["n_params"]],
+        lo=table["right"] - 1.64 * table["se"],
+        hi=table["right"] + 1.64 * table["se"],
+    )
+    table = pd.DataFrame(table[table["steps"] > 0])
+    across = theme.x("steps", "Steps", table["steps"])
+    up = alt.Y("right:Q", title="Right", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
+    panels = []
+    for kind, rows in table.groupby("kind", sort=False):
+        base = alt.Chart(rows).encode(x=across, color=by_size("size", "Parameters", sizes))
+        panels.append(
+            alt.layer(
+                base.mark_rule(opacity=0.4).encode(y=alt.Y("lo:Q"), y2="hi:Q"),
+                base.mark_line(strokeWidth=2, point={"size": 30, "opacity": 1}).encode(y=up),
+            ).properties(width=WIDTH * 0.8, height=HEIGHT * 0.75, title=str(kind).capitalize())
+        )
+    return finished(alt.vconcat(alt.hconcat(*panels[:3]), alt.hconcat(*panels[3:])))
+
+
+def by_size(field: str, title: str, order: list[str]) -> alt.Color:
+    """A colour for each size, from small to large."""
+    legend = alt.Legend(title=title, symbolType="circle", symbolOpacity=1)
+    return alt.Color(
+        f"{field}:N", sort=order, scale=alt.Scale(domain=order, range=theme.ramp(len(order))), legend=legend
+    )
+
+
+def reward_axis(values: Any) -> alt.Y:
+    """True reward, less that of the start."""
+    return theme.y("reward", "True reward gained", np.asarray(values, float), log=False)
+
+
+def finished(chart: Any) -> bytes:
+    """PNG of a chart with the looks of all figures."""
+    config = theme.config()
+    config["legend"] |= {"orient": "right", "titleOrient": "top", "offset": 12}
+    config["title"] = {"anchor": "start", "fontSize": 13, "fontWeight": 600, "color": theme.INK, "offset": 24}
+    config["concat"] = {"spacing": 30}
+    return theme.png(chart.configure(**config).to_dict(validate=False))

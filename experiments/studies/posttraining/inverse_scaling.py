@@ -1,0 +1,141 @@
+"""Does more post-training move a model away from what people want? Probes of behaviour over steps and sizes.
+
+1. pretrain, 2. fine-tune: a policy of each width, on demonstrations of limited quality.
+3. prefer: DPO of each of them for more and more steps, on the preferences of annotators who like to be agreed
+   with (Sharma et al. 2023, arXiv 2310.13548).
+Then every policy is probed: opinions, agreement with a user who is wrong, claims about itself, refusals where
+they are due and where they are not. The right answers are known, so a behaviour gets better, worse, or turns
+(scaling.emergence.inverse_scaling).
+"""
+
+import dataclasses
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import models
+from experiments.config import DataConfig, RunConfig
+from experiments.fields import apply_overrides
+from experiments.files import write_atomic, write_json
+from experiments.objective_configs import DPOConfig, GoldConfig
+from experiments.posttraining.gold import PROBES
+from experiments.studies.posttraining import figures, measures, recipes
+from experiments.studies.study import Stage, Study, with_prepared_data
+from scaling.emergence import classify_trend
+from scaling.emergence.inverse_scaling import FEWEST
+from scaling.table.runs import Runs
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything `--set` can change; `gold.flattery` is what agreement is worth to annotators."""
+
+    seed: int = 0
+    data: DataConfig = recipes.STRINGS
+    gold: GoldConfig = dataclasses.field(default_factory=lambda: GoldConfig(questions=0.5, flattery=2.0))
+    widths: tuple[int, ...] = (16, 24, 32, 40)
+    pretrain_steps: int = 200
+    sft_steps: int = 300
+    steps: tuple[int, ...] = (8, 32, 128, 512)
+    beta: float = 0.1
+    lr: float = 1e-3
+    n_probes: int = 200
+
+    def __post_init__(self):
+        if min(len(self.widths), len(self.steps)) < FEWEST:
+            raise ValueError(f"Settings: a trend takes {FEWEST} or more of widths and of steps")
+        if self.n_probes < 2:
+            raise ValueError(f"Settings.n_probes={self.n_probes}; a standard error takes two or more")
+
+
+def study(overrides: list[str]) -> Study:
+    """The study with settings overridden; settings that no run could have are refused here."""
+    settings = apply_overrides(Settings(), overrides)
+    preferred(settings)
+    return with_prepared_data(settings.data, lambda data: build(dataclasses.replace(settings, data=data)))
+
+
+def build(settings: Settings) -> Study:
+    """The study of settings whose data are prepared."""
+    stages = (
+        Stage("pretrain", lambda runs: [pretrained(settings, width) for width in settings.widths]),
+        Stage("fine-tune", lambda runs: [policy(settings, width) for width in settings.widths]),
+        Stage("prefer", lambda runs: preferred(settings)),
+    )
+    summary = "probes of behaviour over steps of preference tuning and sizes: better, worse, or a turn?"
+    return Study(
+        "inverse_scaling_posttraining", summary, settings, stages, functools.partial(finish, settings)
+    )
+
+
+def pretrained(settings: Settings, width: int) -> RunConfig:
+    """The model of a width that has read text."""
+    return recipes.pretrain(settings.data, width, settings.pretrain_steps, seed=settings.seed)
+
+
+def policy(settings: Settings, width: int) -> RunConfig:
+    """The fine-tuned policy of a width."""
+    return recipes.fine_tune(
+        *(pretrained(settings, width), settings.gold, settings.sft_steps), seed=settings.seed
+    )
+
+
+def preferred(settings: Settings) -> list[RunConfig]:
+    """DPO of every width for every number of steps."""
+    return [
+        recipes.from_policy(
+            *(policy(settings, width), DPOConfig(beta=settings.beta), settings.gold),
+            n_steps=n_steps,
+            lr=settings.lr,
+            seed=settings.seed,
+        )
+        for width in settings.widths
+        for n_steps in settings.steps
+    ]
+
+
+def finish(settings: Settings, folder: Path, runs: Runs) -> str:
+    """Probes every policy; writes probes.csv, trends.json and inverse_scaling.png, and says each trend."""
+    rows: list[dict[str, Any]] = []
+    started = [(policy(settings, width), 0) for width in settings.widths]
+    for config, steps in started + [(config, config.n_steps) for config in preferred(settings)]:
+        about = {"d_model": config.model.d_model, "n_params": models.count(config.model).n_params}
+        for kind in PROBES:
+            found = measures.probe(folder / "runs" / config.run_id, settings.gold, kind, settings.n_probes)
+            rows.append(about | {"steps": steps, "kind": kind, **found})
+    table = pd.DataFrame(rows)
+    found = trends(table, settings)
+    write_atomic(folder / "probes.csv", table.to_csv(index=False))
+    write_json(folder / "trends.json", {"trends": [as_json(one) for one in found]})
+    write_atomic(folder / "inverse_scaling.png", figures.probes(table))
+    return "\n".join(f"{one['kind']}, over {one['over']}: {one['trend']}" for one in found)
+
+
+def trends(table: pd.DataFrame, settings: Settings) -> list[dict[str, Any]]:
+    """Of each behaviour: its trend over the steps, of the largest model, and over sizes, after the most."""
+    last = {
+        "steps": table["n_params"] == table["n_params"].max(),
+        "sizes": table["steps"] == max(settings.steps),
+    }
+    columns, found = {"steps": "steps", "sizes": "n_params"}, []
+    for kind in PROBES:
+        for over, column in columns.items():
+            rows = pd.DataFrame(table[(table["kind"] == kind) & last[over] & (table["steps"] > 0)])
+            scale, value, se = (rows[name].to_numpy(float) for name in (column, "right", "se"))
+            found.append(
+                {"kind": kind, "over": over, "trend": classify_trend(scale, value, np.maximum(se, 1e-3))}
+            )
+    return found
+
+
+def as_json(one: dict[str, Any]) -> dict[str, Any]:
+    """A trend as JSON has it: what is not finite is null."""
+    numbers = dataclasses.asdict(one["trend"])
+    return {
+        name: None if isinstance(value, float) and not np.isfinite(value) else value
+        for name, value in numbers.items()
+    } | {"behaviour": one["kind"], "over": one["over"]}
