@@ -11,6 +11,7 @@ Example: isoflop import ~/models/Qwen3-0.6B --out out/qwen3
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -63,10 +64,15 @@ def _run_config(source: Path, model, flags):
     from experiments.config import DataConfig, RunConfig
     from experiments.evaluate.loaded_model import placeholder_run
     from experiments.fields import from_json
+    from experiments.objective_configs import SFTConfig
 
     if (source / RUN_FILE).is_file():
         found = from_json(RunConfig, json.loads((source / RUN_FILE).read_text()))
-        changed = {"seq_len": flags.seq_len, "batch_tokens": flags.seq_len} if flags.seq_len else {}
+        changed: dict[str, Any] = {"init": None, "micro_batches": 1}  # the parameters are whole
+        if found.objective:
+            changed["objective"] = SFTConfig()  # a stand-in, with which it keeps its chat template
+        if flags.seq_len:
+            changed |= {"seq_len": flags.seq_len, "batch_tokens": flags.seq_len}
         return dataclasses.replace(found, model=model, **changed)
     data = DataConfig() if flags.vocab else DataConfig("imported", "", "imported", model.vocab_size)
     if flags.vocab and model.vocab_size < data.vocab_size:

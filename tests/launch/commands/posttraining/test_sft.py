@@ -1,5 +1,6 @@
 """`isoflop sft`: from a checkpoint and a file of conversations to a run that answers."""
 
+import copy
 import json
 import os
 import shutil
@@ -11,8 +12,12 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.data.vocab import load_vocab
 from experiments.evaluate.loaded_model import load_model
-from launch.arguments.posttraining import keep_template
+from experiments.objective_configs import ExamplesConfig, SFTConfig
+from experiments.training.objectives import data_of
+from launch.arguments.posttraining import keep_template, run_from
+from launch.cli import command_module
 from tests.tiny_run import isoflop
 
 pytestmark = pytest.mark.usefixtures("cache_of_run")
@@ -78,9 +83,26 @@ def test_what_was_taught_is_exported(taught, tmp_path, capsys):
     assert isoflop("export", str(folder), "--out", str(tmp_path / "hf")) == 0
     one, other = load_model(folder), load_model(tmp_path / "hf")
     jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
-    capsys.readouterr()
-    assert isoflop("sample", str(tmp_path / "hf"), "--chat", "--prompt", "say 5", "--temperature", "0") == 0
-    assert capsys.readouterr().out == "say 5\nok\n"
+    assert isoflop("import", str(tmp_path / "hf"), "--out", str(tmp_path / "back")) == 0
+    for name in ("hf", "back"):
+        capsys.readouterr()
+        assert isoflop("sample", str(tmp_path / name), "--chat", "--prompt=say 5", "--temperature=0") == 0
+        assert capsys.readouterr().out == "say 5\nok\n"
+
+
+def test_a_foreign_checkpoint_brings_its_tokenizer(run, tmp_path):
+    assert isoflop("export", str(run), "--out", str(tmp_path / "hf")) == 0
+    (tmp_path / "hf/isoflop.json").unlink()
+    (tmp_path / "hf/tokenizer_config.json").write_text('{"tokenizer_class": "ByT5Tokenizer"}')
+    values = copy.deepcopy(command_module("sft").FLAGS)
+    values(["sft", "--epochs=2", "--batch_size=8", "--lora_rank=2"])
+    examples = ExamplesConfig("conversations", write(tmp_path / "a.jsonl"))
+    config = run_from(str(tmp_path / "hf"), examples, SFTConfig(), values)
+    assert config.data.vocab == "imported" and load_vocab(config.data).encode("a") == [100]
+    assert config.optimizer.lr == 1e-5 and config.init.lora.rank == 2 and config.init.train == ()
+    rows = data_of(config).manifest["splits"]["train"]["n_rows"]
+    assert config.n_steps == round(2 * rows / 8)
+    assert config.examples.fingerprint == data_of(config).manifest["fingerprint"] != ""
 
 
 def test_a_jinja_template_goes_with_the_run(taught, tmp_path, capsys):
