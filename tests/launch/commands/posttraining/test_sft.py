@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -16,11 +15,12 @@ from experiments.data.vocab import load_vocab
 from experiments.evaluate.loaded_model import load_model
 from experiments.objective_configs import ExamplesConfig, SFTConfig
 from experiments.training.objectives import data_of
+from experiments.training.train import train
 from launch.arguments.posttraining import keep_template, run_from
 from launch.cli import command_module
-from tests.tiny_run import isoflop
+from tests.tiny_run import Hooks, isoflop
 
-pytestmark = pytest.mark.usefixtures("cache_of_run")
+pytestmark = pytest.mark.usefixtures("quick_compilation", "cache_of_run")
 TURNS = [{"role": "user", "content": "say {}"}, {"role": "assistant", "content": "ok"}]
 JINJA = """{% for message in messages %}{{ message.role[0] }}:
 {%- if message.role == "assistant" %}{% generation %}{{ message.content }}{{ eos_token }}{% endgeneration %}
@@ -36,24 +36,30 @@ def write(path: Path, n: int = 120) -> str:
     return str(path)
 
 
-def sft(run: Path, *arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "launch.cli", "sft", str(run), *map(str, arguments)]
-    environment = os.environ | {"ISOFLOP_CACHE": str(run.parents[2] / "cache")}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+FLAGS = ["--epochs=10", "--lr=0.03", "--batch_size=8", "--micro_batches=2"]
+
+
+def flag_values(*arguments: str):
+    values = copy.deepcopy(command_module("sft").FLAGS)
+    values(["sft", *arguments])
+    return values
 
 
 @pytest.fixture(scope="module")
 def taught(run, tmp_path_factory):
-    """A run that always answers "ok", with what the command printed."""
+    """A run that always answers "ok", and the file that taught it."""
     folder = tmp_path_factory.mktemp("sft")
-    arguments = [write(folder / "a.jsonl"), "--out", folder / "run", "--epochs", 10, "--lr", 0.03]
-    return folder / "run", sft(run, *arguments, "--batch_size=8", "--micro_batches=2"), arguments
+    data = write(folder / "a.jsonl")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ISOFLOP_CACHE", str(run.parents[2] / "cache"))
+        config = run_from(str(run), ExamplesConfig("conversations", data), SFTConfig(), flag_values(*FLAGS))
+        row = train(config, folder / "run", Hooks())
+    (folder / "run/result.json").write_text(json.dumps(row))
+    return folder / "run", data
 
 
 def test_a_checkpoint_is_taught_to_answer(taught, run, capsys):
-    folder, done, _ = taught
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].startswith("done: loss ")
+    folder, _ = taught
     row = json.loads((folder / "result.json").read_text())
     added = row["post_training"]
     assert row["loss"] < 0.1 and added["accuracy"] > 0.95 and added["objective"] == "sft"
@@ -70,16 +76,18 @@ def test_a_checkpoint_is_taught_to_answer(taught, run, capsys):
     assert said["samples"][0]["finish"] == "eos"
 
 
-def test_a_run_that_is_done_is_said_again(taught, run):
-    folder, done, arguments = taught
+def test_the_command_makes_this_run_and_says_it_again_when_it_is_done(taught, run):
+    folder, data = taught
     stamp = (folder / "result.json").stat().st_mtime_ns
-    again = sft(run, *arguments, "--batch_size=8", "--micro_batches=2")
-    assert again.stdout.splitlines()[-1] == done.stdout.splitlines()[-1]
+    command = [sys.executable, "-m", "launch.cli", "sft", str(run), data, "--out", str(folder), *FLAGS]
+    again = subprocess.run(command, capture_output=True, text=True, timeout=300)  # signals are its own
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.startswith("done: loss ") and " epochs of 1" in again.stdout
     assert (folder / "result.json").stat().st_mtime_ns == stamp
 
 
 def test_what_was_taught_is_exported(taught, tmp_path, capsys):
-    folder, _, _ = taught
+    folder, _ = taught
     assert isoflop("export", str(folder), "--out", str(tmp_path / "hf")) == 0
     one, other = load_model(folder), load_model(tmp_path / "hf")
     jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
@@ -94,8 +102,7 @@ def test_a_foreign_checkpoint_brings_its_tokenizer(run, tmp_path):
     assert isoflop("export", str(run), "--out", str(tmp_path / "hf")) == 0
     (tmp_path / "hf/isoflop.json").unlink()
     (tmp_path / "hf/tokenizer_config.json").write_text('{"tokenizer_class": "ByT5Tokenizer"}')
-    values = copy.deepcopy(command_module("sft").FLAGS)
-    values(["sft", "--epochs=2", "--batch_size=8", "--lora_rank=2"])
+    values = flag_values("--epochs=2", "--batch_size=8", "--lora_rank=2")
     examples = ExamplesConfig("conversations", write(tmp_path / "a.jsonl"))
     config = run_from(str(tmp_path / "hf"), examples, SFTConfig(), values)
     assert config.data.vocab == "imported" and load_vocab(config.data).encode("a") == [100]
@@ -115,12 +122,12 @@ def test_a_jinja_template_goes_with_the_run(taught, tmp_path, capsys):
     assert bytes(token - 3 for token in prompt).decode() == "u:x\na:"
 
 
-def test_wrong_input_is_said_in_one_line(run, tmp_path):
+def test_wrong_input_is_said_in_one_line(run, tmp_path, capsys):
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"messages": [{"role": "user", "content": "?"}]}\n')
-    refused = sft(run, bad, "--out", tmp_path / "run")
-    assert refused.returncode == 2 and refused.stderr.count("\n") == 1
-    assert f"{bad}:1: no turn of the assistant (user)" in refused.stderr
+    assert isoflop("sft", str(run), str(bad), "--out", str(tmp_path / "run")) == 2
+    said = capsys.readouterr().err
+    assert f"{bad}:1: no turn of the assistant (user)" in said and said.count("\n") == 1
     assert not (tmp_path / "run").exists()
     assert isoflop("sft", str(run)) == 2
     assert isoflop("sample", str(run), "--chat", "--prompt", "x") == 2
