@@ -1,12 +1,19 @@
 """`isoflop export`: our own run comes back from Hugging Face's format as it was; what is refused."""
 
+import dataclasses
 import json
 
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
+import models
+from experiments.fields import to_json
+from experiments.objective_configs import ExamplesConfig, GoldConfig, RewardConfig
+from experiments.training.checkpoints.checkpoint import Checkpoints
 from experiments.training.checkpoints.load import load
+from models.layers.heads import scalar
 from tests.tiny_run import isoflop
 
 pytestmark = pytest.mark.usefixtures("cache_of_run")
@@ -35,6 +42,24 @@ def test_our_own_run_comes_back_with_its_vocabulary(run, tmp_path, capsys):
         )
         texts.append(capsys.readouterr().out)
     assert texts[0] == texts[1]
+
+
+def test_a_reward_model_is_exported_with_its_head(run, tmp_path):
+    config = load(run)[0]
+    gold = ExamplesConfig("gold", gold=GoldConfig())
+    config = dataclasses.replace(config, objective=RewardConfig(), examples=gold)
+    params = jax.jit(scalar(models.build(config.model)).init)(jax.random.key(0))
+    params["head"]["w"] += np.arange(config.model.d_model, dtype=np.float32)[:, None]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.json").write_text(json.dumps(to_json(config)))
+    checkpoints = Checkpoints(tmp_path / "run/checkpoints")
+    checkpoints.save(1, params, {"none": np.zeros(1)}, {"step": 1})
+    checkpoints.close()
+    assert isoflop("export", str(tmp_path / "run"), "--out", str(tmp_path / "hf")) == 0
+    fields = json.loads((tmp_path / "hf/config.json").read_text())
+    assert fields["architectures"] == ["LlamaForSequenceClassification"] and len(fields["id2label"]) == 1
+    score = load_file(tmp_path / "hf/model.safetensors")["score.weight"]
+    np.testing.assert_array_equal(score, np.asarray(params["head"]["w"]).T)
 
 
 @pytest.mark.parametrize(
