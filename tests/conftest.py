@@ -1,6 +1,7 @@
-"""Shared fixtures: public tables, a tiny run, quick compilation; one compilation cache for the session; no
-deadlines for random tests."""
+"""Shared fixtures: public tables, a tiny run; programs compiled quickly, once for the session; no deadlines for
+random tests."""
 
+import gc
 import os
 import sys
 import tempfile
@@ -13,6 +14,13 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _xla = tempfile.TemporaryDirectory(prefix="isoflop-xla-", ignore_cleanup_errors=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _xla.name
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+# Most programs run once: good machine code takes far longer to make than it saves. To test with that of users:
+# JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS= make test
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1")
+# What jax keeps of each program makes collections long, and little of it is garbage.
+gc.set_threshold(50_000, 20, 50)
 
 import pytest
 from hypothesis import settings
@@ -61,11 +69,7 @@ def few_programs():
 
 @pytest.fixture(scope="module")
 def quick_compilation():
-    """For a whole module: `pytestmark = pytest.mark.usefixtures("quick_compilation")`."""
-    from tests import quickly  # here, and below: jax, which many tests do without
-
-    with quickly.quick_compilation():
-        yield
+    """What every module has."""
 
 
 @pytest.fixture(scope="module")

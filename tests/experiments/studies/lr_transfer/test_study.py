@@ -13,7 +13,6 @@ from experiments.studies.lr_transfer import study as lr_transfer
 from experiments.studies.lr_transfer.study import Settings
 from experiments.training.train import train
 from scaling.table.runs import Runs
-from tests.quickly import quick_compilation
 from tests.tiny_run import make_cache
 
 
@@ -114,12 +113,11 @@ def test_the_whole_study_runs(monkeypatch, tmp_path):
     overrides = [f"{name}={json.dumps(value)}" for name, value in numbers.items()]
     overrides.append(f"data.fingerprint={fingerprint}")
     study, rows = load_study("lr_transfer", overrides), pd.DataFrame()
-    with quick_compilation():
-        for stage in study.stages:
-            configs = stage.plan(Runs(rows))
-            done = [train(config, tmp_path / config.run_id, Hooks()) for config in configs]
-            rows = pd.concat([rows, pd.DataFrame(done)], ignore_index=True)
-        words = study.finish(tmp_path, Runs(rows))
+    for stage in study.stages:
+        configs = stage.plan(Runs(rows))
+        done = [train(config, tmp_path / config.run_id, Hooks()) for config in configs]
+        rows = pd.concat([rows, pd.DataFrame(done)], ignore_index=True)
+    words = study.finish(tmp_path, Runs(rows))
     assert len(rows) == 2 * 7 and (rows.status == "done").all()
     # Both parametrisations are one at the base size.
     optima = pd.read_csv(tmp_path / "optima.csv")
