@@ -115,14 +115,7 @@ def test_multipliers_of_rwkv(family):
 
 
 @pytest.mark.parametrize(
-    "family, name",
-    [
-        ("transformer", "adamw"),
-        ("transformer", "muon"),
-        ("moe", "adamw"),
-        ("rwkv4", "lion"),
-        ("rwkv7", "adamw"),
-    ],
+    "family, name", [("transformer", "muon"), ("moe", "adamw"), ("rwkv4", "lion"), ("rwkv7", "adamw")]
 )
 def test_at_the_base_size_mup_is_standard(family, name):
     """Initial parameters, loss and a step of the optimizer are the same program."""
@@ -142,10 +135,11 @@ def test_at_the_base_size_mup_is_standard(family, name):
     standard = ladder(16, VOCAB, family, n_layers=2)
     mup = MuP(16, 2, getattr(standard, "d_head", 1))
     assert ladder(16, VOCAB, family, n_layers=2, mup=mup) == dataclasses.replace(standard, mup=mup)
-    assert program(standard) == program(dataclasses.replace(standard, mup=mup))
-    assert program(standard) != program(
-        dataclasses.replace(standard, mup=dataclasses.replace(mup, base_d_model=8))
-    )
+    expected = program(standard)
+    assert program(dataclasses.replace(standard, mup=mup)) == expected
+    if family == "transformer":
+        other = dataclasses.replace(mup, base_d_model=8)
+        assert program(dataclasses.replace(standard, mup=other)) != expected
 
 
 BATCHES = [np.random.default_rng(i).zipf(1.3, (8, 17)).astype(np.int32) % VOCAB for i in range(3)]
@@ -160,28 +154,38 @@ def changes(family: str, width: int, n_layers: int, mup: bool, name: str = "adam
     return np.array(list(coordinate_check.changes(config, optimizer, BATCHES).values()))
 
 
+def slow(*case):
+    return pytest.param(*case, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
-    "family, name", [("transformer", "adamw"), ("transformer", "muon"), ("moe", "adamw"), ("rwkv7", "adamw")]
+    "family, name, width",
+    [
+        ("transformer", "adamw", 128),
+        slow("transformer", "muon", 256),
+        slow("moe", "adamw", 256),
+        slow("rwkv7", "adamw", 256),
+    ],
 )
-def test_activations_change_alike_at_every_width_under_mup(family, name):
-    """From width 32 to 512 by less than 1.5 times more or less.
+def test_activations_change_alike_at_every_width_under_mup(family, name, width):
+    """From width 32 on by less than 1.5 times more or less.
 
     The change of logits has a part that vanishes as width grows, so it may fall; it must not grow.
     """
-    ratio = changes(family, 512, 2, True, name) / changes(family, 32, 2, True, name)
+    ratio = changes(family, width, 2, True, name) / changes(family, 32, 2, True, name)
     assert (np.abs(np.log(ratio[:-1])) < np.log(1.5)).all() and 1 / 4 < ratio[-1] < 1.2, ratio
 
 
-@pytest.mark.parametrize("name", ["adamw", "muon"])
-def test_activations_of_wide_networks_change_more_under_standard(name):
-    """From width 32, where it is the same as muP, to 512."""
-    ratio = changes("transformer", 512, 2, False, name) / changes("transformer", 32, 2, True, name)
+@pytest.mark.parametrize("name, width", [("adamw", 128), slow("muon", 256)])
+def test_activations_of_wide_networks_change_more_under_standard(name, width):
+    """From width 32, where it is the same as muP."""
+    ratio = changes("transformer", width, 2, False, name) / changes("transformer", 32, 2, True, name)
     assert ratio[1:].min() > 2 and ratio[-1] > 3, ratio
 
 
 def test_activations_change_alike_at_every_depth_under_mup_only():
-    """From 2 to 16 layers; under standard what layers add up to changes more."""
+    """From 2 to 8 layers; under standard what layers add up to changes more."""
     small = changes("transformer", 32, 2, True)
-    deep, standard = (changes("transformer", 32, 16, mup) / small for mup in (True, False))
+    deep, standard = (changes("transformer", 32, 8, mup) / small for mup in (True, False))
     assert (np.abs(np.log(deep)) < np.log(1.5)).all(), deep
     assert standard[1:].min() > 1.7, standard
