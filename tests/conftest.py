@@ -1,5 +1,4 @@
-"""Shared fixtures: public tables, a tiny run; programs compiled quickly, once for the session; no deadlines for
-random tests."""
+"""Shared fixtures: public tables, a tiny run; programs compiled quickly, once for the session; no deadlines."""
 
 import gc
 import os
@@ -15,15 +14,18 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _xla.name
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
-# Most programs run once: good machine code takes far longer to make than it saves. To test with that of users:
+# Most programs run once: good machine code takes far longer to make than it saves. With that of users:
 # JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS= make test
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1")
-# What jax keeps of each program makes collections long, and little of it is garbage.
-gc.set_threshold(50_000, 20, 50)
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+)
 
 import pytest
 from hypothesis import settings
+
+# What jax keeps of each program makes collections long, and little of it is garbage.
+gc.set_threshold(50_000, 20, 50)
 
 # Time is measured by benchmarks; on a busy machine a deadline only makes a sound test fail.
 settings.register_profile("isoflop", deadline=None)
