@@ -1,4 +1,4 @@
-"""Shared fixtures: public tables, a tiny run; programs compiled quickly, once for the session; no deadlines."""
+"""Shared fixtures: public tables, a tiny run; programs compiled quickly and once a session; no deadlines."""
 
 import gc
 import os

@@ -18,7 +18,7 @@ TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 SECTIONS = dict(re.findall(r"^### (.+?)\n(.*?)(?=^### |\Z)", TEXT, re.MULTILINE | re.DOTALL))
 BLOCK = re.compile(r"^```(python|diff|sh) ?(\S*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 COMMANDS = {
-    ".venv/bin/pytest": ["pytest", "-q", "-p", "no:cacheprovider"],
+    ".venv/bin/pytest": ["pytest", "-q", "-p", "no:cacheprovider", "--assert=plain"],
     ".venv/bin/isoflop": ["launch.cli"],
 }
 

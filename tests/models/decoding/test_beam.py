@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import models
-from models import FAMILIES, hf, ladder
+from models import hf, ladder
 from models.decoding.beam import beam_search
 from models.model import Model
-from tests.models.decoding.test_sample import bigram_model
+from tests.models.decoding.test_sample import EVERY_FAMILY, bigram_model
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -83,7 +83,7 @@ def reference(table, prompt, beams, max_tokens, eos_id, length_penalty, groups=1
     return sorted(itertools.chain(*finished), key=lambda c: -c[1])
 
 
-@pytest.mark.parametrize("groups, diversity", [(1, 0.0), (3, 0.7), (3, 2.0)])
+@pytest.mark.parametrize("groups, diversity", [(1, 0.0), (3, 0.7)])
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0])
 def test_equals_a_plain_reference(groups, diversity, length_penalty):
     table = np.random.default_rng(groups).normal(0, 1.5, (9, 9)).astype(np.float32)
@@ -129,7 +129,7 @@ def test_beams_enough_for_everything_find_everything():
     assert len(few) == 7  # no more exist
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("family", EVERY_FAMILY)
 def test_every_family_scores_as_it_does_without_a_search(family):
     model = models.build(ladder(16, 61, family))
     params = jax.jit(model.init)(jax.random.key(0))

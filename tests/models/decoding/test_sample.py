@@ -102,7 +102,11 @@ def assert_same(got: list[list[Sample]], expected: list[list[Sample]]) -> None:
             np.testing.assert_allclose(one.sampling_logprobs, other.sampling_logprobs, atol=1e-4)
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+QUICK = ("transformer", "rwkv7")  # caches that grow and states that do not; all others in the slow tier
+EVERY_FAMILY = [each if each in QUICK else pytest.param(each, marks=pytest.mark.slow) for each in FAMILIES]
+
+
+@pytest.mark.parametrize("family", EVERY_FAMILY)
 def test_a_row_says_the_same_beside_any_others_and_at_any_time(family):
     model = models.build(ladder(16, 61, family))
     params = jax.jit(model.init)(jax.random.key(0))

@@ -23,7 +23,14 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 ROWS, LENGTH, SOURCE_LENGTHS = 3, 12, (9, 6, 1)
 
 
-@pytest.fixture(params=CONFIGS, scope="module")
+def slow_but_first(configs):
+    """By default the first variant of every family and two kinds of layers; all others in the slow tier."""
+    first = {next(name for name in configs if name.startswith(family)) for family in FAMILIES}
+    quick = first | {"transformer-gemma2"}
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in configs]
+
+
+@pytest.fixture(params=slow_but_first(CONFIGS), scope="module")
 def network(request):
     """A model, parameters, a batch, and the forward pass compiled once."""
     model = models.build(CONFIGS[request.param])

@@ -133,8 +133,8 @@ def test_points_of_one_curve_count_as_one_run():
     five_times = pd.concat(
         [table.assign(loss=table.loss * (1 + 1e-6 * k), run_id=table.index) for k in range(5)]
     )
-    alone = scaling.fit(check(table, {}), n_bootstrap=300)
-    together = scaling.fit(check(five_times, {}), n_bootstrap=300)
+    alone = scaling.fit(check(table, {}), n_bootstrap=200)
+    together = scaling.fit(check(five_times, {}), n_bootstrap=200)
     width = [np.subtract(*fit.ci["alpha"][::-1]) for fit in (alone, together)]
     assert width[1] == pytest.approx(width[0], rel=0.3)
 
@@ -221,7 +221,7 @@ def hostile(kind: int, rng) -> pd.DataFrame:
 @pytest.mark.parametrize("kind", range(7))
 def test_hostile_tables_end_in_a_status_without_a_warning(kind):
     rng = np.random.default_rng(kind)
-    for _ in range(4):
+    for _ in range(2):
         try:
             fit = scaling.fit(check(hostile(kind, rng), {}), n_bootstrap=30)
         except ValueError as error:  # values out of all proportion were left out, and too few are left

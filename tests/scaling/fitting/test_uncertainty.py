@@ -63,20 +63,29 @@ def simulate(loss, noise, n_tables, seed):
     return np.mean(held), np.median(half), np.median(error)
 
 
-@pytest.mark.parametrize("law_like, largest_error", [(lawful, 0.015), (bent, 0.02)])
-def test_intervals_for_a_run_nine_times_larger_hold_as_often_as_they_say(law_like, largest_error):
+@pytest.mark.parametrize(
+    "law_like, n_tables, lowest, highest, largest_error",
+    [
+        (bent, 10, 0.75, 1.0, 0.02),  # of 40 intervals, three standard errors are 0.14
+        pytest.param(lawful, 40, 0.82, 0.99, 0.015, marks=pytest.mark.slow),
+        pytest.param(bent, 40, 0.82, 0.99, 0.02, marks=pytest.mark.slow),
+    ],
+)
+def test_intervals_for_a_run_nine_times_larger_hold_as_often_as_they_say(
+    law_like, n_tables, lowest, highest, largest_error
+):
     """Also where the excess falls more slowly than any Chinchilla law's, which the prior does not expect."""
-    coverage, half_width, error = simulate(law_like, noise=0.01, n_tables=40, seed=0)
+    coverage, half_width, error = simulate(law_like, noise=0.01, n_tables=n_tables, seed=0)
     print(
         f"{law_like.__name__}: coverage {coverage:.3f}, half-width {half_width:.2%}, median error {error:.2%}"
     )
-    assert 0.82 <= coverage <= 0.99
+    assert lowest <= coverage <= highest
     assert half_width < 0.05 and error < largest_error
 
 
 def test_quieter_runs_give_narrower_intervals():
-    _, loud, _ = simulate(lawful, noise=0.01, n_tables=6, seed=1)
-    _, quiet, _ = simulate(lawful, noise=0.002, n_tables=6, seed=1)
+    _, loud, _ = simulate(lawful, noise=0.01, n_tables=2, seed=1)
+    _, quiet, _ = simulate(lawful, noise=0.002, n_tables=2, seed=1)
     assert quiet < 0.8 * loud
 
 

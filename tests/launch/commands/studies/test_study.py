@@ -18,6 +18,7 @@ import pytest
 
 from launch import cli
 from launch.store import STATES, Store
+from tests.tiny_run import isoflop
 
 LAUNCH = Path(__file__).parents[2]
 STUDY = str(LAUNCH / "fake_study.py")
@@ -114,17 +115,19 @@ def test_a_finished_study_does_nothing_quickly_and_without_jax(finished):
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
-def test_other_settings_or_another_study_are_refused(finished):
+def test_other_settings_or_another_study_are_refused(finished, capsys):
     folder, _ = finished
-    code, _, err = run_isoflop("study", STUDY, "--out", folder, "--set", "seed=2")
-    assert code == 2 and err.count("\n") == 1 and "was begun with --set seed=1" in err
-    code, _, err = run_isoflop("study", "quickstart", "--out", folder, "--set", "seed=1")
-    assert code == 2 and err.count("\n") == 1 and "holds the study 'fake_study.py'" in err
+    assert isoflop("study", STUDY, "--out", str(folder), "--set", "seed=2") == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "was begun with --set seed=1" in err
+    assert isoflop("study", "quickstart", "--out", str(folder), "--set", "seed=1") == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "holds the study 'fake_study.py'" in err
 
 
 def test_an_earlier_value_of_a_setting_that_is_given_twice_does_not_count(finished):
     folder, _ = finished
-    assert run_isoflop("study", STUDY, "--out", folder, "--set", "seed=2", "--set", "seed=1")[0] == 0
+    assert isoflop("study", STUDY, "--out", str(folder), "--set", "seed=2", "--set", "seed=1") == 0
 
 
 def test_a_study_that_was_moved_still_works(finished, tmp_path):
@@ -146,28 +149,33 @@ def test_a_study_that_was_moved_still_works(finished, tmp_path):
         (["--workers", "0"], "--workers=0"),
     ],
 )
-def test_wrong_input_is_refused_before_anything_is_written(tmp_path, arguments, said):
-    code, _, err = run_isoflop("study", STUDY, "--out", tmp_path / "x", *arguments)
-    assert code == 2 and said in err and err.count("\n") == 1
+def test_wrong_input_is_refused_before_anything_is_written(tmp_path, capsys, arguments, said):
+    assert isoflop("study", STUDY, "--out", str(tmp_path / "x"), *arguments) == 2
+    err = capsys.readouterr().err
+    assert said in err and err.count("\n") == 1
     assert not (tmp_path / "x").exists()
 
 
-def test_an_unwritable_folder_is_one_line(tmp_path):
+def test_an_unwritable_folder_is_one_line(tmp_path, capsys):
     (tmp_path / "file").write_text("no folder")
-    code, _, err = run_isoflop("study", STUDY, "--out", tmp_path / "file" / "x")
-    assert code == 2 and err == f"isoflop: {tmp_path}/file/x/store/lease: Not a directory\n"
+    assert isoflop("study", STUDY, "--out", str(tmp_path / "file" / "x")) == 2
+    assert capsys.readouterr().err == f"isoflop: {tmp_path}/file/x/store/lease: Not a directory\n"
 
 
-def test_a_second_driver_is_refused(tmp_path):
+def test_a_second_driver_is_refused(tmp_path, capsys):
     first = start("study", STUDY, "--out", tmp_path, "--set", "n_steps=100000")
     wait_until(lambda: any(state == "running" for state in Store(tmp_path).states().values()))
-    code, _, err = run_isoflop("study", STUDY, "--out", tmp_path, "--set", "n_steps=100000")
-    assert code == 2 and err.count("\n") == 1 and f"process {first.pid} is at work here" in err
+    assert isoflop("study", STUDY, "--out", str(tmp_path), "--set", "n_steps=100000") == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and f"process {first.pid} is at work here" in err
     first.terminate()
     assert first.wait(60) == 130
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+SIGTERM = pytest.param(signal.SIGTERM, marks=pytest.mark.slow)  # also ends the driver of the test before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, SIGTERM])
 def test_an_interrupted_study_stops_its_workers_and_continues(tmp_path, number):
     process = start("study", STUDY, "--out", tmp_path, "--set", "n_steps=400")
     store = Store(tmp_path)
@@ -229,7 +237,7 @@ def test_workers_that_always_die_end_the_study(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
-@pytest.mark.parametrize("size", ["40k", "100k"])
+@pytest.mark.parametrize("size", [pytest.param("40k", marks=pytest.mark.slow), "100k"])
 def test_a_full_disk_is_one_line_and_the_study_continues_when_there_is_room(tmp_path, size):
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(tmp_path)]
     if subprocess.run(mount, capture_output=True).returncode:
@@ -276,20 +284,22 @@ def test_logs_finds_a_run_by_the_beginning_of_its_id(finished, capsys):
     assert "several runs begin so" in capsys.readouterr().err
 
 
-def test_plan_shows_what_can_be_planned_and_writes_nothing_without_a_folder(tmp_path):
-    code, out, err = run_isoflop("plan", STUDY, cwd=tmp_path)
-    assert (code, err) == (0, "") and not list(tmp_path.iterdir())
+def test_plan_shows_what_can_be_planned_and_writes_nothing_without_a_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert isoflop("plan", STUDY) == 0 and not list(tmp_path.iterdir())
+    out, err = capsys.readouterr()
+    assert err == ""
     lines = out.splitlines()
     assert lines[0] == "sweep: 7 runs" and "verify: planned after stage sweep, from its results" in lines
     assert lines[-2].startswith("in all so far: 7 runs") and lines[-1].startswith("memory: at most ")
 
 
-def test_plan_uses_the_results_of_a_study_under_way(finished):
+def test_plan_uses_the_results_of_a_study_under_way(finished, capsys):
     folder, _ = finished
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-    code, out, _ = run_isoflop("plan", STUDY, "--out", folder, "--set", "seed=1", "--json")
-    plan = json.loads(out)
-    assert code == 0 and [len(runs) for runs in plan.values()] == [7, 1]
+    assert isoflop("plan", STUDY, "--out", str(folder), "--set", "seed=1", "--json") == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert [len(runs) for runs in plan.values()] == [7, 1]
     assert [run["run_id"] for runs in plan.values() for run in runs] == list(Store(folder).plan.runs())
     after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     changed = {path.name for path in after if before.get(path) != after[path]}

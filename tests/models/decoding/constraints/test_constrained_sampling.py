@@ -51,7 +51,7 @@ def test_an_untrained_model_writes_valid_documents_of_every_golden_schema():
             valid(got.text, one["schema"])
 
 
-@hypothesis.settings(deadline=None, max_examples=30, derandomize=True, database=None)
+@hypothesis.settings(deadline=None, max_examples=12, derandomize=True, database=None)
 @given(SCHEMAS)
 def test_an_untrained_model_writes_valid_documents_of_made_schemas(schema):
     [samples] = ask([json_schema(schema, VOCABULARY)], n=4, max_tokens=8000)
