@@ -26,8 +26,7 @@ def records(path: str) -> Iterator[tuple[str, Record]]:
     Raises:
       ValueError: nothing there, nothing that can be read, or a damaged file; which file and line.
     """
-    given = Path(path).expanduser()
-    if not given.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", path):
+    if _is_name(path):
         yield from _by_name(path)
         return
     for file in find(path):
@@ -56,10 +55,16 @@ def find(path: str) -> list[Path]:
 
 def identity(path: str) -> dict[str, Any]:
     """What a set is made from, as names, sizes and times of change of its files; raises as `find`."""
-    if not Path(path).expanduser().exists() and "/" in path:
+    if _is_name(path):
         return {"dataset": path}
     stats = {str(file): file.stat() for file in find(path)}
     return {"files": {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}}
+
+
+def _is_name(path: str) -> bool:
+    """Whether it is a name on Hugging Face's hub, OWNER/NAME, rather than a file or folder."""
+    given = Path(path).expanduser()
+    return bool(re.fullmatch(r"[\w.-]+/[\w.-]+", path)) and not given.exists() and not _is_known(given)
 
 
 def _is_known(file: Path) -> bool:
@@ -127,7 +132,12 @@ def _by_name(name: str) -> Iterator[tuple[str, Record]]:
             f"examples.path={name}: no such file or folder; to read it from Hugging Face's hub: "
             "pip install datasets"
         ) from None
-    for number, row in enumerate(datasets.load_dataset(name, split="train"), 1):
+    try:
+        rows = datasets.load_dataset(name, split="train")
+    except Exception as error:  # it raises whatever its network, files and formats raise
+        reason = f"{type(error).__name__}: {str(error)[:200]}"
+        raise ValueError(f"examples.path={name}: Hugging Face's hub does not give it ({reason})") from error
+    for number, row in enumerate(rows, 1):
         yield f"{name}: row {number}", dict(row)
 
 

@@ -1,6 +1,8 @@
 """Conversations and prompts of every published form; what is wrong is named with file and line."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -105,10 +107,26 @@ def test_bad_files_are_named(tmp_path):
         list(read_conversations(""))
 
 
-def test_a_name_of_the_hub_says_what_it_needs(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "datasets", None)
+def test_a_name_of_the_hub_needs_its_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ValueError, match="pip install datasets"):
         list(read_conversations("HuggingFaceH4/no_robots"))
+    with pytest.raises(ValueError, match="no such file or folder"):  # a file that is not there
+        list(read_conversations("data/mine.jsonl"))
+
+
+def test_a_name_of_the_hub_gives_the_rows_of_its_training_split(monkeypatch):
+    def load_dataset(name, split):
+        if name != "someone/chats":
+            raise ConnectionError("no such data set")
+        assert split == "train"
+        return [MESSAGES]
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    assert list(read_conversations("someone/chats")) == [("someone/chats: row 1", (ASKED, ANSWERED))]
+    assert identity("someone/chats") == {"dataset": "someone/chats"}
+    with pytest.raises(ValueError, match=r"does not give it \(ConnectionError: no such data set\)"):
+        list(read_conversations("someone/nothing"))
 
 
 def test_an_empty_prompt_is_named(tmp_path):
