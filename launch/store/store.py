@@ -21,6 +21,7 @@ as failed after `max_attempts`.
 import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from typing import Any
 from launch.store.leases import Lease, Leases, publish
 from launch.store.plan import Plan, names_in
 
+NUMBERED = re.compile(r"[^.].*\.[1-9][0-9]*")  # ID.N of leases and failures
 FOLDERS = ("lease", "done", "diverged", "failed", "cancelled", "dropped", "progress", "scratch")
 
 
@@ -155,6 +157,11 @@ class Store:
             if states.get(run_id) == "planned" and self._backs_off(run_id, n)
         }
         return Snapshot(states, attempts, backing_off, holders)
+
+    def strays(self) -> list[Path]:
+        """Files among leases and failures that no worker made: an editor's, a file system's. Left alone."""
+        folders = (self.root / name for name in ("lease", "failed"))
+        return sorted(f / name for f in folders for name in names_in(f) if not NUMBERED.fullmatch(name))
 
     def states(self) -> dict[str, str]:
         """State (one of STATES) of every planned run."""
@@ -290,9 +297,10 @@ class Store:
 
 
 def _last_numbers(names: set[str]) -> dict[str, int]:
-    """{"a.1", "a.2", "b.1"} -> {"a": 2, "b": 1}."""
+    """{"a.1", "a.2", "b.1"} -> {"a": 2, "b": 1}; names that are not ours, such as ".nfs01", say nothing."""
     last: dict[str, int] = {}
     for name in names:
-        run_id, _, number = name.rpartition(".")
-        last[run_id] = max(last.get(run_id, 0), int(number))
+        if NUMBERED.fullmatch(name):
+            run_id, _, number = name.rpartition(".")
+            last[run_id] = max(last.get(run_id, 0), int(number))
     return last

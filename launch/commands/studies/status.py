@@ -104,6 +104,8 @@ def as_lines(store: Store, seen: StudyProgress) -> list[str]:
         lines += [running_line(run, progress, columns=110) for run, progress in seen.running[:RUNNING_SHOWN]]
         if len(seen.running) > RUNNING_SHOWN:
             lines.append(f"  and {len(seen.running) - RUNNING_SHOWN} more")
+    for stray in store.strays():
+        lines.append(f"{stray} is no file of ours and was left alone")
     for job in store.jobs()[-1:]:
         if job["kind"] == "stopped":
             lines.append(f"{job['backend']} controller {job['id']} stopped: {job['reason']}")

@@ -91,6 +91,19 @@ def test_a_run_fails_after_its_attempts_and_can_be_tried_again(tmp_path):
     assert store.claim(run_id)
 
 
+def test_files_of_others_among_leases_and_failures_are_left_alone(tmp_path):
+    store = new_store(tmp_path, 1, backoff=0.0)
+    (run_id,) = store.plan.runs()
+    strays = [store.root / "lease" / ".nfs0000a.12", store.root / "lease" / ".DS_Store"]
+    strays += [store.root / "failed" / f"{run_id}.1~", store.root / "failed" / f"{run_id}.²"]
+    for path in strays:
+        path.write_text("")
+    assert store.states() == {run_id: "planned"} and store.strays() == sorted(strays)
+    assert store.fail(store.claim(run_id), "ValueError") == 1
+    store.retry([run_id])
+    assert store.states() == {run_id: "planned"} and store.claim(run_id)
+
+
 def test_a_run_that_failed_rests_twice_as_long_each_time(tmp_path):
     store = new_store(tmp_path, 1, backoff=10.0)
     (run_id,) = store.plan.runs()
