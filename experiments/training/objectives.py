@@ -108,4 +108,5 @@ def batch_like(run: RunConfig) -> Any:
         return {"tokens": prompts, "lengths": lengths, "seeds": array(jnp.uint32)}
     sides = {name: array(jnp.int32, n) for name in ("chosen", "rejected")}
     of_sides = {f"{name}_lengths": lengths for name in (*sides, "prompt")}
-    return sides | of_sides | {"margin": array(jnp.float32)}
+    margins = ("margin", "gold_margin") if run.examples and run.examples.task == "gold" else ("margin",)
+    return sides | of_sides | {name: array(jnp.float32) for name in margins}

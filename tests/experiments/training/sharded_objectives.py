@@ -1,6 +1,6 @@
-"""A run of every objective, alone and on eight virtual CPU devices; prints what test_objectives reads.
+"""Runs of some objectives, alone and on eight virtual CPU devices; prints what test_objectives reads.
 
-python -m tests.experiments.training.sharded_objectives FOLDER
+python -m tests.experiments.training.sharded_objectives FOLDER KIND…
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from experiments.training.checkpoints.load import load
 from experiments.training.train import train
 from models import ladder
 from models.sharding import make_mesh
-from tests.experiments.training.test_objectives import RUNS, run_of
+from tests.experiments.training.test_objectives import run_of
 from tests.tiny_run import Hooks, make_training_cache, training_config
 
 
@@ -32,7 +32,7 @@ def main() -> None:
     base = dataclasses.replace(base, data=data, optimizer=OptimizerConfig(lr=0.01, eps=1e-3))
     train(base, folder / "base", Hooks())
     found = {}
-    for kind in RUNS:
+    for kind in sys.argv[2:]:
         run, folders = run_of(kind, base), {name: folder / f"{kind}-{name}" for name in ("alone", "mesh")}
         rows = {
             "alone": train(run, folders["alone"], Hooks()),
