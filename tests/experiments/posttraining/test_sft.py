@@ -62,7 +62,12 @@ def jitted(objective):
     return jax.jit(lambda params, batch: objective.loss(params, batch, {}))
 
 
-@pytest.mark.parametrize("family", ["transformer", "rwkv4"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "family", ["transformer", *(pytest.param(name, marks=SLOW) for name in ("moe", "rwkv4", "rwkv7"))]
+)
 def test_packed_rows_have_the_loss_of_their_conversations_alone(family):
     model, params = network(family)
     objective = sft.objective(model, SFT)
