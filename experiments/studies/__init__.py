@@ -21,8 +21,12 @@ STUDIES = {  # name: module of this package
     "emergence": "emergence",
     "test_time_compute": "test_time_compute.study",
     "seq2seq_length": "seq2seq_length.study",
+    "over_optimisation": "posttraining.over_optimisation",
     "sft_data": "posttraining.sft_data",
+    "rl_compute": "posttraining.rl_compute",
+    "reward_model": "posttraining.reward_model",
     "lora_rank": "posttraining.lora_rank",
+    "inverse_scaling_posttraining": "posttraining.inverse_scaling",
 }
 
 

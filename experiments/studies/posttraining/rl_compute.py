@@ -1,4 +1,4 @@
-"""Reinforcement learning over compute: does the beginning of a curve tell its end, whatever the recipe?
+"""Reward over the compute of reinforcement learning: the end of a curve foretold from its beginning.
 
 1. pretrain, 2. fine-tune: the policy that all begin as.
 3. optimise: GRPO, Dr. GRPO and RLOO against the true reward, from the same start for the same steps.
