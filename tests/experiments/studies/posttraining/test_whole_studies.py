@@ -1,0 +1,37 @@
+"""Studies of post-training from the first run to the last word, tiny: what they write, and that it agrees."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from tests.tiny_run import isoflop
+
+pytestmark = pytest.mark.slow
+TINY = {
+    "over_optimisation": (
+        *("width=16", "pretrain_steps=20", "sft_steps=20", "reward_widths=[16,24,32]", "n_pairs=128"),
+        *("reward_steps=8", "ppo_steps=8", "betas=[1.0,0.3,0.1]", "dpo_steps=4", "n_prompts=16"),
+        *("n_samples=4", "n_bootstrap=20"),
+    ),
+    "sft_data": (
+        *("widths=[16,24,32]", "n_examples=[32,64,128]", "n_steps=[8]", "pretrain_steps=10"),
+        *("n_prompts=16", "n_samples=1"),
+    ),
+    "rl_compute": (
+        *("width=16", 'advantages=["rloo"]', "pretrain_steps=10", "sft_steps=10", "n_steps=16", "known=0.7"),
+    ),
+    "lora_rank": ("widths=[16]", "ranks=[2]", "lrs=[5e-3]", "pretrain_steps=10", "n_steps=10"),
+}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_tiny_study_runs_to_its_end(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "study"
+    flags = [f"--set={override}" for override in (*TINY[name], "gold.n_examples=256")]
+    assert isoflop("study", name, "--out", str(folder), "--workers=1", *flags) == 0
+    assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((folder / f"{name}.json").read_text())
+    assert len(pd.read_csv(folder / f"{name}.csv")) > 1
+    assert (pd.read_csv(folder / "runs.csv")["status"] == "done").all()
