@@ -18,7 +18,7 @@ from experiments.training.gradients import over_minibatches
 from models.decoding.rollout import Rollout
 from models.model import Model
 
-EOS, MAX_NEW, PROMPT = 1, 3, (2, 3)
+EOS, MAX_NEW, PROMPT = 1, 3, np.array([2, 3])
 ALL = enumerable.list_responses(4, MAX_NEW, EOS)
 REWARDS_R = np.random.default_rng(0).normal(size=len(ALL.lengths_R)).astype(np.float32)
 CONFIG = models.TransformerConfig(
@@ -95,6 +95,8 @@ def train(objective: Objective, config: Any, beta: float, n_steps: int, n_rows: 
     """
     model, start = network()
     numbers, fixed = hyper(config), {"reference": start}
+    collect = objective.collect
+    assert collect is not None
     updates = n_steps * objective.epochs * objective.minibatches
     optimizer = optax.adam(optax.linear_schedule(lr, 0.0, updates), b2=0.99)
 
@@ -106,7 +108,7 @@ def train(objective: Objective, config: Any, beta: float, n_steps: int, n_rows: 
 
     def step(state, number):
         rows = batch(n_rows, number * n_rows + jnp.arange(n_rows))
-        experience, collected = objective.collect(state[0], rows, numbers, fixed)
+        experience, collected = collect(state[0], rows, numbers, fixed)
         (params, opt_state), measured = over_minibatches(update, state, experience, objective)
         measured |= collected
         if objective.adapt is not None:

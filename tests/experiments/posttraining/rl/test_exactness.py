@@ -68,6 +68,7 @@ def test_the_gradient_of_a_step_is_that_of_the_objective_without_bias(name):
         return jnp.stack(along)
 
     def of_a_batch(seeds_B):
+        assert objective.collect is not None
         experience, _ = objective.collect(params, batch(N_ROWS, seeds_B), numbers, {"reference": start})
         gradient, (weight, _) = jax.grad(objective.loss, has_aux=True)(params, experience, numbers)
         return projected(jax.tree.map(lambda g: -g * SCALE[name](weight), objective.network(gradient)))

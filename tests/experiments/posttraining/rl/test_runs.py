@@ -69,13 +69,15 @@ def test_a_run_says_what_it_measured_and_continues_bit_for_bit(kind, runs):
     if kind == "ppo":
         assert {"value_error", "explained_variance", "kl_coef"} <= lines[-1].keys()
         coefficients = [line["kl_coef"] for line in lines]
-        assert coefficients[0] == pytest.approx(beta) and len(set(coefficients)) > 1
+        # At first the divergence is 0, below its target, then above.
+        assert coefficients[:3] == pytest.approx([beta, 0.8 * beta, 0.96 * beta])
     with pytest.raises(Stopped):
         train(config(kind), runs / f"{kind}-stopped", Hooks(2))
     train(config(kind), runs / f"{kind}-stopped", Hooks())
     assert_same_run(runs / kind, runs / f"{kind}-stopped")
 
 
+@pytest.mark.slow
 def test_packed_runs_are_the_runs_alone(runs):
     both = [config("ppo"), dataclasses.replace(config("ppo"), seed=1)]
     both[1] = dataclasses.replace(both[1], objective=dataclasses.replace(KINDS["ppo"], beta=0.2))
@@ -88,6 +90,7 @@ def test_packed_runs_are_the_runs_alone(runs):
     assert other["objective_beta"] == 0.2 and other["kl"] != found["kl"]
 
 
+@pytest.mark.slow
 def test_adapters_of_a_policy_are_trained_while_its_value_function_is_whole(runs):
     lora = LoRAConfig(rank=2, targets=("policy/blocks/attention/w_*",))
     row = train(config("ppo", InitConfig("base", lora=lora)), runs / "lora", Hooks())
