@@ -28,19 +28,27 @@ from hypothesis import settings
 gc.set_threshold(50_000, 20, 50)
 
 # Time is measured by benchmarks; on a busy machine a deadline only makes a sound test fail.
-settings.register_profile("isoflop", deadline=None)
+settings.register_profile("isoflop", deadline=None, max_examples=50)
 settings.load_profile("isoflop")
 
 # Files that take long, the longest first: one process must not be left with them when all others are done.
 SLOW_FILES = (
     "models/families/test_contract.py",
+    "launch/commands/studies/test_study.py",
     "models/decoding/test_sample.py",
-    "models/test_sharding.py",
     "test_examples.py",
-    "models/decoding/test_beam.py",
+    "models/test_sharding.py",
+    "test_compatibility.py",
+    "scaling/laws/test_laws.py",
+    "models/decoding/constraints/test_constrained_sampling.py",
+    "launch/commands/studies/test_train.py",
+    "models/test_parametrization.py",
     "models/hf/test_hf.py",
     "experiments/training/memory/test_step_memory.py",
-    "test_compatibility.py",
+    "scaling/report/test_report.py",
+    "scaling/fitting/test_fit.py",
+    "models/test_counting.py",
+    "models/decoding/test_beam.py",
     "launch/test_hostile.py",
 )
 

@@ -28,6 +28,7 @@ def network(request):
     return model, drawn(model)
 
 
+@pytest.mark.slow  # within twelve tokens, three chunks of RWKV-7: test_contract.py
 def test_outputs_depend_on_no_later_token_and_on_all_before_across_chunks(network):
     """d x[t] / d embedding of token s is zero exactly for s > t, and not zero for s ≤ t."""
     model, params = network

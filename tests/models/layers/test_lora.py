@@ -17,6 +17,7 @@ DENSE = TransformerConfig(31, 12, 2, 2, 1, 6, 8)
 MIXTURE = TransformerConfig(**vars(DENSE) | {"family": "moe", "experts": Experts(4, 2, 8)})
 PATTERNS = ("blocks/attention/w_*", "blocks/mlp/w_*")
 RANK, SCALE = 2, 8 / 2
+merge = jax.jit(lora.merge)
 TOKENS_BT = jax.random.randint(jax.random.key(2), (2, 6), 0, 31)
 
 
@@ -36,7 +37,7 @@ def adapted(request):
         updates, state = optimizer.update(jax.grad(loss)(adapters), state, adapters)
         return optax.apply_updates(adapters, updates), state
 
-    trained, state = fresh, optimizer.init(fresh)
+    trained, state = fresh, jax.jit(optimizer.init)(fresh)
     for _ in range(3):
         trained, state = step(trained, state)
     return model, params, fresh, trained
@@ -44,7 +45,7 @@ def adapted(request):
 
 def test_starts_as_the_network_it_adapts(adapted):
     _, params, fresh, _ = adapted
-    jax.tree.map(np.testing.assert_array_equal, lora.merge(params, fresh, SCALE), params)
+    jax.tree.map(np.testing.assert_array_equal, merge(params, fresh, SCALE), params)
     a = fresh["blocks"]["attention"]["w_q"]["a"]
     assert 0.5 < float(a.std()) * 12**0.5 < 1.5
     assert np.abs(a[0] - a[1]).max() > 0.01  # layers have factors of their own
@@ -57,14 +58,14 @@ def test_training_moves_every_factor_and_merging_what_they_adapt_alone(adapted):
         copies = leaf.shape[: leaf.ndim - 2] if "mlp" in path else leaf.shape[:1]
         moved = (np.asarray(leaf) != before[path]).reshape(*copies, -1).any(axis=-1)
         assert moved.all(), path  # of each layer and each expert
-    merged = leaves(lora.merge(params, trained, SCALE))
+    merged = leaves(merge(params, trained, SCALE))
     for path, leaf in leaves(params).items():
         assert np.array_equal(leaf, merged[path]) == (not path[-1].startswith("w_")), path
 
 
 def test_merging_adds_the_product_of_each_layers_and_experts_factors(adapted):
     _, params, _, trained = adapted
-    merged = lora.merge(params, trained, SCALE)
+    merged = merge(params, trained, SCALE)
     w, factors = params["blocks"]["attention"]["w_q"], trained["blocks"]["attention"]["w_q"]
     for layer in range(2):  # [D,H,K] from [D,r] and [r,H,K]
         expected = w[layer] + SCALE * np.einsum("dr,rhk->dhk", factors["a"][layer], factors["b"][layer])
@@ -77,14 +78,14 @@ def test_merging_adds_the_product_of_each_layers_and_experts_factors(adapted):
 
 def test_the_merged_network_is_the_adapted_one(adapted):
     model, params, _, trained = adapted
-    merged = jax.jit(lora.merge)(params, trained, SCALE)
+    merged = merge(params, trained, SCALE)
     adapted_apply = jax.jit(
         lambda params, adapters: model.apply(lora.merge(params, adapters, SCALE), TOKENS_BT)
     )
     logits = jax.jit(model.apply)(merged, TOKENS_BT)
     np.testing.assert_array_equal(adapted_apply(params, trained), logits)
     assert np.abs(logits - jax.jit(model.apply)(params, TOKENS_BT)).max() > 0.01
-    back = jax.jit(lora.merge)(merged, trained, -SCALE)
+    back = merge(merged, trained, -SCALE)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), back, params)
 
 

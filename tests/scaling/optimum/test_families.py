@@ -42,12 +42,12 @@ def test_worth_of_compute_is_recovered(found):
 
 def test_intervals_of_worth_hold_the_truth_of_most_tables():
     inside = []
-    for seed in range(8):
-        frontiers = compare(check(table(seed), {}), n_bootstrap=100).frontiers
+    for seed in range(5):
+        frontiers = compare(check(table(seed), {}), n_bootstrap=60).frontiers
         middle = frontiers[frontiers.family == "moe"].iloc[12]
         inside.append(middle.worth_lo < SHIFT < middle.worth_hi)
         assert middle.worth_hi / middle.worth_lo < 1.2
-    assert sum(inside) >= 6
+    assert sum(inside) >= 4
 
 
 def test_sizes_are_active_parameters(found):
