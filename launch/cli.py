@@ -37,6 +37,8 @@ GROUPS = {  # a folder of launch/commands each
     },
     "posttraining": {
         "sft": "teach a checkpoint to answer, from conversations",
+        "reward": "teach a checkpoint which of two responses is preferred",
+        "dpo": "teach a checkpoint to answer as is preferred, straight from pairs of responses",
         "rl": "improve a checkpoint by a reward, from responses that it samples",
     },
     "checkpoints": {

@@ -13,7 +13,7 @@ from experiments.config import Recipe
 from experiments.objective import Objective
 from experiments.objective_configs import DPOConfig
 from experiments.posttraining.estimators.kl import exact_kl
-from experiments.posttraining.estimators.token_logps import response_logps, response_mask, token_logps
+from experiments.posttraining.estimators.token_logps import response_logps, response_mask, texts, token_logps
 from experiments.posttraining.reward import agreement_with_gold, correct
 from models.model import Aux, Model
 
@@ -124,7 +124,9 @@ def pair_logps(
     """Log-probabilities of the chosen and the rejected responses, [B] each in nats; the logits [2B,T,V],
     chosen ones first; what else the network measured."""
     tokens_BT = jnp.concatenate([batch["chosen"], batch["rejected"]])
-    logits_BTV, aux = model.apply_with_aux(params, tokens_BT)
+    lengths_B = jnp.concatenate([batch["chosen_lengths"], batch["rejected_lengths"]])
+    apart = texts(model, lengths_B, tokens_BT.shape[1])
+    logits_BTV, aux = model.apply_with_aux(params, tokens_BT, **apart)
     chosen_B, rejected_B = jnp.split(response_logps(token_logps(logits_BTV, tokens_BT), _mask(batch)), 2)
     return (chosen_B, rejected_B), logits_BTV, aux
 

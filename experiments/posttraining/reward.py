@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments.config import Recipe
 from experiments.objective import Objective
+from experiments.posttraining.estimators.token_logps import texts
 from models.layers.heads import scalar
 from models.model import Aux, Model, last_token
 
@@ -77,7 +78,8 @@ def rewards_of(model: Model) -> Callable[[Any, jax.Array, jax.Array], jax.Array]
     head = scalar(model)
 
     def rewards(params: Any, tokens_BT: jax.Array, lengths_B: jax.Array) -> jax.Array:
-        return last_token(head.apply(params, tokens_BT, lengths_B), lengths_B)
+        apart = texts(model, lengths_B, tokens_BT.shape[1])
+        return last_token(head.apply(params, tokens_BT, lengths_B, **apart), lengths_B)
 
     return rewards
 
@@ -102,7 +104,8 @@ def objective(model: Model, recipe: Recipe) -> Objective:
     def both(params: Any, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array, Aux]:
         tokens_BT = jnp.concatenate([batch["chosen"], batch["rejected"]])
         lengths_B = jnp.concatenate([batch["chosen_lengths"], batch["rejected_lengths"]])
-        values_BT, aux = head.apply_with_aux(params, tokens_BT, lengths_B)
+        apart = texts(model, lengths_B, tokens_BT.shape[1])
+        values_BT, aux = head.apply_with_aux(params, tokens_BT, lengths_B, **apart)
         chosen_B, rejected_B = jnp.split(last_token(values_BT, lengths_B), 2)
         return chosen_B, rejected_B, aux
 

@@ -90,6 +90,22 @@ def run_from(checkpoint: str, examples: Any, objective: Any, flags: absl_flags.F
     return dataclasses.replace(config, n_tokens=n_steps * config.batch_tokens, examples=fixed)
 
 
+def pairs(source: str, template: str) -> Any:
+    """ExamplesConfig of pairs of responses: at a path, or of the gold world."""
+    from experiments.objective_configs import ExamplesConfig, GoldConfig
+
+    if source == "gold":
+        return ExamplesConfig("gold", gold=GoldConfig())
+    return ExamplesConfig("preferences", source, absolute(template))
+
+
+def count_pairs(row: dict[str, Any]) -> str:
+    """How many pairs a run has seen and how many it could not read, of its row."""
+    train = row["data"]["splits"]["train"]
+    left_out = f", {train['n_left_out']:,} too long and left out" if train["n_left_out"] else ""
+    return f"{row['epochs']:.1f} epochs of {train['n_pairs']:,} pairs{left_out}"
+
+
 def absolute(template: str) -> str:
     """A template's name as a run keeps it."""
     return template if template == "default" else str(Path(template).expanduser().absolute())

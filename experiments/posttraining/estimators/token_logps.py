@@ -7,6 +7,8 @@ mask of that shape is true where token t + 1 belongs to the response.
 import jax
 import jax.numpy as jnp
 
+from models.model import Model
+
 
 def token_logps(logits_BTV: jax.Array, tokens_BT: jax.Array) -> jax.Array:
     """log p(tokens[t+1] | tokens[≤t]) of the logits at t, [B,T-1] in nats; the last ones predict nothing."""
@@ -24,6 +26,18 @@ def response_mask(prompt_lengths_B: jax.Array, lengths_B: jax.Array, n_tokens: i
     """
     predicted_T = jnp.arange(1, n_tokens)
     return (predicted_T >= prompt_lengths_B[:, None]) & (predicted_T < lengths_B[:, None])
+
+
+def texts(model: Model, lengths_B: jax.Array, n_tokens: int) -> dict[str, jax.Array]:
+    """How rows of n_tokens are to be read, {} or {"segments_BT": 1 at the text, 0 at padding}.
+
+    Experts of limited capacity would else drop tokens because of padding; elsewhere causality keeps it from
+    mattering, and without segments a network is faster.
+    """
+    experts = getattr(model.config, "experts", None)
+    if experts is None or experts.dispatch != "capacity":
+        return {}
+    return {"segments_BT": (jnp.arange(n_tokens) < lengths_B[:, None]).astype(jnp.int32)}
 
 
 def response_logps(logps_BT: jax.Array, mask_BT: jax.Array) -> jax.Array:

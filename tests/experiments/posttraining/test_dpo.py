@@ -64,9 +64,9 @@ def test_smoothing_one_half_does_not_prefer_either_side(name):
 
 def test_by_hand():
     h_B = jnp.array([2.0, -2.0])
-    np.testing.assert_allclose(ipo_losses(h_B, 0.25), [0, 16], rtol=1e-6)
-    np.testing.assert_allclose(hinge_losses(h_B, 0.25), [0.5, 1.5], rtol=1e-6)
-    np.testing.assert_allclose(dpo_losses(h_B, 0.5), np.log1p(np.exp([-1.0, 1.0])), rtol=1e-6)
+    np.testing.assert_allclose(LOSSES["ipo"](h_B, 0.25), [0, 16], rtol=1e-6)
+    np.testing.assert_allclose(LOSSES["hinge"](h_B, 0.25), [0.5, 1.5], rtol=1e-6)
+    np.testing.assert_allclose(LOSSES["dpo"](h_B, 0.5), np.log1p(np.exp([-1.0, 1.0])), rtol=1e-6)
 
 
 @pytest.mark.parametrize("smoothing", [0.1, 0.3])

@@ -137,6 +137,7 @@ def test_the_objective_reads_the_last_token_of_each_side(trained):
     reward = objective(MODEL, Recipe(RewardConfig()))
     batch = {name: array[:4] for name, array in data(RUN).validation[0].items()}
     batch["margin"] = np.array([0.0, 0.5, 1.0, 0.25], np.float32)
+    batch["gold_margin"] = np.array([1.0, -1.0, 0.0, -0.5], np.float32)
     hidden, rewards, alone = jax.jit(MODEL.hidden), jax.jit(rewards_of(MODEL)), {}
     for side in ("chosen", "rejected"):
         tokens_BT, lengths_B = batch[side], batch[f"{side}_lengths"]

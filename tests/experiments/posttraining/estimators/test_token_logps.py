@@ -5,12 +5,16 @@ import numpy as np
 import optax
 import pytest
 
+import models
 from experiments.posttraining.estimators.token_logps import (
     masked_mean,
     response_logps,
     response_mask,
+    texts,
     token_logps,
 )
+from models import TransformerConfig
+from models.layers.moe import Experts
 from tests.experiments.posttraining.golden import assert_equal, golden
 
 __all__ = ["golden"]
@@ -45,3 +49,15 @@ def test_padding_does_not_count_even_if_it_is_infinite():
     assert masked_mean(x_BT, mask_BT) == 3.0
     assert response_logps(x_BT, mask_BT).tolist() == [1.0, 8.0]
     assert masked_mean(x_BT, jnp.zeros((2, 2))) == 0.0
+
+
+@pytest.mark.parametrize(("dispatch", "segments"), [("dropless", None), ("capacity", [[1, 1, 0], [1, 1, 1]])])
+def test_padding_takes_no_places_of_experts(dispatch, segments):
+    experts = Experts(2, 1, 8, dispatch=dispatch)
+    moe = models.build(TransformerConfig(7, 8, 1, 1, 1, 8, 8, experts=experts, family="moe"))
+    found = texts(moe, jnp.array([2, 3]), 3)
+    assert {name: array.tolist() for name, array in found.items()} == (
+        {"segments_BT": segments} if segments else {}
+    )
+    dense = models.build(TransformerConfig(7, 8, 1, 1, 1, 8, 8))
+    assert texts(dense, jnp.array([2, 3]), 3) == {}
