@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 DATA = Path("tests/data")
 
 
-@pytest.fixture(scope="module", params=["gpt2", "llama"])
+@pytest.fixture(scope="module", params=[pytest.param("gpt2", marks=pytest.mark.slow), "llama"])
 def golden(request):
     """A network, its parameters, and what transformers' beam search found with it."""
     config, params = hf.load(DATA / "hf" / request.param)
