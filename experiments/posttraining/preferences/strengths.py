@@ -71,7 +71,7 @@ def fit_strengths(
             method="BFGS",
             options={"gtol": 1e-9},
         )
-    return found.x - found.x.mean()
+    return found.x  # of mean 0, as every gradient is: only differences count
 
 
 def comparisons_of_tie(one: int, other: int) -> tuple[tuple[tuple[int, int], float], ...]:

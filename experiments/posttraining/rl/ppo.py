@@ -12,7 +12,7 @@ from experiments.objective import Objective
 from experiments.objective_configs import PPOConfig
 from experiments.posttraining.estimators import advantages
 from experiments.posttraining.estimators.kl import KL_ESTIMATORS
-from experiments.posttraining.estimators.token_logps import masked_mean
+from experiments.posttraining.estimators.token_logps import masked_mean, texts
 from experiments.posttraining.rl import rollouts
 from models.layers.heads import scalar
 from models.model import Model
@@ -50,8 +50,8 @@ def objective(model: Model, recipe: Recipe, score: rollouts.Score | None = None)
 
     def values_of(params: Any, tokens_BT: jax.Array, lengths_B: jax.Array) -> jax.Array:
         """V of the state in which each next token is chosen, [B,T-1]."""
-        inputs_BT, apart = tokens_BT[:, :-1], rollouts.texts(model, tokens_BT, lengths_B)
-        return value.apply(params, inputs_BT, lengths_B, **apart)
+        inputs_BT = tokens_BT[:, :-1]
+        return value.apply(params, inputs_BT, lengths_B, **texts(model, lengths_B, inputs_BT.shape[1]))
 
     def collect(params: Any, batch: Any, hyper: dict[str, Any], fixed: dict[str, Any]):
         sampled = rollouts.sample(model, recipe, params["policy"], batch, hyper, fixed, score)

@@ -11,10 +11,10 @@ import models
 from experiments.config import Recipe
 from experiments.posttraining import gold
 from experiments.posttraining.estimators.kl import k3
-from experiments.posttraining.estimators.token_logps import masked_mean, response_mask
+from experiments.posttraining.estimators.token_logps import masked_mean, response_mask, texts
+from experiments.posttraining.reward import rewards_of
 from models.decoding.rollout import Rollout, rollout
-from models.layers.heads import scalar
-from models.model import Aux, Model, last_token
+from models.model import Aux, Model
 
 # (trees of fixed parameters, rollout) -> float32[B]
 Score = Callable[[dict[str, Any], Rollout], jax.Array]
@@ -57,8 +57,8 @@ def reward_of(recipe: Recipe) -> Score:
 
     def learnt_reward(fixed: dict[str, Any], rolled: Rollout) -> jax.Array:
         assert recipe.reward_model is not None
-        head = scalar(models.build(recipe.reward_model))
-        return last_token(head.apply(fixed["reward"], rolled.tokens_BT, rolled.lengths_B), rolled.lengths_B)
+        rewards = rewards_of(models.build(recipe.reward_model))
+        return rewards(fixed["reward"], rolled.tokens_BT, rolled.lengths_B)
 
     return true_reward if getattr(recipe.objective, "reward", "gold") == "gold" else learnt_reward
 
@@ -82,19 +82,11 @@ def policy_outputs(
       lengths_B: int32, of both together.
       temperature: that of the rollouts: the policy is what they were drawn from.
     """
-    logits_BTV, aux = model.apply_with_aux(params, tokens_BT[:, :-1], **texts(model, tokens_BT, lengths_B))
+    inputs_BT = tokens_BT[:, :-1]
+    logits_BTV, aux = model.apply_with_aux(params, inputs_BT, **texts(model, lengths_B, inputs_BT.shape[1]))
     logps_BTV = jax.nn.log_softmax(logits_BTV / temperature)
     entropy_BT = -(jnp.exp(logps_BTV) * logps_BTV).sum(axis=-1)
     return jnp.take_along_axis(logps_BTV, tokens_BT[:, 1:, None], axis=2)[..., 0], entropy_BT, aux
-
-
-def texts(model: Model, tokens_BT: jax.Array, lengths_B: jax.Array) -> dict[str, jax.Array]:
-    """How a row's inputs are read so that it is read as it was sampled: as a text and its padding where
-    experts would else drop tokens, which decoding does not; elsewhere causality does."""
-    experts = getattr(model.config, "experts", None)
-    if experts is None or experts.dispatch != "capacity":
-        return {}
-    return {"segments_BT": (jnp.arange(tokens_BT.shape[1] - 1) < lengths_B[:, None]).astype(jnp.int32)}
 
 
 def sample(

@@ -72,6 +72,10 @@ def test_batches_hold_prompt_and_responses_whole(config):
 def test_pairs_that_do_not_fit_are_left_out_and_counted(config):
     splits = data(config).manifest["splits"].values()
     assert sum(split["n_pairs"] for split in splits) == 98
+    found = data(dataclasses.replace(config, batch_tokens=16, n_val_tokens=16 * 100))
+    n = round(found.tokens_an_epoch / 16)
+    batches = [found.training(0, i, slice(None)) for i in range(n)] + list(found.validation)
+    assert sorted(int(batch["margin"][0]) for batch in batches) == [k for k in range(100) if k not in (7, 40)]
     assert sum(split["n_left_out"] for split in splits) == 2
     with pytest.raises(ValueError, match=r"none of .* fits into rows of seq_len=4"):
         data(dataclasses.replace(config, seq_len=4, batch_tokens=32, n_tokens=320))
