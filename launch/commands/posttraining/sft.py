@@ -73,7 +73,8 @@ def _summary(row: dict[str, Any], path: Path) -> str:
     if row["status"] != "done":
         return f"diverged at step {row['n_steps']:,}; lower --lr · {said} · {path}"
     stopped = row["post_training"].get("stopped_after")
-    said += f" · step {row['n_steps']:,} of {stopped:,} was best" if stopped else ""
+    early = stopped and stopped != row["n_steps"]
+    said += f" · the best of {stopped:,} steps was {row['n_steps']:,}" if early else ""
     loss = f"loss {row['loss']:.4f} ± {row['loss_se']:.4f} nats per response token"
     accuracy = f"accuracy {row['post_training']['accuracy']:.1%}"
     return f"done: {loss} · {accuracy} · {row['epochs']:.1f} epochs of {said} · {path}"
