@@ -87,7 +87,8 @@ def run_from(checkpoint: str, examples: Any, objective: Any, flags: absl_flags.F
     data = data_of(config)
     n_steps = max(1, round(flags.epochs * data.tokens_an_epoch / config.batch_tokens))
     fixed = dataclasses.replace(config.examples, fingerprint=data.manifest.get("fingerprint", ""))
-    return dataclasses.replace(config, n_tokens=n_steps * config.batch_tokens, examples=fixed)
+    config = dataclasses.replace(config, n_tokens=n_steps * config.batch_tokens, examples=fixed)
+    return apply_overrides(config, flags.set)  # once more: --set n_tokens has the last word
 
 
 def pairs(source: str, template: str) -> Any:

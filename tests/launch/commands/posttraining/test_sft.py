@@ -109,6 +109,9 @@ def test_a_foreign_checkpoint_brings_its_tokenizer(run, tmp_path):
     assert config.optimizer.lr == 1e-5 and config.init.lora.rank == 2 and config.init.train == ()
     rows = data_of(config).manifest["splits"]["train"]["n_rows"]
     assert config.n_steps == round(2 * rows / 8)
+    values = flag_values("--set=n_tokens=768", "--set=optimizer.weight_decay=0", "--batch_size=8")
+    other = run_from(str(tmp_path / "hf"), examples, SFTConfig(), values)
+    assert other.n_steps == 3 and other.optimizer.weight_decay == 0 and other.init.lora is None
     assert config.examples.fingerprint == data_of(config).manifest["fingerprint"] != ""
 
 
