@@ -170,7 +170,7 @@ def predict(settings: Settings, folder: Path) -> None:
         fit = fit_law(rows, law, settings)
         alpha, beta = coefficients(fit.params, reward_params=size)
         d, reward = PEAKS[way](alpha, beta)
-        kl = np.linspace(0.0, rows["kl"].max(), 33)
+        kl = np.linspace(0.0, np.sqrt(rows["kl"].max()), 33) ** 2
         curve = fit.predict(kl=kl, reward_params=np.full(len(kl), float(size)))
         said[way] = {
             "peak_d": number(d),
