@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.data.tasks import train_sentencepiece
-from experiments.data.vocab import ByteVocab, SentencePieceVocab
+from experiments.data.vocab import ByteVocab, SentencePieceVocab, hugging_face_vocab
 from experiments.posttraining.data.chat_template import (
     MARKERS,
     default_template,
@@ -16,6 +16,7 @@ from experiments.posttraining.data.chat_template import (
     load_template,
 )
 from experiments.posttraining.data.conversations import Turn
+from tests.extras import extra
 
 JINJA = """
 {%- for message in messages -%}
@@ -25,6 +26,16 @@ JINJA = """
 {% endif %}
 {%- endfor %}
 {%- if add_generation_prompt %}[assistant] {% endif %}"""
+CHATML = """{% for message in messages -%}
+<|im_start|>{{ message.role }}
+{% if message.role == "assistant" -%}
+{% generation %}{{ message.content }}<|im_end|>
+{% endgeneration %}
+{%- else %}{{ message.content }}<|im_end|>
+{% endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
 EXCLUDED = "".join(MARKERS.values()) + "\u2581\ufdd0\ufdd1\ufdd2\0"
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters=EXCLUDED), max_size=12)
 TURNS = st.lists(st.builds(Turn, st.sampled_from(sorted(MARKERS)), TEXT), min_size=1, max_size=5).map(tuple)
@@ -170,3 +181,36 @@ def test_a_vocabulary_that_cannot_say_the_markers_is_named():
 
     with pytest.raises(ValueError, match="cannot say '\\\\x01', the marker of system turns"):
         default_template(Letters())
+
+
+@pytest.mark.slow
+def test_tokens_and_masks_are_those_of_transformers(tmp_path):
+    tokenizers, transformers = extra("tokenizers", "hf"), extra("transformers", "hf")
+    made = tokenizers.Tokenizer(tokenizers.models.BPE())
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<|im_start|>", "<|im_end|>"],
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    made.train_from_iterator(["user and assistant", "the cat sat on the mat"] * 9, trainer)
+    theirs = transformers.PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<|im_end|>")
+    theirs.chat_template = CHATML
+    theirs.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "eos_token_id": 1}))
+    template = load_template(str(tmp_path), hugging_face_vocab(tmp_path))
+    assert template.end_id == 1
+    turns = (Turn("system", "the mat"), Turn("user", "cat?"), Turn("assistant", "sat, on é"))
+    for conversation in (turns, turns + turns[1:], turns[1:]):
+        tokens, mask = template.render(conversation)
+        messages = [{"role": turn.role, "content": turn.content} for turn in conversation]
+        how = {"tokenize": True, "return_dict": True}
+        expected = theirs.apply_chat_template(messages, return_assistant_tokens_mask=True, **how)
+        assert tokens.tolist() == list(expected["input_ids"])
+        assert mask.astype(int).tolist() == list(expected["assistant_masks"])
+        prompt = theirs.apply_chat_template(messages[:-1], add_generation_prompt=True, **how)
+        assert template.prompt(conversation[:-1]).tolist() == list(prompt["input_ids"])
+    with pytest.raises(ValueError, match="1 turns of the assistant have 2 ends of turn"):
+        template.render((turns[1], Turn("assistant", "sat <|im_end|>")))
