@@ -11,6 +11,7 @@ from experiments.objective_configs import (
     DPOConfig,
     ExamplesConfig,
     GoldConfig,
+    GRPOConfig,
     InitConfig,
     LoRAConfig,
     RewardConfig,
@@ -89,3 +90,14 @@ def test_settings_of_dpo_are_traced_so_runs_train_as_one_program(runs):
     alone = train(config("dpo"), runs / "dpo", Hooks())
     assert rows[0]["loss"] == pytest.approx(alone["loss"], abs=1e-4)
     assert rows[1]["post_training"]["objective_beta"] == 0.5 and rows[1]["loss"] != rows[0]["loss"]
+
+
+@pytest.mark.slow
+def test_a_reward_model_is_what_reinforcement_learning_maximises(runs):
+    """By its run's id; the true reward is reported beside it."""
+    train(config("reward"), runs / "reward", Hooks())
+    policy = config("reward", objective=GRPOConfig(reward="reward", max_new=6, group_size=2))
+    row = train(policy, runs / "grpo", Hooks())
+    found = row["post_training"]
+    assert row["status"] == "done" and np.isfinite(found["reward"])
+    assert found["reward"] != pytest.approx(found["gold"], abs=1e-3)

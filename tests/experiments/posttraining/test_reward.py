@@ -10,7 +10,7 @@ import pytest
 
 import models
 from experiments.config import DataConfig, OptimizerConfig, Recipe, RunConfig, ScheduleConfig
-from experiments.objective_configs import ExamplesConfig, GoldConfig, RewardConfig
+from experiments.objective_configs import ExamplesConfig, GoldConfig, GRPOConfig, RewardConfig
 from experiments.posttraining import gold
 from experiments.posttraining.data.pair_batches import data
 from experiments.posttraining.reward import (
@@ -22,7 +22,9 @@ from experiments.posttraining.reward import (
     pair_losses,
     rewards_of,
 )
+from experiments.posttraining.rl.rollouts import reward_of
 from models import TransformerConfig
+from models.decoding.rollout import Rollout
 from tests.experiments.posttraining.golden import assert_equal, golden
 
 __all__ = ["golden"]
@@ -165,6 +167,17 @@ def test_the_objective_reads_the_last_token_of_each_side(trained):
     assert weight == 4 and float(measured["loss"]) == pytest.approx(float(loss_B.mean()), abs=1e-5)
     centring = ((alone["chosen"] + alone["rejected"]) ** 2).mean()
     assert float(loss) == pytest.approx(float(loss_B.mean() + 0.3 * centring), abs=1e-4)
+
+
+def test_reinforcement_learning_takes_the_same_number_as_reward(trained):
+    batch = {name: array[:4] for name, array in data(RUN).validation[0].items()}
+    rows = batch["rejected"], batch["prompt_lengths"], batch["rejected_lengths"]
+    recipe = Recipe(GRPOConfig(reward="a run"), reward_model=RUN.model)
+    rolled = Rollout(*rows, jnp.zeros((4, SEQ_LEN - 1)), jnp.ones(4, bool))
+    found_B = jax.jit(lambda params: reward_of(recipe)({"reward": params}, rolled))(trained)
+    expected_B = jax.jit(rewards_of(MODEL))(trained, batch["rejected"], batch["rejected_lengths"])
+    np.testing.assert_allclose(found_B, expected_B, atol=1e-6)
+    assert len(set(expected_B.tolist())) == 4
 
 
 def test_a_checkpoint_becomes_the_body_under_a_new_head():
