@@ -14,7 +14,7 @@ RECIPES = {"grpo": "GRPO", "dr_grpo": "Dr. GRPO", "rloo": "RLOO"}
 
 def over_optimisation(table: pd.DataFrame, said: dict[str, Any], ways: list[str]) -> bytes:
     """True reward against √KL: a panel for each way of optimising, a colour a reward model; the band is what
-    was foretold of the largest.
+    was predicted of the largest.
 
     Args:
       table: way, kl, reward; reward_params except of DPO.
@@ -37,24 +37,24 @@ def over_optimisation(table: pd.DataFrame, said: dict[str, Any], ways: list[str]
 
 
 def over_one(rows: pd.DataFrame, curve: dict[str, list[float]], way: str, sizes: list[float]) -> Any:
-    """Points of every reward model, and the curve that was foretold of the largest with its interval.
+    """Points of every reward model, and the curve that was predicted of the largest with its interval.
 
     Args:
       rows: kl, d, reward and reward_params of one way of optimising.
-      curve: what was foretold: kl, loss (the reward), lo, hi.
+      curve: what was predicted: kl, loss (the reward), lo, hi.
       way: the title.
       sizes: of the reward models, from small to large.
     """
-    foretold = pd.DataFrame(curve).assign(d=lambda t: np.sqrt(t["kl"]))
+    predicted = pd.DataFrame(curve).assign(d=lambda t: np.sqrt(t["kl"]))
     across = theme.x("d", "√KL from the start", rows["d"], log=False)
-    low = min(rows["reward"].min(), foretold["loss"].min())
-    up = reward_axis([low, max(rows["reward"].max(), foretold["loss"].max())])
+    low = min(rows["reward"].min(), predicted["loss"].min())
+    up = reward_axis([low, max(rows["reward"].max(), predicted["loss"].max())])
     names = [theme.si(size) for size in sizes]
     colour = by_size("size", "Reward model", names)
     points = alt.Chart(rows.assign(size=[theme.si(n) for n in rows["reward_params"]]).sort_values("d"))
     lines = points.mark_line(strokeWidth=1.5, opacity=0.45)
-    band = alt.Chart(foretold).mark_area(opacity=0.16, color=theme.VERIFY, clip=True)
-    law = alt.Chart(foretold).mark_line(color=theme.VERIFY, strokeWidth=2, strokeDash=[6, 4], clip=True)
+    band = alt.Chart(predicted).mark_area(opacity=0.16, color=theme.VERIFY, clip=True)
+    law = alt.Chart(predicted).mark_line(color=theme.VERIFY, strokeWidth=2, strokeDash=[6, 4], clip=True)
     return alt.layer(
         band.encode(x=across, y=alt.Y("lo:Q", scale=up["scale"]), y2="hi:Q"),
         lines.encode(x=across, y=up, color=colour),

@@ -42,7 +42,7 @@ CLOSE = 0.05  # nats: a policy so near its start has the start's reward
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything `--set` can change. `reward_widths` are of the reward models; the last one is foretold."""
+    """Everything `--set` can change. `reward_widths` are of the reward models; the last one is predicted."""
 
     seed: int = 0
     data: DataConfig = recipes.STRINGS
@@ -96,7 +96,9 @@ def build(settings: Settings) -> Study:
             before=lambda folder, runs, configs: predict(settings, folder),
         ),
     )
-    summary = "reward models of several sizes over-optimised by best-of-n, PPO and DPO; a larger one foretold"
+    summary = (
+        "reward models of several sizes over-optimised by best-of-n, PPO and DPO; a larger one predicted"
+    )
     return Study("over_optimisation", summary, settings, stages, functools.partial(finish, settings))
 
 
@@ -257,16 +259,16 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
 
 
 def compare(said: dict[str, Any], fit: scaling.Fit, measured: pd.DataFrame) -> dict[str, Any]:
-    """What was foretold and what was measured: peaks, error of the curve, share of points in the interval."""
+    """What was predicted and measured: peaks, error of the curve, share of points in the interval."""
     kl, reward = measured["kl"].to_numpy(float), measured["reward"].to_numpy(float)
-    foretold = fit.predict(kl=kl, reward_params=measured["reward_params"].to_numpy(float))
+    predicted = fit.predict(kl=kl, reward_params=measured["reward_params"].to_numpy(float))
     own = fit_of_one(measured)
     d, height = PEAKS[str(measured["way"].iloc[0])](*own)
-    inside = (foretold.lo <= reward) & (reward <= foretold.hi)
+    inside = (predicted.lo <= reward) & (reward <= predicted.hi)
     return {
-        "foretold": {"peak_d": said["peak_d"], "peak_reward": said["peak_reward"]},
+        "predicted": {"peak_d": said["peak_d"], "peak_reward": said["peak_reward"]},
         "measured": {"peak_d": number(d), "peak_reward": number(height), "highest": float(reward.max())},
-        "rms_error": float(np.sqrt(np.mean((foretold.loss - reward) ** 2))),
+        "rms_error": float(np.sqrt(np.mean((predicted.loss - reward) ** 2))),
         "range": float(reward.max() - reward.min()),
         "inside": float(inside.mean()),
     }
@@ -289,7 +291,7 @@ def number(value: Any) -> float | None:
 
 
 def last_words(result: dict[str, Any], said: dict[str, Any]) -> str:
-    """The lines that matter: peaks foretold and measured."""
+    """The lines that matter: peaks predicted and measured."""
     shares = ", ".join(f"{float(n):,.0f}: {share:.3f}" for n, share in result["accuracy"].items())
     lines = [
         f"reward models rank pairs as the true reward does, by parameters: {shares}",
@@ -298,7 +300,7 @@ def last_words(result: dict[str, Any], said: dict[str, Any]) -> str:
     for way in LAWS:
         found = result[way]
         lines.append(
-            f"  {way}: peak foretold {peak(found['foretold'])}, measured {peak(found['measured'])}; "
+            f"  {way}: peak predicted {peak(found['predicted'])}, measured {peak(found['measured'])}; "
             f"the curve is {found['rms_error']:.3f} off (RMS) over a range of {found['range']:.2f}, "
             f"{found['inside']:.0%} of its points inside the {said['level']:.0%} interval"
         )

@@ -95,7 +95,7 @@ def label_noise(world: GoldConfig) -> float:
 
 
 def finish(settings: Settings, folder: Path, runs: Runs) -> str:
-    """Fits the law; writes reward_model.csv, .json and .png, and says how well it foretold the largest."""
+    """Fits the law; writes reward_model.csv, .json and .png, and says how well it predicted the largest."""
     accuracy = dict(zip(runs.table["run_id"], runs.table["gold_accuracy"]))
     noise = {world: label_noise(world) for world, _ in plan(settings)}
     rows: list[dict[str, Any]] = [

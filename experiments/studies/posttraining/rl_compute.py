@@ -1,4 +1,4 @@
-"""Reward over the compute of reinforcement learning: the end of a curve foretold from its beginning.
+"""Reward over the compute of reinforcement learning: the end of a curve predicted from its beginning.
 
 1. pretrain, 2. fine-tune: the policy that all begin as.
 3. optimise: GRPO, Dr. GRPO and RLOO against the true reward, from the same start for the same steps.
@@ -69,7 +69,7 @@ def build(settings: Settings) -> Study:
         Stage("fine-tune", lambda runs: [policy(settings)]),
         Stage("optimise", lambda runs: optimise(settings)),
     )
-    summary = "reward over the compute of GRPO, Dr. GRPO and RLOO: the end of each curve foretold"
+    summary = "reward over the compute of GRPO, Dr. GRPO and RLOO: the end of each curve predicted"
     return Study("rl_compute", summary, settings, stages, functools.partial(finish, settings))
 
 
@@ -110,14 +110,14 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
         curve = curve.rename(columns={"gold": "reward"}).assign(start_reward=start, recipe=name)
         known = curve["flops"] <= settings.known * curve["flops"].max()
         fit = fit_law(pd.DataFrame(curve[known]))
-        foretold = fit.predict(flops=curve["flops"].to_numpy(), start_reward=np.full(len(curve), start))
-        curve = curve.assign(predicted=foretold.loss, known=known)
+        predicted = fit.predict(flops=curve["flops"].to_numpy(), start_reward=np.full(len(curve), start))
+        curve = curve.assign(predicted=predicted.loss, known=known)
         said, came = (curve.loc[~known, column].to_numpy(float) for column in ("predicted", "reward"))
         result[name] = {
             **fit.params,
             "start_reward": start,
             "at_flops": float(np.max(curve["flops"].to_numpy(float))),
-            "foretold": float(said.mean()),
+            "predicted": float(said.mean()),
             "measured": float(came.mean()),
             "rms_error": float(np.sqrt(np.mean((said - came) ** 2))),
         }
@@ -138,12 +138,12 @@ def fit_law(curve: pd.DataFrame) -> scaling.Fit:
 
 
 def last_words(result: dict[str, Any], settings: Settings) -> str:
-    """For each recipe its ceiling and middle, and how well its beginning foretold the rest."""
+    """For each recipe its ceiling and middle, and how well its beginning predicted the rest."""
     lines = [f"true reward, by the law of the first {settings.known:.0%} of the compute:"]
     for name, found in result.items():
         lines.append(
             f"  {name:<8} from {found['start_reward']:.2f} to A = {found['A']:.2f}, B = {found['B']:.2f}, "
-            f"C_mid = {found['C_mid']:.2e}; the rest foretold {found['foretold']:.3f}, measured "
+            f"C_mid = {found['C_mid']:.2e}; the rest predicted {found['predicted']:.3f}, measured "
             f"{found['measured']:.3f} ({found['rms_error']:.3f} RMS)"
         )
     return "\n".join(lines)

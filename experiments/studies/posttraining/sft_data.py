@@ -88,7 +88,7 @@ def fine_tuned(settings: Settings) -> list[tuple[int, int, RunConfig]]:
 
 
 def finish(settings: Settings, folder: Path, runs: Runs) -> str:
-    """Fits the law; writes sft_data.csv, .json and .png, and says how well it foretold the largest width."""
+    """Fits the law; writes sft_data.csv, .json and .png, and says how well it predicted the largest width."""
     table = lowest(settings, folder, runs)
     smaller = table["d_model"] != settings.widths[-1]
     fit = fit_law(pd.DataFrame(table[smaller]))
@@ -142,7 +142,7 @@ def last_words(table: pd.DataFrame, result: dict[str, Any]) -> str:
     lines.append("of the largest width, to which it was not fitted:")
     for row in result["largest"]:
         lines.append(
-            f"  {row['n_examples']:>6,} examples: foretold {row['predicted']:.3f}, measured "
+            f"  {row['n_examples']:>6,} examples: predicted {row['predicted']:.3f}, measured "
             f"{row['loss']:.3f} nats a token after {row['n_steps']} steps; true reward {row['gold']:.2f}"
         )
     return "\n".join([*lines, f"  {result['rms_error']:.1%} off (RMS)"])

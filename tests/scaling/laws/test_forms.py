@@ -151,7 +151,7 @@ def test_over_reward_models_the_law_is_of_one_at_each_size():
         assert joint == pytest.approx(law_values("over_optimisation_rl", (alpha, beta), kl=kl))
 
 
-def test_a_fit_of_small_reward_models_foretells_a_larger_one():
+def test_a_fit_of_small_reward_models_predicts_a_larger_one():
     theta, rng = (0.2, 0.05, 0.5, -0.01), np.random.default_rng(0)
     name = "over_optimisation_rl:reward_params"
     sizes, kl = np.repeat([1e4, 3e4, 1e5], 12), np.tile(np.linspace(0.1, 30, 12), 3)

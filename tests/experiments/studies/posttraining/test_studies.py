@@ -70,7 +70,7 @@ def planted(settings, which):
 
 
 @pytest.mark.slow
-def test_the_largest_reward_models_curve_is_foretold_before_it_is_measured(tmp_path, monkeypatch):
+def test_the_largest_reward_models_curve_is_predicted_before_it_is_measured(tmp_path, monkeypatch):
     settings = over_optimisation.Settings(n_bootstrap=20)
     monkeypatch.setattr(over_optimisation, "curves", lambda settings, folder, which: planted(settings, which))
     dpo = {"beta": [1.0, 0.3, 0.1], "kl": [1.0, 4.0, 12.0], "reward": [0.4, 0.5, 0.3], "way": "DPO"}
@@ -85,14 +85,14 @@ def test_the_largest_reward_models_curve_is_foretold_before_it_is_measured(tmp_p
     result = json.loads((tmp_path / "over_optimisation.json").read_text())
     for way in PLANTED:
         assert result[way]["rms_error"] < 0.05
-        foretold, measured = result[way]["foretold"], result[way]["measured"]
-        assert foretold["peak_reward"] == pytest.approx(measured["peak_reward"], abs=0.06)
-        assert foretold["peak_d"] == pytest.approx(measured["peak_d"], rel=0.2)
+        predicted, measured = result[way]["predicted"], result[way]["measured"]
+        assert predicted["peak_reward"] == pytest.approx(measured["peak_reward"], abs=0.06)
+        assert predicted["peak_d"] == pytest.approx(measured["peak_d"], rel=0.2)
         assert result[way]["inside"] >= 0.7
     assert (tmp_path / "over_optimisation.png").read_bytes().startswith(PNG)
 
 
-def test_the_law_of_fine_tuning_foretells_the_largest_width(tmp_path, monkeypatch):
+def test_the_law_of_fine_tuning_predicts_the_largest_width(tmp_path, monkeypatch):
     settings = sft_data.Settings()
     table = pd.DataFrame(
         {"d_model": width, "n_params": 30.0 * width**2, "n_examples": float(n), "n_steps": 64, "gold": 1.0}
@@ -104,7 +104,7 @@ def test_the_law_of_fine_tuning_foretells_the_largest_width(tmp_path, monkeypatc
     words = sft_data.finish(settings, tmp_path, Runs(pd.DataFrame()))
     result = json.loads((tmp_path / "sft_data.json").read_text())
     assert result["rms_error"] < 0.01 and len(result["largest"]) == 4
-    assert "foretold" in words and (tmp_path / "sft_data.png").read_bytes().startswith(PNG)
+    assert "predicted" in words and (tmp_path / "sft_data.png").read_bytes().startswith(PNG)
 
 
 def test_of_several_numbers_of_steps_that_of_the_lowest_loss_counts(tmp_path, monkeypatch):
@@ -118,7 +118,7 @@ def test_of_several_numbers_of_steps_that_of_the_lowest_loss_counts(tmp_path, mo
     assert set(best["n_steps"]) == {16} and len(best) == len(settings.widths) * len(settings.n_examples)
 
 
-def test_the_beginning_of_a_curve_foretells_its_end(tmp_path, monkeypatch):
+def test_the_beginning_of_a_curve_predicts_its_end(tmp_path, monkeypatch):
     settings = rl_compute.Settings(advantages=("grpo", "rloo"))
     flops = np.geomspace(1e11, 1e14, 60)
     gold = 0.9 + (2.0 - 0.9) / (1 + (8e12 / flops) ** 1.2)
@@ -133,7 +133,7 @@ def test_the_beginning_of_a_curve_foretells_its_end(tmp_path, monkeypatch):
     assert (tmp_path / "rl_compute.png").read_bytes().startswith(PNG)
 
 
-def test_the_law_of_reward_models_foretells_the_largest_width(tmp_path, monkeypatch):
+def test_the_law_of_reward_models_predicts_the_largest_width(tmp_path, monkeypatch):
     settings = reward_model.Settings()
     monkeypatch.setattr(reward_model, "label_noise", lambda world: 0.3 * world.noise)
     rows = []
