@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from experiments.objective_configs import GRPOConfig, PPOConfig
+from experiments.objective_configs import GRPOConfig, PPOConfig, RejectionConfig
 from experiments.posttraining import enumerable
-from experiments.posttraining.rl import grpo, ppo
+from experiments.posttraining.rl import grpo, ppo, rejection
 from tests.experiments.posttraining.rl import enumerated
 from tests.experiments.posttraining.rl.enumerated import (
     ALL,
@@ -112,3 +112,17 @@ def test_a_tenth_of_the_training_is_most_of_the_way():
 @pytest.mark.parametrize("name", TRAINED)
 def test_the_optimum_of_reward_less_divergence_is_reached(name):
     assert trained(name, 1200 if name == "grpo" else 400).gain >= 0.995
+
+
+@pytest.mark.slow
+def test_distilled_best_of_n_is_the_distribution_of_best_of_n():
+    config = RejectionConfig(max_new=MAX_NEW, n=4, sample_from="start")
+    objective = rejection.objective(network()[0], recipe(config), enumerated.score)
+    reached = enumerated.train(objective, config, BETA, n_steps=300, n_rows=256, lr=0.01)
+    start_R = jax.jit(lambda p: enumerable.response_logps(network()[0], p, PROMPT, ALL))(network()[1])
+    best_R = enumerable.best_of_n_logps(start_R, REWARDS_R, 4)
+    assert (
+        enumerable.total_variation(reached.logps_R, best_R)
+        < 0.05
+        < enumerable.total_variation(start_R, best_R)
+    )
