@@ -62,7 +62,9 @@ def response_losses(
     logits_BTV, aux = model.apply_with_aux(params, tokens_BT[:, :-1], segments_BT=segments_BT[:, :-1])
     targets_BT = tokens_BT[:, 1:]
     losses_BT = optax.softmax_cross_entropy_with_integer_labels(logits_BTV, targets_BT)
-    return losses_BT, (logits_BTV.argmax(axis=-1) == targets_BT).astype(jnp.float32), aux
+    # As by argmax but for ties; XLA vectorises no argmax on CPUs, and it would be a tenth of the step.
+    said_BT = jnp.take_along_axis(logits_BTV, targets_BT[..., None], axis=2)[..., 0]
+    return losses_BT, (said_BT >= logits_BTV.max(axis=-1)).astype(jnp.float32), aux
 
 
 def data(config: RunConfig) -> RunData:

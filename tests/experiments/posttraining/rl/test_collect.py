@@ -188,3 +188,17 @@ def test_the_divergence_adapts_its_weight_by_a_fifth_of_the_gain_at_most():
 
     assert scale(0.0, 2.0) == pytest.approx(1 - 0.02) and scale(9.0, 2.0) == pytest.approx(1 + 0.02)
     assert scale(2.2, 2.0) == pytest.approx(1.01) and scale(9.0, 0.0) == 1
+
+
+@pytest.mark.parametrize(
+    ("advantage", "tokens"), [("grpo", None), ("dr_grpo", MAX_NEW), ("rloo", MAX_NEW)], ids=str
+)
+def test_tokens_are_averaged_as_in_the_paper_of_the_advantage(advantage, tokens):
+    """Over those of a response, or over those that it might have had."""
+    _, params, numbers, experience, _ = collected(GRPO)
+    config = dataclasses.replace(GRPO, advantage=advantage)
+    objective = grpo.objective(network()[0], recipe(config), enumerated.score)
+    advantages_B, n_B = np.arange(N_ROWS, dtype=np.float32), experience["lengths"] - len(PROMPT)
+    rows = jax.tree.map(jnp.asarray, experience | {"advantages": advantages_B})
+    loss, _ = jax.jit(objective.loss)(params, rows, numbers)
+    assert loss == pytest.approx(-(advantages_B * n_B / (tokens or n_B)).mean(), abs=1e-4)
