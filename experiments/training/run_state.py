@@ -174,6 +174,7 @@ class RunState:
     def save_branch_checkpoint(self, step: int, params: Any, opt_state: Any) -> None:
         """Saves its state for the other runs of its prefix."""
         assert self.shared_prefix
+        self.checkpoints.wait()  # orbax's barriers have one name for all folders: one save at a time
         lines = metrics.read(self.out / "metrics.jsonl")
         meta = {"step": step, "recent": self.record.recent, "lines": lines}
         self.shared_prefix.save(step, params, opt_state, meta)

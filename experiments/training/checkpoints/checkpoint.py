@@ -95,8 +95,12 @@ class Checkpoints:
                 return self.read(step, **like)
         return None
 
-    def close(self) -> None:
+    def wait(self) -> None:
         """Waits for what is being written."""
+        self.manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits for what is being written; nothing is written or read afterwards."""
         self.manager.close()
 
 
