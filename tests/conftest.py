@@ -78,11 +78,6 @@ def few_programs():
 
 
 @pytest.fixture(scope="module")
-def quick_compilation():
-    """What every module has."""
-
-
-@pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     """The folder of an untrained run, the only one of its study."""
     from tests.tiny_run import make_study

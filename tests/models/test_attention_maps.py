@@ -11,8 +11,6 @@ import models
 from models import TransformerConfig, ladder
 from models.attention_maps import attention_maps
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CONFIG = TransformerConfig(11, 12, 3, 4, 2, 6, 16, windows=(0, 2), attention_softcap=3.0, qk_norm="head")
 
 

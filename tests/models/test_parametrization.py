@@ -23,7 +23,6 @@ from models.parametrization import (
     multipliers,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 BASE = MuP(base_d_model=16, base_n_layers=2, base_d_head=8)
 VOCAB = 67
 

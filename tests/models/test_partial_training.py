@@ -9,8 +9,6 @@ import pytest
 import models
 from models import Experts, TransformerConfig, partial_training
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 MODEL = models.build(TransformerConfig(31, 12, 1, 2, 1, 6, 8, family="moe", experts=Experts(4, 2, 8)))
 TOKENS_BT = jax.random.randint(jax.random.key(2), (2, 6), 0, 31)
 

@@ -12,8 +12,6 @@ from experiments.evaluate.loaded_model import LoadedModel
 from experiments.evaluate.structured import Asked, compare, is_valid, repaired, summary
 from tests.models.decoding.test_sample import bigram_model
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SCHEMA = {"type": "array", "items": {"type": "integer"}, "maxItems": 3}
 
 

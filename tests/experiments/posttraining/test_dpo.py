@@ -23,7 +23,6 @@ from tests.experiments.posttraining.golden import assert_equal, golden
 from tests.experiments.posttraining.table_policy import table_policy
 
 __all__ = ["golden"]
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def h(golden, **replaced):

@@ -11,7 +11,6 @@ from hypothesis.extra.numpy import arrays
 import models
 from experiments.posttraining import enumerable
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 ALL = enumerable.list_responses(4, 3)
 CONFIG = models.TransformerConfig(
     vocab_size=4, d_model=8, n_layers=1, n_heads=2, n_kv_heads=1, d_head=4, d_ff=8

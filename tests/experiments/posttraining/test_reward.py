@@ -28,7 +28,6 @@ from models.decoding.rollout import Rollout
 from tests.experiments.posttraining.golden import assert_equal, golden
 
 __all__ = ["golden"]
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def test_losses_and_gradients_equal_the_golden_ones(golden):

@@ -23,8 +23,6 @@ from experiments.training.gradients import gradients
 from models import ladder
 from tests.tiny_run import make_training_cache, training_config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SFT = Recipe(SFTConfig())
 T = 24
 

@@ -13,18 +13,17 @@ from experiments.training.loss import training_loss
 from experiments.training.train import training_functions
 from models import TransformerConfig
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 CONFIG = TransformerConfig(31, 8, 1, 2, 1, 4, 12)
 TOKENS_KBT = np.random.default_rng(0).integers(0, 31, (2, 3, 7)).astype(np.int32)
 
 
 @pytest.fixture(scope="module")
-def single(quick_compilation):
+def single():
     return training_functions(CONFIG, "adamw", "wsd")
 
 
 @pytest.fixture(scope="module")
-def pair(quick_compilation):
+def pair():
     return training_functions(CONFIG, "adamw", "wsd", None, 2)
 
 

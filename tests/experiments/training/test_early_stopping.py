@@ -14,8 +14,6 @@ from experiments.training.train import Stopped, train
 from models import ladder
 from tests.tiny_run import Hooks, make_training_cache, training_config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def lines(*losses):
     return [{"step": i, "val_loss": loss} for i, loss in enumerate(losses, 1)]

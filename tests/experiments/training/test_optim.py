@@ -17,8 +17,6 @@ from models import MuP, TransformerConfig, ladder
 from models.model import Model
 from models.parameters import Axes, parse_axes
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def run(schedule: ScheduleConfig, n_steps: int = 100, **numbers) -> RunConfig:
     optimizer = OptimizerConfig(**({"lr": 0.5} | numbers))

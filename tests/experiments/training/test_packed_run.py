@@ -17,7 +17,6 @@ from models import ladder
 from tests.tiny_run import Hooks, make_training_cache
 from tests.tiny_run import training_config as config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 TIMES = {"wall_seconds", "flops_per_second", "seconds", "n_packed"}
 
 
@@ -38,7 +37,7 @@ def runs() -> list[RunConfig]:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory, use_cache, quick_compilation):
+def alone(tmp_path_factory, use_cache):
     """The folder where each of them was trained alone, and their rows."""
     root = tmp_path_factory.mktemp("alone")
     return root, [train(run, root / run.run_id, Hooks()) for run in runs()]

@@ -22,8 +22,6 @@ from models import FAMILIES, count, ladder
 from tests.tiny_run import Hooks, assert_same_run, make_training_cache
 from tests.tiny_run import training_config as config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(autouse=True, scope="module")
 def use_cache(tmp_path_factory):
@@ -33,7 +31,7 @@ def use_cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, use_cache, quick_compilation) -> tuple[Path, dict]:
+def whole(tmp_path_factory, use_cache) -> tuple[Path, dict]:
     """The folder of `config()`, trained without interruption, and its row."""
     folder = tmp_path_factory.mktemp("whole")
     return folder, train(config(), folder, Hooks())

@@ -16,8 +16,6 @@ from models.decoding.beam import beam_search
 from models.model import Model
 from tests.models.decoding.test_sample import EVERY_FAMILY, bigram_model
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 DATA = Path("tests/data")
 
 

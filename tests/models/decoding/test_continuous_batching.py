@@ -16,8 +16,6 @@ from models.decoding.settings import SamplingSettings
 from models.decoding.stop import DecodedText, StopCriteria
 from tests.models.decoding.test_sample import BIGRAM, EOS, GREEDY, compiles
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 PLAIN = Limits(max_tokens=9, eos_id=EOS, context=None, stop=StopCriteria())
 
 

@@ -13,8 +13,6 @@ from models.decoding.sample import sample
 from models.decoding.settings import SamplingSettings
 from tests.models.families.networks import CONFIGS, VOCAB, drawn
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EOS, MAX_NEW, TEMPERATURE = 4, 7, 0.7
 PROMPTS = ([5], [7, 8, 9, 10, 11, 3], [3, 12], [7, 8])
 SEEDS = np.array([11, 12, 13, 12], np.uint32)

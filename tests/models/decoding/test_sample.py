@@ -18,8 +18,6 @@ from models.decoding.settings import SamplingSettings
 from models.decoding.stop import StopCriteria
 from models.model import Model
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EOS = 1
 GREEDY = SamplingSettings(temperature=0.0)
 TINY = TransformerConfig(

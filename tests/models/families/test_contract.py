@@ -18,8 +18,6 @@ from models import FAMILIES, ladder
 from tests.models.families.networks import CONFIGS, VARIANTS, VOCAB, drawn
 from tests.models.ragged import assert_decoding_is_the_forward_pass
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 ROWS, LENGTH, SOURCE_LENGTHS = 3, 12, (9, 6, 1)
 
 

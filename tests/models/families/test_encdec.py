@@ -14,8 +14,6 @@ from models import EncDecConfig, hf, ladder
 from models.families.encdec import encode
 from models.layers.positions import relative_position_bucket
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CONFIGS = {
     "1.0": EncDecConfig(
         *(61, 16, 2, 1, 2, 6, 24), gated=False, activation="relu", tied_embeddings=True, n_buckets=8,

@@ -15,8 +15,6 @@ from models.layers import moe
 from models.parameters import functional
 from tests.models.test_counting import product_flops
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 E, K, D, F = 5, 2, 12, 8
 
 

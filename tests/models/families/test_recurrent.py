@@ -16,8 +16,6 @@ from tests.models.families.networks import VARIANTS, VOCAB, drawn
 from tests.models.ragged import assert_decoding_is_the_forward_pass
 from tests.models.test_counting import product_flops
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CONFIGS = VARIANTS["rwkv4"] | VARIANTS["rwkv7"]
 V, D, LAYERS = VOCAB, 16, 3
 

@@ -13,8 +13,6 @@ from models import RNNConfig
 from models.families.rnn import alignments
 from models.layers.cells import CELLS, recur
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CONFIGS = {
     "gru": RNNConfig(61, 12, 2, cell="gru"),
     "lstm": RNNConfig(61, 8, 3, cell="lstm"),

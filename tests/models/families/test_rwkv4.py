@@ -11,8 +11,6 @@ import models
 from models import hf
 from models.layers.wkv import CHUNK, wkv, wkv_state
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def plain(k, v, decay, bonus):
     """The definition, token by token in numpy: averages [B,T,A], and the sums of what has come before."""

@@ -14,8 +14,6 @@ from models.families.rwkv7 import SLOWEST
 from models.layers.delta_rule import delta_rule, delta_rule_step, inverse
 from tests.models.families.networks import drawn
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def plain(r, log_w, k, v, a, b):
     """The definition, token by token in numpy: what is read [B,T,H,V], and the last state [B,H,V,K]."""

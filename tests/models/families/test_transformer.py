@@ -13,8 +13,6 @@ import models
 from models import TransformerConfig
 from tests.models.families.networks import VARIANTS
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CONFIGS = VARIANTS["transformer"]
 
 

@@ -11,8 +11,6 @@ from models import Experts, MuP, TransformerConfig
 from models.hf.checkpoint_tensors import flat, nested
 from models.hf.fold import fold
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 PLAIN = TransformerConfig(31, 16, 2, 4, 2, 6, 24)
 MUP = MuP(base_d_model=8, base_n_layers=1, base_d_head=4)
 SHARED = Experts(4, 2, 10, d_shared=6, shared_gate=True, dispatch="dropless")

@@ -21,8 +21,6 @@ from models import Experts, MuP, RNNConfig, RopeScaling, TransformerConfig, hf, 
 from models.hf.config_json import config_from_json
 from tests.extras import extra
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 GOLDENS = sorted(path.parent for path in Path("tests/data/hf").glob("*/config.json"))
 GOLDEN = pytest.mark.parametrize("folder", GOLDENS, ids=lambda path: path.name)
 SMALL = TransformerConfig(vocab_size=31, d_model=16, n_layers=2, n_heads=4, n_kv_heads=2, d_head=6, d_ff=24)

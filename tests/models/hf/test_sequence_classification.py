@@ -15,8 +15,6 @@ from models.layers.heads import classifier, scalar
 from models.model import last_token
 from tests.extras import extra
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SMALL = TransformerConfig(vocab_size=31, d_model=16, n_layers=2, n_heads=4, n_kv_heads=2, d_head=4, d_ff=24)
 NETWORKS = {
     "llama": SMALL,

@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from models import TransformerConfig
 from models.families.transformer import attention
@@ -15,8 +14,6 @@ from models.layers.attention import (
     write_slot,
 )
 from models.parameters import functional
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 CONFIG = TransformerConfig(vocab_size=5, d_model=12, n_layers=1, n_heads=4, n_kv_heads=2, d_head=4, d_ff=8)
 

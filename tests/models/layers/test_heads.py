@@ -9,8 +9,6 @@ import models
 from models import EncDecConfig, Experts, TransformerConfig
 from models.layers import heads
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 DENSE = TransformerConfig(61, 12, 1, 2, 1, 6, 24)
 MIXTURE = TransformerConfig(**vars(DENSE) | {"family": "moe", "experts": Experts(4, 2, 8)})
 ENCDEC = EncDecConfig(61, 12, 1, 1, 2, 6, 24)

@@ -11,8 +11,6 @@ from models import Experts, TransformerConfig
 from models.layers import lora
 from models.partial_training import leaves
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 DENSE = TransformerConfig(31, 12, 2, 2, 1, 6, 8)
 MIXTURE = TransformerConfig(**vars(DENSE) | {"family": "moe", "experts": Experts(4, 2, 8)})
 PATTERNS = ("blocks/attention/w_*", "blocks/mlp/w_*")

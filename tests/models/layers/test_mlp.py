@@ -13,8 +13,6 @@ from models.families.transformer import feed_forward
 from models.layers.mlp import ACTIVATIONS
 from models.parameters import functional
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CONFIG = TransformerConfig(11, 6, 2, 2, 1, 4, 10)
 # In float64, from their papers.
 DEFINITIONS = {

@@ -10,8 +10,6 @@ from experiments.evaluate.tasks import loglikelihood as scoring
 from experiments.evaluate.tasks.loglikelihood import ScoringRow, encode_pair, plan_batches, score_all
 from models import ladder
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 VOCAB = ByteVocab()
 
 

@@ -9,8 +9,6 @@ from experiments.evaluate.tasks.responses import cache_path, collect_responses
 from experiments.evaluate.tasks.task import Task, build_prompt, read_task
 from tests.experiments.evaluate.answered import never, untrained
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):

@@ -10,8 +10,6 @@ from models import TransformerConfig
 from models.decoding.sample import sample
 from models.decoding.settings import SamplingSettings
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CONFIG = TransformerConfig(vocab_size=5, d_model=16, n_layers=2, n_heads=2, n_kv_heads=1, d_head=8, d_ff=24)
 
 

@@ -16,7 +16,6 @@ from experiments.posttraining.data.conversations import Turn
 from experiments.posttraining.data.pair_batches import data, open_pairs
 from models import ladder
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 TEMPLATE = default_template(ByteVocab())
 SHAPES = {
     **{name: ("int32", (8, 16)) for name in ("chosen", "rejected")},

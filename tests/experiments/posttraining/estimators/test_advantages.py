@@ -19,7 +19,6 @@ from experiments.posttraining.estimators.kl import k1
 from tests.experiments.posttraining.golden import assert_equal, golden
 
 __all__ = ["golden"]
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 gae = jax.jit(generalized_advantages)
 

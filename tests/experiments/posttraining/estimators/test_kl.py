@@ -10,7 +10,6 @@ from experiments.posttraining.estimators.token_logps import masked_mean
 from tests.experiments.posttraining.golden import assert_equal, golden
 
 __all__ = ["golden"]
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 P_V = jnp.array([0.3, -1.2, 0.8, 2.0])  # logits of a policy and of its reference
 Q_V = jnp.array([0.1, 0.4, -0.5, 0.9])

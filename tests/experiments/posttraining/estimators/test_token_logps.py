@@ -18,7 +18,6 @@ from models.layers.moe import Experts
 from tests.experiments.posttraining.golden import assert_equal, golden
 
 __all__ = ["golden"]
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def test_logps_are_those_of_the_next_tokens(golden):

@@ -10,7 +10,6 @@ from experiments.data.vocab import ByteVocab
 from experiments.objective_configs import GoldConfig
 from experiments.posttraining import gold
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 WORLD = GoldConfig(n_examples=512)
 compiled = jax.jit(lambda *rows: gold.features(*rows) | {"reward": gold.gold_reward(WORLD, *rows)})
 

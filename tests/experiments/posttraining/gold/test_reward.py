@@ -12,7 +12,6 @@ from experiments.data.vocab import ByteVocab
 from experiments.objective_configs import GoldConfig
 from experiments.posttraining import gold
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 WORLD = GoldConfig()
 WIDTH = gold.PROMPT_LENGTH + gold.MAX_NEW
 CASES = [  # prompt, response ("." is EOS), reward

@@ -14,7 +14,6 @@ from experiments.posttraining.preferences.annotators import (
     label_probabilities,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 REWARDS_N2 = np.random.default_rng(0).normal(size=(4000, 2))
 LENGTHS_N2 = np.random.default_rng(1).integers(1, 20, (4000, 2))
 DIFFERENCE_N = REWARDS_N2[:, 0] - REWARDS_N2[:, 1]

@@ -14,7 +14,6 @@ from experiments.posttraining.preferences.strengths import (
     plackett_luce_logps,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 STRENGTHS_K = jnp.array([0.0, 1.0, -0.5, 2.0])
 
 

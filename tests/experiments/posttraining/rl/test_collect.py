@@ -15,7 +15,6 @@ from models.decoding.rollout import rollout
 from tests.experiments.posttraining.rl import enumerated
 from tests.experiments.posttraining.rl.enumerated import MAX_NEW, PROMPT, batch, network, recipe
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 N_ROWS, BETA = 12, 0.3
 ALGORITHMS = {"ppo": ppo, "grpo": grpo, "rejection": rejection}
 PPO = PPOConfig(max_new=MAX_NEW, beta=BETA, gae_lambda=1.0, temperature=0.8, whiten_advantages=False)

@@ -9,7 +9,6 @@ from experiments.posttraining.estimators.kl import k3
 from experiments.posttraining.rl.grpo import normalized, token_losses
 from experiments.posttraining.rl.ppo import policy_losses
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 LOSSES_BT = jnp.array([[1.0, 3.0, jnp.nan, jnp.nan], [2.0, 4.0, 6.0, 8.0], [5.0, jnp.nan, jnp.nan, jnp.nan]])
 MASK_BT = jnp.array([[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]])
 

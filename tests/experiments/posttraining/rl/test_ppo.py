@@ -10,7 +10,6 @@ from experiments.posttraining.rl.ppo import adapted_kl_coef, outside, policy_los
 from tests.experiments.posttraining.golden import assert_equal, golden
 
 __all__ = ["golden"]
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def test_policy_loss_and_gradient_equal_the_golden_ones(golden):

@@ -24,7 +24,6 @@ from experiments.training.metrics import read
 from experiments.training.train import Stopped, train, train_packed
 from tests.tiny_run import Hooks, assert_same_run, make_training_cache, training_config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 SEQ_LEN, MAX_NEW, N_STEPS = 28, 6, 4
 WORLD = ExamplesConfig("gold", gold=GoldConfig(n_examples=64))
 KINDS = {
@@ -35,7 +34,7 @@ KINDS = {
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, quick_compilation):
+def runs(tmp_path_factory):
     """The folder of all runs of a study, of which "base" is trained."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ISOFLOP_CACHE", make_training_cache(tmp_path_factory.mktemp("cache")))

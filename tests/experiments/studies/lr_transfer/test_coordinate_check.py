@@ -14,12 +14,11 @@ from models import TransformerConfig
 
 CONFIG = TransformerConfig(31, 8, 2, 2, 1, 4, 12)
 MODEL = models.build(CONFIG)
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 BATCHES = [np.random.default_rng(i).integers(0, 31, (2, 7)).astype(np.int32) for i in (0, 1)]
 
 
 @pytest.fixture(scope="module")
-def params(quick_compilation):
+def params():
     return jax.jit(MODEL.init)(jax.random.key(5))
 
 

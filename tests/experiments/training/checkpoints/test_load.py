@@ -20,7 +20,6 @@ from models.partial_training import leaves
 from tests.tiny_run import Hooks, assert_same_run, make_training_cache
 from tests.tiny_run import training_config as config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 LORA = LoRAConfig(rank=2, alpha=4.0, targets=("blocks/attention/w_*",))
 PARTS = {
     "all": InitConfig("base"),
@@ -32,7 +31,7 @@ PARTS = {
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, quick_compilation):
+def runs(tmp_path_factory):
     """The folder of all runs of a study, of which "base" is trained."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ISOFLOP_CACHE", make_training_cache(tmp_path_factory.mktemp("cache")))

@@ -15,7 +15,6 @@ from experiments.training.train import Stopped, train, train_packed
 from tests.tiny_run import Hooks, assert_same_run, make_training_cache
 from tests.tiny_run import training_config as config
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 TIMES = {"wall_seconds", "flops_per_second", "seconds", "trunk_steps"}
 STEPS = (20, 37, 60)
 BRANCHES = (14, 26, 42)
@@ -34,7 +33,7 @@ def ladder_of_budgets() -> list[RunConfig]:
 
 
 @pytest.fixture(scope="module")
-def without(tmp_path_factory, use_cache, quick_compilation):
+def without(tmp_path_factory, use_cache):
     """The folder where each run was trained on its own, and their rows."""
     root = tmp_path_factory.mktemp("without")
     return root, [train(run, root / run.run_id, Hooks()) for run in ladder_of_budgets()]

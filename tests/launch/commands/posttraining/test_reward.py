@@ -8,7 +8,7 @@ import pytest
 
 from tests.tiny_run import isoflop
 
-pytestmark = pytest.mark.usefixtures("cache_of_run", "quick_compilation")
+pytestmark = pytest.mark.usefixtures("cache_of_run")
 FEW = ["--seq_len=16", "--batch_size=8", "--lr=0.02", "--set=n_val_tokens=256"]
 
 

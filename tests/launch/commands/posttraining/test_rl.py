@@ -7,7 +7,7 @@ import pytest
 
 from tests.tiny_run import isoflop
 
-pytestmark = pytest.mark.usefixtures("cache_of_run", "quick_compilation")
+pytestmark = pytest.mark.usefixtures("cache_of_run")
 
 
 def test_a_checkpoint_is_trained_by_the_gold_reward_and_what_is_wrong_is_said(run, tmp_path, capsys):

@@ -20,7 +20,7 @@ from launch.arguments.posttraining import keep_template, run_from
 from launch.cli import command_module
 from tests.tiny_run import Hooks, isoflop
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "cache_of_run")
+pytestmark = pytest.mark.usefixtures("cache_of_run")
 TURNS = [{"role": "user", "content": "say {}"}, {"role": "assistant", "content": "ok"}]
 JINJA = """{% for message in messages %}{{ message.role[0] }}:
 {%- if message.role == "assistant" %}{% generation %}{{ message.content }}{{ eos_token }}{% endgeneration %}

@@ -21,8 +21,6 @@ from models.decoding.settings import SamplingSettings
 from tests.models.decoding.made_schemas import SCHEMAS
 from tests.models.decoding.test_sample import bigram_model
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EOS = 1
 BYTES = [b"", b"", b""] + [bytes([i]) for i in range(256)]
 VOCABULARY = Vocabulary(BYTES, EOS)
