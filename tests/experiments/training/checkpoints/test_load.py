@@ -48,7 +48,7 @@ def continued(init: InitConfig, **changes) -> RunConfig:
 def test_what_is_frozen_keeps_its_bits_and_has_no_optimizer_state(part, runs):
     init, out = PARTS[part], runs / part.replace(" ", "_")
     row = train(continued(init, n_tokens=64 * 4), out, Hooks())
-    assert row["init"] == "base" and row["status"] == "done"
+    assert row["post_training"] == {"init": "base"} and row["status"] == "done"
     (_, before), (_, after) = load(runs / "base"), load(out)
     before, after = leaves(before), leaves(after)
     moved = {path for path in before if not np.array_equal(before[path], after[path])}
