@@ -42,6 +42,12 @@ def define_flags(values: absl_flags.FlagValues) -> None:
         flag_values=values,
     )
     text("mesh", "", "spread the run over all devices: data=2,fsdp=4", flag_values=values)
+    text(
+        "template",
+        "default",
+        "chat template: default, a .jinja file, or a folder of a Hugging Face tokenizer",
+        flag_values=values,
+    )
 
 
 def run_from(checkpoint: str, examples: Any, objective: Any, flags: absl_flags.FlagValues) -> Any:

@@ -1,6 +1,7 @@
 """A run that a command trains itself, in its own process, shown on the terminal."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,44 @@ class Hooks:
             self.display.show([f"step {step:,}/{n_steps:,} · loss {loss:.3f} · {speed}"])
 
 
-def train_here(config, out: Path, mesh=None) -> dict[str, Any] | None:
+def train_and_report(
+    config,
+    out: Path,
+    mesh: str,
+    summary: Callable[[dict[str, Any], Path], str],
+    beside: Callable[[Path], None] | None = None,
+) -> int:
+    """`train_here` on the devices that --mesh names, and a line about what came of it; the exit code.
+
+    Args:
+      config: RunConfig of the run.
+      out: its folder.
+      mesh: as a flag gives it, data=2,fsdp=4; "": one device.
+      summary: (row, path of result.json) -> the line.
+      beside: as of `train_here`.
+
+    Raises:
+      ValueError: a wrong mesh, or the folder holds another run.
+    """
+    from models.sharding import make_mesh, parse_mesh
+
+    row = train_here(config, out, make_mesh(parse_mesh(mesh)) if mesh else None, beside)
+    if row is None:
+        return INTERRUPTED
+    print(summary(row, out / "result.json"))
+    return 0 if row["status"] == "done" else 1
+
+
+def train_here(
+    config, out: Path, mesh=None, beside: Callable[[Path], None] | None = None
+) -> dict[str, Any] | None:
     """Trains the run in the folder `out`, or continues it, and writes its row to result.json, once.
 
     Args:
       config: RunConfig of the run.
       out: its folder, made if it is not there.
       mesh: devices to spread it over; None: one device.
+      beside: writes what else belongs into the folder, once that is known to be this run's.
 
     Returns:
       The row, now or before; None where a signal stopped the run, which is said.
@@ -55,6 +87,8 @@ def train_here(config, out: Path, mesh=None) -> dict[str, Any] | None:
         raise ValueError(f"{out}: holds a run of another configuration; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(out / ".lock"):
+        if beside is not None:
+            beside(out)
         if not result.exists():
             hooks = Hooks()
             from experiments.training.train import Stopped, train

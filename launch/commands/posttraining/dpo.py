@@ -15,6 +15,7 @@ it is done.
 Example: isoflop dpo out/sft pairs.jsonl --out out/dpo --beta 0.1
 """
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,6 @@ posttraining.define_flags(FLAGS)
 flags.DEFINE_enum("loss", "dpo", ["dpo", "ipo", "hinge"], "of a pair", flag_values=FLAGS)
 flags.DEFINE_float("beta", 0.1, "weight of the divergence from the reference", 0.0, flag_values=FLAGS)
 flags.DEFINE_float("label_smoothing", 0.0, "share of wrong labels", 0.0, 0.5, flag_values=FLAGS)
-flags.DEFINE_string(
-    "template", "default", "chat template: default, a .jinja file, or a folder of a Hugging Face tokenizer",
-    flag_values=FLAGS,
-)  # fmt: skip
 
 
 def run(args: list[str], flags: flags.FlagValues) -> int:
@@ -42,20 +39,13 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
         raise ValueError(f"expected a checkpoint, pairs and --out, got {args}; usage: {USAGE}")
     prepare_process()  # before anything imports jax
     from experiments.objective_configs import DPOConfig
-    from models.sharding import make_mesh, parse_mesh
 
     checkpoint, source = args
     examples = posttraining.pairs(source, flags.template)
     objective = DPOConfig(loss=flags.loss, beta=flags.beta, label_smoothing=flags.label_smoothing)
     config = posttraining.run_from(checkpoint, examples, objective, flags)
-    mesh = make_mesh(parse_mesh(flags.mesh)) if flags.mesh else None
-    out = Path(flags.out)
-    posttraining.keep_template(flags.template, out)
-    row = foreground.train_here(config, out, mesh)
-    if row is None:
-        return foreground.INTERRUPTED
-    print(_summary(row, out / "result.json"))
-    return 0 if row["status"] == "done" else 1
+    keep = functools.partial(posttraining.keep_template, flags.template)
+    return foreground.train_and_report(config, Path(flags.out), flags.mesh, _summary, keep)
 
 
 def _summary(row: dict[str, Any], path: Path) -> str:

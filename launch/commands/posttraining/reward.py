@@ -14,6 +14,7 @@ or says that it is done. Settings of the loss are fields of the run's objective:
 Example: isoflop reward out/sft pairs.jsonl --out out/reward
 """
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,6 @@ from launch.workers.process import prepare_process
 FLAGS = flags.FlagValues()
 USAGE = "isoflop reward CKPT PAIRS|gold --out RUN [flags]"
 posttraining.define_flags(FLAGS)
-flags.DEFINE_string(
-    "template", "default", "chat template: default, a .jinja file, or a folder of a Hugging Face tokenizer",
-    flag_values=FLAGS,
-)  # fmt: skip
 
 
 def run(args: list[str], flags: flags.FlagValues) -> int:
@@ -38,19 +35,12 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
         raise ValueError(f"expected a checkpoint, pairs and --out, got {args}; usage: {USAGE}")
     prepare_process()  # before anything imports jax
     from experiments.objective_configs import RewardConfig
-    from models.sharding import make_mesh, parse_mesh
 
     checkpoint, source = args
     examples = posttraining.pairs(source, flags.template)
     config = posttraining.run_from(checkpoint, examples, RewardConfig(), flags)
-    mesh = make_mesh(parse_mesh(flags.mesh)) if flags.mesh else None
-    out = Path(flags.out)
-    posttraining.keep_template(flags.template, out)
-    row = foreground.train_here(config, out, mesh)
-    if row is None:
-        return foreground.INTERRUPTED
-    print(_summary(row, out / "result.json"))
-    return 0 if row["status"] == "done" else 1
+    keep = functools.partial(posttraining.keep_template, flags.template)
+    return foreground.train_and_report(config, Path(flags.out), flags.mesh, _summary, keep)
 
 
 def _summary(row: dict[str, Any], path: Path) -> str:

@@ -11,11 +11,12 @@ What is maximised is the reward less beta times the divergence from CKPT. All el
 of the run's objective: --set objective.epochs=2.
 
 What comes out is a run like any other: `isoflop sample RUN --chat` and `isoflop export RUN` read it. Started
-again it continues, or says that it is done. What went wrong is told by name.
+again it continues, or says that it is done. What went wrong is named.
 
 Example: isoflop rl out/sft prompts.jsonl --reward out/reward --out out/rl --beta 0.05
 """
 
+import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,6 @@ flags.DEFINE_integer("max_new", 32, "most tokens of a response", 1, flag_values=
 flags.DEFINE_integer(
     "group_size", 4, "responses to each prompt of a batch, but for ppo", 2, flag_values=FLAGS
 )
-flags.DEFINE_string(
-    "template", "default", "chat template: default, a .jinja file, or a folder of a Hugging Face tokenizer",
-    flag_values=FLAGS,
-)  # fmt: skip
 
 
 def run(args: list[str], flags: flags.FlagValues) -> int:
@@ -57,23 +54,20 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     from experiments.objective_configs import ExamplesConfig, GoldConfig
     from experiments.posttraining.rl.diagnosis import diagnose
     from experiments.training.metrics import read
-    from models.sharding import make_mesh, parse_mesh
 
     template = posttraining.absolute(flags.template)
     examples = ExamplesConfig("prompts", prompts, template)
     if prompts == "gold":
         examples = ExamplesConfig("gold", gold=GoldConfig())
     config = posttraining.run_from(checkpoint, examples, _objective(reward, flags), flags)
-    mesh = make_mesh(parse_mesh(flags.mesh)) if flags.mesh else None
-    out = Path(flags.out)
-    posttraining.keep_template(flags.template, out)
-    row = foreground.train_here(config, out, mesh)
-    if row is None:
-        return foreground.INTERRUPTED
-    for sentence in diagnose(config, read(out / "metrics.jsonl")):
-        print(sentence, file=sys.stderr)
-    print(_summary(row, out / "result.json"))
-    return 0 if row["status"] == "done" else 1
+    keep = functools.partial(posttraining.keep_template, flags.template)
+
+    def summary(row: dict[str, Any], path: Path) -> str:
+        for sentence in diagnose(config, read(path.parent / "metrics.jsonl")):
+            print(sentence, file=sys.stderr)
+        return _summary(row, path)
+
+    return foreground.train_and_report(config, Path(flags.out), flags.mesh, summary, keep)
 
 
 def _reward(prompts: str, reward: str | None) -> str:

@@ -12,6 +12,7 @@ export RUN` read it, adapters merged. Started again it continues, or says that i
 Example: isoflop sft out/quickstart conversations.jsonl --out out/sft --epochs 3
 """
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,6 @@ from launch.workers.process import prepare_process
 FLAGS = flags.FlagValues()
 USAGE = "isoflop sft CKPT DATA --out RUN [flags]"
 posttraining.define_flags(FLAGS)
-flags.DEFINE_string(
-    "template", "default", "chat template: default, a .jinja file, or a folder of a Hugging Face tokenizer",
-    flag_values=FLAGS,
-)  # fmt: skip
 flags.DEFINE_integer(
     "patience", 0, "end after so many of 16 evaluations without a lower loss, and keep the best; 0 is off", 0,
     flag_values=FLAGS,
@@ -48,21 +45,14 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
         raise ValueError(f"expected a checkpoint, data and --out, got {args}; usage: {USAGE}")
     prepare_process()  # before anything imports jax
     from experiments.objective_configs import ExamplesConfig, SFTConfig
-    from models.sharding import make_mesh, parse_mesh
 
     checkpoint, data = args
     examples = ExamplesConfig("conversations", data, posttraining.absolute(flags.template))
     config = posttraining.run_from(
         checkpoint, examples, SFTConfig(weight_by=flags.weight_by, patience=flags.patience), flags
     )
-    mesh = make_mesh(parse_mesh(flags.mesh)) if flags.mesh else None
-    out = Path(flags.out)
-    posttraining.keep_template(flags.template, out)
-    row = foreground.train_here(config, out, mesh)
-    if row is None:
-        return foreground.INTERRUPTED
-    print(_summary(row, out / "result.json"))
-    return 0 if row["status"] == "done" else 1
+    keep = functools.partial(posttraining.keep_template, flags.template)
+    return foreground.train_and_report(config, Path(flags.out), flags.mesh, _summary, keep)
 
 
 def _summary(row: dict[str, Any], path: Path) -> str:
