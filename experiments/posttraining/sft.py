@@ -14,6 +14,7 @@ from experiments.objective import Objective, RunData
 from experiments.objective_configs import SFTConfig
 from experiments.posttraining.data.demonstrations import open_demonstrations
 from experiments.posttraining.data.packing import PackedRows, pack
+from experiments.posttraining.data.prepared import manifest
 from models.model import Aux, Model
 
 DIVERGED = 10.0  # times the loss of a uniform guess; a start that never met the template begins at several
@@ -88,14 +89,9 @@ def data(config: RunConfig) -> RunData:
         tokens_per_byte=0,
         n_train_tokens=training.n_tokens,
         tokens_an_epoch=len(training) * config.seq_len,
-        manifest={
-            "task": config.examples.task if config.examples else "",
-            "source": config.examples.path if config.examples else "",
-            "licence": "the user's own",
-            "tokenizer": {"name": config.data.vocab, "size": config.data.vocab_size},
-            "fingerprint": found["train"].fingerprint,
-            "splits": {split: counts(rows) for split, rows in splits.items()},
-        },
+        manifest=manifest(
+            config, found["train"].fingerprint, {split: counts(rows) for split, rows in splits.items()}
+        ),
     )
 
 

@@ -1,27 +1,21 @@
 """Prompts with the responses to learn, as tokens and masks: from conversations, or from the gold world."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
 from experiments.config import RunConfig
-from experiments.data.vocab import load_vocab
-from experiments.fields import to_json
 from experiments.objective_configs import ExamplesConfig, GoldConfig
 from experiments.posttraining import gold
-from experiments.posttraining.data import records
-from experiments.posttraining.data.chat_template import ChatTemplate, load_template
+from experiments.posttraining.data.chat_template import ChatTemplate
 from experiments.posttraining.data.conversations import read_conversations
 from experiments.posttraining.data.examples import (
     SPLITS,
     Column,
     Example,
     Examples,
-    find,
-    open_examples,
-    prepare,
 )
+from experiments.posttraining.data.prepared import open_rendered
 
 
 def open_demonstrations(config: RunConfig) -> dict[str, Examples]:
@@ -34,27 +28,11 @@ def open_demonstrations(config: RunConfig) -> dict[str, Examples]:
     if config.examples.task == "gold":
         world = config.examples.gold or GoldConfig()
         return {split: of_gold_world(world, split) for split in SPLITS}
-    folder = prepare_conversations(config)
-    return {split: open_examples(folder, split) for split in SPLITS}
-
-
-def prepare_conversations(config: RunConfig) -> Path:
-    """The folder of the run's prepared conversations; raises ValueError if they cannot be prepared."""
-    examples = config.examples
-    assert examples is not None
-    if examples.task != "conversations":
+    if config.examples.task != "conversations":
         raise ValueError(
-            f"examples.task={examples.task!r}; supervised fine-tuning takes 'conversations' or 'gold'"
+            f"examples.task={config.examples.task!r}; supervised fine-tuning takes 'conversations' or 'gold'"
         )
-    if found := find(examples.task, examples.fingerprint):
-        return found
-    template = load_template(examples.template, load_vocab(config.data))
-    identity = {
-        "source": records.identity(examples.path),
-        "template": template.identity,
-        "vocab": to_json(config.data),
-    }
-    return prepare(examples.task, identity, lambda: rendered(examples, template), examples.fingerprint)
+    return open_rendered(config, rendered)
 
 
 def rendered(examples: ExamplesConfig, template: ChatTemplate) -> Iterator[Example]:

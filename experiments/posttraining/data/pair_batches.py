@@ -1,7 +1,6 @@
 """Batches of pairs of responses: from a file of preferences, or labelled in the gold world."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,15 +8,12 @@ import numpy as np
 
 from experiments.config import RunConfig
 from experiments.data.batches import shuffled
-from experiments.data.vocab import load_vocab
-from experiments.fields import to_json
 from experiments.objective import RunData
 from experiments.objective_configs import GoldConfig
 from experiments.posttraining import gold
-from experiments.posttraining.data import records
-from experiments.posttraining.data.chat_template import load_template
-from experiments.posttraining.data.examples import SPLITS, Column, Examples, find, open_examples, prepare
+from experiments.posttraining.data.examples import SPLITS, Column, Examples
 from experiments.posttraining.data.pairs import SIDES, examples_of, read_pairs
+from experiments.posttraining.data.prepared import manifest, open_rendered
 
 _gold_reward = jax.jit(gold.gold_reward, static_argnums=0)
 
@@ -75,17 +71,14 @@ def data(config: RunConfig) -> RunData:
             int(training.examples.columns[name].lengths[training.kept].sum()) for name in SIDES
         ),
         tokens_an_epoch=len(training) * config.seq_len,
-        manifest={
-            "task": config.examples.task,
-            "source": config.examples.path,
-            "licence": "the user's own",
-            "tokenizer": {"name": config.data.vocab, "size": config.data.vocab_size},
-            "fingerprint": training.examples.manifest.get("fingerprint", ""),
-            "splits": {
+        manifest=manifest(
+            config,
+            training.examples.manifest.get("fingerprint", ""),
+            {
                 split: {"n_pairs": len(rows), "n_left_out": len(rows.examples) - len(rows)}
                 for split, rows in splits.items()
             },
-        },
+        ),
     )
 
 
@@ -115,30 +108,9 @@ def open_pairs(config: RunConfig) -> dict[str, Examples]:
     if config.examples.task == "gold":
         world = config.examples.gold or GoldConfig()
         return {split: of_gold_world(world, split) for split in SPLITS}
-    folder = prepare_pairs(config)
-    return {split: open_examples(folder, split) for split in SPLITS}
-
-
-def prepare_pairs(config: RunConfig) -> Path:
-    """The folder of the run's prepared pairs; raises ValueError if they cannot be prepared."""
-    examples = config.examples
-    assert examples is not None
-    if examples.task != "preferences":
-        raise ValueError(f"examples.task={examples.task!r}; pairs are 'preferences' or 'gold'")
-    if found := find(examples.task, examples.fingerprint):
-        return found
-    template = load_template(examples.template, load_vocab(config.data))
-    identity = {
-        "source": records.identity(examples.path),
-        "template": template.identity,
-        "vocab": to_json(config.data),
-    }
-    return prepare(
-        examples.task,
-        identity,
-        lambda: examples_of(read_pairs(examples.path), template),
-        examples.fingerprint,
-    )
+    if config.examples.task != "preferences":
+        raise ValueError(f"examples.task={config.examples.task!r}; pairs are 'preferences' or 'gold'")
+    return open_rendered(config, lambda examples, template: examples_of(read_pairs(examples.path), template))
 
 
 def of_gold_world(world: GoldConfig, split: str) -> Examples:

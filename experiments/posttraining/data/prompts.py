@@ -1,20 +1,18 @@
 """Prompts for runs that sample the responses themselves: from a file, or from the gold world."""
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
 from experiments.config import RunConfig
 from experiments.data.batches import shuffled
-from experiments.data.vocab import load_vocab
 from experiments.objective import RunData
-from experiments.objective_configs import GoldConfig, GRPOConfig, PPOConfig, RejectionConfig
+from experiments.objective_configs import ExamplesConfig, GoldConfig, GRPOConfig, PPOConfig, RejectionConfig
 from experiments.posttraining import gold
-from experiments.posttraining.data import records
-from experiments.posttraining.data.chat_template import load_template
+from experiments.posttraining.data.chat_template import ChatTemplate
 from experiments.posttraining.data.conversations import read_prompts
-from experiments.posttraining.data.examples import Example, open_examples, prepare
+from experiments.posttraining.data.examples import SPLITS, Example
+from experiments.posttraining.data.prepared import manifest, open_rendered
 
 Arrays = dict[str, np.ndarray]
 VALIDATION = 0x76616C  # in the place of a step, for the seeds of validation rows
@@ -37,7 +35,8 @@ def data(config: RunConfig) -> RunData:
             f"run: batch_tokens={config.batch_tokens} makes {size} rows of seq_len={config.seq_len}; they "
             f"must be a multiple of the {group} responses to each prompt"
         )
-    splits = {split: open_prompts(config, split, width) for split in ("train", "validation")}
+    found, fingerprint = open_prompts(config)
+    splits = {split: fitted(config, each, width) for split, each in found.items()}
     training, held_out = splits["train"], splits["validation"]
     n_prompts = len(training["lengths"])
 
@@ -53,22 +52,12 @@ def data(config: RunConfig) -> RunData:
         tokens_per_byte=0,
         n_train_tokens=int(training["lengths"].sum()),
         tokens_an_epoch=n_prompts * group * config.seq_len,
-        manifest={
-            "task": config.examples.task if config.examples else "",
-            "source": config.examples.path if config.examples else "",
-            "licence": "the user's own",
-            "tokenizer": {"name": config.data.vocab, "size": config.data.vocab_size},
-            "fingerprint": fingerprint(config),
-            "splits": {split: {"n_prompts": len(found["lengths"])} for split, found in splits.items()},
-        },
+        manifest=manifest(
+            config,
+            fingerprint,
+            {split: {"n_prompts": len(each["lengths"])} for split, each in splits.items()},
+        ),
     )
-
-
-def fingerprint(config: RunConfig) -> str:
-    """sha256 of the prompts of a file; "" of those that a configuration makes."""
-    if config.examples is None or config.examples.task == "gold":
-        return ""
-    return open_examples(prepare_prompts(config), "train").fingerprint
 
 
 def group_size(objective: PPOConfig | GRPOConfig | RejectionConfig) -> int:
@@ -83,16 +72,12 @@ def row_seeds(seed: int, step: int, n_rows: int) -> np.ndarray:
     return np.random.SeedSequence([seed, step]).generate_state(n_rows, np.uint32)
 
 
-def open_prompts(config: RunConfig, split: str, width: int) -> Arrays:
-    """{"tokens": int32[n,width], "lengths": int32[n]} of a split, prepared if they are not there.
-
-    Args:
-      config: the run.
-      split: "train" or "validation".
-      width: tokens of the longest prompt that fits.
+def open_prompts(config: RunConfig) -> tuple[dict[str, Arrays], str]:
+    """{"tokens": int32[n,P], "lengths": int32[n]} by split, and their fingerprint, "" of the gold
+    world's.
 
     Raises:
-      ValueError: examples that are not prompts, cannot be prepared, or do not fit.
+      ValueError: examples that are not prompts, or cannot be prepared.
     """
     examples = config.examples
     if examples is None or examples.task not in ("prompts", "gold"):
@@ -104,45 +89,43 @@ def open_prompts(config: RunConfig, split: str, width: int) -> Arrays:
                 f"examples: task='gold' with data.vocab={config.data.vocab!r}; that world speaks bytes: "
                 "start from a run of data.vocab='bytes', or take prompts of your own"
             )
-        found = gold.prompts(examples.gold or GoldConfig(), split)
-        tokens, lengths = found["tokens"], found["lengths"]
-        longest = int(lengths.max())
-        tokens = np.pad(tokens, ((0, 0), (0, max(0, width - tokens.shape[1]))))[:, :width]
-    else:
-        column = open_examples(prepare_prompts(config), split).columns["tokens"]
-        lengths, longest = column.lengths.astype(np.int32), int(column.lengths.max())
-        tokens = column.padded(np.arange(len(column)), max(width, 1))
+        return {split: gold.prompts(examples.gold or GoldConfig(), split) for split in SPLITS}, ""
+    prepared = open_rendered(config, rendered)
+    columns = {split: found.columns["tokens"] for split, found in prepared.items()}
+    rows = {
+        split: {
+            "tokens": column.padded(np.arange(len(column)), int(column.lengths.max())),
+            "lengths": column.lengths.astype(np.int32),
+        }
+        for split, column in columns.items()
+    }
+    return rows, prepared["train"].fingerprint
+
+
+def rendered(examples: ExamplesConfig, template: ChatTemplate) -> Iterator[Example]:
+    """The tokens of each prompt; raises ValueError, with file and line, for one without any."""
+    for place, conversation in read_prompts(examples.path):
+        tokens = template.prompt(conversation)
+        if not len(tokens):
+            raise ValueError(f"{place}: the prompt has no tokens; leave the record out")
+        yield Example({"tokens": tokens})
+
+
+def fitted(config: RunConfig, prompts: Arrays, width: int) -> Arrays:
+    """The same in rows of `width` tokens.
+
+    Raises:
+      ValueError: the longest does not fit.
+    """
+    longest = int(prompts["lengths"].max())
     if longest > width:
         raise ValueError(
             f"run: the longest prompt has {longest} tokens, but seq_len={config.seq_len} leaves {width} "
             "beside responses of objective.max_new; make seq_len larger"
         )
-    return {"tokens": tokens.astype(np.int32), "lengths": lengths}
-
-
-def prepare_prompts(config: RunConfig) -> Path:
-    """The folder of the tokens of the prompts at `examples.path`, as the template renders them.
-
-    Raises:
-      ValueError: they cannot be read, or are others than those of `examples.fingerprint`.
-    """
-    assert config.examples is not None
-    examples, vocab = config.examples, load_vocab(config.data)
-    template = load_template(examples.template, vocab)
-    identity: dict[str, Any] = {
-        "file": records.identity(examples.path),
-        "template": template.identity,
-        "vocab": [config.data.vocab, config.data.vocab_size],
-    }
-
-    def read():
-        for place, conversation in read_prompts(examples.path):
-            tokens = template.prompt(conversation)
-            if not len(tokens):
-                raise ValueError(f"{place}: the prompt has no tokens; leave the record out")
-            yield Example({"tokens": tokens})
-
-    return prepare("prompts", identity, read, examples.fingerprint)
+    tokens = prompts["tokens"][:, :width]
+    tokens = np.pad(tokens, ((0, 0), (0, width - tokens.shape[1])))
+    return {"tokens": tokens.astype(np.int32), "lengths": prompts["lengths"]}
 
 
 def validation_batches(prompts: Arrays, batch_size: int, n_rows: int) -> list[Arrays]:
