@@ -150,6 +150,15 @@ def put(x: Any, mesh: Mesh | None, names: tuple[str | None, ...] = ()) -> jax.Ar
     return jax.device_put(x, at)
 
 
+def put_batch(batch: Any, mesh: Mesh | None) -> Any:
+    """A tree of arrays [B, …] as `put` lays them out, spread over rows and the next dimension."""
+    return jax.tree.map(lambda x: put(x, mesh, _of_batch(x)), batch)
+
+
+def _of_batch(x: Any) -> tuple[str | None, ...]:
+    return ("batch", "length", *(None,) * x.ndim)[: x.ndim]
+
+
 def put_rows(read: Callable[[slice], Any], n_rows: int, mesh: Mesh | None) -> Any:
     """A tree of arrays [R, …] of which `read` gives rows, spread over these and the next dimension.
 
@@ -161,16 +170,13 @@ def put_rows(read: Callable[[slice], Any], n_rows: int, mesh: Mesh | None) -> An
       mesh: None for one device.
     """
 
-    def names(x: np.ndarray) -> tuple[str | None, ...]:
-        return ("batch", "length", *(None,) * x.ndim)[: x.ndim]
-
     if mesh is None or not mesh.is_multi_process:
-        return jax.tree.map(lambda x: put(x, mesh, names(x)), read(slice(None)))
+        return put_batch(read(slice(None)), mesh)
     first, structure = jax.tree.flatten(read(slice(0, 1)))
 
     def collected(i: int, x: np.ndarray) -> jax.Array:
         shape = (n_rows, *x.shape[1:])
-        at = NamedSharding(mesh, spec(names(x), shape, mesh))
+        at = NamedSharding(mesh, spec(_of_batch(x), shape, mesh))
         return _from_parts(
             shape, at, lambda index: jax.tree.leaves(read(index[0]))[i][(slice(None), *index[1:])]
         )

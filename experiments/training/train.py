@@ -104,10 +104,7 @@ def train_packed(
 
     # Data: training batches are a function of seed and step; validation batches are on the devices once.
     data = data_of(config)
-    validation = [
-        jax.tree.map(lambda x: sharding.put(x, mesh, ("batch", "length")[: x.ndim]), batch)
-        for batch in data.validation
-    ]
+    validation = [sharding.put_batch(batch, mesh) for batch in data.validation]
 
     # Build: functions compile once a shape, since hyperparameters are arguments.
     begun, *_ = (start(*run) for run in zip(configs, outs))  # equal, and each has its own copy
