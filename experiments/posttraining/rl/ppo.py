@@ -55,37 +55,10 @@ def objective(model: Model, recipe: Recipe, score: rollouts.Score | None = None)
 
     def collect(params: Any, batch: Any, hyper: dict[str, Any], fixed: dict[str, Any]):
         sampled = rollouts.sample(model, recipe, params["policy"], batch, hyper, fixed, score)
-        rolled, mask_BT = sampled.rollout, sampled.mask_BT
-        kl_BT = KL_ESTIMATORS[config.kl](sampled.logps_BT, sampled.reference_logps_BT)
-        scores_B = rollouts.penalised(sampled, hyper["truncation_penalty"])
+        values_BT = values_of(params["value"], sampled.rollout.tokens_BT, sampled.rollout.lengths_B)
         kl_coef = hyper["beta"] * params["kl_scale"]
-        rewards_BT = advantages.shaped_rewards(scores_B, kl_BT, mask_BT, kl_coef)
-        if config.whiten_rewards:
-            rewards_BT = advantages.whiten(rewards_BT, mask_BT, shift_mean=False)
-        values_BT = values_of(params["value"], rolled.tokens_BT, rolled.lengths_B)
-        advantages_BT, returns_BT = advantages.generalized_advantages(
-            *(rewards_BT, values_BT, mask_BT, hyper["gamma"], hyper["gae_lambda"])
-        )
-        learnt_BT = rollouts.learnt(sampled, config.mask_truncated)
-        if config.whiten_advantages:
-            advantages_BT = advantages.whiten(advantages_BT, learnt_BT)
-        experience = {
-            "tokens": rolled.tokens_BT,
-            "lengths": rolled.lengths_B,
-            "mask": learnt_BT,
-            "logps": sampled.logps_BT,
-            "values": values_BT,
-            "advantages": advantages_BT,
-            "returns": returns_BT,
-            "seeds": batch["seeds"],
-        }
-        spread = masked_mean((returns_BT - masked_mean(returns_BT, mask_BT)) ** 2, mask_BT)
-        error = masked_mean((values_BT - returns_BT) ** 2, mask_BT)
-        return experience, rollouts.measured(sampled) | {
-            "kl_coef": kl_coef,
-            "value_error": error,
-            "explained_variance": 1 - error / jnp.maximum(spread, 1e-8),
-        }
+        experience, measured = experience_of(config, sampled, values_BT, kl_coef, hyper)
+        return experience | {"seeds": batch["seeds"]}, rollouts.measured(sampled) | measured
 
     def loss(params: Any, batch: Any, hyper: dict[str, Any]):
         tokens_BT, lengths_B, mask_BT = batch["tokens"], batch["lengths"], batch["mask"]
@@ -140,6 +113,53 @@ def objective(model: Model, recipe: Recipe, score: rollouts.Score | None = None)
         cost=2 * config.epochs + 5 / 3,
         adapt=adapt,
     )
+
+
+def experience_of(
+    config: PPOConfig,
+    sampled: rollouts.Sampled,
+    values_BT: jax.Array,
+    kl_coef: jax.Array,
+    hyper: dict[str, Any],
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """What a step learns from: sampled responses with the advantage and return of each token; and how far the
+    values were from the returns.
+
+    Args:
+      config: which KL estimator, and what is whitened or left out.
+      sampled: the responses, scored.
+      values_BT: the value function's, [B,T-1].
+      kl_coef: β of this step.
+      hyper: "truncation_penalty", "gamma", "gae_lambda".
+    """
+    rolled, mask_BT = sampled.rollout, sampled.mask_BT
+    kl_BT = KL_ESTIMATORS[config.kl](sampled.logps_BT, sampled.reference_logps_BT)
+    scores_B = rollouts.penalised(sampled, hyper["truncation_penalty"])
+    rewards_BT = advantages.shaped_rewards(scores_B, kl_BT, mask_BT, kl_coef)
+    if config.whiten_rewards:
+        rewards_BT = advantages.whiten(rewards_BT, mask_BT, shift_mean=False)
+    advantages_BT, returns_BT = advantages.generalized_advantages(
+        *(rewards_BT, values_BT, mask_BT, hyper["gamma"], hyper["gae_lambda"])
+    )
+    learnt_BT = rollouts.learnt(sampled, config.mask_truncated)
+    if config.whiten_advantages:
+        advantages_BT = advantages.whiten(advantages_BT, learnt_BT)
+    experience = {
+        "tokens": rolled.tokens_BT,
+        "lengths": rolled.lengths_B,
+        "mask": learnt_BT,
+        "logps": sampled.logps_BT,
+        "values": values_BT,
+        "advantages": advantages_BT,
+        "returns": returns_BT,
+    }
+    spread = masked_mean((returns_BT - masked_mean(returns_BT, mask_BT)) ** 2, mask_BT)
+    error = masked_mean((values_BT - returns_BT) ** 2, mask_BT)
+    return experience, {
+        "kl_coef": kl_coef,
+        "value_error": error,
+        "explained_variance": 1 - error / jnp.maximum(spread, 1e-8),
+    }
 
 
 def policy_losses(
