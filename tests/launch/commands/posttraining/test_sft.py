@@ -125,6 +125,17 @@ def test_a_jinja_template_goes_with_the_run(taught, tmp_path, capsys):
     assert bytes(token - 3 for token in prompt).decode() == "u:x\na:"
 
 
+def test_the_template_of_another_run_is_not_replaced(run, taught, tmp_path, capsys):
+    folder = shutil.copytree(taught[0], tmp_path / "run")
+    (folder / "chat_template.jinja").write_text("its own")
+    (tmp_path / "mine.jinja").write_text(JINJA)
+    data = write(tmp_path / "a.jsonl")
+    flags = [data, "--out", str(folder), "--template", str(tmp_path / "mine.jinja")]
+    assert isoflop("sft", str(run), *flags) == 2
+    assert "holds a run of another configuration" in capsys.readouterr().err
+    assert (folder / "chat_template.jinja").read_text() == "its own"
+
+
 def test_wrong_input_is_said_in_one_line(run, tmp_path, capsys):
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"messages": [{"role": "user", "content": "?"}]}\n')
