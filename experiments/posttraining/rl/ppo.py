@@ -89,13 +89,6 @@ def objective(model: Model, recipe: Recipe, score: rollouts.Score | None = None)
         sampled = rollouts.sample(model, recipe, params["policy"], batch, hyper, fixed, score)
         return rollouts.validated(sampled, hyper["beta"])
 
-    def adapt(params: Any, measured: dict[str, jax.Array], hyper: dict[str, Any]) -> Any:
-        target = hyper["kl_target"]
-        adapted = adapted_kl_coef(
-            *(params["kl_scale"], measured["kl"], jnp.maximum(target, 1e-6), 1.0, 1 / hyper["kl_gain"])
-        )
-        return params | {"kl_scale": jnp.where(target > 0, adapted, params["kl_scale"])}
-
     return Objective(
         init,
         {"policy": model.axes, "value": value.axes, "kl_scale": parse_axes("->")},
@@ -113,6 +106,15 @@ def objective(model: Model, recipe: Recipe, score: rollouts.Score | None = None)
         cost=2 * config.epochs + 5 / 3,
         adapt=adapt,
     )
+
+
+def adapt(params: Any, measured: dict[str, jax.Array], hyper: dict[str, Any]) -> Any:
+    """The parameters with the KL term scaled for the next step, where `kl_target` asks for it."""
+    target = hyper["kl_target"]
+    adapted = adapted_kl_coef(
+        *(params["kl_scale"], measured["kl"], jnp.maximum(target, 1e-6), 1.0, 1 / hyper["kl_gain"])
+    )
+    return params | {"kl_scale": jnp.where(target > 0, adapted, params["kl_scale"])}
 
 
 def experience_of(
