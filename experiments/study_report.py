@@ -84,7 +84,7 @@ def read_data(path: Path, fit: Path | None = None, columns: dict[str, str] | Non
         emergence=_table_if_there(folder / "emergence.csv"),
         misprints=_table_if_there(folder / "misprints.csv"),
         tasks=read_tasks(folder / "tasks.csv"),
-        **read_post_training(folder, runs.table),
+        **read_post_training(folder),
         study=study,
         versions=about.get("versions") or study.get("versions", {}),
         device=str(about.get("device", "")),
@@ -130,13 +130,17 @@ def read_curves(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
 
 
-def read_post_training(folder: Path, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def read_post_training(folder: Path) -> dict[str, pd.DataFrame]:
     """What runs with an objective of their own measured over training, and what the last of them said.
+
+    Of all runs in runs.csv: a loss that is minus a reward may be negative, which no loss of a text is, so the
+    table that laws are fitted to leaves such runs out.
 
     "post_training" has columns run_id, stage, objective, n_params, n_tokens (so far), name and measured;
     "texts" run_id, step, prompt and response.
     """
     numbers, texts = [], []
+    table = pd.read_csv(folder / "runs.csv", dtype={"run_id": str})
     runs = table.loc[table["objective"].notna()] if "objective" in table else table.iloc[:0]
     for run in runs.to_dict("records"):
         about = {name: run.get(name) for name in ("run_id", "stage", "objective", "n_params")}

@@ -11,6 +11,7 @@ from experiments.study_report import (
     read_curves,
     read_data,
     read_json,
+    read_post_training,
     read_tasks,
     write_report,
 )
@@ -101,6 +102,25 @@ def test_curves_skip_a_half_written_line_and_what_is_not_finite(tmp_path):
     )
     assert curve_of(tmp_path)["loss"].tolist() == [3.0]
     assert read_curves(tmp_path / "nowhere", make_runs()).empty
+
+
+def test_a_run_whose_loss_is_minus_its_reward_is_shown_with_what_it_said(tmp_path):
+    runs = [
+        {"run_id": "000000000001", "stage": "base", "n_params": 10, "loss": 1.2, "objective": None},
+        {"run_id": "000000000002", "stage": "rl", "n_params": 10, "loss": -0.7, "objective": "ppo"},
+    ]
+    pd.DataFrame(runs).to_csv(tmp_path / "runs.csv", index=False)
+    said = {"prompt": "a?", "response": "b"}
+    lines = [{"step": 1, "tokens": 64, "reward": 0.5}, {"step": 2, "tokens": 128, "texts": [said]}]
+    for run in runs:
+        (tmp_path / "runs" / run["run_id"]).mkdir(parents=True)
+        path = tmp_path / "runs" / run["run_id"] / "metrics.jsonl"
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = read_post_training(tmp_path)
+    rewards = found["post_training"].query("name == 'reward'").to_dict("records")
+    about = {"run_id": "000000000002", "stage": "rl", "objective": "ppo", "n_params": 10}
+    assert rewards == [about | {"n_tokens": 64, "name": "reward", "measured": 0.5}]
+    assert found["texts"].to_dict("records") == [{"run_id": "000000000002", "step": 2} | said]
 
 
 def test_a_table_of_tasks_is_whole_or_refused(tmp_path):
