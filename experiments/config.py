@@ -38,7 +38,8 @@ class StringsConfig:
 class DataConfig:
     """Text and vocabulary. `path` is for task "files"; `fingerprint` is the sha256 of the prepared tokens:
     filled in when a study is planned, checked when a run opens them ("" accepts whatever is there);
-    `strings` is for task "strings", None the default ones."""
+    `strings` is for task "strings", None the default ones; `text_field` is the field or column of records
+    that is their text."""
 
     task: str = "docstrings"
     path: str = ""
@@ -46,6 +47,7 @@ class DataConfig:
     vocab_size: int = 259
     fingerprint: str = ""
     strings: StringsConfig | None = field(default=None, metadata=ADDED_LATER)
+    text_field: str = field(default="text", metadata=ADDED_LATER)
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def docstrings_source(config: DataConfig) -> seqio.DataSource:
 
 def files_source(config: DataConfig) -> seqio.DataSource:
     """The user's own files at `config.path`; raises ValueError as `textfiles.documents`."""
-    return split_source(lambda: textfiles.documents(config.path))
+    return split_source(lambda: textfiles.documents(config.path, config.text_field))
 
 
 def walks_source(config: DataConfig) -> seqio.DataSource:
@@ -92,9 +92,9 @@ TASKS = {
         docstrings_source,
     ),
     "files": TextTask(
-        "your own .txt, .jsonl and .parquet files (data.path=FILE, FOLDER or PATTERN)",
+        "your own .txt, .jsonl, .parquet and .arrow files (data.path=FILE, FOLDER or PATTERN)",
         textfiles.LICENCE,
-        lambda config: textfiles.identity(config.path),
+        lambda config: textfiles.identity(config.path, config.text_field),
         files_source,
     ),
     "c4": TextTask(

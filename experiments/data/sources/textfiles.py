@@ -1,34 +1,44 @@
-"""A user's own text: plain text, JSON lines and Parquet files, compressed or not."""
+"""A user's own text: plain text, JSON lines, Parquet and Arrow files, compressed or not."""
 
+import bz2
 import contextlib
 import glob
 import gzip
 import io
 import json
 import lzma
+import re
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-FORMATS = (".txt", ".jsonl", ".parquet")
-COMPRESSIONS = ("", ".gz", ".xz", ".zst")
+from experiments.data.document import Document
+
+TEXT_FORMATS = (".txt", ".jsonl")  # these may be compressed
+FORMATS = (*TEXT_FORMATS, ".parquet", ".arrow")
+COMPRESSIONS = ("", ".gz", ".bz2", ".xz", ".zst")
+WIKI_EXTRACT = re.compile(r"wiki_\d+")  # what WikiExtractor --json calls its files of JSON lines
 LICENCE = "the user's own files; see their source"
 PART_BYTES = 4096  # a plain text file is cut into documents of at least this size, at blank lines
 
 
-def identity(path: str) -> dict[str, Any]:
-    """What the corpus is made from: names, sizes and times of change of the files.
+def identity(path: str, text_field: str = "text") -> dict[str, Any]:
+    """What the corpus is made from: names, sizes and times of change of the files, and a field of one's own.
 
     Raises:
       ValueError: see `find`.
     """
     stats = {str(file): file.stat() for file in find(path)}
-    return {"files": {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}}
+    files = {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
+    return {"files": files} | ({} if text_field == "text" else {"text_field": text_field})
 
 
 def find(path: str) -> list[Path]:
     """The files of `path`: a file, a folder searched at any depth, or a pattern like "data/*.jsonl.xz".
+
+    Each comes once, however many links lead to it; links to folders are followed by patterns alone.
 
     Raises:
       ValueError: no path, nothing there, or nothing there that can be read.
@@ -44,7 +54,7 @@ def find(path: str) -> list[Path]:
             raise ValueError(f"data.path={path}: unknown kind of file {given.suffix!r}; {known}")
         return [given.resolve()]
     inside = given.rglob("*") if given.is_dir() else map(Path, glob.glob(str(given), recursive=True))
-    found = sorted(file.resolve() for file in inside if file.is_file())
+    found = sorted({file.resolve() for file in inside if file.is_file()})
     if not found and not given.is_dir():
         raise ValueError(f"data.path={path}: no such file or folder (seen from {Path.cwd()})")
     readable = [file for file in found if format_of(file)]
@@ -53,19 +63,40 @@ def find(path: str) -> list[Path]:
     return readable
 
 
-def documents(path: str) -> Iterator[bytes]:
-    """UTF-8 documents of all files in order of their names; empty ones are left out.
+def documents(path: str, text_field: str = "text") -> Iterator[bytes]:
+    """The texts of `records` as UTF-8; raises as that does."""
+    return (document.text.encode() for document in records(path, text_field))
 
-    JSON lines and Parquet give one document a line or row, its "text". A plain text file is cut at blank
-    lines into documents of about PART_BYTES (twice that where there are none).
+
+def records(path: str, text_field: str = "text", skipped: Counter[str] | None = None) -> Iterator[Document]:
+    """Documents of all files in order of their names; those without text are left out.
+
+    JSON lines, Parquet and Arrow give one document a line or row: its `text_field`, and the other fields
+    beside it. A plain text file is cut at blank lines into documents of about PART_BYTES (twice that where
+    there are none). Lone surrogates, which are no text, become "?".
+
+    Args:
+      path: see `find`.
+      text_field: the field or column that is the text.
+      skipped: what is left out is counted here, by reason.
 
     Raises:
-      ValueError: a damaged file, or one with a line that is no JSON object with "text" or no column "text".
+      ValueError: a damaged file, one with a line that is no JSON object with a string `text_field`, or one
+        without that column.
     """
+    skipped = Counter() if skipped is None else skipped
     for file in find(path):
-        read = {".txt": _read_text, ".jsonl": _read_jsonl, ".parquet": _read_parquet}[format_of(file)]
         with _readable(file):
-            yield from (document for document in read(file) if document.strip())
+            for document in READERS[format_of(file)](file, text_field):
+                if not document.text.strip():
+                    skipped["empty"] += 1
+                    continue
+                try:
+                    document.text.encode()
+                except UnicodeEncodeError:
+                    text = document.text.encode("utf-8", "replace").decode()
+                    document = Document(text, document.fields)
+                yield document
 
 
 def format_of(file: Path) -> str:
@@ -73,8 +104,10 @@ def format_of(file: Path) -> str:
     name = file.name.lower()
     compression = next(c for c in reversed(COMPRESSIONS) if name.endswith(c))
     name = name.removesuffix(compression)
+    if WIKI_EXTRACT.fullmatch(name):
+        return ".jsonl"
     found = next((f for f in FORMATS if name.endswith(f)), "")
-    return "" if compression and found == ".parquet" else found
+    return "" if compression and found not in TEXT_FORMATS else found
 
 
 @contextlib.contextmanager
@@ -90,7 +123,7 @@ def _open(file: Path) -> BinaryIO:
         import pyarrow  # here: slow to import
 
         return io.BufferedReader(pyarrow.input_stream(file, compression="zstd"))  # type: ignore[arg-type]
-    opener = {".gz": gzip.open, ".xz": lzma.open}.get(file.suffix.lower(), open)
+    opener = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}.get(file.suffix.lower(), open)
     return opener(file, "rb")  # type: ignore[return-value]
 
 
@@ -111,37 +144,38 @@ def lines(file: Path) -> Iterator[tuple[int, bytes]]:
             yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
 
 
-def _read_text(file: Path) -> Iterator[bytes]:
+def _read_text(file: Path, text_field: str) -> Iterator[Document]:
     part, size = [], 0
     for _, line in lines(file):
         part.append(line)
         size += len(line)
         if size >= 2 * PART_BYTES or (size >= PART_BYTES and not line.strip()):
-            yield b"".join(part).strip(b"\r\n")
+            yield Document(b"".join(part).strip(b"\r\n").decode())
             part, size = [], 0
-    yield b"".join(part).strip(b"\r\n")
+    yield Document(b"".join(part).strip(b"\r\n").decode())
 
 
-def _read_jsonl(file: Path) -> Iterator[bytes]:
+def _read_jsonl(file: Path, text_field: str) -> Iterator[Document]:
     for number, line in lines(file):
         if not line.strip():
             continue
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(
-                f"{file}:{number}: not JSON ({error}); each line is an object with a 'text'"
+                f"{file}:{number}: not JSON ({error}); each line is an object with a {text_field!r}"
             ) from None
-        text = record.get("text") if isinstance(record, dict) else None
+        text = record.pop(text_field, None) if isinstance(record, dict) else None
         if not isinstance(text, str):
             fields = ", ".join(record) if isinstance(record, dict) else type(record).__name__
             raise ValueError(
-                f"{file}:{number}: no string 'text' in this line (it has {fields}); every line needs one"
+                f"{file}:{number}: no string {text_field!r} in this line (it has {fields}); every line needs "
+                "one, and data.text_field says which"
             )
-        yield text.encode("utf-8", "replace")
+        yield Document(text, record)
 
 
-def _read_parquet(file: Path) -> Iterator[bytes]:
+def _read_parquet(file: Path, text_field: str) -> Iterator[Document]:
     import pyarrow.parquet  # here: slow to import
 
     try:
@@ -149,15 +183,39 @@ def _read_parquet(file: Path) -> Iterator[bytes]:
     except pyarrow.ArrowInvalid as error:
         raise OSError(error) from error
     with table:
-        names = table.schema_arrow.names
-        if "text" not in names:
-            raise ValueError(f"{file}: no column 'text' (it has {', '.join(names)})")
-        row = 0
-        for batch in table.iter_batches(columns=["text"], batch_size=1024):
-            for text in batch.column(0).to_pylist():
-                row += 1
-                if not isinstance(text, str):
-                    raise ValueError(
-                        f"{file}: row {row} has no string 'text' but {text!r}; every row needs one"
-                    )
-                yield text.encode("utf-8", "replace")
+        yield from _rows(file, text_field, table.schema_arrow.names, table.iter_batches(batch_size=1024))
+
+
+def _read_arrow(file: Path, text_field: str) -> Iterator[Document]:
+    """A stream, as `datasets` saves it, or a file."""
+    import pyarrow  # here: slow to import
+
+    with pyarrow.memory_map(str(file)) as source:
+        try:
+            try:
+                table = pyarrow.ipc.open_stream(source)
+                batches = iter(table)
+            except pyarrow.ArrowInvalid:
+                table = pyarrow.ipc.open_file(source)
+                batches = map(table.get_batch, range(table.num_record_batches))
+            yield from _rows(file, text_field, table.schema.names, batches)
+        except pyarrow.ArrowInvalid as error:
+            raise OSError(error) from error
+
+
+def _rows(file: Path, text_field: str, names: list[str], batches: Iterable[Any]) -> Iterator[Document]:
+    """Documents of Arrow's record batches."""
+    if text_field not in names:
+        raise ValueError(
+            f"{file}: no column {text_field!r} (it has {', '.join(names)}); data.text_field says which"
+        )
+    for number, record in enumerate((row for batch in batches for row in batch.to_pylist()), 1):
+        text = record.pop(text_field)
+        if not isinstance(text, str):
+            raise ValueError(
+                f"{file}: row {number} has no string {text_field!r} but {text!r}; every row needs one"
+            )
+        yield Document(text, record)
+
+
+READERS = {".txt": _read_text, ".jsonl": _read_jsonl, ".parquet": _read_parquet, ".arrow": _read_arrow}

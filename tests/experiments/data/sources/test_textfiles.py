@@ -1,19 +1,28 @@
 """A user's own files: every format and compression, and one clear line where something is wrong."""
 
+import bz2
 import gzip
 import json
 import lzma
 import os
+from collections import Counter
 
 import pyarrow
 import pyarrow.parquet
 import pytest
 import zstandard
 
-from experiments.data.sources.textfiles import PART_BYTES, documents, find, identity
+from experiments.data.document import Document
+from experiments.data.sources.textfiles import PART_BYTES, documents, find, identity, records
 
 TEXTS = ["Two words.", "Drei Wörter hier.\nZweite Zeile.", "  indented", "日本語"]
-COMPRESS = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstandard.compress}
+COMPRESS = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": zstandard.compress,
+}
 
 
 def jsonl(texts) -> bytes:
@@ -57,6 +66,50 @@ def test_parquet_gives_a_document_a_row(tmp_path):
     table = pyarrow.table({"text": TEXTS, "url": ["u"] * len(TEXTS)})
     pyarrow.parquet.write_table(table, tmp_path / "data.parquet", row_group_size=2)
     assert read(tmp_path / "data.parquet") == TEXTS
+
+
+@pytest.mark.parametrize("kind", ["stream", "file"])
+def test_arrow_gives_a_document_a_row(tmp_path, kind):
+    table = pyarrow.table({"url": ["u"] * len(TEXTS), "text": TEXTS})
+    writer = {"stream": pyarrow.ipc.new_stream, "file": pyarrow.ipc.new_file}[kind]
+    with writer(tmp_path / "data-00000-of-00001.arrow", table.schema) as out:
+        out.write_table(table, max_chunksize=3)
+    assert list(records(str(tmp_path))) == [Document(text, {"url": "u"}) for text in TEXTS]
+
+
+def test_extracts_of_wikipedia_are_json_lines_without_a_suffix(tmp_path):
+    (tmp_path / "AA").mkdir()
+    (tmp_path / "AA" / "wiki_00").write_bytes(jsonl(TEXTS[:2]))
+    (tmp_path / "AA" / "wiki_01.bz2").write_bytes(bz2.compress(jsonl(TEXTS[2:])))
+    assert read(tmp_path) == TEXTS
+
+
+def test_records_keep_the_other_fields(tmp_path):
+    line = {"id": 7, "body": "words", "meta": {"votes": 3}}
+    (tmp_path / "a.jsonl").write_text(json.dumps(line))
+    pyarrow.parquet.write_table(pyarrow.table({k: [v] for k, v in line.items()}), tmp_path / "b.parquet")
+    expected = Document("words", {"id": 7, "meta": {"votes": 3}})
+    assert list(records(str(tmp_path), "body")) == [expected] * 2
+
+
+def test_what_is_empty_is_counted(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(jsonl(["one", "", " \n"]))
+    skipped = Counter()
+    assert [document.text for document in records(str(tmp_path), skipped=skipped)] == ["one"]
+    assert skipped == {"empty": 2}
+
+
+def test_nul_and_a_line_of_megabytes_are_text(tmp_path):
+    texts = ["a\0b", "x" * 10_000_000]
+    (tmp_path / "a.jsonl").write_bytes(jsonl(texts))
+    assert read(tmp_path) == texts
+
+
+def test_a_file_is_read_once_whatever_links_there_are(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(jsonl(TEXTS))
+    (tmp_path / "again.jsonl").symlink_to(tmp_path / "a.jsonl")
+    (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
+    assert read(tmp_path) == read(tmp_path / "**" / "*.jsonl") == TEXTS
 
 
 def test_folders_and_patterns_are_read_in_order(tmp_path, monkeypatch):
@@ -106,8 +159,11 @@ def damaged(compression: str) -> bytes:
         ("a.jsonl.xz", damaged(".xz"), "a.jsonl.xz cannot be read.*cut short"),
         ("a.jsonl.zst", damaged(".zst"), "a.jsonl.zst cannot be read.*cut short"),
         ("a.jsonl.xz", b"not xz at all", "a.jsonl.xz cannot be read"),
+        ("a.jsonl.bz2", damaged(".bz2"), "a.jsonl.bz2 cannot be read.*cut short"),
         ("a.parquet", b"not a table", "a.parquet cannot be read"),
-        ("a.csv", b"text\n", "unknown kind of file '.csv'; known are .txt, .jsonl, .parquet"),
+        ("a.arrow", b"not a table", "a.arrow cannot be read"),
+        ("a.jsonl", b"[" * 100_000, "a.jsonl:1: not JSON"),
+        ("a.csv", b"text\n", "unknown kind of file '.csv'; known are .txt, .jsonl, .parquet, .arrow"),
         ("a.parquet.gz", b"", "unknown kind of file '.gz'"),
     ],
 )
