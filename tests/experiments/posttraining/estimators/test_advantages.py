@@ -1,4 +1,4 @@
-"""Advantages against PyTorch's and rlax's, against the sums of their definition, and by hand."""
+"""Advantages against PyTorch's, against the sums of their definition, and by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -115,18 +115,3 @@ def test_leaving_one_out_does_not_bias_the_policy_gradient_where_the_groups_mean
         A_GK = np.asarray(advantages(jnp.array([[r[i], r[j]] for i, j in pairs])))
         mean = sum(p[i] * p[j] * (A[0] * score[i] + A[1] * score[j]) / 2 for (i, j), A in zip(pairs, A_GK))
         assert mean == pytest.approx(gradient, rel=1e-5)
-
-
-def test_generalized_advantages_equal_those_of_rlax():
-    rlax = pytest.importorskip(
-        "rlax", reason="rlax needs a nightly TensorFlow Probability, which is not pinned"
-    )
-    rng = np.random.default_rng(0)
-    rewards_T, values_T = rng.normal(size=12).astype(np.float32), rng.normal(size=13).astype(np.float32)
-    theirs_T = rlax.truncated_generalized_advantage_estimation(
-        jnp.asarray(rewards_T), jnp.full(12, 0.97), 0.9, jnp.asarray(values_T)
-    )
-    ours_BT, _ = gae(
-        rewards_T[None], values_T[None, :-1], jnp.ones((1, 12)), 0.97, 0.9, jnp.asarray(values_T[-1:])
-    )
-    np.testing.assert_allclose(ours_BT[0], theirs_T, rtol=1e-5, atol=1e-6)
