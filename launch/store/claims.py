@@ -77,9 +77,12 @@ class ClaimQueue:
     def _first(self) -> Claimed | None:
         while self._free:
             run = self._free.pop()
-            if lease := self.store.claim(run.run_id):
+            if lease := self.store.claim(run.run_id, self._step(run)):
                 return Claimed(run, lease)
         return None
+
+    def _step(self, run: PlannedRun) -> int:
+        return self.newest_step(self.store.run_folder(run.run_id))
 
     def _partners(self, first: Claimed) -> list[Claimed]:
         """Runs to train together with the first: of equal pack, none of which has failed before, and at the
@@ -87,15 +90,15 @@ class ClaimQueue:
         n = self.pack_size(first.run) - 1 if first.run.pack and not first.lease.deaths else 0
         if n <= 0 or self._snapshot.attempts.get(first.run.run_id):
             return []
-        step, partners = self.newest_step(self.store.run_folder(first.run.run_id)), []
+        step, partners = self._step(first.run), []
         for run in reversed(self._free):
             if len(partners) == n:
                 break
             if run.pack != first.run.pack or self._snapshot.attempts.get(run.run_id):
                 continue
-            if self.newest_step(self.store.run_folder(run.run_id)) != step or self.store.deaths(run.run_id):
+            if self._step(run) != step or self.store.deaths(run.run_id, step):
                 continue
-            if lease := self.store.claim(run.run_id):
+            if lease := self.store.claim(run.run_id, step):
                 partners.append(Claimed(run, lease))
         taken = {partner.run.run_id for partner in partners}
         self._free = [run for run in self._free if run.run_id not in taken]

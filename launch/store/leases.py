@@ -24,7 +24,7 @@ from experiments.files import sync_folder
 class Lease:
     """The right to run `run_id` until the lease of the next epoch exists.
 
-    deaths: how many owners in a row before this one were gone without releasing it.
+    deaths: how many owners in a row before this one were gone without releasing it and without progress.
     """
 
     run_id: str
@@ -40,14 +40,15 @@ class Leases:
     scratch: Path
     ttl: float
 
-    def claim(self, run_id: str, epoch: int) -> Lease | None:
-        """The lease after that of `epoch`, the last one; None if that is held or somebody was quicker."""
+    def claim(self, run_id: str, epoch: int, step: int = 0) -> Lease | None:
+        """The lease after that of `epoch`, the last one; None if that is held or somebody was quicker. `step`
+        is where the run would go on from."""
         if self.is_held(run_id, epoch):
             return None
-        owner = json.dumps(process_identity(os.getpid()))
+        owner = json.dumps(process_identity(os.getpid()) | {"step": step})
         if not publish(self.scratch, self._path(run_id, epoch + 1), owner):
             return None
-        return Lease(run_id, epoch + 1, self.deaths(run_id, epoch))
+        return Lease(run_id, epoch + 1, self.deaths(run_id, epoch, step))
 
     def heartbeat(self, lease: Lease) -> None:
         """Says that the owner lives."""
@@ -69,26 +70,34 @@ class Leases:
         """The process that holds the lease of this epoch (0: none); None if nobody does, "" if unknown."""
         if epoch == 0:
             return None
-        path = self._path(run_id, epoch)
-        stamp = path.stat().st_mtime
+        stamp = self._path(run_id, epoch).stat().st_mtime
         if stamp == 0:
             return None
         # Exact age only where this host's clock says it matters: it costs a write. Hosts' clocks differ.
         if time.time() - stamp > self.ttl / 2 and self._now() - stamp > self.ttl:
             return None
-        try:
-            owner = json.loads(path.read_text())
-        except json.JSONDecodeError:  # torn by a power cut; its heartbeat will tell
+        owner = self._owner(run_id, epoch)
+        if not owner:  # its heartbeat will tell
             return ""
         return None if known_dead(owner) else f"{owner['host']} {owner['pid']} {owner['start']}"
 
     def _path(self, run_id: str, epoch: int) -> Path:
         return self.folder / f"{run_id}.{epoch}"
 
-    def deaths(self, run_id: str, epoch: int) -> int:
-        """How many leases in a row, back from this one, ended without being released."""
+    def _owner(self, run_id: str, epoch: int) -> dict[str, Any]:
+        """Who made a lease, and the step it began at; {} of one that a power cut tore."""
+        try:
+            return json.loads(self._path(run_id, epoch).read_text())
+        except json.JSONDecodeError:
+            return {}
+
+    def deaths(self, run_id: str, epoch: int, step: int) -> int:
+        """How many leases in a row, back from this one, ended without being released and without a newer
+        checkpoint: they began at `step`, where the next one would."""
         n = 0
         while n < epoch and self._path(run_id, epoch - n).stat().st_mtime != 0:
+            if self._owner(run_id, epoch - n).get("step", step) != step:
+                break
             n += 1
         return n
 

@@ -195,11 +195,12 @@ class Store:
 
     # ---- claims ----------------------------------------------------------------------------------------
 
-    def claim(self, run_id: str) -> Lease | None:
-        """The lease on a run, or None if it has ended, backs off, is not wanted or someone else has it."""
+    def claim(self, run_id: str, step: int = 0) -> Lease | None:
+        """The lease on a run that would go on from `step`, or None if it has ended, backs off, is not wanted
+        or someone else has it."""
         if self._is_closed(run_id):
             return None
-        lease = self._leases.claim(run_id, self._count("lease", run_id))
+        lease = self._leases.claim(run_id, self._count("lease", run_id), step)
         if lease is None:
             return None
         if (self.root / "done" / run_id).exists():  # finished between our snapshot and our claim
@@ -208,9 +209,9 @@ class Store:
         (self.root / "progress" / run_id).unlink(missing_ok=True)
         return lease
 
-    def deaths(self, run_id: str) -> int:
-        """How many owners in a row, up to now, were gone without releasing the run."""
-        return self._leases.deaths(run_id, self._count("lease", run_id))
+    def deaths(self, run_id: str, step: int) -> int:
+        """How many owners in a row, up to now, were gone without releasing the run, and left it at `step`."""
+        return self._leases.deaths(run_id, self._count("lease", run_id), step)
 
     def heartbeat(self, lease: Lease) -> None:
         """Says that the owner lives."""

@@ -1,9 +1,9 @@
 """A worker as `python -m launch.workers.worker`, whose training only counts steps. Used by the tests of
 launch.
 
-The configuration says how a run behaves: seed 13 fails, seed 14 kills its process, lr > 1 diverges. A step
-takes 1 ms (seed 15: a minute) and is saved in runs/ID/steps, which must hold 0 1 2 … however often the run
-was continued, alone or in a pack.
+The configuration says how a run behaves: seed 13 fails, seed 14 kills its process, seed 16 does so after each
+step, lr > 1 diverges. A step takes 1 ms (seed 15: a minute) and is saved in runs/ID/steps, which must hold
+0 1 2 … however often the run was continued, alone or in a pack.
 """
 
 import functools
@@ -38,13 +38,15 @@ def train(configs, outs, hooks, shared_prefixes):
             raise StopRequested
         left = {k: config for k, config in left.items() if not hooks[k].lost()}
         for k, config in list(left.items()):
+            if config["seed"] == 14:
+                os._exit(9)
             with open(outs[k] / "steps", "a") as file:
                 file.write(f"{step}\n")
             speed = 1000.0 * config["batch_tokens"]
             hooks[k].progress(step, n_steps(config), speed, 5.0 - step / n_steps(config))
             if config["seed"] == 13:
                 raise RuntimeError(f"seed {config['seed']} is unlucky")
-            if config["seed"] == 14:
+            if config["seed"] == 16:
                 os._exit(9)
             if step + 1 == n_steps(config):
                 del left[k]

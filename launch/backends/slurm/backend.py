@@ -185,15 +185,16 @@ def slot_states(jobs: list[dict[str, Any]]) -> dict[str, str]:
 def _progress(store: Store) -> list[int]:
     """Changes whenever a run is planned, ends, fails, kills another worker or writes a checkpoint."""
     left = [run_id for run_id, state in store.states().items() if state in UNFINISHED]
-    steps = 0
+    steps = dict.fromkeys(left, 0)
     if (store.folder / "runs").exists():
         from experiments.training.checkpoints.checkpoint import (
             newest_step,  # takes a second: the first submission does without
         )
 
-        steps = sum(newest_step(store.run_folder(run_id)) for run_id in left)
+        steps = {run_id: newest_step(store.run_folder(run_id)) for run_id in left}
+    deaths = sum(store.deaths(run_id, step) for run_id, step in steps.items())
     attempts = len(list((store.root / "failed").glob("*")))
-    return [len(store.plan.runs()), len(left), attempts, sum(map(store.deaths, left)), steps]
+    return [len(store.plan.runs()), len(left), attempts, deaths, sum(steps.values())]
 
 
 def _has_progressed(store: Store, before: list[int]) -> bool:

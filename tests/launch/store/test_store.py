@@ -149,11 +149,22 @@ def test_deaths_of_owners_are_counted_until_one_gives_the_run_back(tmp_path):
     store = new_store(tmp_path, 1)
     (run_id,) = store.plan.runs()
     for n in range(3):
-        assert store.claim(run_id).deaths == n and store.deaths(run_id) == n + 1
+        assert store.claim(run_id).deaths == n and store.deaths(run_id, 0) == n + 1
         age(store, run_id, n + 1, 1000)
     lease = store.claim(run_id)
     store.release(lease)
-    assert store.deaths(run_id) == 0 and store.claim(run_id).deaths == 0
+    assert store.deaths(run_id, 0) == 0 and store.claim(run_id).deaths == 0
+
+
+def test_deaths_count_only_where_no_checkpoint_was_written_between_them(tmp_path):
+    store = new_store(tmp_path, 1)
+    (run_id,) = store.plan.runs()
+    # The step that each owner began at, and how many before it had died there: the first death came before a
+    # checkpoint, the next two left newer ones, the last three brought nothing.
+    expected = [(0, 0), (0, 1), (10, 0), (20, 0), (20, 1), (20, 2)]
+    for epoch, (step, deaths) in enumerate(expected, 1):
+        assert store.claim(run_id, step).deaths == deaths, epoch
+        age(store, run_id, epoch, 1000)
 
 
 def test_jobs_are_kept_in_order_and_a_torn_line_is_left_out(tmp_path):

@@ -271,6 +271,14 @@ def test_a_run_that_kills_its_workers_fails_for_good(tmp_path):
     process.wait(20)
 
 
+def test_a_run_whose_workers_die_but_leave_checkpoints_is_finished(tmp_path):
+    n_steps = work_loop.MOST_DEATHS + 1
+    store = new_store(tmp_path, [planned(1, seed=16, n_steps=n_steps)])
+    assert [start(tmp_path).wait(20) for _ in range(n_steps)] == [9] * n_steps
+    assert start(tmp_path).wait(20) == 0
+    assert list(store.states().values()) == ["done"] and not store.snapshot().attempts
+
+
 def test_a_full_disk_blames_no_run(tmp_path):
     store = new_store(tmp_path, [planned(1), planned(2)])
 
