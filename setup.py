@@ -24,6 +24,7 @@ setup(
         "optax>=0.2.8",
         "orbax-checkpoint>=0.12",
         "pandas>=2.2",
+        "py3langid>=0.4",
         "pyarrow",
         "pyyaml",
         "safetensors>=0.8",
@@ -39,11 +40,13 @@ setup(
             "zstandard",
         ],
         "cuda": ["jax[cuda13]"],
+        "hf-datasets": ["datasets"],  # data.task=hugging_face
         "hf": ["torch", "transformers>=5"],  # tests that transformers reads what we export
         "kubernetes": ["kubernetes"],
         "lm-eval": ["lm_eval==0.4.13"],  # experiments/evaluate/harness.py
         "tensorboard": ["tensorboardX"],
         "tpu": ["jax[tpu]"],
+        "web": ["fastwarc", "resiliparse"],  # WARC, WET and HTML files
     },
     package_data={"scaling.report": ["page.css", "page.html", "page.js"]},
     entry_points={"console_scripts": ["isoflop = launch.cli:main"]},

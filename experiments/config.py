@@ -39,7 +39,7 @@ class DataConfig:
     """Text and vocabulary. `path` is for task "files"; `fingerprint` is the sha256 of the prepared tokens:
     filled in when a study is planned, checked when a run opens them ("" accepts whatever is there);
     `strings` is for task "strings", None the default ones; `text_field` is the field or column of records
-    that is their text."""
+    that is their text; `language` is for task "mc4"."""
 
     task: str = "docstrings"
     path: str = ""
@@ -48,6 +48,7 @@ class DataConfig:
     fingerprint: str = ""
     strings: StringsConfig | None = field(default=None, metadata=ADDED_LATER)
     text_field: str = field(default="text", metadata=ADDED_LATER)
+    language: str = field(default="", metadata=ADDED_LATER)
 
 
 @dataclass(frozen=True)

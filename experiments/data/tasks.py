@@ -19,13 +19,14 @@ import numpy as np
 
 from experiments.config import DataConfig, StringsConfig
 from experiments.data.cache import EOS, SPLITS
-from experiments.data.sources import docstrings, strings, textfiles, walks
+from experiments.data.sources import docstrings, hugging_face, strings, textfiles, walks
 from experiments.data.splits import SplitCorpus
 
 if TYPE_CHECKING:
     import seqio
 
 C4 = "c4/en:3.*.*"
+MC4 = "c4/multilingual:3.*.*"
 C4_SPLITS = {"train": "train", "validation": "validation[:50%]", "test": "validation[50%:]"}
 BATCH_DOCUMENTS = 1024
 VOCABULARY_BYTES = 10_000_000  # of training text that a SentencePiece model is made from
@@ -64,22 +65,49 @@ def strings_source(config: DataConfig) -> seqio.DataSource:
     return split_source(lambda: strings.documents(config.strings or StringsConfig()))
 
 
+def hugging_face_source(config: DataConfig) -> seqio.DataSource:
+    """The dataset of the Hugging Face hub that `config.path` names; raises as `hugging_face.records`."""
+    return split_source(lambda: hugging_face.documents(config.path, config.text_field))
+
+
 def c4_source(config: DataConfig) -> seqio.DataSource:
-    """C4 of TFDS, from folder `data.path` if given; its validation split is halved into validation and test.
+    """C4 of TFDS, from folder `data.path` if given; raises as `tfds_source`."""
+    return tfds_source(config, C4, C4_SPLITS)
+
+
+def mc4_source(config: DataConfig) -> seqio.DataSource:
+    """mC4 (C4 in 108 languages) in `config.language`; raises as `tfds_source`, and without a language."""
+    return tfds_source(config, MC4, mc4_splits(config.language))
+
+
+def mc4_splits(language: str) -> dict[str, str]:
+    """The splits of one of mC4's languages: its validation split is halved into validation and test.
+
+    Raises:
+      ValueError: no language.
+    """
+    if not language:
+        raise ValueError("data.task=mc4 needs a language by mC4's code: data.language=sw")
+    held_out = f"{language}-validation"
+    return {"train": language, "validation": f"{held_out}[:50%]", "test": f"{held_out}[50%:]"}
+
+
+def tfds_source(config: DataConfig, name: str, splits: dict[str, str]) -> seqio.DataSource:
+    """A dataset of TFDS, from folder `data.path` if given, its splits as `splits` says.
 
     Raises:
       ValueError: TFDS neither finds it there nor can fetch it.
     """
     import seqio
 
-    source = seqio.TfdsDataSource(C4, tfds_data_dir=config.path or None, splits=C4_SPLITS)
+    source = seqio.TfdsDataSource(name, tfds_data_dir=config.path or None, splits=splits)
     try:
         source.get_dataset("train", shuffle=False)
     except Exception as error:  # TFDS raises whatever its file systems, downloads and Beam raise
         where = config.path or "its default folder"
         raise ValueError(
-            f"data.task=c4: TensorFlow Datasets has no prepared {C4} in {where} and cannot fetch it here "
-            f"({type(error).__name__}: {str(error)[:200]}); give data.path=FOLDER that holds it, or network"
+            f"data.task={config.task}: TensorFlow Datasets has no prepared {name} in {where} and cannot "
+            f"fetch it ({type(error).__name__}: {str(error)[:200]}); give data.path=FOLDER or network"
         ) from error
     return source
 
@@ -92,7 +120,7 @@ TASKS = {
         docstrings_source,
     ),
     "files": TextTask(
-        "your own .txt, .jsonl, .parquet and .arrow files (data.path=FILE, FOLDER or PATTERN)",
+        "your own files: text, JSON lines, Parquet, Arrow, web archives (data.path=FILE, FOLDER or PATTERN)",
         textfiles.LICENCE,
         lambda config: textfiles.identity(config.path, config.text_field),
         files_source,
@@ -102,6 +130,18 @@ TASKS = {
         "ODC-BY; see https://www.tensorflow.org/datasets/catalog/c4",
         lambda config: {"tfds": C4, "splits": C4_SPLITS, "data_dir": config.path},
         c4_source,
+    ),
+    "mc4": TextTask(
+        "C4 in 108 languages from TensorFlow Datasets (data.language=sw); needs network, or data.path",
+        "ODC-BY; see https://www.tensorflow.org/datasets/catalog/c4",
+        lambda config: {"tfds": MC4, "splits": mc4_splits(config.language), "data_dir": config.path},
+        mc4_source,
+    ),
+    "hugging_face": TextTask(
+        "a dataset of the Hugging Face hub (data.path=OWNER/NAME[:CONFIG][@REVISION]); needs network once",
+        hugging_face.LICENCE,
+        lambda config: hugging_face.identity(config.path, config.text_field),
+        hugging_face_source,
     ),
     "walks": TextTask(
         "walks through a table step by step, made here: small models learn to reason on them",

@@ -1,4 +1,4 @@
-"""A user's own text: plain text, JSON lines, Parquet and Arrow files, compressed or not."""
+"""A user's own text: plain text, JSON lines, Parquet, Arrow and web pages, compressed or not."""
 
 import bz2
 import contextlib
@@ -15,10 +15,19 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from experiments.data.document import Document
+from experiments.data.sources import webarchives
 
-TEXT_FORMATS = (".txt", ".jsonl")  # these may be compressed
-FORMATS = (*TEXT_FORMATS, ".parquet", ".arrow")
-COMPRESSIONS = ("", ".gz", ".bz2", ".xz", ".zst")
+COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+FORMATS = {  # name's ending: compressions that may follow it
+    ".txt": COMPRESSIONS,
+    ".jsonl": COMPRESSIONS,
+    ".parquet": (),
+    ".arrow": (),
+    ".warc": (".gz", ".zst"),
+    ".wet": (".gz", ".zst"),
+    ".html": (),
+    ".htm": (),
+}
 WIKI_EXTRACT = re.compile(r"wiki_\d+")  # what WikiExtractor --json calls its files of JSON lines
 LICENCE = "the user's own files; see their source"
 PART_BYTES = 4096  # a plain text file is cut into documents of at least this size, at blank lines
@@ -43,7 +52,7 @@ def find(path: str) -> list[Path]:
     Raises:
       ValueError: no path, nothing there, or nothing there that can be read.
     """
-    known = f"known are {', '.join(FORMATS)}, the first two also with {', '.join(COMPRESSIONS[1:])}"
+    known = f"known are {', '.join(FORMATS)}, and with {', '.join(COMPRESSIONS)} what is text"
     if not path:
         raise ValueError(
             "data.path is empty; task 'files' needs a file, a folder or a pattern: data.path=PATH"
@@ -72,8 +81,9 @@ def records(path: str, text_field: str = "text", skipped: Counter[str] | None = 
     """Documents of all files in order of their names; those without text are left out.
 
     JSON lines, Parquet and Arrow give one document a line or row: its `text_field`, and the other fields
-    beside it. A plain text file is cut at blank lines into documents of about PART_BYTES (twice that where
-    there are none). Lone surrogates, which are no text, become "?".
+    beside it. Web archives give one a page (`webarchives`). A plain text file is cut at blank lines into
+    documents of about PART_BYTES (twice that where there are none). Lone surrogates, which are no text,
+    become "?".
 
     Args:
       path: see `find`.
@@ -87,7 +97,7 @@ def records(path: str, text_field: str = "text", skipped: Counter[str] | None = 
     skipped = Counter() if skipped is None else skipped
     for file in find(path):
         with _readable(file):
-            for document in READERS[format_of(file)](file, text_field):
+            for document in READERS[format_of(file)](file, text_field, skipped):
                 if not document.text.strip():
                     skipped["empty"] += 1
                     continue
@@ -102,12 +112,10 @@ def records(path: str, text_field: str = "text", skipped: Counter[str] | None = 
 def format_of(file: Path) -> str:
     """Which of FORMATS a file has by its name, "" if none."""
     name = file.name.lower()
-    compression = next(c for c in reversed(COMPRESSIONS) if name.endswith(c))
+    compression = next((c for c in COMPRESSIONS if name.endswith(c)), "")
     name = name.removesuffix(compression)
-    if WIKI_EXTRACT.fullmatch(name):
-        return ".jsonl"
-    found = next((f for f in FORMATS if name.endswith(f)), "")
-    return "" if compression and found not in TEXT_FORMATS else found
+    found = ".jsonl" if WIKI_EXTRACT.fullmatch(name) else next((f for f in FORMATS if name.endswith(f)), "")
+    return found if found and (not compression or compression in FORMATS[found]) else ""
 
 
 @contextlib.contextmanager
@@ -144,7 +152,7 @@ def lines(file: Path) -> Iterator[tuple[int, bytes]]:
             yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
 
 
-def _read_text(file: Path, text_field: str) -> Iterator[Document]:
+def _read_text(file: Path, text_field: str, skipped: Counter[str]) -> Iterator[Document]:
     part, size = [], 0
     for _, line in lines(file):
         part.append(line)
@@ -152,10 +160,11 @@ def _read_text(file: Path, text_field: str) -> Iterator[Document]:
         if size >= 2 * PART_BYTES or (size >= PART_BYTES and not line.strip()):
             yield Document(b"".join(part).strip(b"\r\n").decode())
             part, size = [], 0
-    yield Document(b"".join(part).strip(b"\r\n").decode())
+    if part:
+        yield Document(b"".join(part).strip(b"\r\n").decode())
 
 
-def _read_jsonl(file: Path, text_field: str) -> Iterator[Document]:
+def _read_jsonl(file: Path, text_field: str, skipped: Counter[str]) -> Iterator[Document]:
     for number, line in lines(file):
         if not line.strip():
             continue
@@ -175,7 +184,7 @@ def _read_jsonl(file: Path, text_field: str) -> Iterator[Document]:
         yield Document(text, record)
 
 
-def _read_parquet(file: Path, text_field: str) -> Iterator[Document]:
+def _read_parquet(file: Path, text_field: str, skipped: Counter[str]) -> Iterator[Document]:
     import pyarrow.parquet  # here: slow to import
 
     try:
@@ -186,7 +195,7 @@ def _read_parquet(file: Path, text_field: str) -> Iterator[Document]:
         yield from _rows(file, text_field, table.schema_arrow.names, table.iter_batches(batch_size=1024))
 
 
-def _read_arrow(file: Path, text_field: str) -> Iterator[Document]:
+def _read_arrow(file: Path, text_field: str, skipped: Counter[str]) -> Iterator[Document]:
     """A stream, as `datasets` saves it, or a file."""
     import pyarrow  # here: slow to import
 
@@ -218,4 +227,13 @@ def _rows(file: Path, text_field: str, names: list[str], batches: Iterable[Any])
         yield Document(text, record)
 
 
-READERS = {".txt": _read_text, ".jsonl": _read_jsonl, ".parquet": _read_parquet, ".arrow": _read_arrow}
+READERS = {
+    ".txt": _read_text,
+    ".jsonl": _read_jsonl,
+    ".parquet": _read_parquet,
+    ".arrow": _read_arrow,
+    ".warc": webarchives.read_archive,
+    ".wet": webarchives.read_archive,
+    ".html": webarchives.read_html,
+    ".htm": webarchives.read_html,
+}

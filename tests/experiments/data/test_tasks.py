@@ -110,22 +110,24 @@ def test_sample_is_of_the_stated_size_whatever_the_order():
     assert sorted(tasks.sample(documents, total)) == sorted(documents) and tasks.sample([], 5) == []
 
 
-def test_c4_is_read_from_a_tfds_folder(tmp_path):
+@pytest.mark.parametrize("name, config, train", [("c4", "en", "train"), ("mc4", "multilingual", "sw")])
+def test_c4_is_read_from_a_tfds_folder(tmp_path, name, config, train):
     def rows(texts):
         return tf.data.Dataset.from_tensor_slices({"text": texts, "url": ["u"] * len(texts)})
 
+    held_out = "validation" if name == "c4" else f"{train}-validation"
     features = tfds.features.FeaturesDict({"text": tfds.features.Text(), "url": tfds.features.Text()})
     tfds.dataset_builders.store_as_tfds_dataset(
         name="c4",
-        config="en",
+        config=config,
         version="3.0.1",
         data_dir=tmp_path,
         features=features,
-        split_datasets={"train": rows(TEXTS[:300]), "validation": rows(TEXTS[300:])},
+        split_datasets={train: rows(TEXTS[:300]), held_out: rows(TEXTS[300:])},
     )
-    config = DataConfig(task="c4", path=str(tmp_path))
-    source = tasks.c4_source(config)
-    task = tasks.language_modelling("c4", source, tasks.make_vocabulary(config, source, tmp_path))
+    config = DataConfig(task=name, path=str(tmp_path), language="sw")
+    source = tasks.TASKS[name].source(config)
+    task = tasks.language_modelling(name, source, tasks.make_vocabulary(config, source, tmp_path))
     vocab = ByteVocab()
     texts = {split: [vocab.decode(ids) for ids in encoded(task, split)[0]] for split in SPLITS}
     assert sorted(texts["train"]) == sorted(TEXTS[:300])
@@ -136,6 +138,8 @@ def test_c4_is_read_from_a_tfds_folder(tmp_path):
 def test_c4_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(ValueError, match=r"data\.task=c4: TensorFlow Datasets has no prepared c4/en"):
         tasks.c4_source(DataConfig(task="c4", path=str(tmp_path)))
+    with pytest.raises(ValueError, match="mc4 needs a language"):
+        tasks.TASKS["mc4"].identity(DataConfig(task="mc4"))
 
 
 def test_what_is_wrong_with_a_file_is_an_error_before_anything_is_built(tmp_path):

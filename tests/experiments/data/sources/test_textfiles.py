@@ -163,7 +163,7 @@ def damaged(compression: str) -> bytes:
         ("a.parquet", b"not a table", "a.parquet cannot be read"),
         ("a.arrow", b"not a table", "a.arrow cannot be read"),
         ("a.jsonl", b"[" * 100_000, "a.jsonl:1: not JSON"),
-        ("a.csv", b"text\n", "unknown kind of file '.csv'; known are .txt, .jsonl, .parquet, .arrow"),
+        ("a.csv", b"text\n", "unknown kind of file '.csv'; known are .txt, .jsonl, .parquet, .arrow, .warc"),
         ("a.parquet.gz", b"", "unknown kind of file '.gz'"),
     ],
 )
