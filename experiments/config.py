@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -64,8 +65,14 @@ class OptimizerConfig:
     name: str = "adamw"
 
     def __post_init__(self):
-        if not self.lr > 0:
-            raise ValueError(f"optimizer: lr={self.lr}; it must be positive")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"optimizer: lr={self.lr}; it must be positive and finite")
+        for name in ("b1", "b2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"optimizer: {name}={getattr(self, name)}; allowed are 0 to less than 1")
+        for name in ("eps", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"optimizer: {name}={getattr(self, name)}; it must be 0 or more, and finite")
         if not self.clip_norm > 0:
             raise ValueError(
                 f"optimizer: clip_norm={self.clip_norm}; it must be positive (inf turns clipping off)"
@@ -149,6 +156,8 @@ class RunConfig:
         for name in ("batch_tokens", "seq_len", "n_tokens", "n_val_tokens", "micro_batches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"run: {name}={getattr(self, name)}; it must be at least 1")
+        if not -(2**63) <= self.seed < 2**63:
+            raise ValueError(f"run: seed={self.seed}; allowed are integers of 64 bits")
         if self.batch_tokens % self.seq_len:
             raise ValueError(
                 f"run: batch_tokens={self.batch_tokens} is not a multiple of seq_len={self.seq_len}; "

@@ -8,6 +8,7 @@ integer; and a union is decided by "family" or "kind". In such a library each of
 import dataclasses
 import difflib
 import json
+import math
 import typing
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union
@@ -117,6 +118,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if value in arguments:
             return value
         raise ValueError(f"{where}={value!r}; allowed are {', '.join(map(repr, arguments))}")
+    if isinstance(value, float) and math.isnan(value):
+        raise ValueError(f"{where}={value!r}; it is not a number")
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     if hint is int and isinstance(value, float) and value.is_integer():

@@ -5,6 +5,7 @@ H query heads, G key/value heads, K head size, V vocabulary, L layers, S cache s
 E experts, C capacity or tokens of a chunk. A number stands for itself: x_B1D has one token a row.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import Field, dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
@@ -51,6 +52,13 @@ def check_at_least(where: str, config: Any, least: int, *names: str) -> None:
     for name in names:
         if getattr(config, name) < least:
             raise ValueError(f"{where}: {name}={getattr(config, name)}; it must be at least {least}")
+
+
+def check_positive(where: str, config: Any, *names: str) -> None:
+    """Refuses a configuration of which one of these fields is not a positive, finite number."""
+    for name in names:
+        if not 0 < getattr(config, name) < math.inf:
+            raise ValueError(f"{where}: {name}={getattr(config, name)}; it must be positive and finite")
 
 
 def check_dtype(dtype: str) -> None:

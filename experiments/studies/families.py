@@ -15,7 +15,7 @@ from experiments.fields import apply_overrides
 from experiments.files import write_atomic
 from experiments.studies import quickstart
 from experiments.studies.budgets import GridBudget, Sweep
-from experiments.studies.study import Stage, Study, with_prepared_data
+from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
 from experiments.study_report import write_report
 from scaling.optimum.families import Comparison, compare
 from scaling.table.runs import Runs
@@ -40,6 +40,9 @@ class Settings:
     )
     n_bootstrap: int = 1000
     level: float = 0.9
+
+    def __post_init__(self):
+        check_statistics(self.level, self.n_bootstrap)
 
 
 def study(overrides: list[str]) -> Study:

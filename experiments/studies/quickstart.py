@@ -10,6 +10,7 @@
 import dataclasses
 import functools
 import json
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from experiments.evaluate.checkpoint_paths import find_all
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic, write_json
 from experiments.studies.budgets import GridBudget, Sweep
-from experiments.studies.study import Stage, Study, with_prepared_data
+from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
 from experiments.study_report import write_report
 from models import ModelConfig, count, ladder
 from scaling.hparams import HparamLaws, fit_hparams
@@ -63,10 +64,11 @@ class Settings:
     level: float = 0.9
 
     def __post_init__(self):
-        if not self.verify_factor > 1:
+        check_statistics(self.level, self.n_bootstrap)
+        if not 1 < self.verify_factor < math.inf:
             raise ValueError(
-                f"Settings.verify_factor={self.verify_factor}; it must be larger than 1: the run that checks "
-                "the prediction is larger than those of the grid"
+                f"Settings.verify_factor={self.verify_factor}; it must be larger than 1, and finite: the run "
+                "that checks the prediction is larger than those of the grid"
             )
         if len(self.lrs) < 3 or not self.tune or not self.grid:
             raise ValueError("Settings: a study needs three rates in lrs, and something in tune and in grid")

@@ -40,7 +40,8 @@ def result_row(
 ) -> dict[str, Any]:
     """The row of a run, with its conventions, versions and timing.
 
-    `loss` is the validation loss measured at the end; a run that did not get there diverged: infinite.
+    `loss` is the validation loss measured at the end; a run that did not get there, or has no
+    finite one, diverged: infinite.
 
     Args:
       config: the run.
@@ -53,7 +54,9 @@ def result_row(
         row is of them; "stopped_after", among what post-training adds, says how many steps were made.
     """
     counts = count(config.model)
-    done = kept is not None or (last["step"] == config.n_steps and "val_loss" in last)
+    done = kept is not None or (
+        last["step"] == config.n_steps and math.isfinite(last.get("val_loss", math.nan))
+    )
     stopped_after = {"stopped_after": last["step"]} if kept else {}
     last = kept or last
     n_tokens = last["tokens"]

@@ -104,6 +104,7 @@ def train_packed(
 
     # Data: training batches are a function of seed and step; validation batches are on the devices once.
     data = data_of(config)
+    _check_vocabulary(config, data)
     validation = [sharding.put_batch(batch, mesh) for batch in data.validation]
 
     # Build: functions compile once a shape, since hyperparameters are arguments.
@@ -293,6 +294,15 @@ def evaluate(
         name: np.concatenate([np.atleast_2d(each[name]) for each in measured], axis=1) for name in measured[0]
     }
     return numbers, {name: array[None] if one_run else array for name, array in texts.items()}
+
+
+def _check_vocabulary(config: RunConfig, data: RunData) -> None:
+    size = data.manifest["tokenizer"]["size"]
+    if size > config.model.vocab_size:
+        raise ValueError(
+            f"model: vocab_size={config.model.vocab_size}, but the data's tokenizer "
+            f"{data.manifest['tokenizer']['name']!r} has {size} tokens; give the model as many"
+        )
 
 
 def _check(configs: Sequence[RunConfig], mesh: Mesh | None) -> None:

@@ -21,7 +21,15 @@ from models.layers.linear import lookup, project, unembed
 from models.layers.mlp import Activation
 from models.layers.norms import RMSNorm
 from models.layers.positions import relative_position_bucket
-from models.model import Dtype, Model, check_at_least, check_dtype, last_token, refuse_segments
+from models.model import (
+    Dtype,
+    Model,
+    check_at_least,
+    check_dtype,
+    check_positive,
+    last_token,
+    refuse_segments,
+)
 from models.parameters import Keys, Params, functional, stacked, weight
 from models.parametrization import branch_std
 from models.sharding import constrain
@@ -57,6 +65,7 @@ class EncDecConfig:
     def __post_init__(self):
         sizes = ("vocab_size", "d_model", "n_layers", "n_decoder_layers", "n_heads", "d_head", "d_ff")
         check_at_least("model", self, 1, *sizes)
+        check_positive("model", self, "norm_eps")
         if self.n_buckets < 4 or self.n_buckets % 2 or self.max_distance <= self.n_buckets:
             raise ValueError(
                 f"model: n_buckets={self.n_buckets}, max_distance={self.max_distance}; "

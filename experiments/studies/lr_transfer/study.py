@@ -20,7 +20,7 @@ from experiments.data.prepare import open_splits
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic, write_json
 from experiments.studies.lr_transfer import coordinate_check, figures
-from experiments.studies.study import Stage, Study, with_prepared_data
+from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
 from experiments.training.optim import OPTIMIZERS
 from models import ModelConfig, MuP, ladder
 from scaling.hparams import transfer
@@ -66,6 +66,7 @@ class Settings:
     level: float = 0.9
 
     def __post_init__(self):
+        check_statistics(self.level)
         if self.base_width not in self.widths or self.base_depth not in self.depths:
             raise ValueError(
                 f"Settings: the base, width {self.base_width} and depth {self.base_depth}, is none of "

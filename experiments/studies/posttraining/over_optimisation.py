@@ -28,7 +28,7 @@ from experiments.files import write_atomic, write_json
 from experiments.objective_configs import DPOConfig, GoldConfig, PPOConfig
 from experiments.posttraining.gold import MAX_NEW
 from experiments.studies.posttraining import figures, measures, recipes
-from experiments.studies.study import Stage, Study, with_prepared_data
+from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
 from scaling.laws import find
 from scaling.laws.downstream.over_optimisation import coefficients, peak_of_best_of_n, peak_of_rl
 from scaling.table.runs import Runs, check
@@ -64,6 +64,7 @@ class Settings:
     level: float = 0.9
 
     def __post_init__(self):
+        check_statistics(self.level, self.n_bootstrap)
         if len(self.reward_widths) < 3:
             raise ValueError(
                 f"Settings.reward_widths={list(self.reward_widths)}; give three or more: a law is fitted to "

@@ -25,7 +25,7 @@ from experiments.data.sources import walks
 from experiments.data.vocab import ByteVocab
 from experiments.fields import apply_overrides, to_json
 from experiments.files import write_atomic, write_json
-from experiments.studies.study import Stage, Study, with_prepared_data
+from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
 from experiments.studies.test_time_compute import figures
 from experiments.training.checkpoints.load import load
 from models import ladder
@@ -88,6 +88,7 @@ class Settings:
     level: float = 0.9
 
     def __post_init__(self):
+        check_statistics(self.level)
         if not 2 <= self.n_questions <= walks.N_TEST:
             raise ValueError(f"Settings.n_questions={self.n_questions}; allowed are 2 to {walks.N_TEST}")
         if not self.sizes or not all(1 <= n <= self.n_samples for n in self.sizes):

@@ -119,6 +119,7 @@ def test_seeds_and_data_reach_every_run():
         ("quickstart", ["lrs=[-1,1,2]"], "must be positive"),
         ("quickstart", ["seq_len=-4"], "at least 1"),
         ("quickstart", ["verify_factor=0.5"], "larger than 1"),
+        ("quickstart", ["verify_factor=Infinity"], "finite"),
         ("quickstart", ['grid=[{"flops":1e11,"d_models":[16,20,24]}]'], "multiples of 8"),
         ("quickstart", ['tune=[{"flops":10,"d_model":16}]'], "at least 1"),
     ],

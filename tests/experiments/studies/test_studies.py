@@ -30,6 +30,14 @@ def test_settings_are_plain_data_and_unknown_ones_are_refused(name):
 
 
 @each_study
+@pytest.mark.parametrize("override", ["level=2", "level=NaN", "n_bootstrap=-1"])
+def test_intervals_that_no_fit_gives_are_refused_before_anything_runs(name, override):
+    if hasattr(load_study(name, []).settings, override.partition("=")[0]):
+        with pytest.raises(ValueError, match=r"Settings\.(level|n_bootstrap)="):
+            load_study(name, [override])
+
+
+@each_study
 def test_its_first_stage_plans_purely(name, tmp_path, monkeypatch):
     """Without a corpus, and the same however often: data are prepared by `Study.prepared`, not by a plan."""
     monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path))

@@ -60,9 +60,17 @@ def test_text_that_is_read_again_is_no_new_text():
     assert (short["epochs"], short["unique_tokens"]) == (128 / 496, 128)
 
 
-@pytest.mark.parametrize("last", [LAST | {"step": 9}, {"step": 10, "tokens": 640, "flops": 5e6}])
+@pytest.mark.parametrize(
+    "last",
+    [
+        LAST | {"step": 9},
+        {"step": 10, "tokens": 640, "flops": 5e6},
+        LAST | {"val_loss": math.nan},
+    ],
+)
 def test_a_run_without_its_last_measurement_has_diverged(last):
-    """It stopped early, though it had been measured there, or its last step gave no number."""
+    """It stopped early, though it had been measured there, its last step gave no number, or its end has no
+    loss."""
     found = row(last)
     assert (found["status"], found["loss"], found["bits_per_byte"]) == ("diverged", math.inf, math.inf)
     assert math.isnan(found["loss_se"]) and found["val_tokens"] == 0

@@ -191,6 +191,11 @@ def test_seeds_change_weights_and_data_and_nothing_else_does(tmp_path, whole):
     assert same == whole[1]["loss"] != other
 
 
+def test_a_vocabulary_smaller_than_the_datas_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"vocab_size=200, but the data's tokenizer 'bytes' has 259"):
+        train(config(model=ladder(16, 200)), tmp_path, Hooks())
+
+
 def test_too_few_validation_rows_are_refused(tmp_path):
     with pytest.raises(ValueError, match="needs two"):
         train(config(n_val_tokens=16), tmp_path, Hooks())
