@@ -14,6 +14,8 @@ from experiments.files import write_atomic
 from scaling.fitting.result import Fit
 from scaling.hparams import HparamLaws
 from scaling.report import MissingRuns, ReportData, data_of_study, data_of_table, render_report
+from scaling.table.cell_values import is_given
+from scaling.table.runs import post_trained
 
 CURVE_POINTS = 70  # moments of a curve in the page; more cannot be seen
 CURVE_START = 0.01  # a curve is shown from this fraction of its run on
@@ -84,7 +86,7 @@ def read_data(path: Path, fit: Path | None = None, columns: dict[str, str] | Non
         emergence=_table_if_there(folder / "emergence.csv"),
         misprints=_table_if_there(folder / "misprints.csv"),
         tasks=read_tasks(folder / "tasks.csv"),
-        **read_post_training(folder),
+        **read_post_training(folder, runs.table),
         study=study,
         versions=about.get("versions") or study.get("versions", {}),
         device=str(about.get("device", "")),
@@ -115,13 +117,14 @@ def _table_if_there(path: Path) -> pd.DataFrame:
 
 
 def read_curves(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
-    """Training loss of every run with a metrics.jsonl, averaged in windows of equal ratio of FLOPs.
+    """Training loss of every run with a metrics.jsonl, averaged in windows of equal ratio of FLOPs; of those
+    that were post-trained none, as it is of another kind.
 
     Columns: flops, loss, and of the run: run_id, stage, n_params, n_tokens, final (its validation loss at the
     end). The first 1 % of each run is left out.
     """
     curves = []
-    for run in table.to_dict("records"):
+    for run in table.loc[~post_trained(table)].to_dict("records"):
         path = folder / "runs" / str(run["run_id"]) / "metrics.jsonl"
         if path.exists():
             about = {name: run[name] for name in ("run_id", "n_params", "n_tokens")}
@@ -130,18 +133,14 @@ def read_curves(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
 
 
-def read_post_training(folder: Path) -> dict[str, pd.DataFrame]:
+def read_post_training(folder: Path, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """What runs with an objective of their own measured over training, and what the last of them said.
-
-    Of all runs in runs.csv: a loss that is minus a reward may be negative, which no loss of a text is, so the
-    table that laws are fitted to leaves such runs out.
 
     "post_training" has columns run_id, stage, objective, n_params, n_tokens (so far), name and measured;
     "texts" run_id, step, prompt and response.
     """
     numbers, texts = [], []
-    table = pd.read_csv(folder / "runs.csv", dtype={"run_id": str})
-    runs = table.loc[table["objective"].notna()] if "objective" in table else table.iloc[:0]
+    runs = table.loc[is_given(table["objective"])] if "objective" in table else table.iloc[:0]
     for run in runs.to_dict("records"):
         about = {name: run.get(name) for name in ("run_id", "stage", "objective", "n_params")}
         said = []

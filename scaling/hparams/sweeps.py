@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from scaling.table.cell_values import numbers
-from scaling.table.runs import Runs, finished
+from scaling.table.runs import Runs, finished, post_trained
 
 AXES = ("lr", "batch_tokens")
 MIN_SETTINGS = 3
@@ -16,9 +16,13 @@ SAME = 0.02  # runs whose N and D agree within this ratio belong to one sweep
 def swept(runs: Runs) -> Runs:
     """Finished runs with a setting: n_params, n_tokens, loss, and those of `AXES` that are given, as numbers.
 
+    Those that were post-trained, where others were not, are left out: their loss is of another kind.
+
     Raises:
       ValueError: the table gives neither learning rate nor batch.
     """
+    runs = runs.without(post_trained(runs.table), "post-trained, with a loss of its own")
+    runs = runs.without(numbers(runs.table["loss"]) <= 0, "loss is not positive")
     table = pd.DataFrame({name: runs.table[name] for name in ("n_params", "n_tokens", "loss")})
     for axis in [axis for axis in AXES if axis in runs.table]:
         values = np.asarray(pd.to_numeric(runs.table[axis], errors="coerce"), float)

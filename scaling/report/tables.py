@@ -12,6 +12,7 @@ from scaling.optimum.families import flops_per_token
 from scaling.profiles.isoflop import budgets
 from scaling.report.data import ReportData
 from scaling.report.theme import e_notation, is_done, of_stage, si
+from scaling.table.runs import post_trained
 
 BEYOND = 1.6  # the frontier is drawn this factor past the last compute of interest …
 AHEAD = 10.0  # … or this far where no run has tested the law
@@ -29,7 +30,7 @@ def splits_budgets(fit: Fit) -> bool:
 def runs(data: ReportData) -> pd.DataFrame:
     """Every run, labelled (`size`), and where there is a law with predicted, lo, hi and residual in per cent.
 
-    Runs of a learning-rate sweep get none: the law is about runs at a good rate.
+    Runs of a learning-rate sweep get none: the law is about runs at a good rate; nor do post-trained ones.
     A verification run keeps the prediction that was on disk before it trained.
     """
     table = data.runs.table.copy()
@@ -42,7 +43,7 @@ def runs(data: ReportData) -> pd.DataFrame:
         return table.assign(predicted=np.nan, lo=np.nan, hi=np.nan, residual=np.nan)
     forecast = data.fit.predict(table["n_params"].to_numpy(), table["n_tokens"].to_numpy())
     for name, values in zip(("predicted", "lo", "hi"), forecast):
-        table[name] = np.where(of_stage(table, "tune"), np.nan, values)
+        table[name] = np.where(of_stage(table, "tune") | post_trained(table), np.nan, values)
     if data.verify:
         own = table["run_id"] == data.verify["run_id"]
         table.loc[own, ["predicted", "lo", "hi"]] = [data.verify[name] for name in ("predicted", "lo", "hi")]

@@ -47,8 +47,8 @@ class Runs:
 
         The rates of a study's tune runs are varied on purpose, and its verify run is what is to be predicted.
         Runs with an `objective`, where others have none, were post-trained: their loss is of another kind.
-        Rows need a finite number in `target` and in all of `columns`, and one above 0 in those of them that
-        are `positive` (of which the logarithm is taken).
+        Rows need a finite number in `target` and in all of `columns`, and one above 0 where it is a loss or
+        one of those that are `positive` (of which the logarithm is taken).
 
         Raises:
           ValueError: the table has no such column.
@@ -57,12 +57,9 @@ class Runs:
         in_grid = np.isin(self.table["stage"], GRID_STAGES) if "stage" in self.table else np.zeros(1, bool)
         if in_grid.any():
             runs = runs.without(~in_grid, "other stages than the grid")
-        if "objective" in runs.table:
-            post_trained = is_given(runs.table["objective"])
-            if not post_trained.all():
-                runs = runs.without(post_trained, "post-trained, with a loss of its own")
+        runs = runs.without(post_trained(runs.table), "post-trained, with a loss of its own")
         runs = runs.without(~finished(runs.table, (target, *columns)), "diverged or not finished")
-        return UsableRuns(**vars(runs)).usable(target, columns, positive)
+        return UsableRuns(**vars(runs)).usable(target, columns, (*positive, "loss"))
 
     @property
     def run_numbers(self) -> np.ndarray:
@@ -135,6 +132,7 @@ def check(
 ) -> Runs:
     """Checks every row; see `read_runs`. Rows are named by their number in the table, the first being 1.
 
+    Losses are positive; those of runs with an `objective`, which may be minus a reward, need not be.
     Where n_tokens is needed and missing, flops / (6·N) stands in; where flops are missing, 6·N·D. Both are
     written into the conventions. A loss that is missing or infinite is a run that diverged: it stays in the
     table and out of every fit.
@@ -159,7 +157,10 @@ def check(
     drop = np.zeros(len(table), bool)
     with_flops = ("flops",) if "n_tokens" in needed and {"n_params", "n_active"} & set(needed) else ()
     for column in dict.fromkeys((*needed, *with_flops)):
-        for wrong, what in unusable(column, table[column].to_numpy()):
+        values = table[column].to_numpy()
+        if column == "loss":
+            values = np.where(_has_objective(table), np.nan, values)
+        for wrong, what in unusable(column, values):
             notes += name_rows(table, wrong & ~drop, column, f"{what}, row dropped")
             drop |= wrong
     notes += name_rows(table, twice & ~drop, needed[-1], AGAIN)
@@ -173,7 +174,8 @@ def check(
     if mixed := mixed_run(kept):
         kept = kept.drop(columns="run_id")
         notes.append(f"run_id {mixed} has several n_params: it names no runs, so each row is taken as one")
-    notes += [*remarks(kept, needed), *rows_and_runs(kept)]
+    of_text = ~post_trained(kept) & ~(kept["loss"] <= 0 if "loss" in needed else False)
+    notes += [*remarks(kept.loc[of_text], needed), *rows_and_runs(kept)]
     return Runs(kept, _unstated(needed, taken) | stated | dict(conventions), tuple(notes), int(drop.sum()))
 
 
@@ -221,6 +223,16 @@ def finished(table: pd.DataFrame, needed: Sequence[str] = ("loss",)) -> np.ndarr
     if "status" in table:
         done &= ~table["status"].astype(str).str.lower().isin(NOT_FINISHED).to_numpy()
     return done
+
+
+def post_trained(table: pd.DataFrame) -> np.ndarray:
+    """Which rows [rows] are of runs with an `objective`, where others have none: their loss is no text's."""
+    with_objective = _has_objective(table)
+    return with_objective & ~with_objective.all()
+
+
+def _has_objective(table: pd.DataFrame) -> np.ndarray:
+    return is_given(table["objective"]) if "objective" in table else np.zeros(len(table), bool)
 
 
 def _fill_in(table: pd.DataFrame, needed: Sequence[str]) -> tuple[dict[str, str], list[str]]:

@@ -11,7 +11,6 @@ from experiments.study_report import (
     read_curves,
     read_data,
     read_json,
-    read_post_training,
     read_tasks,
     write_report,
 )
@@ -104,23 +103,30 @@ def test_curves_skip_a_half_written_line_and_what_is_not_finite(tmp_path):
     assert read_curves(tmp_path / "nowhere", make_runs()).empty
 
 
-def test_a_run_whose_loss_is_minus_its_reward_is_shown_with_what_it_said(tmp_path):
+def test_a_run_whose_loss_is_minus_its_reward_is_shown_with_what_it_said_and_not_among_losses(tmp_path):
+    sizes = {"n_params": 10, "n_tokens": 1000, "flops": 6e4}
     runs = [
-        {"run_id": "000000000001", "stage": "base", "n_params": 10, "loss": 1.2, "objective": None},
-        {"run_id": "000000000002", "stage": "rl", "n_params": 10, "loss": -0.7, "objective": "ppo"},
+        {"run_id": "00000000000a", "stage": "base", "loss": 1.2, "objective": None} | sizes,
+        {"run_id": "00000000000b", "stage": "rl", "loss": -0.7, "objective": "ppo"} | sizes,
     ]
     pd.DataFrame(runs).to_csv(tmp_path / "runs.csv", index=False)
     said = {"prompt": "a?", "response": "b"}
-    lines = [{"step": 1, "tokens": 64, "reward": 0.5}, {"step": 2, "tokens": 128, "texts": [said]}]
+    lines = [
+        {"step": 1, "tokens": 64, "flops": 3e4, "train_loss": 0.9, "reward": 0.5},
+        {"step": 2, "tokens": 128, "texts": [said]},
+    ]
     for run in runs:
         (tmp_path / "runs" / run["run_id"]).mkdir(parents=True)
         path = tmp_path / "runs" / run["run_id"] / "metrics.jsonl"
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    found = read_post_training(tmp_path)
+    data = read_data(tmp_path)
+    assert data.runs.table["loss"].tolist() == [1.2, -0.7] and data.runs.dropped == 0
+    assert data.curves["run_id"].tolist() == ["00000000000a"]
+    found = {"post_training": data.post_training, "texts": data.texts}
     rewards = found["post_training"].query("name == 'reward'").to_dict("records")
-    about = {"run_id": "000000000002", "stage": "rl", "objective": "ppo", "n_params": 10}
+    about = {"run_id": "00000000000b", "stage": "rl", "objective": "ppo", "n_params": 10}
     assert rewards == [about | {"n_tokens": 64, "name": "reward", "measured": 0.5}]
-    assert found["texts"].to_dict("records") == [{"run_id": "000000000002", "step": 2} | said]
+    assert found["texts"].to_dict("records") == [{"run_id": "00000000000b", "step": 2} | said]
 
 
 def test_a_table_of_tasks_is_whole_or_refused(tmp_path):

@@ -28,6 +28,11 @@ def test_a_run_that_a_fit_leaves_out_is_no_setting_either(status):
     assert swept(table).table["lr"].tolist() == table.usable().table["lr"].tolist() == [1e-3, 4e-3]
 
 
+def test_post_trained_runs_are_no_settings_of_a_law_of_text():
+    given = {"loss": [3.0, 2.9, 3.0, 0.4, -1.2], "objective": [None, None, None, "sft", "ppo"]}
+    assert swept(runs([1e-3, 2e-3, 4e-3, 8e-3, 9e-3], **given)).table["loss"].tolist() == [3.0, 2.9, 3.0]
+
+
 def test_an_axis_is_swept_where_one_cell_has_three_values_of_it():
     both = runs([1e-3, 2e-3, 4e-3, 1e-3, 1e-3], [1e4, 1e4, 1e4, 2e4, 4e4])
     assert find_sweeps(swept(both).table)[0] == ("lr", "batch_tokens")

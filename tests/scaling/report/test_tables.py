@@ -45,6 +45,15 @@ def test_runs_stand_against_the_law_unless_their_rate_was_varied(data):
     pd.testing.assert_frame_equal(data.runs.table, before)
 
 
+def test_the_law_of_text_says_nothing_of_post_trained_runs(data):
+    objective = [None] * (len(data.runs.table) - 1) + ["ppo"]
+    mixed = replace(
+        data, runs=replace(data.runs, table=data.runs.table.assign(objective=objective)), verify=None
+    )
+    runs = tables.runs(mixed)
+    assert runs[["predicted", "residual"]].iloc[-1].isna().all() and runs["predicted"].notna().any()
+
+
 def test_the_verification_run_keeps_what_was_predicted_before_it_trained(data):
     (star,) = tables.runs(data).query("stage == 'verify'").to_dict("records")
     assert (star["predicted"], star["lo"], star["hi"]) == (1.5, 1.25, 1.75)

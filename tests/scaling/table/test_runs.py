@@ -138,6 +138,19 @@ def test_the_losses_of_post_trained_runs_are_not_mixed_with_those_of_text():
     assert len(check(table.assign(objective="sft"), {}).usable().table) == 3
 
 
+def test_a_loss_that_is_minus_a_reward_stays_in_the_table_and_out_of_fits():
+    table = pd.DataFrame({"n_params": [1e6, 2e6, 1e6, 1e6], "n_tokens": 1e8, "loss": [3.0, 2.9, -1.2, -3.0]})
+    runs = check(table.assign(objective=[None, None, "ppo", None]), {})
+    assert runs.table["loss"].tolist() == [3.0, 2.9, -1.2]
+    assert [note for note in runs.notes if "loss" in note] == [
+        "row 4: loss=-3.0 must be positive, row dropped"
+    ]
+    assert runs.usable().table["loss"].tolist() == [3.0, 2.9]
+    alone = check(table.assign(objective="ppo"), {})
+    assert len(alone.table) == 4 and alone.usable().table["loss"].tolist() == [3.0, 2.9]
+    assert alone.usable().notes[-1] == "left out 2 of 4 rows: loss is not positive"
+
+
 def test_foreign_names_are_read_and_said(tmp_path):
     path = tmp_path / "runs.csv"
     path.write_text("N,Tokens, L \n1000,20000,3\n2000,40000,2.5\n")
