@@ -73,6 +73,7 @@ def test_once_finished_it_is_finished(copy, overrides, capsys):
     assert before == {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_its_runs_are_planned_again(copy, overrides, token_cache, capsys):
     """Also: the tokens, whose hash is in every run's identity, are still the same."""
     planned = printed(capsys, "plan", "quickstart", "--out", str(copy), "--nomemory", *overrides)

@@ -54,6 +54,7 @@ def repository(tmp_path_factory) -> Path:
     return copy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", SECTIONS)
 def test_an_example_works(section, repository):
     blocks = [block for kind, _, block in BLOCK.findall(SECTIONS[section]) if kind == "sh"]

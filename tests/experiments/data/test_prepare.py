@@ -87,6 +87,7 @@ def test_prepared_data_need_no_other_process_and_no_tensorflow(prepared, monkeyp
     assert done.stdout.split() == ["False", "False"]
 
 
+@pytest.mark.slow
 def test_killed_and_concurrent_preparations_end_with_one_good_cache(prepared, tmp_path):
     config, root = prepared
     fingerprint = read_manifest(prepare(config, root))["fingerprint"]

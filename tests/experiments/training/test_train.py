@@ -19,6 +19,7 @@ from experiments.training.checkpoints.load import load
 from experiments.training.optim import hyperparameters
 from experiments.training.train import PRETRAINING, Stopped, train, training_functions
 from models import FAMILIES, count, ladder
+from tests.tiers import slow_but
 from tests.tiny_run import Hooks, assert_same_run, make_training_cache
 from tests.tiny_run import training_config as config
 
@@ -80,12 +81,7 @@ def test_stopping_anywhere_and_continuing_changes_no_bit(tmp_path, whole):
         assert_same_run(expected, out)
 
 
-def slow_but(values, quick):
-    """Parameters of which those not in `quick` are tested in the slow tier."""
-    return [each if each in quick else pytest.param(each, marks=pytest.mark.slow) for each in values]
-
-
-@pytest.mark.parametrize("family", slow_but(FAMILIES, ["transformer", "rwkv7"]))
+@pytest.mark.parametrize("family", slow_but(["transformer"], FAMILIES))
 def test_every_family_learns_and_resumes(family, tmp_path):
     """One word of the configuration changes the network; loop, table and checkpoints are the same."""
     run = config(model=ladder(16, 259, family), n_tokens=64 * 30)

@@ -67,6 +67,7 @@ def test_submitting_here_runs_the_study_to_its_end(tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
+@pytest.mark.slow
 def test_a_driver_without_workers_lets_others_do_the_work(tmp_path):
     folder = tmp_path / "x"
     assert run_isoflop("plan", STUDY, "--out", folder, "--nomemory")[0] == 0

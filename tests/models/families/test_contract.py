@@ -17,6 +17,7 @@ import models
 from models import FAMILIES, ladder
 from tests.models.families.networks import CONFIGS, VARIANTS, VOCAB, drawn
 from tests.models.ragged import assert_decoding_is_the_forward_pass
+from tests.tiers import slow_but
 
 ROWS, LENGTH, SOURCE_LENGTHS = 3, 12, (9, 6, 1)
 
@@ -25,7 +26,7 @@ def slow_but_first(configs):
     """By default the first variant of every family and two kinds of layers; all others in the slow tier."""
     first = {next(name for name in configs if name.startswith(family)) for family in FAMILIES}
     quick = first | {"transformer-gemma2"}
-    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in configs]
+    return slow_but(quick, configs)
 
 
 @pytest.fixture(params=slow_but_first(CONFIGS), scope="module")

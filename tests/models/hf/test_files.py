@@ -132,6 +132,7 @@ print(size, loaded - before, peak() - before)
 """
 
 
+@pytest.mark.slow
 def test_loading_and_saving_take_the_memory_of_one_copy(tmp_path):
     fields = json.loads(Path("tests/data/hf/llama/config.json").read_text())
     fields |= {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 9, "head_dim": 128}

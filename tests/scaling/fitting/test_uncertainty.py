@@ -63,6 +63,7 @@ def simulate(loss, noise, n_tables, seed):
     return np.mean(held), np.median(half), np.median(error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "law_like, n_tables, lowest, highest, largest_error",
     [

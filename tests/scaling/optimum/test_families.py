@@ -40,6 +40,7 @@ def test_worth_of_compute_is_recovered(found):
     assert (inner[inner.family == "transformer"].worth == 1).all()
 
 
+@pytest.mark.slow
 def test_intervals_of_worth_hold_the_truth_of_most_tables():
     inside = []
     for seed in range(5):

@@ -28,15 +28,19 @@ def policy():
 
 
 @functools.cache
+def compiled(config):
+    """The objective, its parameters, and its `collect`."""
+    objective = ALGORITHMS[config.kind].objective(network()[0], recipe(config), enumerated.score)
+    params = objective.place(jax.jit(objective.init)(jax.random.key(0)), policy())
+    return objective, params, jax.jit(objective.collect)
+
+
+@functools.cache
 def collected(config, **changes):
     """Parameters, experience, measurements, and loss with the terms that are traced."""
-    model, start = network()
-    objective = ALGORITHMS[config.kind].objective(model, recipe(config), enumerated.score)
-    params = objective.place(jax.jit(objective.init)(jax.random.key(0)), policy())
+    objective, params, collect = compiled(config)
     numbers = enumerated.hyper(config) | {name: jnp.float32(x) for name, x in changes.items()}
-    fixed = {"reference": start}
-    rows = batch(N_ROWS, np.arange(N_ROWS))
-    found = jax.jit(objective.collect)(params, rows, numbers, fixed)
+    found = collect(params, batch(N_ROWS, np.arange(N_ROWS)), numbers, {"reference": network()[1]})
     return objective, params, numbers, *jax.device_get(found)
 
 

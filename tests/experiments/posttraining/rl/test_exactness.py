@@ -21,6 +21,7 @@ from tests.experiments.posttraining.rl.enumerated import (
     network,
     recipe,
 )
+from tests.tiers import slow_but
 
 BETA, N_ROWS, N_BATCHES, N_DIRECTIONS = 0.5, 16, 1024, 8
 PLAIN_PPO = PPOConfig(
@@ -40,9 +41,7 @@ CONFIGS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", ["ppo", "rloo", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dr_grpo", "token"))]
-)
+@pytest.mark.parametrize("name", slow_but(["ppo"], ["ppo", "rloo", "dr_grpo", "token"]))
 def test_the_gradient_of_a_step_is_that_of_the_objective_without_bias(name):
     """Hotelling's test of a few random projections over thousands of batches. The policy is not the
     reference, and the value function is a random one: as a baseline it may be anything."""

@@ -22,6 +22,7 @@ from experiments.posttraining.rl import rollouts
 from experiments.training.checkpoints.load import load, load_whole
 from experiments.training.metrics import read
 from experiments.training.train import Stopped, train, train_packed
+from tests.tiers import slow_but
 from tests.tiny_run import Hooks, assert_same_run, make_training_cache, training_config
 
 SEQ_LEN, MAX_NEW, N_STEPS = 28, 6, 4
@@ -51,7 +52,7 @@ def config(kind: str, init: InitConfig = InitConfig("base"), **changes) -> RunCo
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_but(["ppo"], KINDS))
 def test_a_run_says_what_it_measured_and_continues_bit_for_bit(kind, runs):
     row = train(config(kind), runs / kind, Hooks())
     found, beta = row["post_training"], getattr(KINDS[kind], "beta", 0.0)

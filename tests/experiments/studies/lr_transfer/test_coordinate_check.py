@@ -41,6 +41,7 @@ def test_activations_are_read_before_between_and_after_the_layers(params):
     np.testing.assert_allclose(found["logits"], x_BTD @ params["ends"]["head"], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_changes_are_those_of_as_many_steps_at_the_full_rate(params):
     """Of AdamW as optax has it, one on each batch, all seen on the first."""
     optimizer = optax.adamw(0.01, b1=0.8, b2=0.95, eps=1e-6, weight_decay=0)

@@ -100,6 +100,7 @@ def test_planted_optima_are_found_written_and_drawn(planted, monkeypatch, tmp_pa
     assert "over 16× width, standard: moves ×1" in words and "over 16× depth, mup     : moves ×1.0" in words
 
 
+@pytest.mark.slow
 def test_the_whole_study_runs(monkeypatch, tmp_path):
     """The base size only, a few steps each, on a tiny corpus."""
     monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path))

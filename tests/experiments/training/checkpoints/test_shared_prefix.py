@@ -142,6 +142,7 @@ def test_of_two_that_save_the_same_branch_checkpoint_the_first_wins(tmp_path, mo
     assert found["meta"] == {"by": 1} and float(found["params"]["w"][0]) == 1
 
 
+@pytest.mark.slow
 def test_packed_runs_take_over_the_same_steps_of_their_prefixes(tmp_path, without):
     short, _, long = ladder_of_budgets()
     other = dataclasses.replace(long, seed=1)

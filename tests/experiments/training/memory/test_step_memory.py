@@ -17,6 +17,7 @@ from experiments.training.train import training_functions
 from launch.commands.studies.plan import fits, size
 from models import ladder
 from models.sharding import abstract_mesh, check_batch
+from tests.tiers import slow_but
 
 # Machine code need not be fast here, nor compiled slowly.
 CHEAP = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
@@ -47,7 +48,7 @@ def compiled_bytes(run: RunConfig) -> int:
 PLAIN, REMAT = (64, 4, 8, 128, False), (128, 6, 4, 64, True)
 
 
-@pytest.mark.parametrize("family", models.FAMILIES)
+@pytest.mark.parametrize("family", slow_but(["transformer", "moe"], models.FAMILIES))
 @pytest.mark.parametrize(
     "d_model, n_layers, rows, seq_len, remat", [PLAIN, pytest.param(*REMAT, marks=pytest.mark.slow)]
 )

@@ -217,6 +217,7 @@ def test_no_cluster_no_configuration_no_client(tmp_path, monkeypatch):
         kubernetes.submit(request_in(tmp_path))
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_pods_bring_a_study_to_its_end(tmp_path):
     """What the manifest would have a driver and two workers run, as processes; training is faked."""
     folder = tmp_path / "study"

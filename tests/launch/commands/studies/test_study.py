@@ -236,8 +236,9 @@ def test_workers_that_always_die_end_the_study(tmp_path):
     assert code == 1 and "died 3 times" in err and err.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
-@pytest.mark.parametrize("size", [pytest.param("40k", marks=pytest.mark.slow), "100k"])
+@pytest.mark.parametrize("size", ["40k", "100k"])
 def test_a_full_disk_is_one_line_and_the_study_continues_when_there_is_room(tmp_path, size):
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(tmp_path)]
     if subprocess.run(mount, capture_output=True).returncode:
