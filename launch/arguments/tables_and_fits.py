@@ -55,14 +55,16 @@ def has_frontier(law) -> bool:
     return set(law.columns) == {"n_params", "n_tokens"} and law.target == "loss"
 
 
-def parse_given(pairs: list[str]) -> dict[str, float]:
+def parse_given(
+    pairs: list[str], flag: str = "given", example: str = "unique_tokens=1e10"
+) -> dict[str, float]:
     """["unique_tokens=1e10"] -> {"unique_tokens": 1e10}."""
     given = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not (name and equals):
-            raise ValueError(f"--given {pair}: expected COLUMN=NUMBER, for example unique_tokens=1e10")
-        given[name.strip()] = number(f"--given {name}", value)
+            raise ValueError(f"--{flag} {pair}: expected COLUMN=NUMBER, for example {example}")
+        given[name.strip()] = number(f"--{flag} {name}", value)
     return given
 
 

@@ -120,6 +120,7 @@ class Fit:
           ValueError: a key is missing, or the law is unknown.
         """
         try:
+            content = _renamed(content)
             law = laws.find(content["law"], run_files=False)
             laws.find(content["forecast"]["law"], run_files=False)
             ci, frontier = dict(content["ci"]), dict(content["frontier"])
@@ -157,6 +158,14 @@ class Fit:
         about = [f"predictions are by {self.predicted_by}"]
         about += [str(self.diagnostics)] if self.diagnostics else []
         return "\n".join([head, *rows, tail, *about, *[f"note: {note}" for note in self.notes]])
+
+
+def _renamed(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fit by today's names: mixture:… was the exponential form."""
+    if not (str(content["law"]).startswith("mixture:") and "c" in content["params"]):
+        return content
+    name = content["law"].replace("mixture", "mixture_exponential", 1)
+    return {**content, "law": name, "forecast": {**content["forecast"], "law": name}}
 
 
 def _line(name: str, value: float, interval: tuple[float, float] | None) -> str:

@@ -24,7 +24,8 @@ from scaling.fitting.model_discrepancy import (
 from scaling.laws import Law
 from scaling.laws.law import linearised
 
-MAX_GROUPS = 200  # of runs that a forecast tells apart; more rows are averaged with their neighbours
+MAX_GROUPS = 200  # of runs that a forecast tells apart; more rows are averaged with their neighbours …
+MAX_ALONE = 1000  # … and so many where the law's errors are not correlated, which takes less time
 EXCESS = 0.04  # a run whose log loss is this far above that of a cheaper one counts half
 SAME_COST = 1.05  # runs whose compute differs by less cost the same
 OUTLIER = 2.5  # standard deviations of noise, read off the median error, beyond which a run counts less
@@ -132,7 +133,8 @@ def forecast(
     Args:
       x: columns [rows]; y: the target on the scale of the law's errors [rows]; both in units of the data.
     """
-    x, y, rows = _grouped(law, x, y)
+    alone = locations(law, x) is None
+    x, y, rows = _grouped(law, x, y, MAX_ALONE if alone else MAX_GROUPS)
     prior, at = Prior.of(law), locations(law, x)
     base = rows**-0.5
     if at is not None and law.target == "loss":
@@ -174,16 +176,16 @@ def forecast(
     )
 
 
-def _grouped(law: Law, x: Mapping[str, np.ndarray], y: np.ndarray):
-    """(columns, target, rows of each) of at most MAX_GROUPS groups of rows that lie close together."""
+def _grouped(law: Law, x: Mapping[str, np.ndarray], y: np.ndarray, most: int):
+    """(columns, target, rows of each) of at most `most` groups of rows that lie close together."""
     x = {name: np.asarray(x[name], float) for name in law.columns}
-    if len(y) <= MAX_GROUPS:
+    if len(y) <= most:
         return x, y, np.ones(len(y))
     plain = {name: x[name] if name in law.dimensionless else np.log(x[name]) for name in law.columns}
     place = np.concatenate([column.reshape(len(y), -1) for column in plain.values()], axis=1)
     place, step, label = place / np.maximum(place.std(axis=0), 1e-12), 0.05, np.arange(len(y))
     hashing = np.random.default_rng(0).integers(1, 2**62, place.shape[1])  # one number a cell sorts faster
-    while label.max() >= MAX_GROUPS:
+    while label.max() >= most:
         label = np.unique(np.round(place / step).astype(np.int64) @ hashing, return_inverse=True)[1]
         step *= 1.25
     rows = np.bincount(label).astype(float)

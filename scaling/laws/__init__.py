@@ -27,7 +27,7 @@ from scaling.laws.pretraining.broken import broken
 from scaling.laws.pretraining.chinchilla import CHINCHILLA
 from scaling.laws.pretraining.data_constrained import DATA_CONSTRAINED
 from scaling.laws.pretraining.kaplan import KAPLAN
-from scaling.laws.pretraining.mixture import mixture
+from scaling.laws.pretraining.mixture import mixture, mixture_exponential, mixture_own
 from scaling.laws.pretraining.moe import GRANULARITY, MOE
 from scaling.laws.pretraining.over_training import OVER_TRAINING
 from scaling.laws.pretraining.precision import PRECISION
@@ -41,6 +41,8 @@ __all__ = ["CHINCHILLA", "FORMS", "FREE", "LAWS", "Columns", "Law", "find"]
 OF_COLUMNS = {
     "broken": broken,
     "mixture": mixture,
+    "mixture_own": mixture_own,
+    "mixture_exponential": mixture_exponential,
     "u_shaped": u_shaped,
     "over_optimisation_bon": over_optimisation_bon,
     "over_optimisation_rl": over_optimisation_rl,
@@ -60,6 +62,8 @@ LAWS = {
         ANNEALING,
         MULTI_POWER,
         mixture("web", "code", "books"),
+        mixture_own("web", "code", "books"),
+        mixture_exponential("web", "code", "books"),
         DOWNSTREAM,
         PASS_AT_K,
         OVER_OPTIMISATION_BON,
@@ -78,7 +82,7 @@ FORMER_NAMES = {"chinchilla-loose": "chinchilla-decoupled"}  # in a fit.json of 
 def find(name: str, run_files: bool = True) -> Law:
     """A law, or the relaxed form of one, by its name.
 
-    `broken:n_params`, `u_shaped:n_params,accuracy`, `mixture:web,code` and
+    `broken:n_params`, `u_shaped:n_params,accuracy`, `mixture:web,code`, `mixture_own:…` and
     `over_optimisation_rl:reward_params` are of the columns named;
     `path.py:name` is a user's own, and runs that file; without `run_files` only if it was run before.
 

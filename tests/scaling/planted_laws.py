@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from scaling.design import mixture_grid
 from scaling.laws.training_curve.annealing import annealing_columns
 from scaling.laws.training_curve.multi_power import multi_power_columns
 
@@ -36,7 +37,7 @@ def curves(columns) -> pd.DataFrame:
 
 
 SIZES, TOKENS = np.geomspace(1e8, 1e10, 5), np.geomspace(2e9, 2e11, 5)
-SHARES = np.random.default_rng(0).dirichlet(np.ones(3), 40)
+MIXED = mixture_grid(40, ("web", "code", "books"))
 # name: (true parameters in the order of the law's, columns)
 PLANTED = {
     "chinchilla": ((1.8, 400.0, 1500.0, 0.35, 0.36), grid(n_params=SIZES, n_tokens=TOKENS)),
@@ -62,10 +63,9 @@ PLANTED = {
     "u_shaped": ((2.2, 5e20, 0.06, 0.11), grid(flops=np.geomspace(1e18, 1e23, 20))),
     "annealing": ((2.5, 0.5, 0.6, 0.5), curves(annealing_columns)),
     "multi_power": ((2.65, 0.6, 440.0, 2.1, 0.45, 0.6, 0.65), curves(multi_power_columns)),
-    "mixture:web,code,books": (
-        (1.9, 1.4, -0.8, 0.5),
-        pd.DataFrame(SHARES, columns=["share_web", "share_code", "share_books"]),
-    ),
+    "mixture:web,code,books": ((0.9, -0.2, 0.1, 0.06, 0.02, -0.01, -5.0), MIXED),
+    "mixture_own:web,code,books": ((0.9, -0.2, 0.1, 0.06, -5.0), MIXED),
+    "mixture_exponential:web,code,books": ((1.9, 1.4, -0.8, 0.5), MIXED),
     "downstream": ((0.26, 0.93, 0.9, 9.0), grid(loss=np.linspace(0.5, 1.5, 30))),
     "pass_at_k": ((1.9, 0.35), grid(k=2.0 ** np.arange(13))),
     "over_optimisation_bon": ((0.7, 0.12), grid(kl=np.linspace(0, 6, 25))),

@@ -119,8 +119,17 @@ def test_a_u_is_lowest_at_its_turn(log_turn, p, q):
 
 def test_of_a_mixture_only_shares_against_the_last_domain_count():
     shares = {"share_web": [1, 0, 0, 0.5], "share_code": [0, 1, 0, 0.5], "share_books": [0, 0, 1, 0]}
-    predicted = law_values("mixture:web,code,books", (1.9, 1.4, -0.8, 0.5), **shares)
+    predicted = law_values("mixture_exponential:web,code,books", (1.9, 1.4, -0.8, 0.5), **shares)
     assert predicted == pytest.approx(1.9 + 1.4 * np.exp([-0.8, 0.5, 0.0, -0.15]))
+
+
+def test_a_share_of_none_counts_as_the_floor():
+    shares = {"share_web": [0.0, 0.25], "share_code": [1.0, 0.75]}
+    theta = (np.log(2.0), 0.3, 0.1, np.log(0.01))
+    own = law_values("mixture_own:web,code", theta, **shares)
+    assert own == pytest.approx([2 * 0.01**-0.1, 2 * np.exp(0.3 * 0.25) * 0.26**-0.1])
+    both = law_values("mixture:web,code", (*theta[:3], 0.2, theta[3]), **shares)
+    assert both == pytest.approx(own * np.array([1.01, 0.76]) ** -0.2)
 
 
 @pytest.mark.parametrize("name, peak", [("bon", 0.9 / (2 * 0.25)), ("rl", np.exp(0.9 / 0.25 - 1))])
