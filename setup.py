@@ -34,6 +34,7 @@ setup(
         "vl-convert-python",
     ],
     extras_require={
+        "data": ["scikit-learn"],  # filter "classifier"
         "dev": [
             *("hypothesis", "psutil", "pyright", "pytest", "pytest-timeout", "pytest-xdist", "ruff"),
             *("kubeflow-trainer-api", "kubernetes", "kubernetes-validate", "selenium", "tensorboardX"),
