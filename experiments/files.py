@@ -6,6 +6,8 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+JSON = {dict: "an object", list: "a list"}
+
 
 def write_atomic(path: Path | str, content: str | bytes) -> None:
     """Writes `content` to `path`: a reader, or a crash, sees the old file or the new one, never a part.
@@ -42,6 +44,22 @@ def sync_folder(folder: Path | str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_json(path: Path, kind: type = dict) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+      ValueError: it is not JSON, or holds something else than a `kind`.
+      OSError: it cannot be read.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON ({error}); was it cut short or edited?") from None
+    if not isinstance(content, kind):
+        raise ValueError(f"{path} holds a JSON {type(content).__name__}; expected {JSON[kind]}")
+    return content
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

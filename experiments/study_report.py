@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 import scaling
-from experiments.files import write_atomic
+from experiments.files import read_json, write_atomic
 from scaling.fitting.result import Fit
 from scaling.hparams import HparamLaws
 from scaling.report import MissingRuns, ReportData, data_of_study, data_of_table, render_report
@@ -91,21 +91,6 @@ def read_data(path: Path, fit: Path | None = None, columns: dict[str, str] | Non
         versions=about.get("versions") or study.get("versions", {}),
         device=str(about.get("device", "")),
     )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises:
-      ValueError: the file is not JSON, or not an object.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON ({error}); was it cut short?") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a JSON {type(content).__name__}; expected an object")
-    return content
 
 
 def _read_if_there(path: Path) -> dict[str, Any]:

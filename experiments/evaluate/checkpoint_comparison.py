@@ -15,6 +15,7 @@ from experiments.evaluate.tasks import task_metrics
 from experiments.evaluate.tasks.builtin_tasks import BUILTIN_TASKS, builtin_task
 from experiments.evaluate.tasks.responses import Responses, collect_responses
 from experiments.evaluate.tasks.task import METRICS, Task, read_task
+from experiments.files import read_json
 
 COLUMNS = ("run_id", "task", "metric", "value", "se", "lo", "hi", "n", "chance", "ceiling")
 
@@ -144,7 +145,7 @@ def over_seeds(evaluated: list[CheckpointResponses], level: float = 0.9) -> list
     """Tasks averaged over the runs, one a seed and two at least, whose configurations differ in it alone."""
     alike: dict[str, dict[int, CheckpointResponses]] = {}
     for one in evaluated:
-        config = json.loads((one.checkpoint.folder / "config.json").read_text())
+        config = read_json(one.checkpoint.folder / "config.json")
         if "seed" in config:
             of_seed = alike.setdefault(json.dumps(config | {"seed": None}, sort_keys=True), {})
             of_seed.setdefault(config["seed"], one)

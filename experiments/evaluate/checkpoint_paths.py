@@ -2,13 +2,12 @@
 
 import csv
 import hashlib
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments.files import write_atomic
+from experiments.files import read_json, write_atomic
 
 REMEMBERED = 2**24  # bytes from which a file's hash is kept, for as long as its size and time stay
 
@@ -40,11 +39,8 @@ def is_hugging_face(folder: Path) -> bool:
     """Whether config.json is of a Hugging Face model rather than of a run."""
     if not (folder / "config.json").is_file():
         return False
-    try:
-        values = json.loads((folder / "config.json").read_text())
-    except ValueError:
-        raise ValueError(f"{folder}/config.json is not JSON; was it cut short?") from None
-    return isinstance(values, dict) and "model_type" in values and "data" not in values
+    values = read_json(folder / "config.json")
+    return "model_type" in values and "data" not in values
 
 
 def find_run(path: Path) -> Path:
@@ -56,7 +52,7 @@ def find_run(path: Path) -> Path:
     if (path / "config.json").is_file():
         return path
     if (path / "verify.json").is_file():
-        return path / "runs" / json.loads((path / "verify.json").read_text())["run_id"]
+        return path / "runs" / read_json(path / "verify.json")["run_id"]
     runs = sorted(path.glob("runs/*/config.json"))
     if runs:
         raise ValueError(

@@ -1,6 +1,5 @@
 """What is evaluated: the newest checkpoint of a run, or a Hugging Face folder, with its vocabulary."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleC
 from experiments.data.vocab import Vocab, hugging_face_vocab, load_vocab
 from experiments.evaluate.checkpoint_paths import find_run, is_hugging_face
 from experiments.fields import from_json
+from experiments.files import read_json
 from experiments.posttraining.data.chat_template import ChatTemplate, has_template, load_template
 from experiments.training.checkpoints.load import load
 from models import ModelConfig, hf
@@ -73,7 +73,7 @@ def _load_hugging_face(folder: Path) -> LoadedModel:
     vocab = None if exported.is_file() else hugging_face_vocab(folder)
     network, params = hf.load(folder)
     if exported.is_file():
-        config = replace(from_json(RunConfig, json.loads(exported.read_text())), model=network)
+        config = replace(from_json(RunConfig, read_json(exported)), model=network)
         vocab = load_vocab(config.data)
     else:
         data = DataConfig("imported", str(folder), "imported", network.vocab_size)

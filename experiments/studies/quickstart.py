@@ -9,7 +9,6 @@
 
 import dataclasses
 import functools
-import json
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleC
 from experiments.evaluate import checkpoint_comparison
 from experiments.evaluate.checkpoint_paths import find_all
 from experiments.fields import apply_overrides
-from experiments.files import write_atomic, write_json
+from experiments.files import read_json, write_atomic, write_json
 from experiments.studies.budgets import GridBudget, Sweep
 from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
 from experiments.study_report import write_report
@@ -173,7 +172,7 @@ def predict(settings: Settings, folder: Path, runs: Runs, config: RunConfig) -> 
 def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     """Adds the measured loss to verify.json, evaluates the runs on TASKS, writes the report and says how good
     the prediction was."""
-    verification = json.loads((folder / "verify.json").read_text())
+    verification = read_json(folder / "verify.json")
     table = runs.table.set_index("run_id")
     verification["measured"] = float(table.loss[verification["run_id"]])
     write_json(folder / "verify.json", verification)

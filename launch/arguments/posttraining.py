@@ -1,13 +1,13 @@
 """What commands of post-training share: flags, and the run that they and a checkpoint make."""
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from absl import flags as absl_flags
 
+from experiments.files import read_json
 from launch.arguments.hf_folders import RUN_FILE, copy_tokenizer_files
 
 HF_LR = 1e-5  # of checkpoints that others trained: nobody says with what learning rate
@@ -134,7 +134,7 @@ def _of_run(folder: Path) -> Any:
     from experiments.config import RunConfig
     from experiments.fields import from_json
 
-    return from_json(RunConfig, json.loads((folder / "config.json").read_text()))
+    return from_json(RunConfig, read_json(folder / "config.json"))
 
 
 def _of_hugging_face(folder: Path) -> Any:
@@ -146,6 +146,6 @@ def _of_hugging_face(folder: Path) -> Any:
 
     network = hf.load_config(folder)
     if (folder / RUN_FILE).is_file():
-        exported = from_json(RunConfig, json.loads((folder / RUN_FILE).read_text()))
+        exported = from_json(RunConfig, read_json(folder / RUN_FILE))
         return dataclasses.replace(exported, model=network, init=None, examples=None, objective=None)
     return placeholder_run(network, DataConfig("imported", str(folder), "imported", network.vocab_size))

@@ -1,9 +1,10 @@
 """Columns of a table of runs, a fit.json and what else its law reads, and where output goes."""
 
-import json
 from pathlib import Path
 
 from absl import flags
+
+from experiments.files import read_json
 
 
 def parse_columns(pairs: list[str], flag: str = "columns") -> dict[str, str]:
@@ -41,13 +42,7 @@ def read_fit(path: Path):
 
     if not path.is_file():
         raise ValueError(f"{path} is no file; make one with: isoflop fit TABLE --out fit.json")
-    try:
-        content = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path} is not JSON ({error}); make one with: isoflop fit TABLE --out fit.json"
-        ) from error
-    return Fit.from_json(content)
+    return Fit.from_json(read_json(path))
 
 
 def has_frontier(law) -> bool:

@@ -9,7 +9,7 @@ watts = 700
 import json
 from typing import Any
 
-from experiments.files import write_atomic
+from experiments.files import read_json, write_atomic
 from launch.monitor.text import short
 from launch.store import Store
 
@@ -36,7 +36,7 @@ def note(store: Store, table: dict[str, Any]) -> None:
 def read(store: Store) -> dict[str, Any]:
     """The prices kept with the study; {} if nobody said any."""
     path = store.root / "prices.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return read_json(path) if path.exists() else {}
 
 
 def words(worker_seconds: float, prices: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from types import ModuleType
 
-from experiments.files import write_atomic
+from experiments.files import read_json, write_atomic
 from experiments.training import metrics
 from launch.monitor.tensorboard import Seen, measured, news, run_name
 from launch.store import Store
@@ -28,7 +28,7 @@ def mirror(store: Store, project: str, seen: Seen) -> int:
     folder.mkdir(exist_ok=True)
     sent: dict[str, int] = {}
     with contextlib.suppress(FileNotFoundError):
-        sent = json.loads((folder / "sent.json").read_text())
+        sent = read_json(folder / "sent.json")
     n_sent = 0
     for run, path in news(store, seen):
         lines = metrics.read(path)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments.files import write_atomic
+from experiments.files import read_json, write_atomic
 from launch.store.planned_run import PlannedRun
 
 
@@ -30,9 +30,18 @@ class Plan:
         except FileNotFoundError:
             return {}
         if (stamp := _stamp(status)) != self._stamp:
-            runs = (PlannedRun(**json.loads(line)) for line in self.path.read_text().splitlines())
+            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+            runs = [self._parsed(number, line) for number, line in enumerate(lines, 1)]
             self._runs, self._stamp = {run.run_id: run for run in runs}, stamp
         return self._runs
+
+    def _parsed(self, number: int, line: str) -> PlannedRun:
+        try:
+            return PlannedRun(**json.loads(line))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ValueError(
+                f"{self.path}:{number}: not a planned run ({error}); plan the study anew with its --out"
+            ) from None
 
     def add(self, runs: list[PlannedRun]) -> list[PlannedRun]:
         """Plans the runs that are not planned yet and returns those. One process at a time may call this."""
@@ -61,7 +70,7 @@ class Plan:
     def waiting_stages(self) -> list[str]:
         """Stages that wait for the runs that are planned now."""
         try:
-            return json.loads((self.root / "waiting.json").read_text())
+            return read_json(self.root / "waiting.json", list)
         except FileNotFoundError:
             return []
 

@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from experiments.files import read_json
 from launch.store.leases import Lease, Leases, publish
 from launch.store.plan import Plan, names_in
 
@@ -175,14 +176,14 @@ class Store:
     def result(self, run_id: str) -> dict[str, Any]:
         """The result of a finished run."""
         if run_id not in self._results:
-            self._results[run_id] = json.loads((self.root / "done" / run_id).read_text())
+            self._results[run_id] = read_json(self.root / "done" / run_id)
             self._expose(run_id)
         return self._results[run_id]
 
     def error(self, run_id: str, attempt: int) -> str:
         """The last line of the traceback of a failed attempt; "" if it is forgotten by now."""
         try:
-            return json.loads((self.root / "failed" / f"{run_id}.{attempt}").read_text())["error"]
+            return read_json(self.root / "failed" / f"{run_id}.{attempt}").get("error", "")
         except FileNotFoundError:
             return ""
 

@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from experiments.files import write_atomic
+from experiments.files import read_json, write_atomic
 from launch.store.store import Store
 
 LIBRARIES = ("isoflop", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pandas")
@@ -15,7 +15,7 @@ LIBRARIES = ("isoflop", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "n
 def read(store: Store) -> dict[str, Any] | None:
     """{"name", "file", "overrides", "seed", "versions"}; None in a folder without a study."""
     path = store.folder / "study.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    return read_json(path) if path.exists() else None
 
 
 def write(store: Store, name: str, overrides: list[str], settings: Any) -> None:

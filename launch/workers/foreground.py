@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from experiments.files import read_json, write_atomic
 from launch.monitor.display import Display, Every
 from launch.monitor.text import short
 from launch.store.lock import exclusive_lock
@@ -80,7 +81,6 @@ def train_here(
       ValueError: the folder holds another run.
     """
     from experiments.fields import to_json
-    from experiments.files import write_atomic
 
     there, result = out / "config.json", out / "result.json"
     if there.exists() and read_json(there) != to_json(config):
@@ -102,11 +102,3 @@ def train_here(
             write_atomic(result, json.dumps(row, indent=1) + "\n")
             hooks.display.clear()
     return read_json(result)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Raises ValueError where it is not JSON."""
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path}: not a JSON file ({error})") from None

@@ -37,6 +37,12 @@ def jax_trainer(mesh: Any = None) -> Trainer:
     def train_all(configs, outs, hooks, shared_prefixes):
         try:
             runs = [from_json(RunConfig, config) for config in configs]
+            for run, out in zip(runs, outs):
+                if run.run_id != out.name:
+                    raise ValueError(
+                        f"{out}: the planned configuration is of run {run.run_id}; the plan was edited, or "
+                        "made by another version: plan the study anew with its --out"
+                    )
             yield from train.train_packed(runs, outs, hooks, mesh, shared_prefixes)
         except train.Stopped:
             raise StopRequested from None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.files import sync_folder, write_atomic
+from experiments.files import read_json, sync_folder, write_atomic
 
 
 def test_text_and_bytes_are_written_as_they_are(tmp_path):
@@ -92,3 +92,17 @@ def test_a_folder_is_synced_without_leaving_it_open(tmp_path):
     assert os.listdir("/dev/fd") == before
     with pytest.raises(FileNotFoundError):
         sync_folder(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (b'{"law": "chin', r"x\.json is not JSON .*was it cut short or edited\?"),
+        (b"\xff\xfe", r"x\.json is not JSON"),
+        (b"[1, 2]", r"x\.json holds a JSON list; expected an object"),
+    ],
+)
+def test_damaged_json_is_named(tmp_path, content, said):
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(ValueError, match=said):
+        read_json(tmp_path / "x.json")

@@ -10,7 +10,6 @@ from experiments.study_report import (
     CURVE_POINTS,
     read_curves,
     read_data,
-    read_json,
     read_tasks,
     write_report,
 )
@@ -137,17 +136,3 @@ def test_a_table_of_tasks_is_whole_or_refused(tmp_path):
     path.write_text("run_id,task,metric,value,n\n0012,cloze,acc,0.5,10\n")
     with pytest.raises(ValueError, match=r"tasks\.csv has no column chance, hi, lo; isoflop evaluate writes"):
         read_tasks(path)
-
-
-@pytest.mark.parametrize(
-    "content, said",
-    [
-        (b'{"law": "chin', r"x\.json is not JSON .*was it cut short\?"),
-        (b"\xff\xfe", r"x\.json is not JSON"),
-        (b"[1, 2]", r"x\.json holds a JSON list; expected an object"),
-    ],
-)
-def test_damaged_json_is_named(tmp_path, content, said):
-    (tmp_path / "x.json").write_bytes(content)
-    with pytest.raises(ValueError, match=said):
-        read_json(tmp_path / "x.json")

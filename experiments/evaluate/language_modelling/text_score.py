@@ -27,6 +27,7 @@ from experiments.evaluate.language_modelling.tokenized_text import TokenizedText
 from experiments.evaluate.statistics.intervals import Estimate
 from experiments.evaluate.tasks.responses import Loader, Progress
 from experiments.fields import from_json
+from experiments.files import read_json
 
 FORMAT = 1
 
@@ -134,7 +135,7 @@ def _config_and_vocab(checkpoint: Checkpoint, loader: Loader) -> tuple[RunConfig
     if is_hugging_face(checkpoint.folder):
         loaded = loader()
         return loaded.config, loaded.vocab
-    config = from_json(RunConfig, json.loads((checkpoint.folder / "config.json").read_text()))
+    config = from_json(RunConfig, read_json(checkpoint.folder / "config.json"))
     return config, load_vocab(config.data)
 
 

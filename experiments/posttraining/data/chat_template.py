@@ -27,6 +27,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from experiments.data.vocab import Vocab
+from experiments.files import read_json
 from experiments.posttraining.data.conversations import Conversation, Turn
 
 MARKERS = {"system": "\x01", "user": "\x05", "assistant": "\x06"}
@@ -267,4 +268,4 @@ def _special_tokens(folder: Path) -> dict[str, str]:
 def _settings(folder: Path) -> dict[str, Any]:
     """tokenizer_config.json; {} where there is none."""
     file = folder / "tokenizer_config.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return read_json(file) if file.is_file() else {}

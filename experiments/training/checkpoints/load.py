@@ -6,7 +6,6 @@ whatever becomes of the checkpoint it came from: its folder is all there is to i
 
 import dataclasses
 import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import models
 from experiments.config import Recipe, RunConfig
 from experiments.data.vocab import load_vocab
 from experiments.fields import from_json, to_json
+from experiments.files import read_json
 from experiments.objective import Objective
 from experiments.objective_configs import RewardConfig
 from experiments.posttraining.trainable import Trainable, trainable
@@ -53,7 +53,7 @@ def load_whole(run: Path) -> tuple[RunConfig, Objective, Any]:
     """As `load`, with the objective and its whole tree of parameters, heads included; raises as it does."""
     if not (run / "config.json").is_file():
         raise ValueError(f"{run} is not a run: it has no config.json; give a folder runs/<run_id> of a study")
-    config = from_json(RunConfig, json.loads((run / "config.json").read_text()))
+    config = from_json(RunConfig, read_json(run / "config.json"))
     if not (run / "checkpoints").is_dir():
         raise ValueError(f"{run} has no checkpoints; train it first")
     begun = Start(config.recipe)
@@ -86,7 +86,7 @@ def start(config: RunConfig, out: Path) -> Start:
     if begun := _read_start(config, out):
         return begun
     recipe, source = _recipe(config), _source(config.init.source, out)
-    is_run = "model_type" not in json.loads((source / "config.json").read_text())
+    is_run = "model_type" not in read_json(source / "config.json")
     found, network = load(source) if is_run else hf.load(source)
     _check_fits(config.model, found.model if isinstance(found, RunConfig) else found, source)
     seen = fingerprint(network)

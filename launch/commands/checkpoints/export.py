@@ -16,6 +16,7 @@ from pathlib import Path
 
 from absl import flags
 
+from experiments.files import read_json
 from launch.arguments.hf_folders import RUN_FILE, copy_tokenizer_files
 from launch.workers.process import prepare_process
 
@@ -49,6 +50,6 @@ def run(args: list[str], flags) -> int:
         hf.save(model, params, folder, head=whole["head"] if is_reward else None)
         (folder / RUN_FILE).write_text(json.dumps(to_json(config), indent=1) + "\n")
         copy_tokenizer_files(source, folder)
-        [name] = json.loads((folder / "config.json").read_text()).get("architectures", [model.family])
+        [name] = read_json(folder / "config.json").get("architectures", [model.family])
     print(f"{out}: {name}")
     return 0

@@ -15,6 +15,7 @@ from typing import Any
 
 from absl import flags
 
+from experiments.files import read_json
 from launch.arguments.hf_folders import RUN_FILE, copy_tokenizer_files
 from launch.workers.process import prepare_process
 
@@ -67,7 +68,7 @@ def _run_config(source: Path, model, flags):
     from experiments.objective_configs import SFTConfig
 
     if (source / RUN_FILE).is_file():
-        found = from_json(RunConfig, json.loads((source / RUN_FILE).read_text()))
+        found = from_json(RunConfig, read_json(source / RUN_FILE))
         changed: dict[str, Any] = {"init": None, "micro_batches": 1}  # the parameters are whole
         if found.objective:
             changed["objective"] = SFTConfig()  # a stand-in, with which it keeps its chat template

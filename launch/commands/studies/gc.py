@@ -5,7 +5,6 @@ much it frees.
 Example: isoflop gc out/quickstart --dry-run
 """
 
-import json
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from absl import flags
 
+from experiments.files import read_json
 from launch.arguments.studies import open_study
 from launch.monitor.text import short
 from launch.store import UNFINISHED, PlannedRun, Store
@@ -119,7 +119,7 @@ def drop(path: Path) -> None:
 def _verified(store: Store) -> str:
     """The run that checks the study's prediction; "" if there is none."""
     path = store.folder / "verify.json"
-    return json.loads(path.read_text()).get("run_id", "") if path.exists() else ""
+    return read_json(path).get("run_id", "") if path.exists() else ""
 
 
 def _started_from(store: Store) -> set[str]:

@@ -4,12 +4,12 @@ what is there already is not written again, so it may be called at any time, als
 Example: isoflop tensorboard out/quickstart --follow
 """
 
-import json
 import time
 from pathlib import Path
 
 from absl import flags
 
+from experiments.files import read_json
 from launch.arguments.studies import open_study
 
 FLAGS = flags.FlagValues()
@@ -30,7 +30,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
         if flags.wandb:
             from launch.monitor import wandb
 
-            return wandb.mirror(store, json.loads((store.folder / "study.json").read_text())["name"], seen)
+            return wandb.mirror(store, read_json(store.folder / "study.json")["name"], seen)
         from launch.monitor import tensorboard
 
         return tensorboard.mirror(store, out, seen)

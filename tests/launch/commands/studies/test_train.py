@@ -90,7 +90,7 @@ def test_a_run_is_spread_over_a_mesh(cache, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "text, said",
     [
-        ("{", "not a JSON file"),
+        ("{", "is not JSON"),
         ('{"sede": 3}', "did you mean 'seed'?"),
         ("{}", "RunConfig.model is missing"),
     ],
