@@ -110,7 +110,8 @@ class Recipe:
     """What of a training step's program is not the network, optimizer or schedule; floats are traced.
 
     A run of reinforcement learning reads the rest when it starts: `reward_model` is the network of the reward
-    model, `gold` the world with a known reward, `eos_id` the token that ends a response.
+    model, `gold` a world if the true reward is known (one for all worlds), `eos_id` the token that ends a
+    response.
     """
 
     objective: ObjectiveConfig | None = None
@@ -219,8 +220,8 @@ class RunConfig:
         init = self.init or InitConfig("none")
         lora = static(init.lora) if init.lora else None
         objective = static(self.objective) if self.objective else None
-        examples = self.examples
-        gold = examples.gold or GoldConfig() if examples and examples.task == "gold" else None
+        # The true reward is the same in all worlds; their sizes and noises would compile it again.
+        gold = GoldConfig() if self.examples and self.examples.task == "gold" else None
         return Recipe(objective, init.train, init.last_layers, lora, self.micro_batches, gold=gold)
 
     @property

@@ -1,5 +1,6 @@
 """What is asked of checkpoints in the gold world, where the true reward of every response is known."""
 
+import dataclasses
 import functools
 import json
 from pathlib import Path
@@ -14,6 +15,7 @@ import models
 from experiments.data.vocab import ByteVocab
 from experiments.objective_configs import GoldConfig
 from experiments.posttraining import gold
+from experiments.posttraining.estimators.best_of_n import kl_from_samples
 from experiments.posttraining.estimators.token_logps import response_logps, response_mask, token_logps
 from experiments.training.checkpoints.load import load, load_whole
 from models.decoding.rollout import rollout
@@ -22,16 +24,19 @@ from models.model import Model, last_token
 from scaling.laws.downstream.repeated_sampling import kl_of_best_of_n, pass_at_k
 
 EOS = 1
+FRESH = 1000  # added to a world's seed: examples that no run has seen
+_true_reward = jax.jit(gold.gold_reward, static_argnums=0)
 
 
 class Samples(NamedTuple):
     """n responses to each of Q prompts: tokens int32[n,Q,T], lengths int32[n,Q] (prompt and response),
-    prompt_lengths int32[Q], and the gold reward of each, float[n,Q]."""
+    prompt_lengths int32[Q], and of each the gold reward and the log-probability, float[n,Q]."""
 
     tokens: np.ndarray
     lengths: np.ndarray
     prompt_lengths: np.ndarray
     gold: np.ndarray
+    logps: np.ndarray
 
 
 def sample_policy(run: Path, world: GoldConfig, n_prompts: int, n: int, seed: int = 0) -> Samples:
@@ -50,8 +55,8 @@ def sample_policy(run: Path, world: GoldConfig, n_prompts: int, n: int, seed: in
     for k in range(n):
         seeds = np.random.SeedSequence([seed, k]).generate_state(len(prompts["lengths"]), np.uint32)
         found.append(jax.device_get(respond(params, prompts["tokens"], prompts["lengths"], seeds)))
-    tokens, lengths, rewards = (np.stack(each) for each in zip(*found))
-    return Samples(tokens, lengths, prompts["lengths"], rewards)
+    tokens, lengths, rewards, logps = (np.stack(each) for each in zip(*found))
+    return Samples(tokens, lengths, prompts["lengths"], rewards, logps)
 
 
 @functools.cache
@@ -60,7 +65,7 @@ def _responder(model: Model, world: GoldConfig) -> Any:
     def respond(params, tokens_BP, lengths_B, seeds_B):
         rolled = rollout(model, params, tokens_BP, lengths_B, seeds_B, gold.MAX_NEW, EOS)
         reward_B = gold.gold_reward(world, rolled.tokens_BT, lengths_B, rolled.lengths_B)
-        return rolled.tokens_BT, rolled.lengths_B, reward_B
+        return rolled.tokens_BT, rolled.lengths_B, reward_B, rolled.logps_BT.sum(axis=1)
 
     return respond
 
@@ -73,35 +78,65 @@ def proxy_rewards(run: Path, samples: Samples) -> np.ndarray:
       samples: the responses.
     """
     config, _, params = load_whole(run)
-    head = scalar(models.build(config.model))
+    score = _scorer(models.build(config.model))
+    rows = zip(samples.tokens, samples.lengths, strict=True)
+    return np.stack([np.asarray(score(params, *each)) for each in rows])
+
+
+@functools.cache
+def _scorer(model: Model) -> Any:
+    head = scalar(model)
 
     @jax.jit
     def score(params, tokens_BT, lengths_B):
         return last_token(head.apply(params, tokens_BT, lengths_B), lengths_B)
 
-    rows = zip(samples.tokens, samples.lengths, strict=True)
-    return np.stack([np.asarray(score(params, *each)) for each in rows])
+    return score
 
 
-def best_of_n_curve(proxy: np.ndarray, true: np.ndarray) -> pd.DataFrame:
-    """Best of n by the proxy, for n = 1, 2, 4, … up to all samples: n, kl, proxy, gold, and reward, which is
-    gold less that of n = 1.
+def ranking_error(run: Path, world: GoldConfig, n_pairs: int) -> float:
+    """Share of fresh pairs that a reward model ranks otherwise than their true rewards; equal ones left out.
 
-    Each is the expectation over all subsets of n samples; kl is the bound of the divergence, which equal
-    responses make smaller.
+    Args:
+      run: the reward model's folder.
+      world: which it learnt from; the pairs are those of a world apart.
+      n_pairs: of them.
+    """
+    apart = dataclasses.replace(world, seed=world.seed + FRESH, n_examples=n_pairs, noise=0.0, flattery=0.0)
+    pairs = gold.pairs(apart, "train")
+    sides = [{"tokens": pairs[side], "lengths": pairs[f"{side}_lengths"]} for side in ("chosen", "rejected")]
+    true = [_true_reward(apart, side["tokens"], pairs["prompt_lengths"], side["lengths"]) for side in sides]
+    config, _, params = load_whole(run)
+    score = _scorer(models.build(config.model))
+    chosen, rejected = (np.asarray(score(params, side["tokens"], side["lengths"])) for side in sides)
+    differ = np.asarray(true[0] != true[1])  # without noise the chosen one is never the worse
+    return float(np.mean((chosen <= rejected)[differ]))
+
+
+def best_of_n_curve(proxy: np.ndarray, samples: Samples) -> pd.DataFrame:
+    """Best of n by the proxy, for n = 1, 2, 4, … up to all samples: n, kl, kl_bound, proxy, gold, and reward,
+    which is gold less that of n = 1.
+
+    Rewards are expectations over all subsets of n samples; kl is estimated with the samples' probabilities,
+    as equal responses make it smaller than the bound.
 
     Args:
       proxy: float[n,Q], rewards by the reward model.
-      true: float[n,Q], gold rewards.
+      samples: what it judges.
     """
     n_samples, rows = len(proxy), []
     order = np.argsort(proxy, axis=0, kind="stable")
-    ranked = [np.take_along_axis(rewards, order, axis=0) for rewards in (proxy, true)]
+    ranked = [np.take_along_axis(rewards, order, axis=0) for rewards in (proxy, samples.gold)]
+    of_prompts = samples.tokens.swapaxes(0, 1)
+    responses = [np.unique(said, axis=0, return_inverse=True)[1].ravel() for said in of_prompts]
+    prompts = list(zip(responses, samples.logps.T, proxy.T, strict=True))
     for n in (2**i for i in range(n_samples.bit_length())):
         # Chance that the best of n is the j-th lowest of all: C(j, n) - C(j - 1, n) over C(samples, n).
         at_most = 1.0 - pass_at_k(n_samples, n_samples - np.arange(n_samples + 1), n)
         best, true_best = (float((np.diff(at_most) @ each).mean()) for each in ranked)
-        rows.append({"n": n, "kl": float(kl_of_best_of_n(n)), "proxy": best, "gold": true_best})
+        kl = float(np.mean([kl_from_samples(n, *prompt) for prompt in prompts]))
+        about = {"n": n, "kl": max(kl, 0.0), "kl_bound": float(kl_of_best_of_n(n))}
+        rows.append(about | {"proxy": best, "gold": true_best})
     table = pd.DataFrame(rows)
     return table.assign(reward=table["gold"] - table["gold"].iloc[0])
 

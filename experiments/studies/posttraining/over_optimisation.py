@@ -1,7 +1,7 @@
 """Reward over-optimisation: reward models of several sizes, and what comes of maximising them.
 
 1. pretrain, 2. fine-tune: the policy that all others begin as.
-3. reward: reward models of several sizes, on the same pairs with noisy labels.
+3. reward: reward models of several sizes, on few and on many pairs with noisy labels.
 4. optimise: PPO against each of them but the largest; DPO on the same pairs, for several β.
 5. verify: PPO against the largest. Before it runs, laws of best-of-n and of PPO, fitted to the smaller ones,
    say what reward and which peak it will have; afterwards both are compared with what was measured.
@@ -27,13 +27,15 @@ from experiments.fields import apply_overrides
 from experiments.files import write_atomic, write_json
 from experiments.objective_configs import DPOConfig, GoldConfig, PPOConfig
 from experiments.posttraining.gold import MAX_NEW
-from experiments.studies.posttraining import figures, measures, recipes
+from experiments.studies.posttraining import figures, laws, measures, recipes
 from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
-from scaling.laws import find
 from scaling.laws.downstream.over_optimisation import coefficients, peak_of_best_of_n, peak_of_rl
-from scaling.table.runs import Runs, check
+from scaling.table.runs import Runs
 
-LAWS = {"best of n": "over_optimisation_bon:reward_params", "PPO": "over_optimisation_rl:reward_params"}
+LAWS = {
+    "best of n": "over_optimisation_bon:reward_params,n_pairs",
+    "PPO": "over_optimisation_rl:reward_params,n_pairs",
+}
 FITS = {"best of n": "best_of_n_fit.json", "PPO": "ppo_fit.json"}
 PEAKS = {"best of n": peak_of_best_of_n, "PPO": peak_of_rl}
 DPO = "over_optimisation_rl"
@@ -42,7 +44,8 @@ CLOSE = 0.05  # nats: a policy so near its start has the start's reward
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything `--set` can change. `reward_widths` are of the reward models; the last one is predicted."""
+    """Everything `--set` can change. There is a reward model of each of `reward_widths` for each number of
+    pairs, which it passes over `reward_epochs` times; those of the last width are predicted."""
 
     seed: int = 0
     data: DataConfig = recipes.STRINGS
@@ -51,15 +54,16 @@ class Settings:
     pretrain_steps: int = 150
     sft_steps: int = 300
     reward_widths: tuple[int, ...] = (16, 24, 32, 48)
-    n_pairs: int = 2048
-    reward_steps: int = 128
-    ppo_steps: int = 80
-    ppo_lr: float = 1e-3
+    n_pairs: tuple[int, ...] = (256, 1024, 4096)
+    reward_epochs: int = 4
+    least_steps: int = 64
+    ppo_steps: int = 96
+    ppo_lr: float = 3e-4
     betas: tuple[float, ...] = (1.0, 0.3, 0.1, 0.03)
-    dpo_steps: int = 48
+    dpo_steps: int = 64
     dpo_lr: float = 1e-3
-    n_prompts: int = 96
-    n_samples: int = 64
+    n_prompts: int = 128
+    n_samples: int = 256
     n_bootstrap: int = 200
     level: float = 0.9
 
@@ -70,6 +74,8 @@ class Settings:
                 f"Settings.reward_widths={list(self.reward_widths)}; give three or more: a law is fitted to "
                 "all but the last"
             )
+        if len(self.n_pairs) < 2:
+            raise ValueError(f"Settings.n_pairs={list(self.n_pairs)}; give two or more: a law is of them too")
         if len(self.betas) < 3:
             raise ValueError(
                 f"Settings.betas={list(self.betas)}; give three or more: a law is fitted to them"
@@ -113,145 +119,171 @@ def policy(settings: Settings) -> RunConfig:
     return recipes.fine_tune(pretrained(settings), settings.gold, settings.sft_steps, seed=settings.seed)
 
 
+def pairs_of(settings: Settings, n_pairs: int) -> GoldConfig:
+    """The world with as many pairs as a reward model or DPO learns from."""
+    return dataclasses.replace(settings.gold, n_examples=n_pairs)
+
+
+def reward_model(settings: Settings, width: int, n_pairs: int) -> RunConfig:
+    """The reward model of this width on so many pairs."""
+    n_steps = max(settings.least_steps, settings.reward_epochs * n_pairs // recipes.PAIRS)
+    return recipes.reward_model(
+        settings.data, width, pairs_of(settings, n_pairs), n_steps, seed=settings.seed
+    )
+
+
 def reward_models(settings: Settings) -> list[RunConfig]:
-    """A reward model of each width."""
-    return [
-        recipes.reward_model(
-            settings.data, width, pairs_of(settings), settings.reward_steps, seed=settings.seed
-        )
-        for width in settings.reward_widths
-    ]
+    """All of them, from small to large."""
+    return [reward_model(settings, *each) for each in grid(settings, settings.reward_widths)]
 
 
-def pairs_of(settings: Settings) -> GoldConfig:
-    """The world with as many pairs as reward models and DPO learn from."""
-    return dataclasses.replace(settings.gold, n_examples=settings.n_pairs)
+def grid(settings: Settings, widths: tuple[int, ...]) -> list[tuple[int, int]]:
+    """(width, number of pairs) of reward models of these widths."""
+    return [(width, n) for width in widths for n in settings.n_pairs]
 
 
 def optimise(settings: Settings) -> list[RunConfig]:
-    """PPO against all reward models but the last, and DPO."""
-    dpo = [
-        recipes.from_policy(
-            *(policy(settings), DPOConfig(beta=beta), pairs_of(settings)),
-            n_steps=settings.dpo_steps,
-            lr=settings.dpo_lr,
-            seed=settings.seed,
-        )
-        for beta in settings.betas
-    ]
-    return [ppo(settings, k) for k in range(len(settings.reward_widths) - 1)] + dpo
+    """PPO against all reward models but the largest, and DPO."""
+    smaller = [ppo(settings, *each) for each in grid(settings, settings.reward_widths[:-1])]
+    return smaller + [config for _, _, config in dpo(settings)]
 
 
 def verify(settings: Settings) -> list[RunConfig]:
-    """PPO against the last reward model."""
-    return [ppo(settings, len(settings.reward_widths) - 1)]
+    """PPO against the reward models of the last width."""
+    return [ppo(settings, *each) for each in grid(settings, settings.reward_widths[-1:])]
 
 
-def ppo(settings: Settings, k: int) -> RunConfig:
-    """PPO against reward model k, without a KL term: the policy goes as far as the steps take it.
+def dpo(settings: Settings) -> list[tuple[int, float, RunConfig]]:
+    """(number of pairs, β, run) of DPO."""
+    return [
+        (
+            n,
+            beta,
+            recipes.from_policy(
+                *(policy(settings), DPOConfig(beta=beta), pairs_of(settings, n)),
+                n_steps=settings.dpo_steps,
+                lr=settings.dpo_lr,
+                seed=settings.seed,
+            ),
+        )
+        for n in settings.n_pairs
+        for beta in settings.betas
+    ]
+
+
+def ppo(settings: Settings, width: int, n_pairs: int) -> RunConfig:
+    """PPO against a reward model, without a KL term: the policy goes as far as the steps take it.
 
     Each has rollouts of its own, so that what all measure of the start does not err alike.
     """
-    source = reward_models(settings)[k].run_id
-    objective = PPOConfig(reward=source, max_new=MAX_NEW, epochs=2, minibatches=2, beta=0.0, gae_lambda=1.0)
+    source = reward_model(settings, width, n_pairs).run_id
+    objective = PPOConfig(reward=source, max_new=MAX_NEW, epochs=1, minibatches=4, beta=0.0, gae_lambda=1.0)
     return recipes.from_policy(
         *(policy(settings), objective, settings.gold),
         n_steps=settings.ppo_steps,
         lr=settings.ppo_lr,
-        seed=settings.seed + k,
-        rows=64,
+        seed=settings.seed + grid(settings, settings.reward_widths).index((width, n_pairs)),
+        rows=128,
     )
 
 
 def predict(settings: Settings, folder: Path) -> None:
     """Measures the smaller reward models, fits their laws, and writes down what they say of the largest."""
-    table = curves(settings, folder, range(len(settings.reward_widths) - 1))
-    size = reward_params(settings, len(settings.reward_widths) - 1)
-    said: dict[str, Any] = {"reward_params": size, "level": settings.level}
+    *smaller, largest = settings.reward_widths
+    along = ppo_curves(settings, folder, tuple(smaller))
+    start = float(along.loc[along["kl"] < CLOSE, "gold"].mean())  # of policies that had not gone anywhere yet
+    table = curves(settings, folder, tuple(smaller), along, start)
+    size = models.count(reward_model(settings, largest, settings.n_pairs[0]).model).n_params
+    said: dict[str, Any] = {"reward_params": size, "level": settings.level, "start": start}
     for way, law in LAWS.items():
         rows = pd.DataFrame(table[table["way"] == way])
-        fit = fit_law(rows, law, settings)
-        alpha, beta = coefficients(fit.params, reward_params=size)
-        d, reward = PEAKS[way](alpha, beta)
+        fit = laws.fit_law(rows, law, settings.n_bootstrap, settings.level)
         kl = np.linspace(0.0, np.sqrt(rows["kl"].max()), 33) ** 2
-        curve = fit.predict(kl=kl, reward_params=np.full(len(kl), float(size)))
-        said[way] = {
-            "peak_d": number(d),
-            "peak_reward": number(reward),
-            "curve": {
+        said[way] = {}
+        for n in settings.n_pairs:
+            d, reward = PEAKS[way](*coefficients(fit.params, reward_params=size, n_pairs=n))
+            curve = fit.predict(kl=kl, reward_params=float(size), n_pairs=float(n))
+            said[way][str(n)] = {
+                "peak_d": number(d),
+                "peak_reward": number(reward),
                 "kl": kl.tolist(),
-                **{name: getattr(curve, name).tolist() for name in ("loss", "lo", "hi")},
-            },
-        }
+                **{name: np.asarray(getattr(curve, name)).tolist() for name in ("loss", "lo", "hi")},
+            }
         write_json(folder / FITS[way], fit.to_json())
     write_atomic(folder / "smaller.csv", table.to_csv(index=False))
     write_json(folder / "prediction.json", said)
 
 
-def curves(settings: Settings, folder: Path, which: range) -> pd.DataFrame:
-    """What maximising each of these reward models does: way, reward_params, kl, proxy, gold, reward."""
-    runs = folder / "runs"
+def ppo_curves(settings: Settings, folder: Path, widths: tuple[int, ...]) -> pd.DataFrame:
+    """What PPO against reward models of these widths recorded: width, n_pairs, kl, proxy, gold."""
+    each = [
+        measures.reward_curve(folder / "runs" / ppo(settings, width, n).run_id).assign(width=width, n_pairs=n)
+        for width, n in grid(settings, widths)
+    ]
+    return pd.concat(each, ignore_index=True)
+
+
+def curves(
+    settings: Settings, folder: Path, widths: tuple[int, ...], along: pd.DataFrame, start: float
+) -> pd.DataFrame:
+    """What maximising reward models of these widths does: way, width, reward_params, n_pairs, kl, proxy,
+    gold, reward, run_id (of the reward model); kl_bound and n of best-of-n.
+
+    Args:
+      settings: of the study.
+      folder: of the study.
+      widths: of the reward models.
+      along: their `ppo_curves`.
+      start: the true reward of the policy that PPO begins as.
+    """
+    runs, best = folder / "runs", []
     samples = measures.sample_policy(
         runs / policy(settings).run_id, settings.gold, settings.n_prompts, settings.n_samples, settings.seed
     )
-    best, along = [], []
-    for k in which:
-        proxy = measures.proxy_rewards(runs / reward_models(settings)[k].run_id, samples)
-        about = {"reward_params": reward_params(settings, k)}
-        best.append(measures.best_of_n_curve(proxy, samples.gold).assign(**about, way="best of n"))
-        along.append(measures.reward_curve(runs / ppo(settings, k).run_id).assign(**about, way="PPO"))
-    curve = pd.concat(along, ignore_index=True)
-    start = curve.loc[curve["kl"] < CLOSE, "gold"].mean()  # where policies had not gone anywhere yet
-    return pd.concat([*best, curve.assign(reward=curve["gold"] - start)], ignore_index=True)
-
-
-def fit_law(rows: pd.DataFrame, law: str, settings: Settings) -> scaling.Fit:
-    """An over-optimisation law of measured points."""
-    names = [*find(law).columns, "reward"]
-    runs = check(pd.DataFrame(rows[names], dtype=float).reset_index(drop=True), {}, needed=tuple(names))
-    return scaling.fit(runs, law=law, n_bootstrap=settings.n_bootstrap, level=settings.level)
-
-
-def reward_params(settings: Settings, k: int) -> int:
-    """Size of reward model k."""
-    return models.count(reward_models(settings)[k].model).n_params
+    for width, n in grid(settings, widths):
+        proxy = measures.proxy_rewards(runs / reward_model(settings, width, n).run_id, samples)
+        best.append(measures.best_of_n_curve(proxy, samples).assign(width=width, n_pairs=n, way="best of n"))
+    ppo = along.assign(reward=along["gold"] - start, way="PPO")
+    table = pd.concat([*best, ppo], ignore_index=True)
+    sizes = {
+        width: models.count(reward_model(settings, width, settings.n_pairs[0]).model).n_params
+        for width in widths
+    }
+    names = table["width"].astype(str) + " on " + table["n_pairs"].astype(str)
+    return table.assign(reward_params=[sizes[width] for width in table["width"]], run_id=names)
 
 
 def dpo_curve(settings: Settings, folder: Path) -> pd.DataFrame:
-    """Where DPO of each β ended: beta, kl, gold, reward."""
+    """Where DPO ended: n_pairs, beta, kl, gold, reward."""
     start, rows = folder / "runs" / policy(settings).run_id, []
-    about = settings.gold, settings.n_prompts, 8, settings.seed + 1
+    about = settings.gold, settings.n_prompts, 16, settings.seed + 1
     before = measures.sample_policy(start, *about).gold.mean()
-    for config in optimise(settings)[len(settings.reward_widths) - 1 :]:
+    for n, beta, config in dpo(settings):
         run = folder / "runs" / config.run_id
         samples = measures.sample_policy(run, *about)
         kl = max(measures.divergence(run, start, samples), 0.0)
-        assert isinstance(config.objective, DPOConfig)
-        rows.append({"beta": config.objective.beta, "kl": kl, "gold": samples.gold.mean()})
+        rows.append({"n_pairs": n, "beta": beta, "kl": kl, "gold": samples.gold.mean()})
     return pd.DataFrame(rows).assign(reward=lambda table: table["gold"] - before, way="DPO")
 
 
 def finish(settings: Settings, folder: Path, runs: Runs) -> str:
-    """Compares what the laws said of the largest reward model with what it came to; writes
+    """Compares what the laws said of the largest reward models with what they came to; writes
     over_optimisation.csv, .json and .png."""
-    last = len(settings.reward_widths) - 1
-    larger = curves(settings, folder, range(last, last + 1))
-    smaller = pd.read_csv(folder / "smaller.csv")
-    dpo = dpo_curve(settings, folder)
     said = json.loads((folder / "prediction.json").read_text())
-    accuracy = dict(zip(runs.table["run_id"], runs.table["gold_accuracy"]))
-    result: dict[str, Any] = {
-        "accuracy": {
-            str(reward_params(settings, k)): float(accuracy[config.run_id])
-            for k, config in enumerate(reward_models(settings))
-        }
-    }
+    widths = settings.reward_widths[-1:]
+    larger = curves(settings, folder, widths, ppo_curves(settings, folder, widths), said["start"])
+    smaller, dpo = pd.read_csv(folder / "smaller.csv"), dpo_curve(settings, folder)
+    result: dict[str, Any] = {"errors": errors(settings, folder)}
     for way in LAWS:
-        fit = scaling.Fit.from_json(json.loads((folder / FITS[way]).read_text()))
-        result[way] = compare(said[way], fit, pd.DataFrame(larger[larger["way"] == way]))
-    fitted = fit_law(dpo, DPO, settings)
-    d, reward = peak_of_rl(fitted.params["alpha"], fitted.params["beta"])
-    result["DPO"] = {**fitted.params, "peak_d": number(d), "peak_reward": number(reward)}
+        fit = laws.read_fit(folder / FITS[way])
+        rows = pd.DataFrame(larger[larger["way"] == way])
+        result[way] = {"params": laws.parameters(fit)} | {
+            str(n): compare(said[way][str(n)], fit, pd.DataFrame(rows[rows["n_pairs"] == n]))
+            for n in settings.n_pairs
+        }
+    result["DPO"] = {
+        str(n): of_dpo(pd.DataFrame(dpo[dpo["n_pairs"] == n]), settings) for n in settings.n_pairs
+    }
     table = pd.concat([smaller, larger, dpo], ignore_index=True)
     write_atomic(folder / "over_optimisation.csv", table.to_csv(index=False))
     write_json(folder / "over_optimisation.json", result)
@@ -259,19 +291,43 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     return last_words(result, said)
 
 
+def errors(settings: Settings, folder: Path) -> dict[str, dict[str, float]]:
+    """Share of fresh pairs that each reward model ranks wrongly, by width and number of pairs."""
+    found: dict[str, dict[str, float]] = {}
+    for width, n in grid(settings, settings.reward_widths):
+        run = folder / "runs" / reward_model(settings, width, n).run_id
+        found.setdefault(str(width), {})[str(n)] = measures.ranking_error(run, settings.gold, 4096)
+    return found
+
+
+def of_dpo(rows: pd.DataFrame, settings: Settings) -> dict[str, Any]:
+    """The law of DPO over β on some pairs: its peak, and whether the reward turned within the β tried."""
+    fit = laws.fit_law(rows, DPO, settings.n_bootstrap, settings.level)
+    d, reward = peak_of_rl(fit.params["alpha"], fit.params["beta"])
+    best = rows.loc[rows["reward"].idxmax()]
+    return {
+        "params": laws.parameters(fit),
+        "peak_d": number(d),
+        "peak_reward": number(reward),
+        "best_beta": float(best["beta"]),
+        "best_reward": float(best["reward"]),
+        "furthest_reward": float(rows.loc[rows["kl"].idxmax(), "reward"]),
+    }
+
+
 def compare(said: dict[str, Any], fit: scaling.Fit, measured: pd.DataFrame) -> dict[str, Any]:
     """What was predicted and measured: peaks, error of the curve, share of points in the interval."""
-    kl, reward = measured["kl"].to_numpy(float), measured["reward"].to_numpy(float)
-    predicted = fit.predict(kl=kl, reward_params=measured["reward_params"].to_numpy(float))
+    reward = measured["reward"].to_numpy(float)
+    predicted = laws.with_predictions(measured, fit)
     own = fit_of_one(measured)
     d, height = PEAKS[str(measured["way"].iloc[0])](*own)
-    inside = (predicted.lo <= reward) & (reward <= predicted.hi)
+    lo, hi = (predicted[name].to_numpy(float) for name in ("lo", "hi"))
     return {
         "predicted": {"peak_d": said["peak_d"], "peak_reward": said["peak_reward"]},
         "measured": {"peak_d": number(d), "peak_reward": number(height), "highest": float(reward.max())},
-        "rms_error": float(np.sqrt(np.mean((predicted.loss - reward) ** 2))),
+        "rms_error": laws.rms(predicted["predicted"].to_numpy(float) - reward),
         "range": float(reward.max() - reward.min()),
-        "inside": float(inside.mean()),
+        "inside": float(((lo <= reward) & (reward <= hi)).mean()),
     }
 
 
@@ -293,19 +349,25 @@ def number(value: Any) -> float | None:
 
 def last_words(result: dict[str, Any], said: dict[str, Any]) -> str:
     """The lines that matter: peaks predicted and measured."""
-    shares = ", ".join(f"{float(n):,.0f}: {share:.3f}" for n, share in result["accuracy"].items())
-    lines = [
-        f"reward models rank pairs as the true reward does, by parameters: {shares}",
-        f"of the one with {said['reward_params']:,} parameters, before it was optimised and after:",
-    ]
+    lines = ["pairs that reward models rank wrongly, by width and number of pairs:"]
+    for width, found in result["errors"].items():
+        lines.append(f"  {width}: " + ", ".join(f"{int(n):,} {error:.3f}" for n, error in found.items()))
+    lines.append(f"of those with {said['reward_params']:,} parameters, before they were optimised and after:")
     for way in LAWS:
-        found = result[way]
+        for n in said[way]:
+            found = result[way][n]
+            lines.append(
+                f"  {way}, {int(n):,} pairs: peak predicted {peak(found['predicted'])}, measured "
+                f"{peak(found['measured'])}; the curve is {found['rms_error']:.3f} off (RMS) over a range of "
+                f"{found['range']:.2f}, {found['inside']:.0%} of its points inside the {said['level']:.0%} "
+                "interval"
+            )
+    for n, found in result["DPO"].items():
         lines.append(
-            f"  {way}: peak predicted {peak(found['predicted'])}, measured {peak(found['measured'])}; "
-            f"the curve is {found['rms_error']:.3f} off (RMS) over a range of {found['range']:.2f}, "
-            f"{found['inside']:.0%} of its points inside the {said['level']:.0%} interval"
+            f"  DPO, {int(n):,} pairs: best at β = {found['best_beta']:g}, {found['best_reward']:+.3f}; "
+            f"furthest from the start {found['furthest_reward']:+.3f}; peak of its law {peak(found)}"
         )
-    return "\n".join([*lines, f"  DPO over β: peak {peak(result['DPO'])}"])
+    return "\n".join(lines)
 
 
 def peak(found: dict[str, Any]) -> str:

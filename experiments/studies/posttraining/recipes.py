@@ -17,6 +17,7 @@ from models import ladder
 
 ROW = PROMPT_LENGTH + MAX_NEW  # tokens of a prompt and its response
 PACKED_ROW = 128  # tokens of a row of several conversations
+PAIRS = 32  # of a step of a reward model; of 64 it learns less from as many pairs
 # Pretraining text: strings and their copies, of the letters that the gold world has.
 STRINGS = DataConfig(task="strings", strings=StringsConfig("copy", n_symbols=10, max_length=10))
 STRINGS_ROW = 48  # two rows of the corpus
@@ -74,13 +75,13 @@ def reward_model(
       data: whose vocabulary it has.
       d_model: width on the transformer's ladder.
       world: of the pairs; its `noise` is of their labels.
-      n_steps: of 64 pairs.
+      n_steps: of PAIRS pairs.
       lr: peak learning rate.
       seed: of the run.
     """
     return _run(
         *(data, d_model, lr, seed),
-        rows=64,
+        rows=PAIRS,
         seq_len=ROW,
         n_steps=n_steps,
         n_val_rows=512,

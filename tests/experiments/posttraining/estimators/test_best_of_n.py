@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.posttraining import enumerable
-from experiments.posttraining.estimators.best_of_n import expected_best, kl_bound, weights
+from experiments.posttraining.estimators.best_of_n import expected_best, kl_bound, kl_from_samples, weights
 
 
 @pytest.mark.parametrize(("n_samples", "n"), [(1, 1), (5, 1), (6, 3), (7, 7), (7, 2)])
@@ -49,3 +49,34 @@ def test_the_bound_is_reached_by_many_responses_of_different_rewards():
     likely_R = np.exp(best_R) > 0
     kl = np.sum(np.exp(best_R[likely_R]) * (best_R - logps_R)[likely_R])
     assert kl == pytest.approx(float(kl_bound(16)), abs=1e-3)
+
+
+@given(st.integers(1, 64), st.lists(st.floats(-1, 1), min_size=6, max_size=6), st.integers(0, 99))
+def test_divergence_is_exact_where_samples_show_every_response(n, logits, seed):
+    logps_R = np.array(logits) - np.log(np.exp(logits).sum())
+    rewards_R = np.random.default_rng(seed).permutation(6)
+    best_R = enumerable.best_of_n_logps(logps_R, rewards_R, n)
+    exact = np.sum(np.exp(best_R) * np.where(np.exp(best_R) > 0, best_R - logps_R, 0))
+    drawn = np.concatenate([np.arange(6), np.random.default_rng(seed).integers(0, 6, 94)])
+    found = kl_from_samples(n, drawn, logps_R[drawn], rewards_R[drawn])
+    assert found == pytest.approx(exact, abs=1e-5)
+
+
+@pytest.mark.parametrize("n", [1, 2, 16, 64])
+def test_divergence_is_the_bound_where_no_response_comes_twice(n):
+    rare = np.full(64, np.log(1e-6))
+    proxy = np.random.default_rng(n).normal(size=64)
+    assert kl_from_samples(n, np.arange(64), rare, proxy) == pytest.approx(float(kl_bound(n)), abs=1e-6)
+
+
+def test_a_likely_response_among_rare_ones_makes_the_divergence_smaller():
+    """Half of all samples are the worst response, the others differ: F is flat there, and known above."""
+    n, rng = 4, np.random.default_rng(0)
+    responses = np.concatenate([np.zeros(100, int), np.arange(1, 101)])
+    logps = np.where(responses == 0, np.log(0.5), np.log(1e-6))
+    proxy = np.where(responses == 0, -1.0, rng.uniform(size=200))
+    u = (np.arange(1_000_000) + 0.5) / 1_000_000
+    density = np.where(u < 0.5, 0.5**n / 0.5, n * u ** (n - 1))
+    assert kl_from_samples(n, responses, logps, proxy) == pytest.approx(
+        np.mean(density * np.log(density)), abs=1e-5
+    )

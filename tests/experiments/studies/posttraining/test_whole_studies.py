@@ -10,18 +10,33 @@ from tests.tiny_run import isoflop
 pytestmark = pytest.mark.slow
 TINY = {
     "over_optimisation": (
-        *("width=16", "pretrain_steps=20", "sft_steps=20", "reward_widths=[16,24,32]", "n_pairs=128"),
-        *("reward_steps=8", "ppo_steps=8", "betas=[1.0,0.3,0.1]", "dpo_steps=4", "n_prompts=16"),
+        *("width=16", "pretrain_steps=20", "sft_steps=20", "reward_widths=[16,24,32]", "n_pairs=[64,128]"),
+        *(
+            "reward_epochs=1",
+            "least_steps=4",
+            "ppo_steps=8",
+            "betas=[1.0,0.3,0.1]",
+            "dpo_steps=4",
+            "n_prompts=16",
+        ),
         *("n_samples=4", "n_bootstrap=20"),
     ),
     "sft_data": (
-        *("widths=[16,24,32]", "n_examples=[32,64,128]", "n_steps=[8]", "pretrain_steps=10"),
+        *("widths=[16,24,32]", "n_examples=[32,64,128]", "n_steps=[8]", "n_seeds=1"),
+        *("pretrain_steps=10", "n_bootstrap=20"),
         *("n_prompts=16", "n_samples=1"),
     ),
     "rl_compute": (
         *("width=16", 'advantages=["rloo"]', "pretrain_steps=10", "sft_steps=10", "n_steps=16", "known=0.7"),
+        *("n_seeds=1", "n_bootstrap=20", "n_prompts=16", "n_samples=1"),
     ),
-    "lora_rank": ("widths=[16]", "ranks=[2]", "lrs=[5e-3]", "pretrain_steps=10", "n_steps=10"),
+    "lora_rank": (
+        *("widths=[16]", "ranks=[2]", "lrs=[5e-3]", "pretrain_steps=10", "n_steps=10", "n_seeds=1"),
+    ),
+    "reward_model": (
+        *("widths=[16,24,32]", "n_pairs=[32,64,128]", "noises=[0.5]", "n_epochs=1", "least_steps=4"),
+        *("n_seeds=1", "n_fresh=64", "n_bootstrap=20"),
+    ),
 }
 
 
