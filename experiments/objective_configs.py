@@ -5,8 +5,10 @@ step, so runs that differ in floats alone share one compilation; integers, strin
 """
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
+
+from experiments.fields import ADDED_LATER
 
 T = TypeVar("T")
 
@@ -91,7 +93,9 @@ class GoldConfig:
     quality: of demonstrations and of the responses in pairs; at 1 there are no mistakes, at 0 questions are
       answered by chance.
     questions: share of prompts that are not the task but questions about it.
-    noise: temperature of annotators in units of reward; 0 for labels without errors.
+    noise, skill, length_bias, disagreement, indifference: of who labels the pairs, as of
+      `experiments.posttraining.preferences.annotators.Annotator`, whose temperature the noise is, in units of
+      reward; 0 for labels without errors.
     flattery: what annotators add to the reward of an answer that agrees with the user.
     """
 
@@ -101,13 +105,18 @@ class GoldConfig:
     questions: float = 0.25
     noise: float = 0.5
     flattery: float = 0.0
+    skill: float = field(default=1.0, metadata=ADDED_LATER)
+    length_bias: float = field(default=0.0, metadata=ADDED_LATER)
+    disagreement: float = field(default=0.0, metadata=ADDED_LATER)
+    indifference: float = field(default=0.0, metadata=ADDED_LATER)
 
     def __post_init__(self):
         check("gold", self.n_examples >= 1, f"n_examples={self.n_examples}; it must be at least 1")
-        for name in ("quality", "questions"):
+        for name in ("quality", "questions", "skill"):
             share = getattr(self, name)
             check("gold", 0 <= share <= 1, f"{name}={share}; it must be between 0 and 1")
-        check("gold", self.noise >= 0, f"noise={self.noise}; it must not be negative")
+        for name in ("noise", "disagreement", "indifference"):
+            check("gold", getattr(self, name) >= 0, f"{name}={getattr(self, name)}; it must not be negative")
 
 
 @dataclass(frozen=True)

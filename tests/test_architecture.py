@@ -58,7 +58,7 @@ MAY_IMPORT = {
         "fields": "",
         "files": "",
         "objective": "",
-        "objective_configs": "",
+        "objective_configs": "fields",
         "cleaning_configs": "",
         "config": "fields objective_configs | models",
         "data": "cleaning_configs config fields files",

@@ -14,7 +14,7 @@ from experiments.objective import Objective
 from experiments.objective_configs import DPOConfig
 from experiments.posttraining.estimators.kl import exact_kl
 from experiments.posttraining.estimators.token_logps import response_logps, response_mask, texts, token_logps
-from experiments.posttraining.reward import agreement_with_gold, correct
+from experiments.posttraining.reward import agreement_with_gold, correct, unless_tied
 from models.model import Aux, Model
 
 
@@ -65,10 +65,11 @@ LOSSES = {"dpo": dpo_losses, "ipo": ipo_losses, "hinge": hinge_losses}
 def objective(model: Model, recipe: Recipe) -> Objective:
     """The mean of one of LOSSES over pairs; `batch` is of data/pair_batches.py.
 
-    The reference is the network that a run starts from; its log-probabilities are computed once a step.
-    Validation has the loss; accuracy and margin of the implicit rewards, on the gold world also the accuracy
-    against the true reward; the log-probabilities of both sides; and "kl", KL(policy‖reference) of the next
-    token summed over a response, on the pairs' responses and not on the policy's own.
+    The reference is the network that a run starts from; its log-probabilities are computed once a step. A
+    tie is a pair whose label is wrong with probability ½ (cDPO's ε).
+    Validation has the loss; accuracy (½ of a tie) and margin of the implicit rewards, on the gold world also
+    the accuracy against the true reward; the log-probabilities of both sides; and "kl", KL(policy‖reference)
+    of the next token summed over a response, on the pairs' responses and not on the policy's own.
 
     Raises:
       ValueError: a network with an encoder.
@@ -81,6 +82,12 @@ def objective(model: Model, recipe: Recipe) -> Objective:
             "one row; use a decoder, such as 'transformer'"
         )
 
+    def losses_of(h_B: jax.Array, batch, hyper) -> jax.Array:
+        return losses(h_B, hyper["beta"], unless_tied(batch, hyper["label_smoothing"], 0.5))
+
+    def accuracy(h_B: jax.Array, batch) -> jax.Array:
+        return unless_tied(batch, correct(h_B, jnp.zeros_like(h_B)), 0.5)
+
     def collect(params, batch, hyper, fixed):
         (chosen_B, rejected_B), _, _ = pair_logps(model, fixed["reference"], batch)
         return batch | {"reference_chosen": chosen_B, "reference_rejected": rejected_B}, {}
@@ -88,11 +95,11 @@ def objective(model: Model, recipe: Recipe) -> Objective:
     def loss(params, batch, hyper):
         (chosen_B, rejected_B), _, aux = pair_logps(model, params, batch)
         h_B = log_ratio_margin(chosen_B, rejected_B, batch["reference_chosen"], batch["reference_rejected"])
-        loss = losses(h_B, hyper["beta"], hyper["label_smoothing"]).mean()
+        loss = losses_of(h_B, batch, hyper).mean()
         measured = {f"aux_{name}" if name == "loss" else name: value for name, value in aux.items()}
         measured |= {
             "loss": loss,
-            "accuracy": correct(h_B, jnp.zeros_like(h_B)).mean(),
+            "accuracy": accuracy(h_B, batch).mean(),
             "reward_margin": hyper["beta"] * h_B.mean(),
             "chosen_logp": chosen_B.mean(),
             "rejected_logp": rejected_B.mean(),
@@ -105,8 +112,8 @@ def objective(model: Model, recipe: Recipe) -> Objective:
         h_B = log_ratio_margin(*sides, *reference_sides)
         kl_B = response_logps(exact_kl(logits_BTV, reference_BTV)[:, :-1], _mask(batch))
         return {
-            "loss": losses(h_B, hyper["beta"], hyper["label_smoothing"]),
-            "accuracy": correct(h_B, jnp.zeros_like(h_B)),
+            "loss": losses_of(h_B, batch, hyper),
+            "accuracy": accuracy(h_B, batch),
             "reward_margin": hyper["beta"] * h_B,
             "chosen_logp": sides[0],
             "rejected_logp": sides[1],

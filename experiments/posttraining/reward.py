@@ -23,6 +23,11 @@ def pair_losses(chosen_B: jax.Array, rejected_B: jax.Array, margin_B: jax.Array 
     return -jax.nn.log_sigmoid(chosen_B - rejected_B - margin_B)
 
 
+def unless_tied(batch: dict[str, jax.Array], preferred: Any, tied: Any) -> Any:
+    """`preferred`, but `tied` of the pairs of a batch that are ties, [B]."""
+    return jnp.where(batch["tie"] > 0, tied, preferred) if "tie" in batch else preferred
+
+
 def centring_losses(chosen_B: jax.Array, rejected_B: jax.Array) -> jax.Array:
     """(r_chosen + r_rejected)², [B]: the likelihood leaves a constant free, this sets it so that rewards are
     0 on average (Eisenstein et al. 2023, arXiv 2312.09244, section 3)."""
@@ -88,8 +93,9 @@ def objective(model: Model, recipe: Recipe) -> Objective:
     """The mean of −log σ(r_chosen − r_rejected − margin), nats a pair, and the centring term.
 
     `batch` is of data/pair_batches.py. The network that a run starts from is the "body", under a new "head".
-    Validation has the loss without centring; accuracy, on the gold world against the true reward, too; the
-    Brier score; overconfidence, the mean probability of the preferred side by the model minus the accuracy.
+    Of a tie the loss is the mean of those of both orders. Validation has the loss without centring; accuracy,
+    ½ of a tie, on the gold world against the true reward, too; the Brier score; overconfidence, the mean
+    probability of the preferred side by the model minus the accuracy.
 
     Raises:
       ValueError: a network with an encoder, which has no last token of prompt and response.
@@ -109,14 +115,19 @@ def objective(model: Model, recipe: Recipe) -> Objective:
         chosen_B, rejected_B = jnp.split(last_token(values_BT, lengths_B), 2)
         return chosen_B, rejected_B, aux
 
+    def losses(chosen_B: jax.Array, rejected_B: jax.Array, batch, hyper) -> jax.Array:
+        preferred_B = pair_losses(chosen_B, rejected_B, hyper["margin"] * batch["margin"])
+        either_B = (pair_losses(chosen_B, rejected_B) + pair_losses(rejected_B, chosen_B)) / 2
+        return unless_tied(batch, preferred_B, either_B)
+
     def loss(params, batch, hyper):
         chosen_B, rejected_B, aux = both(params, batch)
-        loss = pair_losses(chosen_B, rejected_B, hyper["margin"] * batch["margin"]).mean()
+        loss = losses(chosen_B, rejected_B, batch, hyper).mean()
         centring = centring_losses(chosen_B, rejected_B).mean()
         measured = {f"aux_{name}" if name == "loss" else name: value for name, value in aux.items()}
         measured |= {
             "loss": loss,
-            "accuracy": correct(chosen_B, rejected_B).mean(),
+            "accuracy": unless_tied(batch, correct(chosen_B, rejected_B), 0.5).mean(),
             "reward_margin": (chosen_B - rejected_B).mean(),
             "reward_mean": (chosen_B + rejected_B).mean() / 2,
         }
@@ -125,11 +136,14 @@ def objective(model: Model, recipe: Recipe) -> Objective:
 
     def measure(params, batch, hyper, fixed):
         chosen_B, rejected_B, _ = both(params, batch)
-        margin_B, right_B = chosen_B - rejected_B, correct(chosen_B, rejected_B)
+        margin_B = chosen_B - rejected_B
+        right_B = unless_tied(batch, correct(chosen_B, rejected_B), 0.5)
         return {
-            "loss": pair_losses(chosen_B, rejected_B, hyper["margin"] * batch["margin"]),
+            "loss": losses(chosen_B, rejected_B, batch, hyper),
             "accuracy": right_B,
-            "brier": brier_scores(chosen_B, rejected_B),
+            "brier": unless_tied(
+                *(batch, brier_scores(chosen_B, rejected_B), (jax.nn.sigmoid(margin_B) - 0.5) ** 2)
+            ),
             "overconfidence": jax.nn.sigmoid(jnp.abs(margin_B)) - right_B,
             "reward_margin": margin_B,
             "reward_mean": (chosen_B + rejected_B) / 2,

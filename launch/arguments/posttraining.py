@@ -110,7 +110,8 @@ def count_pairs(row: dict[str, Any]) -> str:
     """How many pairs a run has seen and how many it could not read, of its row."""
     train = row["data"]["splits"]["train"]
     left_out = f", {train['n_left_out']:,} too long and left out" if train["n_left_out"] else ""
-    return f"{row['epochs']:.1f} epochs of {train['n_pairs']:,} pairs{left_out}"
+    ties = f", {train['n_ties']:,} of them ties" if train.get("n_ties") else ""
+    return f"{row['epochs']:.1f} epochs of {train['n_pairs']:,} pairs{ties}{left_out}"
 
 
 def absolute(template: str) -> str:

@@ -34,14 +34,15 @@ class PairRows:
 
         Returns:
           chosen, rejected int32[B,seq_len], prompt and response, 0 behind them; chosen_lengths,
-          rejected_lengths, prompt_lengths int32[B]; margin float32[B], and of the gold world gold_margin
-          float32[B], by how much the chosen one's true reward is larger.
+          rejected_lengths, prompt_lengths int32[B]; margin float32[B]; where there are ties tie float32[B],
+          1 for those; and of the gold world gold_margin float32[B], by how much the chosen one's true reward
+          is larger.
         """
         columns, numbers_B = self.examples.columns, self.kept[numbers_B]
         found: dict[str, Any] = {name: columns[name].padded(numbers_B, self.seq_len) for name in SIDES}
         found |= {f"{name}_lengths": columns[name].lengths[numbers_B].astype(np.int32) for name in SIDES}
         found["prompt_lengths"] = columns["prompt_length"].scalars[numbers_B].astype(np.int32)
-        numbers = (name for name in columns if name.endswith("margin"))
+        numbers = (name for name in ("margin", "tie", "gold_margin") if name in columns)
         return found | {name: columns[name].scalars[numbers_B].astype(np.float32) for name in numbers}
 
 
@@ -74,12 +75,16 @@ def data(config: RunConfig) -> RunData:
         manifest=manifest(
             config,
             training.examples.manifest.get("fingerprint", ""),
-            {
-                split: {"n_pairs": len(rows), "n_left_out": len(rows.examples) - len(rows)}
-                for split, rows in splits.items()
-            },
+            {split: counts(rows) for split, rows in splits.items()},
         ),
     )
+
+
+def counts(rows: PairRows) -> dict[str, int]:
+    """What became of the pairs of a split."""
+    found = {"n_pairs": len(rows), "n_left_out": len(rows.examples) - len(rows)}
+    columns = rows.examples.columns
+    return found | ({"n_ties": int(columns["tie"].scalars[rows.kept].sum())} if "tie" in columns else {})
 
 
 def rows_of(examples: Examples, seq_len: int) -> PairRows:
@@ -99,7 +104,8 @@ def rows_of(examples: Examples, seq_len: int) -> PairRows:
 
 
 def open_pairs(config: RunConfig) -> dict[str, Examples]:
-    """Both splits, columns "chosen", "rejected", "prompt_length", "margin", of the gold world "gold_margin".
+    """Both splits, columns "chosen", "rejected", "prompt_length", "margin"; with ties "tie"; of the gold
+    world "gold_margin".
 
     Raises:
       ValueError: examples of another kind, or that cannot be prepared.
@@ -127,5 +133,6 @@ def of_gold_world(world: GoldConfig, split: str) -> Examples:
         "margin": pairs["margin"],
         "gold_margin": rewards[0] - rewards[1],
     }
+    numbers |= {"tie": pairs["tie"]} if "tie" in pairs else {}
     one_each = np.arange(len(pairs["margin"]) + 1)
     return Examples(columns | {name: Column(values, one_each) for name, values in numbers.items()}, {})

@@ -5,7 +5,7 @@
                 differ in the last turn (UltraFeedback); with "prompt" as messages, what follows it
     HH          {"chosen": "\\n\\nHuman: …\\n\\nAssistant: …", "rejected": "…"}: the same as text
     rankings    {"prompt": "…", "responses": {"A": "…", "B": "…", …}, "ranking": "A > B = C"}, or a list of
-                rankings, which must not contradict each other
+                rankings, which must not contradict each other; B = C makes a pair that is a tie
 
 A pair may have a margin: "margin", or "score_chosen" and "score_rejected", whose difference it is.
 """
@@ -21,7 +21,7 @@ from experiments.posttraining.data.chat_template import ChatTemplate
 from experiments.posttraining.data.conversations import Conversation, Turn, turns_of
 from experiments.posttraining.data.examples import Example
 from experiments.posttraining.data.records import Record, records
-from experiments.posttraining.preferences.rankings import consistent_pairs, parse_ranking
+from experiments.posttraining.preferences.rankings import consistent_pairs, parse_ranking, ties_of
 
 SIDES = ("chosen", "rejected")
 HH_TURN = re.compile(r"\n\n(Human|Assistant):")
@@ -29,12 +29,16 @@ HH_TURN = re.compile(r"\n\n(Human|Assistant):")
 
 @dataclass(frozen=True)
 class Pair:
-    """Two responses to a conversation that ends where the assistant speaks; margin: how much better."""
+    """Two responses to a conversation that ends where the assistant speaks.
+
+    margin: how much better the chosen one is. tie: neither is.
+    """
 
     prompt: Conversation
     chosen: str
     rejected: str
     margin: float = 0.0
+    tie: bool = False
 
 
 def read_pairs(path: str) -> Iterator[tuple[str, Pair]]:
@@ -69,7 +73,8 @@ def check(place: str, pair: Pair) -> None:
 
 
 def examples_of(pairs: Iterable[tuple[str, Pair]], template: ChatTemplate) -> Iterator[Example]:
-    """Tokens of each pair: "chosen", "rejected" (prompt and response), "prompt_length", "margin".
+    """Tokens of each pair: "chosen", "rejected" (prompt and response), "prompt_length", "margin"; and where
+    there are ties "tie", 1 for those.
 
     Pairs with one prompt are on one side of the split.
 
@@ -77,6 +82,8 @@ def examples_of(pairs: Iterable[tuple[str, Pair]], template: ChatTemplate) -> It
       ValueError: a text that the template cannot hold, or two responses that are the same as tokens; with the
         place.
     """
+    pairs = list(pairs)
+    with_ties = any(pair.tie for _, pair in pairs)
     for place, pair in pairs:
         try:
             prompt = template.prompt(pair.prompt)
@@ -87,7 +94,8 @@ def examples_of(pairs: Iterable[tuple[str, Pair]], template: ChatTemplate) -> It
         if np.array_equal(chosen, rejected):
             raise ValueError(f"{place}: both responses are the same tokens; leave the pair out")
         columns = {"chosen": chosen, "rejected": rejected, "prompt_length": len(prompt)}
-        yield Example(columns | {"margin": np.float32(pair.margin)}, key=prompt.tobytes())
+        columns |= {"margin": np.float32(pair.margin)} | ({"tie": np.float32(pair.tie)} if with_ties else {})
+        yield Example(columns, key=prompt.tobytes())
 
 
 def _side(template: ChatTemplate, turns: Conversation, prompt: np.ndarray, response: str) -> np.ndarray:
@@ -129,16 +137,21 @@ def _of_rankings(place: str, record: Record) -> Iterator[Pair]:
     if not isinstance(rankings, list) or not all(isinstance(ranking, str) for ranking in rankings):
         raise ValueError(f"{place}: 'ranking' is a text like 'A > B = C', or a list of such")
     try:
-        pairs = consistent_pairs([parse_ranking(ranking) for ranking in rankings])
+        parsed = [parse_ranking(ranking) for ranking in rankings]
+        pairs = consistent_pairs(parsed)
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from None
-    if unknown := {name for pair in pairs for name in pair} - responses.keys():
+    ties = dict.fromkeys(tuple(sorted(pair)) for ranking in parsed for pair in ties_of(ranking))
+    if unknown := {name for pair in (*pairs, *ties) for name in pair} - responses.keys():
         raise ValueError(
             f"{place}: ranking of {sorted(unknown)[0]!r}, which is no response ({', '.join(responses)})"
         )
     prompt = _prompt(place, record.get("prompt"))
     for better, worse in pairs:
         yield Pair(prompt, responses[better], responses[worse])
+    for one, other in ties:
+        if responses[one] != responses[other]:  # of the same text it says nothing
+            yield Pair(prompt, responses[one], responses[other], tie=True)
 
 
 def _prompt(place: str, prompt: Any) -> Conversation:

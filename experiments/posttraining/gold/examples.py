@@ -22,6 +22,7 @@ from experiments.posttraining.gold.language import (
     wrong_answer,
 )
 from experiments.posttraining.gold.reward import ENCODE, EOS, features, weighted
+from experiments.posttraining.preferences import annotators
 
 N_VALIDATION = 512
 SPLITS = ("train", "validation")
@@ -79,7 +80,7 @@ def pairs(world: GoldConfig, split: str) -> Arrays:
     """Two responses to each prompt, labelled: a batch of pairs of all examples; not to be changed.
 
     {"chosen", "rejected": int32[n,T], "chosen_lengths", "rejected_lengths", "prompt_lengths": int32[n],
-    "margin": float32[n], zeros}.
+    "margin": float32[n], zeros}; and where annotators call ties "tie": float32[n], 1 for those.
     """
     both = candidates(world, split, 2)
     first, second = ({name: array[:, k] for name, array in both.items()} for k in (0, 1))
@@ -88,12 +89,14 @@ def pairs(world: GoldConfig, split: str) -> Arrays:
 
 
 def label(world: GoldConfig, first: Arrays, second: Arrays, draws: np.ndarray) -> Arrays:
-    """Pairs as annotators label them, by Bradley & Terry: the first is chosen with probability σ(Δu / noise).
+    """Pairs as the world's annotator labels them (`preferences.annotators`): by Bradley & Terry's model of u.
 
-    u is the gold reward, plus `world.flattery` for an answer that agrees with the user's view.
+    u is the gold reward, plus `world.flattery` for an answer that agrees with the user's view, `length_bias`
+    for each token, and the annotator's taste, which is the same whenever it sees that response. Of a tie the
+    first response stands as the chosen one.
 
     Args:
-      world: its `noise` is in units of reward; 0 for labels without errors.
+      world: its `noise` is in units of reward, as are the annotator's other settings.
       first: tokens, prompt_lengths and lengths of responses as `demonstrations` has them, or of rollouts.
       second: others to the same prompts.
       draws: float[n], uniform in [0, 1).
@@ -101,9 +104,12 @@ def label(world: GoldConfig, first: Arrays, second: Arrays, draws: np.ndarray) -
     Returns:
       a batch of pairs, as `pairs`.
     """
-    gap = _utility(world, first) - _utility(world, second)
-    chance = 1 / (1 + np.exp(np.clip(-gap / world.noise, -60, 60))) if world.noise else (1 + np.sign(gap)) / 2
-    wins = draws < chance
+    annotator = annotators.Annotator(
+        world.noise, world.skill, world.length_bias, world.disagreement, world.indifference
+    )
+    gap = _seen(world, annotator, first) - _seen(world, annotator, second)
+    said = annotators.labels(annotator, gap, draws)
+    wins = said != annotators.SECOND
     n_tokens = max(first["tokens"].shape[1], second["tokens"].shape[1])
 
     def chosen(name: str, take: np.ndarray) -> np.ndarray:
@@ -119,7 +125,7 @@ def label(world: GoldConfig, first: Arrays, second: Arrays, draws: np.ndarray) -
         "rejected_lengths": chosen("lengths", ~wins),
         "prompt_lengths": first["prompt_lengths"].astype(np.int32),
         "margin": np.zeros(len(wins), np.float32),
-    }
+    } | ({"tie": (said == annotators.TIE).astype(np.float32)} if world.indifference else {})
 
 
 def probes(world: GoldConfig, kind: str, n: int) -> list[Probe]:
@@ -150,10 +156,15 @@ def _random(world: GoldConfig, split: str, i: int, purpose: str) -> random.Rando
     return random.Random(f"{world.seed}/{split}/{i}/{purpose}")
 
 
-def _utility(world: GoldConfig, rows: Arrays) -> np.ndarray:
-    """What annotators see in each response, float[n]."""
+def _seen(world: GoldConfig, annotator: annotators.Annotator, rows: Arrays) -> jax.Array:
+    """What the annotator takes the reward of each response to be, float32[n]."""
     found = _features(rows["tokens"], rows["prompt_lengths"], rows["lengths"])
-    return np.asarray(weighted(found) + world.flattery * found["agreement"])
+    tastes = np.zeros(len(rows["tokens"]), np.float32)
+    if annotator.disagreement:
+        said = (row[:n].astype(np.int32).tobytes() for row, n in zip(rows["tokens"], rows["lengths"]))
+        tastes[:] = [random.Random(f"{world.seed}/taste/{each.hex()}").gauss(0, 1) for each in said]
+    utility = weighted(found) + world.flattery * found["agreement"]
+    return annotators.seen(annotator, utility, rows["lengths"] - rows["prompt_lengths"], tastes)
 
 
 def _widened(tokens: np.ndarray, n_tokens: int) -> np.ndarray:

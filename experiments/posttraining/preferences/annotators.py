@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 FIRST, SECOND, TIE = 0, 1, 2  # labels
 
@@ -50,13 +51,38 @@ def label_probabilities(annotator: Annotator, difference_N: jax.Array) -> jax.Ar
     def won(ahead_N: jax.Array) -> jax.Array:
         if annotator.temperature:
             return jax.nn.sigmoid(ahead_N / annotator.temperature)
-        if annotator.temperature:
-            return jax.nn.sigmoid(ahead_N / annotator.temperature)
         return jnp.heaviside(ahead_N, 0.0 if annotator.indifference else 0.5)
 
     first_N, second_N = (won(side * difference_N - annotator.indifference) for side in (1, -1))
     looked_N3 = jnp.stack([first_N, second_N, jnp.maximum(0, 1 - first_N - second_N)], axis=-1)
     return annotator.skill * looked_N3 + (1 - annotator.skill) * jnp.array([0.5, 0.5, 0.0])
+
+
+def seen(annotator: Annotator, rewards_N: ArrayLike, lengths_N: ArrayLike, taste_N: ArrayLike) -> jax.Array:
+    """What an annotator takes the rewards of responses to be, float32[N].
+
+    Args:
+      annotator: of whom `length_bias` and `disagreement` are read.
+      rewards_N: the true ones.
+      lengths_N: tokens of the responses.
+      taste_N: the annotator's own, of mean 0 and variance 1.
+    """
+    length_N, taste_N = jnp.asarray(lengths_N), jnp.asarray(taste_N)
+    return jnp.asarray(rewards_N) + annotator.length_bias * length_N + annotator.disagreement * taste_N
+
+
+def labels(annotator: Annotator, difference_N: ArrayLike, draws_N: np.ndarray) -> np.ndarray:
+    """FIRST, SECOND or TIE, int8[N], with `label_probabilities` of a difference of what is `seen`.
+
+    Args:
+      annotator: who labels.
+      difference_N: of the first and the second response.
+      draws_N: float[N], uniform in [0, 1): the lowest say FIRST, the highest SECOND.
+    """
+    chances_N3 = np.asarray(label_probabilities(annotator, jnp.asarray(difference_N)))
+    first_N, tie_N = chances_N3[:, FIRST], chances_N3[:, TIE]
+    undecided_N = np.where(draws_N < first_N + tie_N, TIE, SECOND) if annotator.indifference else SECOND
+    return np.where(draws_N < first_N, FIRST, undecided_N).astype(np.int8)
 
 
 def annotate(
@@ -84,7 +110,7 @@ def annotate(
         key_taste, key_label = jax.random.split(jax.random.fold_in(jax.random.key(seed), k))
         keys_N2 = jax.vmap(lambda r, key=key_taste: jax.random.fold_in(key, r))(jnp.ravel(responses_N2))
         taste_N2 = jax.vmap(jax.random.normal)(keys_N2).reshape(rewards_N2.shape)
-        seen_N2 = rewards_N2 + annotator.length_bias * lengths_N2 + annotator.disagreement * taste_N2
+        seen_N2 = seen(annotator, rewards_N2, lengths_N2, taste_N2)
         chances_N3 = label_probabilities(annotator, seen_N2[:, 0] - seen_N2[:, 1])
         labels_KN.append(jax.random.categorical(key_label, jnp.log(chances_N3)))
     return np.asarray(jnp.stack(labels_KN), np.int8)

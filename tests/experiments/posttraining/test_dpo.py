@@ -157,6 +157,22 @@ def test_the_objective_is_the_loss_of_the_responses_exact_log_probabilities(name
     np.testing.assert_array_equal(shown["accuracy"], h_B > 0)
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_tie_is_a_label_that_is_wrong_half_the_time(name):
+    dpo = objective(POLICY, Recipe(DPOConfig(loss=name)))
+    params, reference = POLICY.init(jax.random.key(3)), POLICY.init(jax.random.key(4))
+    batch = pairs(jnp.array([0, 5, 9]), jnp.array([7, 1, 14])) | {"tie": jnp.array([0.0, 1.0, 0.0])}
+    shown = dpo.measure(params, batch, hyper(0.3, 0.1), {"reference": reference})
+    h_B = shown["reward_margin"] / 0.3
+    expected_B = LOSSES[name](h_B, 0.3, jnp.array([0.1, 0.5, 0.1]))
+    np.testing.assert_allclose(shown["loss"], expected_B, rtol=1e-4)
+    np.testing.assert_array_equal(shown["accuracy"], jnp.where(batch["tie"] > 0, 0.5, h_B > 0))
+    experience, _ = dpo.collect(params, batch, hyper(0.3, 0.1), {"reference": reference})  # type: ignore[misc]
+    loss, (_, measured) = dpo.loss(params, experience, hyper(0.3, 0.1))
+    assert loss == pytest.approx(float(expected_B.mean()), rel=1e-4)
+    assert measured["accuracy"] == pytest.approx(float(shown["accuracy"].mean()))
+
+
 def test_the_measured_kl_is_that_of_the_next_tokens_over_the_responses():
     """By hand: over the tokens of both responses of a pair, the mean of the two sums; 0 at the reference."""
     dpo = objective(POLICY, Recipe(DPOConfig()))

@@ -168,6 +168,23 @@ def test_the_objective_reads_the_last_token_of_each_side(trained):
     assert float(loss) == pytest.approx(float(loss_B.mean() + 0.3 * centring), abs=1e-4)
 
 
+def test_a_tie_is_half_a_label_either_way(trained):
+    """Its loss is the mean of both orders', whatever its margin; it is neither right nor wrong."""
+    reward = objective(MODEL, Recipe(RewardConfig()))
+    batch = {name: array[:4] for name, array in data(RUN).validation[0].items()}
+    batch |= {"tie": np.array([1, 0, 0, 1], np.float32), "margin": np.full(4, 0.5, np.float32)}
+    shown = jax.jit(reward.measure)(trained, batch, HYPER, {})
+    d_B, is_tie_B = np.asarray(shown["reward_margin"]), batch["tie"] > 0
+    loss_B = np.where(is_tie_B, np.log1p(np.exp([-d_B, d_B])).mean(axis=0), np.log1p(np.exp(0.5 - d_B)))
+    np.testing.assert_allclose(shown["loss"], loss_B, rtol=1e-5)
+    np.testing.assert_allclose(shown["accuracy"], np.where(is_tie_B, 0.5, d_B > 0))
+    p_B = 1 / (1 + np.exp(-d_B))
+    np.testing.assert_allclose(shown["brier"], (np.where(is_tie_B, 0.5, 1) - p_B) ** 2, rtol=1e-4)
+    _, (_, measured) = jax.jit(reward.loss)(trained, batch, HYPER)
+    assert float(measured["loss"]) == pytest.approx(loss_B.mean(), rel=1e-5)
+    assert float(measured["accuracy"]) == pytest.approx(np.where(is_tie_B, 0.5, d_B > 0).mean())
+
+
 def test_reinforcement_learning_takes_the_same_number_as_reward(trained):
     batch = {name: array[:4] for name, array in data(RUN).validation[0].items()}
     rows = batch["rejected"], batch["prompt_lengths"], batch["rejected_lengths"]

@@ -126,6 +126,15 @@ def test_the_gold_world_gives_its_pairs_and_by_how_much_the_chosen_one_is_better
     assert len(set(batch["gold_margin"].tolist())) > 2
 
 
+def test_ties_of_annotators_are_marked_and_counted():
+    world = GoldConfig(n_examples=40, indifference=0.5)
+    config = config_of(ExamplesConfig("gold", gold=world), seq_len=gold.PROMPT_LENGTH + gold.MAX_NEW)
+    found, tie = data(config), gold.pairs(world, "train")["tie"]
+    assert found.manifest["splits"]["train"] == {"n_pairs": 40, "n_left_out": 0, "n_ties": tie.sum()}
+    seen = np.concatenate([found.training(0, i, slice(None))["tie"] for i in range(5)])
+    assert 0 < seen.sum() == tie.sum() < 40
+
+
 @pytest.mark.parametrize("objective", [RewardConfig(), DPOConfig()])
 def test_examples_of_another_kind_are_refused(objective):
     config = dataclasses.replace(

@@ -57,10 +57,21 @@ def test_conversations_of_several_turns_keep_them_all(tmp_path):
     assert one.prompt == (Turn("user", "Hi"), Turn("assistant", "Yes?"), Turn("user", "2 + 2?"))
 
 
-def test_a_ranking_of_three_makes_three_pairs_and_ties_none(tmp_path):
+def test_a_ranking_of_three_makes_three_pairs_of_which_equal_ones_are_ties(tmp_path):
     record = {"prompt": "?", "responses": {"a": "x", "b": "y", "c": "z"}, "ranking": "c > a > b"}
-    pairs = [pair for _, pair in read_pairs(written(tmp_path, record, record | {"ranking": ["a = b > c"]}))]
-    assert [pair.chosen + pair.rejected for pair in pairs] == ["zx", "zy", "xy", "xz", "yz"]
+    tied = record | {"ranking": ["a = b > c", "b = a"]}
+    same = record | {"responses": {"a": "x", "b": "x", "c": "z"}, "ranking": "a = b > c"}
+    pairs = [pair for _, pair in read_pairs(written(tmp_path, record, tied, same))]
+    assert [pair.chosen + pair.rejected for pair in pairs] == ["zx", "zy", "xy", "xz", "yz", "xy", "xz", "xz"]
+    assert [pair.tie for pair in pairs] == [False] * 5 + [True] + [False] * 2
+
+
+def test_only_a_set_with_ties_has_a_column_of_them():
+    turns = (Turn("user", "?"),)
+    plain = [("1", Pair(turns, "a", "b")), ("2", Pair(turns, "c", "d"))]
+    tied = [plain[0], ("2", Pair(turns, "c", "d", tie=True))]
+    assert all("tie" not in example.columns for example in examples_of(plain, TEMPLATE))
+    assert [float(example.columns["tie"]) for example in examples_of(tied, TEMPLATE)] == [0, 1]
 
 
 def test_margins_are_given_or_the_difference_of_scores(tmp_path):

@@ -1,6 +1,7 @@
 """Examples of the gold world: pure in their number, of the quality asked for, labelled by Bradley & Terry."""
 
 import dataclasses
+import hashlib
 
 import jax
 import numpy as np
@@ -88,6 +89,53 @@ def test_annotators_who_are_flattered_choose_who_agrees_with_the_user():
     labelled = gold.pairs(world, "train")
     chosen, rejected = (measure(labelled, side)["agreement"] for side in ("chosen", "rejected"))
     assert (chosen >= rejected).all() and (chosen > rejected).any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "digest"),
+    [
+        ({}, "6dd2317057ef94a2"),
+        ({"noise": 0.0}, "da1b29070fec05db"),
+        ({"noise": 0.7, "flattery": 2.0, "questions": 1.0}, "c45edcd4d4029a9a"),
+    ],
+)
+def test_pairs_of_a_world_are_the_same_forever(changes, digest):
+    labelled = gold.pairs(dataclasses.replace(WORLD, **changes), "train")
+    assert list(labelled)[-1] == "margin"
+    assert hashlib.sha256(b"".join(array.tobytes() for array in labelled.values())).hexdigest()[:16] == digest
+
+
+def test_annotators_without_skill_toss_a_coin_and_a_bias_for_length_prefers_the_longer():
+    def share(right, **changes):
+        labelled = gold.pairs(dataclasses.replace(WORLD, noise=0.0, **changes), "train")
+        sides = [right(labelled, side) for side in ("chosen", "rejected")]
+        return (sides[0] > sides[1])[sides[0] != sides[1]].mean()
+
+    def reward(labelled, side):
+        return measure(labelled, side)["reward"]
+
+    assert share(reward) == 1 and abs(share(reward, skill=0.0) - 0.5) < 0.1
+    assert share(lambda labelled, side: labelled[f"{side}_lengths"], length_bias=50.0) == 1
+
+
+def test_a_taste_is_for_a_response_whenever_it_is_seen_and_all_there_is_where_it_is_large():
+    world = dataclasses.replace(WORLD, noise=0.0, disagreement=1e4)
+    both = gold.candidates(world, "train", 2)
+    first, second = ({name: array[:, k] for name, array in both.items()} for k in (0, 1))
+    draws = np.full(len(first["tokens"]), 0.5)
+    one, other = gold.label(world, first, second, draws), gold.label(world, second, first, draws)
+    np.testing.assert_array_equal(one["chosen"], other["chosen"])
+    right = measure(one, "chosen")["reward"] > measure(one, "rejected")["reward"]
+    assert 0.35 < right.mean() < 0.65
+
+
+def test_who_is_indifferent_calls_small_differences_ties():
+    labelled = gold.pairs(dataclasses.replace(WORLD, noise=0.0, indifference=0.75), "train")
+    chosen, rejected = (measure(labelled, side)["reward"] for side in ("chosen", "rejected"))
+    gap = chosen - rejected
+    sure = np.abs(np.abs(gap) - 0.75) > 1e-3  # float32
+    np.testing.assert_array_equal((labelled["tie"] == 1)[sure], (np.abs(gap) < 0.75)[sure])
+    assert 0 < labelled["tie"].mean() < 1 and (gap[labelled["tie"] == 0] > 0).all()
 
 
 def test_rollouts_of_other_widths_are_labelled_too():
