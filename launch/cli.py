@@ -26,6 +26,9 @@ GROUPS = {  # a folder of launch/commands each
         "train": "train one run",
         "list": "list studies, model families, laws or data tasks",
     },
+    "data": {
+        "data": "what is in a corpus: languages, domains, lengths, copies, tokens",
+    },
     "laws": {
         "fit": "fit a scaling law to a table of runs",
         "predict": "loss, or the best model for a budget, from a fitted law",

@@ -66,6 +66,7 @@ MAY_IMPORT = {
         "training": "config data fields files objective objective_configs posttraining | models",
         "evaluate": "config data fields files objective_configs posttraining training | models scaling",
         "study_report": "files | scaling",
+        "data_report": "data | scaling",
         "studies": "config data evaluate fields files objective_configs posttraining study_report training"
         " | models scaling",
     },

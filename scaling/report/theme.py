@@ -31,6 +31,9 @@ TIPS = {
     "n_answer": ("Tokens of an answer", ".4~g"), "exact_match": ("Exact match", ".4f"),
     "token_accuracy": ("Token accuracy", ".4f"), "brier": ("Brier score", ".4f"), "place": ("Where", None),
     "lo": ("Interval from", ".4~g"), "hi": ("to", ".4~g"), "final": ("Final loss", ".4f"),
+    "name": ("Name", None), "share": ("Share", ".3~%"), "web": ("Of Common Crawl", ".3~%"),
+    "speakers": ("Speakers, millions", ".4~g"), "documents": ("Documents", ","),
+    "tokens_per_sentence": ("Tokens a sentence", ".4~g"), "vocabulary": ("Vocabulary", None),
 }  # fmt: skip
 SHOWN = {
     *TIPS,

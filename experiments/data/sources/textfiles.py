@@ -174,13 +174,14 @@ def _read_jsonl(file: Path, text_field: str, skipped: Counter[str]) -> Iterator[
             raise ValueError(
                 f"{file}:{number}: not JSON ({error}); each line is an object with a {text_field!r}"
             ) from None
-        text = record.pop(text_field, None) if isinstance(record, dict) else None
+        text = record.get(text_field) if isinstance(record, dict) else None
         if not isinstance(text, str):
             fields = ", ".join(record) if isinstance(record, dict) else type(record).__name__
             raise ValueError(
                 f"{file}:{number}: no string {text_field!r} in this line (it has {fields}); every line needs "
                 "one, and data.text_field says which"
             )
+        del record[text_field]
         yield Document(text, record)
 
 

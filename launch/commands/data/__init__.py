@@ -1,0 +1,1 @@
+"""The verb about corpora. No command imports another."""

@@ -1,0 +1,141 @@
+"""What is in a corpus: documents, bytes, tokens, languages, domains, lengths and copies.
+
+The corpus is a file, folder or pattern (text, JSON lines, Parquet, Arrow, WARC, WET, HTML), or a task that
+`isoflop list tasks` names. Languages stand beside Common Crawl's shares; those with less than 1 % of it are
+low-resource. With --sample everything is read but only so many documents are looked into, chosen by hash, and
+shares get 90 % intervals.
+
+Example: isoflop data crawl/CC-MAIN-2026-04/segments --sample 20000 --out crawl.html
+Example: isoflop data corpus.jsonl.xz --by source,year --vocab tokenizer.json --json
+Example: isoflop data docstrings
+"""
+
+import json
+import os
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from absl import flags
+
+from launch.arguments.tables_and_fits import check_out
+from launch.workers.process import prepare_process
+
+FLAGS = flags.FlagValues()
+USAGE = "isoflop data PATH|TASK [flags]"
+MOST_ROWS = 20  # of a table in the terminal
+flags.DEFINE_string("out", None, "write a page with pictures to this HTML file", flag_values=FLAGS)
+flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
+flags.DEFINE_integer("sample", 0, "look into so many documents only; 0: into all", flag_values=FLAGS)
+flags.DEFINE_list("by", [], "fields of the records to count by, such as source,year", flag_values=FLAGS)
+flags.DEFINE_string("text_field", "text", "the field or column that is the text", flag_values=FLAGS)
+flags.DEFINE_string(
+    "vocab", None, "count tokens: bytes, a tokenizer.json, or a SentencePiece model", flag_values=FLAGS
+)
+flags.DEFINE_integer("workers", os.cpu_count() or 1, "processes", flag_values=FLAGS)
+
+
+def run(args: list[str], flags) -> int:
+    """Reads, counts, writes the page with --out, and prints."""
+    if len(args) != 1:
+        raise ValueError(f"expected one path or one task, got {args}; usage: {USAGE}")
+    if flags.sample < 0 or flags.workers < 1:
+        raise ValueError(f"--sample {flags.sample} --workers {flags.workers}; a count below 1 is none")
+    check_out(flags.out)
+    prepare_process()
+    from experiments.data.composition.shares import to_json
+    from experiments.data.composition.survey import Questions, survey
+
+    skipped: Counter[str] = Counter()
+    questions = Questions(fields=tuple(flags.by), count_tokens=token_counter(flags.vocab))
+    found = survey(
+        documents_of(args[0], flags.text_field, skipped),
+        questions,
+        n_sample=flags.sample,
+        n_workers=flags.workers,
+    )
+    if not found.total.documents:
+        raise ValueError(f"{args[0]}: there is no text in it ({dict(skipped) or 'nothing'} left out)")
+    found = replace(found, skipped=dict(skipped))
+    if flags.out:
+        from experiments.data_report import page
+        from experiments.files import write_atomic
+
+        write_atomic(flags.out, page(Path(args[0]).name or args[0], found))
+    print(json.dumps(to_json(found), ensure_ascii=False) if flags.json else as_text(found))
+    return 0
+
+
+def documents_of(name: str, text_field: str, skipped: Counter[str]):
+    """The documents of a path, or of a task.
+
+    Raises:
+      ValueError: neither is there.
+    """
+    from experiments.data.document import Document
+    from experiments.data.sources import docstrings, textfiles, walks
+    from experiments.data.tasks import TASKS
+
+    made = {"docstrings": docstrings.documents, "walks": walks.documents}
+    if name in made:
+        return (Document(text.decode()) for text in made[name]())
+    if name in TASKS:
+        raise ValueError(
+            f"{name}: this task's documents cannot be listed; give the path of its files, or one of "
+            f"{', '.join(made)}"
+        )
+    textfiles.find(name)
+    return textfiles.records(name, text_field, skipped)
+
+
+def token_counter(vocab: str | None):
+    """A function text -> tokens that can be sent to other processes; None where no vocabulary is given.
+
+    Raises:
+      ValueError: there is no such vocabulary.
+    """
+    from experiments.data.vocabularies.vocab import TokenCounter, read_vocab
+
+    if not vocab:
+        return None
+    read_vocab(vocab)  # wrong ones are said before anything is read
+    return TokenCounter(vocab)
+
+
+def as_text(found) -> str:
+    """Totals, then a table for each question."""
+    from experiments.data.composition.shares import group_rows, language_rows, length_quantiles
+    from experiments.data.composition.survey import LANGUAGE
+    from experiments.data_report import interval, percent
+
+    total, looked_at = found.total, found.looked_at
+    lines = [
+        f"{total.documents:,} documents, {total.bytes:,} bytes, {total.characters:,} characters; "
+        f"{percent(found.texts.share_of_copies)} of documents repeat another's text"
+    ]
+    if looked_at.tokens:
+        n_tokens = looked_at.tokens / looked_at.bytes * total.bytes
+        lines += [f"{n_tokens:,.0f} tokens, {looked_at.bytes / looked_at.tokens:.3f} bytes each"]
+    lengths = length_quantiles(found.lengths).items()
+    lines += ["bytes of a document: " + ", ".join(f"{100 * q:g} % ≤ {value:,.0f}" for q, value in lengths)]
+    if found.skipped:
+        lines += ["left out: " + ", ".join(f"{n:,} {reason}" for reason, n in found.skipped.items())]
+    if looked_at.documents < total.documents:
+        lines += [f"shares from {looked_at.documents:,} documents, with 90 % intervals"]
+    for question in found.groups:
+        of_language = question == LANGUAGE
+        rows = language_rows(found) if of_language else group_rows(found, question)
+        lines += ["", f"{question:<24}{'documents':>12}{'of bytes':>10}{'90 %':>18}"]
+        lines[-1] += f"{'of the web':>12}{'speakers, M':>13}" if of_language else ""
+        for row in rows[:MOST_ROWS]:
+            name = f"{row['name']} ({row['value']})" if of_language else row["value"]
+            part = row["share_bytes"]
+            line = f"{name[:23]:<24}{row['documents']:>12,}{percent(part.value):>10}{interval(part):>18}"
+            if of_language:
+                speakers = "–" if row["speakers"] is None else f"{row['speakers']:g}"
+                line += f"{percent(row['web']):>12}{speakers:>13}"
+                line += "  low-resource" if row["low_resource"] else ""
+            lines.append(line)
+        if len(rows) > MOST_ROWS:
+            lines.append(f"… and {len(rows) - MOST_ROWS} more; --json and --out have them")
+    return "\n".join(line.rstrip() for line in lines)
