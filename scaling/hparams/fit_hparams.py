@@ -40,7 +40,8 @@ def fit_hparams(runs: Runs, seed: int = 0, level: float = 0.9, n_draws: int = 10
       seed: of the draws. level: of the intervals. n_draws: of the posterior.
 
     Raises:
-      ValueError: the table has neither lr nor batch_tokens, no sweep with three finished settings, or runs
+      ValueError: the table has neither lr nor batch_tokens, no sweep with three finished settings,
+        sweeps in which no loss differs, or runs
         of several parametrizations.
     """
     if "parametrization" in runs.table and len(set(runs.table["parametrization"])) > 1:
@@ -49,6 +50,11 @@ def fit_hparams(runs: Runs, seed: int = 0, level: float = 0.9, n_draws: int = 10
     rng = np.random.default_rng(seed)
     runs = swept(runs)
     axes, groups = find_sweeps(runs.table)
+    if all(np.ptp(group["loss"]) == 0 for group in groups):
+        raise ValueError(
+            f"in every sweep all losses are equal (in the first {groups[0]['loss'].iloc[0]:.6g}): no setting "
+            "is better than another; is the column a loss?"
+        )
     sweeps = [(np.log(group[list(axes)].to_numpy()), np.log(group["loss"].to_numpy())) for group in groups]
     sizes = np.log([_size(group) for group in groups])
     origin = sizes.mean(axis=0)

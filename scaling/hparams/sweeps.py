@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from scaling.table.cell_values import numbers
+from scaling.table.cell_values import OUT_OF_PROPORTION, far_off, name_rows, numbers
 from scaling.table.runs import Runs, finished, post_trained
 
 AXES = ("lr", "batch_tokens")
@@ -37,7 +37,12 @@ def swept(runs: Runs) -> Runs:
     settings = table[given].to_numpy()
     odd = np.any(~(np.isfinite(settings) & (settings > 0)), axis=1)
     kept = replace(runs, table=table).without(lost, "diverged or not finished")
-    return kept.without(odd[~lost], f"without a positive {' or '.join(given)}")
+    kept = kept.without(odd[~lost], f"without a positive {' or '.join(given)}")
+    for axis in given:
+        far = far_off(kept.table[axis].to_numpy())
+        kept = replace(kept, notes=(*kept.notes, *name_rows(kept.table, far, axis, OUT_OF_PROPORTION)))
+        kept = kept.without(far, f"{axis} {OUT_OF_PROPORTION}")
+    return kept
 
 
 def find_sweeps(table: pd.DataFrame) -> tuple[tuple[str, ...], list[pd.DataFrame]]:

@@ -67,7 +67,8 @@ def compare(runs: Runs, *, n_bootstrap: int = 1000, seed: int = 0, level: float 
         for name in names
     ]
     n_tokens = float(frontier(fits[reference], min(highs), costs[reference]).n_tokens)
-    n_params = np.geomspace(usable.table.n_active.min(), usable.table.n_active.max(), POINTS)
+    tried = np.concatenate([part.table["n_params"].to_numpy(float) for part in parts.values()])
+    n_params = np.geomspace(tried.min(), tried.max(), POINTS)
     sizes = [
         pd.DataFrame(fits[name].predict(n_params, np.full(POINTS, n_tokens))._asdict()).assign(
             family=name, n_params=n_params

@@ -22,6 +22,13 @@ def test_diverged_unfinished_and_settingless_rows_are_left_out_and_counted():
     assert len(swept(runs([1e-3, 2e-3], status=["done", "diverged"])).table) == 1
 
 
+def test_a_setting_out_of_all_proportion_is_named_and_left_out():
+    kept = swept(runs([1e-3, 2e-3, 1e308, 4e-3], [1e4, 1e30, 2e4, 4e4]))
+    assert kept.table["lr"].tolist() == [1e-3, 4e-3]
+    assert any("lr=1e+308" in note and "out of all proportion" in note for note in kept.notes)
+    assert any("batch_tokens=1e+30" in note for note in kept.notes)
+
+
 @pytest.mark.parametrize("status", [*NOT_FINISHED, "Crashed", "KILLED"])
 def test_a_run_that_a_fit_leaves_out_is_no_setting_either(status):
     table = runs([1e-3, 2e-3, 4e-3], status=["done", status, "done"])
