@@ -51,16 +51,16 @@ class Study:
         return self.prepare() if self.prepare else self
 
 
-def check_statistics(level: float, n_bootstrap: int = 0) -> None:
-    """Refuses, before anything trains, settings of intervals that no fit takes.
+def check_statistics(level: float, n_bootstrap: int = 1) -> None:
+    """Refuses, before anything trains, settings that give no intervals.
 
     Raises:
-      ValueError: a level that is not between 0 and 1, or a negative number of resamples.
+      ValueError: a level that is not between 0 and 1, or no resamples.
     """
     if not 0 < level < 1:
         raise ValueError(f"Settings.level={level}; it must be between 0 and 1, for example 0.9")
-    if n_bootstrap < 0:
-        raise ValueError(f"Settings.n_bootstrap={n_bootstrap}; it must be 0 or more")
+    if n_bootstrap < 1:
+        raise ValueError(f"Settings.n_bootstrap={n_bootstrap}; intervals take 1 or more")
 
 
 def with_prepared_data(data: DataConfig, build: Callable[[DataConfig], Study]) -> Study:

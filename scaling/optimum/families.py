@@ -45,8 +45,10 @@ def compare(runs: Runs, *, n_bootstrap: int = 1000, seed: int = 0, level: float 
       n_bootstrap: resamples behind the intervals; seed: of them; level: of the intervals.
 
     Raises:
-      ValueError: fewer than two families, or too few runs of one.
+      ValueError: fewer than two families, too few runs of one, or no resamples.
     """
+    if n_bootstrap < 1:
+        raise ValueError(f"n_bootstrap={n_bootstrap}; a comparison has intervals, which take 1 or more")
     usable = runs.usable()
     names = list(dict.fromkeys(usable.table["family"])) if "family" in usable.table else []
     if len(names) < 2:
