@@ -83,6 +83,44 @@ def test_returns_add_up_the_score_and_the_divergence_from_each_token_on():
     assert measured["truncated"] == pytest.approx(cut_off_B.mean()) and 0 < cut_off_B.sum() < N_ROWS
 
 
+def test_whitened_rewards_have_unit_variance_and_the_mean_that_they_had():
+    _, _, _, plain, _ = collected(PPO)
+    _, _, _, found, _ = collected(dataclasses.replace(PPO, whiten_rewards=True))
+    mask_BT = plain["mask"]
+    later_BT = np.pad(plain["returns"][:, 1:], ((0, 0), (0, 1)))  # values are zero, λ and γ one
+    rewards_BT = plain["returns"] - later_BT
+    mean, std = rewards_BT[mask_BT].mean(), rewards_BT[mask_BT].std()
+    assert abs(mean) > 0.05 and abs(std - 1) > 0.05
+    whitened_BT = np.where(mask_BT, (rewards_BT - mean) / std + mean, 0)
+    expected_BT = np.where(mask_BT, whitened_BT[:, ::-1].cumsum(axis=1)[:, ::-1], 0)
+    np.testing.assert_allclose(found["returns"], expected_BT, atol=1e-4)
+
+
+@pytest.mark.parametrize("config", [PPO, GRPO], ids=lambda config: config.kind)
+@pytest.mark.parametrize("ratio", [1.25, 0.75])
+def test_each_side_of_the_clip_has_its_own_bound(ratio, config):
+    """The policy has moved by the same ratio at every token: up, clip_high binds where the advantage is
+    positive; down, clip where it is negative."""
+    objective, params, numbers, experience, _ = collected(config)
+    mask_BT = experience["mask"]
+    advantages = np.random.default_rng(0).normal(size=experience["advantages"].shape).astype(np.float32)
+    advantages_BT = np.broadcast_to(advantages if config is PPO else advantages[:, None], mask_BT.shape)
+    changed = {"logps": experience["logps"] - np.float32(np.log(ratio)), "advantages": advantages}
+    rows, loss = jax.tree.map(jnp.asarray, experience | changed), jax.jit(objective.loss)
+    numbers = numbers | {"value_coefficient": jnp.float32(0)}
+    for clip, clip_high in ((0.1, 0.3), (0.3, 0.1)):
+        numbers |= {"clip": jnp.float32(clip), "clip_high": jnp.float32(clip_high)}
+        found, (_, measured) = loss(params, rows, numbers)
+        bound = 1 + clip_high if ratio > 1 else 1 - clip
+        clipped = min(ratio, bound) if ratio > 1 else max(ratio, bound)
+        losses_BT = -np.minimum(ratio * advantages_BT, clipped * advantages_BT)
+        n = mask_BT.sum() if config is PPO else len(mask_BT) * MAX_NEW
+        assert found == pytest.approx(losses_BT[mask_BT].sum() / n, abs=1e-4)
+        binds_BT = (advantages_BT > 0) == (ratio > 1) if clipped != ratio else np.zeros_like(mask_BT)
+        assert measured["clip_fraction"] == pytest.approx(binds_BT[mask_BT].mean(), abs=1e-6)
+        assert 0.2 < binds_BT[mask_BT].mean() < 0.8 or clipped == ratio
+
+
 def test_a_response_that_is_cut_off_loses_the_penalty_or_is_not_learnt_from():
     _, _, _, plain, _ = collected(PPO)
     _, _, _, punished, measured = collected(PPO, truncation_penalty=2.0)
