@@ -25,8 +25,8 @@ class DuplicatesConfig:
 
     Args:
       documents: whether of equal documents one is kept.
-      near: Jaccard similarity of shingles from which documents are near-duplicates, of which one is kept;
-        0 keeps all.
+      near: Jaccard similarity of runs of 8 letters from which documents are near-duplicates, of which one
+        is kept; 0 keeps all. Of 0.6 are texts of which one word in ten was changed, of 0.8 one in twenty.
       lines: letters of a line from which it is kept once in the corpus; 0 keeps all.
       substring: tokens of a run (words; characters of Chinese and Japanese) that is kept once; 0 keeps all.
       against: path of texts of evaluations: documents that share a run of `overlap` words with one are
@@ -35,7 +35,7 @@ class DuplicatesConfig:
     """
 
     documents: bool = True
-    near: float = 0.8
+    near: float = 0.6
     lines: int = 0
     substring: int = 0
     against: str = ""
