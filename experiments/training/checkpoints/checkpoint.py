@@ -1,18 +1,29 @@
-"""Checkpoints of a run: asynchronous, whole or absent, and the newest that can be read wins."""
+"""Checkpoints of a run: asynchronous, whole or absent, and the newest that can be read wins.
+
+Each has a file of the hashes of all its files, written when they are whole and checked when they are read:
+a flipped byte would otherwise be a wrong parameter that nobody notices. Earlier checkpoints have none.
+"""
 
 import contextlib
 import copy
+import hashlib
 import logging
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import orbax.checkpoint as ocp
 
+from experiments.files import read_json, write_json
+from experiments.training.processes import is_primary
+
 # orbax reports every save and every default it takes; a run's log has room for what matters.
 logging.getLogger("absl").setLevel(logging.ERROR)
 
 KEEP = 2
+HASHES = "sha256.json"
+UNNAMED = "*.orbax-checkpoint-tmp"  # what orbax calls a checkpoint that is not whole yet
 
 
 class Unreadable(Exception):
@@ -24,9 +35,13 @@ class Checkpoints:
 
     def __init__(self, folder: Path, keep: int | None = KEEP):
         """Opens the folder, made if it is not there; the newest `keep` checkpoints (None: all) stay."""
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
         self.folder = folder
         self.damaged: set[int] = set()
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep,
+            enable_async_checkpointing=True,
+            async_options=ocp.options.AsyncOptions(post_finalization_callback=self._write_hashes),
+        )
         self.manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     def save(self, step: int, params: Any, opt_state: Any, meta: dict[str, Any]) -> None:
@@ -80,6 +95,7 @@ class Checkpoints:
             for name, tree in like.items()
         }
         try:
+            _check_hashes(self.folder / str(step), like)
             return dict(self.manager.restore(step, args=ocp.args.Composite(**items)).items())
         except Exception as error:  # a damaged file can make the reader raise anything
             reason = (str(error) or type(error).__name__).splitlines()[0][:100]
@@ -87,6 +103,12 @@ class Checkpoints:
             print(message, file=sys.stderr)
             self.damaged.add(step)
             raise Unreadable(message) from error
+
+    def _write_hashes(self) -> None:
+        """In orbax's own thread, of the checkpoint that is about to get its name."""
+        if is_primary():
+            for step in self.folder.glob(UNNAMED):
+                write_json(step / HASHES, _hashes(step, [item.name for item in step.iterdir()]))
 
     def restore(self, **like: Any) -> dict[str, Any] | None:
         """Items of the newest readable checkpoint, as `read` gives them, or None."""
@@ -102,6 +124,26 @@ class Checkpoints:
     def close(self) -> None:
         """Waits for what is being written; nothing is written or read afterwards."""
         self.manager.close()
+
+
+def _hashes(step: Path, items: Collection[str]) -> dict[str, str]:
+    """sha256 by name of all files of these items of a checkpoint."""
+    files = sorted(file for item in items for file in (step / item).rglob("*") if file.is_file())
+    found = {}
+    for file in files:
+        with open(file, "rb") as content:
+            found[str(file.relative_to(step))] = hashlib.file_digest(content, "sha256").hexdigest()
+    return found
+
+
+def _check_hashes(step: Path, items: Collection[str]) -> None:
+    if not (step / HASHES).is_file():
+        return
+    written, found = read_json(step / HASHES), _hashes(step, items)
+    expected = {name: digest for name, digest in written.items() if Path(name).parts[0] in items}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise ValueError(f"{name} is not as it was written")
 
 
 def newest_step(run: Path) -> int:

@@ -1,10 +1,12 @@
 """Checkpoints: what is loaded is what was saved, readers change nothing, wrong folders are named."""
 
+import contextlib
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.training.checkpoints.checkpoint import Checkpoints, Unreadable, newest_step
+from experiments.training.checkpoints.checkpoint import HASHES, Checkpoints, Unreadable, newest_step
 from experiments.training.checkpoints.load import load
 
 
@@ -70,6 +72,30 @@ def test_one_that_is_damaged_says_so_and_is_not_read(tmp_path, capsys):
     with pytest.raises(Unreadable, match="2 cannot be read"):
         again.read(2, meta=None)
     assert again.read(3, meta=None) == {"meta": {"step": 3}} and again.damaged == {2}
+
+
+def test_no_flipped_byte_is_read_as_a_parameter(tmp_path):
+    """Of any file of what is read; what is not read need not be whole."""
+    save(tmp_path, 1, 0.1)
+    files = [file for file in (tmp_path / "1").rglob("*") if file.is_file() and file.stat().st_size]
+    assert {file.relative_to(tmp_path / "1").parts[0] for file in files} > {"params", "opt_state", "meta"}
+    drawn = np.random.default_rng(0)
+    for file in files:
+        whole = file.read_bytes()
+        at = drawn.integers(len(whole))
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << drawn.integers(8))]) + whole[at + 1 :])
+        read = [{}, {}]
+        for found, item in zip(read, ("params", "opt_state")):
+            like = {"params": {"w": jnp.zeros(3)}, "opt_state": {"m": jnp.zeros(2)}}[item]
+            with contextlib.suppress(Unreadable):
+                found |= Checkpoints(tmp_path).read(1, **{item: like})
+        part = file.relative_to(tmp_path / "1").parts[0]
+        assert (
+            bool(read[0]) == (part != "params") and bool(read[1]) == (part != "opt_state")
+        ) or part == HASHES
+        if read[0]:
+            np.testing.assert_array_equal(read[0]["params"]["w"], np.full(3, 0.1, np.float32))
+        file.write_bytes(whole)
 
 
 def test_folders_that_are_no_run_are_refused(tmp_path):
