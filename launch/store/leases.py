@@ -2,7 +2,8 @@
 
 A name's time stamp is its owner's heartbeat (0: released). Names are made by link(2), so of several claimants
 exactly one wins, on NFS too. A lease is never renamed or removed: it is overtaken by the next epoch when its
-heartbeat is older than `ttl`, when it was released, or when its owner is a process of this host that is gone.
+heartbeat is older than `ttl` (one in the future: has not changed for as long), when it was released, or when
+its owner is a process of this host that is gone.
 The overtaken owner sees the next epoch and must stop.
 """
 
@@ -13,7 +14,7 @@ import os
 import socket
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,13 @@ class Lease:
 
 @dataclass(frozen=True)
 class Leases:
-    """The leases in `folder`; `scratch` is a folder beside it, for files that have no name yet."""
+    """The leases in `folder`; `scratch` is a folder beside it, for files that have no name yet. `seen` has of
+    leases stamped in the future their stamp and when, by this process's own clock, it was first seen."""
 
     folder: Path
     scratch: Path
     ttl: float
+    seen: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def claim(self, run_id: str, epoch: int, step: int = 0) -> Lease | None:
         """The lease after that of `epoch`, the last one; None if that is held or somebody was quicker. `step`
@@ -74,7 +77,10 @@ class Leases:
         if stamp == 0:
             return None
         # Exact age only where this host's clock says it matters: it costs a write. Hosts' clocks differ.
-        if time.time() - stamp > self.ttl / 2 and self._now() - stamp > self.ttl:
+        age = time.time() - stamp
+        if (age > self.ttl / 2 and self._now() - stamp > self.ttl) or (
+            age < -self.ttl / 2 and self._unchanged(f"{run_id}.{epoch}", stamp) > self.ttl
+        ):
             return None
         owner = self._owner(run_id, epoch)
         if not owner:  # its heartbeat will tell
@@ -100,6 +106,13 @@ class Leases:
                 break
             n += 1
         return n
+
+    def _unchanged(self, name: str, stamp: float) -> float:
+        """Seconds for which this process has seen the lease with this stamp."""
+        now = time.monotonic()
+        if self.seen.get(name, (0.0, now))[0] != stamp:
+            self.seen[name] = stamp, now
+        return now - self.seen[name][1]
 
     def _now(self) -> float:
         """The file system's clock, which stamps the leases too; this host's where we may not write."""

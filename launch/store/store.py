@@ -61,6 +61,7 @@ class Store:
     backoff: float = 2.0
     plan: Plan = field(init=False)
     _results: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
+    _seen: dict[str, tuple[float, float]] = field(default_factory=dict, repr=False)  # as Leases has it
 
     def __post_init__(self):
         self.plan = Plan(self.root)
@@ -261,7 +262,7 @@ class Store:
 
     @property
     def _leases(self) -> Leases:
-        return Leases(self.root / "lease", self.root / "scratch", self.ttl)
+        return Leases(self.root / "lease", self.root / "scratch", self.ttl, self._seen)
 
     def _publish(self, folder: str, name: str, text: str) -> bool:
         return publish(self.root / "scratch", self.root / folder / name, text, durable=True)
@@ -286,7 +287,8 @@ class Store:
             return False
         with contextlib.suppress(FileNotFoundError):  # forgotten just now
             stamp = (self.root / "failed" / f"{run_id}.{n_failed}").stat().st_mtime
-            return time.time() - stamp < self.backoff * 2**n_failed
+            # One stamped in the future, by a clock that was set back, would hold the run for ever.
+            return 0 <= time.time() - stamp < self.backoff * 2**n_failed
         return False
 
     def _expose(self, run_id: str) -> None:

@@ -37,6 +37,19 @@ def test_an_epoch_follows_only_one_that_is_given_back_or_silent(held):
     assert held.lost(first) and not held.lost(second)
 
 
+def test_a_lease_stamped_in_the_future_is_judged_by_the_observers_own_clock(held, monkeypatch):
+    """As by a host whose clock was set back since: its stamp must change, or the run is held for ever."""
+    first, now = held.claim("a", 0), time.monotonic()
+    age(held, "a.1", -100_000)
+    for later, is_held in ((0, True), (50, True), (70, False)):
+        monkeypatch.setattr(leases.time, "monotonic", lambda later=later: now + later)
+        assert held.is_held("a", 1) == is_held
+    age(held, "a.1", -100_001)  # its owner lives
+    assert held.is_held("a", 1)
+    held.heartbeat(first)
+    assert held.is_held("a", 1)
+
+
 def test_of_many_claimants_one_wins(held):
     won, barrier = [], threading.Barrier(16)
 

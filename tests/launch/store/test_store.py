@@ -156,6 +156,14 @@ def test_deaths_of_owners_are_counted_until_one_gives_the_run_back(tmp_path):
     assert store.deaths(run_id, 0) == 0 and store.claim(run_id).deaths == 0
 
 
+def test_a_failure_stamped_in_the_future_holds_nothing_up(tmp_path):
+    store = new_store(tmp_path, 1)
+    (run_id,) = store.plan.runs()
+    store.fail(store.claim(run_id), "unlucky")
+    os.utime(store.root / "failed" / f"{run_id}.1", (time.time() + 100_000,) * 2)
+    assert not store.snapshot().backing_off and store.claim(run_id)
+
+
 def test_deaths_count_only_where_no_checkpoint_was_written_between_them(tmp_path):
     store = new_store(tmp_path, 1)
     (run_id,) = store.plan.runs()
