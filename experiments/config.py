@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from experiments.fields import ADDED_LATER, to_json
+from experiments.mixture_configs import MixtureConfig, SourceConfig
 from experiments.objective_configs import (
     OBJECTIVE_CONFIGS,
     ExamplesConfig,
@@ -40,7 +41,10 @@ class DataConfig:
     """Text and vocabulary. `path` is for task "files"; `fingerprint` is the sha256 of the prepared tokens:
     filled in when a study is planned, checked when a run opens them ("" accepts whatever is there);
     `strings` is for task "strings", None the default ones; `text_field` is the field or column of records
-    that is their text; `language` is for task "mc4"."""
+    that is their text; `language` is for task "mc4".
+
+    A corpus may have components: the `sources` of task "mixture", or, of any other task, the values of a
+    field `by` of its records. `mixture` says how often a run reads each; None: as much as there is of it."""
 
     task: str = "docstrings"
     path: str = ""
@@ -50,6 +54,31 @@ class DataConfig:
     strings: StringsConfig | None = field(default=None, metadata=ADDED_LATER)
     text_field: str = field(default="text", metadata=ADDED_LATER)
     language: str = field(default="", metadata=ADDED_LATER)
+    sources: tuple[SourceConfig, ...] = field(default=(), metadata=ADDED_LATER)
+    by: str = field(default="", metadata=ADDED_LATER)
+    mixture: MixtureConfig | None = field(default=None, metadata=ADDED_LATER)
+
+    def __post_init__(self):
+        names = [source.name for source in self.sources]
+        if len(set(names)) < len(names):
+            raise ValueError(f"data.sources: {', '.join(names)}; each component has a name of its own")
+        if bool(self.sources) != (self.task == "mixture"):
+            raise ValueError(
+                f"data.task={self.task!r} with {len(self.sources)} data.sources; task 'mixture' is made of "
+                "sources, and no other"
+            )
+        if self.sources and self.by:
+            raise ValueError(f"data.by={self.by!r} with data.sources; components are the one or the other")
+        if self.mixture and not self.has_components:
+            raise ValueError(
+                "data.mixture: this corpus has no components; give data.by=FIELD, or data.task=mixture and "
+                "data.sources"
+            )
+
+    @property
+    def has_components(self) -> bool:
+        """Whether its tokens are grouped by component."""
+        return bool(self.sources or self.by)
 
 
 @dataclass(frozen=True)
@@ -240,7 +269,8 @@ class RunConfig:
 
         They differ in their length, and in how they decay. Needs warm-ups that do not depend on the length.
         """
-        if self.schedule.name != "wsd" or not self.schedule.warmup_tokens:
+        by_length = self.data.mixture is not None and self.data.mixture.max_epochs > 0  # whose shares are
+        if self.schedule.name != "wsd" or not self.schedule.warmup_tokens or by_length:
             return ""
         values = dict(self.as_json)
         del values["n_tokens"]

@@ -22,6 +22,13 @@ ADDED_LATER = {"later": True}
 # such as "family", and the dataclass of each of its values.
 
 
+class Numbers(dict[str, float]):
+    """Numbers by names that the user chooses, as a field of a frozen dataclass: not to be changed."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+
 def to_json(config: Any) -> dict[str, Any]:
     """A configuration as nested dicts and lists of JSON's types; `from_json` gives the equal one back."""
     return _plain(config)
@@ -32,9 +39,11 @@ def _plain(value: Any) -> Any:
     kind = type(value)
     if kind in (int, float, str, bool, NoneType):
         return value
+    if kind is Numbers:
+        return {name: float(number) for name, number in value.items()}
     if fields := getattr(kind, "__dataclass_fields__", None):
-        pairs = [(field, _plain(getattr(value, name))) for name, field in fields.items()]
-        return {f.name: item for f, item in pairs if not f.metadata.get("later") or item != f.default}
+        pairs = [(field, getattr(value, name)) for name, field in fields.items()]
+        return {f.name: _plain(item) for f, item in pairs if not f.metadata.get("later") or item != f.default}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return json.loads(json.dumps(value))
@@ -82,13 +91,17 @@ def apply_overrides(config: T, overrides: list[str]) -> T:
         if not equals:
             raise ValueError(f"--set {override}: expected FIELD=VALUE, for example seed=1")
         *parents, last = path.split(".")
-        node, where = values, type(config).__name__
+        parent, node, kind, where, at = {}, values, type(config), type(config).__name__, ""
         for name in [*parents, last]:
+            if node is None and kind is not None:  # a part that was left out begins with its defaults
+                node = parent[at] = {}
             if not isinstance(node, dict):
                 raise ValueError(f"--set {override}: {where} is a value and has no fields")
-            if name not in node:
-                raise ValueError(f"--set {override}: {unknown_field(where, name, node)}")
-            parent, node, where = node, node[name], f"{where}.{name}"
+            hints = typing.get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
+            if name not in node and name not in hints and kind is not Numbers:
+                raise ValueError(f"--set {override}: {unknown_field(where, name, {**hints, **node})}")
+            parent, node, where, at = node, node.get(name), f"{where}.{name}", name
+            kind = _with_fields(hints.get(name))
         try:
             parent[last] = json.loads(text)
         except json.JSONDecodeError:
@@ -114,6 +127,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return None if value is None and NoneType in arguments else _convert(kind, value, where)
     if origin is tuple and isinstance(value, (list, tuple)):
         return tuple(_convert(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if hint is Numbers and isinstance(value, dict):
+        return Numbers({name: _convert(float, number, f"{where}.{name}") for name, number in value.items()})
     if origin is Literal:
         if value in arguments:
             return value
@@ -128,6 +143,13 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return value
     expected = getattr(hint, "__name__", str(hint))
     raise ValueError(f"{where}={value!r}; expected a value of type {expected}")
+
+
+def _with_fields(hint: Any) -> Any:
+    """The dataclass, or Numbers, of a field's annotation that is one or None; else None."""
+    kinds = [kind for kind in typing.get_args(hint) or (hint,) if kind is not NoneType]
+    found = kinds[0] if len(kinds) == 1 else None
+    return found if found is Numbers or dataclasses.is_dataclass(found) else None
 
 
 def _one_of(name: str, kinds: dict[str, type], value: Any, where: str) -> Any:

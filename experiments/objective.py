@@ -58,6 +58,20 @@ class Objective:
 
 
 @dataclass(frozen=True)
+class Components:
+    """The k components of mixed data, in one order: their names, windows that may be read, tokens per byte of
+    their validation text, and `rows_until(n)`, int[k]: how many of the first n training rows are of each.
+
+    Row r of validation, counted over all batches, is of component r modulo k.
+    """
+
+    names: tuple[str, ...]
+    n_windows: tuple[int, ...]
+    tokens_per_byte: tuple[float, ...]
+    rows_until: Callable[[int], Any]
+
+
+@dataclass(frozen=True)
 class RunData:
     """What a run trains on and is validated on.
 
@@ -68,6 +82,7 @@ class RunData:
     n_train_tokens: distinct tokens that it may train on.
     tokens_an_epoch: of `n_tokens`, those that go through the data once.
     manifest: task, source, licence, tokenizer and splits, for the run's row.
+    components: of mixed data; None: there are none.
     """
 
     training: Callable[[int, int, slice], Any]
@@ -76,3 +91,4 @@ class RunData:
     n_train_tokens: int
     tokens_an_epoch: float
     manifest: dict[str, Any]
+    components: Components | None = None

@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,14 @@ class TokenCache:
     """One split. `tokens` is int[n_tokens]; document d is tokens[offsets[d]:offsets[d + 1]], EOS included.
 
     `n_bytes` counts the UTF-8 bytes of the text: bits per byte = loss / ln 2 * n_tokens / n_bytes.
+    `components`, of a corpus that has some: the entry of the manifest, of this split.
     """
 
     tokens: np.ndarray
     offsets: np.ndarray
     n_bytes: int
     manifest: dict[str, Any]
+    components: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def n_documents(self) -> int:
@@ -63,7 +65,11 @@ def open_cache(folder: Path | str, split: str) -> TokenCache:
             what = "is missing" if found is None else f"has {found} bytes where the manifest says {size}"
             raise ValueError(f"token cache is damaged: {path} {what}; delete {folder} and prepare it again")
     return TokenCache(
-        map_array(tokens, dtype), map_array(documents, np.dtype("<i8")), info["n_bytes"], manifest
+        tokens=map_array(tokens, dtype),
+        offsets=map_array(documents, np.dtype("<i8")),
+        n_bytes=info["n_bytes"],
+        manifest=manifest,
+        components=info.get("components", {}),
     )
 
 
@@ -80,7 +86,9 @@ def is_whole(folder: Path | str) -> bool:
 def read_manifest(folder: Path | str) -> dict[str, Any]:
     """The manifest of a cache: task, source, licence, tokenizer, dtype, splits, fingerprint, example.
 
-    Each of splits has n_documents, n_tokens, n_bytes, sha256 and n_near_duplicates (documents left out).
+    Each of splits has n_documents, n_tokens, n_bytes, sha256 and n_near_duplicates (documents left out), and,
+    of a corpus with components, "components": by name start, n_tokens, n_documents and n_bytes of each, whose
+    tokens are those from `start` on.
 
     Raises:
       ValueError: there is no cache in `folder`, or its manifest is damaged or of another format.
@@ -104,40 +112,47 @@ def read_manifest(folder: Path | str) -> dict[str, Any]:
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Completes a cache: writes `manifest` (which has dtype, tokenizer and splits), format and fingerprint.
 
-    The fingerprint is the sha256 of the tokens of all splits and of the tokenizer: equal for equal data.
+    The fingerprint is the sha256 of the tokens of all splits, of the tokenizer and of what the components
+    are: equal for equal data.
     """
     tokens = {split: manifest["splits"][split]["sha256"] for split in SPLITS}
-    identity = json.dumps([tokens, manifest["tokenizer"]], sort_keys=True)
+    components = [manifest["splits"][split].get("components") for split in SPLITS]
+    parts = [tokens, manifest["tokenizer"], *([components] if any(components) else [])]
+    identity = json.dumps(parts, sort_keys=True)
     complete = {"format": FORMAT, "fingerprint": hashlib.sha256(identity.encode()).hexdigest(), **manifest}
     write_atomic(folder / "manifest.json", json.dumps(complete, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_split(
-    folder: Path, split: str, batches: Iterable[tuple[np.ndarray, np.ndarray, int]], dtype: np.dtype
+    folder: Path, split: str, batches: Iterable[tuple[Any, ...]], dtype: np.dtype
 ) -> dict[str, Any]:
-    """Writes one split, documents in the order of their hashes, so that every stretch is a fair sample.
+    """Writes one split, documents in the order of their hashes, so that every stretch is a fair sample; of a
+    corpus with components one component after the other, by name.
 
     Args:
       folder: the cache's folder; <folder>/<split> must not exist.
       batches: (tokens int[n], lengths int[documents], n_bytes): whole documents one after the other, each
         with its EOS, the number of tokens of each, and the bytes of their text. They need not fit in memory.
+        Of a corpus with components n_bytes is int[documents], and a fourth the component of each, a list.
       dtype: what tokens are stored as.
 
     Returns:
-      n_documents, n_tokens, n_bytes and sha256 (of tokens.bin), for the manifest.
+      n_documents, n_tokens, n_bytes, sha256 (of tokens.bin) and components, if any, for the manifest.
     """
     target = folder / split
     target.mkdir(parents=True)
-    hashes, lengths, n_bytes = [], [np.empty(0, np.int64)], 0
+    hashes, lengths, sizes, names = [], [np.empty(0, np.int64)], [], [np.empty(0, str)]
     arrived = target / "arrived.bin"
     with open(arrived, "wb") as file:
-        for tokens, batch_lengths, batch_bytes in batches:
+        for tokens, batch_lengths, batch_bytes, *component in batches:
             stored = tokens.astype(dtype)
             file.write(stored.data)
             hashes += [_hash(document) for document in np.split(stored, np.cumsum(batch_lengths)[:-1])]
             lengths.append(batch_lengths)
-            n_bytes += batch_bytes
-    order = np.argsort(np.array(hashes, np.uint64), kind="stable")
+            sizes.append(batch_bytes)
+            names.append(np.array(component[0], str) if component else np.zeros(len(batch_lengths), "U1"))
+    components, member = np.unique(np.concatenate(names), return_inverse=True)
+    order = np.lexsort([np.array(hashes, np.uint64), member])
     length = np.concatenate(lengths)
     start, tokens, digest = np.cumsum(length) - length, map_array(arrived, dtype), hashlib.sha256()
     with open(target / "tokens.bin", "wb") as file:
@@ -150,13 +165,29 @@ def write_split(
     arrived.unlink()
     offsets = np.concatenate([[0], np.cumsum(length[order])]).astype("<i8")
     write_atomic(target / "documents.bin", offsets.tobytes())
-    n_documents, n_tokens = len(order), int(offsets[-1])
-    return {
-        "n_documents": n_documents,
-        "n_tokens": n_tokens,
-        "n_bytes": n_bytes,
+    info: dict[str, Any] = {
+        "n_documents": len(order),
+        "n_tokens": int(offsets[-1]),
+        "n_bytes": int(sum(map(np.sum, sizes))),
         "sha256": digest.hexdigest(),
     }
+    if any(components):
+        info["components"] = _per_component(components, member, length, np.concatenate(sizes))
+    return info
+
+
+def _per_component(
+    names: np.ndarray, member: np.ndarray, length: np.ndarray, n_bytes: np.ndarray
+) -> dict[str, dict[str, int]]:
+    """The entry "components" of a split; `member` says of which one each document is."""
+    n_tokens = np.bincount(member, length).astype(int)
+    columns = {
+        "start": np.cumsum(n_tokens) - n_tokens,
+        "n_tokens": n_tokens,
+        "n_documents": np.bincount(member),
+        "n_bytes": np.bincount(member, n_bytes).astype(int),
+    }
+    return {str(name): {key: int(x[i]) for key, x in columns.items()} for i, name in enumerate(names)}
 
 
 def cache_root(root: Path | str | None = None) -> Path:

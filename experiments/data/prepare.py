@@ -3,7 +3,6 @@
 The work is done in a process of its own, so that TensorFlow never enters a process that trains.
 """
 
-import difflib
 import functools
 import hashlib
 import json
@@ -11,6 +10,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +28,14 @@ from experiments.data.cache import (
     write_manifest,
     write_split,
 )
-from experiments.data.tasks import TASKS, encode, language_modelling, make_vocabulary
+from experiments.data.tasks import (
+    TASKS,
+    components_source,
+    encode,
+    find_task,
+    language_modelling,
+    make_vocabulary,
+)
 from experiments.fields import from_json, to_json
 
 VOCABULARIES = ("bytes", "sentencepiece")
@@ -83,22 +90,20 @@ def find_cache(config: DataConfig, root: Path | str | None = None) -> Path | Non
 
 
 def cache_name(config: DataConfig) -> str:
-    """Folder name of a cache: task, vocabulary, and a hash of all that decides what is in it.
+    """Folder name of a cache: task, vocabulary, and a hash of all that decides what is in it. How often a run
+    reads its components does not.
 
     Raises:
       ValueError: unknown task or vocabulary, a wrong vocabulary size, missing files.
     """
-    if config.task not in TASKS:
-        near = difflib.get_close_matches(config.task, TASKS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(TASKS)}"
-        raise ValueError(f"data.task={config.task!r} does not exist; {hint}")
+    made_from = find_task(config.task).identity(config) | ({"by": config.by} if config.by else {})
     if config.vocab not in VOCABULARIES:
         raise ValueError(f"data.vocab={config.vocab!r}; allowed are {', '.join(map(repr, VOCABULARIES))}")
     if config.vocab == "bytes" and config.vocab_size != 259:
         raise ValueError(
             f"data.vocab_size={config.vocab_size}; 'bytes' has 259 (256 bytes and 3 special tokens)"
         )
-    identity = [FORMAT, config.task, config.vocab, config.vocab_size, TASKS[config.task].identity(config)]
+    identity = [FORMAT, config.task, config.vocab, config.vocab_size, made_from]
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     vocab = config.vocab if config.vocab == "bytes" else f"{config.vocab}{config.vocab_size}"
     return f"{config.task}-{vocab}-{digest[:10]}"
@@ -111,9 +116,9 @@ def build(config: DataConfig, folder: Path) -> None:
       ValueError: the text cannot be read, or a split would be empty.
     """
     task = TASKS[config.task]
-    source = task.source(config)
+    source = components_source(config) if config.has_components else task.source(config)
     vocabulary = make_vocabulary(config, source, folder)
-    seqio_task = language_modelling(config.task, source, vocabulary)
+    seqio_task = language_modelling(config.task, source, vocabulary, config.has_components)
     dtype = np.dtype("<u2" if vocabulary.vocab_size <= 1 << 16 else "<u4")
     splits = {split: write_split(folder, split, encode(seqio_task, split), dtype) for split in SPLITS}
     for split, info in splits.items():
@@ -124,11 +129,13 @@ def build(config: DataConfig, folder: Path) -> None:
             f"data.task={config.task}: too little text, a split is empty (documents: {counts}); by chance "
             "one document in 50 goes to validation and one to test: give some hundreds"
         )
+    if config.has_components:
+        _check_components(splits)
     first = np.fromfile(folder / "validation" / "tokens.bin", dtype, 400).tolist()
     manifest = {
         "task": config.task,
-        "source": task.identity(config),
-        "licence": task.licence,
+        "source": task.identity(config) | ({"by": config.by} if config.by else {}),
+        "licence": _licence(config),
         "tokenizer": {
             "name": config.vocab,
             "size": int(vocabulary.vocab_size),
@@ -140,6 +147,25 @@ def build(config: DataConfig, folder: Path) -> None:
         "example": vocabulary.decode(first[: first.index(EOS)] if EOS in first else first),
     }
     write_manifest(folder, manifest)
+
+
+def _check_components(splits: dict[str, Any]) -> None:
+    """Refuses components of which a split has nothing."""
+    names = sorted(set().union(*(splits[split]["components"] for split in SPLITS)))
+    for name in names:
+        counts = {s: splits[s]["components"].get(name, {"n_documents": 0})["n_documents"] for s in SPLITS}
+        if not all(counts.values()):
+            found = ", ".join(f"{split} {n}" for split, n in counts.items())
+            raise ValueError(
+                f"component {name!r} is too small, a split of it is empty (documents: {found}); by chance "
+                "one document in 50 goes to validation and one to test: give some hundreds, or leave it out"
+            )
+
+
+def _licence(config: DataConfig) -> str:
+    """That of the task, or those of the tasks of the sources."""
+    tasks = [source.task for source in config.sources] or [config.task]
+    return "; ".join(dict.fromkeys(TASKS[task].licence for task in tasks))
 
 
 def _tokenizer_hash(folder: Path) -> str:

@@ -9,8 +9,11 @@ distinctive shingles of one. Likewise validation documents that are near-duplica
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
 
 import numpy as np
+
+T = TypeVar("T")  # a document as it comes: its UTF-8 text, or that with its component
 
 HELD_OUT = {"test": 0.02, "validation": 0.02}  # fractions, in order of precedence; the rest is train
 SHINGLE = 32  # letters, about seven English words; a power of two
@@ -23,35 +26,36 @@ _LOWER = bytes(range(256)).lower()
 _NOT_LETTERS = bytes(b for b in range(128) if not chr(b).isalnum())
 
 
-class SplitCorpus:
+class SplitCorpus(Generic[T]):
     """A corpus by split. Only held-out text is kept in memory; training text is read again each time.
 
-    `documents()` iterates over all UTF-8 documents, the same every time. `n_assigned` counts the documents
-    whose hash puts them into each split: what `read` yields less is near-duplicates left out.
+    `documents()` iterates over all documents, the same every time, and `text` gives the UTF-8 text of one.
+    `n_assigned` counts the documents whose hash puts them into each split: what `read` yields less is
+    near-duplicates left out.
     """
 
-    def __init__(self, documents: Callable[[], Iterable[bytes]]):
-        self._documents = documents
+    def __init__(self, documents: Callable[[], Iterable[T]], text: Callable[[T], bytes] = bytes):
+        self._documents, self._text = documents, text
         self.n_assigned = {split: 0 for split in ("train", *HELD_OUT)}
-        assigned: dict[str, list[bytes]] = {split: [] for split in HELD_OUT}
+        assigned: dict[str, list[T]] = {split: [] for split in HELD_OUT}
         for document in documents():
-            split = split_of(document)
+            split = split_of(text(document))
             self.n_assigned[split] += 1
             if split in assigned:
                 assigned[split].append(document)
-        self._held_out: dict[str, list[bytes]] = {}
+        self._held_out: dict[str, list[T]] = {}
         for split, candidates in assigned.items():
-            self._held_out[split] = list(without_near_duplicates(candidates, self._all_held_out()))
+            self._held_out[split] = list(without_near_duplicates(candidates, self._all_held_out(), text))
 
-    def read(self, split: str) -> Iterator[bytes]:
+    def read(self, split: str) -> Iterator[T]:
         """Documents of one split; none is near-duplicate of a document in a split of higher precedence."""
         if split in self._held_out:
             return iter(self._held_out[split])
-        train = (document for document in self._documents() if split_of(document) == "train")
-        return without_near_duplicates(train, self._all_held_out())
+        train = (document for document in self._documents() if split_of(self._text(document)) == "train")
+        return without_near_duplicates(train, self._all_held_out(), self._text)
 
     def _all_held_out(self) -> list[bytes]:
-        return [document for documents in self._held_out.values() for document in documents]
+        return [self._text(document) for documents in self._held_out.values() for document in documents]
 
 
 def split_of(document: bytes) -> str:
@@ -71,16 +75,23 @@ def letters(document: bytes) -> bytes:
     return document.translate(_LOWER, _NOT_LETTERS)
 
 
-def without_near_duplicates(documents: Iterable[bytes], held_out: list[bytes]) -> Iterator[bytes]:
-    """The documents that are not near-duplicates of `held_out` ones, in order."""
+def without_near_duplicates(
+    documents: Iterable[T], held_out: list[bytes], text: Callable[[T], bytes] = bytes
+) -> Iterator[T]:
+    """The documents that are not near-duplicates of `held_out` texts, in order; `text` gives that of one."""
     index, batch, size = Shingles(held_out), [], 0
+
+    def distinct() -> Iterator[T]:
+        near = index.near([text(document) for document in batch])
+        return (document for document, is_near in zip(batch, near) if not is_near)
+
     for document in documents:
         batch.append(document)
-        size += len(document)
+        size += len(text(document))
         if size >= BATCH_BYTES:
-            yield from index.distinct(batch)
+            yield from distinct()
             batch, size = [], 0
-    yield from index.distinct(batch)
+    yield from distinct()
 
 
 class Shingles:
@@ -95,10 +106,6 @@ class Shingles:
         self.is_present[self.values >> np.uint64(40)] = True
         first, last = self._find(self.values)
         self.n_distinctive = np.bincount(self.owners[last - first <= BOILERPLATE], minlength=len(documents))
-
-    def distinct(self, documents: list[bytes]) -> list[bytes]:
-        """The documents that are not near-duplicates of any in here."""
-        return [document for document, near in zip(documents, self.near(documents)) if not near]
 
     def near(self, documents: list[bytes]) -> np.ndarray:
         """bool[len(documents)]: which are near-duplicates of documents in here (see the module's text)."""

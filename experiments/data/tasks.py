@@ -6,25 +6,30 @@ everything else can read TASKS. A new corpus is one more entry of TASKS.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
 import io
 import itertools
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from experiments.config import DataConfig, StringsConfig
 from experiments.data.cache import EOS, SPLITS
+from experiments.data.document import Document
 from experiments.data.sources import docstrings, hugging_face, strings, textfiles, walks
 from experiments.data.splits import SplitCorpus
+from experiments.mixture_configs import SourceConfig, check_name
 
 if TYPE_CHECKING:
     import seqio
 
+T = TypeVar("T")
 C4 = "c4/en:3.*.*"
 MC4 = "c4/multilingual:3.*.*"
 C4_SPLITS = {"train": "train", "validation": "validation[:50%]", "test": "validation[50%:]"}
@@ -34,12 +39,17 @@ VOCABULARY_BYTES = 10_000_000  # of training text that a SentencePiece model is 
 
 @dataclass(frozen=True)
 class TextTask:
-    """A corpus. `identity`, which needs no TensorFlow, is what it is made from: caches are named by it."""
+    """A corpus. `identity`, which needs no TensorFlow, is what it is made from: caches are named by it.
+
+    records(config) -> its documents with their fields, of which components can be made; None: it comes in
+    splits of its own.
+    """
 
     summary: str
     licence: str
     identity: Callable[[DataConfig], dict[str, Any]]
     source: Callable[[DataConfig], seqio.DataSource]
+    records: Callable[[DataConfig], Iterable[Document]] | None = None
 
 
 def docstrings_source(config: DataConfig) -> seqio.DataSource:
@@ -112,18 +122,100 @@ def tfds_source(config: DataConfig, name: str, splits: dict[str, str]) -> seqio.
     return source
 
 
+def mixture_identity(config: DataConfig) -> dict[str, Any]:
+    """What the sources are made from, and which of their records are taken."""
+    return {
+        "sources": {
+            source.name: {
+                "task": source.task,
+                "where": source.where,
+                "identity": find_task(source.task, f"source {source.name}: task").identity(of_source(source)),
+            }
+            for source in config.sources
+        }
+    }
+
+
+def of_source(source: SourceConfig) -> DataConfig:
+    """The source as a corpus of its own."""
+    return DataConfig(task=source.task, path=source.path, text_field=source.text_field)
+
+
+def components_source(config: DataConfig) -> seqio.DataSource:
+    """A corpus with components: examples {"text", "component"}, cleared of near-duplicates as one.
+
+    Raises:
+      ValueError: records cannot be read, have no components, or a source has no records.
+    """
+    return split_source(lambda: members(config), operator.itemgetter(1))
+
+
+def members(config: DataConfig) -> Iterator[tuple[str, bytes]]:
+    """The component and the text of every document; raises as `components_source`."""
+    if not config.sources:
+        for record in _records(config, "data.task"):
+            if config.by not in record.fields:
+                fields = ", ".join(record.fields) or "none"
+                raise ValueError(
+                    f"data.by={config.by!r}: a document has no such field (its fields: {fields}): "
+                    f"{record.text[:60]!r}; name one that all have"
+                )
+            yield (
+                check_name(str(record.fields[config.by]), f"data.by={config.by}: value"),
+                record.text.encode(),
+            )
+    for source in config.sources:
+        field, _, values = source.where.partition("=")
+        allowed, n = values.split("|"), 0
+        for record in _records(of_source(source), f"source {source.name}: task"):
+            if not field or str(record.fields.get(field)) in allowed:
+                n += 1
+                yield source.name, record.text.encode()
+        if not n:
+            chosen = f" with {source.where}" if field else ""
+            raise ValueError(f"source {source.name}: there are no documents{chosen}; see its task and path")
+
+
+def _records(config: DataConfig, where: str) -> Iterable[Document]:
+    records = find_task(config.task, where).records
+    if records is None:
+        can = ", ".join(name for name, task in TASKS.items() if task.records)
+        raise ValueError(f"{where}={config.task!r} cannot be part of a mixture; these can: {can}")
+    return records(config)
+
+
+def find_task(name: str, where: str = "data.task") -> TextTask:
+    """The task of that name.
+
+    Raises:
+      ValueError: there is none; the nearest name is suggested.
+    """
+    if name not in TASKS:
+        near = difflib.get_close_matches(name, TASKS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(TASKS)}"
+        raise ValueError(f"{where}={name!r} does not exist; {hint}")
+    return TASKS[name]
+
+
+def _made(texts: Iterable[bytes]) -> Iterator[Document]:
+    """Texts that have no fields."""
+    return (Document(text.decode()) for text in texts)
+
+
 TASKS = {
     "docstrings": TextTask(
         "docstrings of the Python standard library and of packages that isoflop installs",
         docstrings.LICENCE,
         lambda config: docstrings.identity(),
         docstrings_source,
+        lambda config: docstrings.records(),
     ),
     "files": TextTask(
         "your own files: text, JSON lines, Parquet, Arrow, web archives (data.path=FILE, FOLDER or PATTERN)",
         textfiles.LICENCE,
         lambda config: textfiles.identity(config.path, config.text_field),
         files_source,
+        lambda config: textfiles.records(config.path, config.text_field),
     ),
     "c4": TextTask(
         "C4 (English) from TensorFlow Datasets; needs network, or data.path=TFDS_FOLDER",
@@ -142,52 +234,78 @@ TASKS = {
         hugging_face.LICENCE,
         lambda config: hugging_face.identity(config.path, config.text_field),
         hugging_face_source,
+        lambda config: hugging_face.records(config.path, config.text_field),
     ),
     "walks": TextTask(
         "walks through a table step by step, made here: small models learn to reason on them",
         "made by isoflop",
         lambda config: walks.identity(),
         walks_source,
+        lambda config: _made(walks.documents()),
     ),
     "strings": TextTask(
         "random strings with their copies or reversals, made here: to be remembered whole (data.strings)",
         strings.LICENCE,
         lambda config: strings.identity(config.strings or StringsConfig()),
         strings_source,
+        lambda config: _made(strings.documents(config.strings or StringsConfig())),
+    ),
+    "mixture": TextTask(
+        "several of these, grouped by component and read in given proportions (data.sources, data.mixture)",
+        "see its sources",
+        mixture_identity,
+        components_source,
     ),
 }
 
 
-def split_source(documents: Callable[[], Iterable[bytes]]) -> seqio.DataSource:
+def split_source(
+    documents: Callable[[], Iterable[T]], text: Callable[[T], bytes] = bytes
+) -> seqio.DataSource:
     """A seqio source of {"text"} examples, split by hash, without near-duplicates of held-out documents.
+
+    Documents that are pairs (component, text), of which `text` takes the second, give {"text", "component"}.
 
     Raises:
       ValueError: what reading `documents` raises.
     """
-    corpus = SplitCorpus(documents)  # before the slow imports: errors in the text are raised at once
+    corpus = SplitCorpus(documents, text)  # before the slow imports: errors in the text are raised at once
     import seqio
     import tensorflow as tf
 
-    def dataset_fn(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
+    def columns(split: str) -> Iterator[dict[str, list]]:
         # Documents enter TensorFlow by the thousand: one by one takes several times longer.
-        batches = tf.data.Dataset.from_generator(
-            lambda: _batched(corpus.read(split), BATCH_DOCUMENTS),
-            output_signature=tf.TensorSpec([None], tf.string),
-        )
-        return batches.unbatch().map(lambda text: {"text": text})
+        for batch in _batched(corpus.read(split), BATCH_DOCUMENTS):
+            names = [b"" if isinstance(document, bytes) else document[0] for document in batch]
+            yield {"text": [text(document) for document in batch], "component": names}
+
+    def dataset_fn(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
+        strings = tf.TensorSpec([None], tf.string)
+        signature = {"text": strings, "component": strings}
+        return tf.data.Dataset.from_generator(lambda: columns(split), output_signature=signature).unbatch()
 
     return seqio.FunctionDataSource(dataset_fn, splits=SPLITS, num_input_examples=corpus.n_assigned)
 
 
-def language_modelling(name: str, source: seqio.DataSource, vocabulary: seqio.Vocabulary) -> seqio.Task:
-    """The seqio Task of all corpora: {"text"} to "targets", tokens with an end-of-sequence token."""
+def language_modelling(
+    name: str, source: seqio.DataSource, vocabulary: seqio.Vocabulary, has_components: bool = False
+) -> seqio.Task:
+    """The seqio Task of all corpora: {"text"} to "targets", tokens with an end-of-sequence token.
+
+    Args:
+      name: of the task.
+      source: of the text.
+      vocabulary: of the tokens.
+      has_components: whether examples say of which "component" they are.
+    """
     import seqio
 
+    key_map = {"targets": "text", "component": "component" if has_components else ""}
     return seqio.Task(
         name,
         source=source,
         preprocessors=[
-            functools.partial(seqio.preprocessors.rekey, key_map={"targets": "text"}),
+            functools.partial(seqio.preprocessors.rekey, key_map=key_map),
             seqio.preprocessors.tokenize,
             seqio.preprocessors.append_eos,
         ],
@@ -195,20 +313,27 @@ def language_modelling(name: str, source: seqio.DataSource, vocabulary: seqio.Vo
     )
 
 
-def encode(task: seqio.Task, split: str) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-    """A Task's split as `cache.write_split` takes it: (tokens, lengths of documents, bytes of text)."""
+def encode(task: seqio.Task, split: str) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]]:
+    """A Task's split as `cache.write_split` takes it: (tokens, lengths of documents, bytes of their texts,
+    their components, "" where there are none)."""
     import tensorflow as tf
 
     examples = task.get_dataset(sequence_length=None, split=split, shuffle=False, try_in_mem_cache=False)
     sized = examples.map(
-        lambda example: (example["targets"], tf.strings.length(example["targets_pretokenized"]))
+        lambda example: (
+            example["targets"],
+            tf.strings.length(example["targets_pretokenized"]),
+            example["component"],
+        )
     )
-    for tokens, sizes in sized.ragged_batch(BATCH_DOCUMENTS):
-        yield tokens.flat_values.numpy(), tokens.row_lengths().numpy(), int(sizes.numpy().sum())
+    for tokens, sizes, names in sized.ragged_batch(BATCH_DOCUMENTS):
+        components = [name.decode() for name in names.numpy()]
+        yield tokens.flat_values.numpy(), tokens.row_lengths().numpy(), sizes.numpy(), components
 
 
 def make_vocabulary(config: DataConfig, source: seqio.DataSource, folder: Path) -> seqio.Vocabulary:
-    """The vocabulary to tokenize with; a SentencePiece model is trained on the train split, into `folder`.
+    """The vocabulary to tokenize with; a SentencePiece model is trained on the train split, into `folder`: on
+    about as many bytes of each component, however much there is of it.
 
     Raises:
       ValueError: a vocabulary size that the text does not allow.
@@ -217,8 +342,12 @@ def make_vocabulary(config: DataConfig, source: seqio.DataSource, folder: Path) 
 
     if config.vocab == "bytes":
         return seqio.ByteVocabulary()
-    texts = (example["text"] for example in source.get_dataset("train", shuffle=False).as_numpy_iterator())
-    model = train_sentencepiece(sample(texts, VOCABULARY_BYTES), config.vocab_size)
+    examples = source.get_dataset("train", shuffle=False).as_numpy_iterator()
+    if config.has_components:
+        texts = sample_evenly(((each["component"], each["text"]) for each in examples), VOCABULARY_BYTES)
+    else:
+        texts = sample((each["text"] for each in examples), VOCABULARY_BYTES)
+    model = train_sentencepiece(texts, config.vocab_size)
     path = folder / "vocab.model"
     path.write_bytes(model)
     return seqio.SentencePieceVocabulary(str(path))
@@ -264,14 +393,23 @@ def train_sentencepiece(documents: list[bytes], vocab_size: int) -> bytes:
 
 def sample(documents: Iterable[bytes], n_bytes: int) -> list[bytes]:
     """About `n_bytes` of documents, those with the smallest hashes, so that their order does not matter."""
-    kept: list[tuple[bytes, bytes]] = []
-    size = 0
-    for document in documents:
-        kept.append((hashlib.blake2b(document, digest_size=8).digest(), document))
-        size += len(document)
-        if size > 2 * n_bytes:
-            kept, size = _smallest(kept, n_bytes)
-    return [document for _, document in _smallest(kept, n_bytes)[0]]
+    return sample_evenly((("", document) for document in documents), n_bytes)
+
+
+def sample_evenly(members: Iterable[tuple[str | bytes, bytes]], n_bytes: int) -> list[bytes]:
+    """About `n_bytes` of documents, as `sample`, in equal parts from every component, or all of a smaller
+    one; `members` are (component, document)."""
+    kept: dict[str | bytes, list[tuple[bytes, bytes]]] = {}
+    sizes: dict[str | bytes, int] = {}
+    for component, document in members:
+        digest = hashlib.blake2b(document, digest_size=8).digest()
+        kept.setdefault(component, []).append((digest, document))
+        sizes[component] = sizes.get(component, 0) + len(document)
+        each = n_bytes // len(kept)
+        if sizes[component] > 2 * each:
+            kept[component], sizes[component] = _smallest(kept[component], each)
+    chosen = (_smallest(kept[component], n_bytes // len(kept))[0] for component in sorted(kept))
+    return [document for part in chosen for _, document in part]
 
 
 def _smallest(kept: list[tuple[bytes, bytes]], n_bytes: int) -> tuple[list[tuple[bytes, bytes]], int]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from experiments.files import write_atomic
+from experiments.objective import Components
 
 EVENTS_PER_DOUBLING = 4
 EVALUATIONS = 16  # of a run that may stop early
@@ -66,9 +67,13 @@ class Metrics:
         row_tokens: int,
         tokens_per_byte: float,
         texts: Sequence[dict[str, str]] = (),
+        components: Components | None = None,
     ) -> None:
         """Writes what was measured on validation rows: means by weight, and the loss's standard error, which
         takes rows as independent.
+
+        Of mixed data the loss is the mean of the components' losses, which have equally many rows, its error
+        is that within them, and bits per byte are the mean of the components', too.
 
         Args:
           step: the step that was made last, from 1.
@@ -76,6 +81,7 @@ class Metrics:
           row_tokens: predicted tokens of a row.
           tokens_per_byte: of the validation text; 0 where the loss is not one of text.
           texts: {"prompt", "response"} each, what the model said.
+          components: of mixed data.
         """
         measured_R = dict(measured_R)
         weight_R, losses_R = measured_R.pop("weight", None), measured_R.pop("loss")
@@ -93,6 +99,9 @@ class Metrics:
         if tokens_per_byte:
             others["val_bits_per_byte"] = loss / math.log(2) * tokens_per_byte
             others["val_tokens"] = n_rows * row_tokens
+        if components:
+            se, of_components = component_losses(losses_R, components)
+            others |= of_components
         if texts:
             others["texts"] = list(texts)
         self._write(step, val_loss=loss, val_loss_se=se, **others)
@@ -115,6 +124,19 @@ class Metrics:
         self.sync()
         if self.file:
             self.file.close()
+
+
+def component_losses(losses_R: np.ndarray, components: Components) -> tuple[float, dict[str, float]]:
+    """The standard error of the mean of the components' losses, whose rows take turns in float[R]; and loss
+    and bits per byte of each, with the mean of the latter."""
+    losses_NK = losses_R.reshape(-1, len(components.names))
+    se = math.sqrt((losses_NK.var(axis=0, ddof=1) / len(losses_NK)).sum()) / len(components.names)
+    loss_K = losses_NK.mean(axis=0)
+    bits_K = loss_K / math.log(2) * np.array(components.tokens_per_byte)
+    measured = {"val_bits_per_byte": float(bits_K.mean())}
+    for name, loss, bits in zip(components.names, loss_K.tolist(), bits_K.tolist()):
+        measured |= {f"val_loss_{name}": loss, f"val_bits_per_byte_{name}": bits}
+    return se, measured
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from experiments.config import Recipe, RunConfig
 from experiments.data import batches
+from experiments.data.mixtures.mixed_corpus import mixed_corpus
 from experiments.data.prepare import open_splits
 from experiments.objective import Objective, RunData
 from experiments.posttraining import dpo, reward, sft
@@ -39,9 +40,11 @@ def corpus(config: RunConfig) -> RunData:
     """The training and validation split of `config.data`, prepared if they are not there yet.
 
     Raises:
-      ValueError: they cannot be prepared, or are too short.
+      ValueError: they cannot be prepared, are too short, or the mixture does not fit their components.
     """
     training, validation = open_splits(config.data)
+    if config.data.has_components:
+        return mixed_corpus(config, training, validation)
     size, seq_len, tokens = config.batch_size, config.seq_len, training.tokens
 
     def read(seed: int, step: int, rows: slice) -> np.ndarray:

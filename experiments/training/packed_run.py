@@ -152,7 +152,8 @@ class PackedRun:
             if step in run.evaluation_steps:
                 measured_R = {name: each[i] for name, each in measured_KR.items()}
                 own_texts = {name: array[i] for name, array in texts.items()}
-                run.record_validation(step, measured_R, self.data.tokens_per_byte, own_texts)
+                data = self.data
+                run.record_validation(step, measured_R, data.tokens_per_byte, own_texts, data.components)
                 if run.is_over() and step < self.n_steps:
                     run.end()
                     run.active = False

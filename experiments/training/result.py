@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import jax
+import numpy as np
 
 from experiments.config import RunConfig
 from experiments.objective import RunData
@@ -22,6 +23,10 @@ CONVENTIONS = {
 }
 
 
+MIXED_LOSS = (
+    "nats per token, the plain mean of the components' losses, on the leading {:,} tokens of the validation "
+    "split, equally many of each component"
+)
 LOSSES = {
     "sft": "nats per response token of the validation conversations",
     "reward": "mean of -log σ(r_chosen - r_rejected) over the validation pairs",
@@ -82,7 +87,7 @@ def result_row(
         "n_layers": config.model.n_layers,
         "seed": config.seed,
         "epochs": n_tokens / data.tokens_an_epoch,
-        "unique_tokens": min(n_tokens, data.n_train_tokens),
+        "unique_tokens": _unique_tokens(config, data, last["step"]),
         "n_steps": last["step"],
         "wall_seconds": sum(seconds.values()),
         "flops_per_second": max(flops_here / max(seconds.get("train", 0.0), 1e-9), 1.0),  # 0 gives no times
@@ -90,6 +95,7 @@ def result_row(
         "device": describe_device(jax.devices()[0]),
         "data": {name: data.manifest[name] for name in ("task", "source", "licence", "tokenizer", "splits")},
         "post_training": _of_post_training(config, last) | stopped_after,
+        "components": _of_components(config, data, last, done),
         "conventions": CONVENTIONS | {"loss": _loss_convention(config)},
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
@@ -109,7 +115,31 @@ def _of_post_training(config: RunConfig, last: dict[str, Any]) -> dict[str, Any]
     return columns
 
 
+def _unique_tokens(config: RunConfig, data: RunData, n_steps: int) -> int:
+    """Distinct tokens that a run has trained on after so many steps."""
+    if data.components is None:
+        return min(n_steps * config.batch_tokens, data.n_train_tokens)
+    rows = data.components.rows_until(n_steps * config.batch_size)
+    return int(np.minimum(rows, data.components.n_windows).sum()) * config.seq_len
+
+
+def _of_components(config: RunConfig, data: RunData, last: dict[str, Any], done: bool) -> dict[str, Any]:
+    """Of each component of mixed data: its share of what was read, epochs, distinct tokens, and losses."""
+    if data.components is None:
+        return {}
+    rows, columns = data.components.rows_until(last["step"] * config.batch_size), {}
+    for name, n, n_windows in zip(data.components.names, rows.tolist(), data.components.n_windows):
+        columns[f"share_{name}"] = n / int(rows.sum())
+        columns[f"loss_{name}"] = last[f"val_loss_{name}"] if done else math.inf
+        columns[f"bits_per_byte_{name}"] = last[f"val_bits_per_byte_{name}"] if done else math.inf
+        columns[f"epochs_{name}"] = n / n_windows
+        columns[f"unique_tokens_{name}"] = min(n, n_windows) * config.seq_len
+    return columns
+
+
 def _loss_convention(config: RunConfig) -> str:
+    if config.objective is None and config.data.has_components:
+        return MIXED_LOSS.format(config.n_val_tokens)
     if config.objective is None:
         return CONVENTIONS["loss"].format(config.n_val_tokens)
     return LOSSES.get(config.objective.kind, "minus the mean objective, reward - β KL, on validation prompts")

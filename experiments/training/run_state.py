@@ -13,6 +13,7 @@ from experiments.config import RunConfig
 from experiments.data.vocab import load_vocab
 from experiments.fields import to_json
 from experiments.files import write_atomic
+from experiments.objective import Components
 from experiments.training import metrics
 from experiments.training.checkpoints.checkpoint import KEEP, Checkpoints
 from experiments.training.checkpoints.shared_prefix import SharedPrefix
@@ -126,6 +127,7 @@ class RunState:
         measured_R: dict[str, np.ndarray],
         tokens_per_byte: float,
         texts: dict[str, np.ndarray],
+        components: Components | None = None,
     ) -> None:
         """Records the validation loss, what else was measured of each row, and the first texts.
 
@@ -134,9 +136,11 @@ class RunState:
           measured_R: float[R] by name.
           tokens_per_byte: of the validation text; 0 where the loss is not one of text.
           texts: of `Objective.measure`; may be empty.
+          components: of mixed data.
         """
         n_predicted = predicted_tokens(models.build(self.config.model), self.config.seq_len)
-        self.record.validation(step, measured_R, n_predicted, tokens_per_byte, self._decoded(texts))
+        said = self._decoded(texts)
+        self.record.validation(step, measured_R, n_predicted, tokens_per_byte, said, components)
 
     def _decoded(self, texts: dict[str, np.ndarray]) -> list[dict[str, str]]:
         if not texts:

@@ -1,6 +1,7 @@
 """The table of a study's finished runs: runs.csv, a row each, and its sidecar runs.json.
 
-Where runs were post-trained, columns for where they started, their objective and its measurements follow.
+Where runs were post-trained, columns for where they started, their objective and its measurements follow;
+where their data are mixed, those of each component.
 """
 
 import json
@@ -23,7 +24,7 @@ COLUMNS = (
 def read_table(results: dict[str, dict[str, Any]], stage_of: dict[str, str]) -> Runs:
     """The finished ones of these runs, a row each."""
     here = _of(results, stage_of)
-    added = {run_id: row.get("post_training", {}) for run_id, row in here.items()}
+    added = {run_id: row.get("post_training", {}) | row.get("components", {}) for run_id, row in here.items()}
     rows = [
         row | added[run_id] | {"run_id": run_id, "stage": stage_of[run_id]} for run_id, row in here.items()
     ]

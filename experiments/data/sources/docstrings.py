@@ -8,18 +8,22 @@ import gc
 import importlib.metadata
 import importlib.util
 import inspect
-import itertools
 import multiprocessing
+import operator
 import os
 import platform
 import re
 import sysconfig
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from experiments.data.document import Document
+
+T = TypeVar("T")
 
 # Import name -> distribution. All come with isoflop itself, as its requirements or those of JAX, Flax, seqio:
 # extras make no difference. Chosen for much prose and little repetition.
@@ -72,18 +76,29 @@ def identity() -> dict[str, Any]:
 
 
 def documents(n_workers: int = 2) -> Iterator[bytes]:
-    """The corpus: UTF-8 docstrings in a fixed order, without repeated beginnings.
+    """The texts of `records` as UTF-8."""
+    found = records(n_workers)
+    return (record.text.encode() for record in found)
+
+
+def records(n_workers: int = 2) -> Iterator[Document]:
+    """The corpus: docstrings in a fixed order, without repeated beginnings; their field "package" is that of
+    PACKAGES, "python" for the standard library.
 
     Workers start at once, before the first document is asked for. Files that do not parse are left out.
     """
     pool = ProcessPoolExecutor(n_workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
-    return _collect(pool, pool.map(from_file, source_files(), chunksize=64))
+    files = source_files()
+    return _collect(pool, files.values(), pool.map(from_file, files, chunksize=64))
 
 
-def _collect(pool: ProcessPoolExecutor, found: Iterable[list[str]]) -> Iterator[bytes]:
+def _collect(
+    pool: ProcessPoolExecutor, packages: Iterable[str], found: Iterable[list[str]]
+) -> Iterator[Document]:
     with pool:
-        for text in without_repeats(itertools.chain.from_iterable(found)):
-            yield text.encode("utf-8", "replace")
+        everything = ((text, package) for package, texts in zip(packages, found) for text in texts)
+        for text, package in without_repeats(everything, text_of=operator.itemgetter(0)):
+            yield Document(text.encode("utf-8", "replace").decode(), {"package": package})
 
 
 def _start_worker() -> None:
@@ -99,18 +114,20 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def source_files() -> list[Path]:
-    """Python files of the standard library and of PACKAGES, tests left out, in a fixed order."""
-    roots = [sysconfig.get_paths()["stdlib"]]
+def source_files() -> dict[Path, str]:
+    """Python files of the standard library and of PACKAGES, tests left out, in a fixed order, each with its
+    package."""
+    roots = [(sysconfig.get_paths()["stdlib"], "python")]
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)  # of a top-level name: finds it without importing anything
-        roots += (spec and spec.submodule_search_locations) or []
-    found = []
-    for root in roots:
+        roots += [(root, name) for root in (spec and spec.submodule_search_locations) or []]
+    found: dict[Path, str] = {}  # a package may list a folder of its own a second time
+    for root, package in roots:
         for folder, folders, files in os.walk(root):
             folders[:] = sorted(set(folders) - SKIPPED_FOLDERS)
-            found += [Path(folder, file) for file in sorted(files) if _is_source(file)]
-    return list(dict.fromkeys(found))  # a package may list a folder of its own a second time
+            for file in filter(_is_source, sorted(files)):
+                found.setdefault(Path(folder, file), package)
+    return found
 
 
 def _is_source(name: str) -> bool:
@@ -152,11 +169,12 @@ def clean(docstring: str) -> str:
     return _BLANK_LINES.sub("\n\n", _DOCTEST.sub("", text)).strip()
 
 
-def without_repeats(texts: Iterable[str]) -> Iterator[str]:
-    """Texts whose beginning (first 400 letters, lower case) has not been seen before."""
+def without_repeats(texts: Iterable[T], text_of: Callable[[T], str] = str) -> Iterator[T]:
+    """Texts whose beginning (first 400 letters, lower case) has not been seen before; of other things
+    `text_of` gives the text."""
     seen = set()
-    for text in texts:
-        beginning = _NOT_LETTERS.sub("", text[:1600]).lower()[:400]
+    for each in texts:
+        beginning = _NOT_LETTERS.sub("", text_of(each)[:1600]).lower()[:400]
         if beginning not in seen:
             seen.add(beginning)
-            yield text
+            yield each

@@ -102,6 +102,13 @@ def test_near_duplicates_do_not_cross_between_validation_and_test():
     assert copy not in corpus.read("validation") and corpus.n_assigned["validation"] == 4
 
 
+def test_documents_with_their_components_are_split_as_their_texts_are():
+    texts = [text(seed) for seed in range(1000)]
+    plain, tagged = SplitCorpus(lambda: texts), SplitCorpus(lambda: enumerate(texts), lambda pair: pair[1])
+    for split in ("train", *HELD_OUT):
+        assert [texts[i] for i, _ in tagged.read(split)] == list(plain.read(split))
+
+
 def test_shared_boilerplate_does_not_empty_the_corpus():
     licence = text(10**6, 30)  # a third of each document, in every one of them
     documents = [licence + b" " + text(seed) for seed in range(6000)]

@@ -1,5 +1,6 @@
 """The seqio tasks. The only tests that import TensorFlow into their own process: it takes seconds."""
 
+import dataclasses
 import json
 import random
 from pathlib import Path
@@ -12,11 +13,12 @@ import tensorflow_datasets as tfds
 
 from experiments.config import DataConfig
 from experiments.data import tasks
-from experiments.data.cache import EOS, SPLITS
+from experiments.data.cache import EOS, SPLITS, open_cache, read_manifest
 from experiments.data.prepare import build
 from experiments.data.sources import textfiles
 from experiments.data.splits import split_of
 from experiments.data.vocab import ByteVocab, SentencePieceVocab
+from experiments.mixture_configs import SourceConfig
 
 WORDS = ["".join(random.Random(i).choices("abcdefghijklmnop", k=2 + i % 9)) for i in range(500)]
 TEXTS = [
@@ -35,9 +37,9 @@ def config(tmp_path_factory) -> DataConfig:
 def encoded(task: seqio.Task, split: str) -> tuple[list[list[int]], int]:
     """Token lists of the documents of a split, and bytes of text."""
     documents, n_bytes = [], 0
-    for tokens, lengths, size in tasks.encode(task, split):
+    for tokens, lengths, sizes, _ in tasks.encode(task, split):
         documents += [part.tolist() for part in np.split(tokens, np.cumsum(lengths)[:-1])]
-        n_bytes += size
+        n_bytes += sizes.sum()
     return documents, n_bytes
 
 
@@ -108,6 +110,88 @@ def test_sample_is_of_the_stated_size_whatever_the_order():
     assert total / 10 - 300 < sum(map(len, some)) <= total / 10
     assert some == tasks.sample(reversed(documents), total // 10)
     assert sorted(tasks.sample(documents, total)) == sorted(documents) and tasks.sample([], 5) == []
+
+
+def test_vocabulary_text_is_in_equal_parts_of_components_of_any_size():
+    large, small = [text.encode() for text in TEXTS[:300]], [text.encode() for text in TEXTS[300:]]
+    members = [("large", text) for text in large] + [("small", text) for text in small]
+    n = 2 * sum(map(len, small)) // 5
+    found = tasks.sample_evenly(members, n)
+    assert found == tasks.sample_evenly(reversed(members), n)
+    sizes = [sum(len(text) for text in found if text in part) for part in (large, small)]
+    assert all(n / 2 - 600 < size <= n / 2 for size in sizes) and sizes[0] + sizes[1] == sum(map(len, found))
+    assert set(small) <= set(tasks.sample_evenly(members, 10**9))
+
+
+@pytest.fixture(scope="module")
+def composed(tmp_path_factory):
+    """Two sources, of which the second repeats the first with something added, and their cache."""
+    folder = tmp_path_factory.mktemp("composed")
+    records = [{"text": text, "of": "even" if i % 2 else "odd"} for i, text in enumerate(TEXTS)]
+    records += [{"text": f"{text} And more.", "of": "again"} for text in TEXTS]
+    (folder / "data.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    path = str(folder / "data.jsonl")
+    sources = (
+        SourceConfig("first", path=path, where="of=odd|even"),
+        SourceConfig("again", path=path, where="of=again"),
+    )
+    config = DataConfig("mixture", sources=sources)
+    build(config, folder / "cache")
+    return config, folder / "cache"
+
+
+def test_components_are_grouped_and_near_duplicates_do_not_cross_between_them(composed):
+    _, folder = composed
+    vocab, found = ByteVocab(), {}
+    for split in SPLITS:
+        cache = open_cache(folder, split)
+        assert list(cache.components) == ["again", "first"]
+        for name, part in cache.components.items():
+            tokens = cache.tokens[part["start"] : part["start"] + part["n_tokens"]].tolist()
+            ends = [i for i, token in enumerate(tokens, 1) if token == EOS]
+            texts = [vocab.decode(tokens[a:b]) for a, b in zip([0, *ends], ends)]
+            assert all(text.endswith("And more.") == (name == "again") for text in texts)
+            assert part["n_documents"] == len(texts)
+            assert part["n_bytes"] == sum(len(text.encode()) for text in texts)
+            found[split, name] = {text.removesuffix(" And more.") for text in texts}
+        assert part["start"] + part["n_tokens"] == len(cache.tokens)
+    held_out = [found[split, name] for split in ("validation", "test") for name in ("first", "again")]
+    for name in ("first", "again"):
+        assert not found["train", name] & set().union(*held_out) and len(found["train", name]) > 300
+    info = read_manifest(folder)["splits"]
+    assert info["train"]["n_near_duplicates"] > 0
+
+
+def test_where_components_are_is_part_of_the_fingerprint(composed, tmp_path):
+    config, folder = composed
+    renamed = tuple(dataclasses.replace(source, name=source.name + "s") for source in config.sources)
+    build(dataclasses.replace(config, sources=renamed), tmp_path / "cache")
+    one, other = read_manifest(folder), read_manifest(tmp_path / "cache")
+    assert one["splits"]["train"]["sha256"] == other["splits"]["train"]["sha256"]
+    assert one["fingerprint"] != other["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"by": "lang"}, r"data.by='lang': a document has no such field \(its fields: of\): 'Text 0:"),
+        ({"by": "of"}, r"component 'again' is too small, a split of it is empty \(documents: train"),
+        ({"where": "of=other"}, "source a: there are no documents with of=other; see its task and path"),
+        (
+            {"task": "c4"},
+            "source a: task='c4' cannot be part of a mixture; these can: docstrings, files",
+        ),
+        ({"task": "walk"}, r"source a: task='walk' does not exist; did you mean 'walks'\?"),
+    ],
+)
+def test_components_that_are_not_there_are_an_error(changes, message, tmp_path):
+    records = [{"text": text, "of": "first"} for text in TEXTS] + [{"text": "x" * 99, "of": "again"}]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    path = str(tmp_path / "data.jsonl")
+    config = DataConfig("files", path, **changes) if "by" in changes else None
+    with pytest.raises(ValueError, match=message):
+        source = None if config else SourceConfig("a", **{"path": path} | changes)
+        build(config or DataConfig("mixture", sources=(source,)), tmp_path / "cache")
 
 
 @pytest.mark.parametrize("name, config, train", [("c4", "en", "train"), ("mc4", "multilingual", "sw")])

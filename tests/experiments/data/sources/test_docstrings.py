@@ -135,14 +135,16 @@ def test_packages_are_requirements_that_are_installed():
 
 def test_corpus_does_not_depend_on_the_number_of_workers(monkeypatch):
     monkeypatch.setattr(docstrings, "PACKAGES", {"absl": "absl-py"})
-    files = [
-        file for file in source_files() if file.parts[-2] in ("absl", "json", "email", "asyncio", "logging")
-    ]
+    chosen = ("absl", "json", "email", "asyncio", "logging")
+    files = {file: package for file, package in source_files().items() if file.parts[-2] in chosen}
     monkeypatch.setattr(docstrings, "source_files", lambda: files)
     corpus = list(docstrings.documents(n_workers=2))
     assert corpus == list(docstrings.documents(n_workers=1))
     assert sum(map(len, corpus)) > 100_000
     assert all(len(document.decode()) >= MIN_LENGTH and b"\n>>>" not in document for document in corpus)
+    records = list(docstrings.records(n_workers=1))
+    assert [record.text.encode() for record in records] == corpus
+    assert {record.fields["package"] for record in records} == {"absl", "python"}
 
 
 def test_workers_of_a_killed_process_end():
