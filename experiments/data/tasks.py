@@ -15,7 +15,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,7 +29,6 @@ from experiments.mixture_configs import SourceConfig, check_name
 if TYPE_CHECKING:
     import seqio
 
-T = TypeVar("T")
 C4 = "c4/en:3.*.*"
 MC4 = "c4/multilingual:3.*.*"
 C4_SPLITS = {"train": "train", "validation": "validation[:50%]", "test": "validation[50%:]"}
@@ -260,7 +259,7 @@ TASKS = {
 
 
 def split_source(
-    documents: Callable[[], Iterable[T]], text: Callable[[T], bytes] = bytes
+    documents: Callable[[], Iterable[Any]], text: Callable[[Any], bytes] = bytes
 ) -> seqio.DataSource:
     """A seqio source of {"text"} examples, split by hash, without near-duplicates of held-out documents.
 
@@ -419,7 +418,7 @@ def _smallest(kept: list[tuple[bytes, bytes]], n_bytes: int) -> tuple[list[tuple
     return kept[:n], int(sizes[n])
 
 
-def _batched(items: Iterable[bytes], n: int) -> Iterator[list[bytes]]:
+def _batched(items: Iterable[Any], n: int) -> Iterator[list[Any]]:
     iterator = iter(items)
     while batch := list(itertools.islice(iterator, n)):
         yield batch

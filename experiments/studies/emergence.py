@@ -15,8 +15,6 @@ import pandas as pd
 
 import models
 from experiments.config import DataConfig, RunConfig
-from experiments.data.batches import validation_batches
-from experiments.data.prepare import open_splits
 from experiments.evaluate.tasks import span_metrics
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic
@@ -25,6 +23,7 @@ from experiments.studies.budgets import Sweep
 from experiments.studies.study import Stage, Study, with_prepared_data
 from experiments.study_report import write_report
 from experiments.training.checkpoints.load import load
+from experiments.training.objectives import data_of
 from scaling.emergence import FEWEST
 from scaling.report.sections.emergence import describe_jumps, describe_misprints
 from scaling.table.runs import Runs
@@ -98,8 +97,7 @@ def evaluate_run(settings: Settings, run: Path) -> tuple[list[dict], list[dict]]
     """Metrics of one model: a row for each length of answers, and one for each place near a misprint."""
     config, params = load(run)
     model = models.build(config.model)
-    tokens = open_splits(config.data)[1].tokens
-    batches = validation_batches(tokens, config.batch_size, config.seq_len, config.n_val_tokens)
+    batches = data_of(config).validation
     seen = span_metrics.predict(model, params, batches)
     rows, at = np.concatenate(batches), 3 * settings.seq_len // 4
     printed = span_metrics.misprinted(rows, at, np.random.default_rng([settings.seed, at]))

@@ -72,8 +72,8 @@ def _schedule(counts: tuple[int, ...]) -> Schedule:
     heapq.heapify(waiting)
     for row in range(period):
         while waiting and waiting[0][0] <= row:
-            _, *job = heapq.heappop(waiting)
-            heapq.heappush(urgent, tuple(job))
+            _, deadline, i, j = heapq.heappop(waiting)
+            heapq.heappush(urgent, (deadline, i, j))
         _, i, j = heapq.heappop(urgent)
         component[row], number[row] = i, j
         if j + 1 < counts[i]:
