@@ -34,8 +34,8 @@ from experiments.data.tasks import (
     encode,
     find_task,
     language_modelling,
-    make_vocabulary,
 )
+from experiments.data.vocabularies.training import make_vocabulary
 from experiments.fields import from_json, to_json
 
 VOCABULARIES = ("bytes", "sentencepiece")

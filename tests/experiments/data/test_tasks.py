@@ -18,6 +18,7 @@ from experiments.data.prepare import build
 from experiments.data.sources import textfiles
 from experiments.data.splits import split_of
 from experiments.data.vocab import ByteVocab, SentencePieceVocab
+from experiments.data.vocabularies import training
 from experiments.mixture_configs import SourceConfig
 
 WORDS = ["".join(random.Random(i).choices("abcdefghijklmnop", k=2 + i % 9)) for i in range(500)]
@@ -45,7 +46,7 @@ def encoded(task: seqio.Task, split: str) -> tuple[list[list[int]], int]:
 
 def test_files_become_tokens_of_the_right_split(config):
     source = tasks.files_source(config)
-    task = tasks.language_modelling("files", source, tasks.make_vocabulary(config, source, Path()))
+    task = tasks.language_modelling("files", source, training.make_vocabulary(config, source, Path()))
     vocab = ByteVocab()
     for split in SPLITS:
         texts = [text for text in TEXTS if split_of(text.encode()) == split]
@@ -69,13 +70,13 @@ def test_sentencepiece_learns_from_train_only_and_loses_nothing(config, tmp_path
     models = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        theirs = tasks.make_vocabulary(
+        theirs = training.make_vocabulary(
             DataConfig(vocab="sentencepiece", vocab_size=400), source, tmp_path / name
         )
         models.append((tmp_path / name / "vocab.model").read_bytes())
     assert models[0] == models[1]
     train = [text.encode() for text in TEXTS if split_of(text.encode()) == "train"]
-    assert tasks.train_sentencepiece(tasks.sample(train, 10**9), 400) == models[0]
+    assert training.train_sentencepiece(training.sample(train, 10**9), 400) == models[0]
 
     ours = SentencePieceVocab(tmp_path / "a" / "vocab.model")
     assert (ours.size, ours.eos_id) == (theirs.vocab_size, theirs.eos_id) == (400, EOS)
@@ -100,27 +101,27 @@ def test_too_little_text_is_an_error(tmp_path):
 @pytest.mark.parametrize("vocab_size", [100, 100_000])
 def test_impossible_vocabulary_size_is_an_error(vocab_size):
     with pytest.raises(ValueError, match=f"data.vocab_size={vocab_size}: no SentencePiece vocabulary"):
-        tasks.train_sentencepiece([text.encode() for text in TEXTS], vocab_size)
+        training.train_sentencepiece([text.encode() for text in TEXTS], vocab_size)
 
 
 def test_sample_is_of_the_stated_size_whatever_the_order():
     documents = [text.encode() for text in TEXTS]
     total = sum(map(len, documents))
-    some = tasks.sample(documents, total // 10)
+    some = training.sample(documents, total // 10)
     assert total / 10 - 300 < sum(map(len, some)) <= total / 10
-    assert some == tasks.sample(reversed(documents), total // 10)
-    assert sorted(tasks.sample(documents, total)) == sorted(documents) and tasks.sample([], 5) == []
+    assert some == training.sample(reversed(documents), total // 10)
+    assert sorted(training.sample(documents, total)) == sorted(documents) and training.sample([], 5) == []
 
 
 def test_vocabulary_text_is_in_equal_parts_of_components_of_any_size():
     large, small = [text.encode() for text in TEXTS[:300]], [text.encode() for text in TEXTS[300:]]
     members = [("large", text) for text in large] + [("small", text) for text in small]
     n = 2 * sum(map(len, small)) // 5
-    found = tasks.sample_evenly(members, n)
-    assert found == tasks.sample_evenly(reversed(members), n)
+    found = training.sample_evenly(members, n)
+    assert found == training.sample_evenly(reversed(members), n)
     sizes = [sum(len(text) for text in found if text in part) for part in (large, small)]
     assert all(n / 2 - 600 < size <= n / 2 for size in sizes) and sizes[0] + sizes[1] == sum(map(len, found))
-    assert set(small) <= set(tasks.sample_evenly(members, 10**9))
+    assert set(small) <= set(training.sample_evenly(members, 10**9))
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +212,7 @@ def test_c4_is_read_from_a_tfds_folder(tmp_path, name, config, train):
     )
     config = DataConfig(task=name, path=str(tmp_path), language="sw")
     source = tasks.TASKS[name].source(config)
-    task = tasks.language_modelling(name, source, tasks.make_vocabulary(config, source, tmp_path))
+    task = tasks.language_modelling(name, source, training.make_vocabulary(config, source, tmp_path))
     vocab = ByteVocab()
     texts = {split: [vocab.decode(ids) for ids in encoded(task, split)[0]] for split in SPLITS}
     assert sorted(texts["train"]) == sorted(TEXTS[:300])

@@ -63,7 +63,7 @@ def test_a_foreign_folder_needs_a_tokenizer_that_can_be_read(foreign):
 
 @pytest.mark.parametrize("name", ["tokenizer.model", "spiece.model"])
 def test_a_foreign_sentencepiece_model_is_read(tmp_path, name):
-    from experiments.data.tasks import train_sentencepiece
+    from experiments.data.vocabularies.training import train_sentencepiece
 
     (tmp_path / name).write_bytes(train_sentencepiece([text.encode() for text in CORPUS], 300))
     say(tmp_path, model_type="llama", eos_token_id=[7, 8])

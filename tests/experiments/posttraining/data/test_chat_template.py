@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.data.tasks import train_sentencepiece
 from experiments.data.vocab import ByteVocab, SentencePieceVocab, hugging_face_vocab
+from experiments.data.vocabularies.training import train_sentencepiece
 from experiments.posttraining.data.chat_template import (
     MARKERS,
     default_template,
