@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.config import DataConfig, StringsConfig
+from experiments.config import DataConfig, SourceConfig, StringsConfig, check_name
 from experiments.data.cache import SPLITS
 from experiments.data.document import Document
 from experiments.data.sources import docstrings, hugging_face, strings, textfiles, walks
 from experiments.data.splits import SplitCorpus
-from experiments.mixture_configs import SourceConfig, check_name
 
 if TYPE_CHECKING:
     import seqio

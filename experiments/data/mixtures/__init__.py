@@ -2,7 +2,7 @@
 
 weights (shares: fixed, by temperature, UniMax) -> schedule (the component of each row) -> mixed_batches (the
 rows themselves, training and validation). Pure functions, but for the tokens that they are given. May import
-experiments' mixture_configs and data.batches.
+experiments' and data.batches.
 """
 
 __all__ = ["mixed_batches", "schedule", "weights"]

@@ -5,12 +5,11 @@ import math
 
 import numpy as np
 
-from experiments.config import RunConfig
+from experiments.config import MixtureConfig, RunConfig
 from experiments.data.cache import TokenCache
 from experiments.data.mixtures import mixed_batches
 from experiments.data.mixtures.schedule import schedule
 from experiments.data.mixtures.weights import check_known, shares
-from experiments.mixture_configs import MixtureConfig
 from experiments.objective import Components, RunData
 
 

@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
+from experiments.config import MixtureConfig
 from experiments.data.cache import cache_root, open_cache
 from experiments.fields import Numbers
-from experiments.mixture_configs import MixtureConfig
 from experiments.objective import Components
 from experiments.training import metrics
 from experiments.training.objectives import data_of

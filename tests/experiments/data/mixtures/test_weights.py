@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.config import MixtureConfig
 from experiments.data.mixtures.weights import shares, temperature_sampling, unimax
 from experiments.fields import Numbers
-from experiments.mixture_configs import MixtureConfig
 
 TOKENS = {"code": 100, "prose": 10_000, "verse": 1}
 

@@ -6,10 +6,16 @@ import math
 
 import pytest
 
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import (
+    DataConfig,
+    MixtureConfig,
+    OptimizerConfig,
+    RunConfig,
+    ScheduleConfig,
+    SourceConfig,
+)
 from experiments.data.prepare import cache_name
 from experiments.fields import Numbers, apply_overrides, from_json, to_json
-from experiments.mixture_configs import MixtureConfig, SourceConfig
 from models import ladder
 
 DATA = DataConfig("files", by="lang", mixture=MixtureConfig(Numbers(de=1, en=2)))
