@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.config import Recipe, RunConfig
 from experiments.data import batches
-from experiments.data.mixtures.mixed_corpus import mixed_corpus
+from experiments.data.batches.mixtures.mixed_corpus import mixed_corpus
 from experiments.data.prepare import open_splits
 from experiments.objective import Objective, RunData
 from experiments.posttraining import dpo, reward, sft

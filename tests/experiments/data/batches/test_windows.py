@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.data.batches import (
+from experiments.data.batches.windows import (
     batch,
     count_windows,
     epochs,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from experiments.data import batches
-from experiments.data.mixtures.mixed_batches import batch, validation_batches
-from experiments.data.mixtures.schedule import schedule
+from experiments.data.batches.mixtures.mixed_batches import batch, validation_batches
+from experiments.data.batches.mixtures.schedule import schedule
 
 # Two components of 12 and 5 windows of 4 tokens; a token says where it is from.
 PARTS = [np.arange(1000, 1049, dtype=np.uint16), np.arange(2000, 2021, dtype=np.uint16)]

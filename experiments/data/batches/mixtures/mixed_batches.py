@@ -1,4 +1,4 @@
-"""Batches of a corpus with components, as a pure function of (seed, step) like those of `data.batches`.
+"""Batches of a corpus with components, as a pure function of (seed, step) like those of `windows`.
 
 The schedule says of which component a row is; which window of it follows from the component's own shuffled
 order, epoch after epoch. Windows never reach from one component into another.
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.data.batches import count_windows, permute, take_windows
-from experiments.data.mixtures.schedule import Schedule
+from experiments.data.batches.mixtures.schedule import Schedule
+from experiments.data.batches.windows import count_windows, permute, take_windows
 
 
 def batch(

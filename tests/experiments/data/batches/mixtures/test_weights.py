@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.config import MixtureConfig
-from experiments.data.mixtures.weights import shares, temperature_sampling, unimax
+from experiments.data.batches.mixtures.weights import shares, temperature_sampling, unimax
 from experiments.fields import Numbers
 
 TOKENS = {"code": 100, "prose": 10_000, "verse": 1}

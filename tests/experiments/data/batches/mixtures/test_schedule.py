@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.data.mixtures.schedule import PERIOD, rows_of_a_period, schedule
+from experiments.data.batches.mixtures.schedule import PERIOD, rows_of_a_period, schedule
 
 weights = st.lists(st.integers(0, 60), min_size=1, max_size=9).filter(any)
 
