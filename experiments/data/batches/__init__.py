@@ -1,4 +1,5 @@
-"""Batches as a pure function of (seed, step): the windows of a corpus in shuffled order, mixtures of components.
+"""Batches as a pure function of (seed, step): windows of a corpus in shuffled order; mixtures of components.
+
 May import experiments' config and objective, and data.cache.
 """
 
