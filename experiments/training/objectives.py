@@ -111,5 +111,8 @@ def batch_like(run: RunConfig) -> Any:
         return {"tokens": prompts, "lengths": lengths, "seeds": array(jnp.uint32)}
     sides = {name: array(jnp.int32, n) for name in ("chosen", "rejected")}
     of_sides = {f"{name}_lengths": lengths for name in (*sides, "prompt")}
-    margins = ("margin", "gold_margin") if run.examples and run.examples.task == "gold" else ("margin",)
-    return sides | of_sides | {name: array(jnp.float32) for name in margins}
+    numbers = ["margin"]
+    if run.examples and run.examples.task == "gold":
+        with_ties = run.examples.gold is not None and run.examples.gold.indifference > 0
+        numbers += ["gold_margin", "tie"] if with_ties else ["gold_margin"]
+    return sides | of_sides | {name: array(jnp.float32) for name in numbers}

@@ -77,7 +77,8 @@ def save(
     score = None
     if head is not None:
         described = sequence_classification.config_to_json(described, head)
-        arrays, score = sequence_classification.fold_bias(arrays, head)
+        arrays, score, left_out = sequence_classification.fold_bias(arrays, head)
+        described |= left_out
         score = score / np.float32(factors.get("ends/final_norm/scale", 1.0))
     for path in shapes | arrays:
         seen = arrays[path].shape if path in arrays else None

@@ -34,11 +34,14 @@ def config_to_json(described: dict[str, Any], head: dict[str, Any]) -> dict[str,
     }
 
 
-def fold_bias(arrays: dict[str, Any], head: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
+def fold_bias(
+    arrays: dict[str, Any], head: dict[str, Any]
+) -> tuple[dict[str, Any], np.ndarray, dict[str, float]]:
     """The network's arrays by path and the matrix [n, d_model] of the head, its bias put where it can be.
 
     A final norm with a bias takes it, as nothing else reads that norm. Else a bias that is alike for all
-    outputs is left out: it changes no probability of a class, and all rewards alike.
+    outputs is left out: it changes no probability of a class, and all rewards alike. What was left out is for
+    config.json, where transformers keeps it and does nothing with it: {"score_bias": what rewards lack}.
 
     Raises:
       ValueError: biases that differ, and a final norm without one.
@@ -46,9 +49,9 @@ def fold_bias(arrays: dict[str, Any], head: dict[str, Any]) -> tuple[dict[str, A
     w, b = np.asarray(head["w"], np.float32), np.asarray(head["b"], np.float32)
     path = "ends/final_norm/bias"
     if path in arrays:
-        return arrays | {path: np.asarray(arrays[path]) + np.linalg.lstsq(w.T, b)[0]}, w.T
+        return arrays | {path: np.asarray(arrays[path]) + np.linalg.lstsq(w.T, b)[0]}, w.T, {}
     if np.ptp(b) > 0:
         raise ValueError(
             f"head: biases {b.tolist()} differ, and …ForSequenceClassification has none; train it without"
         )
-    return arrays, w.T
+    return arrays, w.T, {"score_bias": float(b[0])}

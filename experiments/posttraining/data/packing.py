@@ -4,12 +4,13 @@ First fit: every example goes into the first row that has room, in the order of 
 examples' hashes. So rows are a pure function of the examples; a seed orders them (`batches.shuffled`).
 """
 
+import functools
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
-from experiments.posttraining.data.examples import Examples
+from experiments.posttraining.data.examples import SPLITS, Examples
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,19 @@ def pack(examples: Examples, seq_len: int, weight_by: Literal["token", "example"
 def first_fit(lengths: np.ndarray, capacity: int) -> np.ndarray:
     """int64[n]: the row of each item, the first that has room for it when it comes (Johnson 1974).
 
-    A tree over the rows has the largest room below each node, so an item takes log n steps.
+    A tree over the rows has the largest room below each node, so an item takes log n steps. What was packed
+    last is remembered: a command packs to count its steps, and then to train. The array is read-only.
 
     Args:
       lengths: int[n], each at most `capacity`.
       capacity: of a row.
     """
+    return _first_fit(np.asarray(lengths, np.int64).tobytes(), capacity)
+
+
+@functools.lru_cache(maxsize=2 * len(SPLITS))
+def _first_fit(lengths_int64: bytes, capacity: int) -> np.ndarray:
+    lengths = np.frombuffer(lengths_int64, np.int64)
     size = 1 << max(0, int(len(lengths) - 1).bit_length())
     room = [capacity] * (2 * size)  # node k has children 2 k and 2 k + 1; leaves are rows, all open
     rows = np.empty(len(lengths), np.int64)
@@ -121,4 +129,5 @@ def first_fit(lengths: np.ndarray, capacity: int) -> np.ndarray:
         room[node] -= length
         while node := node // 2:
             room[node] = max(room[2 * node], room[2 * node + 1])
+    rows.flags.writeable = False
     return rows

@@ -3,8 +3,8 @@
 CKPT is a run's folder, or a study's, which stands for its verification run. Parameters are written as
 float32. Scales that the Hugging Face architecture does not have (muP's, the embedding's) are folded into
 them: the same function. Adapters are merged. A reward model becomes a …ForSequenceClassification whose number
-is the reward, up to a constant. isoflop.json keeps the run's configuration, for `isoflop import`; our
-vocabulary is not written.
+is the reward less score_bias of config.json, if that is there. isoflop.json keeps the run's configuration,
+for `isoflop import`; our vocabulary is not written.
 
 Example: isoflop export out/quickstart --out out/quickstart-hf
 """

@@ -7,7 +7,8 @@ On a terminal a single sample appears as it is made. A file of prompts has one J
 {"prompt": "Returns the ", "seed": 7}, and gives one a line.
 
 With --chat each prompt is what a user says, in the form in which the checkpoint was taught conversations, and
-the text is the answer, up to the end of its turn.
+the text is the answer, up to the end of its turn. Without a prompt it is a conversation: each line of stdin
+is a turn, answered in view of all before, up to Ctrl-D or as many tokens as the model was trained on.
 
 With --schema (JSON Schema), --regex, --grammar (Lark or GBNF) or --choices every text has that form, if
 --max_tokens are enough; if not, the command says so and exits with 1. --beam K prints the best of K beams.
@@ -33,7 +34,12 @@ FLAGS = flags.FlagValues()
 USAGE = "isoflop sample CKPT --prompt TEXT [flags]"
 flags.DEFINE_string("prompt", None, "text to continue", flag_values=FLAGS)
 flags.DEFINE_string("prompts", None, "file of prompts, one JSON object a line; - is stdin", flag_values=FLAGS)
-flags.DEFINE_bool("chat", False, "the prompt is a user's turn; answer it", flag_values=FLAGS)
+flags.DEFINE_bool(
+    "chat",
+    False,
+    "the prompt, or without one each line of stdin, is a user's turn; answer it",
+    flag_values=FLAGS,
+)
 flags.DEFINE_integer("n", 1, "samples to draw", flag_values=FLAGS)
 flags.DEFINE_bool("pick", False, "show the samples and ask which one to print", flag_values=FLAGS)
 flags.DEFINE_integer("max_tokens", 200, "longest continuation, in tokens", flag_values=FLAGS)
@@ -76,6 +82,8 @@ def run(args: list[str], flags) -> int:
     """Prints `n` continuations of the prompt, or of each prompt of a file."""
     if len(args) != 1:
         raise ValueError(f"expected one run or study folder, got {args}; usage: {USAGE}")
+    if flags.chat and flags["prompt"].value is None and flags["prompts"].value is None:
+        return _converse(Path(args[0]), flags)
     if flags.pick:
         sample_output.check_pick(flags.n, flags.prompts)
     requests = sample_output.read_requests(flags.prompt, flags.prompts, flags.seed)
@@ -89,12 +97,8 @@ def run(args: list[str], flags) -> int:
     from experiments.evaluate.loaded_model import chat_template, load_model
     from models.decoding.beam import beam_search
     from models.decoding.sample import sample
-    from models.decoding.settings import SamplingSettings
-    from models.decoding.stop import StopCriteria
 
-    knobs = {name: getattr(flags, name) for name in KNOBS}
-    settings = SamplingSettings(logit_bias=sample_output.read_bias(flags.logit_bias), **knobs)
-    stop = StopCriteria(tuple(flags.stop), seconds=flags.max_seconds)
+    settings, stop = _settings(flags)
     loaded = load_model(Path(args[0]))
     if loaded.folder != Path(args[0]):
         print(f"sampling from the study's verification run, {loaded.folder}", file=sys.stderr)
@@ -162,3 +166,32 @@ def run(args: list[str], flags) -> int:
         print("" if stream else sample_output.as_text(shown_prompt, groups[0], dim))
         sample_output.warn_of_cut_json(groups[0])
     return sample_output.warn_of_unfulfilled(groups) if form else 0
+
+
+def _converse(path: Path, flags) -> int:
+    """Answers line after line."""
+    alone = ("n", "pick", "json", "beam", "top_logprobs", "schema", "regex", "grammar", "choices")
+    if given := [name for name in alone if flags[name].present]:
+        raise ValueError(
+            f"--{given[0]} with --chat and no prompt, which is a conversation; give --prompt for one turn"
+        )
+    prepare_process()  # before anything imports jax
+    from experiments.evaluate.conversation import converse, lines_of_user
+    from experiments.evaluate.loaded_model import chat_template, load_model
+
+    (settings, stop), loaded = _settings(flags), load_model(path)
+    lines, stream = lines_of_user(sys.stdin.isatty()), sys.stdout.isatty()
+    converse(
+        *(loaded, chat_template(loaded), lines, settings, flags.seed, flags.max_tokens, stream), stop=stop
+    )
+    return 0
+
+
+def _settings(flags) -> tuple[Any, Any]:
+    """SamplingSettings and StopCriteria."""
+    from models.decoding.settings import SamplingSettings
+    from models.decoding.stop import StopCriteria
+
+    knobs = {name: getattr(flags, name) for name in KNOBS}
+    settings = SamplingSettings(logit_bias=sample_output.read_bias(flags.logit_bias), **knobs)
+    return settings, StopCriteria(tuple(flags.stop), seconds=flags.max_seconds)

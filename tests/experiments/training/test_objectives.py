@@ -70,6 +70,17 @@ def test_batches_have_the_planned_shapes_and_are_functions_of_seed_and_step(kind
     assert len(data.validation) and data.n_train_tokens > 0 and data.tokens_an_epoch > 0
 
 
+@pytest.mark.parametrize("kind", ["reward", "dpo"])
+def test_ties_are_planned_where_annotators_call_some(kind, base):
+    world = ExamplesConfig("gold", gold=GoldConfig(n_examples=64, indifference=0.5))
+    run = dataclasses.replace(run_of(kind, base), examples=world)
+    batch = data_of(run).training(0, 0, slice(None))
+    assert {name: (x.shape, x.dtype) for name, x in batch.items()} == {
+        name: (x.shape, x.dtype) for name, x in batch_like(run).items()
+    }
+    assert "tie" in batch and "tie" not in data_of(run_of(kind, base)).training(0, 0, slice(None))
+
+
 @pytest.mark.parametrize("kind", RUNS)
 def test_memory_of_its_step_is_planned(kind, base):
     memory, whole = training_memory(run_of(kind, base)), training_memory(base)

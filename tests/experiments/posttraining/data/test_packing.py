@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.posttraining.data import packing
 from experiments.posttraining.data.examples import Column, Examples
 from experiments.posttraining.data.packing import first_fit, pack
 
@@ -97,3 +98,14 @@ def test_packing_leaves_little_padding():
     lengths = np.random.default_rng(0).integers(10, 400, 3000)
     rows = first_fit(lengths, 1024)
     assert lengths.sum() / ((rows.max() + 1) * 1024) > 0.97
+
+
+def test_what_was_packed_is_not_packed_again():
+    """A command packs to count its steps, then to train."""
+    pairs = [[(5, False), (6, True), (7, True)][: 2 + i % 2] for i in range(9)]
+    one, before = pack(examples_of(pairs), 5), packing._first_fit.cache_info()
+    other, after = pack(examples_of(pairs), 5), packing._first_fit.cache_info()
+    np.testing.assert_array_equal(one.members, other.members)
+    assert (after.hits, after.misses) == (before.hits + 1, before.misses)
+    assert len(pack(examples_of(pairs), 8)) < len(one)
+    assert packing._first_fit.cache_info().misses == after.misses + 1

@@ -1,6 +1,8 @@
 """`isoflop sft`: from a checkpoint and a file of conversations to a run that answers."""
 
 import copy
+import dataclasses
+import io
 import json
 import shutil
 import subprocess
@@ -12,12 +14,15 @@ import numpy as np
 import pytest
 
 from experiments.data.vocab import load_vocab
-from experiments.evaluate.loaded_model import load_model
+from experiments.evaluate.conversation import converse
+from experiments.evaluate.loaded_model import chat_template, load_model
 from experiments.objective_configs import ExamplesConfig, SFTConfig
+from experiments.posttraining.data.conversations import Turn
 from experiments.training.objectives import data_of
 from experiments.training.train import train
 from launch.arguments.posttraining import keep_template, run_from
 from launch.cli import command_module
+from models.decoding.settings import SamplingSettings
 from tests.tiny_run import Hooks, isoflop
 
 pytestmark = pytest.mark.usefixtures("cache_of_run")
@@ -74,6 +79,38 @@ def test_a_checkpoint_is_taught_to_answer(taught, run, capsys):
     said = json.loads(capsys.readouterr().out)
     assert said["prompt_tokens"] == [1, 8, *(ord(letter) + 3 for letter in "say 3"), 1, 9]
     assert said["samples"][0]["finish"] == "eos"
+
+
+def test_a_conversation_goes_on_in_view_of_what_was_said_until_its_context_is_full(
+    taught, capsys, monkeypatch
+):
+    folder, _ = taught
+    loaded = load_model(folder)
+    seen, template = [], chat_template(loaded)
+    recording = dataclasses.replace(
+        template, parts=lambda *given: seen.append(given[0]) or template.parts(*given)
+    )
+    greedy = {"settings": SamplingSettings(0), "seed": 0, "max_tokens": 9, "stream": False}
+    lines = [f"say {i}" for i in range(20)]
+    turns = converse(loaded, recording, lines, **greedy)
+    printed = capsys.readouterr()
+    assert turns[0] == Turn("user", "say 0") and turns[1] == Turn("assistant", "ok")
+    assert [len(each) for each in seen] == [2 * i + 1 for i in range(len(seen))] and 1 < len(seen) < 20
+    assert all(each == tuple(turns[: len(each)]) for each in seen[:-1])
+    assert printed.out.splitlines() == [turn.content for turn in turns if turn.role == "assistant"]
+    n_tokens = len(template.prompt(tuple(turns)))
+    assert n_tokens + 8 > loaded.config.seq_len  # another turn of the user would not have fitted
+    assert printed.err.startswith(f"the conversation fills the {loaded.config.seq_len} tokens")
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO("say 1\n\nsay 2\n"))
+    assert isoflop("sample", str(folder), "--chat", "--temperature=0") == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [
+        turn.content for turn in converse(loaded, template, ["say 1", "say 2"], **greedy)[1::2]
+    ]
+    assert said.err == ""
+    assert isoflop("sample", str(folder), "--chat", "--n=2") == 2
+    assert "--n with --chat and no prompt, which is a conversation" in capsys.readouterr().err
 
 
 def test_the_command_makes_this_run_and_says_it_again_when_it_is_done(taught, run):
