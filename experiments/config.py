@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from experiments.cleaning_configs import DuplicatesConfig, QualityConfig
 from experiments.fields import ADDED_LATER, Numbers, to_json
 from experiments.objective_configs import (
     OBJECTIVE_CONFIGS,
@@ -118,7 +119,10 @@ class DataConfig:
     that is their text; `language` is for task "mc4".
 
     A corpus may have components: the `sources` of task "mixture", or, of any other task, the values of a
-    field `by` of its records. `mixture` says how often a run reads each; None: as much as there is of it."""
+    field `by` of its records. `mixture` says how often a run reads each; None: as much as there is of it.
+
+    `quality` says which documents are good enough to be kept, `duplicates` which are there once too often;
+    None keeps all but near-duplicates of held-out text, which never are in training."""
 
     task: str = "docstrings"
     path: str = ""
@@ -131,6 +135,8 @@ class DataConfig:
     sources: tuple[SourceConfig, ...] = field(default=(), metadata=ADDED_LATER)
     by: str = field(default="", metadata=ADDED_LATER)
     mixture: MixtureConfig | None = field(default=None, metadata=ADDED_LATER)
+    quality: QualityConfig | None = field(default=None, metadata=ADDED_LATER)
+    duplicates: DuplicatesConfig | None = field(default=None, metadata=ADDED_LATER)
 
     def __post_init__(self):
         names = [source.name for source in self.sources]

@@ -60,7 +60,7 @@ MAY_IMPORT = {
         "objective": "",
         "objective_configs": "fields",
         "cleaning_configs": "",
-        "config": "fields objective_configs | models",
+        "config": "cleaning_configs fields objective_configs | models",
         "data": "cleaning_configs config fields files objective",
         "posttraining": "config data fields files objective objective_configs | models",
         "training": "config data fields files objective objective_configs posttraining | models",

@@ -28,6 +28,7 @@ from experiments.data.cache import (
     write_manifest,
     write_split,
 )
+from experiments.data.cleaning import source as cleaned
 from experiments.data.tasks import (
     TASKS,
     components_source,
@@ -96,17 +97,30 @@ def cache_name(config: DataConfig) -> str:
     Raises:
       ValueError: unknown task or vocabulary, a wrong vocabulary size, missing files.
     """
-    made_from = find_task(config.task).identity(config) | ({"by": config.by} if config.by else {})
+    identity = [FORMAT, config.task, config.vocab, config.vocab_size, made_from(config)]
     if config.vocab not in VOCABULARIES:
         raise ValueError(f"data.vocab={config.vocab!r}; allowed are {', '.join(map(repr, VOCABULARIES))}")
     if config.vocab == "bytes" and config.vocab_size != 259:
         raise ValueError(
             f"data.vocab_size={config.vocab_size}; 'bytes' has 259 (256 bytes and 3 special tokens)"
         )
-    identity = [FORMAT, config.task, config.vocab, config.vocab_size, made_from]
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     vocab = config.vocab if config.vocab == "bytes" else f"{config.vocab}{config.vocab_size}"
     return f"{config.task}-{vocab}-{digest[:10]}"
+
+
+def made_from(config: DataConfig) -> dict[str, Any]:
+    """What decides the text of a corpus: its source, its components, and what is kept of it.
+
+    Raises:
+      ValueError: an unknown task or filter, missing files.
+    """
+    cleaning = cleaned.identity(config)
+    return (
+        find_task(config.task).identity(config)
+        | ({"by": config.by} if config.by else {})
+        | ({"cleaning": cleaning} if cleaning else {})
+    )
 
 
 def build(config: DataConfig, folder: Path) -> None:
@@ -116,7 +130,11 @@ def build(config: DataConfig, folder: Path) -> None:
       ValueError: the text cannot be read, or a split would be empty.
     """
     task = TASKS[config.task]
-    source = components_source(config) if config.has_components else task.source(config)
+    cleaning: dict[str, Any] = {}
+    if config.quality or config.duplicates:
+        source, cleaning = cleaned.cleaned_source(config)
+    else:
+        source = components_source(config) if config.has_components else task.source(config)
     vocabulary = make_vocabulary(config, source, folder)
     seqio_task = language_modelling(config.task, source, vocabulary, config.has_components)
     dtype = np.dtype("<u2" if vocabulary.vocab_size <= 1 << 16 else "<u4")
@@ -134,7 +152,7 @@ def build(config: DataConfig, folder: Path) -> None:
     first = np.fromfile(folder / "validation" / "tokens.bin", dtype, 400).tolist()
     manifest = {
         "task": config.task,
-        "source": task.identity(config) | ({"by": config.by} if config.by else {}),
+        "source": made_from(config),
         "licence": _licence(config),
         "tokenizer": {
             "name": config.vocab,
@@ -145,7 +163,7 @@ def build(config: DataConfig, folder: Path) -> None:
         "dtype": dtype.str,
         "splits": splits,
         "example": vocabulary.decode(first[: first.index(EOS)] if EOS in first else first),
-    }
+    } | ({"cleaning": cleaning} if cleaning else {})
     write_manifest(folder, manifest)
 
 

@@ -141,11 +141,13 @@ def components_source(config: DataConfig) -> seqio.DataSource:
     Raises:
       ValueError: records cannot be read, have no components, or a source has no records.
     """
-    return split_source(lambda: members(config), operator.itemgetter(1))
+    return split_source(
+        lambda: ((name, document.text.encode()) for name, document in members(config)), operator.itemgetter(1)
+    )
 
 
-def members(config: DataConfig) -> Iterator[tuple[str, bytes]]:
-    """The component and the text of every document; raises as `components_source`."""
+def members(config: DataConfig) -> Iterator[tuple[str, Document]]:
+    """The component of every document, and the document; raises as `components_source`."""
     if not config.sources:
         for record in _records(config, "data.task"):
             if config.by not in record.fields:
@@ -154,17 +156,14 @@ def members(config: DataConfig) -> Iterator[tuple[str, bytes]]:
                     f"data.by={config.by!r}: a document has no such field (its fields: {fields}): "
                     f"{record.text[:60]!r}; name one that all have"
                 )
-            yield (
-                check_name(str(record.fields[config.by]), f"data.by={config.by}: value"),
-                record.text.encode(),
-            )
+            yield check_name(str(record.fields[config.by]), f"data.by={config.by}: value"), record
     for source in config.sources:
         field, _, values = source.where.partition("=")
         allowed, n = values.split("|"), 0
         for record in _records(of_source(source), f"source {source.name}: task"):
             if not field or str(record.fields.get(field)) in allowed:
                 n += 1
-                yield source.name, record.text.encode()
+                yield source.name, record
         if not n:
             chosen = f" with {source.where}" if field else ""
             raise ValueError(f"source {source.name}: there are no documents{chosen}; see its task and path")
@@ -269,7 +268,7 @@ def split_source(
 
     def columns(split: str) -> Iterator[dict[str, list]]:
         # Documents enter TensorFlow by the thousand: one by one takes several times longer.
-        for batch in _batched(corpus.read(split), BATCH_DOCUMENTS):
+        for batch in batched(corpus.read(split), BATCH_DOCUMENTS):
             names = [b"" if isinstance(document, bytes) else document[0] for document in batch]
             yield {"text": [text(document) for document in batch], "component": names}
 
@@ -325,7 +324,8 @@ def encode(task: seqio.Task, split: str) -> Iterator[tuple[np.ndarray, np.ndarra
         yield tokens.flat_values.numpy(), tokens.row_lengths().numpy(), sizes.numpy(), components
 
 
-def _batched(items: Iterable[Any], n: int) -> Iterator[list[Any]]:
+def batched(items: Iterable[Any], n: int) -> Iterator[list[Any]]:
+    """Lists of n items, the last one of what is left."""
     iterator = iter(items)
     while batch := list(itertools.islice(iterator, n)):
         yield batch

@@ -1,6 +1,7 @@
 """What of a corpus is kept: filters of quality, then duplicates, decided in one pass over all documents.
 
-`decision` does it on this machine. May import quality, duplicates and document.
+decision: which documents, and what of them. source: a corpus without the rest, as prepare.py asks for it.
+May import quality, duplicates, sources, tasks.
 """
 
-__all__ = ["decision"]
+__all__ = ["decision", "source"]
