@@ -90,6 +90,7 @@ HOMES = {
     "tensorflow_datasets": "experiments/data/",
     "tensorflow_text": "experiments/data/",
     "orbax": "experiments/training/",
+    "apache_beam": "experiments/data/cleaning/",
 }
 MAX_ENTRIES = 14
 MAX_LINES = 400

@@ -197,17 +197,6 @@ def _duplicates(
         chosen = exact.repeated(pieces, rank)
         counts[f"{name}_repeated"] = int(chosen.sum())
         for owner, own in exact.cuts(pieces, chosen).items():
-            spans[owner] = _merged([*spans.get(owner, []), *own])
+            spans[owner] = exact.merged([*spans.get(owner, []), *own])
     counts["bytes_cut"] = sum(end - start for own in spans.values() for start, end in own)
     return gone, spans, dict(counts)
-
-
-def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Spans in order, joined where they touch."""
-    joined: list[tuple[int, int]] = []
-    for start, end in sorted(spans):
-        if joined and start <= joined[-1][1]:
-            joined[-1] = joined[-1][0], max(end, joined[-1][1])
-        else:
-            joined.append((start, end))
-    return joined

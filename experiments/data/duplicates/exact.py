@@ -94,15 +94,21 @@ def cuts(pieces: Pieces, chosen: np.ndarray) -> dict[int, list[tuple[int, int]]]
       chosen: bool[k], which pieces are to go.
     """
     found: dict[int, list[tuple[int, int]]] = {}
-    places = np.flatnonzero(chosen)
-    for k in places[np.lexsort((pieces.starts[places], pieces.owners[places]))]:
-        start, end = int(pieces.starts[k]), int(pieces.ends[k])
-        own = found.setdefault(int(pieces.owners[k]), [])
-        if own and start <= own[-1][1]:
-            own[-1] = own[-1][0], max(end, own[-1][1])
+    owners, starts, ends = (x[chosen].tolist() for x in (pieces.owners, pieces.starts, pieces.ends))
+    for owner, start, end in zip(owners, starts, ends):
+        found.setdefault(owner, []).append((start, end))
+    return {owner: merged(spans) for owner, spans in found.items()}
+
+
+def merged(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans in order, joined where they touch."""
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(end, joined[-1][1])
         else:
-            own.append((start, end))
-    return found
+            joined.append((start, end))
+    return joined
 
 
 def cut(text: bytes, spans: Sequence[tuple[int, int]]) -> bytes:
