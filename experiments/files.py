@@ -9,8 +9,9 @@ from typing import Any
 JSON = {dict: "an object", list: "a list"}
 
 
-def write_atomic(path: Path | str, content: str | bytes) -> None:
+def write_atomic(path: Path | str, content: str | bytes, mode: int = 0o666) -> None:
     """Writes `content` to `path`: a reader, or a crash, sees the old file or the new one, never a part.
+    `mode` says who may read it, as far as the user's mask allows.
 
     A link stays one, and the file it names is replaced; what is no file, such as /dev/null or a pipe, is
     written to as it is.
@@ -25,8 +26,7 @@ def write_atomic(path: Path | str, content: str | bytes) -> None:
         return
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        # As open() makes files: who may read them is for the user's mask to say.
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -76,7 +76,7 @@ def _submit(submission: Submission, site: Site) -> str:
         return _as_submitted(files, [*commands, _controller_command(after, folder / "controller.sh")])
     folder.mkdir(parents=True, exist_ok=True)
     for path, text in files.items():
-        write_atomic(path, text)
+        write_atomic(path, text, mode=0o600)  # the site's variables may be secret
     try:
         words = _submit_arrays(store, sizes, commands, after)
         words += _submit_controller(submission, after, folder / "controller.sh", controllers)

@@ -23,13 +23,15 @@ margin=$(( (end - now) / 4 < {margin} ? (end - now) / 4 : {margin} ))
 {worker} --seconds "$(( end - now - margin ))" &
 worker=$!
 # Slurm's USR1 reaches this shell alone, its TERM the worker too; from here the worker hears once of either.
-leave() {{ trap '' USR1 TERM; leaving=$(date +%s); kill -USR1 "$worker" 2>/dev/null; }}
-trap leave USR1 TERM
+leave() {{ trap '' USR1 TERM; signal=$1; leaving=$(date +%s); kill -USR1 "$worker" 2>/dev/null; }}
+trap 'leave USR1' USR1
+trap 'leave TERM' TERM
 echo "$(date '+%F %T') slot $slot on $(hostname) is process $worker, restarts: ${{SLURM_RESTART_COUNT:-0}}"
 wait "$worker"; code=$?
-if [ -n "$leaving" ]; then wait "$worker"; code=$?; fi  # the first wait ended with the signal
-# Only time is ours to answer: a preempted slot is started again by Slurm itself, by us too it were twice.
-if [ -n "$leaving" ] && [ "$code" = 0 ] && [ "$(( end - leaving ))" -le {margin} ]; then code=75; fi
+if [ -n "$signal" ]; then wait "$worker"; code=$?; fi  # the first wait ended with the signal
+# Only time is ours to answer: a cancelled slot, which gets TERM, is not wanted, and a preempted one is
+# started again by Slurm itself, by us too it were twice.
+if [ "$signal" = USR1 ] && [ "$code" = 0 ] && [ "$(( end - leaving ))" -le {margin} ]; then code=75; fi
 echo "$(date '+%F %T') slot $slot: the worker left with exit code $code"
 # Not by $SLURM_JOB_ID: that of one slot is the id of the whole array.
 if [ "$code" = 75 ]; then scontrol requeue "$slot" && exit 0; fi
@@ -101,6 +103,12 @@ def _place(site: Site, store: Store, role: str, log: str) -> list[str]:
 
 
 def _directives(options: list[str]) -> str:
+    for option in options:
+        if not option.isprintable():
+            raise ValueError(
+                f"slurm: {option!r} has a line break or a control character, and would be more lines of the "
+                "script than one; rename the study's folder, or mend the site file"
+            )
     return "#!/bin/bash\n" + "".join(f"#SBATCH {_quoted(option)}\n" for option in options)
 
 

@@ -5,8 +5,10 @@ In tests/launch/backends/slurm/test_scripts.py a real Slurm runs whole studies.
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,8 @@ import pytest
 
 from launch.backends.interface import Submission
 from launch.backends.slurm import backend as slurm
+from launch.backends.slurm.scripts import slots_script
+from launch.backends.slurm.site import read_site
 from launch.commands.studies.status import as_lines
 from launch.monitor.progress import read_progress
 from launch.store import PlannedRun, Store
@@ -301,3 +305,47 @@ def test_what_cannot_be_submitted(played, submission):
         slurm.submit(replace(submission, n_workers=0))
     assert slurm.submit(replace(submission, unfinished=[])) == "no runs to submit"
     assert calls(played, "sbatch") == []
+
+
+def test_scripts_may_be_read_by_their_owner_alone(played, submission):
+    """The site's variables may be secret."""
+    slurm.submit(with_site(submission, env={"WANDB_API_KEY": "secret"}))
+    for name in ("slots.sh", "controller.sh", "site.toml"):
+        assert (logs_of(submission) / name).stat().st_mode & 0o077 == 0
+
+
+def test_no_value_makes_another_line_of_the_script(played, submission):
+    for site in ({"options": ["--exclusive\ntouch /tmp/x"]}, {"controller": {"constraint": "a\rb"}}):
+        with pytest.raises(ValueError, match=r"^slurm: .*line break"):
+            slurm.submit(with_site(submission, **site))
+    assert calls(played, "sbatch") == []
+
+
+@pytest.mark.parametrize("number, requeued", [(signal.SIGUSR1, True), (signal.SIGTERM, False)])
+def test_a_slot_near_its_end_is_started_again_for_want_of_time_and_not_when_cancelled(
+    tmp_path, submission, number, requeued
+):
+    """With limits of two minutes every moment is near the end."""
+    worker, scontrol = tmp_path / "worker", tmp_path / "scontrol"
+    worker.write_text("#!/bin/bash\ntrap 'exit 0' USR1\necho up\nsleep 20 >&- & wait\n")
+    scontrol.write_text(f"#!/bin/bash\necho $@ > {tmp_path}/called\n")
+    for script in (worker, scontrol):
+        script.chmod(0o755)
+    (tmp_path / "slots.sh").write_text(
+        slots_script(submission.store, read_site({"slurm": {"python": str(worker)}}), "auto")
+    )
+    environment = os.environ | {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "SLURM_ARRAY_JOB_ID": "7",
+        "SLURM_ARRAY_TASK_ID": "1",
+        "SLURM_JOB_END_TIME": str(int(time.time()) + 100),
+    }
+    slot = subprocess.Popen(
+        ["bash", str(tmp_path / "slots.sh")], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    said = slot.stdout.readline() + slot.stdout.readline()  # the worker, and the slot that waits for it
+    assert "up" in said and "is process" in said
+    slot.send_signal(number)
+    slot.communicate(timeout=20)
+    assert (tmp_path / "called").exists() == requeued
+    assert not requeued or (tmp_path / "called").read_text() == "requeue 7_1\n"
