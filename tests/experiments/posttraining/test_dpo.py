@@ -20,6 +20,7 @@ from experiments.posttraining.dpo import (
 )
 from experiments.posttraining.enumerable import list_responses, optimum, response_logps, total_variation
 from tests.experiments.posttraining.golden import assert_equal, golden
+from tests.experiments.posttraining.rl import enumerated
 from tests.experiments.posttraining.table_policy import table_policy
 
 __all__ = ["golden"]
@@ -127,6 +128,44 @@ def test_preferences_of_the_exact_model_lead_to_the_optimal_policy():
     )
     best_R, _ = optimum(reference_R, REWARDS_R, beta)
     assert total_variation(reference_R, best_R) > 0.3
+    assert total_variation(trained_R, best_R) < 0.02
+
+
+@pytest.mark.slow
+def test_a_transformer_learns_the_optimal_policy_from_labels_of_the_exact_model():
+    """Every two of its 40 responses, each labelled 1,000 times by Bradley and Terry's model. The mean loss of
+    a pair's labels, of which a share says otherwise, is that of one label with this smoothing."""
+    (model, start), prompt_P, all_R = enumerated.network(), enumerated.PROMPT, enumerated.ALL
+    dpo, beta, n_labels, n_steps = objective(model, Recipe(DPOConfig())), 0.5, 1000, 400
+    rows_RT = np.concatenate([np.tile(prompt_P, (len(all_R.lengths_R), 1)), all_R.tokens_RT], axis=1)
+    lengths_R, rewards_R = all_R.lengths_R + len(prompt_P), enumerated.REWARDS_R
+    first_B, second_B = np.triu_indices(len(rewards_R), 1)
+    wins_B = np.random.default_rng(0).binomial(
+        n_labels, jax.nn.sigmoid(rewards_R[first_B] - rewards_R[second_B])
+    )
+    settings = hyper(beta) | {"label_smoothing": jnp.asarray(1 - wins_B / n_labels, jnp.float32)}
+    labelled = {
+        "chosen": rows_RT[first_B],
+        "rejected": rows_RT[second_B],
+        "chosen_lengths": lengths_R[first_B],
+        "rejected_lengths": lengths_R[second_B],
+        "prompt_lengths": np.full(len(first_B), len(prompt_P)),
+        "margin": np.zeros(len(first_B), np.float32),
+    }
+    batch, _ = jax.jit(lambda: dpo.collect(start, labelled, settings, {"reference": start}))()  # type: ignore[misc]
+    optimizer = optax.adam(optax.cosine_decay_schedule(0.01, n_steps), b2=0.99)
+
+    def step(state, _):
+        params, opt_state = state
+        gradient = jax.grad(lambda params: dpo.loss(params, batch, settings)[0])(params)
+        updates, opt_state = optimizer.update(gradient, opt_state)
+        return (optax.apply_updates(params, updates), opt_state), None
+
+    train = jax.jit(lambda: jax.lax.scan(step, (start, optimizer.init(start)), length=n_steps)[0][0])
+    logps = jax.jit(lambda params: response_logps(model, params, prompt_P, all_R))
+    trained_R, reference_R = logps(train()), logps(start)
+    best_R, _ = optimum(reference_R, rewards_R, beta)
+    assert total_variation(reference_R, best_R) > 0.5
     assert total_variation(trained_R, best_R) < 0.02
 
 

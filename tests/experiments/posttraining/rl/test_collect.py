@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import models
 from experiments.objective_configs import GRPOConfig, PPOConfig, RejectionConfig
 from experiments.posttraining.estimators.token_logps import masked_mean
 from experiments.posttraining.rl import grpo, ppo, rejection
@@ -81,6 +82,18 @@ def test_returns_add_up_the_score_and_the_divergence_from_each_token_on():
     assert measured["length"] == pytest.approx(mask_BT.sum(axis=1).mean())
     cut_off_B = experience["tokens"][rows, lengths_B - 1] != enumerated.EOS
     assert measured["truncated"] == pytest.approx(cut_off_B.mean()) and 0 < cut_off_B.sum() < N_ROWS
+
+
+def test_ratios_are_of_the_trainers_numbers_where_those_of_the_sampler_differ():
+    """As they do in bfloat16, by its rounding: of 8 bits."""
+    model = models.build(dataclasses.replace(enumerated.CONFIG, dtype="bfloat16"))
+    objective = ppo.objective(model, recipe(PPO), enumerated.score)
+    params = objective.place(jax.jit(objective.init)(jax.random.key(0)), policy())
+    rows, numbers = batch(N_ROWS, np.arange(N_ROWS)), enumerated.hyper(PPO)
+    experience, measured = jax.jit(objective.collect)(params, rows, numbers, {"reference": network()[1]})
+    assert 1e-4 < measured["mismatch"] < 0.1
+    _, (_, found) = jax.jit(objective.loss)(params, experience, numbers)
+    assert found["policy_change"] < 1e-9 and found["clip_fraction"] == 0
 
 
 def test_whitened_rewards_have_unit_variance_and_the_mean_that_they_had():
