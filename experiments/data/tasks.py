@@ -19,7 +19,7 @@ import numpy as np
 from experiments.config import DataConfig, SourceConfig, StringsConfig, check_name
 from experiments.data.cache import SPLITS
 from experiments.data.document import Document
-from experiments.data.sources import docstrings, hugging_face, strings, textfiles, walks
+from experiments.data.sources import docstrings, hugging_face, known_entropy, strings, textfiles, walks
 from experiments.data.splits import SplitCorpus
 
 if TYPE_CHECKING:
@@ -195,6 +195,17 @@ def _made(texts: Iterable[bytes]) -> Iterator[Document]:
     return (Document(text.decode()) for text in texts)
 
 
+def of_known_entropy(source: known_entropy.KnownSource) -> TextTask:
+    """The task of one of KNOWN_SOURCES; a configuration changes nothing."""
+    return TextTask(
+        f"{source.summary}, made here: {source.loss:.4f} nats a token at seq_len {source.row_length}, exactly",
+        known_entropy.LICENCE,
+        lambda config: known_entropy.identity(source),
+        lambda config: split_source(lambda: known_entropy.documents(source)),
+        lambda config: _made(known_entropy.documents(source)),
+    )
+
+
 TASKS = {
     "docstrings": TextTask(
         "docstrings of the Python standard library and of packages that isoflop installs",
@@ -243,6 +254,7 @@ TASKS = {
         strings_source,
         lambda config: _made(strings.documents(config.strings or StringsConfig())),
     ),
+    **{name: of_known_entropy(source) for name, source in known_entropy.KNOWN_SOURCES.items()},
     "mixture": TextTask(
         "several of these, grouped by component and read in given proportions (data.sources, data.mixture)",
         "see its sources",

@@ -26,6 +26,7 @@ STUDIES = {  # name: module of this package
     "rl_compute": "posttraining.rl_compute",
     "reward_model": "posttraining.reward_model",
     "lora_rank": "posttraining.lora_rank",
+    "known_entropy": "data.known_entropy",
     "inverse_scaling_posttraining": "posttraining.inverse_scaling",
 }
 

@@ -1,0 +1,7 @@
+"""Studies of data, one a file.
+
+known_entropy   does a fit find the irreducible loss? Text whose entropy is known
+ideal_learners  the loss of learners without a network on it, exactly: what a fit is tested on first
+"""
+
+__all__ = ["ideal_learners", "known_entropy"]
