@@ -54,6 +54,8 @@ class Settings:
         unknown = set(self.sources) - set(KNOWN_SOURCES)
         if unknown or not self.sources:
             raise ValueError(f"Settings.sources={list(self.sources)}; there are {', '.join(KNOWN_SOURCES)}")
+        if self.n_bootstrap < 1:
+            raise ValueError(f"Settings.n_bootstrap={self.n_bootstrap}; the study is about the interval of E")
         if len(self.widths) * len(self.n_tokens) < 6:
             raise ValueError("Settings: the law needs 6 runs or more, of several widths and n_tokens")
 
@@ -141,13 +143,14 @@ def finish(settings: Settings, data: dict[str, DataConfig], folder: Path, runs: 
 
 def measured(settings: Settings, data: dict[str, DataConfig], runs: Runs) -> pd.DataFrame:
     """source, seed, n_params, n_tokens, loss, ideal and excess of every run that is done."""
-    done = runs.table[runs.table["status"] == "done"].set_index("run_id")
+    records = runs.table.loc[runs.table.status == "done"].to_dict("records")
+    done = {run["run_id"]: run for run in records}
     ideal: dict[str, float] = {}
     rows = []
     for name, config in plan(settings, data):
-        if config.run_id in done.index:
-            run = done.loc[config.run_id]
-            ideal.setdefault(name, ideal_loss(config, name))
+        if run := done.get(config.run_id):
+            if name not in ideal:
+                ideal[name] = ideal_loss(config, name)
             about = {"source": name, "seed": config.seed, "d_model": config.model.d_model}
             about |= {column: float(run[column]) for column in ("n_params", "n_tokens", "flops", "loss")}
             rows.append(about | {"ideal": ideal[name], "excess": about["loss"] - ideal[name]})
@@ -166,15 +169,16 @@ def fitted(settings: Settings, table: pd.DataFrame) -> Iterator[dict[str, Any]]:
 def irreducible(table: pd.DataFrame, n_bootstrap: int, level: float) -> dict[str, Any]:
     """E of Chinchilla's law with its interval, and the status of the fit."""
     fit = scaling.fit(check(table, {}), n_bootstrap=n_bootstrap, level=level)
-    lo, hi = fit.ci.get("E", (None, None))
+    lo, hi = fit.ci["E"]
     return {"E": fit.params["E"], "lo": lo, "hi": hi, "status": fit.status}
 
 
 def excess_law(source: Any, rows: pd.DataFrame) -> dict[str, Any]:
     """Slopes of the log excess by log size and log tokens, and what they leave (root mean square)."""
     x = np.stack([np.ones(len(rows)), np.log(rows["n_params"]), np.log(rows["n_tokens"])], axis=1)
-    above = rows["excess"].to_numpy() > 0
-    y = np.log(rows["excess"].to_numpy()[above])
+    excess = rows["excess"].to_numpy(float)
+    above = excess > 0
+    y = np.log(excess[above])
     theta = np.linalg.lstsq(x[above], y, rcond=None)[0]
     rms = float(np.sqrt(np.mean((y - x[above] @ theta) ** 2)))
     return {
@@ -182,7 +186,7 @@ def excess_law(source: Any, rows: pd.DataFrame) -> dict[str, Any]:
         "n_exponent": -float(theta[1]),
         "d_exponent": -float(theta[2]),
         "rms": rms,
-        "least": float(rows["excess"].min()),
+        "least": float(excess.min()),
         "below": int((~above).sum()),
     }
 
@@ -218,10 +222,13 @@ def in_words(found: dict[str, Any]) -> Iterator[str]:
             f"the least is {law['least']:.4f}: {verdict}"
         )
     yield "learners whose loss is exact, by the reach of their grid:"
-    ideal = pd.DataFrame(found["ideal_learners"])
-    for (learner, skills, tokens), each in ideal.groupby(["learner", "n_skills", "n_tokens"]):
-        inside = sum(holds(row) for row in each.to_dict("records"))
-        off, width = (each["E"] - each["truth"]).median(), (each["hi"] - each["lo"]).median()
+    for about, group in itertools.groupby(
+        found["ideal_learners"], lambda each: (each["learner"], each["n_skills"], each["n_tokens"])
+    ):
+        (learner, skills, tokens), each = about, list(group)
+        inside = sum(map(holds, each))
+        off = float(np.median([row["E"] - row["truth"] for row in each]))
+        width = float(np.median([row["hi"] - row["lo"] for row in each]))
         yield (
             f"  {learner}, to {skills:g} skills and {tokens:.2g} tokens: E off by {off:+.4f}, "
             f"interval {width:.4f} wide, holds the truth {inside} of {len(each)} times"
