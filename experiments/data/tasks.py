@@ -198,7 +198,7 @@ def _made(texts: Iterable[bytes]) -> Iterator[Document]:
 def of_known_entropy(source: known_entropy.KnownSource) -> TextTask:
     """The task of one of KNOWN_SOURCES; a configuration changes nothing."""
     return TextTask(
-        f"{source.summary}, made here: {source.loss:.4f} nats a token at seq_len {source.row_length}, exactly",
+        f"{source.summary}, made here: {source.loss:.4f} nats a token at seq_len={source.row_length}",
         known_entropy.LICENCE,
         lambda config: known_entropy.identity(source),
         lambda config: split_source(lambda: known_entropy.documents(source)),
