@@ -129,7 +129,12 @@ def ideal_loss(config: RunConfig, source: str) -> float:
 
 
 def finish(settings: Settings, data: dict[str, DataConfig], folder: Path, runs: Runs) -> str:
-    """Writes known_entropy.csv (a row a run), known_entropy.json, and says what was found."""
+    """Writes known_entropy.csv (a row a run), known_entropy.json, and says what was found.
+
+    Args:
+      settings: of the study; data: by source.
+      folder: of the study; runs: all of its runs.
+    """
     table = measured(settings, data, runs)
     write_atomic(folder / "known_entropy.csv", table.to_csv(index=False))
     found = {
