@@ -1,7 +1,9 @@
 """Vocabularies: what turns text into token ids, how they are trained, and what they cost each language.
 
-vocab: bytes, SentencePiece models and Hugging Face tokenizers behind one protocol. training: SentencePiece
-models from a corpus. Imports nothing of data but the cache's constants.
+vocab: bytes, SentencePiece models and Hugging Face tokenizers behind one protocol. training: the vocabulary
+of a corpus, made from its train split. parity: byte-pair encoding that merges for the worst-compressed
+language. tax: tokens for the same sentences in many languages. May import config, data.cache and what a
+document is.
 """
 
-__all__ = ["training", "vocab"]
+__all__ = ["parity", "tax", "training", "vocab"]

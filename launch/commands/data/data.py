@@ -7,6 +7,7 @@ shares get 90 % intervals.
 
 Example: isoflop data crawl/CC-MAIN-2026-04/segments --sample 20000 --out crawl.html
 Example: isoflop data corpus.jsonl.xz --by source,year --vocab tokenizer.json --json
+Example: isoflop data pud.jsonl --by lang --parallel id --vocab bytes,tokenizer.json --out tax.html
 Example: isoflop data docstrings
 """
 
@@ -29,8 +30,17 @@ flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
 flags.DEFINE_integer("sample", 0, "look into so many documents only; 0: into all", flag_values=FLAGS)
 flags.DEFINE_list("by", [], "fields of the records to count by, such as source,year", flag_values=FLAGS)
 flags.DEFINE_string("text_field", "text", "the field or column that is the text", flag_values=FLAGS)
+flags.DEFINE_list(
+    "vocab",
+    [],
+    "count tokens: bytes, a tokenizer.json, a SentencePiece model; several for --parallel",
+    flag_values=FLAGS,
+)
 flags.DEFINE_string(
-    "vocab", None, "count tokens: bytes, a tokenizer.json, or a SentencePiece model", flag_values=FLAGS
+    "parallel",
+    None,
+    "the documents are the same sentences in the languages of --by; the field that says which",
+    flag_values=FLAGS,
 )
 flags.DEFINE_integer("workers", os.cpu_count() or 1, "processes", flag_values=FLAGS)
 
@@ -48,6 +58,7 @@ def run(args: list[str], flags) -> int:
 
     skipped: Counter[str] = Counter()
     questions = Questions(fields=tuple(flags.by), count_tokens=token_counter(flags.vocab))
+    taxes = read_taxes(documents_of(args[0], flags.text_field), flags) if flags.parallel else {}
     found = survey(
         documents_of(args[0], flags.text_field, skipped),
         questions,
@@ -58,15 +69,50 @@ def run(args: list[str], flags) -> int:
         raise ValueError(f"{args[0]}: there is no text in it ({dict(skipped) or 'nothing'} left out)")
     found = replace(found, skipped=dict(skipped))
     if flags.out:
-        from experiments.data_report import page
+        from experiments.data_report.page import page
+        from experiments.data_report.tax import tax_section
         from experiments.files import write_atomic
 
-        write_atomic(flags.out, page(Path(args[0]).name or args[0], found))
-    print(json.dumps(to_json(found), ensure_ascii=False) if flags.json else as_text(found))
+        sections = [tax_section(taxes)] if taxes else []
+        write_atomic(flags.out, page(Path(args[0]).name or args[0], found, sections))
+    if flags.json:
+        paid = {name: [vars(row) for row in rows] for name, rows in taxes.items()}
+        print(json.dumps(to_json(found) | ({"taxes": paid} if paid else {}), ensure_ascii=False))
+    else:
+        print("\n\n".join([as_text(found), *(tax_table(name, rows) for name, rows in taxes.items())]))
     return 0
 
 
-def documents_of(name: str, text_field: str, skipped: Counter[str]):
+def read_taxes(documents, flags) -> dict:
+    """Vocabulary -> what the same sentences cost in each language.
+
+    Raises:
+      ValueError: no vocabulary, not one field of the language, or no parallel sentences.
+    """
+    from experiments.data.vocabularies.tax import measure_tax, read_parallel
+    from experiments.data.vocabularies.vocab import read_vocab
+
+    if len(flags.by) != 1 or not flags.vocab:
+        raise ValueError("--parallel FIELD needs --by with the one field of the language, and --vocab")
+    sentences = read_parallel(documents, flags.by[0], flags.parallel)
+    return {Path(name).stem: measure_tax(sentences, read_vocab(name)) for name in flags.vocab}
+
+
+def tax_table(name: str, rows) -> str:
+    """What a vocabulary costs, the dearest language last."""
+    from experiments.data.vocabularies.tax import REFERENCE, inequality
+
+    lines = [f"{name}: tokens for the same sentences; tax: over {REFERENCE}; Gini {inequality(rows):.3f}"]
+    lines.append(f"{'language':<12}{'a sentence':>12}{'tax':>8}{'a character':>13}{'a byte':>8}")
+    lines += [
+        f"{row.language:<12}{row.tokens_per_sentence:>12.1f}{row.tax:>8.2f}"
+        f"{row.tokens_per_character:>13.3f}{row.tokens_per_byte:>8.3f}"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def documents_of(name: str, text_field: str, skipped: Counter[str] | None = None):
     """The documents of a path, or of a task.
 
     Raises:
@@ -88,25 +134,24 @@ def documents_of(name: str, text_field: str, skipped: Counter[str]):
     return textfiles.records(name, text_field, skipped)
 
 
-def token_counter(vocab: str | None):
-    """A function text -> tokens that can be sent to other processes; None where no vocabulary is given.
+def token_counter(vocabs: list[str]):
+    """A function text -> tokens of the first vocabulary that can be sent to other processes; None without.
 
     Raises:
       ValueError: there is no such vocabulary.
     """
     from experiments.data.vocabularies.vocab import TokenCounter, read_vocab
 
-    if not vocab:
-        return None
-    read_vocab(vocab)  # wrong ones are said before anything is read
-    return TokenCounter(vocab)
+    for vocab in vocabs:  # wrong ones are said before anything is read
+        read_vocab(vocab)
+    return TokenCounter(vocabs[0]) if vocabs else None
 
 
 def as_text(found) -> str:
     """Totals, then a table for each question."""
     from experiments.data.composition.shares import group_rows, language_rows, length_quantiles
     from experiments.data.composition.survey import LANGUAGE
-    from experiments.data_report import interval, percent
+    from experiments.data_report.page import interval, percent
 
     total, looked_at = found.total, found.looked_at
     lines = [

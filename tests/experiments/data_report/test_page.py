@@ -9,7 +9,7 @@ import pandas as pd
 
 from experiments.data.composition.survey import Questions, survey
 from experiments.data.document import Document
-from experiments.data_report import NAME_SIZE, _named, page
+from experiments.data_report.page import NAME_SIZE, _named, page
 
 TEXTS = {
     "a.example": "The house by the river was empty for many years. ",
