@@ -116,7 +116,8 @@ class DataConfig:
     """Text and vocabulary. `path` is for task "files"; `fingerprint` is the sha256 of the prepared tokens:
     filled in when a study is planned, checked when a run opens them ("" accepts whatever is there);
     `strings` is for task "strings", None the default ones; `text_field` is the field or column of records
-    that is their text; `language` is for task "mc4".
+    that is their text; `language` is for task "mc4". `vocab` is bytes, sentencepiece, unigram, parity_bpe, or
+    the path of a tokenizer.json.
 
     A corpus may have components: the `sources` of task "mixture", or, of any other task, the values of a
     field `by` of its records. `mixture` says how often a run reads each; None: as much as there is of it.

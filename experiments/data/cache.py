@@ -22,7 +22,7 @@ import numpy as np
 from experiments.files import sync_folder, write_atomic
 
 SPLITS = ("train", "validation", "test")
-EOS = 1  # in every vocabulary; 0 is padding
+EOS = 1  # in every vocabulary made here; 0 is padding. A user's tokenizer has its own: see the manifest
 FORMAT = 1  # raised when the layout, or how text is cut or cleaned, changes: caches are then made again
 
 

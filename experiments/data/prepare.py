@@ -16,7 +16,6 @@ import numpy as np
 
 from experiments.config import DataConfig
 from experiments.data.cache import (
-    EOS,
     FORMAT,
     SPLITS,
     TokenCache,
@@ -36,10 +35,8 @@ from experiments.data.tasks import (
     find_task,
     language_modelling,
 )
-from experiments.data.vocabularies.training import make_vocabulary
+from experiments.data.vocabularies.training import is_tokenizer, make_vocabulary, vocabulary_identity
 from experiments.fields import from_json, to_json
-
-VOCABULARIES = ("bytes", "sentencepiece")
 
 
 def prepare(config: DataConfig, root: Path | str | None = None) -> Path:
@@ -97,15 +94,10 @@ def cache_name(config: DataConfig) -> str:
     Raises:
       ValueError: unknown task or vocabulary, a wrong vocabulary size, missing files.
     """
-    identity = [FORMAT, config.task, config.vocab, config.vocab_size, made_from(config)]
-    if config.vocab not in VOCABULARIES:
-        raise ValueError(f"data.vocab={config.vocab!r}; allowed are {', '.join(map(repr, VOCABULARIES))}")
-    if config.vocab == "bytes" and config.vocab_size != 259:
-        raise ValueError(
-            f"data.vocab_size={config.vocab_size}; 'bytes' has 259 (256 bytes and 3 special tokens)"
-        )
+    identity = [FORMAT, config.task, vocabulary_identity(config), config.vocab_size, made_from(config)]
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    vocab = config.vocab if config.vocab == "bytes" else f"{config.vocab}{config.vocab_size}"
+    name = "tokenizer" if is_tokenizer(config) else config.vocab
+    vocab = name if name == "bytes" else f"{name}{config.vocab_size}"
     return f"{config.task}-{vocab}-{digest[:10]}"
 
 
@@ -149,20 +141,20 @@ def build(config: DataConfig, folder: Path) -> None:
         )
     if config.has_components:
         _check_components(splits)
-    first = np.fromfile(folder / "validation" / "tokens.bin", dtype, 400).tolist()
+    first, eos_id = np.fromfile(folder / "validation" / "tokens.bin", dtype, 400).tolist(), vocabulary.eos_id
     manifest = {
         "task": config.task,
         "source": made_from(config),
         "licence": _licence(config),
         "tokenizer": {
-            "name": config.vocab,
+            "name": "tokenizer.json" if is_tokenizer(config) else config.vocab,
             "size": int(vocabulary.vocab_size),
-            "eos_id": EOS,
+            "eos_id": eos_id,
             "sha256": _tokenizer_hash(folder),
         },
         "dtype": dtype.str,
         "splits": splits,
-        "example": vocabulary.decode(first[: first.index(EOS)] if EOS in first else first),
+        "example": vocabulary.decode(first[: first.index(eos_id)] if eos_id in first else first),
     } | ({"cleaning": cleaning} if cleaning else {})
     write_manifest(folder, manifest)
 
@@ -187,10 +179,10 @@ def _licence(config: DataConfig) -> str:
 
 
 def _tokenizer_hash(folder: Path) -> str:
-    """sha256 of the SentencePiece model if there is one, else of a text that defines byte tokens."""
-    model = folder / "vocab.model"
+    """sha256 of the SentencePiece model or tokenizer.json, else of a text that defines byte tokens."""
+    found = [folder / name for name in ("vocab.model", "tokenizer.json") if (folder / name).exists()]
     byte_tokens = b"0 padding, 1 end of sequence, 2 unknown, byte + 3"
-    return hashlib.sha256(model.read_bytes() if model.exists() else byte_tokens).hexdigest()
+    return hashlib.sha256(found[0].read_bytes() if found else byte_tokens).hexdigest()
 
 
 def _prepare_in_subprocess(config: DataConfig, root: Path) -> None:

@@ -65,13 +65,9 @@ def _heat_map(rows: pd.DataFrame) -> dict[str, Any]:
     top = alt.Axis(orient="top", labelAngle=0, grid=False, domain=False, ticks=False)
     across = alt.X("vocabulary:N", sort=vocabularies, title=None, axis=top)
     up = alt.Y("name:N", sort=names, title=None, axis=alt.Axis(grid=False, labelColor=INK))
-    most = max(float(rows["worth"].max()), 1.01)
+    ends = [float(value) for value in (min(1.0, *rows["worth"]), max(1.01, *rows["worth"]))]
     # Opacity, not lightness: it reads on light paper and on dark.
-    shade = alt.Opacity(
-        "worth:Q",
-        scale=alt.Scale(type="log", domain=[min(1.0, rows["worth"].min()), most], range=[0.06, 0.85]),
-        legend=None,
-    )
+    shade = alt.Opacity("worth:Q", scale=alt.Scale(type="log", domain=ends, range=[0.06, 0.85]), legend=None)
     layers = [
         chart("tax", "cells")
         .mark_rect(color="var(--verify)")

@@ -20,6 +20,7 @@ from experiments.data.prepare import cache_name, find_cache, prepare
 from experiments.data.sources import docstrings
 from experiments.data.vocab import load_vocab
 from experiments.fields import to_json
+from tests.extras import extra
 
 WORDS = ["".join(random.Random(i).choices("abcdefghijklmnop", k=2 + i % 9)) for i in range(500)]
 TEXTS = [f"Text {i}. " + " ".join(random.Random(i).choices(WORDS, k=60)) for i in range(400)]
@@ -154,12 +155,68 @@ def test_cache_name_changes_with_all_that_decides_the_tokens(tmp_path, monkeypat
     assert cache_name(dataclasses.replace(config, fingerprint="1")) in names
 
 
+def write_tokenizer(path: Path, size: int, **settings: str) -> Path:
+    from experiments.data.vocabularies.parity import train_parity_bpe
+
+    extra("tokenizers", "hf")
+    path.write_text(train_parity_bpe({"en": TEXTS}, size))
+    path.with_name("tokenizer_config.json").write_text(json.dumps(settings))
+    return path
+
+
+def test_a_tokenizer_of_the_user_makes_the_tokens(tmp_path):
+    """With an end token of its own: id 2."""
+    tokenizer = write_tokenizer(tmp_path / "tokenizer.json", 300, eos_token="<unk>")
+    config = dataclasses.replace(write_corpus(tmp_path / "data.jsonl"), vocab=str(tokenizer), vocab_size=300)
+    cache = open_cache(prepare(config, tmp_path / "caches"), "validation")
+    vocab = load_vocab(config, tmp_path / "caches")
+    assert vocab.eos_id == 2 and cache.manifest["tokenizer"]["eos_id"] == 2
+    documents = [cache.tokens[a:b].tolist() for a, b in zip(cache.offsets, cache.offsets[1:])]
+    assert {vocab.decode(ids[:-1]) for ids in documents} <= set(TEXTS) and {ids[-1] for ids in documents} == {
+        2
+    }
+    assert len(cache.tokens) < 0.9 * cache.n_bytes
+
+    moved = dataclasses.replace(config, vocab=str(tmp_path / "moved.json"))
+    shutil.copy(tokenizer, moved.vocab)
+    assert cache_name(moved) == cache_name(config)  # its content counts, not its path
+    before = cache_name(config)
+    tokenizer.with_name("tokenizer_config.json").unlink()
+    assert cache_name(config) != before  # the end token is another
+    tokenizer.unlink()
+    found = dataclasses.replace(config, fingerprint=cache.manifest["fingerprint"])
+    assert load_vocab(found, tmp_path / "caches").encode("Text") == vocab.encode("Text")
+
+
+def test_a_tokenizer_that_does_not_fit_is_said(tmp_path):
+    tokenizer = write_tokenizer(tmp_path / "tokenizer.json", 300)
+    config = dataclasses.replace(write_corpus(tmp_path / "data.jsonl"), vocab=str(tokenizer))
+    with pytest.raises(
+        ValueError, match=r"vocab_size=259; .*tokenizer.json has 300 tokens: data.vocab_size=300"
+    ):
+        cache_name(config)
+    tokenizer.write_text(tokenizer.read_text().replace("</s>", "<stop>"))
+    with pytest.raises(ValueError, match="has no token that ends a text"):
+        cache_name(config)
+
+
+@pytest.mark.slow  # each starts a process that imports TensorFlow
+@pytest.mark.parametrize("vocab", ["unigram", "parity_bpe"])
+def test_vocabularies_are_trained_on_the_corpus(tmp_path, vocab):
+    extra("tokenizers", "hf")
+    config = dataclasses.replace(write_corpus(tmp_path / "data.jsonl"), vocab=vocab, vocab_size=320)
+    cache = open_cache(prepare(config, tmp_path / "caches"), "validation")
+    ids = cache.tokens[: cache.offsets[1]].tolist()
+    assert load_vocab(config, tmp_path / "caches").decode(ids[:-1]) in TEXTS and ids[-1] == EOS
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
         ({"task": "docstring"}, "data.task='docstring' does not exist; did you mean 'docstrings'"),
         ({"task": "wikipedia"}, "data.task='wikipedia' does not exist; known are docstrings, files, c4"),
         ({"vocab": "byte"}, "data.vocab='byte'; allowed are 'bytes', 'sentencepiece'"),
+        ({"vocab": "no.json"}, "no.json is no tokenizer that can be read"),
         ({"vocab_size": 256}, "data.vocab_size=256; 'bytes' has 259"),
         ({"task": "files"}, "data.path is empty"),
         ({"task": "files", "path": "nowhere.txt"}, "data.path=nowhere.txt: no such file or folder"),
