@@ -42,8 +42,8 @@ class Settings:
     gold: GoldConfig = dataclasses.field(default_factory=lambda: GoldConfig(questions=0.5, flattery=2.0))
     widths: tuple[int, ...] = (16, 24, 32, 40)
     pretrain_steps: int = 200
-    sft_steps: int = 300
-    steps: tuple[int, ...] = (4, 16, 64, 256)
+    sft_steps: int = 200
+    steps: tuple[int, ...] = (2, 8, 32, 128)
     beta: float = 0.1
     lr: float = 1e-3
     n_probes: int = 400

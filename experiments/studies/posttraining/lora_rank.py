@@ -39,7 +39,7 @@ class Settings:
     data: DataConfig = recipes.STRINGS
     gold: GoldConfig = dataclasses.field(default_factory=GoldConfig)
     widths: tuple[int, ...] = (16, 32)
-    ranks: tuple[int, ...] = (1, 2, 4, 8)
+    ranks: tuple[int, ...] = (1, 4, 16)
     lrs: tuple[float, ...] = (5e-3, 2e-2)
     pretrain_steps: int = 200
     n_steps: int = 128

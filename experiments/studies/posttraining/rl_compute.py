@@ -45,7 +45,7 @@ class Settings:
     pretrain_steps: int = 200
     sft_steps: int = 200
     advantages: tuple[str, ...] = ADVANTAGES
-    n_steps: int = 512
+    n_steps: int = 384
     lr: float = 3e-3
     known: float = 0.5
     n_prompts: int = 512
