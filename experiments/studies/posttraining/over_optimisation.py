@@ -40,6 +40,7 @@ FITS = {"best of n": "best_of_n_fit.json", "PPO": "ppo_fit.json"}
 PEAKS = {"best of n": peak_of_best_of_n, "PPO": peak_of_rl}
 DPO = "over_optimisation_rl"
 CLOSE = 0.05  # nats: a policy so near its start has the start's reward
+FAR = 10.0  # nats: beyond, policies of these sizes fall apart; recorded, but not fitted
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class Settings:
     n_pairs: tuple[int, ...] = (256, 1024, 4096)
     reward_epochs: int = 4
     least_steps: int = 64
-    ppo_steps: int = 96
-    ppo_lr: float = 3e-4
+    ppo_steps: int = 64
+    ppo_lr: float = 1.5e-4
     betas: tuple[float, ...] = (1.0, 0.3, 0.1, 0.03)
     dpo_steps: int = 64
     dpo_lr: float = 1e-3
@@ -183,7 +184,7 @@ def ppo(settings: Settings, width: int, n_pairs: int) -> RunConfig:
         n_steps=settings.ppo_steps,
         lr=settings.ppo_lr,
         seed=settings.seed + grid(settings, settings.reward_widths).index((width, n_pairs)),
-        rows=128,
+        rows=256,
     )
 
 
@@ -196,7 +197,7 @@ def predict(settings: Settings, folder: Path) -> None:
     size = models.count(reward_model(settings, largest, settings.n_pairs[0]).model).n_params
     said: dict[str, Any] = {"reward_params": size, "level": settings.level, "start": start}
     for way, law in LAWS.items():
-        rows = pd.DataFrame(table[table["way"] == way])
+        rows = pd.DataFrame(table[(table["way"] == way) & (table["kl"] <= FAR)])
         fit = laws.fit_law(rows, law, settings.n_bootstrap, settings.level)
         kl = np.linspace(0.0, np.sqrt(rows["kl"].max()), 33) ** 2
         said[way] = {}
@@ -276,7 +277,7 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     result: dict[str, Any] = {"errors": errors(settings, folder)}
     for way in LAWS:
         fit = laws.read_fit(folder / FITS[way])
-        rows = pd.DataFrame(larger[larger["way"] == way])
+        rows = pd.DataFrame(larger[(larger["way"] == way) & (larger["kl"] <= FAR)])
         result[way] = {"params": laws.parameters(fit)} | {
             str(n): compare(said[way][str(n)], fit, pd.DataFrame(rows[rows["n_pairs"] == n]))
             for n in settings.n_pairs
@@ -287,7 +288,8 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     table = pd.concat([smaller, larger, dpo], ignore_index=True)
     write_atomic(folder / "over_optimisation.csv", table.to_csv(index=False))
     write_json(folder / "over_optimisation.json", result)
-    write_atomic(folder / "over_optimisation.png", figures.over_optimisation(table, said, list(LAWS)))
+    near = pd.DataFrame(table[table["kl"] <= FAR])
+    write_atomic(folder / "over_optimisation.png", figures.over_optimisation(near, said, list(LAWS)))
     return last_words(result, said)
 
 

@@ -65,7 +65,7 @@ def planted(settings, widths):
     rng, tables = np.random.default_rng(0), []
     for width, n in over_optimisation.grid(settings, widths):
         model = over_optimisation.reward_model(settings, width, n).model
-        for way, kl in (("best of n", np.linspace(0, 4, 8)), ("PPO", np.linspace(0, 30, 20))):
+        for way, kl in (("best of n", np.linspace(0, 4, 8)), ("PPO", np.linspace(0, 9, 20))):
             columns = {"kl": kl} | {
                 name: np.full(len(kl), float(value))
                 for name, value in (("reward_params", models.count(model).n_params), ("n_pairs", n))
