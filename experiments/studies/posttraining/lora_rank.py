@@ -42,7 +42,7 @@ class Settings:
     ranks: tuple[int, ...] = (1, 4, 16)
     lrs: tuple[float, ...] = (5e-3, 2e-2)
     pretrain_steps: int = 200
-    n_steps: int = 128
+    n_steps: int = 96
 
     def __post_init__(self):
         if not (self.widths and self.ranks and self.lrs):

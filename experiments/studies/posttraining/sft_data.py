@@ -1,9 +1,9 @@
 """How many demonstrations supervised fine-tuning needs, by the size of the model.
 
-1. pretrain: models of each width, one a seed.
-2. fine-tune: each of them but the largest on each number of examples, those of a seed its own, for several
-   numbers of steps; of these the one with the lowest validation loss counts, as few examples are soon learnt
-   by heart.
+1. pretrain: a model of each width.
+2. fine-tune: each of them but the largest on each number of examples, for several seeds with examples of
+   their own, and for several numbers of steps; of these the one with the lowest validation loss counts, as
+   few examples are soon learnt by heart.
 3. verify: the largest. Before it is fine-tuned, a law of the loss over size and examples, fitted to the
    others, says what it will come to.
 And the true reward of what each model says.
@@ -40,8 +40,8 @@ class Settings:
     data: DataConfig = recipes.STRINGS
     gold: GoldConfig = dataclasses.field(default_factory=GoldConfig)
     widths: tuple[int, ...] = (16, 24, 32, 48)
-    n_examples: tuple[int, ...] = (64, 256, 1024, 4096)
-    n_steps: tuple[int, ...] = (16, 48, 160)
+    n_examples: tuple[int, ...] = (128, 512, 2048, 8192)
+    n_steps: tuple[int, ...] = (64, 192)
     pretrain_steps: int = 200
     n_prompts: int = 256
     n_samples: int = 2
@@ -67,7 +67,7 @@ def build(settings: Settings) -> Study:
     """The study of settings whose data are prepared."""
     *smaller, largest = settings.widths
     stages = (
-        Stage("pretrain", lambda runs: pretrained_of_all(settings)),
+        Stage("pretrain", lambda runs: [pretrained(settings, width) for width in settings.widths]),
         Stage("fine-tune", lambda runs: [config for *_, config in fine_tuned(settings, smaller)]),
         Stage(
             "verify",
@@ -79,15 +79,9 @@ def build(settings: Settings) -> Study:
     return Study("sft_data", summary, settings, stages, functools.partial(finish, settings))
 
 
-def pretrained(settings: Settings, width: int, seed: int) -> RunConfig:
-    """The model of a width and seed, counted from 0, that has read text."""
-    return recipes.pretrain(settings.data, width, settings.pretrain_steps, seed=settings.seed + seed)
-
-
-def pretrained_of_all(settings: Settings) -> list[RunConfig]:
-    """Those of all widths and seeds."""
-    seeds = range(settings.n_seeds)
-    return [pretrained(settings, width, seed) for width in settings.widths for seed in seeds]
+def pretrained(settings: Settings, width: int) -> RunConfig:
+    """The model of a width that has read text."""
+    return recipes.pretrain(settings.data, width, settings.pretrain_steps, seed=settings.seed)
 
 
 def fine_tuned(settings: Settings, widths: Iterable[int]) -> list[tuple[int, int, int, RunConfig]]:
@@ -98,7 +92,7 @@ def fine_tuned(settings: Settings, widths: Iterable[int]) -> list[tuple[int, int
             n,
             seed,
             recipes.fine_tune(
-                pretrained(settings, width, seed),
+                pretrained(settings, width),
                 dataclasses.replace(settings.gold, n_examples=n, seed=settings.gold.seed + seed),
                 n_steps,
                 seed=settings.seed + seed,
@@ -116,7 +110,7 @@ def predict(settings: Settings, folder: Path, runs: Runs) -> None:
     *smaller, largest = settings.widths
     table = lowest(settings, folder, runs, smaller)
     fit = laws.fit_law(table, LAW, settings.n_bootstrap, settings.level)
-    size = models.count(pretrained(settings, largest, 0).model).n_params
+    size = models.count(pretrained(settings, largest).model).n_params
     about = pd.DataFrame({"n_params": float(size), "n_examples": settings.n_examples})
     said = laws.with_predictions(about, fit)
     write_atomic(folder / "smaller.csv", table.to_csv(index=False))
