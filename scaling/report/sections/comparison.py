@@ -13,6 +13,7 @@ from scaling.report.data import ReportData
 from scaling.report.page import Cell, Column, Figure, Section, Table, TableRow
 from scaling.report.sections.families import COLOURS
 from scaling.report.theme import INK, VERIFY, finish, plain, si, signed, thinned, tips, x, y
+from scaling.table.cell_values import is_given
 
 MOST = 300  # runs drawn of one law
 MOST_ROWS = 2000  # of a table that is compared on; more tell no more of the laws
@@ -24,11 +25,13 @@ SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down"
 
 
 def section(data: ReportData) -> Section | None:
-    """Nothing where the runs are too few to hold some back, or belong to several families."""
-    if data.fit is None:
+    """Nothing where the runs are too few to hold some back, belong to several families, or were all
+    post-trained: the laws are of pretraining's loss."""
+    table = data.law_runs.table
+    if data.fit is None or ("objective" in table and is_given(table["objective"]).all()):
         return None
     try:
-        rows = thinned(data.law_runs.table, MOST_ROWS).reset_index(drop=True)
+        rows = thinned(table, MOST_ROWS).reset_index(drop=True)
         found = compare_laws(replace(data.law_runs, table=rows), level=data.fit.level)
     except ValueError:
         return None

@@ -37,3 +37,8 @@ def test_bars_cross_zero_where_the_interval_holds_the_measured_loss(made):
 def test_too_few_runs_leave_no_trace(grid):
     few = replace(grid.runs, table=make_runs().query("stage == 'grid'").drop(columns="stage").head(7))
     assert section(replace(grid, law_runs=few)) is None
+
+
+def test_laws_of_pretraining_are_not_compared_on_runs_that_were_post_trained(grid):
+    table = grid.law_runs.table.assign(objective="reward")
+    assert section(replace(grid, law_runs=replace(grid.law_runs, table=table))) is None
