@@ -9,6 +9,7 @@ import pandas as pd
 
 import scaling
 from scaling.laws import find
+from scaling.laws.law import values
 from scaling.table.runs import check
 
 
@@ -34,6 +35,24 @@ def with_predictions(table: pd.DataFrame, fit: scaling.Fit) -> pd.DataFrame:
     """The table with what the fit says of each row: predicted, and its interval lo, hi."""
     said = fit.predict(**{name: table[name].to_numpy(float) for name in find(fit.law).columns})
     return table.assign(predicted=said.loss, lo=said.lo, hi=said.hi)
+
+
+def resampled(fit: scaling.Fit, scatter: float, columns: dict[str, Any]) -> dict[str, np.ndarray]:
+    """{"loss", "lo", "hi"}: the law itself, with intervals for a measured point from fits to resampled runs.
+
+    A forecast takes points as independent of each other; here many are of one run, which were drawn together.
+
+    Args:
+      fit: with resamples.
+      scatter: standard deviation of points about the law.
+      columns: float arrays of one length, those of the law.
+    """
+    law = find(fit.law)
+    theta = np.array([[fit.params[name] for name in law.params]])
+    draws = values(law, fit.samples if len(fit.samples) else theta, columns)
+    draws = draws + scatter * np.random.default_rng(0).standard_normal(draws.shape)
+    lo, hi = np.quantile(draws, [(1 - fit.level) / 2, (1 + fit.level) / 2], axis=0)
+    return {"loss": values(law, theta, columns)[0], "lo": lo, "hi": hi}
 
 
 def compare(table: pd.DataFrame, size: str, target: str, same: list[str]) -> dict[str, float]:

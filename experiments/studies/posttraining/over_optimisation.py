@@ -38,6 +38,7 @@ LAWS = {
 }
 FITS = {"best of n": "best_of_n_fit.json", "PPO": "ppo_fit.json"}
 PEAKS = {"best of n": peak_of_best_of_n, "PPO": peak_of_rl}
+COLUMNS = ("kl", "reward_params", "n_pairs")  # of both
 DPO = "over_optimisation_rl"
 CLOSE = 0.05  # nats: a policy so near its start has the start's reward
 FAR = 10.0  # nats: beyond, policies of these sizes fall apart; recorded, but not fitted
@@ -196,19 +197,23 @@ def predict(settings: Settings, folder: Path) -> None:
     table = curves(settings, folder, tuple(smaller), along, start)
     size = models.count(reward_model(settings, largest, settings.n_pairs[0]).model).n_params
     said: dict[str, Any] = {"reward_params": size, "level": settings.level, "start": start}
+    said["n_pairs"] = list(settings.n_pairs)
     for way, law in LAWS.items():
         rows = pd.DataFrame(table[(table["way"] == way) & (table["kl"] <= FAR)])
         fit = laws.fit_law(rows, law, settings.n_bootstrap, settings.level)
         kl = np.linspace(0.0, np.sqrt(rows["kl"].max()), 33) ** 2
-        said[way] = {}
+        columns = {name: rows[name].to_numpy(float) for name in COLUMNS}
+        scatter = laws.rms(laws.resampled(fit, 0.0, columns)["loss"] - rows["reward"].to_numpy(float))
+        said[way] = {"scatter": scatter}
         for n in settings.n_pairs:
             d, reward = PEAKS[way](*coefficients(fit.params, reward_params=size, n_pairs=n))
-            curve = fit.predict(kl=kl, reward_params=float(size), n_pairs=float(n))
+            about = {"reward_params": np.full(len(kl), float(size)), "n_pairs": np.full(len(kl), float(n))}
+            curve = laws.resampled(fit, scatter, {"kl": kl, **about})
             said[way][str(n)] = {
                 "peak_d": number(d),
                 "peak_reward": number(reward),
                 "kl": kl.tolist(),
-                **{name: np.asarray(getattr(curve, name)).tolist() for name in ("loss", "lo", "hi")},
+                **{name: values.tolist() for name, values in curve.items()},
             }
         write_json(folder / FITS[way], fit.to_json())
     write_atomic(folder / "smaller.csv", table.to_csv(index=False))
@@ -279,7 +284,7 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
         fit = laws.read_fit(folder / FITS[way])
         rows = pd.DataFrame(larger[(larger["way"] == way) & (larger["kl"] <= FAR)])
         result[way] = {"params": laws.parameters(fit)} | {
-            str(n): compare(said[way][str(n)], fit, pd.DataFrame(rows[rows["n_pairs"] == n]))
+            str(n): compare(said[way], fit, pd.DataFrame(rows[rows["n_pairs"] == n]))
             for n in settings.n_pairs
         }
     result["DPO"] = {
@@ -320,16 +325,18 @@ def of_dpo(rows: pd.DataFrame, settings: Settings) -> dict[str, Any]:
 def compare(said: dict[str, Any], fit: scaling.Fit, measured: pd.DataFrame) -> dict[str, Any]:
     """What was predicted and measured: peaks, error of the curve, share of points in the interval."""
     reward = measured["reward"].to_numpy(float)
-    predicted = laws.with_predictions(measured, fit)
+    columns = {name: measured[name].to_numpy(float) for name in COLUMNS}
+    predicted = laws.resampled(fit, said["scatter"], columns)
+    of_these = said[str(int(columns["n_pairs"][0]))]
     own = fit_of_one(measured)
     d, height = PEAKS[str(measured["way"].iloc[0])](*own)
-    lo, hi = (predicted[name].to_numpy(float) for name in ("lo", "hi"))
+    inside = (predicted["lo"] <= reward) & (reward <= predicted["hi"])
     return {
-        "predicted": {"peak_d": said["peak_d"], "peak_reward": said["peak_reward"]},
+        "predicted": {"peak_d": of_these["peak_d"], "peak_reward": of_these["peak_reward"]},
         "measured": {"peak_d": number(d), "peak_reward": number(height), "highest": float(reward.max())},
-        "rms_error": laws.rms(predicted["predicted"].to_numpy(float) - reward),
+        "rms_error": laws.rms(predicted["loss"] - reward),
         "range": float(reward.max() - reward.min()),
-        "inside": float(((lo <= reward) & (reward <= hi)).mean()),
+        "inside": float(inside.mean()),
     }
 
 
@@ -356,7 +363,7 @@ def last_words(result: dict[str, Any], said: dict[str, Any]) -> str:
         lines.append(f"  {width}: " + ", ".join(f"{int(n):,} {error:.3f}" for n, error in found.items()))
     lines.append(f"of those with {said['reward_params']:,} parameters, before they were optimised and after:")
     for way in LAWS:
-        for n in said[way]:
+        for n in map(str, said["n_pairs"]):
             found = result[way][n]
             lines.append(
                 f"  {way}, {int(n):,} pairs: peak predicted {peak(found['predicted'])}, measured "
@@ -374,6 +381,6 @@ def last_words(result: dict[str, Any], said: dict[str, Any]) -> str:
 
 def peak(found: dict[str, Any]) -> str:
     """Where a curve peaks and how high, in words."""
-    if found["peak_d"] is None:
-        return "none"
+    if found["peak_d"] is None or found["peak_d"] > FAR**0.5:
+        return f"none up to √KL = {FAR**0.5:.1f}"
     return f"+{found['peak_reward']:.3f} at √KL = {found['peak_d']:.2f}"

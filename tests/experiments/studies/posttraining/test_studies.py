@@ -85,7 +85,7 @@ def test_the_largest_reward_models_curves_are_predicted_before_they_are_measured
         over_optimisation, "curves", lambda settings, folder, widths, *_: planted(settings, widths)
     )
     kl = np.array([0.5, 1.0, 4.0, 12.0])
-    reward = np.sqrt(kl) * (0.4 - 0.15 * np.log(np.sqrt(kl)))
+    reward = np.sqrt(kl) * (0.4 - 0.3 * np.log(np.sqrt(kl)))
     about = {"beta": settings.betas, "kl": kl, "reward": reward, "way": "DPO"}
     dpo = pd.concat([pd.DataFrame(about).assign(n_pairs=n) for n in settings.n_pairs])
     monkeypatch.setattr(over_optimisation, "dpo_curve", lambda settings, folder: dpo)
@@ -95,7 +95,8 @@ def test_the_largest_reward_models_curves_are_predicted_before_they_are_measured
     largest = over_optimisation.reward_model(settings, settings.reward_widths[-1], 256)
     assert said["reward_params"] == models.count(largest.model).n_params and said["start"] == 1.0
     words = over_optimisation.finish(settings, tmp_path, Runs(pd.DataFrame()))
-    assert "DPO, 256 pairs: best at β = 0.03" in words and "peak of its law +0.7" in words
+    assert "DPO, 256 pairs: best at β = 0.3, +0.400" in words
+    assert "peak of its law +0.419 at √KL = 1.40" in words
     result = json.loads((tmp_path / "over_optimisation.json").read_text())
     for way in PLANTED:
         for n in settings.n_pairs:
