@@ -1,4 +1,8 @@
-"""Supervised fine-tuning: the next token of responses to prompts, in packed rows of whole conversations."""
+"""Supervised fine-tuning: the next token of responses to prompts, in packed rows of whole conversations.
+
+A network with an encoder has a conversation a row: it reads what comes before the last response, and its
+decoder, which begins with the last token of that, says the response. So `models.decoding` asks it later.
+"""
 
 import math
 from typing import Any
@@ -8,12 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+import models
 from experiments.config import Recipe, RunConfig
 from experiments.data.batches import shuffled
 from experiments.objective import Objective, RunData
 from experiments.objective_configs import SFTConfig
 from experiments.posttraining.data.demonstrations import open_demonstrations
-from experiments.posttraining.data.packing import PackedRows, pack
+from experiments.posttraining.data.packing import PackedRows, last_responses, pack
 from experiments.posttraining.data.prepared import manifest
 from models.model import Aux, Model
 
@@ -21,16 +26,7 @@ DIVERGED = 10.0  # times the loss of a uniform guess; a start that never met the
 
 
 def objective(model: Model, recipe: Recipe) -> Objective:
-    """Cross-entropy of response tokens, nats, a mean by weight over the batch; `batch` is of `PackedRows`.
-
-    Raises:
-      ValueError: a network with an encoder, whose rows hold one text each.
-    """
-    if model.has_encoder:
-        raise ValueError(
-            f"sft: family {model.config.family!r} has an encoder and cannot read packed rows; "
-            "use a decoder, such as 'transformer'"
-        )
+    """Cross-entropy of response tokens, nats, a mean by weight over the batch; `batch` is of `PackedRows`."""
 
     def loss(params, batch, hyper):
         losses_BT, right_BT, aux = response_losses(model, params, batch)
@@ -59,13 +55,34 @@ def response_losses(
 ) -> tuple[jax.Array, jax.Array, Aux]:
     """Of each token but a row's first: its cross-entropy [B,T], nats, and whether it was the likeliest; what
     else the network measured. Each segment is read as if it were alone."""
+    if model.has_encoder:
+        return _decoder_losses(model, params, batch)
     tokens_BT, segments_BT = batch["tokens"], batch["segments"]
     logits_BTV, aux = model.apply_with_aux(params, tokens_BT[:, :-1], segments_BT=segments_BT[:, :-1])
-    targets_BT = tokens_BT[:, 1:]
+    return *_losses(logits_BTV, tokens_BT[:, 1:]), aux
+
+
+def _losses(logits_BTV: jax.Array, targets_BT: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Cross-entropy of each target, nats, and whether it was the likeliest."""
     losses_BT = optax.softmax_cross_entropy_with_integer_labels(logits_BTV, targets_BT)
     # As by argmax but for ties; XLA vectorises no argmax on CPUs, and it would be a tenth of the step.
     said_BT = jnp.take_along_axis(logits_BTV, targets_BT[..., None], axis=2)[..., 0]
-    return losses_BT, (said_BT >= logits_BTV.max(axis=-1)).astype(jnp.float32), aux
+    return losses_BT, (said_BT >= logits_BTV.max(axis=-1)).astype(jnp.float32)
+
+
+def _decoder_losses(
+    model: Model, params: Any, batch: dict[str, jax.Array]
+) -> tuple[jax.Array, jax.Array, Aux]:
+    """As `response_losses` of rows with one response, which is all that counts: a network with an encoder."""
+    tokens_BT, at_T = batch["tokens"], jnp.arange(batch["tokens"].shape[1] - 1)
+    start_B1 = jnp.maximum((batch["weights"] > 0).argmax(axis=1)[:, None] - 1, 0)  # the prompt's last token
+    at_BU = jnp.minimum(start_B1 + at_T, at_T[-1])
+    inputs_BU, targets_BU = (jnp.take_along_axis(tokens_BT, at_BU + k, axis=1) for k in (0, 1))
+    source = {"source_BS": tokens_BT[:, :-1], "source_mask_BS": at_T < jnp.maximum(start_B1, 1)}
+    logits_BUV, aux = model.apply_with_aux(params, inputs_BU, **source)
+    back_BT = jnp.maximum(at_T - start_B1, 0)  # from places in the decoder to places in the row
+    losses_BT, right_BT = (jnp.take_along_axis(x, back_BT, axis=1) for x in _losses(logits_BUV, targets_BU))
+    return losses_BT, right_BT, aux
 
 
 def data(config: RunConfig) -> RunData:
@@ -76,8 +93,11 @@ def data(config: RunConfig) -> RunData:
     """
     assert isinstance(config.objective, SFTConfig)
     found = open_demonstrations(config)
-    weight_by = config.objective.weight_by
-    splits = {split: pack(examples, config.seq_len, weight_by) for split, examples in found.items()}
+    weight_by, alone = config.objective.weight_by, models.build(config.model).has_encoder
+    splits = {
+        split: pack(last_responses(examples) if alone else examples, config.seq_len, weight_by, alone)
+        for split, examples in found.items()
+    }
     training, size = splits["train"], config.batch_size
 
     def read(seed: int, step: int, rows: slice) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from experiments.posttraining.data.examples import SPLITS, Examples
+from experiments.posttraining.data.examples import SPLITS, Column, Examples
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,12 @@ class PackedRows:
         return {"tokens": tokens_BT, "segments": segments_BT, "weights": weights_BT}
 
 
-def pack(examples: Examples, seq_len: int, weight_by: Literal["token", "example"] = "token") -> PackedRows:
+def pack(
+    examples: Examples,
+    seq_len: int,
+    weight_by: Literal["token", "example"] = "token",
+    alone: bool = False,
+) -> PackedRows:
     """Rows of all examples (columns "tokens" and "mask").
 
     An example that is longer than a row is cut to its beginning; if none of its responses is left, it is left
@@ -69,6 +74,7 @@ def pack(examples: Examples, seq_len: int, weight_by: Literal["token", "example"
       examples: one split.
       seq_len: tokens that a row predicts; it holds one more.
       weight_by: whether tokens or examples count alike.
+      alone: each example has a row of its own.
 
     Raises:
       ValueError: no example is left.
@@ -86,7 +92,7 @@ def pack(examples: Examples, seq_len: int, weight_by: Literal["token", "example"
             "use longer rows"
         )
     lengths = np.minimum(tokens.lengths[kept], width)
-    row_of = first_fit(lengths, width)
+    row_of = np.arange(len(kept)) if alone else first_fit(lengths, width)
     order = np.argsort(row_of, kind="stable")
     offsets = np.searchsorted(row_of[order], np.arange(row_of.max() + 2))
     return PackedRows(
@@ -100,6 +106,17 @@ def pack(examples: Examples, seq_len: int, weight_by: Literal["token", "example"
         n_truncated=int((tokens.lengths[kept] > width).sum()),
         n_left_out=len(examples) - len(kept),
     )
+
+
+def last_responses(examples: Examples) -> Examples:
+    """The same with a mask that is true at the last response only."""
+    mask = examples.columns["mask"]
+    last = np.zeros_like(mask.values)
+    for start, end in zip(mask.offsets[:-1], mask.offsets[1:]):
+        if len(said := np.flatnonzero(mask.values[start:end])):
+            first = said[np.flatnonzero(np.diff(said, prepend=-2) > 1)[-1]]
+            last[start + first : start + said[-1] + 1] = 1
+    return Examples({**examples.columns, "mask": Column(last, mask.offsets)}, examples.manifest)
 
 
 def first_fit(lengths: np.ndarray, capacity: int) -> np.ndarray:

@@ -7,6 +7,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import models
@@ -18,9 +19,11 @@ from experiments.posttraining.data.chat_template import default_template
 from experiments.posttraining.data.conversations import Turn
 from experiments.posttraining.data.demonstrations import open_demonstrations
 from experiments.posttraining.data.examples import Column, Examples
-from experiments.posttraining.data.packing import pack
+from experiments.posttraining.data.packing import last_responses, pack
 from experiments.training.gradients import gradients
 from models import ladder
+from models.decoding.sample import sample
+from models.decoding.settings import SamplingSettings
 from tests.tiny_run import make_training_cache, training_config
 
 SFT = Recipe(SFTConfig())
@@ -137,9 +140,70 @@ def test_by_example_each_conversation_counts_alike():
     np.testing.assert_allclose(loss(params, together)[0], np.mean(each), atol=1e-5)
 
 
-def test_a_network_with_an_encoder_is_refused():
-    with pytest.raises(ValueError, match=r"family 'encdec' has an encoder .* use a decoder"):
-        sft.objective(models.build(ladder(16, 50, "encdec")), SFT)
+def conversations(*turns):
+    """Examples from (prompt, response, prompt, response, …), lists of tokens."""
+    tokens = [np.concatenate(each) for each in turns]
+    mask = [np.concatenate([np.full(len(x), k % 2) for k, x in enumerate(each)]) for each in turns]
+    offsets = np.cumsum([0, *map(len, tokens)])
+    columns = {
+        "tokens": np.concatenate(tokens).astype(np.int32),
+        "mask": np.concatenate(mask).astype(np.uint8),
+    }
+    return Examples({name: Column(values, offsets) for name, values in columns.items()}, {})
+
+
+WITH_SOURCE = conversations(
+    ([7, 8, 9], [11, 12, 1]),
+    ([7, 9], [13, 1], [20], [14, 15, 16, 1]),  # of two responses the last
+    ([8], [17, 1]),
+    ([9, 9, 8, 7, 7], [18, 12, 12, 1]),
+)
+
+
+@pytest.mark.parametrize("family", ["encdec", pytest.param("rnn", marks=SLOW)])
+def test_an_encoder_reads_what_comes_before_the_last_response_and_the_decoder_says_it(family):
+    """By hand, row by row and without padding; the decoder begins with the prompt's last token."""
+    model, params = network(family)
+    rows = pack(last_responses(WITH_SOURCE), T, alone=True)
+    assert len(rows) == 4 and rows.n_weighted == 3 + 4 + 2 + 4
+    batch = pad_rows(rows.batch(np.arange(4)), 5)
+    expected, right = [], []
+    for i, n_said in enumerate((3, 4, 2, 4)):
+        tokens = WITH_SOURCE.columns["tokens"][i]
+        start = len(tokens) - n_said - 1
+        logits_TV = model.apply(params, tokens[None, start:-1], source_BS=tokens[None, : max(start, 1)])[0]
+        logps_TV = np.asarray(jax.nn.log_softmax(logits_TV))
+        expected += [-logps_TV[np.arange(n_said), tokens[start + 1 :]]]
+        right += [logps_TV.argmax(axis=1) == tokens[start + 1 :]]
+    objective = sft.objective(model, SFT)
+    loss, (weight, measured) = jitted(objective)(params, batch)
+    assert weight == 13 and float(loss) == pytest.approx(np.concatenate(expected).mean(), rel=1e-5)
+    assert float(measured["accuracy"]) == pytest.approx(np.concatenate(right).mean())
+    shown = jax.jit(objective.measure)(params, batch, {}, {})
+    np.testing.assert_allclose(shown["loss"][:4], [each.mean() for each in expected], rtol=1e-5)
+    np.testing.assert_array_equal(shown["weight"], [3, 4, 2, 4, 0])
+
+
+def test_a_network_with_an_encoder_learns_to_answer_as_it_is_asked_later():
+    model, params = network("encdec")
+    batch = pack(last_responses(WITH_SOURCE), T, alone=True).batch(np.arange(4))
+    objective, optimizer = sft.objective(model, SFT), optax.adam(0.02)
+
+    def step(state, _):
+        params, opt_state = state
+        gradient = jax.grad(lambda params: objective.loss(params, batch, {})[0])(params)
+        updates, opt_state = optimizer.update(gradient, opt_state)
+        return (optax.apply_updates(params, updates), opt_state), None
+
+    run = jax.jit(lambda params: jax.lax.scan(step, (params, optimizer.init(params)), length=150)[0][0])
+    prompts, said = zip(
+        *(
+            (list(c[:-n]), tuple(c[-n:]))
+            for c, n in zip(map(WITH_SOURCE.columns["tokens"].__getitem__, range(4)), (3, 4, 2, 4))
+        )
+    )
+    found = sample(model, run(params), prompts, [0] * 4, SamplingSettings(0), max_tokens=6, eos_id=1)
+    assert [one.tokens for [one] in found] == list(said)
 
 
 def test_validation_reads_every_row_once():
