@@ -7,6 +7,7 @@ document ends with the end-of-sequence token (EOS).
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ from experiments.files import sync_folder, write_atomic
 
 SPLITS = ("train", "validation", "test")
 EOS = 1  # in every vocabulary made here; 0 is padding. A user's tokenizer has its own: see the manifest
+CHECKED_BYTES = 1 << 30  # a second's reading; of larger files only the size is checked
 FORMAT = 1  # raised when the layout, or how text is cut or cleaned, changes: caches are then made again
 
 
@@ -47,7 +49,8 @@ class TokenCache:
 
 
 def open_cache(folder: Path | str, split: str) -> TokenCache:
-    """Maps one split into memory. File sizes are checked against the manifest; contents are not read.
+    """Maps one split into memory. File sizes are checked against the manifest, and, up to CHECKED_BYTES, the
+    tokens against their sha256: a flipped bit would otherwise move every loss under the same fingerprint.
 
     Raises:
       ValueError: unknown split, or a cache that is incomplete or damaged: which file, and how to mend it.
@@ -64,6 +67,10 @@ def open_cache(folder: Path | str, split: str) -> TokenCache:
         if found != size:
             what = "is missing" if found is None else f"has {found} bytes where the manifest says {size}"
             raise ValueError(f"token cache is damaged: {path} {what}; delete {folder} and prepare it again")
+    if expected[tokens] <= CHECKED_BYTES and _sha256(tokens, tokens.stat().st_mtime_ns) != info["sha256"]:
+        raise ValueError(
+            f"token cache is damaged: {tokens} is not as it was written; delete {folder} and prepare it again"
+        )
     return TokenCache(
         tokens=map_array(tokens, dtype),
         offsets=map_array(documents, np.dtype("<i8")),
@@ -71,6 +78,13 @@ def open_cache(folder: Path | str, split: str) -> TokenCache:
         manifest=manifest,
         components=info.get("components", {}),
     )
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256(path: Path, changed_ns: int) -> str:
+    """Of a file's content, read once a process while its time of change stays."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_whole(folder: Path | str) -> bool:

@@ -1,6 +1,7 @@
 """The token cache: what is written is what is read, and damage is named before anyone trains on it."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,6 +81,15 @@ def test_cache_cannot_be_written_through(tmp_path):
         open_cache(make(tmp_path), "train").tokens[0] = 0
 
 
+def flip_a_bit(folder: Path) -> None:
+    """Of a token that has been read in this process before."""
+    file = folder / "validation/tokens.bin"
+    open_cache(folder, "validation")
+    whole = bytearray(file.read_bytes())
+    whole[len(whole) // 2] ^= 4
+    file.write_bytes(whole)
+
+
 @pytest.mark.parametrize(
     "damage, message",
     [
@@ -88,6 +98,7 @@ def test_cache_cannot_be_written_through(tmp_path):
             lambda folder: (folder / "test/documents.bin").write_bytes(b"1234"),
             "documents.bin has 4 bytes where",
         ),
+        (flip_a_bit, "validation/tokens.bin is not as it was written"),
         (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json is not JSON"),
         (lambda folder: (folder / "manifest.json").unlink(), "manifest.json is missing; prepare"),
         (lambda folder: (folder / "manifest.json").write_text('{"format": 0}'), "not of format"),
