@@ -27,6 +27,7 @@ STUDIES = {  # name: module of this package
     "reward_model": "posttraining.reward_model",
     "lora_rank": "posttraining.lora_rank",
     "known_entropy": "data.known_entropy",
+    "repetition": "data.repetition",
     "inverse_scaling_posttraining": "posttraining.inverse_scaling",
 }
 

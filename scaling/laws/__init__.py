@@ -25,7 +25,7 @@ from scaling.laws.downstream.u_shaped import u_shaped
 from scaling.laws.law import FREE, Columns, Law
 from scaling.laws.pretraining.broken import broken
 from scaling.laws.pretraining.chinchilla import CHINCHILLA
-from scaling.laws.pretraining.data_constrained import DATA_CONSTRAINED
+from scaling.laws.pretraining.data_constrained import DATA_CONSTRAINED, OVERFITTING
 from scaling.laws.pretraining.kaplan import KAPLAN
 from scaling.laws.pretraining.mixture import mixture, mixture_exponential, mixture_own
 from scaling.laws.pretraining.moe import GRANULARITY, MOE
@@ -54,6 +54,7 @@ LAWS = {
         KAPLAN,
         OVER_TRAINING,
         DATA_CONSTRAINED,
+        OVERFITTING,
         PRECISION,
         MOE,
         GRANULARITY,

@@ -47,6 +47,10 @@ PLANTED = {
         (1.87, 521.0, 1488.0, 0.353, 0.353, 15.4, 5.3),
         grid(n_params=SIZES, n_tokens=TOKENS, unique_tokens=(1e8, 1e9, 1e10, 1e12)),
     ),
+    "overfitting": (
+        (1.87, 521.0, 1488.0, 0.353, 0.353, 2e-3, 0.7, 0.9),
+        grid(n_params=SIZES, n_tokens=TOKENS, unique_tokens=(1e9, 1e10, 1e12)),
+    ),
     "precision": (
         (1.8, 400.0, 1500.0, 0.35, 0.36, 2.7),
         grid(n_params=SIZES, n_tokens=TOKENS, weight_bits=(3, 4, 6, 8, 16)),

@@ -1,7 +1,8 @@
 """Laws of the loss at the end of pre-training, one a file.
 
   chinchilla        loss by size and tokens; kaplan: the older form of it
-  over_training     with tokens far beyond what is optimal; data_constrained: with tokens repeated
+  over_training     with tokens far beyond what is optimal; data_constrained: with tokens repeated,
+                    with gain or with harm
   moe               with experts; precision: with fewer bits; mixture: with shares of domains
   broken            with bends where one power law gives way to another
 

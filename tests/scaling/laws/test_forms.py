@@ -73,6 +73,16 @@ def test_more_data_never_hurts_repeated_or_not(log_n, log_unique, log_epochs, mo
     assert again[1] <= again[0] * (1 + 1e-12) and np.all(fresh <= again * (1 + 1e-12))
 
 
+def test_the_penalty_of_repeats_begins_with_the_second_pass_and_grows_with_size():
+    theta = (*C4[:5], 0.01, 0.7, 0.9)
+    sizes, unique = np.array([1e8, 1e9]), 1e9
+    once = law_values("overfitting", theta, n_params=sizes, n_tokens=unique, unique_tokens=unique)
+    assert once == pytest.approx(chinchilla(*C4[:5], n_params=sizes, n_tokens=unique))
+    ten = law_values("overfitting", theta, n_params=sizes, n_tokens=10 * unique, unique_tokens=unique)
+    penalty = ten - chinchilla(*C4[:5], n_params=sizes, n_tokens=10 * unique)
+    assert penalty == pytest.approx(0.01 * 9**0.7 * (sizes / unique) ** 0.9)
+
+
 MIXED = (1.36, 36.0, 36.0, 0.19, 0.18, -0.3, 0.012, 0.1, -0.003, 2.1, 290.0)
 
 
