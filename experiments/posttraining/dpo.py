@@ -13,7 +13,13 @@ from experiments.config import Recipe
 from experiments.objective import Objective
 from experiments.objective_configs import DPOConfig
 from experiments.posttraining.estimators.kl import exact_kl
-from experiments.posttraining.estimators.token_logps import response_logps, response_mask, texts, token_logps
+from experiments.posttraining.estimators.token_logps import (
+    refuse_encoder,
+    response_logps,
+    response_mask,
+    texts,
+    token_logps,
+)
 from experiments.posttraining.reward import agreement_with_gold, correct, unless_tied
 from models.model import Aux, Model
 
@@ -76,11 +82,7 @@ def objective(model: Model, recipe: Recipe) -> Objective:
     """
     assert isinstance(recipe.objective, DPOConfig)
     losses = LOSSES[recipe.objective.loss]
-    if model.has_encoder:
-        raise ValueError(
-            f"dpo: family {model.config.family!r} has an encoder and does not read prompt and response in "
-            "one row; use a decoder, such as 'transformer'"
-        )
+    refuse_encoder(model, "dpo")
 
     def losses_of(h_B: jax.Array, batch, hyper) -> jax.Array:
         return losses(h_B, hyper["beta"], unless_tied(batch, hyper["label_smoothing"], 0.5))

@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments.config import Recipe
 from experiments.objective import Objective
-from experiments.posttraining.estimators.token_logps import texts
+from experiments.posttraining.estimators.token_logps import refuse_encoder, texts
 from models.layers.heads import scalar
 from models.model import Aux, Model, last_token
 
@@ -100,11 +100,7 @@ def objective(model: Model, recipe: Recipe) -> Objective:
     Raises:
       ValueError: a network with an encoder, which has no last token of prompt and response.
     """
-    if model.has_encoder:
-        raise ValueError(
-            f"reward: family {model.config.family!r} has an encoder and does not read prompt and response in "
-            "one row; use a decoder, such as 'transformer'"
-        )
+    refuse_encoder(model, "reward")
     head = scalar(model)
 
     def both(params: Any, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array, Aux]:

@@ -1,4 +1,4 @@
-"""Log-probabilities of given tokens and of whole responses.
+"""Log-probabilities of given tokens and of whole responses, by a decoder.
 
 Log-probabilities of tokens [B,T] have shape [B,T-1]: at t that of token t + 1 given the tokens up to t. A
 mask of that shape is true where token t + 1 belongs to the response.
@@ -8,6 +8,15 @@ import jax
 import jax.numpy as jnp
 
 from models.model import Model
+
+
+def refuse_encoder(model: Model, objective: str) -> None:
+    """Raises ValueError for a network that does not read prompt and response in one row."""
+    if model.has_encoder:
+        raise ValueError(
+            f"{objective}: family {model.config.family!r} has an encoder and does not read prompt and "
+            "response in one row; use a decoder, such as 'transformer'"
+        )
 
 
 def token_logps(logits_BTV: jax.Array, tokens_BT: jax.Array) -> jax.Array:

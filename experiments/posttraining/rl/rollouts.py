@@ -11,7 +11,7 @@ import models
 from experiments.config import Recipe
 from experiments.posttraining import gold
 from experiments.posttraining.estimators.kl import k3
-from experiments.posttraining.estimators.token_logps import masked_mean, response_mask, texts
+from experiments.posttraining.estimators.token_logps import masked_mean, refuse_encoder, response_mask, texts
 from experiments.posttraining.reward import rewards_of
 from models.decoding.rollout import Rollout, rollout
 from models.model import Aux, Model
@@ -37,10 +37,7 @@ class Sampled(NamedTuple):
 
 def check(model: Model, recipe: Recipe, name: str) -> None:
     """Raises ValueError for what cannot be trained so: a network with an encoder, a reward nobody knows."""
-    if model.has_encoder:
-        raise ValueError(
-            f"{name}: family {model.config.family!r} has an encoder; use a decoder, such as 'transformer'"
-        )
+    refuse_encoder(model, name)
     if getattr(recipe.objective, "reward", "") == "gold" and recipe.gold is None:
         raise ValueError(
             f"{name}: reward='gold' is known of examples.task='gold' only; give the source of a reward model"

@@ -8,6 +8,7 @@ import pytest
 import models
 from experiments.posttraining.estimators.token_logps import (
     masked_mean,
+    refuse_encoder,
     response_logps,
     response_mask,
     texts,
@@ -60,3 +61,9 @@ def test_padding_takes_no_places_of_experts(dispatch, segments):
     )
     dense = models.build(TransformerConfig(7, 8, 1, 1, 1, 8, 8))
     assert texts(dense, jnp.array([2, 3]), 3) == {}
+
+
+def test_a_network_that_does_not_read_both_in_one_row_is_refused_by_name():
+    refuse_encoder(models.build(models.ladder(16, 31)), "ppo")
+    with pytest.raises(ValueError, match=r"ppo: family 'encdec' has an encoder .* use a decoder"):
+        refuse_encoder(models.build(models.ladder(16, 31, "encdec")), "ppo")
