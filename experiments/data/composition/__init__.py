@@ -1,8 +1,9 @@
 """What is in a corpus: how much of it, in which languages and domains, how long, how often repeated.
 
 counts: numbers of a part of a corpus, which merge in any order into those of the whole. survey: documents
-to counts, here or in several processes. languages: which language a text is in. web_languages: how much of
+to counts, here or in several processes. languages: which language a text is in. domains: which of the
+domains that labels teach. web_languages: how much of
 the web is in each language, and who speaks it. shares: what the counts say, with intervals.
 """
 
-__all__ = ["counts", "languages", "shares", "survey", "web_languages"]
+__all__ = ["counts", "domains", "languages", "shares", "survey", "web_languages"]

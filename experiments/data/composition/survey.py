@@ -17,6 +17,7 @@ from experiments.data.composition.counts import Amount, Composition, Texts, buck
 from experiments.data.document import Document
 
 BATCH = 512  # documents that a process is given at a time
+ANY = "any of these"  # stands among the filters
 LANGUAGE, DOMAIN = "language", "domain"
 NONE = "(none)"  # the answer of documents that do not have the field
 
@@ -77,7 +78,7 @@ def look_into(documents: Iterable[Document], questions: Questions) -> Compositio
     hashes: list[int] = []
     total, groups = Tally(), defaultdict(lambda: defaultdict(Tally))
     lengths: Counter[int] = Counter()
-    removed_by = dict.fromkeys(questions.filters, 0)
+    removed_by = dict.fromkeys([*questions.filters, *([ANY] if questions.filters else [])], 0)
     for document in documents:
         hashes.append(text_hash(document.text))
         n_tokens = questions.count_tokens(document.text) if questions.count_tokens else 0
@@ -85,8 +86,9 @@ def look_into(documents: Iterable[Document], questions: Questions) -> Compositio
         lengths[bucket(max(n_bytes, 1))] += 1
         for question, answer in _answers(document, questions):
             groups[question][answer].count(document.text, n_tokens)
-        for name, judge in questions.filters.items():
-            removed_by[name] += not judge(document).keep
+        removed = [name for name, judge in questions.filters.items() if not judge(document).keep]
+        for name in [*removed, *([ANY] if removed else [])]:
+            removed_by[name] += 1
     amounts = {
         question: {answer: tally.amount() for answer, tally in answers.items()}
         for question, answers in groups.items()

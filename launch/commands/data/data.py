@@ -25,6 +25,7 @@ from launch.workers.process import prepare_process
 FLAGS = flags.FlagValues()
 USAGE = "isoflop data PATH|TASK [flags]"
 MOST_ROWS = 20  # of a table in the terminal
+NEED_A_PATH = ("files", "hugging_face")
 flags.DEFINE_string("out", None, "write a page with pictures to this HTML file", flag_values=FLAGS)
 flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
 flags.DEFINE_integer("sample", 0, "look into so many documents only; 0: into all", flag_values=FLAGS)
@@ -42,6 +43,15 @@ flags.DEFINE_string(
     "the documents are the same sentences in the languages of --by; the field that says which",
     flag_values=FLAGS,
 )
+flags.DEFINE_string(
+    "domains",
+    None,
+    "FILE:FIELD, labelled documents that a classifier of domains learns from",
+    flag_values=FLAGS,
+)
+flags.DEFINE_list(
+    "filters", [], "filters of quality to ask of each document, such as default,c4,gopher", flag_values=FLAGS
+)
 flags.DEFINE_integer("workers", os.cpu_count() or 1, "processes", flag_values=FLAGS)
 
 
@@ -57,7 +67,12 @@ def run(args: list[str], flags) -> int:
     from experiments.data.composition.survey import Questions, survey
 
     skipped: Counter[str] = Counter()
-    questions = Questions(fields=tuple(flags.by), count_tokens=token_counter(flags.vocab))
+    questions = Questions(
+        fields=tuple(flags.by),
+        domain_of=domains(flags.domains) if flags.domains else None,
+        count_tokens=token_counter(flags.vocab),
+        filters=filters(flags.filters),
+    )
     taxes = read_taxes(documents_of(args[0], flags.text_field), flags) if flags.parallel else {}
     found = survey(
         documents_of(args[0], flags.text_field, skipped),
@@ -118,20 +133,19 @@ def documents_of(name: str, text_field: str, skipped: Counter[str] | None = None
     Raises:
       ValueError: neither is there.
     """
-    from experiments.data.document import Document
-    from experiments.data.sources import docstrings, textfiles, walks
+    from experiments.config import DataConfig
+    from experiments.data.sources import textfiles
     from experiments.data.tasks import TASKS
 
-    made = {"docstrings": docstrings.documents, "walks": walks.documents}
-    if name in made:
-        return (Document(text.decode()) for text in made[name]())
-    if name in TASKS:
+    if name not in TASKS:
+        textfiles.find(name)
+        return textfiles.records(name, text_field, skipped)
+    records = TASKS[name].records
+    if records is None or name in NEED_A_PATH:
         raise ValueError(
-            f"{name}: this task's documents cannot be listed; give the path of its files, or one of "
-            f"{', '.join(made)}"
+            f"{name}: this task's documents cannot be listed by its name; give the path of its files"
         )
-    textfiles.find(name)
-    return textfiles.records(name, text_field, skipped)
+    return records(DataConfig(task=name))
 
 
 def token_counter(vocabs: list[str]):
@@ -145,6 +159,35 @@ def token_counter(vocabs: list[str]):
     for vocab in vocabs:  # wrong ones are said before anything is read
         read_vocab(vocab)
     return TokenCounter(vocabs[0]) if vocabs else None
+
+
+def domains(labelled: str):
+    """The classifier of domains that FILE:FIELD teaches.
+
+    Raises:
+      ValueError: it is not of that form, or the labels do not suffice.
+    """
+    from experiments.data.composition.domains import fit_domains
+    from experiments.data.sources import textfiles
+
+    path, _, label = labelled.rpartition(":")
+    if not path:
+        raise ValueError(f"--domains {labelled}; expected FILE:FIELD, such as labelled.jsonl:domain")
+    return fit_domains(textfiles.records(path), label)
+
+
+def filters(names: list[str]) -> dict:
+    """The filters of quality by name.
+
+    Raises:
+      ValueError: an unknown one, or one that learns.
+    """
+    from experiments.data.quality import chain
+
+    chosen = chain.names_of(names)
+    if learn := [name for name in chosen if name not in chain.RULES]:
+        raise ValueError(f"--filters {', '.join(learn)}: learns from text of its own; see docs/data.md")
+    return {name: chain.RULES[name] for name in chosen}
 
 
 def as_text(found) -> str:
@@ -167,6 +210,13 @@ def as_text(found) -> str:
         lines += ["left out: " + ", ".join(f"{n:,} {reason}" for reason, n in found.skipped.items())]
     if looked_at.documents < total.documents:
         lines += [f"shares from {looked_at.documents:,} documents, with 90 % intervals"]
+    if found.removed_by:
+        lines += ["", "filters would remove, of documents: "]
+        lines[-1] += ", ".join(
+            f"{name} {percent(n / looked_at.documents)}"
+            for name, n in sorted(found.removed_by.items(), key=lambda item: -item[1])
+            if n
+        )
     for question in found.groups:
         of_language = question == LANGUAGE
         rows = language_rows(found) if of_language else group_rows(found, question)

@@ -50,7 +50,7 @@ def test_a_known_mixture_is_recovered():
     }
     rows = {row["value"]: row for row in language_rows(found)}
     assert rows["en"]["share"].value == 400 / 600 == rows["en"]["share"].lo
-    assert found.removed_by == {"english": 200}
+    assert found.removed_by == {"english": 200, "any of these": 200}
 
 
 def test_a_sample_covers_the_truth_as_often_as_it_says():

@@ -36,10 +36,11 @@ def test_a_corpus_is_described(corpus, tmp_path, capsys):
         "--workers",
         "1",
     ]
-    assert cli.main([*command, "--out", str(page)]) == 0
+    assert cli.main([*command, "--out", str(page), "--filters=default"]) == 0
     printed = capsys.readouterr().out
     assert "60 documents" in printed and "German (de)" in printed and "left out: 1 empty" in printed
-    assert "German" in page.read_text()
+    assert "filters would remove" in printed
+    assert "German" in page.read_text() and "Quality" in page.read_text()
     assert cli.main([*command, "--json", "--sample", "20"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["documents"] == 60 and found["looked_at"] == 20 and found["skipped"] == {"empty": 1}
@@ -55,6 +56,10 @@ def test_a_corpus_is_described(corpus, tmp_path, capsys):
     [
         (["nowhere"], "data.path=nowhere: no such file or folder"),
         (["c4"], "c4: this task's documents cannot be listed"),
+        (["corpus", "--filters=classifier"], "--filters classifier: learns from text of its own"),
+        (["corpus", "--filters=gophr"], "no filter 'gophr'; did you mean 'gopher'"),
+        (["corpus", "--domains=x"], "--domains x; expected FILE:FIELD"),
+        (["corpus", "--parallel=id"], "--parallel FIELD needs --by"),
         (["corpus", "--sample", "-1"], "--sample -1"),
         (["corpus"], "no string 'text' in this line (it has body, source)"),
         (["corpus", "--text_field", "body", "--vocab", "x.json"], "vocabulary 'x.json'"),
