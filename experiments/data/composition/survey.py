@@ -78,7 +78,9 @@ def look_into(documents: Iterable[Document], questions: Questions) -> Compositio
     hashes: list[int] = []
     total, groups = Tally(), defaultdict(lambda: defaultdict(Tally))
     lengths: Counter[int] = Counter()
-    removed_by = dict.fromkeys([*questions.filters, *([ANY] if questions.filters else [])], 0)
+    removed_by: dict[str, int] = {name: 0 for name in questions.filters}
+    if removed_by:
+        removed_by[ANY] = 0
     for document in documents:
         hashes.append(text_hash(document.text))
         n_tokens = questions.count_tokens(document.text) if questions.count_tokens else 0
