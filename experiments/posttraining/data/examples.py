@@ -37,7 +37,7 @@ from experiments.files import write_atomic
 
 SPLITS = ("train", "validation")
 VALIDATION_SHARE = 20  # one example in so many, by its hash, is held out
-FORMAT = 1  # raised when the layout changes: sets are then prepared again
+FORMAT = 2  # raised when the layout, or what is made of records, changes: sets are then prepared again
 DTYPES = {"b": np.dtype("|u1"), "i": np.dtype("<i4"), "u": np.dtype("<i4"), "f": np.dtype("<f4")}
 
 
