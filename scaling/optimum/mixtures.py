@@ -24,11 +24,11 @@ class BestMixture:
 
     Attributes:
       shares: by domain, summing to 1; lo, hi: their intervals, of the laws' parameters alone. Ends of several
-        shares need not sum to 1.
+        shares need not sum to 1. All ends of intervals are NaN where a fit has no draws.
       loss: the weighted mean of the fits' targets there; loss_lo, loss_hi: for one new run, its noise
         included, as wide as if the fits' errors were one and the same.
       losses: each fit's own target there.
-      level: of the intervals, NaN where a fit has no draws.
+      level: of the intervals.
     """
 
     shares: dict[str, float]

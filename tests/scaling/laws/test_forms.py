@@ -5,8 +5,11 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 import scaling
+from scaling.fitting.fit import in_units
+from scaling.fitting.uncertainty import forecast
 from scaling.laws import find
 from scaling.laws.downstream.over_optimisation import coefficients, peak_of_best_of_n, peak_of_rl
 from scaling.laws.downstream.rl_compute import is_early
@@ -131,6 +134,27 @@ def test_of_a_mixture_only_shares_against_the_last_domain_count():
     shares = {"share_web": [1, 0, 0, 0.5], "share_code": [0, 1, 0, 0.5], "share_books": [0, 0, 1, 0]}
     predicted = law_values("mixture_exponential:web,code,books", (1.9, 1.4, -0.8, 0.5), **shares)
     assert predicted == pytest.approx(1.9 + 1.4 * np.exp([-0.8, 0.5, 0.0, -0.15]))
+
+
+def test_the_default_mixture_law_ranks_mixtures_that_it_has_not_seen(public_data):
+    """RegMix (arXiv 2407.01492): 512 models of 1M parameters on mixtures of 17 domains, by three losses."""
+    folder = public_data / "runs/mixtures"
+    table = pd.read_csv(folder / "regmix_1m_shares.csv").rename(
+        columns=lambda name: name.replace("train_the_pile_", "share_")
+    )
+    losses = pd.read_csv(folder / "regmix_1m_losses.csv")
+    law = find("mixture:" + ",".join(name[6:] for name in table if name.startswith("share_")))
+    unseen, ranks, inside = np.arange(len(table)) % 5 == 0, [], []
+    rest = {name: table[name].to_numpy()[unseen] for name in law.columns}
+    for domain in ("pile_cc", "github", "wikipedia_en"):
+        loss = losses[f"metric/the_pile_{domain}_val_loss"].to_numpy()
+        x, y, units = in_units(law, table.assign(loss=loss)[~unseen])
+        fitted = forecast(law, x, y, units, 2, np.random.default_rng(0))
+        predicted, lo, hi = fitted.predict(law, rest, 0.9)
+        ranks.append(stats.spearmanr(predicted, loss[unseen])[0])
+        inside.append((lo <= loss[unseen]) & (loss[unseen] <= hi))
+    assert np.mean(ranks) > 0.97 and min(ranks) > 0.96
+    assert 0.85 < np.mean(inside) < 0.97
 
 
 def test_a_share_of_none_counts_as_the_floor():

@@ -1,5 +1,7 @@
 """The best mixture: where calculus puts it, below all others within the caps, and refusals in one line."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,15 @@ def test_no_mixture_within_the_caps_is_better(three_domains):
     loss = np.mean([fit.predict(**others).loss for fit in three_domains], axis=0)
     assert best.loss <= loss.min() + 1e-9
     assert best_mixture(three_domains).loss <= best.loss
+
+
+def test_a_fit_that_was_saved_under_the_exponential_laws_former_name_is_read(two_domains):
+    content = json.loads(json.dumps(two_domains[0].to_json()).replace("mixture_exponential:", "mixture:"))
+    again = scaling.Fit.from_json(content)
+    assert again.law == again.forecast.law == "mixture_exponential:web,code"
+    assert again.predict(share_web=0.3, share_code=0.7) == two_domains[0].predict(
+        share_web=0.3, share_code=0.7
+    )
 
 
 def test_caps_by_epochs():
