@@ -287,6 +287,11 @@ class RunConfig:
             raise ValueError(
                 f"run: objective {self.objective.kind!r} without examples; say what it is trained on"
             )
+        if self.objective and self.init and self.init.optimizer == "keep":
+            raise ValueError(
+                f"run: init.optimizer='keep' with objective {self.objective.kind!r}; only pretraining goes "
+                "on with the optimizer's state"
+            )
         if self.examples and not self.objective:
             raise ValueError(f"run: examples {self.examples.task!r} without an objective; say what for")
         if self.schedule.warmup_tokens > (1 - self.schedule.decay) * self.n_tokens:

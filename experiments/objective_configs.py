@@ -70,6 +70,8 @@ class InitConfig:
     train: patterns (`models.partial_training.split`) of the parameters that are trained. (): all of them, or
       with `lora` none but the adapters. What the objective adds to the network, such as a head, always is.
     last_layers: of the layers that `train` matches, the last so many are trained. 0: all of them.
+    optimizer: "keep" goes on with the optimizer's state of the checkpoint, for pretraining that continues;
+      "reset" begins with an empty one. The schedule, and its warm-up, are the run's own either way.
     """
 
     source: str
@@ -77,8 +79,11 @@ class InitConfig:
     train: tuple[str, ...] = ()
     last_layers: int = 0
     lora: LoRAConfig | None = None
+    optimizer: Literal["reset", "keep"] = field(default="reset", metadata=ADDED_LATER)
 
     def __post_init__(self):
+        what = "optimizer='keep' with train or lora; the state that is kept is of all parameters"
+        check("init", self.optimizer == "reset" or not (self.train or self.lora), what)
         check("init", self.last_layers >= 0, f"last_layers={self.last_layers}; it must not be negative")
         what = f"last_layers={self.last_layers} without train; say what of them, such as 'blocks/*'"
         check("init", not self.last_layers or bool(self.train), what)

@@ -194,7 +194,12 @@ def put_parameters(params: Any, axes: Any, mesh: Mesh | None) -> Any:
     return jax.device_put(params, at)
 
 
-def _from_parts(shape: tuple[int, ...], at: NamedSharding, part: Callable[[Any], np.ndarray]) -> jax.Array:
+def like(tree: Any, other: Any) -> Any:
+    """The arrays of a tree where those of another one of the same form are."""
+    return jax.tree.map(lambda x, y: _from_parts(x.shape, y.sharding, np.asarray(x).__getitem__), tree, other)
+
+
+def _from_parts(shape: tuple[int, ...], at: Any, part: Callable[[Any], np.ndarray]) -> jax.Array:
     with jax.transfer_guard("allow"):  # that is said outright here, as by device_put
         return jax.make_array_from_callback(shape, at, part)
 

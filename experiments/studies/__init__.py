@@ -22,6 +22,7 @@ STUDIES = {  # name: module of this package
     "test_time_compute": "test_time_compute.study",
     "seq2seq_length": "seq2seq_length.study",
     "over_optimisation": "posttraining.over_optimisation",
+    "mixture": "data.mixture",
     "sft_data": "posttraining.sft_data",
     "rl_compute": "posttraining.rl_compute",
     "reward_model": "posttraining.reward_model",

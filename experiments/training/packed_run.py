@@ -67,15 +67,16 @@ class PackedRun:
         self.ended: list[int] = []  # indices of runs that diverged or stopped early, whose row is due
         self.next_poll = 0
 
-    def restore_newest(self, network: Any) -> State:
+    def restore_newest(self, network: Any, kept: Any = None) -> State:
         """Parameters and optimizer state, on the devices, after `first_step`: the newest step whose state all
-        runs have; that of step 0 needs no file. `network`: what they started from, or None."""
+        runs have; that of step 0 needs no file. `network`: what they started from, or None; `kept`: the
+        optimizer's state there, if it is kept."""
         steps = set.intersection(*(run.available_steps() for run in self.runs))
         while True:
             step = int(all_gather(np.array([max(steps)]))[0, 0])  # processes may see files at different times
             state: Any = None
             with contextlib.suppress(Unreadable):
-                state = self.compiled.stack(run.restore(step, network) for run in self.runs)
+                state = self.compiled.stack(run.restore(step, network, kept) for run in self.runs)
             if all_gather(np.array([state is not None])).all():
                 break
             steps.discard(step)

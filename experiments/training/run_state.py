@@ -20,7 +20,7 @@ from experiments.training.checkpoints.shared_prefix import SharedPrefix
 from experiments.training.compiled import Compiled, State
 from experiments.training.loss import predicted_tokens
 from experiments.training.processes import is_primary
-from models import count
+from models import count, sharding
 
 N_TEXTS = 4  # of the validation prompts, whose responses are recorded
 
@@ -83,8 +83,9 @@ class RunState:
         branches = self.shared_prefix.steps() if self.shared_prefix else set()
         return {0} | self.checkpoints.steps() | branches
 
-    def restore(self, step: int, network: Any) -> State:
-        """Its state after this step, one of `available_steps()`; `network` is what it started from, or None.
+    def restore(self, step: int, network: Any, kept: Any = None) -> State:
+        """Its state after this step, one of `available_steps()`; `network` is what it started from, or None,
+        `kept` the optimizer's state there, None for an empty one.
 
         Raises:
           Unreadable: there is no whole one.
@@ -92,7 +93,7 @@ class RunState:
         params, opt_state = self.compiled.init(jax.random.key(self.config.seed), network)
         self.meta: dict[str, Any] = {"recent": []}
         if step == 0:
-            return params, opt_state
+            return params, opt_state if kept is None else sharding.like(kept, opt_state)
         own = step in self.checkpoints.steps()
         source = self.checkpoints if own or not self.shared_prefix else self.shared_prefix.checkpoints
         found = source.read(step, params=params, opt_state=opt_state, meta=None)

@@ -118,7 +118,7 @@ def train_packed(
     # Restore, or initialise.
     runs = [RunState(*run, compiled, shared_prefixes) for run in zip(configs, outs, hooks, strict=True)]
     packed = PackedRun(runs, compiled, data, clock, mesh)
-    params, opt_state = packed.restore_newest(network)
+    params, opt_state = packed.restore_newest(network, begun.opt_state)
     del begun, network  # of which only what is in `fixed` is still needed
     device_step = sharding.put(np.int32(packed.first_step), mesh)
     clock.lap("start")

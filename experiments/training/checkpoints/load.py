@@ -24,17 +24,19 @@ from experiments.objective_configs import RewardConfig
 from experiments.posttraining.trainable import Trainable, trainable
 from experiments.training.checkpoints.checkpoint import Checkpoints, Unreadable
 from experiments.training.objectives import objective_of
-from experiments.training.optim import hyperparameters
+from experiments.training.optim import hyperparameters, init_state
 from models import ModelConfig, hf
 from models.partial_training import leaves
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a run has when it begins: trees of parameters by name, "network" and "reward", and its recipe."""
+    """What a run has when it begins: trees of parameters by name, "network" and "reward", and its recipe; and
+    the optimizer's state, where that is kept."""
 
     recipe: Recipe
     trees: dict[str, Any] = field(default_factory=dict)
+    opt_state: Any = None
 
 
 def load(run: Path) -> tuple[RunConfig, Any]:
@@ -105,10 +107,11 @@ def start(config: RunConfig, out: Path) -> Start:
             raise ValueError(f"objective.reward={reward}: {folder} is not a reward model; train one first")
         meta["reward_run"] = to_json(reward_config)
         recipe = dataclasses.replace(recipe, reward_model=reward_config.model)
+    opt_state = _kept_state(config, source, seen) if config.init.optimizer == "keep" else None
     checkpoints = Checkpoints(out / "start")
-    checkpoints.save(0, trees, None, meta)
+    checkpoints.save(0, trees, opt_state, meta)
     checkpoints.close()
-    return Start(recipe, trees)
+    return Start(recipe, trees, opt_state)
 
 
 def frozen_part(objective: Objective, parts: Trainable, network: Any) -> Any:
@@ -140,11 +143,44 @@ def _read_start(config: RunConfig, out: Path) -> Start | None:
             reward_run = from_json(RunConfig, meta["reward_run"])
             recipe = dataclasses.replace(recipe, reward_model=reward_run.model)
             like["reward"] = _shapes(objective_of(models.build(reward_run.model), reward_run.recipe).init)
-        return Start(recipe, checkpoints.read(0, params=like)["params"])
+        if config.init is None or config.init.optimizer == "reset":
+            return Start(recipe, checkpoints.read(0, params=like)["params"])
+        found = checkpoints.read(0, params=like, opt_state=_state_shapes(config))
+        return Start(recipe, found["params"], found["opt_state"])
     except Unreadable:
         return None
     finally:
         checkpoints.close()
+
+
+def _kept_state(config: RunConfig, source: Path, seen: str) -> Any:
+    """The optimizer's state of the checkpoint whose parameters have the fingerprint `seen`.
+
+    Raises:
+      ValueError: the source is no pretraining of all parameters by the same optimizer, or has no whole state.
+    """
+    about = read_json(source / "config.json")
+    found = None if "model_type" in about else from_json(RunConfig, about)
+    whole = found and found.objective is None and not (found.init and (found.init.train or found.init.lora))
+    if not whole or found is None or found.optimizer.name != config.optimizer.name:
+        raise ValueError(
+            f"init.optimizer='keep': {source} is no run of pretraining by {config.optimizer.name}; start "
+            "from one, or with optimizer='reset'"
+        )
+    checkpoints = Checkpoints(source / "checkpoints")
+    like = _shapes(models.build(config.model).init)
+    restored = checkpoints.restore(params=like, opt_state=_state_shapes(config))
+    checkpoints.close()
+    if restored is None or fingerprint(restored["params"]) != seen:
+        raise ValueError(
+            f"init.optimizer='keep': the optimizer's state in {source} cannot be read; start with 'reset'"
+        )
+    return restored["opt_state"]
+
+
+def _state_shapes(config: RunConfig) -> Any:
+    model = models.build(config.model)
+    return _shapes(lambda key: init_state(config.optimizer.name, model, model.init(key)))
 
 
 def _shapes(init: Any) -> Any:

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 import models
-from experiments.config import RunConfig
-from experiments.objective_configs import InitConfig, LoRAConfig
+from experiments.config import OptimizerConfig, RunConfig
+from experiments.objective_configs import ExamplesConfig, InitConfig, LoRAConfig, SFTConfig
+from experiments.training import metrics
 from experiments.training.checkpoints.checkpoint import Checkpoints
 from experiments.training.checkpoints.load import fingerprint, load, start
-from experiments.training.train import Stopped, train
+from experiments.training.train import Stopped, train, training_functions
 from models import hf
 from models.partial_training import leaves
 from tests.tiny_run import Hooks, assert_same_run, make_training_cache
@@ -86,6 +87,48 @@ def test_stopped_anywhere_it_continues_without_its_source_bit_for_bit(runs, tmp_
     train(run, tmp_path / "stopped", Hooks())
     assert_same_run(tmp_path / "whole", tmp_path / "stopped")
     jax.tree.map(np.testing.assert_array_equal, load(tmp_path / "whole")[1], load(tmp_path / "stopped")[1])
+
+
+@pytest.mark.parametrize("optimizer", ["keep", "reset"])
+def test_continued_pretraining_keeps_or_resets_the_optimizers_state(optimizer, runs, tmp_path):
+    run = continued(InitConfig(str(runs / "base"), optimizer=optimizer), n_tokens=64 * 8)
+    train(run, tmp_path / "whole", Hooks())
+    first, *_ = metrics.read(tmp_path / "whole/metrics.jsonl")
+    assert first["step"] == 1 and first["lr"] == pytest.approx(run.optimizer.lr)  # warmed up within a step
+    begun = start(run, tmp_path / "whole")
+    checkpoints = Checkpoints(runs / "base/checkpoints")
+    like = training_functions(run.model, run.optimizer.name, run.schedule.name).init(jax.random.key(0), None)
+    kept = checkpoints.restore(params=like[0], opt_state=like[1])
+    checkpoints.close()
+    assert kept
+    if optimizer == "reset":
+        assert begun.opt_state is None
+    else:
+        jax.tree.map(np.testing.assert_array_equal, begun.opt_state, kept["opt_state"])
+        (count,) = [x for x in jax.tree.leaves(begun.opt_state) if x.ndim == 0]
+        assert count == 40
+    with pytest.raises(Stopped):
+        train(run, tmp_path / "stopped", Hooks(3))
+    train(run, tmp_path / "stopped", Hooks())
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+    # A step further from the same parameters: only the state differs.
+    other = dataclasses.replace(run, init=dataclasses.replace(run.init, optimizer="reset"))
+    if optimizer == "keep":
+        train(other, tmp_path / "other", Hooks())
+        lines = [metrics.read(tmp_path / name / "metrics.jsonl") for name in ("whole", "other")]
+        one, two = ([line["train_loss"] for line in each if "train_loss" in line] for each in lines)
+        assert one[0] == two[0] and one[1] != two[1]
+
+
+def test_a_state_that_cannot_be_kept_is_refused(runs, tmp_path):
+    keep = InitConfig(str(runs / "base"), optimizer="keep")
+    with pytest.raises(ValueError, match="base is no run of pretraining by lion; start from one, or"):
+        start(continued(keep, optimizer=OptimizerConfig(0.01, name="lion")), tmp_path / "lion")
+    with pytest.raises(ValueError, match="init: optimizer='keep' with train or lora"):
+        InitConfig("base", lora=LORA, optimizer="keep")
+    sft = {"examples": ExamplesConfig("gold"), "objective": SFTConfig()}
+    with pytest.raises(ValueError, match=r"run: init\.optimizer='keep' with objective 'sft'"):
+        dataclasses.replace(config(), init=keep, **sft)
 
 
 def test_a_hugging_face_folder_is_a_start(runs, tmp_path):

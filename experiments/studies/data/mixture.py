@@ -1,0 +1,296 @@
+"""Which mixture of domains is best for a target: small models on many mixtures, a law, and a larger check.
+
+1. proxies: a small model on each mixture of a design (the centre, the corners, and points between them); and
+   still smaller ones on some of these.
+2. verify: at several times the compute, the mixture that the laws call best, the uniform one, and some of the
+   design. What is expected of them is written down before they train.
+Each domain's loss has a law over the shares of all domains. A law of proxies cannot say what a larger model's
+loss will be; it says which mixture is better and by how much, and that is what is checked, with the rank
+correlation between proxies of each size and the larger models.
+"""
+
+import dataclasses
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+import scaling
+from experiments.config import (
+    DataConfig,
+    MixtureConfig,
+    OptimizerConfig,
+    RunConfig,
+    ScheduleConfig,
+    SourceConfig,
+)
+from experiments.data.prepare import open_splits
+from experiments.fields import Numbers, apply_overrides
+from experiments.files import write_atomic, write_json
+from experiments.studies.budgets import Sweep
+from experiments.studies.data import figures
+from experiments.studies.study import Stage, Study, with_prepared_data
+from models import count, ladder
+from scaling.design.mixture_grid import mixture_grid
+from scaling.optimum.mixtures import BestMixture, best_mixture, epoch_caps
+from scaling.table.runs import Runs, check
+
+FOLDS = 4  # of mixtures, for the error of a law on mixtures that it was not fitted to
+# Four domains that need no download.
+SOURCES = (
+    SourceConfig("library", "docstrings", where="package=python"),
+    SourceConfig(
+        "networks", "docstrings", where="package=tensorflow|keras|jax|flax|orbax|optax|pyglove|seqio"
+    ),
+    SourceConfig("numbers", "docstrings", where="package=scipy|pandas|numpy|narwhals|pyarrow"),
+    SourceConfig("walks", "walks"),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything `--set` can change. `target` weighs the domains' losses; {}: all alike.
+
+    proxies: sizes and budgets; the law is of the last, on all mixtures, and the others train on those that
+      are checked. `verify` is what they are checked on, with `n_checked` mixtures of the design.
+    max_epochs: of a domain at the larger budget: caps of the best mixture's shares.
+    """
+
+    seed: int = 0
+    data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig("mixture", sources=SOURCES))
+    target: Numbers = dataclasses.field(default_factory=Numbers)
+    n_mixtures: int = 24
+    proxies: tuple[Sweep, ...] = (Sweep(16, 1.5e10), Sweep(24, 5e10))
+    verify: Sweep = dataclasses.field(default_factory=lambda: Sweep(48, 4e11))
+    n_checked: int = 6
+    max_epochs: float = 4.0
+    lr: float = 1e-2
+    seq_len: int = 128
+    batch_tokens: int = 1024
+    n_val_tokens: int = 65_536
+    n_bootstrap: int = 200
+    level: float = 0.9
+
+    def __post_init__(self):
+        if not self.data.has_components:
+            raise ValueError("Settings.data has no components; give data.sources, or data.task and data.by")
+        if self.data.mixture:
+            raise ValueError("Settings.data.mixture: the mixtures are what the study varies; leave it out")
+        if not 3 <= self.n_checked <= self.n_mixtures or not self.proxies:
+            raise ValueError(
+                f"Settings: n_checked={self.n_checked} of n_mixtures={self.n_mixtures}, {len(self.proxies)} "
+                "proxies; take 3 or more, and a proxy"
+            )
+
+
+def study(overrides: list[str]) -> Study:
+    """The study with settings overridden; settings that no run could have are refused here."""
+    settings = apply_overrides(Settings(), overrides)
+    for size in (*settings.proxies, settings.verify):
+        configure(settings, size, {"any": 1.0})
+    sources = [source.name for source in settings.data.sources]
+    if sources and (unknown := set(settings.target) - set(sources)):
+        raise ValueError(f"Settings.target: {', '.join(sorted(unknown))} is no domain of data.sources")
+    return with_prepared_data(settings.data, lambda data: build(dataclasses.replace(settings, data=data)))
+
+
+def build(settings: Settings) -> Study:
+    """The study of settings whose data are prepared."""
+    stages = (
+        Stage("proxies", lambda runs: proxies(settings)),
+        Stage(
+            "verify",
+            lambda runs: verify(settings, runs),
+            before=lambda folder, runs, configs: predict(settings, folder, runs),
+        ),
+    )
+    summary = (
+        "small models on many mixtures of domains, a law, and the best mixture checked at larger compute"
+    )
+    return Study("mixture", summary, settings, stages, functools.partial(finish, settings))
+
+
+def configure(settings: Settings, size: Sweep, shares: dict[str, float]) -> RunConfig:
+    """A run of this size on a mixture."""
+    model = ladder(size.d_model, settings.data.vocab_size)
+    mixture = MixtureConfig(Numbers({name: round(share, 3) for name, share in shares.items()}))
+    return RunConfig(
+        model=model,
+        data=dataclasses.replace(settings.data, mixture=mixture),
+        optimizer=OptimizerConfig(lr=settings.lr, b2=0.99),
+        schedule=ScheduleConfig(),
+        batch_tokens=settings.batch_tokens,
+        seq_len=settings.seq_len,
+        n_tokens=round(size.flops / count(model).flops_per_token(settings.seq_len)),
+        seed=settings.seed,
+        n_val_tokens=settings.n_val_tokens,
+    )
+
+
+def unique_tokens(settings: Settings) -> dict[str, int]:
+    """Tokens to train on of each domain."""
+    return {name: part["n_tokens"] for name, part in open_splits(settings.data)[0].components.items()}
+
+
+def design(settings: Settings) -> list[dict[str, float]]:
+    """Shares by domain of all mixtures: the centre, the corners, and points between them."""
+    grid = mixture_grid(settings.n_mixtures, list(unique_tokens(settings)), settings.seed)
+    return [{str(c).removeprefix("share_"): float(row[c]) for c in grid} for _, row in grid.iterrows()]
+
+
+def checked(settings: Settings) -> list[dict[str, float]]:
+    """The mixtures of the design that are trained at every size: the centre, and the last ones."""
+    mixtures = design(settings)
+    return [mixtures[0], *mixtures[len(mixtures) - settings.n_checked + 1 :]]
+
+
+def proxies(settings: Settings) -> list[RunConfig]:
+    """Runs of the small models."""
+    smaller = [configure(settings, size, m) for size in settings.proxies[:-1] for m in checked(settings)]
+    return smaller + [configure(settings, settings.proxies[-1], mixture) for mixture in design(settings)]
+
+
+def verify(settings: Settings, runs: Runs) -> list[RunConfig]:
+    """Runs of the larger model: on the mixture called best, and on those that are checked."""
+    best = best_of(settings, fit_laws(settings, runs, n_bootstrap=0))
+    return [configure(settings, settings.verify, m) for m in (best.shares, *checked(settings))]
+
+
+def of_size(settings: Settings, runs: Runs, size: Sweep) -> pd.DataFrame:
+    """The runs of a size, whose `target` is the weighted mean of the domains' losses."""
+    table = runs.table[runs.table["d_model"] == size.d_model].reset_index(drop=True)
+    weights = weight_of(settings)
+    losses = table[[f"loss_{name}" for name in weights]].to_numpy(float)
+    return table.assign(target=losses @ np.array(list(weights.values())))
+
+
+def weight_of(settings: Settings) -> dict[str, float]:
+    """The weight of each domain's loss in the target; they sum to 1."""
+    names = [name for name in unique_tokens(settings) if settings.target.get(name, 0) or not settings.target]
+    weights = {name: settings.target.get(name, 1.0) for name in names}
+    return {name: weight / sum(weights.values()) for name, weight in weights.items()}
+
+
+def fit_laws(settings: Settings, runs: Runs, n_bootstrap: int) -> dict[str, scaling.Fit]:
+    """The law of each domain's loss that counts, over the shares of all domains."""
+    table = of_size(settings, runs, settings.proxies[-1])
+    return {name: fit_law(settings, table, name, n_bootstrap) for name in weight_of(settings)}
+
+
+def fit_law(settings: Settings, table: pd.DataFrame, name: str, n_bootstrap: int) -> scaling.Fit:
+    """The law of one domain's loss on some of the mixtures."""
+    domains = list(unique_tokens(settings))
+    shares = [f"share_{domain}" for domain in domains]
+    rows = table[shares].assign(loss=table[f"loss_{name}"])
+    runs = check(pd.DataFrame(rows, dtype=float), {}, needed=(*shares, "loss"))
+    law = f"mixture:{','.join(domains)}"
+    return scaling.fit(runs, law=law, n_bootstrap=n_bootstrap, level=settings.level, seed=settings.seed)
+
+
+def best_of(settings: Settings, fits: dict[str, scaling.Fit]) -> BestMixture:
+    """The mixture of the lowest target that repeats no domain too often at the larger budget."""
+    larger = configure(settings, settings.verify, {"any": 1.0})
+    caps = epoch_caps(unique_tokens(settings), larger.n_tokens, settings.max_epochs)
+    return best_mixture(list(fits.values()), list(weight_of(settings).values()), caps)
+
+
+def predict(settings: Settings, folder: Path, runs: Runs) -> None:
+    """Writes down the laws, the mixture they call best, and how much better it should be."""
+    fits = fit_laws(settings, runs, settings.n_bootstrap)
+    best = best_of(settings, fits)
+    uniform = {f"share_{name}": 1 / len(best.shares) for name in best.shares}
+    weights = np.array(list(weight_of(settings).values()))
+    at_uniform = float(weights @ [float(fit.predict(**uniform).loss) for fit in fits.values()])
+    prediction = {
+        "shares": best.shares,
+        "lo": best.lo,
+        "hi": best.hi,
+        "level": settings.level,
+        "target_of_proxy": best.loss,
+        "target_of_proxy_at_uniform": at_uniform,
+        "relative_gain": 1 - best.loss / at_uniform,
+        "held_out_error": held_out_errors(settings, runs),
+    }
+    write_json(folder / "prediction.json", prediction)
+    write_json(folder / "fits.json", {name: fit.to_json() for name, fit in fits.items()})
+
+
+def held_out_errors(settings: Settings, runs: Runs) -> dict[str, float]:
+    """RMS relative error of each domain's law on mixtures that it was not fitted to."""
+    table, found = of_size(settings, runs, settings.proxies[-1]), {}
+    for name in weight_of(settings):
+        errors = []
+        for fold in range(FOLDS):
+            out = np.arange(len(table)) % FOLDS == fold
+            fit = fit_law(settings, table[~out].reset_index(drop=True), name, n_bootstrap=0)
+            shares = {column: table[out][column].to_numpy(float) for column in fit_columns(settings)}
+            errors.append(fit.predict(**shares).loss / table[out][f"loss_{name}"].to_numpy(float) - 1)
+        found[name] = float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))
+    return found
+
+
+def fit_columns(settings: Settings) -> list[str]:
+    """The columns that the laws read."""
+    return [f"share_{domain}" for domain in unique_tokens(settings)]
+
+
+def finish(settings: Settings, folder: Path, runs: Runs) -> str:
+    """Writes mixture.csv, .json and .png; says whether the mixture called best was better."""
+    said: dict[str, Any] = json.loads((folder / "prediction.json").read_text())
+    configs = verify(settings, runs)
+    larger = of_size(settings, runs, settings.verify).set_index("run_id").loc[[c.run_id for c in configs]]
+    best, uniform = (float(larger["target"].iloc[i]) for i in (0, 1))
+    ranks = {}
+    for size in settings.proxies:
+        proxy = of_size(settings, runs, size).set_index("run_id")
+        same = [configure(settings, size, mixture).run_id for mixture in checked(settings)]
+        rho = stats.spearmanr(proxy.loc[same, "target"], larger["target"].iloc[1:]).statistic
+        ranks[f"d_model={size.d_model}"] = float(rho)
+    result = said | {
+        "target": best,
+        "target_at_uniform": uniform,
+        "measured_gain": 1 - best / uniform,
+        "best_of_checked": float(larger["target"].iloc[1:].min()),
+        "rank_correlation": ranks,
+    }
+    sizes = (*settings.proxies, settings.verify)
+    table = pd.concat([of_size(settings, runs, size) for size in sizes], ignore_index=True)
+    write_atomic(folder / "mixture.csv", table.to_csv(index=False))
+    write_json(folder / "mixture.json", result)
+    losses = predicted_and_measured(settings, folder, runs)
+    write_atomic(folder / "mixture.png", figures.mixture(losses, result))
+    return last_words(settings, result)
+
+
+def predicted_and_measured(settings: Settings, folder: Path, runs: Runs) -> pd.DataFrame:
+    """Of each domain and mixture of the proxies: domain, predicted, measured."""
+    table, rows = of_size(settings, runs, settings.proxies[-1]), []
+    shares = {column: table[column].to_numpy(float) for column in fit_columns(settings)}
+    for name, fit in fit_laws(settings, runs, n_bootstrap=0).items():
+        both = zip(np.asarray(fit.predict(**shares).loss), table[f"loss_{name}"])
+        rows += [{"domain": name, "predicted": float(p), "measured": float(m)} for p, m in both]
+    return pd.DataFrame(rows)
+
+
+def last_words(settings: Settings, result: dict[str, Any]) -> str:
+    """What was predicted, what was measured, and how proxies rank mixtures."""
+    shares = ", ".join(
+        f"{name} {share:.0%} ({result['lo'][name]:.0%} to {result['hi'][name]:.0%})"
+        for name, share in result["shares"].items()
+    )
+    errors = ", ".join(f"{name} {error:.2%}" for name, error in result["held_out_error"].items())
+    ranks = ", ".join(f"{name}: {rho:.2f}" for name, rho in result["rank_correlation"].items())
+    factor = settings.verify.flops / settings.proxies[-1].flops
+    return (
+        f"law of mixtures, error on mixtures left out: {errors}\n"
+        f"the best mixture is {shares}\n"
+        f"predicted to be {result['relative_gain']:.2%} better than equal shares; at {factor:.0f}× compute "
+        f"measured {result['target']:.4f} against {result['target_at_uniform']:.4f} nats per token: "
+        f"{result['measured_gain']:.2%} (the best of the others: {result['best_of_checked']:.4f})\n"
+        f"rank correlation of proxies with the larger models: {ranks}"
+    )
