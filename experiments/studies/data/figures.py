@@ -21,13 +21,8 @@ def mixture(losses: pd.DataFrame, result: dict[str, Any]) -> bytes:
     domains = list(result["shares"])
     colour = alt.Color("domain:N", title="Domain", sort=domains)
     values = pd.concat([losses["predicted"], losses["measured"]])
-    across, up = (
-        axis(field, title, values, label=theme.plain)
-        for axis, field, title in (
-            (theme.x, "measured", "Measured loss, nats per token"),
-            (theme.y, "predicted", "By the law"),
-        )
-    )
+    across = theme.x("measured", "Measured loss, nats per token", values, label=theme.plain)
+    up = theme.y("predicted", "By the law", values, label=theme.plain)
     ends = pd.DataFrame({"measured": [values.min(), values.max()], "predicted": [values.min(), values.max()]})
     law = alt.layer(
         alt.Chart(ends).mark_line(color=theme.MUTED, strokeDash=[5, 4]).encode(x=across, y=up),

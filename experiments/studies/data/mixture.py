@@ -65,8 +65,8 @@ class Settings:
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig("mixture", sources=SOURCES))
     target: Numbers = dataclasses.field(default_factory=Numbers)
     n_mixtures: int = 24
-    proxies: tuple[Sweep, ...] = (Sweep(16, 1.5e10), Sweep(24, 5e10))
-    verify: Sweep = dataclasses.field(default_factory=lambda: Sweep(48, 4e11))
+    proxies: tuple[Sweep, ...] = (Sweep(16, 8e9), Sweep(24, 2e10))
+    verify: Sweep = dataclasses.field(default_factory=lambda: Sweep(48, 1.6e11))
     n_checked: int = 6
     max_epochs: float = 4.0
     lr: float = 1e-2
@@ -139,8 +139,9 @@ def unique_tokens(settings: Settings) -> dict[str, int]:
 
 def design(settings: Settings) -> list[dict[str, float]]:
     """Shares by domain of all mixtures: the centre, the corners, and points between them."""
-    grid = mixture_grid(settings.n_mixtures, list(unique_tokens(settings)), settings.seed)
-    return [{str(c).removeprefix("share_"): float(row[c]) for c in grid} for _, row in grid.iterrows()]
+    domains = list(unique_tokens(settings))
+    grid = mixture_grid(settings.n_mixtures, domains, settings.seed)
+    return [dict(zip(domains, map(float, row))) for row in grid.to_numpy()]
 
 
 def checked(settings: Settings) -> list[dict[str, float]]:
@@ -163,7 +164,7 @@ def verify(settings: Settings, runs: Runs) -> list[RunConfig]:
 
 def of_size(settings: Settings, runs: Runs, size: Sweep) -> pd.DataFrame:
     """The runs of a size, whose `target` is the weighted mean of the domains' losses."""
-    table = runs.table[runs.table["d_model"] == size.d_model].reset_index(drop=True)
+    table = pd.DataFrame(runs.table[runs.table["d_model"] == size.d_model]).reset_index(drop=True)
     weights = weight_of(settings)
     losses = table[[f"loss_{name}" for name in weights]].to_numpy(float)
     return table.assign(target=losses @ np.array(list(weights.values())))
@@ -227,9 +228,12 @@ def held_out_errors(settings: Settings, runs: Runs) -> dict[str, float]:
         errors = []
         for fold in range(FOLDS):
             out = np.arange(len(table)) % FOLDS == fold
-            fit = fit_law(settings, table[~out].reset_index(drop=True), name, n_bootstrap=0)
-            shares = {column: table[out][column].to_numpy(float) for column in fit_columns(settings)}
-            errors.append(fit.predict(**shares).loss / table[out][f"loss_{name}"].to_numpy(float) - 1)
+            kept, left = (pd.DataFrame(table[rows]).reset_index(drop=True) for rows in (~out, out))
+            fit = fit_law(settings, kept, name, n_bootstrap=0)
+            predicted = fit.predict(
+                **{column: np.asarray(left[column]) for column in fit_columns(settings)}
+            ).loss
+            errors.append(np.asarray(predicted) / np.asarray(left[f"loss_{name}"]) - 1)
         found[name] = float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))
     return found
 
@@ -249,8 +253,8 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     for size in settings.proxies:
         proxy = of_size(settings, runs, size).set_index("run_id")
         same = [configure(settings, size, mixture).run_id for mixture in checked(settings)]
-        rho = stats.spearmanr(proxy.loc[same, "target"], larger["target"].iloc[1:]).statistic
-        ranks[f"d_model={size.d_model}"] = float(rho)
+        rho: Any = stats.spearmanr(proxy.loc[same, "target"], larger["target"].iloc[1:])
+        ranks[f"d_model={size.d_model}"] = float(rho.statistic)
     result = said | {
         "target": best,
         "target_at_uniform": uniform,
@@ -270,7 +274,7 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
 def predicted_and_measured(settings: Settings, folder: Path, runs: Runs) -> pd.DataFrame:
     """Of each domain and mixture of the proxies: domain, predicted, measured."""
     table, rows = of_size(settings, runs, settings.proxies[-1]), []
-    shares = {column: table[column].to_numpy(float) for column in fit_columns(settings)}
+    shares = {column: np.asarray(table[column], float) for column in fit_columns(settings)}
     for name, fit in fit_laws(settings, runs, n_bootstrap=0).items():
         both = zip(np.asarray(fit.predict(**shares).loss), table[f"loss_{name}"])
         rows += [{"domain": name, "predicted": float(p), "measured": float(m)} for p, m in both]
