@@ -184,7 +184,14 @@ def fit_laws(settings: Settings, runs: Runs, n_bootstrap: int) -> dict[str, scal
 
 
 def fit_law(settings: Settings, table: pd.DataFrame, name: str, n_bootstrap: int) -> scaling.Fit:
-    """The law of one domain's loss on some of the mixtures."""
+    """The law of one domain's loss on some of the mixtures.
+
+    Args:
+      settings: of the study.
+      table: a run each: share_<domain> and loss_<domain>.
+      name: of the domain whose loss it is.
+      n_bootstrap: draws behind intervals.
+    """
     domains = list(unique_tokens(settings))
     shares = [f"share_{domain}" for domain in domains]
     rows = table[shares].assign(loss=table[f"loss_{name}"])
