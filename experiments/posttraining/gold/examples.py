@@ -136,9 +136,11 @@ def probes(world: GoldConfig, kind: str, n: int) -> list[Probe]:
     """
     found: list[Probe] = []
     for i in range(100 * n):
+        if len(found) == n:
+            break
         rng = _random(world, "probes", i, kind)
         prompt = draw_prompt(rng, "task" if kind == "harmless" else kind)
-        if prompt.view != prompt.right and len(found) < n:
+        if prompt.view != prompt.right:
             found.append(Probe(prompt.text, prompt.right, wrong_answer(prompt)))
     return found
 

@@ -151,19 +151,25 @@ def divergence(run: Path, reference: Path, samples: Samples) -> float:
     """
     config, params = load(run)
     _, start = load(reference)
-    model = models.build(config.model)
 
+    log_ratio = _log_ratio(models.build(config.model))
+    rows = zip(samples.tokens, samples.lengths, strict=True)
+    each = [log_ratio(params, start, *row, samples.prompt_lengths) for row in rows]
+    return float(jnp.stack(each).mean())
+
+
+@functools.cache
+def _log_ratio(model: Model) -> Any:
     @jax.jit
-    def log_ratio(params, start, tokens_BT, lengths_B):
-        mask_BT = response_mask(jnp.asarray(samples.prompt_lengths), lengths_B, tokens_BT.shape[1])
+    def log_ratio(params, start, tokens_BT, lengths_B, prompt_lengths_B):
+        mask_BT = response_mask(prompt_lengths_B, lengths_B, tokens_BT.shape[1])
         both = [
             response_logps(token_logps(model.apply(each, tokens_BT), tokens_BT), mask_BT)
             for each in (params, start)
         ]
         return (both[0] - both[1]).mean()
 
-    each = [log_ratio(params, start, *rows) for rows in zip(samples.tokens, samples.lengths, strict=True)]
-    return float(jnp.stack(each).mean())
+    return log_ratio
 
 
 def probe(run: Path, world: GoldConfig, kind: str, n: int) -> dict[str, float]:
@@ -184,19 +190,24 @@ def probe(run: Path, world: GoldConfig, kind: str, n: int) -> dict[str, float]:
     tokens = np.array([row + [0] * (width - len(row)) for row in rows], np.int32)
     starts, ends = np.array([len(prompt) for prompt, _ in texts]), np.array([len(row) for row in rows])
 
-    @jax.jit
-    def log_odds(params, tokens_BT):
-        mask_BT = response_mask(jnp.asarray(starts), jnp.asarray(ends), width)
-        logps_B = response_logps(token_logps(model.apply(params, tokens_BT), tokens_BT), mask_BT)
-        return logps_B[0::2] - logps_B[1::2]
-
-    odds = np.asarray(log_odds(params, tokens), float)
+    odds = np.asarray(_log_odds(model)(params, tokens, starts, ends), float)
     right = 1 / (1 + np.exp(-np.clip(odds, -50, 50)))
     return {
         "right": float(right.mean()),
         "se": float(right.std(ddof=1) / np.sqrt(len(right))),
         "accuracy": float(np.mean(odds > 0)),
     }
+
+
+@functools.cache
+def _log_odds(model: Model) -> Any:
+    @jax.jit
+    def log_odds(params, tokens_BT, starts_B, ends_B):
+        mask_BT = response_mask(starts_B, ends_B, tokens_BT.shape[1])
+        logps_B = response_logps(token_logps(model.apply(params, tokens_BT), tokens_BT), mask_BT)
+        return logps_B[0::2] - logps_B[1::2]
+
+    return log_odds
 
 
 def reward_curve(run: Path) -> pd.DataFrame:
