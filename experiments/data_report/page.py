@@ -194,9 +194,9 @@ def _group(composition: Composition, question: str) -> Section:
         + (f"; the {MOST_ROWS} largest are drawn" if len(rows) > MOST_ROWS else "")
         + "."
     )
-    figure = Figure(
-        f"group_{question}", f"Share of the bytes, by {question}", "With 90 % intervals.", _bars(drawn)
-    )
+    sampled = composition.looked_at.documents < composition.total.documents
+    caption = "With 90 % intervals." if sampled else ""
+    figure = Figure(f"group_{question}", f"Share of the bytes, by {question}", caption, _bars(drawn))
     return Section(f"group-{question}", title, text, figures=[figure], tables=[table])
 
 
@@ -317,5 +317,7 @@ def _histogram(drawn: pd.DataFrame) -> dict[str, Any]:
     across = x("n_lo", "Bytes of a document", [*drawn["n_lo"], *drawn["n_hi"]], pad=0)
     up = y("share", "Share of documents", [0.0, *drawn["share"]], log=False, pad=0, label=percent)
     bars = chart("lengths", "bars").mark_bar(color=ACCENT, fillOpacity=0.85, binSpacing=1)
-    layers = [bars.encode(x=across, x2="n_hi:Q", y=up, tooltip=tips(drawn, "share", "documents"))]
+    layers = [
+        bars.encode(x=across, x2="n_hi:Q", y=up, y2=alt.Y2Datum(0), tooltip=tips(drawn, "share", "documents"))
+    ]
     return finish(layers, {"lengths": drawn})
