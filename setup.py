@@ -34,6 +34,7 @@ setup(
         "vl-convert-python",
     ],
     extras_require={
+        "beam": ["apache-beam>=2.77"],  # experiments/data/cleaning/beam.py, in an environment of its own
         "data": ["scikit-learn"],  # filter "classifier"
         "dev": [
             *("hypothesis", "psutil", "pyright", "pytest", "pytest-timeout", "pytest-xdist", "ruff"),

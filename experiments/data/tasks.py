@@ -19,8 +19,16 @@ import numpy as np
 from experiments.config import DataConfig, SourceConfig, StringsConfig, check_name
 from experiments.data.cache import SPLITS
 from experiments.data.document import Document
-from experiments.data.sources import docstrings, hugging_face, known_entropy, strings, textfiles, walks
-from experiments.data.splits import SplitCorpus
+from experiments.data.sources import (
+    docstrings,
+    hugging_face,
+    known_entropy,
+    planted_dirt,
+    strings,
+    textfiles,
+    walks,
+)
+from experiments.data.splits import SplitCorpus, split_of
 
 if TYPE_CHECKING:
     import seqio
@@ -63,6 +71,17 @@ def files_source(config: DataConfig) -> seqio.DataSource:
 def walks_source(config: DataConfig) -> seqio.DataSource:
     """Synthetic problems; `config` changes nothing."""
     return split_source(walks.documents)
+
+
+def planted_dirt_source(config: DataConfig) -> seqio.DataSource:
+    """Docstrings with dirt among those that are trained on; `config` changes nothing."""
+    corpus = [document.text.encode() for document in planted_dirt_records()]
+    return split_source(lambda: corpus)
+
+
+def planted_dirt_records() -> Iterator[Document]:
+    """Docstrings and the dirt made of some, with labels."""
+    return planted_dirt.records(docstrings.records(), lambda text: split_of(text.encode()) == "train")
 
 
 def strings_source(config: DataConfig) -> seqio.DataSource:
@@ -246,6 +265,13 @@ TASKS = {
         lambda config: walks.identity(),
         walks_source,
         lambda config: _made(walks.documents()),
+    ),
+    "planted_dirt": TextTask(
+        "the docstrings with planted dirt, each kind labelled: what filters are measured on",
+        planted_dirt.LICENCE,
+        lambda config: docstrings.identity() | {"dirt": planted_dirt.VERSION},
+        planted_dirt_source,
+        lambda config: planted_dirt_records(),
     ),
     "strings": TextTask(
         "random strings with their copies or reversals, made here: to be remembered whole (data.strings)",

@@ -29,6 +29,7 @@ STUDIES = {  # name: module of this package
     "lora_rank": "posttraining.lora_rank",
     "known_entropy": "data.known_entropy",
     "repetition": "data.repetition",
+    "filters": "data.filters",
     "inverse_scaling_posttraining": "posttraining.inverse_scaling",
 }
 

@@ -57,7 +57,7 @@ def cleaned_source(config: DataConfig) -> tuple[seqio.DataSource, dict[str, Any]
     records = find_task(config.task).records
     if records is None:
         return _in_own_splits(config, TASKS[config.task].source(config))
-    if config.task == "docstrings":  # files are read again each time, source code is parsed once
+    if config.task in ("docstrings", "planted_dirt"):  # source code is parsed once, files are read again
         corpus = list(records(config))
         return _split(config, lambda: (("", document) for document in corpus))
     return _split(config, lambda: (("", document) for document in records(config)))

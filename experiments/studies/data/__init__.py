@@ -1,10 +1,11 @@
 """Studies of data, one a file.
 
 mixture         which mixture of domains is best for a target: small models, a law, a larger check
+filters         what each filter of a corpus buys, at equal tokens
 known_entropy   does a fit find the irreducible loss? Text whose entropy is known
 repetition      what repeated tokens are worth, by epochs and weight decay
 ideal_learners  the loss of learners without a network on it, exactly: what a fit is tested on first
 figures         the pictures of these studies
 """
 
-__all__ = ["figures", "ideal_learners", "known_entropy", "mixture", "repetition"]
+__all__ = ["figures", "filters", "ideal_learners", "known_entropy", "mixture", "repetition"]
