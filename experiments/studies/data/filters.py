@@ -18,8 +18,14 @@ import pandas as pd
 from scipy import stats
 
 import models
-from experiments.cleaning_configs import DuplicatesConfig, QualityConfig
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import (
+    DataConfig,
+    DuplicatesConfig,
+    OptimizerConfig,
+    QualityConfig,
+    RunConfig,
+    ScheduleConfig,
+)
 from experiments.data.batches.windows import validation_batches
 from experiments.data.prepare import open_splits
 from experiments.evaluate.tasks import span_metrics

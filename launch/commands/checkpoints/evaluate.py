@@ -39,6 +39,9 @@ flags.DEFINE_list("by", [], "groups of the text: JSON fields, length, position",
 flags.DEFINE_integer("shots", 0, "solved examples before each item", 0, flag_values=FLAGS)
 flags.DEFINE_integer("limit", None, "first items of each task (built-in: 200)", 1, flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "of built-in items and of the examples", flag_values=FLAGS)
+flags.DEFINE_bool(
+    "contamination", False, "how many items of the tasks the runs have read in training", flag_values=FLAGS
+)
 flags.DEFINE_string("reliability", None, "draw the tasks' reliability into this PNG", flag_values=FLAGS)
 flags.DEFINE_string("out", None, "write the numbers to this .json or .csv file", flag_values=FLAGS)
 flags.DEFINE_bool("json", False, "print the numbers as JSON", flag_values=FLAGS)
@@ -73,6 +76,12 @@ def run(args: list[str], flags) -> int:
     for line in formatting.invalid_items(evaluated, texts):
         print(line, file=sys.stderr)
     found = formatting.as_json(evaluated, texts)
+    read = {
+        checkpoint.name: _contamination(checkpoint, tasks)
+        for checkpoint in checkpoints
+        if flags.contamination
+    }
+    found |= {"contamination": read} if read else {}
     if flags.out:
         table = (
             checkpoint_comparison.as_csv(formatting.rows(evaluated, texts))
@@ -83,6 +92,11 @@ def run(args: list[str], flags) -> int:
     if flags.reliability:
         _draw(evaluated[0], flags.reliability)
     print(json.dumps(found, indent=1) if flags.json else formatting.as_text(evaluated, texts))
+    for name, by_task in read.items():
+        for task, counts in by_task.items():
+            line = "{n_contaminated} of {n_told} items were read in training, {n_items} in all"
+            if not flags.json:
+                print(f"{name}, {task}: {line.format(**counts)}")
     return 0
 
 
@@ -94,6 +108,8 @@ def _check(args: list[str], flags) -> None:
         raise ValueError("both --split and --file are given; evaluate on one of them at a time")
     if flags.all and len(args) != 1:
         raise ValueError(f"--all takes one study folder, got {args}")
+    if flags.contamination and not flags.tasks:
+        raise ValueError("--contamination asks what of tasks was read: give --tasks")
     if flags.by and flags.tasks and not (flags.file or flags.split):
         raise ValueError("--by groups a text: give --split or --file")
     for name in ("out", "reliability"):
@@ -104,6 +120,26 @@ def _check(args: list[str], flags) -> None:
         raise ValueError(f"--out {flags.out}: it is written as .json or as .csv")
     if flags.reliability and not (flags.tasks and flags.reliability.endswith(".png")):
         raise ValueError(f"--reliability {flags.reliability}: it needs --tasks, and is a .png file")
+
+
+def _contamination(checkpoint, tasks: list) -> dict:
+    """What of the tasks a run has read.
+
+    Raises:
+      ValueError: a checkpoint whose training is not known here.
+    """
+    from experiments.config import RunConfig
+    from experiments.evaluate.checkpoint_paths import is_hugging_face
+    from experiments.evaluate.contamination import contamination
+    from experiments.fields import from_json
+    from experiments.files import read_json
+
+    if is_hugging_face(checkpoint.folder):
+        raise ValueError(
+            f"--contamination: {checkpoint.folder} is of Hugging Face; what it has read is not known"
+        )
+    config = from_json(RunConfig, read_json(checkpoint.folder / "config.json"))
+    return contamination(config, tasks)
 
 
 def _checkpoints(args: list[str], everything: bool) -> list:

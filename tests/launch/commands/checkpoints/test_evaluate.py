@@ -260,3 +260,12 @@ def test_a_run_without_a_checkpoint_is_refused(run, capsys, tmp_path):
     (tmp_path / "config.json").write_text((run / "config.json").read_text())
     assert isoflop("evaluate", str(tmp_path)) == 2
     assert "has no checkpoints" in capsys.readouterr().err
+
+
+def test_what_of_a_task_a_run_has_read(run, task, capsys):
+    assert isoflop("evaluate", str(run), "--tasks", str(task), "--contamination", "--json") == 0
+    (by_task,) = json.loads(capsys.readouterr().out)["contamination"].values()
+    (counts,) = by_task.values()
+    assert counts["n_items"] == len(counts["shares"]) and counts["n_contaminated"] <= counts["n_told"]
+    assert isoflop("evaluate", str(run), "--contamination") == 2
+    assert "give --tasks" in capsys.readouterr().err
