@@ -131,7 +131,14 @@ def plan(settings: Settings, corpora: dict[str, DataConfig]) -> list[tuple[str, 
 
 
 def finish(settings: Settings, corpora: dict[str, DataConfig], folder: Path, runs: Runs) -> str:
-    """Measures every run on the clean text; writes filters.csv, .json and .png, and says what each buys."""
+    """Measures every run on the clean text; writes filters.csv, .json and .png, and says what each buys.
+
+    Args:
+      settings: of the study.
+      corpora: prepared, by condition.
+      folder: of the study.
+      runs: all of them.
+    """
     done = set(runs.table.loc[runs.table.status == "done", "run_id"])
     tokens = open_splits(reference(settings))[1].tokens
     rows = [
