@@ -174,7 +174,9 @@ def check(
     if mixed := mixed_run(kept):
         kept = kept.drop(columns="run_id")
         notes.append(f"run_id {mixed} has several n_params: it names no runs, so each row is taken as one")
-    of_text = ~post_trained(kept) & ~(kept["loss"] <= 0 if "loss" in needed else False)
+    of_text = ~post_trained(kept)
+    if "loss" in needed:
+        of_text &= ~(kept["loss"] <= 0).to_numpy()
     notes += [*remarks(kept.loc[of_text], needed), *rows_and_runs(kept)]
     return Runs(kept, _unstated(needed, taken) | stated | dict(conventions), tuple(notes), int(drop.sum()))
 

@@ -40,7 +40,8 @@ LEARNERS_NOISE, LEARNERS_DRAWS = 1e-3, 100
 class Settings:
     """Everything `--set` can change. Runs of a width share their steps up to the decay of the rate."""
 
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seed: int = 0
+    n_seeds: int = 3
     sources: tuple[str, ...] = tuple(KNOWN_SOURCES)
     widths: tuple[int, ...] = (8, 16, 24, 32, 48)
     n_tokens: tuple[int, ...] = (200_000, 400_000, 800_000, 1_600_000)
@@ -54,10 +55,15 @@ class Settings:
         unknown = set(self.sources) - set(KNOWN_SOURCES)
         if unknown or not self.sources:
             raise ValueError(f"Settings.sources={list(self.sources)}; there are {', '.join(KNOWN_SOURCES)}")
-        if self.n_bootstrap < 1:
-            raise ValueError(f"Settings.n_bootstrap={self.n_bootstrap}; the study is about the interval of E")
+        if self.n_seeds < 1:
+            raise ValueError(f"Settings.n_seeds={self.n_seeds}; it must be at least 1")
         if len(self.widths) * len(self.n_tokens) < 6:
             raise ValueError("Settings: the law needs 6 runs or more, of several widths and n_tokens")
+
+    @property
+    def seeds(self) -> range:
+        """Those of the runs."""
+        return range(self.seed, self.seed + self.n_seeds)
 
 
 def study(overrides: list[str]) -> Study:

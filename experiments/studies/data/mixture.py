@@ -34,7 +34,7 @@ from experiments.fields import Numbers, apply_overrides
 from experiments.files import write_atomic, write_json
 from experiments.studies.budgets import Sweep
 from experiments.studies.data import figures
-from experiments.studies.study import Stage, Study, with_prepared_data
+from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
 from models import count, ladder
 from scaling.design.mixture_grid import mixture_grid
 from scaling.optimum.mixtures import BestMixture, best_mixture, epoch_caps
@@ -77,6 +77,7 @@ class Settings:
     level: float = 0.9
 
     def __post_init__(self):
+        check_statistics(self.level, self.n_bootstrap)
         if not self.data.has_components:
             raise ValueError("Settings.data has no components; give data.sources, or data.task and data.by")
         if self.data.mixture:
@@ -137,11 +138,16 @@ def unique_tokens(settings: Settings) -> dict[str, int]:
     return {name: part["n_tokens"] for name, part in open_splits(settings.data)[0].components.items()}
 
 
+def domains(settings: Settings) -> list[str]:
+    """Names of the domains, in the order of the corpus; its sources say them before it is prepared."""
+    return sorted(source.name for source in settings.data.sources) or list(unique_tokens(settings))
+
+
 def design(settings: Settings) -> list[dict[str, float]]:
     """Shares by domain of all mixtures: the centre, the corners, and points between them."""
-    domains = list(unique_tokens(settings))
-    grid = mixture_grid(settings.n_mixtures, domains, settings.seed)
-    return [dict(zip(domains, map(float, row))) for row in grid.to_numpy()]
+    names = domains(settings)
+    grid = mixture_grid(settings.n_mixtures, names, settings.seed)
+    return [dict(zip(names, map(float, row))) for row in grid.to_numpy()]
 
 
 def checked(settings: Settings) -> list[dict[str, float]]:
@@ -172,7 +178,7 @@ def of_size(settings: Settings, runs: Runs, size: Sweep) -> pd.DataFrame:
 
 def weight_of(settings: Settings) -> dict[str, float]:
     """The weight of each domain's loss in the target; they sum to 1."""
-    names = [name for name in unique_tokens(settings) if settings.target.get(name, 0) or not settings.target]
+    names = [name for name in domains(settings) if settings.target.get(name, 0) or not settings.target]
     weights = {name: settings.target.get(name, 1.0) for name in names}
     return {name: weight / sum(weights.values()) for name, weight in weights.items()}
 

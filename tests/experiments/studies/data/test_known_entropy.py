@@ -38,7 +38,7 @@ def test_settings_that_say_nothing_are_refused(override, words):
 
 def test_an_irreducible_loss_that_is_there_is_found_and_the_excess_has_its_exponents(tmp_path, monkeypatch):
     """Losses of E + a product of power laws in the place of measured ones."""
-    settings = known_entropy.Settings(sources=("markov", "grammar"), seeds=(0,), n_bootstrap=30)
+    settings = known_entropy.Settings(sources=("markov", "grammar"), n_seeds=1, n_bootstrap=30)
     monkeypatch.setattr(known_entropy, "ideal_loss", lambda config, source: 2.0)
     monkeypatch.setattr(known_entropy, "REACHES", (8,))
     rng, rows = np.random.default_rng(0), []
