@@ -39,7 +39,7 @@ test-all: test test-slow
 	touch $@
 
 .venv/installed-all: .venv/installed-dev
-	$(PIP) --editable '.[dev,hf,hf-datasets,lm-eval,web]'
+	$(PIP) --editable '.[dev,hf,lm-eval]'
 	$(PIP) --no-deps torchtune rlax chex toolz  # read by tests/experiments/posttraining/test_other_codebases.py
 	touch $@
 

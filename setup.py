@@ -39,7 +39,7 @@ setup(
         "dev": [
             *("hypothesis", "psutil", "pyright", "pytest", "pytest-timeout", "pytest-xdist", "ruff"),
             *("kubeflow-trainer-api", "kubernetes", "kubernetes-validate", "selenium", "tensorboardX"),
-            "zstandard",
+            *("datasets", "fastwarc", "resiliparse", "scikit-learn", "tokenizers", "zstandard"),  # of extras
         ],
         "cuda": ["jax[cuda13]"],
         "hf-datasets": ["datasets"],  # data.task=hugging_face
