@@ -1,16 +1,20 @@
 """The metrics of a run while it trains: one JSON line an event, the same bytes however often it resumed."""
 
+from __future__ import annotations
+
 import json
 import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from experiments.files import write_atomic
-from experiments.objective import Components
+
+if TYPE_CHECKING:
+    from experiments.objective import Components  # which imports jax: those who watch runs do without
 
 EVENTS_PER_DOUBLING = 4
 EVALUATIONS = 16  # of a run that may stop early

@@ -77,6 +77,7 @@ def test_formulas_of_all_laws_have_balanced_braces_and_known_commands(name):
             "delta",
             "zeta",
             "eta",
+            "kappa",
             "omega",
             "log",
             "exp",
