@@ -10,7 +10,7 @@ one is kept, whatever the configuration says. Near-duplicates take a shuffle of 
 and band. docs/data.md says how to run it.
 """
 
-# pyright: reportMissingImports=false
+# pyright: reportMissingImports=false, reportUnusedExpression=false
 
 import argparse
 import json
