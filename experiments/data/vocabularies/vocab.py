@@ -1,7 +1,6 @@
 """Text to token ids and back without TensorFlow: the ids that seqio's vocabularies gave the cache."""
 
 import functools
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from experiments.data.cache import EOS
+from experiments.files import read_json
 
 END_TOKENS = ("<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>", "<|im_end|>", "[SEP]")
 
@@ -133,11 +133,11 @@ def hugging_face_vocab(folder: Path) -> Vocab:
     Raises:
       ValueError: none of these is there, or no token that ends a text.
     """
-    config = json.loads((folder / "config.json").read_text())
+    config = read_json(folder / "config.json")
     eos_id = config.get("eos_token_id")
     eos_id = eos_id[0] if isinstance(eos_id, list) else eos_id
     settings = folder / "tokenizer_config.json"
-    if settings.is_file() and "ByT5" in str(json.loads(settings.read_text()).get("tokenizer_class")):
+    if settings.is_file() and "ByT5" in str(read_json(settings).get("tokenizer_class")):
         return ByteVocab()
     if eos_id is None:
         raise ValueError(f"{folder}/config.json has no eos_token_id; documents need a token that ends them")
@@ -163,7 +163,7 @@ def read_tokenizer(file: Path) -> HuggingFaceVocab:
     """
     vocab = HuggingFaceVocab(file, -1)
     settings = file.with_name("tokenizer_config.json")
-    said = json.loads(settings.read_text()).get("eos_token") if settings.is_file() else None
+    said = read_json(settings).get("eos_token") if settings.is_file() else None
     said = said.get("content") if isinstance(said, dict) else said
     for token in (said, *END_TOKENS):
         eos_id = vocab.id_of(token) if token else None
