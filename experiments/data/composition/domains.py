@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.data.document import Document
+from experiments.data.quality.classifier import regression_on_hashes
 
 CONFIDENCE = 0.5
 UNDETERMINED = "(not determined)"
@@ -51,13 +52,12 @@ def fit_domains(labelled: Iterable[Document], label: str) -> DomainClassifier:
         raise ValueError(
             f"domains: {FEWEST} labelled documents each, of two or more (field {label!r}: {counts})"
         )
-    try:
-        from sklearn.feature_extraction.text import HashingVectorizer  # here: slow to import, and an extra
-        from sklearn.linear_model import LogisticRegression
-    except ImportError:
-        raise ValueError("a classifier of domains needs scikit-learn: pip install 'isoflop[data]'") from None
-    features = HashingVectorizer(n_features=FEATURES, ngram_range=(1, 2), alternate_sign=False)
     names = sorted(texts)
-    rows = features.transform([text for name in names for text in texts[name]])
-    regression = LogisticRegression(C=100.0, class_weight="balanced", max_iter=200)
-    return DomainClassifier(features, regression.fit(rows, [name for name in names for _ in texts[name]]))
+    return DomainClassifier(
+        *regression_on_hashes(
+            [text for name in names for text in texts[name]],
+            [name for name in names for _ in texts[name]],
+            "a classifier of domains needs scikit-learn: pip install 'isoflop[data]'",
+            n_features=FEATURES,
+        )
+    )

@@ -43,20 +43,42 @@ def fit(clean: Sequence[str], unclean: Sequence[str]) -> Classifier:
                 f"data.quality.{name}: {len(texts)} documents for filter 'classifier' to learn from; give "
                 f"{FEWEST} or more"
             )
+    return Classifier(
+        *regression_on_hashes(
+            [text[:LONGEST] for text in (*clean, *unclean)],
+            [1] * len(clean) + [0] * len(unclean),
+            "data.quality: filter 'classifier' needs scikit-learn; pip install 'isoflop[data]'",
+            tol=1e-6,
+            n_features=FEATURES,
+            token_pattern=r"[^\s\w]|\w+",
+        )
+    )
+
+
+def regression_on_hashes(
+    texts: Sequence[str], labels: Sequence[Any], missing: str, tol: float = 1e-4, **hashing: Any
+) -> tuple[Any, Any]:
+    """scikit-learn's HashingVectorizer and the LogisticRegression that was fitted to what it makes of texts;
+    every label has the same weight.
+
+    Args:
+      texts: to learn from.
+      labels: of each.
+      missing: what to say where scikit-learn is not installed.
+      tol: of the fit.
+      hashing: settings of the vectorizer besides NGRAMS, such as n_features.
+
+    Raises:
+      ValueError: scikit-learn is not installed.
+    """
     try:
         from sklearn.feature_extraction.text import HashingVectorizer  # here: slow to import, and an extra
         from sklearn.linear_model import LogisticRegression
     except ImportError:
-        raise ValueError(
-            "data.quality: filter 'classifier' needs scikit-learn; pip install 'isoflop[data]'"
-        ) from None
-    features = HashingVectorizer(
-        n_features=FEATURES, ngram_range=NGRAMS, alternate_sign=False, token_pattern=r"[^\s\w]|\w+", norm="l2"
-    )
-    rows = features.transform([text[:LONGEST] for text in (*clean, *unclean)])
-    labels = [1] * len(clean) + [0] * len(unclean)
-    regression = LogisticRegression(C=100.0, class_weight="balanced", max_iter=200, tol=1e-6)
-    return Classifier(features, regression.fit(rows, labels))
+        raise ValueError(missing) from None
+    features = HashingVectorizer(ngram_range=NGRAMS, alternate_sign=False, **hashing)
+    regression = LogisticRegression(C=100.0, class_weight="balanced", max_iter=200, tol=tol)
+    return features, regression.fit(features.transform(texts), labels)
 
 
 def classifier(model: Classifier, least: float = 0.5) -> Filter:
