@@ -8,8 +8,6 @@ import time
 
 import pytest
 
-from launch.workers.process import uninterrupted
-
 CODE = """
 import sys, time
 from launch.workers import process
@@ -69,12 +67,18 @@ def test_what_plans_leaves_accelerators_and_environment_to_the_workers():
 
 
 def test_an_interrupt_waits_until_libraries_are_loaded():
-    before, loaded = signal.signal(signal.SIGTERM, signal.default_int_handler), False
-    try:
-        with pytest.raises(KeyboardInterrupt), uninterrupted():
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(0.1)
-            loaded = True
-        assert loaded
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    # In a process of its own: others' listeners (stop_on_signals) would take the signal from this one.
+    code = """
+import os, signal, time
+from launch.workers.process import uninterrupted
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+try:
+    with uninterrupted():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+        print("loaded")
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.stdout == "loaded\ninterrupted\n"
