@@ -204,6 +204,12 @@ def functions_that_do_not_describe_their_arguments() -> Iterator[str]:
                 yield f"{module}.{name} has no Args: in its docstring"
 
 
+def documents_with_unresolved_conflicts() -> Iterator[str]:
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")):
+        if any(line.startswith(("<<<<<<<", ">>>>>>>")) for line in path.read_text().splitlines()):
+            yield str(path.relative_to(ROOT))
+
+
 RULES = (
     arrows,
     circles_of_modules,
@@ -215,6 +221,7 @@ RULES = (
     long_files,
     packages_without_a_docstring,
     functions_that_do_not_describe_their_arguments,
+    documents_with_unresolved_conflicts,
 )
 
 
