@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 EVENTS_PER_DOUBLING = 4
 EVALUATIONS = 16  # of a run that may stop early
+ROLLOUT_EVENTS = 512  # of a run whose steps sample responses: what one measures is noisy, and its step long
 
 
 class Metrics:
@@ -36,6 +37,7 @@ class Metrics:
         recent: list[float],
         lines: list[dict[str, Any]] | None = None,
         writes: bool = True,
+        also_at: frozenset[int] = frozenset(),
     ):
         """Opens the file to go on after `after_step`; lines of later steps will be written again.
 
@@ -47,6 +49,7 @@ class Metrics:
           recent: training losses, nats per token, since the last line.
           lines: what the file shall hold up to `after_step`, if not what it holds.
           writes: False in all but one of the processes that train a run together.
+          also_at: steps that have a line besides the log-spaced ones.
         """
         kept = [line for line in (read(path) if lines is None else lines) if line["step"] <= after_step]
         if writes:
@@ -54,7 +57,7 @@ class Metrics:
         self.file = open(path, "a") if writes else None  # noqa: SIM115 (open as long as the run is)
         self.last: dict[str, Any] = kept[-1] if kept else {}
         self.evaluations = [line for line in kept if "val_loss" in line]
-        self.per_step, self.recent, self.log_at = per_step, recent, log_steps(n_steps)
+        self.per_step, self.recent, self.log_at = per_step, recent, log_steps(n_steps) | also_at
 
     def training(self, step: int, loss: float, ends: bool = False, **measured: float) -> None:
         """Adds what step number `step` (from 1) measured; writes a line at log-spaced steps, and the last."""
@@ -166,9 +169,9 @@ def eval_steps(n_steps: int, aligned: bool = False) -> frozenset[int]:
     return frozenset(n_steps >> i for i in range(7)) - {0}
 
 
-def even_steps(n_steps: int) -> frozenset[int]:
-    """Steps after which a run that may stop early is evaluated: evenly spaced, the last among them."""
-    n = min(n_steps, EVALUATIONS)
+def even_steps(n_steps: int, most: int) -> frozenset[int]:
+    """At most so many steps of a run, evenly spaced, the last among them."""
+    n = min(n_steps, most)
     return frozenset(round(n_steps * i / n) for i in range(1, n + 1))
 
 

@@ -76,7 +76,9 @@ class RunState:
         self.branch_step = config.branch_step if self.shared_prefix else 0
         self.evaluation_steps = metrics.eval_steps(config.n_steps, aligned=bool(config.prefix_key))
         if self.patience:
-            self.evaluation_steps = metrics.even_steps(config.n_steps)
+            self.evaluation_steps = metrics.even_steps(config.n_steps, metrics.EVALUATIONS)
+        samples = hasattr(config.objective, "max_new")
+        self.recorded = metrics.even_steps(config.n_steps, metrics.ROLLOUT_EVENTS if samples else 1)
 
     def available_steps(self) -> set[int]:
         """Where it could start: at the beginning, at its own checkpoints, at branch checkpoints."""
@@ -110,7 +112,9 @@ class RunState:
         path, n_steps = self.out / "metrics.jsonl", self.config.n_steps
         recent, lines = self.meta["recent"], self.meta.get("lines")
         writes = is_primary() and not self.hooks.lost()  # reading may have taken long
-        self.record = metrics.Metrics(path, n_steps, per_step, first_step, recent, lines, writes)
+        self.record = metrics.Metrics(
+            path, n_steps, per_step, first_step, recent, lines, writes, self.recorded
+        )
         self.prefix_steps = self.meta.get("trunk_steps", 0)
 
     def record_step(self, step: int, measured: dict[str, float], tokens_per_second: float) -> bool:

@@ -79,7 +79,7 @@ PLANTED = {
         grid(kl=np.linspace(0, 6, 15), reward_params=(3e4, 1e5, 3e5)),
     ),
     "over_optimisation_rl:reward_params,reward_pairs": (
-        (0.3, 0.04, 0.03, 0.7, -0.03, -0.02),
+        (0.3, 0.03, 0.7, -0.03, -0.02),
         grid(kl=np.linspace(0, 60, 15), reward_params=(3e4, 1e5, 3e5), reward_pairs=(1e3, 4e3, 1.6e4)),
     ),
     "fine_tuning": (

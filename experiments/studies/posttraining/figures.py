@@ -14,15 +14,18 @@ RECIPES = {"grpo": "GRPO", "dr_grpo": "Dr. GRPO", "rloo": "RLOO"}
 
 def over_optimisation(table: pd.DataFrame, said: dict[str, Any], ways: list[str]) -> bytes:
     """True reward against √KL: a row for each way of optimising, a panel a number of pairs, a colour a reward
-    model; the band is what was predicted of the largest.
+    model; the band is what was predicted of the largest. Points of PPO are means of four steps' rollouts.
 
     Args:
       table: way, n_pairs, kl, reward; reward_params except of DPO, whose beta it has.
       said: prediction.json of the study.
       ways: those with reward models.
     """
-    table = table.assign(d=np.sqrt(table["kl"]))
     sizes = sorted(table["reward_params"].dropna().unique())
+    sampled = table["way"] == "PPO"
+    parts = [pd.DataFrame(table[~sampled]), in_windows(pd.DataFrame(table[sampled]), 4)]
+    table = pd.concat(parts, ignore_index=True)
+    table = table.assign(d=np.sqrt(table["kl"]))
     lines = []
     for way in [*ways, "DPO"]:
         of_way = pd.DataFrame(table[table["way"] == way])
@@ -38,6 +41,14 @@ def over_optimisation(table: pd.DataFrame, said: dict[str, Any], ways: list[str]
             panels.append(panel.properties(width=WIDTH, height=HEIGHT * 0.75, title=title))
         lines.append(alt.hconcat(*panels))
     return finished(alt.vconcat(*lines))
+
+
+def in_windows(rows: pd.DataFrame, n: int) -> pd.DataFrame:
+    """Means of each n rows of a run, one after the other: way, run_id, n_pairs, reward_params, kl, reward."""
+    window = rows.groupby("run_id").cumcount() // n
+    numbers = ["n_pairs", "reward_params", "kl", "reward"]
+    means: Any = rows.groupby(["way", "run_id", window.rename("window")])[numbers].mean()
+    return means.reset_index()
 
 
 def by_beta(rows: pd.DataFrame, across: Any, up: Any) -> Any:

@@ -55,7 +55,7 @@ class Settings:
     width: int = 24
     pretrain_steps: int = 150
     sft_steps: int = 300
-    reward_widths: tuple[int, ...] = (16, 24, 32, 48)
+    reward_widths: tuple[int, ...] = (8, 16, 32, 48)
     n_pairs: tuple[int, ...] = (256, 1024, 4096)
     reward_epochs: int = 4
     least_steps: int = 64

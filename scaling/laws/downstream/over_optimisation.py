@@ -18,14 +18,19 @@ def over_optimisation_bon(*columns: str) -> Law:
 
     The divergence of best-of-n is repeated_sampling.kl_of_best_of_n; the peak is `peak_of_best_of_n`.
     """
-    return _law("over_optimisation_bon", columns, lambda d: d, "d", "best-of-n")
+    return _law("over_optimisation_bon", columns, columns, lambda d: d, "d", "best-of-n")
 
 
 @cache
 def over_optimisation_rl(*columns: str) -> Law:
-    """Of RL, and of DPO: d (alpha - beta log d). With columns, as of `_law`; the peak is `peak_of_rl`."""
+    """Of RL, and of DPO: d (alpha - beta log d). With columns, as of `_law`; the peak is `peak_of_rl`.
+
+    Its alpha is that of reward models of all sizes, `reward_params` (section 3.2: "we can hold alpha_RL
+    constant across all RM sizes, resulting in a clean scaling curve for beta_RL").
+    """
     return _law(
         "over_optimisation_rl",
+        tuple(column for column in columns if column != "reward_params"),
         columns,
         lambda d: jnp.log(jnp.where(d > 0, d, 1.0)),
         "log d",
@@ -57,48 +62,67 @@ def coefficients(params: Mapping[str, float], **columns: np.ndarray | float) -> 
       columns: those of the law, such as reward_params=1e5.
     """
     alpha, beta = (
-        params[name] + sum(params[f"{name}_{column}"] * np.log(x) for column, x in columns.items())
+        params[name] + sum(params.get(f"{name}_{column}", 0.0) * np.log(x) for column, x in columns.items())
         for name in ("alpha", "beta")
     )
     return np.asarray(alpha, float), np.asarray(beta, float)
 
 
-def _law(name: str, columns: tuple[str, ...], penalty: Callable, written: str, of: str) -> Law:
+def _law(
+    name: str,
+    of_alpha: tuple[str, ...],
+    columns: tuple[str, ...],
+    penalty: Callable,
+    written: str,
+    of: str,
+) -> Law:
     """d (alpha - beta penalty(d)) of d = kl^0.5.
 
-    `columns` are of the reward model, such as its size and the number of its pairs: alpha and beta are then
-    linear in their logarithms, so that a fit over several reward models says how a larger one will be.
+    Args:
+      name: of the law.
+      of_alpha: the columns that alpha depends on.
+      columns: of the reward model, such as its size and the number of its pairs: beta is linear in their
+        logarithms, and alpha in those of its own, so that a fit over several reward models says how a larger
+        one will be.
+      penalty: of d.
+      written: the penalty in words.
+      of: what follows the law.
     """
-    n = 1 + len(columns)
+    parts = {
+        "alpha": (slice(0, 1 + len(of_alpha)), of_alpha),
+        "beta": (slice(1 + len(of_alpha), None), columns),
+    }
+    n = 2 + len(of_alpha) + len(columns)
 
     def value(theta: Array, x: Columns) -> Array:
         d = jnp.sqrt(x["kl"])
-        logs = [jnp.log(x[column]) for column in columns]
         alpha, beta = (
-            part[0] + sum(k * log for k, log in zip(part[1:], logs)) for part in (theta[:n], theta[n:])
+            theta[own][0] + sum(k * jnp.log(x[column]) for k, column in zip(theta[own][1:], names))
+            for own, names in parts.values()
         )
         return d * alpha - beta * d * penalty(d)
 
     def unscale(theta: np.ndarray, units: Mapping[str, float]) -> np.ndarray:
         theta = np.array(theta, float)
-        logs = np.log([units[column] for column in columns])
-        for first in (0, n):
-            theta[..., first] -= theta[..., first + 1 : first + n] @ logs
+        for own, names in parts.values():
+            part = theta[..., own]  # a view
+            part[..., 0] -= part[..., 1:] @ np.log([units[column] for column in names])
         return theta
 
-    by = " and ".join(f"log {column}" for column in columns)
+    linear = {part: " and ".join(f"log {column}" for column in names) for part, (_, names) in parts.items()}
     return Law(
         name=f"{name}:{','.join(columns)}" if columns else name,
         params=tuple(
-            "_".join([part, *column]) for part in ("alpha", "beta") for column in [(), *zip(columns)]
+            "_".join([part, *column]) for part, (_, names) in parts.items() for column in [(), *zip(names)]
         ),
         columns=("kl", *columns),
         value=value,
         unscale=unscale,
-        bounds=(BOUND,) * (2 * n),
-        starts=((1.0, *(0.0,) * (n - 1), 0.1, *(0.0,) * (n - 1)),),
-        prior=(FREE,) * (2 * n),
-        formula=f"d (alpha - beta {written}), d = kl^0.5" + (f"; both linear in {by}" if columns else ""),
+        bounds=(BOUND,) * n,
+        starts=((1.0, *(0.0,) * len(of_alpha), 0.1, *(0.0,) * len(columns)),),
+        prior=(FREE,) * n,
+        formula=f"d (alpha - beta {written}), d = kl^0.5"
+        + "".join(f"; {part} linear in {logs}" for part, logs in linear.items() if logs),
         source="Gao et al. 2022 (arXiv 2210.10760), section 3"
         + ("; figure 3 for columns" if columns else ""),
         use=f"true reward less the start's, of {of} against a proxy; {name}:reward_params over reward models",

@@ -42,9 +42,9 @@ def test_patience(losses, patience, over):
 
 
 def test_evaluations_are_evenly_spaced_to_the_end():
-    assert even_steps(160) == frozenset(range(10, 161, 10))
-    assert even_steps(3) == {1, 2, 3}
-    assert max(even_steps(101)) == 101
+    assert even_steps(160, 16) == frozenset(range(10, 161, 10))
+    assert even_steps(3, 16) == {1, 2, 3}
+    assert max(even_steps(101, 16)) == 101
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.training.metrics import Metrics, eval_steps, log_steps, read
+from experiments.training.metrics import Metrics, eval_steps, even_steps, log_steps, read
 
 
 @given(st.integers(1, 10**6))
@@ -83,3 +83,11 @@ def test_rows_that_weigh_more_count_more(tmp_path):
     assert (event["val_loss"], event["val_accuracy"]) == (1.5, 0.75) and "val_bits_per_byte" not in event
     spread = (0.75 * (1 - 1.5)) ** 2 + (0.25 * (3 - 1.5)) ** 2
     assert np.isclose(event["val_loss_se"], np.sqrt(spread * 2 / 1))
+
+
+def test_a_run_that_samples_responses_has_a_line_a_step(tmp_path):
+    record = Metrics(tmp_path / "m.jsonl", 40, {}, 0, [], also_at=even_steps(40, 512))
+    for step in range(1, 41):
+        record.training(step, loss=float(step))
+    record.sync()
+    assert [line["train_loss"] for line in read(tmp_path / "m.jsonl")] == list(range(1, 41))

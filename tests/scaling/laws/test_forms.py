@@ -184,18 +184,20 @@ def test_the_closed_form_of_the_peak_is_the_highest_reward(peak, name):
 
 def test_over_reward_models_the_law_is_of_one_at_each_size():
     theta = {"alpha": 0.2, "alpha_reward_params": 0.05, "beta": 0.5, "beta_reward_params": -0.025}
-    name = "over_optimisation_rl:reward_params"
-    assert find(name).params == tuple(theta)
     kl = np.linspace(0, 30, 7)
-    for size in (1e4, 1e6):
-        alpha, beta = coefficients(theta, reward_params=size)
-        assert alpha == pytest.approx(0.2 + 0.05 * np.log(size))
-        joint = law_values(name, tuple(theta.values()), kl=kl, reward_params=size)
-        assert joint == pytest.approx(law_values("over_optimisation_rl", (alpha, beta), kl=kl))
+    for way, slope in (("bon", 0.05), ("rl", 0.0)):  # of RL one alpha serves reward models of all sizes
+        name = f"over_optimisation_{way}"
+        of_way = {key: value for key, value in theta.items() if slope or key != "alpha_reward_params"}
+        assert find(f"{name}:reward_params").params == tuple(of_way)
+        for size in (1e4, 1e6):
+            alpha, beta = coefficients(of_way, reward_params=size)
+            assert (alpha, beta) == pytest.approx((0.2 + slope * np.log(size), 0.5 - 0.025 * np.log(size)))
+            joint = law_values(f"{name}:reward_params", tuple(of_way.values()), kl=kl, reward_params=size)
+            assert joint == pytest.approx(law_values(name, (alpha, beta), kl=kl))
 
 
 def test_a_fit_of_small_reward_models_predicts_a_larger_one():
-    theta, rng = (0.2, 0.05, 0.5, -0.01), np.random.default_rng(0)
+    theta, rng = (0.6, 0.5, -0.01), np.random.default_rng(0)
     name = "over_optimisation_rl:reward_params"
     sizes, kl = np.repeat([1e4, 3e4, 1e5], 12), np.tile(np.linspace(0.1, 30, 12), 3)
     reward = law_values(name, theta, kl=kl, reward_params=sizes) + 0.02 * rng.standard_normal(36)

@@ -53,10 +53,10 @@ def test_settings_that_say_nothing_are_refused(module, override, words):
         module.study([override])
 
 
-# alpha, and its change with the logs of the reward model's size and pairs; the same of beta.
+# alpha, and its change with the logs of the reward model's size (of PPO none) and pairs; the same of beta.
 PLANTED = {
     "best of n": (-0.1, 0.05, 0.02, 0.7, -0.03, -0.02),
-    "PPO": (-0.3, 0.05, 0.02, 0.6, -0.02, -0.01),
+    "PPO": (0.2, 0.02, 0.6, -0.02, -0.01),
 }
 
 
