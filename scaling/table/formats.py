@@ -6,17 +6,19 @@ import gzip
 import io
 import json
 import lzma
+import os
 import re
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pandas as pd
 
-UNPACK = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
-PACKED = (*UNPACK, ".zst")
+OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+PACKED = (*OPENERS, ".zst")
 FORMATS = ".csv, .tsv, .json, .jsonl or .parquet, also packed as .gz, .bz2, .xz or .zst"
 SEPARATORS = (",", ";", "\t", "|")
+MAX_MB = 256  # of a table, unpacked; the environment's ISOFLOP_MAX_TABLE_MB raises it
 BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
@@ -28,7 +30,7 @@ def read_table(path: Path) -> pd.DataFrame:
     columns; nested objects become columns named a.b.
 
     Raises:
-      ValueError: there is no such file, or it is of another format or damaged.
+      ValueError: there is no such file, or it is of another format, damaged or, unpacked, too large.
     """
     if not path.exists():
         raise ValueError(f"{path} does not exist; expected a study's directory or a file {FORMATS}")
@@ -37,8 +39,10 @@ def read_table(path: Path) -> pd.DataFrame:
     readers = {".csv": _csv, ".tsv": _csv, ".json": _json, ".jsonl": _json, ".ndjson": _json}
     if suffix not in (*readers, ".parquet"):
         raise ValueError(f"{path}: cannot tell its format from {suffix!r}; expected {FORMATS}")
+    if not (path.is_file() or path.is_dir()):
+        raise ValueError(f"{path} is a pipe or a device; expected a file: write the table to one first")
     try:
-        content = _unpack(path.read_bytes(), packed)
+        content = _unpack(path, packed)
         table = readers[suffix](_text(content)) if suffix in readers else _parquet(content)
     except Exception as error:  # each format has its own errors; all of them mean the same to the user
         why = getattr(error, "strerror", None) or str(error).strip().split("\n")[0] or type(error).__name__
@@ -47,12 +51,31 @@ def read_table(path: Path) -> pd.DataFrame:
     return table.loc[:, table.columns != ""]  # without the index that pandas writes
 
 
-def _unpack(content: bytes, suffix: str) -> bytes:
+def _unpack(path: Path, suffix: str) -> bytes:
+    with _open(path, suffix) as stream:
+        content = stream.read(_max_bytes() + 1)
+    _check_size(len(content))
+    return content
+
+
+def _open(path: Path, suffix: str) -> BinaryIO:
     if suffix == ".zst":
         import pyarrow
 
-        return pyarrow.input_stream(io.BytesIO(content), compression="zstd").read()
-    return UNPACK[suffix](content) if suffix else content
+        return pyarrow.input_stream(path, compression="zstd")
+    return OPENERS.get(suffix, open)(path, "rb")
+
+
+def _max_bytes() -> int:
+    return int(os.environ.get("ISOFLOP_MAX_TABLE_MB", MAX_MB)) << 20
+
+
+def _check_size(n_bytes: int) -> None:
+    if n_bytes > _max_bytes():
+        raise ValueError(
+            f"unpacked it is more than {_max_bytes() >> 20} MB, too much for a table of runs; "
+            "if it is one, set ISOFLOP_MAX_TABLE_MB to allow more"
+        )
 
 
 def _text(content: bytes) -> str:
@@ -106,19 +129,23 @@ def _json(text: str) -> pd.DataFrame:
 
 
 def _json_lines(text: str) -> list[Any]:
-    lines = text.split("\n")
+    lines = [(number, line) for number, line in enumerate(io.StringIO(text), 1) if line.strip()]
     try:
-        return json.loads("[" + ",".join(line for line in lines if line.strip()) + "]")
+        return json.loads("[" + ",".join(line for _, line in lines) + "]")
     except ValueError:
         pass
-    for number, line in enumerate(lines, 1):
+    for number, line in lines:
         try:
-            json.loads(line.strip() or "0")
+            json.loads(line)
         except ValueError:
             raise ValueError(f"line {number} is not JSON") from None
     raise ValueError("it is not JSON")
 
 
 def _parquet(content: bytes) -> pd.DataFrame:
+    from pyarrow import parquet
+
+    about = parquet.read_metadata(io.BytesIO(content))
+    _check_size(8 * about.num_rows * about.num_columns)  # a column of one value takes next to nothing on disk
     table = pd.read_parquet(io.BytesIO(content))
     return table if isinstance(table.index, pd.RangeIndex) else table.reset_index()

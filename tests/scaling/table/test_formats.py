@@ -1,6 +1,9 @@
 """Files of rows: every dialect gives the same table, and what is ambiguous is refused in one line."""
 
+import gzip
+import io
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -124,3 +127,22 @@ def test_a_missing_file_and_a_folder(tmp_path):
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(ValueError, match=r"not a readable \.csv table: Is a directory"):
         read_table(tmp_path / "folder.csv")
+
+
+def test_what_unpacks_to_more_than_a_table_is_refused_before_it_is_held(tmp_path, monkeypatch):
+    monkeypatch.setenv("ISOFLOP_MAX_TABLE_MB", "1")
+    blank = b"loss\n" + b"\n" * (1 << 20)
+    for name, content in {"runs.csv": blank, "runs.csv.gz": gzip.compress(blank)}.items():
+        assert "unpacked it is more than 1 MB" in refused(tmp_path, content, name)
+    parquet = io.BytesIO()
+    pd.DataFrame({"loss": np.zeros(1 << 18)}).to_parquet(parquet)
+    assert len(parquet.getvalue()) < 1 << 14
+    assert "set ISOFLOP_MAX_TABLE_MB to allow more" in refused(tmp_path, parquet.getvalue(), "runs.parquet")
+    monkeypatch.setenv("ISOFLOP_MAX_TABLE_MB", "2")
+    assert len(read(tmp_path, parquet.getvalue(), "runs.parquet")) == 1 << 18
+
+
+def test_a_pipe_is_no_table_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "runs.csv")
+    with pytest.raises(ValueError, match="is a pipe or a device; expected a file"):
+        read_table(tmp_path / "runs.csv")
