@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 Aux = dict[str, jax.Array]
 Dtype = Literal["float32", "bfloat16"]
+MAX_SIZE, MAX_LAYERS = 2**24, 10_000  # of a configuration: far beyond any network
 
 
 class ModelConfig(Protocol):
@@ -40,18 +41,15 @@ class ModelConfig(Protocol):
     def family(self) -> str: ...
 
 
-def check_at_least(where: str, config: Any, least: int, *names: str) -> None:
-    """Refuses a configuration of which one of these fields is smaller than `least`.
-
-    Args:
-      where: what the error text begins with.
-      config: any object.
-      least: the smallest value that is allowed.
-      names: of the fields.
-    """
+def check_sizes(where: str, config: Any, *names: str) -> None:
+    """Refuses a configuration of which one of these fields is smaller than 1, or larger than any network has:
+    what loops over it, or allocates, would take the machine down before it fails."""
     for name in names:
-        if getattr(config, name) < least:
-            raise ValueError(f"{where}: {name}={getattr(config, name)}; it must be at least {least}")
+        most = MAX_LAYERS if "layers" in name else MAX_SIZE
+        if getattr(config, name) < 1:
+            raise ValueError(f"{where}: {name}={getattr(config, name)}; it must be at least 1")
+        if getattr(config, name) > most:
+            raise ValueError(f"{where}: {name}={getattr(config, name)}; it must be at most {most:,}")
 
 
 def check_positive(where: str, config: Any, *names: str) -> None:

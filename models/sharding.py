@@ -2,6 +2,7 @@
 
 import functools
 import math
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -68,6 +69,12 @@ def abstract_mesh(shape: dict[str, int]) -> AbstractMesh:
     _check_mesh(shape)
     sizes = tuple(shape.get(name, 1) for name in MESH_AXES)
     return AbstractMesh(sizes, MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES))
+
+
+def device_memory() -> int:
+    """Bytes of the device that this process would train on: an accelerator's own, or the machine's."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    return stats.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def on_mesh(function: Callable, mesh: Mesh | AbstractMesh | None) -> Callable:

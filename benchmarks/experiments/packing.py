@@ -17,10 +17,11 @@ import jax
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.cache import read_manifest
 from experiments.data.prepare import prepare
-from experiments.training.memory import device_memory, pack_size
+from experiments.training.memory import pack_size
 from experiments.training.result import describe_device
 from experiments.training.train import train_packed
 from models import count, ladder
+from models.sharding import device_memory
 
 RATES, SEEDS = (5e-3, 7e-3, 1e-2, 1.4e-2), (0, 1, 2, 3)
 

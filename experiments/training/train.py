@@ -315,3 +315,10 @@ def _check(configs: Sequence[RunConfig], mesh: Mesh | None) -> None:
             f"pack: runs {ids} differ in more than seed and the numbers of optimizer and schedule; "
             "only runs of one pack_key train together"
         )
+    needed = 4 * len(configs) * models.count(configs[0].model).n_total
+    have = sharding.device_memory() * (mesh.size if mesh else 1)
+    if needed > have:  # a lower bound, and cheap: `isoflop plan` knows the rest
+        raise ValueError(
+            f"run {configs[0].run_id}: its parameters alone take {needed / 1e9:,.1f} GB, and there are "
+            f"{have / 1e9:,.1f} GB; `isoflop plan` says on which mesh it fits"
+        )

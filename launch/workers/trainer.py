@@ -33,6 +33,7 @@ def jax_trainer(mesh: Any = None) -> Trainer:
     from experiments.fields import from_json
     from experiments.training import memory, train
     from experiments.training.checkpoints import checkpoint
+    from models import sharding
 
     def train_all(configs, outs, hooks, shared_prefixes):
         try:
@@ -49,6 +50,6 @@ def jax_trainer(mesh: Any = None) -> Trainer:
 
     def pack_size(config: dict[str, Any]) -> int:
         device = jax.local_devices()[0]
-        return memory.pack_size(from_json(RunConfig, config), memory.device_memory(), device.platform)
+        return memory.pack_size(from_json(RunConfig, config), sharding.device_memory(), device.platform)
 
     return Trainer(train_all, checkpoint.newest_step, pack_size)

@@ -24,9 +24,9 @@ from models.layers.positions import relative_position_bucket
 from models.model import (
     Dtype,
     Model,
-    check_at_least,
     check_dtype,
     check_positive,
+    check_sizes,
     last_token,
     refuse_segments,
 )
@@ -64,7 +64,7 @@ class EncDecConfig:
 
     def __post_init__(self):
         sizes = ("vocab_size", "d_model", "n_layers", "n_decoder_layers", "n_heads", "d_head", "d_ff")
-        check_at_least("model", self, 1, *sizes)
+        check_sizes("model", self, *sizes)
         check_positive("model", self, "norm_eps")
         if self.n_buckets < 4 or self.n_buckets % 2 or self.max_distance <= self.n_buckets:
             raise ValueError(

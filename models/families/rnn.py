@@ -20,7 +20,7 @@ from models.families import transformer
 from models.layers.attention import softmax
 from models.layers.cells import CELLS, State, recur
 from models.layers.linear import lookup, project
-from models.model import Dtype, Model, check_at_least, check_dtype, last_token, refuse_segments
+from models.model import Dtype, Model, check_dtype, check_sizes, last_token, refuse_segments
 from models.parameters import Keys, Params, constant, functional, stacked, weight
 from models.sharding import constrain
 
@@ -44,7 +44,7 @@ class RNNConfig:
     pad_id: int | None = field(default=None, metadata={"later": True})  # left out of the JSON where None
 
     def __post_init__(self):
-        check_at_least("model", self, 1, "vocab_size", "d_model", "n_layers")
+        check_sizes("model", self, "vocab_size", "d_model", "n_layers")
         check_dtype(self.dtype)
 
 

@@ -19,7 +19,7 @@ from models.families.recurrent import State, recurrent, shifted
 from models.layers.linear import project
 from models.layers.norms import LayerNorm
 from models.layers.wkv import add, later, wkv, wkv_state
-from models.model import Dtype, Model, check_at_least, check_dtype, check_positive, last_token
+from models.model import Dtype, Model, check_dtype, check_positive, check_sizes, last_token
 from models.parameters import Keys, constant, weight
 from models.parametrization import MuP, branch_scale
 from models.sharding import constrain
@@ -42,7 +42,7 @@ class RWKV4Config:
     family: Literal["rwkv4"] = "rwkv4"
 
     def __post_init__(self):
-        check_at_least("model", self, 1, "vocab_size", "d_model", "n_layers", "d_attention", "d_ff")
+        check_sizes("model", self, "vocab_size", "d_model", "n_layers", "d_attention", "d_ff")
         check_positive("model", self, "norm_eps")
         check_dtype(self.dtype)
 

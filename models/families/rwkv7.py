@@ -18,7 +18,7 @@ from models.families.recurrent import State, recurrent, shifted
 from models.layers.delta_rule import delta_rule, delta_rule_step
 from models.layers.linear import project
 from models.layers.norms import LayerNorm
-from models.model import Dtype, Model, check_at_least, check_dtype, check_positive, last_token
+from models.model import Dtype, Model, check_dtype, check_positive, check_sizes, last_token
 from models.parameters import Keys, constant, weight
 from models.parametrization import MuP, branch_scale
 from models.sharding import constrain
@@ -50,9 +50,7 @@ class RWKV7Config:
 
     def __post_init__(self):
         ranks = ("decay_rank", "rate_rank", "value_rank", "gate_rank")
-        check_at_least(
-            "model", self, 1, "vocab_size", "d_model", "n_layers", "d_head", "d_ff", "chunk", *ranks
-        )
+        check_sizes("model", self, "vocab_size", "d_model", "n_layers", "d_head", "d_ff", "chunk", *ranks)
         check_positive("model", self, "norm_eps")
         if self.d_model % self.d_head:
             raise ValueError(f"model: d_model={self.d_model} is not a multiple of d_head={self.d_head}")

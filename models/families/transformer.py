@@ -16,7 +16,7 @@ from models.layers.mlp import MLP, Activation
 from models.layers.moe import Experts
 from models.layers.norms import norm
 from models.layers.positions import RopeScaling, rope_tables, sinusoids
-from models.model import Aux, Dtype, Model, check_at_least, check_dtype, check_positive, last_token
+from models.model import Aux, Dtype, Model, check_dtype, check_positive, check_sizes, last_token
 from models.parameters import Keys, Params, functional, stacked, weight
 from models.parametrization import (
     MuP,
@@ -77,7 +77,7 @@ class TransformerConfig:
 
     def __post_init__(self):
         sizes = ("vocab_size", "d_model", "n_layers", "n_heads", "n_kv_heads", "d_head", "d_ff")
-        check_at_least("model", self, 1, *sizes)
+        check_sizes("model", self, *sizes)
         check_positive("model", self, "norm_eps", "rope_theta")
         if self.n_heads % self.n_kv_heads:
             raise ValueError(

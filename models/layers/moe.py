@@ -16,7 +16,7 @@ from flax import nnx
 
 from models.layers.linear import project
 from models.layers.mlp import ACTIVATIONS, MLP, Activation
-from models.model import Aux, check_at_least
+from models.model import Aux, check_sizes
 from models.parameters import Keys, weight
 from models.sharding import constrain, gathered
 
@@ -47,7 +47,7 @@ class Experts:
     z_loss: float = 1e-3
 
     def __post_init__(self):
-        check_at_least("model: experts", self, 1, "n_experts", "top_k", "d_expert")
+        check_sizes("model: experts", self, "n_experts", "top_k", "d_expert")
         if self.top_k > self.n_experts:
             raise ValueError(f"model: experts.top_k={self.top_k} of n_experts={self.n_experts}; choose fewer")
         if not self.capacity_factor > 0:

@@ -17,6 +17,7 @@ from scaling.outlook.cost import cost
 from scaling.outlook.inputs import SCENARIOS, OutlookInputs
 
 LEVEL = 0.9
+MAX_DRAWS = 100_000
 YEARS = np.arange(2025, 2061)  # whose middles are followed
 SHOWN = YEARS[:8]  # those of the table
 HOURS = 8766.0  # of a year
@@ -80,10 +81,13 @@ def project(
       n_draws: futures drawn; seed: what they are drawn with.
 
     Raises:
-      ValueError: no futures or scenarios, or a fit that cannot split a budget into size and tokens.
+      ValueError: no futures or too many, no scenarios, or a fit that cannot split a budget into size and
+        tokens.
     """
     if n_draws < 1 or not scenarios:
         raise ValueError(f"n_draws={n_draws}, {len(scenarios)} scenarios; expected at least one of each")
+    if n_draws > MAX_DRAWS:
+        raise ValueError(f"n_draws={n_draws}; at most {MAX_DRAWS:,}, from which no quantile gains any more")
     rows, events = [], []
     for name, inputs in scenarios.items():
         drawn = draw_futures(inputs, n_draws, seed, fit)

@@ -55,6 +55,8 @@ def test_changes_override_fields_and_are_checked():
     assert ladder(16, 259, "encdec", n_layers=3, dtype="bfloat16").n_layers == 3
     with pytest.raises(ValueError, match="n_layers=0; it must be at least 1"):
         ladder(16, 259, n_layers=0)
+    with pytest.raises(ValueError, match="n_layers=1000000000; it must be at most 10,000"):
+        ladder(16, 259, n_layers=10**9)  # which nothing should loop over
 
 
 @pytest.mark.parametrize("family", ["transformer", "moe"])

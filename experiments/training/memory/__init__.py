@@ -6,11 +6,10 @@ training may.
 
 from experiments.training.memory.step_memory import (
     Memory,
-    device_memory,
     memory_needs,
     pack_size,
     smallest_mesh,
     training_memory,
 )
 
-__all__ = ["Memory", "device_memory", "memory_needs", "pack_size", "smallest_mesh", "training_memory"]
+__all__ = ["Memory", "memory_needs", "pack_size", "smallest_mesh", "training_memory"]

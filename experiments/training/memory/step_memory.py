@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import math
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,9 +190,3 @@ def memory_needs(run: RunConfig, device_bytes: float) -> dict[str, Any]:
         "d_model": run.model.d_model,
         "mesh": smallest_mesh(run, device_bytes),
     }
-
-
-def device_memory() -> int:
-    """Bytes of the device that this process would train on: an accelerator's own, or the machine's."""
-    stats = jax.local_devices()[0].memory_stats() or {}
-    return stats.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -31,6 +31,7 @@ from launch.arguments import constraint_flags
 from launch.workers.worker import prepare_process
 
 FLAGS = flags.FlagValues()
+MAX_SAMPLES = 1_000_000
 USAGE = "isoflop sample CKPT --prompt TEXT [flags]"
 flags.DEFINE_string("prompt", None, "text to continue", flag_values=FLAGS)
 flags.DEFINE_string("prompts", None, "file of prompts, one JSON object a line; - is stdin", flag_values=FLAGS)
@@ -87,6 +88,11 @@ def run(args: list[str], flags) -> int:
     if flags.pick:
         sample_output.check_pick(flags.n, flags.prompts)
     requests = sample_output.read_requests(flags.prompt, flags.prompts, flags.seed)
+    if flags.n * len(requests) > MAX_SAMPLES:
+        raise ValueError(
+            f"--n {flags.n} of {len(requests)} prompts; at most {MAX_SAMPLES:,} samples are held at a "
+            "time: ask several times, with other seeds"
+        )
     if flags.top_logprobs and not (flags.json or flags.prompts):
         raise ValueError("--top_logprobs without --json; add that to see them")
     form = constraint_flags.read_form(flags)

@@ -132,7 +132,8 @@ def memory_by_shape(
     the bytes of a device (None: those of one here)."""
     from experiments.config import RunConfig
     from experiments.fields import from_json
-    from experiments.training.memory import device_memory, memory_needs
+    from experiments.training.memory import memory_needs
+    from models.sharding import device_memory
 
     have = device_bytes or device_memory()
     one_of_each = {run.shape: run.config for run in runs}

@@ -192,6 +192,11 @@ def test_a_vocabulary_smaller_than_the_datas_is_refused(tmp_path):
         train(config(model=ladder(16, 200)), tmp_path, Hooks())
 
 
+def test_a_network_larger_than_the_memory_is_refused_before_it_is_made(tmp_path):
+    with pytest.raises(ValueError, match=r"parameters alone take 52,777.9 GB, and there are"):
+        train(config(model=ladder(2**15, 259)), tmp_path, Hooks())
+
+
 def test_too_few_validation_rows_are_refused(tmp_path):
     with pytest.raises(ValueError, match="needs two"):
         train(config(n_val_tokens=16), tmp_path, Hooks())

@@ -162,6 +162,7 @@ def test_the_user_picks_one(run, capsys, monkeypatch):
         (["RUN", "--prompt", "A", "--temperature", "-1"], "temperature=-1.0"),
         (["RUN", "--prompt", "A", "--top_p", "0"], "top_p=0.0"),
         (["RUN", "--prompt", "A", "--n", "0"], "n=0"),
+        (["RUN", "--prompt", "A", "--n", "100000000"], "at most 1,000,000 samples"),
         (["RUN", "--prompt", "A", "--max_tokens", "-3"], "max_tokens=-3"),
         (["RUN", "--prompt", "A", "--stop", ""], "stop=''"),
         (["RUN", "--prompt", "A", "--max_seconds", "0"], "seconds=0.0"),

@@ -99,6 +99,7 @@ def test_a_failure_leaves_what_was_there(folder, monkeypatch):
         (["--set", "mfu=2"], "at most 1"),
         (["--fit", "none.json"], "isoflop fit"),
         (["--draws", "0"], "n_draws=0"),
+        (["--draws", "1000000000"], "at most 100,000"),
         (["--out", "a/b/c"], "expected a folder"),
         (["--out", "notes"], "holds diary.txt and would be replaced"),
     ],
