@@ -31,6 +31,7 @@ from scaling.laws.pretraining.mixture import mixture, mixture_exponential, mixtu
 from scaling.laws.pretraining.moe import GRANULARITY, MOE
 from scaling.laws.pretraining.over_training import OVER_TRAINING
 from scaling.laws.pretraining.precision import PRECISION
+from scaling.laws.pretraining.transfer import TRANSFER
 from scaling.laws.training_curve.annealing import ANNEALING
 from scaling.laws.training_curve.multi_power import MULTI_POWER
 from scaling.laws.user_law import already_run, from_file
@@ -55,6 +56,7 @@ LAWS = {
         OVER_TRAINING,
         DATA_CONSTRAINED,
         OVERFITTING,
+        TRANSFER,
         PRECISION,
         MOE,
         GRANULARITY,

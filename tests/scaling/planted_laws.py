@@ -51,6 +51,11 @@ PLANTED = {
         (1.87, 521.0, 1488.0, 0.353, 0.353, 2e-3, 0.7, 0.9),
         grid(n_params=SIZES, n_tokens=TOKENS, unique_tokens=(1e9, 1e10, 1e12)),
     ),
+    # k = 1.9e4, alpha and beta as Hernandez et al. 2021 have them, from text to Python in characters.
+    "transfer": (
+        (1.8, 400.0, 1500.0, 0.35, 0.36, 9.85, 0.18, 0.38),
+        grid(n_params=SIZES, unique_tokens=np.geomspace(1e6, 1e10, 7), pretrained=(0, 1)),
+    ),
     "precision": (
         (1.8, 400.0, 1500.0, 0.35, 0.36, 2.7),
         grid(n_params=SIZES, n_tokens=TOKENS, weight_bits=(3, 4, 6, 8, 16)),

@@ -4,6 +4,7 @@
   over_training     with tokens far beyond what is optimal; data_constrained: with tokens repeated,
                     with gain or with harm
   moe               with experts; precision: with fewer bits; mixture: with shares of domains
+  transfer          on a domain, from scratch and from a model of other text
   broken            with bends where one power law gives way to another
 
 `scaling.laws` has them by name; import them from there. Imports scaling.laws.law alone.
@@ -18,4 +19,5 @@ __all__ = [
     "moe",
     "over_training",
     "precision",
+    "transfer",
 ]

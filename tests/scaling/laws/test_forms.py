@@ -14,6 +14,7 @@ from scaling.laws import find
 from scaling.laws.downstream.over_optimisation import coefficients, peak_of_best_of_n, peak_of_rl
 from scaling.laws.downstream.rl_compute import is_early
 from scaling.laws.law import values
+from scaling.laws.pretraining import transfer
 from scaling.table.runs import check, read_runs
 
 EXCESS = (400.0, 1500.0, 0.35, 0.36)  # A, B, alpha, beta
@@ -84,6 +85,29 @@ def test_the_penalty_of_repeats_begins_with_the_second_pass_and_grows_with_size(
     ten = law_values("overfitting", theta, n_params=sizes, n_tokens=10 * unique, unique_tokens=unique)
     penalty = ten - chinchilla(*C4[:5], n_params=sizes, n_tokens=10 * unique)
     assert penalty == pytest.approx(0.01 * 9**0.7 * (sizes / unique) ** 0.9)
+
+
+TEXT_TO_PYTHON = (*C4[:5], np.log(1.9e4), 0.18, 0.38)
+
+
+def test_pretraining_is_worth_the_tokens_that_it_transfers():
+    n, d = SIZES, 1e7
+    worth = 1.9e4 * d**0.18 * n**0.38
+    scratch, tuned = (
+        law_values("transfer", TEXT_TO_PYTHON, n_params=n, unique_tokens=d, pretrained=p) for p in (0, 1)
+    )
+    assert scratch == pytest.approx(chinchilla(*C4[:5], n_params=n, n_tokens=d))
+    assert tuned == pytest.approx(chinchilla(*C4[:5], n_params=n, n_tokens=d + worth))
+    assert transfer.transferred(TEXT_TO_PYTHON, n, d) == pytest.approx(worth)
+    assert transfer.fraction_transferred(TEXT_TO_PYTHON, n, d) == pytest.approx(worth / (d + worth))
+
+
+@pytest.mark.parametrize("pretrained", [0, 1])
+def test_the_marginal_value_of_a_token_is_the_slope_of_the_loss(pretrained):
+    at = {"n_params": 1e9, "pretrained": pretrained}
+    low, high = (law_values("transfer", TEXT_TO_PYTHON, unique_tokens=1e8 * x, **at) for x in (0.999, 1.001))
+    value = transfer.marginal_value(TEXT_TO_PYTHON, 1e9, 1e8, bool(pretrained))
+    assert value == pytest.approx((low - high) / 2e5, rel=1e-5)
 
 
 MIXED = (1.36, 36.0, 36.0, 0.19, 0.18, -0.3, 0.012, 0.1, -0.003, 2.1, 290.0)
