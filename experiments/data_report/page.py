@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 
 from experiments.data.composition.counts import STEPS, Composition, bucket_edge
-from experiments.data.composition.shares import Share, group_rows, language_rows, length_quantiles
+from experiments.data.composition.shares import group_rows, language_rows, length_quantiles
 from experiments.data.composition.survey import LANGUAGE
 from experiments.data.composition.web_languages import CRAWL
+from experiments.data_report.parts import bars, height, interval, names_axis, percent
+from experiments.data_report.quality import quality_section
 from scaling.report.charts import chart
 from scaling.report.page import (
     Cell,
@@ -23,7 +25,7 @@ from scaling.report.page import (
     render,
     start_bundling,
 )
-from scaling.report.theme import ACCENT, INK, MUTED, VERIFY, finish, si, tips, x, y
+from scaling.report.theme import ACCENT, MUTED, VERIFY, finish, si, tips, x, y
 
 MOST_ROWS = 30  # of a figure: the largest
 MOST_TABLE_ROWS = 500
@@ -43,20 +45,10 @@ def page(name: str, composition: Composition, sections: list[Section] | None = N
             _languages(composition),
             *(_group(composition, question) for question in composition.groups if question != LANGUAGE),
             _lengths(composition),
-            _filters(composition),
+            quality_section(composition),
             *(sections or []),
         ]
         return render(_head(name, composition), [each for each in made if each], bundled(bundling))
-
-
-def percent(value: float | None) -> str:
-    """A share for people: 41.7 %, 0.013 %; what is not known is a dash."""
-    return "–" if value is None else f"{100 * value:.3g} %"
-
-
-def interval(share: Share) -> str:
-    """The 90 % interval of a share, nothing where it has no width."""
-    return f"{100 * share.lo:.3g} – {100 * share.hi:.3g} %" if share.hi > share.lo else ""
 
 
 def _head(name: str, composition: Composition) -> PageHead:
@@ -196,7 +188,7 @@ def _group(composition: Composition, question: str) -> Section:
     )
     sampled = composition.looked_at.documents < composition.total.documents
     caption = "With 90 % intervals." if sampled else ""
-    figure = Figure(f"group_{question}", f"Share of the bytes, by {question}", caption, _bars(drawn))
+    figure = Figure(f"group_{question}", f"Share of the bytes, by {question}", caption, bars(drawn))
     return Section(f"group-{question}", title, text, figures=[figure], tables=[table])
 
 
@@ -220,42 +212,9 @@ def _lengths(composition: Composition) -> Section:
     return Section("lengths", "Lengths", figures=[figure] if len(drawn) else [], facts=facts)
 
 
-def _filters(composition: Composition) -> Section | None:
-    if not composition.removed_by:
-        return None
-    n = composition.looked_at.documents or 1
-    rows = sorted(composition.removed_by.items(), key=lambda item: -item[1])
-    drawn = pd.DataFrame(
-        [{"name": k, "share": v / n, "documents": v, "lo": v / n, "hi": v / n} for k, v in rows if v]
-    )
-    table = Table(
-        "Filters",
-        [Column("Filter", text=True), Column("Would remove"), Column("Of documents")],
-        [TableRow([Cell(k, None, "text"), Cell(f"{v:,}", v), Cell(percent(v / n), v / n)]) for k, v in rows],
-    )
-    text = "Each filter asked of every document by itself, whatever the others say."
-    figures = (
-        [Figure("filters", "Documents each filter would remove", "", _bars(drawn))] if len(drawn) else []
-    )
-    return Section("filters", "Quality", text, figures=figures, tables=[table])
-
-
-def _names(drawn: pd.DataFrame) -> alt.Y:
-    return alt.Y(
-        "name:N",
-        sort=list(drawn["name"]),
-        title=None,
-        axis=alt.Axis(grid=False, labelLimit=180, labelColor=INK),
-    )
-
-
-def _height(drawn: pd.DataFrame) -> int:
-    return max(22 * len(drawn), 60)
-
-
 def _dots(drawn: pd.DataFrame) -> dict[str, Any]:
     values = [*drawn["share"], *drawn["lo"], *drawn["hi"], *drawn["web"].dropna().clip(lower=LEAST_SHARE)]
-    across, names = x("share", "Share", values, label=percent), _names(drawn)
+    across, names = x("share", "Share", values, label=percent), names_axis(drawn)
     web = alt.X("web:Q", scale=across["scale"])
     layers = [
         chart("languages", "web")
@@ -268,20 +227,7 @@ def _dots(drawn: pd.DataFrame) -> dict[str, Any]:
         .mark_point(filled=True, size=70, opacity=1, color=ACCENT)
         .encode(x=across, y=names, tooltip=tips(drawn, "name", "share", "web", "speakers", "documents")),
     ]
-    return finish(layers, {"languages": drawn}, height=_height(drawn))
-
-
-def _bars(drawn: pd.DataFrame) -> dict[str, Any]:
-    across, names = x("share", "Share", [0.0, *drawn["hi"]], log=False, pad=0, label=percent), _names(drawn)
-    layers = [
-        chart("groups", "bars")
-        .mark_bar(color=ACCENT, fillOpacity=0.85)
-        .encode(x=across, y=names, tooltip=tips(drawn, "name", "share", "documents")),
-        chart("groups", "interval")
-        .mark_rule(stroke=INK, strokeWidth=1.5)
-        .encode(x=alt.X("lo:Q", scale=across["scale"]), x2="hi:Q", y=names),
-    ]
-    return finish(layers, {"groups": drawn}, height=_height(drawn))
+    return finish(layers, {"languages": drawn}, height=height(drawn))
 
 
 def _speakers(known: pd.DataFrame) -> dict[str, Any]:

@@ -5,6 +5,7 @@ So the same functions serve one process, several, or a Beam CombinePerKey: the z
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import operator
@@ -76,6 +77,19 @@ def _thin(counted: dict[int, int], level: int) -> tuple[dict[int, int], int]:
 
 
 @dataclass(frozen=True)
+class Scores:
+    """What a filter measured: documents by value (`rounded`), and the least and most of those that stay."""
+
+    what: str
+    least: float
+    most: float
+    documents: Mapping[float, int]
+
+    def __add__(self, other: Scores) -> Scores:
+        return dataclasses.replace(self, documents=add(self.documents, other.documents))
+
+
+@dataclass(frozen=True)
 class Composition:
     """What is in a corpus, or in a part of it.
 
@@ -85,6 +99,7 @@ class Composition:
       groups: question ("language", "domain", a field's name) -> answer -> amount.
       lengths: bucket (`bucket`) -> documents.
       removed_by: filter -> documents that it would remove.
+      scores: filter -> what it measured, where it measures something.
       texts: distinct texts of all documents.
       skipped: reason -> what the source left out.
     """
@@ -94,6 +109,7 @@ class Composition:
     groups: Mapping[str, Mapping[str, Amount]] = field(default_factory=dict)
     lengths: Mapping[int, int] = field(default_factory=dict)
     removed_by: Mapping[str, int] = field(default_factory=dict)
+    scores: Mapping[str, Scores] = field(default_factory=dict)
     texts: Texts = field(default_factory=Texts)
     skipped: Mapping[str, int] = field(default_factory=dict)
 
@@ -104,6 +120,7 @@ class Composition:
             groups=add(self.groups, other.groups),
             lengths=add(self.lengths, other.lengths),
             removed_by=add(self.removed_by, other.removed_by),
+            scores=add(self.scores, other.scores),
             texts=self.texts + other.texts,
             skipped=add(self.skipped, other.skipped),
         )
@@ -128,6 +145,11 @@ def bucket(n_bytes: int) -> int:
 def bucket_edge(number: float) -> float:
     """Bytes at which a bucket begins."""
     return 2 ** (number / STEPS)
+
+
+def rounded(value: float) -> float:
+    """A score to three significant digits, so that the different ones are few; -0 is 0."""
+    return float(f"{value:.3g}") + 0.0
 
 
 def add(a: Mapping[Any, Any], b: Mapping[Any, Any]) -> dict[Any, Any]:

@@ -68,6 +68,32 @@ def length_quantiles(lengths: Mapping[int, int]) -> dict[float, float]:
     return found
 
 
+def score_rows(composition: Composition) -> list[dict[str, Any]]:
+    """A row for each filter that measures something: filter, what, documents that it measured, least and most
+    (None: no limit) of those that stay, removed (share of all looked at), quantiles (to three digits)."""
+    rows = []
+    for name, scores in composition.scores.items():
+        n, below, found = sum(scores.documents.values()), 0, {}
+        waiting = list(QUANTILES)
+        for value in sorted(scores.documents):
+            below += scores.documents[value]
+            while waiting and below >= waiting[0] * n:
+                found[waiting.pop(0)] = value
+        least, most = (None if math.isinf(limit) else limit for limit in (scores.least, scores.most))
+        rows.append(
+            {
+                "filter": name,
+                "what": scores.what,
+                "documents": n,
+                "least": least,
+                "most": most,
+                "removed": composition.removed_by[name] / composition.looked_at.documents,
+                "quantiles": found,
+            }
+        )
+    return rows
+
+
 def group_rows(composition: Composition, question: str) -> list[dict[str, Any]]:
     """A row for each answer to a question, the largest first: value, amounts, and shares with intervals.
 
@@ -140,5 +166,9 @@ def to_json(composition: Composition) -> dict[str, Any]:
         "languages": list(map(plain, language_rows(composition))),
         "groups": groups,
         "removed_by": dict(composition.removed_by),
+        "scores": [
+            row | {"quantiles": {f"{q:g}": value for q, value in row["quantiles"].items()}}
+            for row in score_rows(composition)
+        ],
         "skipped": dict(composition.skipped),
     }

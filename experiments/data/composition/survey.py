@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from experiments.data.composition import languages
-from experiments.data.composition.counts import Amount, Composition, Texts, bucket, merge
+from experiments.data.composition.counts import Amount, Composition, Scores, Texts, bucket, merge, rounded
 from experiments.data.document import Document
 
 BATCH = 512  # documents that a process is given at a time
@@ -31,7 +31,7 @@ class Questions:
       fields: fields of the records to count by, such as "year".
       domain_of: document -> domain; by default the host of its url, where it has one.
       count_tokens: text -> tokens; None: not counted.
-      filters: name -> document -> a verdict, whose `keep` says whether the document stays.
+      filters: name -> document -> a verdict (quality/verdict.py): whether the document stays, and its score.
     """
 
     identify: Callable[[str], str] | None = languages.identify
@@ -81,6 +81,8 @@ def look_into(documents: Iterable[Document], questions: Questions) -> Compositio
     removed_by: dict[str, int] = {name: 0 for name in questions.filters}
     if removed_by:
         removed_by[ANY] = 0
+    scores: dict[str, Scores] = {}
+    values: dict[str, Counter[float]] = defaultdict(Counter)
     for document in documents:
         hashes.append(text_hash(document.text))
         n_tokens = questions.count_tokens(document.text) if questions.count_tokens else 0
@@ -88,7 +90,12 @@ def look_into(documents: Iterable[Document], questions: Questions) -> Compositio
         lengths[bucket(max(n_bytes, 1))] += 1
         for question, answer in _answers(document, questions):
             groups[question][answer].count(document.text, n_tokens)
-        removed = [name for name, judge in questions.filters.items() if not judge(document).keep]
+        verdicts = {name: judge(document) for name, judge in questions.filters.items()}
+        for name, score in ((name, verdict.score) for name, verdict in verdicts.items()):
+            if score is not None:
+                scores[name] = scores.get(name) or Scores(score.what, score.least, score.most, values[name])
+                values[name][rounded(score.value)] += 1
+        removed = [name for name, verdict in verdicts.items() if not verdict.keep]
         for name in [*removed, *([ANY] if removed else [])]:
             removed_by[name] += 1
     amounts = {
@@ -96,7 +103,7 @@ def look_into(documents: Iterable[Document], questions: Questions) -> Compositio
         for question, answers in groups.items()
     }
     whole = total.amount()
-    return Composition(whole, whole, amounts, dict(lengths), removed_by, Texts.of(hashes))
+    return Composition(whole, whole, amounts, dict(lengths), removed_by, scores, Texts.of(hashes))
 
 
 class Tally:

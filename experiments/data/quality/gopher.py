@@ -11,14 +11,15 @@ import numpy as np
 
 from experiments.data.document import Document
 from experiments.data.quality.verdict import (
-    KEEP,
     Filter,
     Verdict,
+    all_at_most,
     at_least,
     at_most,
     fraction,
     lines,
     paragraphs,
+    within,
     words,
 )
 
@@ -34,24 +35,23 @@ _BASE = np.uint64(0x9E3779B97F4A7C15)
 
 def word_count(document: Document) -> Verdict:
     """50 to 100,000 words."""
-    n = len(words(document.text))
-    few = at_least(50, n, "words")
-    return few if not few.keep else at_most(100_000, n, "words")
+    return within(50, 100_000, len(words(document.text)), "words")
 
 
 def mean_word_length(document: Document) -> Verdict:
     """3 to 10 characters a word."""
     found = words(document.text)
-    mean = sum(map(len, found)) / max(1, len(found))
-    short = at_least(3, mean, "characters a word")
-    return short if not short.keep else at_most(10, mean, "characters a word")
+    return within(3, 10, sum(map(len, found)) / max(1, len(found)), "characters a word")
 
 
 def symbols(document: Document) -> Verdict:
     """At most 0.1 hash signs, and 0.1 ellipses, a word."""
     text, n = document.text, max(1, len(words(document.text)))
-    hashes = at_most(0.1, text.count("#") / n, "hash signs a word")
-    return at_most(0.1, sum(map(text.count, ELLIPSES)) / n, "ellipses a word") if hashes.keep else hashes
+    ellipses_a_word = sum(map(text.count, ELLIPSES)) / n
+    return all_at_most(
+        "symbols a word",
+        {"hash signs a word": (text.count("#") / n, 0.1), "ellipses a word": (ellipses_a_word, 0.1)},
+    )
 
 
 def bullets(document: Document) -> Verdict:
@@ -90,22 +90,25 @@ def duplicate_paragraphs(document: Document) -> Verdict:
 
 def top_ngrams(document: Document) -> Verdict:
     """The commonest n-gram of words has at most 20, 18, 16 % of the characters, for n = 2, 3, 4."""
-    for n, limit in TOP_NGRAM.items():
+    shares = dict.fromkeys(TOP_NGRAM, 0.0)
+    for n in TOP_NGRAM:
         ngrams = _ngrams(document.text, n)
         _, first, counts = np.unique(ngrams, return_index=True, return_counts=True)
         if not len(counts) or counts.max() == 1:
             break  # no longer one occurs twice
         sizes = counts * _spans(document.text, n)[first]
         # The commonest; of equally common ones the longest.
-        share = sizes[counts == counts.max()].max() / max(1, _size(document.text))
-        if share > limit:
-            return Verdict(False, f"share of the commonest {n}-gram {share:.3g} > {limit:g}")
-    return KEEP
+        shares[n] = float(sizes[counts == counts.max()].max() / max(1, _size(document.text)))
+    return all_at_most(
+        "share of the commonest n-gram",
+        {f"share of the commonest {n}-gram": (shares[n], limit) for n, limit in TOP_NGRAM.items()},
+    )
 
 
 def duplicate_ngrams(document: Document) -> Verdict:
     """Repeated n-grams have at most 15 … 10 % of the characters, for n = 5 … 10, each counted once."""
-    for n, limit in DUPLICATE_NGRAMS.items():
+    shares = dict.fromkeys(DUPLICATE_NGRAMS, 0.0)
+    for n in DUPLICATE_NGRAMS:
         ngrams = _ngrams(document.text, n)
         first = np.unique(ngrams, return_index=True)[1]
         if len(first) == len(ngrams):
@@ -116,10 +119,11 @@ def duplicate_ngrams(document: Document) -> Verdict:
         np.add.at(edges, np.flatnonzero(~is_first), 1)
         np.add.at(edges, np.flatnonzero(~is_first) + n, -1)
         covered = np.cumsum(edges)[:-1] > 0
-        share = _lengths(document.text)[covered].sum() / max(1, _size(document.text))
-        if share > limit:
-            return Verdict(False, f"share of repeated {n}-grams {share:.3g} > {limit:g}")
-    return KEEP
+        shares[n] = float(_lengths(document.text)[covered].sum() / max(1, _size(document.text)))
+    return all_at_most(
+        "share of repeated n-grams",
+        {f"share of repeated {n}-grams": (shares[n], limit) for n, limit in DUPLICATE_NGRAMS.items()},
+    )
 
 
 RULES: dict[str, Filter] = {
@@ -144,11 +148,14 @@ def _has_letter(word: str) -> bool:
 def _repeated(items: list[str], what: str) -> Verdict:
     seen: set[str] = set()
     again = [item for item in items if item in seen or seen.add(item)]
-    share = at_most(0.3, len(again) / max(1, len(items)), f"share of repeated {what}")
-    if not share.keep:
-        return share
     size = sum(map(len, again)) / max(1, sum(map(len, items)))
-    return at_most(0.2, size, f"share of characters in repeated {what}")
+    return all_at_most(
+        f"share of repeated {what}",
+        {
+            f"share of repeated {what}": (len(again) / max(1, len(items)), 0.3),
+            f"share of characters in repeated {what}": (size, 0.2),
+        },
+    )
 
 
 @functools.lru_cache(maxsize=2)

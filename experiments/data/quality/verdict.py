@@ -1,9 +1,10 @@
 """What a filter says of a document, and the views of its text that filters share."""
 
 import functools
+import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from experiments.data.document import Document
 
@@ -11,25 +12,64 @@ _PARAGRAPHS = re.compile(r"\n[ \t]*\n+")
 
 
 @dataclass(frozen=True)
+class Score:
+    """What a filter measured of a document; it stays from `least` to `most`."""
+
+    what: str
+    value: float
+    least: float = -math.inf
+    most: float = math.inf
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """Whether a document stays; if not, `reason` says what was found, with its number."""
+    """Whether a document stays; if not, `reason` says what was found, with its number. `score` is that number
+    where there is one, whatever the verdict."""
 
     keep: bool
     reason: str = ""
+    score: Score | None = field(default=None, compare=False)
 
 
 KEEP = Verdict(True)
 Filter = Callable[[Document], Verdict]  # pure; it may raise ValueError where it cannot judge
 
 
+def within(least: float, most: float, value: float, what: str) -> Verdict:
+    """Keeps a document whose value is in a range.
+
+    Args:
+      least, most: the range, its ends included.
+      value: of the document.
+      what: the value is.
+    """
+    score = Score(what, value, least, most)
+    if value < least:
+        return Verdict(False, f"{what} {value:.3g} < {least:g}", score)
+    return (
+        Verdict(True, "", score) if value <= most else Verdict(False, f"{what} {value:.3g} > {most:g}", score)
+    )
+
+
 def at_most(limit: float, value: float, what: str) -> Verdict:
     """Keeps a document whose value is at most `limit`."""
-    return KEEP if value <= limit else Verdict(False, f"{what} {value:.3g} > {limit:g}")
+    return within(-math.inf, limit, value, what)
 
 
 def at_least(limit: float, value: float, what: str) -> Verdict:
     """Keeps a document whose value is at least `limit`."""
-    return KEEP if value >= limit else Verdict(False, f"{what} {value:.3g} < {limit:g}")
+    return within(limit, math.inf, value, what)
+
+
+def all_at_most(what: str, limits: dict[str, tuple[float, float]]) -> Verdict:
+    """Keeps a document of which several values, name -> (value, limit), are each at most its limit.
+
+    The score is the largest value as a multiple of its limit; `what` says what they are together.
+    """
+    reasons = [f"{name} {value:.3g} > {limit:g}" for name, (value, limit) in limits.items() if value > limit]
+    worst = max(value / limit for value, limit in limits.values())
+    score = Score(f"{what}, over its limit", worst, most=1.0)
+    return Verdict(not reasons, reasons[0] if reasons else "", score)
 
 
 @functools.lru_cache(maxsize=2)  # the rules of a chain ask one after the other for the same text

@@ -52,6 +52,11 @@ flags.DEFINE_string(
 flags.DEFINE_list(
     "filters", [], "filters of quality to ask of each document, such as default,c4,gopher", flag_values=FLAGS
 )
+flags.DEFINE_string(
+    "clean", "", "text that perplexity, word_order and classifier learn from", flag_values=FLAGS
+)
+flags.DEFINE_string("unclean", "", "text to be unlike, for classifier", flag_values=FLAGS)
+flags.DEFINE_string("votes_field", "votes", "field that filter votes reads", flag_values=FLAGS)
 flags.DEFINE_integer("workers", os.cpu_count() or 1, "processes", flag_values=FLAGS)
 
 
@@ -71,7 +76,7 @@ def run(args: list[str], flags) -> int:
         fields=tuple(flags.by),
         domain_of=domains(flags.domains) if flags.domains else None,
         count_tokens=token_counter(flags.vocab),
-        filters=filters(flags.filters),
+        filters=filters(flags),
     )
     taxes = read_taxes(documents_of(args[0], flags.text_field), flags) if flags.parallel else {}
     found = survey(
@@ -176,25 +181,31 @@ def domains(labelled: str):
     return fit_domains(textfiles.records(path), label)
 
 
-def filters(names: list[str]) -> dict:
-    """The filters of quality by name.
+def filters(flags) -> dict:
+    """The filters of quality that --filters names.
 
     Raises:
-      ValueError: an unknown one, or one that learns.
+      ValueError: an unknown one, or one that has nothing to learn from.
     """
+    from experiments.cleaning_configs import QualityConfig
     from experiments.data.quality import chain
+    from experiments.data.sources import textfiles
 
-    chosen = chain.names_of(names)
-    if learn := [name for name in chosen if name not in chain.RULES]:
-        raise ValueError(f"--filters {', '.join(learn)}: learns from text of its own; see docs/data.md")
-    return {name: chain.RULES[name] for name in chosen}
+    learn = {"perplexity", "word_order", "classifier"} & set(chain.names_of(flags.filters))
+    if learn and not flags.clean:
+        raise ValueError(
+            f"--filters {', '.join(sorted(learn))}: learns from text of its own; give --clean PATH, and for "
+            "classifier --unclean PATH"
+        )
+    config = QualityConfig(tuple(flags.filters), flags.clean, flags.unclean, flags.votes_field)
+    return chain.make(config, textfiles.records)
 
 
 def as_text(found) -> str:
     """Totals, then a table for each question."""
-    from experiments.data.composition.shares import group_rows, language_rows, length_quantiles
+    from experiments.data.composition.shares import group_rows, language_rows, length_quantiles, score_rows
     from experiments.data.composition.survey import LANGUAGE
-    from experiments.data_report.page import interval, percent
+    from experiments.data_report.parts import allowed, interval, percent
 
     total, looked_at = found.total, found.looked_at
     lines = [
@@ -217,6 +228,14 @@ def as_text(found) -> str:
             for name, n in sorted(found.removed_by.items(), key=lambda item: -item[1])
             if n
         )
+    if scores := score_rows(found):
+        lines += ["", f"{'scores':<30}{'1 %':>9}{'25 %':>9}{'median':>9}{'75 %':>9}{'99 %':>9}  stays"]
+        lines += [
+            f"{row['filter'][:29]:<30}"
+            + "".join(f"{row['quantiles'][q]:>9.3g}" for q in (0.01, 0.25, 0.5, 0.75, 0.99))
+            + f"  {allowed(row['least'], row['most'])}"
+            for row in scores
+        ]
     for question in found.groups:
         of_language = question == LANGUAGE
         rows = language_rows(found) if of_language else group_rows(found, question)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from experiments.data.composition.survey import Questions, survey
 from experiments.data.document import Document
+from experiments.data.quality.verdict import at_least
 from experiments.data_report.page import NAME_SIZE, _named, page
 
 TEXTS = {
@@ -23,12 +24,18 @@ def test_a_page_has_sections_and_figures():
         for host, text in TEXTS.items()
         for i in range(40)
     ]
-    html = page("my <corpus>", survey(documents, Questions(fields=("kind",)), n_sample=60))
+    filters = {"words": lambda document: at_least(11, len(document.text.split()), "words")}
+    html = page("my <corpus>", survey(documents, Questions(fields=("kind",), filters=filters), n_sample=60))
     assert "my &lt;corpus&gt;" in html and "<b>x</b>" not in html
-    for title in ("Languages", "Domains", "Kind", "Lengths"):
+    for title in ("Languages", "Domains", "Kind", "Lengths", "Quality"):
         assert f"<h2>{title}</h2>" in html
     data = json.loads(re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1])
-    assert set(data["specs"]) == {"languages", "speakers", "group_domain", "group_kind", "lengths"}
+    expected = {"languages", "speakers", "group_domain", "group_kind", "lengths", "filters", "score_words"}
+    assert set(data["specs"]) == expected
+    bars = data["specs"]["score_words"]["datasets"]
+    assert sum(row["share"] for part in bars.values() for row in part) > 0.999
+    assert {row["n_lo"] < 11 for row in bars["goes"] if row["documents"]} == {True}
+    assert {row["n_hi"] > 11 for row in bars["stays"] if row["documents"]} == {True}
     drawn = data["specs"]["languages"]["datasets"]["languages"]
     assert {row["name"] for row in drawn} == {"English", "German"}
     assert sum(row["share"] for row in drawn) > 0.999

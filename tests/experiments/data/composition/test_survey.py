@@ -1,13 +1,13 @@
 """A known mixture is recovered: exactly where all is read, within its intervals from a sample."""
 
 import random
-from dataclasses import dataclass
 
 import pytest
 
-from experiments.data.composition.shares import group_rows, language_rows, to_json
+from experiments.data.composition.shares import group_rows, language_rows, score_rows, to_json
 from experiments.data.composition.survey import NONE, Questions, host, look_into, survey
 from experiments.data.document import Document
+from experiments.data.quality.verdict import Verdict, at_most
 from experiments.data.sources import textfiles
 
 SENTENCES = {
@@ -32,11 +32,6 @@ def documents() -> list[Document]:
     return made
 
 
-@dataclass(frozen=True)
-class Verdict:
-    keep: bool
-
-
 def is_english(document: Document) -> Verdict:
     return Verdict(document.fields["lang"] == "en")
 
@@ -51,6 +46,25 @@ def test_a_known_mixture_is_recovered():
     rows = {row["value"]: row for row in language_rows(found)}
     assert rows["en"]["share"].value == 400 / 600 == rows["en"]["share"].lo
     assert found.removed_by == {"english": 200, "any of these": 200}
+
+
+def length(document: Document) -> Verdict:
+    return at_most(80, len(document.text) / 3, "thirds of a text")
+
+
+def test_what_filters_measure_is_told_by_quantiles():
+    corpus = [Document("a" * n) for n in range(1, 301)]
+    random.Random(0).shuffle(corpus)
+    found = survey(corpus, Questions(identify=None, filters={"length": length, "any": is_any}), n_workers=2)
+    (row,) = score_rows(found)  # the other one measures nothing
+    assert row["filter"] == "length" and row["what"] == "thirds of a text" and row["documents"] == 300
+    assert (row["least"], row["most"], row["removed"]) == (None, 80, 60 / 300)
+    assert [row["quantiles"][q] for q in (0.01, 0.5, 0.75, 0.99)] == [1, 50, 75, 99]
+    assert to_json(found)["scores"][0]["quantiles"]["0.5"] == 50
+
+
+def is_any(document: Document) -> Verdict:
+    return Verdict(True)
 
 
 def test_a_sample_covers_the_truth_as_often_as_it_says():

@@ -39,7 +39,7 @@ def test_a_corpus_is_described(corpus, tmp_path, capsys):
     assert cli.main([*command, "--out", str(page), "--filters=default"]) == 0
     printed = capsys.readouterr().out
     assert "60 documents" in printed and "German (de)" in printed and "left out: 1 empty" in printed
-    assert "filters would remove" in printed
+    assert "filters would remove" in printed and "gopher.word_count" in printed and "50 – 100,000" in printed
     assert "German" in page.read_text() and "Quality" in page.read_text()
     assert cli.main([*command, "--json", "--sample", "20"]) == 0
     found = json.loads(capsys.readouterr().out)
