@@ -14,6 +14,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _xla.name
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each process that tests start compiles our modules anew
+
 # Most programs run once: good machine code takes far longer to make than it saves. With that of users:
 # JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS= make test
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
@@ -25,7 +25,8 @@ class Metrics:
     """`metrics.jsonl` of one run.
 
     Lines carry no times, so a resumed run's file equals an uninterrupted one's. Training loss is the mean
-    since the line before; those losses (`recent`) are part of a checkpoint.
+    since the line before; those losses (`recent`) and all `lines` are part of a checkpoint, from which a run
+    goes on whatever became of the file.
     """
 
     def __init__(
@@ -51,13 +52,20 @@ class Metrics:
           writes: False in all but one of the processes that train a run together.
           also_at: steps that have a line besides the log-spaced ones.
         """
-        kept = [line for line in (read(path) if lines is None else lines) if line["step"] <= after_step]
-        if writes:
-            write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))
-        self.file = open(path, "a") if writes else None  # noqa: SIM115 (open as long as the run is)
-        self.last: dict[str, Any] = kept[-1] if kept else {}
-        self.evaluations = [line for line in kept if "val_loss" in line]
+        self.lines = [line for line in (read(path) if lines is None else lines) if line["step"] <= after_step]
+        self.path = path
+        self.file = self._written_anew() if writes else None
         self.per_step, self.recent, self.log_at = per_step, recent, log_steps(n_steps) | also_at
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """The last line; {} before the first."""
+        return self.lines[-1] if self.lines else {}
+
+    @property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """The lines with a validation loss."""
+        return [line for line in self.lines if "val_loss" in line]
 
     def training(self, step: int, loss: float, ends: bool = False, **measured: float) -> None:
         """Adds what step number `step` (from 1) measured; writes a line at log-spaced steps, and the last."""
@@ -112,14 +120,27 @@ class Metrics:
         if texts:
             others["texts"] = list(texts)
         self._write(step, val_loss=loss, val_loss_se=se, **others)
-        self.evaluations.append(self.last)
 
     def _write(self, step: int, **numbers: Any) -> None:
         position = {name: step * each for name, each in self.per_step.items()}
-        self.last = {"step": step, **position, **numbers}
+        self.lines.append({"step": step, **position, **numbers})
         if self.file:
             self.file.write(json.dumps(self.last) + "\n")
             self.file.flush()
+
+    def mend(self) -> None:
+        """Writes the file anew if it does not hold the lines: somebody removed or cut it, or a worker that$
+        had been frozen and lost this run wrote to it."""
+        if self.file and not (self.path.exists() and self.path.read_bytes() == self._text().encode()):
+            self.file.close()
+            self.file = self._written_anew()
+
+    def _written_anew(self) -> TextIO:
+        write_atomic(self.path, self._text())
+        return open(self.path, "a")
+
+    def _text(self) -> str:
+        return "".join(json.dumps(line) + "\n" for line in self.lines)
 
     def sync(self) -> None:
         """Flushes to disk what was written; due before a checkpoint that builds on it."""

@@ -159,8 +159,9 @@ class RunState:
 
     def save_checkpoint(self, step: int, params: Any, opt_state: Any) -> None:
         """Starts writing a checkpoint. A run that may stop early keeps that of its best evaluation, too."""
+        self.record.mend()
         self.record.sync()
-        meta = {"step": step, "recent": self.record.recent, "trunk_steps": self.prefix_steps}
+        meta = self._meta(step) | {"trunk_steps": self.prefix_steps}
         self.checkpoints.save(step, params, opt_state, meta)
         if self.patience:
             self.checkpoints.drop(self.checkpoints.steps() - {step, self.best_step})
@@ -178,15 +179,17 @@ class RunState:
         """Closes a run that has come to its end; of one that may stop early, its best checkpoint is left."""
         if self.patience:
             self.checkpoints.drop(self.checkpoints.steps() - {self.best_step})
+        self.record.mend()
         self.close()
 
     def save_branch_checkpoint(self, step: int, params: Any, opt_state: Any) -> None:
         """Saves its state for the other runs of its prefix."""
         assert self.shared_prefix
         self.checkpoints.wait()  # orbax's barriers have one name for all folders: one save at a time
-        lines = metrics.read(self.out / "metrics.jsonl")
-        meta = {"step": step, "recent": self.record.recent, "lines": lines}
-        self.shared_prefix.save(step, params, opt_state, meta)
+        self.shared_prefix.save(step, params, opt_state, self._meta(step))
+
+    def _meta(self, step: int) -> dict[str, Any]:
+        return {"step": step, "recent": [*self.record.recent], "lines": [*self.record.lines]}
 
     def close(self) -> None:
         """Waits for what is being written; may be called again."""

@@ -133,6 +133,8 @@ def _wait(
     while True:
         began = time.monotonic()
         seen = read_progress(store, n_workers)
+        if not seen.states.keys() >= {run.run_id for run in plan}:
+            raise OSError("it was moved or removed while it was in use: put it back, or name its new place")
         if not display.live:
             for run_id in seen.ended - shown:
                 run = store.plan.runs()[run_id]

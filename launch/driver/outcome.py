@@ -36,6 +36,6 @@ def report_left(store: Store, run_ids: list[str]) -> int:
     print(f"isoflop: {' and '.join(words)}, for example", file=sys.stderr)
     for run_id in run_ids[:5]:
         why = store.error(run_id, snapshot.attempts[run_id]) if run_id in snapshot.attempts else "cancelled"
-        print(f"  {run_id}: {why} (isoflop logs {store.folder} {run_id})", file=sys.stderr)
-    print(f"`isoflop retry {store.folder}` gives them new attempts, then continue", file=sys.stderr)
+        print(f"  {run_id}: {why} (isoflop logs {store.argument} {run_id})", file=sys.stderr)
+    print(f"`isoflop retry {store.argument}` gives them new attempts, then continue", file=sys.stderr)
     return 1

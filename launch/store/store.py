@@ -22,6 +22,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -74,6 +75,12 @@ class Store:
     def finished(self) -> Path:
         """The results of the study in words; there when all is done."""
         return self.root / "finished.txt"
+
+    @property
+    def argument(self) -> str:
+        """The folder as one writes it on a command line."""
+        quoted = shlex.quote(str(self.folder))
+        return f"./{quoted}" if quoted.startswith("-") else quoted
 
     def run_folder(self, run_id: str) -> Path:
         return self.folder / "runs" / run_id

@@ -212,7 +212,7 @@ def _has_progressed(store: Store, before: list[int]) -> bool:
 def _stopped(store: Store, controller: str, reason: str) -> Refused:
     """Notes for `isoflop status` that a controller gave up, and returns the error to raise."""
     store.record_job({"backend": "slurm", "id": controller, "kind": "stopped", "slots": 0, "reason": reason})
-    again = f"see `isoflop logs {store.folder}`; `isoflop submit` starts again"
+    again = f"see `isoflop logs {store.argument}`; `isoflop submit` starts again"
     return Refused(f"{store.folder}: stopped: {reason}; {again}")
 
 

@@ -77,6 +77,6 @@ def _bring_table_up_to_date(store: Store) -> dict[str, dict[str, int]]:
         counts[WORDS[state]] = counts.get(WORDS[state], 0) + 1
     stage_of = {r: planned[r].stage for r, state in states.items() if WORDS[state] == "finished"}
     if not stage_of:
-        raise ValueError(f"{store.folder}: no run is finished yet; see `isoflop status {store.folder}`")
+        raise ValueError(f"{store.folder}: no run is finished yet; see `isoflop status {store.argument}`")
     write_table(store, stage_of)
     return runs | {stage: {} for stage in store.plan.waiting_stages()}

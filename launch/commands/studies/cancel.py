@@ -21,7 +21,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     named = chosen_runs(store, args[1:])
     marked = [r for r, state in store.states().items() if r in named and state in (*UNFINISHED, "failed")]
     store.cancel(marked)
-    print(f"cancelled {n_runs(len(marked))}; `isoflop retry {store.folder}` takes that back")
+    print(f"cancelled {n_runs(len(marked))}; `isoflop retry {store.argument}` takes that back")
     if len(args) == 1:
         for backend, jobs in backends_of(store):
             print(f"{jobs[0]['backend']}: {backend.cancel(jobs)}")

@@ -50,7 +50,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     if outside := from_outside(store, run_id):
         print(outside)
     elif not log.exists():
-        listed = f"`isoflop logs {store.folder}` lists what workers have printed"
+        listed = f"`isoflop logs {store.argument}` lists what workers have printed"
         raise ValueError(f"{run_id}: no log yet, because no worker has begun it; {listed}")
     return 0
 

@@ -114,7 +114,7 @@ def changes(store: Store, planned: Any) -> str:
         some = ", ".join(planned.dropped[:5]) + (" …" if len(planned.dropped) > 5 else "")
         lines.append(f"{n_runs(len(planned.dropped))} no longer in the study, set aside: {some}")
     if planned.stage:
-        lines.append(f"`isoflop submit {store.folder}` trains them")
+        lines.append(f"`isoflop submit {store.argument}` trains them")
     return "\n".join(lines)
 
 

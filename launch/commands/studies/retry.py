@@ -25,5 +25,5 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
         for run_id in named
         if before[run_id] in ("failed", "cancelled") and after[run_id] != before[run_id]
     ]
-    print(f"{n_runs(len(back))} may be trained again; continue by `isoflop submit {store.folder}`")
+    print(f"{n_runs(len(back))} may be trained again; continue by `isoflop submit {store.argument}`")
     return 0

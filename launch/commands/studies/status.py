@@ -137,7 +137,7 @@ def _explained(store: Store, seen: StudyProgress) -> list[str]:
         ended = f"failed after {tries}" if first.state == "failed" else f"failed in {tries}, is tried again"
         lines += [f"{first.run_id}{others} {ended}: {error}", f"  log: {_log(store, first)}"]
     if seen.count("failed"):
-        lines.append(f"`isoflop retry {store.folder}` gives failed runs their attempts back")
+        lines.append(f"`isoflop retry {store.argument}` gives failed runs their attempts back")
     return lines
 
 

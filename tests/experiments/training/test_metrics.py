@@ -1,6 +1,9 @@
 """experiments/training/metrics.py: log-spaced, cut where a run resumes, honest standard errors."""
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,6 +53,18 @@ def test_a_resumed_record_is_cut_at_the_checkpoint(tmp_path):
         again.training(step, loss=1 / step, grad_norm=1.0, lr=0.1)
     again.sync()
     assert path.read_text() == whole
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_text(path.read_text()[:30])])
+def test_a_record_that_was_removed_or_cut_while_the_run_trains_is_mended(tmp_path, harm):
+    path = tmp_path / "metrics.jsonl"
+    record = Metrics(path, 8, {"tokens": 10}, after_step=0, recent=[])
+    record.training(1, loss=1.0)
+    harm(path)
+    record.training(2, loss=1.0)
+    record.mend()
+    record.training(3, loss=1.0)
+    assert read(path) == record.lines and [line["step"] for line in record.lines] == [1, 2, 3]
 
 
 def test_training_loss_is_the_mean_since_the_line_before(tmp_path):

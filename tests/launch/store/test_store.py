@@ -41,6 +41,13 @@ def age(store: Store, run_id: str, epoch: int, seconds: float) -> None:
     os.utime(store.root / "lease" / f"{run_id}.{epoch}", (stamp, stamp))
 
 
+@pytest.mark.parametrize(
+    "folder, argument", [("out/a", "out/a"), ("./-dash", "./-dash"), ("it's", """'it'"'"'s'""")]
+)
+def test_commands_that_are_suggested_name_the_folder_as_a_shell_reads_it(folder, argument):
+    assert Store(Path(folder)).argument == argument
+
+
 def test_adding_the_same_runs_again_changes_nothing(tmp_path):
     store = new_store(tmp_path)
     before = store.plan.path.read_bytes(), store.plan.path.stat().st_mtime_ns
