@@ -1,7 +1,11 @@
-"""The report of a study's folder or of a table of runs: reads the files, writes the page and its figures."""
+"""The report of a study's folder or of a table of runs: reads the files, writes the page and its figures.
+
+A study's own pictures and tables are on it if its `finish` gave them to `write_findings`.
+"""
 
 import contextlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +14,16 @@ import numpy as np
 import pandas as pd
 
 import scaling
-from experiments.files import read_json, write_atomic
+from experiments.files import read_json, write_atomic, write_json
 from scaling.fitting.result import Fit
 from scaling.hparams import HparamLaws
-from scaling.report import MissingRuns, ReportData, data_of_study, data_of_table, render_report
+from scaling.report import MissingRuns, Picture, ReportData, data_of_study, data_of_table, render_report
 from scaling.table.cell_values import is_given
 from scaling.table.runs import post_trained
 
 CURVE_POINTS = 70  # moments of a curve in the page; more cannot be seen
+CONCLUSION = "conclusion.txt"  # what a study's `finish` said
+FINDINGS = "findings.json"  # the pictures and tables that it wrote
 CURVE_START = 0.01  # a curve is shown from this fraction of its run on
 
 
@@ -75,6 +81,7 @@ def read_data(path: Path, fit: Path | None = None, columns: dict[str, str] | Non
     lr, verify, study, about = (
         _read_if_there(folder / f"{name}.json") for name in ("lr", "verify", "study", "runs")
     )
+    (pictures, findings), conclusion = read_findings(folder), folder / CONCLUSION
     return data_of_study(
         runs,
         name=study.get("name", path.resolve().name),
@@ -87,10 +94,65 @@ def read_data(path: Path, fit: Path | None = None, columns: dict[str, str] | Non
         misprints=_table_if_there(folder / "misprints.csv"),
         tasks=read_tasks(folder / "tasks.csv"),
         **read_post_training(folder, runs.table),
+        conclusion=conclusion.read_text(encoding="utf-8").strip("\n") if conclusion.exists() else "",
+        pictures=pictures,
+        findings=findings,
         study=study,
         versions=about.get("versions") or study.get("versions", {}),
         device=str(about.get("device", "")),
     )
+
+
+def write_findings(
+    folder: Path, pictures: Sequence[Picture], tables: Mapping[str, str] | None = None
+) -> None:
+    """Writes each picture as NAME.png, and findings.json, which lists them with their captions.
+
+    Args:
+      folder: of the study.
+      pictures: in the order of the page; a name may have a folder in front of it.
+      tables: file name of a CSV in the folder -> what it is of.
+    """
+    for picture in pictures:
+        path = folder / f"{picture.name}.png"
+        path.parent.mkdir(exist_ok=True)
+        write_atomic(path, picture.png)
+    listed = [{"name": each.name, "title": each.title, "caption": each.caption} for each in pictures]
+    write_json(folder / FINDINGS, {"pictures": listed, "tables": dict(tables or {})})
+
+
+def read_findings(folder: Path) -> tuple[list[Picture], dict[str, pd.DataFrame]]:
+    """The pictures and the tables by title; a file that is no longer there is left out.
+
+    Raises:
+      ValueError: findings.json is not what `write_findings` writes, or names a file outside the folder.
+    """
+    if not (folder / FINDINGS).exists():
+        return [], {}
+    listed = read_json(folder / FINDINGS)
+    try:
+        pictures = [
+            Picture(**{name: str(each[name]) for name in ("name", "title", "caption")}, png=path.read_bytes())
+            for each in listed["pictures"]
+            if (path := _inside(folder, f"{each['name']}.png")).exists()
+        ]
+        tables = {
+            str(title): pd.read_csv(path)
+            for name, title in listed["tables"].items()
+            if (path := _inside(folder, name)).exists()
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{folder / FINDINGS}: {error!r}; expected pictures with name, title and caption, and tables"
+        ) from None
+    return pictures, tables
+
+
+def _inside(folder: Path, name: str) -> Path:
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise ValueError(f"{folder / FINDINGS}: {name!r} is outside the study's folder")
+    return path
 
 
 def _read_if_there(path: Path) -> dict[str, Any]:
@@ -129,10 +191,11 @@ def read_post_training(folder: Path, table: pd.DataFrame) -> dict[str, pd.DataFr
     for run in runs.to_dict("records"):
         about = {name: run.get(name) for name in ("run_id", "stage", "objective", "n_params")}
         said = []
-        for line in _lines(folder / "runs" / str(run["run_id"]) / "metrics.jsonl"):
-            shown = {name: value for name, value in line.items() if isinstance(value, (int, float))}
+        lines = _lines(folder / "runs" / str(run["run_id"]) / "metrics.jsonl")
+        for shown in _means(lines, CURVE_POINTS):
             at = about | {"n_tokens": shown.get("tokens", 0)}
             numbers += [at | {"name": name, "measured": value} for name, value in shown.items()]
+        for line in lines:
             said += [
                 {"run_id": run["run_id"], "step": line["step"], **text} for text in line.get("texts", ())
             ]
@@ -173,6 +236,18 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         with contextlib.suppress(json.JSONDecodeError):
             found.append(json.loads(line))
     return [line for line in found if isinstance(line, dict)]
+
+
+def _means(lines: list[dict[str, Any]], most: int) -> list[dict[str, float]]:
+    """The numbers of at most so many groups of lines that follow each other, as means."""
+    n, means = max(1, -(-len(lines) // most)), []
+    for i in range(0, len(lines), n):
+        found: dict[str, list[float]] = {}
+        for name, value in (item for line in lines[i : i + n] for item in line.items()):
+            if isinstance(value, (int, float)):
+                found.setdefault(name, []).append(value)
+        means.append({name: sum(values) / len(values) for name, values in found.items()})
+    return means
 
 
 def _thin(events: pd.DataFrame) -> pd.DataFrame:

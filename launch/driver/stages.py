@@ -119,8 +119,12 @@ def plan_stages(study: Study) -> dict[str, list[PlannedRun] | None]:
 
 def finish(study: Study, store: Store, planned: PlannedStages) -> str:
     """Writes the table and the results of a study whose runs are all done; returns them in words."""
+    from experiments.study_report import CONCLUSION  # which imports what draws; a study has by then
+
     write_table(store, planned.stage_of)
     runs = read_table(store.results(), planned.stage_of)
-    words = f"\n{final_table(runs)}\n\n{study.finish(store.folder, runs)}"
+    conclusion = study.finish(store.folder, runs)
+    write_atomic(store.folder / CONCLUSION, conclusion + "\n")
+    words = f"\n{final_table(runs)}\n\n{conclusion}"
     write_atomic(store.finished, words + "\n")
     return summary(store)

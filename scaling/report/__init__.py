@@ -12,6 +12,15 @@ It imports the other sub-packages of `scaling`; of them none imports it.
 """
 
 from scaling.report.data import MissingRuns, ReportData, data_of_study, data_of_table
+from scaling.report.page import Picture
 from scaling.report.render import Report, render_report
 
-__all__ = ["MissingRuns", "Report", "ReportData", "data_of_study", "data_of_table", "render_report"]
+__all__ = [
+    "MissingRuns",
+    "Picture",
+    "Report",
+    "ReportData",
+    "data_of_study",
+    "data_of_table",
+    "render_report",
+]

@@ -15,6 +15,7 @@ from scaling.report.sections import (
     comparison,
     emergence,
     families,
+    findings,
     hyperparameters,
     missing,
     numbers,
@@ -39,6 +40,7 @@ def build(data: ReportData, with_forecast: bool = False) -> tuple[PageHead, list
     profiles = tables.profiles(data, law)
     made = [
         missing.section(data.missing) if data.missing else None,
+        findings.section(data),
         families.section(data, law),
         *emergence.sections(data),
         _frontier(data, law, frontier, profiles),

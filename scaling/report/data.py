@@ -11,6 +11,7 @@ from scaling.fitting.result import Fit
 from scaling.hparams import HparamLaws, fit_hparams
 from scaling.hparams.sweeps import off_best_setting
 from scaling.optimum.families import Comparison, compare
+from scaling.report.page import Picture
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class ReportData:
         brier and of the run.
       misprints: loss near a misprint; columns place, loss, se and of the run.
       tasks: accuracies; columns run_id, task, metric, value, lo, hi, n, chance.
+      conclusion: of the study, as it was printed; pictures, findings: those of its own, tables by title.
       study: name, overrides, seed; {} for a table. versions: of the software; device: what it ran on.
       missing: what is not there yet of a study that is not finished.
     """
@@ -67,6 +69,9 @@ class ReportData:
     tasks: pd.DataFrame = field(default_factory=pd.DataFrame)
     post_training: pd.DataFrame = field(default_factory=pd.DataFrame)
     texts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    conclusion: str = ""
+    pictures: list[Picture] = field(default_factory=list)
+    findings: dict[str, pd.DataFrame] = field(default_factory=dict)
     study: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     device: str = ""

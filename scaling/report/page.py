@@ -27,6 +27,26 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """One PNG that was drawn elsewhere, at twice its resolution; `name` is its file name without .png."""
+
+    name: str
+    title: str
+    caption: str
+    png: bytes
+
+    @property
+    def source(self) -> str:
+        """The image itself as a URL."""
+        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in CSS pixels, from the PNG's header."""
+        return int.from_bytes(self.png[16:20]) // 2, int.from_bytes(self.png[20:24]) // 2
+
+
+@dataclass(frozen=True)
 class Cell:
     """Text of a table cell, the number it is sorted by, and its CSS class (`text` is left-aligned)."""
 
@@ -75,6 +95,8 @@ class Section:
     facts: dict[str, list[tuple[str, str]]] = field(default_factory=dict)  # title -> (name, value)
     snippets: list[Snippet] = field(default_factory=list)
     calculator: dict[str, Any] = field(default_factory=dict)  # what calculator.py makes
+    said: str = ""  # lines as they were printed
+    pictures: list[Picture] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

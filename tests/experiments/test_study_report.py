@@ -10,13 +10,18 @@ from experiments.study_report import (
     CURVE_POINTS,
     read_curves,
     read_data,
+    read_findings,
+    read_post_training,
     read_tasks,
+    write_findings,
     write_report,
 )
-from scaling.report import MissingRuns, Report
+from scaling.report import MissingRuns, Picture, Report
 from tests.scaling.optimum.test_frontier import known
 from tests.scaling.planted import TRUTH
 from tests.scaling.report.synthetic_study import make_runs, study_data, write_study
+
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def write_curve(folder, flops, losses, rest=""):
@@ -136,3 +141,48 @@ def test_a_table_of_tasks_is_whole_or_refused(tmp_path):
     path.write_text("run_id,task,metric,value,n\n0012,cloze,acc,0.5,10\n")
     with pytest.raises(ValueError, match=r"tasks\.csv has no column chance, hi, lo; isoflop evaluate writes"):
         read_tasks(path)
+
+
+def test_many_lines_of_a_post_trained_run_are_shown_as_means(tmp_path):
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    lines = [{"step": k, "tokens": 10 * k, "reward": float(k % 2)} for k in range(1, 281)]
+    (tmp_path / "runs" / "a" / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    table = pd.DataFrame([{"run_id": "a", "stage": "rl", "objective": "ppo", "n_params": 5.0}])
+    found = read_post_training(tmp_path, table)["post_training"]
+    rewards = found[found["name"] == "reward"]
+    assert len(rewards) == CURVE_POINTS and (rewards["measured"] == 0.5).all()
+    assert rewards["n_tokens"].iloc[0] == 25  # the mean of steps 1 to 4
+
+
+def test_pictures_and_tables_come_back_as_they_were_written(tmp_path):
+    pictures = [Picture("a", "A", "first", PNG + b"1"), Picture("figures/b", "B", "second", PNG + b"2")]
+    pd.DataFrame({"x": [1, 2]}).to_csv(tmp_path / "t.csv", index=False)
+    write_findings(tmp_path, pictures, {"t.csv": "All x"})
+    assert (tmp_path / "figures" / "b.png").read_bytes() == PNG + b"2"
+    read, tables = read_findings(tmp_path)
+    assert read == pictures and tables["All x"]["x"].tolist() == [1, 2]
+
+
+def test_what_is_no_longer_there_is_left_out(tmp_path):
+    assert read_findings(tmp_path) == ([], {})
+    write_findings(tmp_path, [Picture("a", "A", "", PNG)], {"gone.csv": "T"})
+    (tmp_path / "a.png").unlink()
+    assert read_findings(tmp_path) == ([], {})
+
+
+@pytest.mark.parametrize(
+    "listed", [{"pictures": []}, {"pictures": [1], "tables": {}}, {"pictures": [], "tables": 3}]
+)
+def test_a_damaged_list_is_named(tmp_path, listed):
+    (tmp_path / "findings.json").write_text(json.dumps(listed))
+    with pytest.raises(ValueError, match=r"findings\.json.*expected pictures"):
+        read_findings(tmp_path)
+
+
+def test_no_file_outside_the_folder_is_shown(tmp_path):
+    (tmp_path / "secret.csv").write_text("x\n1\n")
+    study = tmp_path / "study"
+    study.mkdir()
+    (study / "findings.json").write_text(json.dumps({"pictures": [], "tables": {"../secret.csv": "T"}}))
+    with pytest.raises(ValueError, match="outside the study's folder"):
+        read_findings(study)

@@ -32,8 +32,9 @@ from experiments.evaluate.tasks import span_metrics
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic, write_json
 from experiments.studies.study import Stage, Study, prepared_data
+from experiments.study_report import write_findings
 from experiments.training.checkpoints.load import load
-from scaling.report import theme
+from scaling.report import Picture, theme
 from scaling.table.runs import Runs
 
 PLANTED = "planted_dirt"
@@ -155,7 +156,9 @@ def finish(settings: Settings, corpora: dict[str, DataConfig], folder: Path, run
     found = gains(table, settings.level)
     write_atomic(folder / "filters.csv", table.to_csv(index=False))
     write_json(folder / "filters.json", {"level": settings.level, "conditions": found.to_dict("records")})
-    write_atomic(folder / "filters.png", figure(found))
+    title = "What filters save on clean text"
+    caption = "What each condition saves against no filter at equal tokens, with intervals over seeds."
+    write_findings(folder, [Picture("filters", title, caption, figure(found))])
     return last_words(found, settings.level)
 
 

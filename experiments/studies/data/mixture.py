@@ -35,9 +35,11 @@ from experiments.files import write_atomic, write_json
 from experiments.studies.budgets import Sweep
 from experiments.studies.data import figures
 from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
+from experiments.study_report import write_findings
 from models import count, ladder
 from scaling.design.mixture_grid import mixture_grid
 from scaling.optimum.mixtures import BestMixture, best_mixture, epoch_caps
+from scaling.report import Picture
 from scaling.table.runs import Runs, check
 
 FOLDS = 4  # of mixtures, for the error of a law on mixtures that it was not fitted to
@@ -288,7 +290,14 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     write_atomic(folder / "mixture.csv", table.to_csv(index=False))
     write_json(folder / "mixture.json", result)
     losses = predicted_and_measured(settings, folder, runs)
-    write_atomic(folder / "mixture.png", figures.mixture(losses, result))
+    picture = Picture(
+        "mixture",
+        "The law against what was measured, and the best mixture",
+        "Left: each domain's loss in each mixture of the small models; on the line the law is exact. Right: "
+        "shares of the best mixture with their intervals; dashed: equal shares.",
+        figures.mixture(losses, result),
+    )
+    write_findings(folder, [picture])
     return last_words(settings, result)
 
 

@@ -9,6 +9,11 @@ import pandas as pd
 from scaling.report import theme
 
 WORDS = {"standard": "Standard", "mup": "muP"}
+CAPTIONS = {  # title and caption of each
+    "sweeps": ("Loss by learning rate", "A line a size; diamonds with bars: the optima and their intervals."),
+    "optima": ("The best learning rate by size", "Bars are intervals; a hollow point is only a bound."),
+    "coordinates": ("Change of activations in a few steps, by size", "A line a place in the network."),
+}
 COLOURS = {"Standard": theme.VERIFY, "muP": theme.ACCENT}
 WIDTH, HEIGHT = 330, 250  # of a panel, CSS pixels
 

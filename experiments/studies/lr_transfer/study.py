@@ -21,9 +21,11 @@ from experiments.fields import apply_overrides
 from experiments.files import write_atomic, write_json
 from experiments.studies.lr_transfer import coordinate_check, figures
 from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
+from experiments.study_report import write_findings
 from experiments.training.optim import OPTIMIZERS
 from models import ModelConfig, MuP, ladder
 from scaling.hparams import transfer
+from scaling.report import Picture
 from scaling.table.runs import Runs
 
 PARAMETRISATIONS = ("standard", "mup")
@@ -157,9 +159,8 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
         "conventions": CONVENTIONS,
     }
     write_json(folder / "transfer.json", written)
-    (folder / "figures").mkdir(exist_ok=True)
-    for name, content in figures.draw(**tables).items():
-        write_atomic(folder / "figures" / f"{name}.png", content)
+    drawn = figures.draw(**tables).items()
+    write_findings(folder, [Picture(f"figures/{name}", *figures.CAPTIONS[name], png) for name, png in drawn])
     return conclusion(settings, moves, grows)
 
 

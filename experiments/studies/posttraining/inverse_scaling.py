@@ -25,8 +25,10 @@ from experiments.objective_configs import DPOConfig, GoldConfig
 from experiments.posttraining.gold import PROBES
 from experiments.studies.posttraining import figures, measures, recipes
 from experiments.studies.study import Stage, Study, with_prepared_data
+from experiments.study_report import write_findings
 from scaling.emergence import classify_trend
 from scaling.emergence.inverse_scaling import FEWEST
+from scaling.report import Picture
 from scaling.table.runs import Runs
 
 N_DRAWS = 10_000  # behind the p-values: enough for a tenth of the level
@@ -120,7 +122,13 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     found = trends(table, settings)
     write_atomic(folder / "probes.csv", table.to_csv(index=False))
     write_json(folder / "trends.json", {"trends": [as_json(one) for one in found]})
-    write_atomic(folder / "inverse_scaling.png", figures.probes(table))
+    picture = Picture(
+        "inverse_scaling",
+        "Probability of the right answer, by steps of preference tuning",
+        "A panel a behaviour. Points: seeds, with 90% intervals over their probes; lines: means over seeds.",
+        figures.probes(table),
+    )
+    write_findings(folder, [picture])
     return last_words(table, found)
 
 

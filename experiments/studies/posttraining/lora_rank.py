@@ -23,7 +23,9 @@ from experiments.objective_configs import GoldConfig, LoRAConfig
 from experiments.posttraining.trainable import trainable
 from experiments.studies.posttraining import figures, recipes
 from experiments.studies.study import Stage, Study, with_prepared_data
+from experiments.study_report import write_findings
 from experiments.training.objectives import objective_of
+from scaling.report import Picture
 from scaling.table.runs import Runs
 
 WHOLE = 0  # rank of a run without adapters: all its parameters are trained
@@ -106,7 +108,14 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     table = table.assign(above_whole=table["loss"] - whole.loc[keys].to_numpy())
     write_atomic(folder / "lora_rank.csv", table.to_csv(index=False))
     write_json(folder / "lora_rank.json", {"rows": table.to_dict("records")})
-    write_atomic(folder / "lora_rank.png", figures.lora_rank(table))
+    picture = Picture(
+        "lora_rank",
+        "Loss by rank of the adapters",
+        "Points: each seed at the better learning rate; lines: means over seeds; dashed: what training all "
+        "parameters comes to.",
+        figures.lora_rank(table),
+    )
+    write_findings(folder, [picture], {"lora_rank.csv": "Each size, rank and seed"})
     return last_words(table)
 
 

@@ -29,7 +29,9 @@ from experiments.objective_configs import DPOConfig, GoldConfig, PPOConfig
 from experiments.posttraining.gold import MAX_NEW
 from experiments.studies.posttraining import figures, laws, measures, recipes
 from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
+from experiments.study_report import write_findings
 from scaling.laws.downstream.over_optimisation import coefficients, peak_of_best_of_n, peak_of_rl
+from scaling.report import Picture
 from scaling.table.runs import Runs
 
 LAWS = {
@@ -293,9 +295,19 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     table = pd.concat([smaller, larger, dpo], ignore_index=True)
     write_atomic(folder / "over_optimisation.csv", table.to_csv(index=False))
     write_json(folder / "over_optimisation.json", result)
-    near = pd.DataFrame(table[table["kl"] <= FAR])
-    write_atomic(folder / "over_optimisation.png", figures.over_optimisation(near, said, list(LAWS)))
+    write_findings(folder, [picture(pd.DataFrame(table[table["kl"] <= FAR]), said)])
     return last_words(result, said)
+
+
+def picture(table: pd.DataFrame, said: dict[str, Any]) -> Picture:
+    """Every curve up to FAR, with what was predicted of the largest reward models."""
+    return Picture(
+        "over_optimisation",
+        "True reward gained, by distance from the start",
+        "A row a way of optimising, a panel a number of pairs. Dashed: the law of the smaller reward models, "
+        f"for the largest, with the {said['level']:.0%} interval of a point. Numbers at DPO's points are β.",
+        figures.over_optimisation(table, said, list(LAWS)),
+    )
 
 
 def errors(settings: Settings, folder: Path) -> dict[str, dict[str, float]]:

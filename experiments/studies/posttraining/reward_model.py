@@ -28,6 +28,8 @@ from experiments.objective_configs import GoldConfig
 from experiments.posttraining import gold
 from experiments.studies.posttraining import figures, laws, measures, recipes
 from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
+from experiments.study_report import write_findings
+from scaling.report import Picture
 from scaling.table.runs import Runs
 
 LAW = "reward_model"
@@ -159,7 +161,14 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     result = {"params": laws.parameters(fit), **laws.compare(table, "n_params", "error", SAME)}
     write_atomic(folder / "reward_model.csv", table.to_csv(index=False))
     write_json(folder / "reward_model.json", result)
-    write_atomic(folder / "reward_model.png", figures.reward_model(table))
+    picture = Picture(
+        "reward_model",
+        "Fresh pairs that are ranked wrongly, by pairs learnt from",
+        "Points: measured against the true reward, each seed. Dashed: the law, fitted to all sizes but the "
+        "largest; band: its interval for the largest. A panel a noise of the labels.",
+        figures.reward_model(table),
+    )
+    write_findings(folder, [picture], {"reward_model.csv": "Each size, number of pairs, noise and seed"})
     return last_words(table, fit, result)
 
 

@@ -26,7 +26,9 @@ from experiments.objective_configs import GoldConfig, GRPOConfig
 from experiments.posttraining.gold import MAX_NEW
 from experiments.studies.posttraining import figures, laws, measures, recipes
 from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
+from experiments.study_report import write_findings
 from scaling.laws.downstream.rl_compute import is_early
+from scaling.report import Picture
 from scaling.table.runs import Runs
 
 ADVANTAGES = ("grpo", "dr_grpo", "rloo")
@@ -135,7 +137,14 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     table = pd.concat(tables, ignore_index=True)
     write_atomic(folder / "rl_compute.csv", table.to_csv(index=False))
     write_json(folder / "rl_compute.json", result)
-    write_atomic(folder / "rl_compute.png", figures.rl_compute(table))
+    picture = Picture(
+        "rl_compute",
+        "True reward by compute",
+        "Points: means over a step's rollouts, a shape a seed. Line: the law, solid where it was fitted and "
+        "dashed beyond, with the interval of a measured point.",
+        figures.rl_compute(table),
+    )
+    write_findings(folder, [picture])
     return last_words(result, settings)
 
 

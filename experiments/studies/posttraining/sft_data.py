@@ -26,6 +26,8 @@ from experiments.files import write_atomic, write_json
 from experiments.objective_configs import GoldConfig
 from experiments.studies.posttraining import figures, laws, measures, recipes
 from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
+from experiments.study_report import write_findings
+from scaling.report import Picture
 from scaling.table.runs import Runs
 
 LAW = "fine_tuning"
@@ -129,7 +131,14 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     result = {"params": laws.parameters(fit), **compared, "largest": found.to_dict("records")}
     write_atomic(folder / "sft_data.csv", table.to_csv(index=False))
     write_json(folder / "sft_data.json", result)
-    write_atomic(folder / "sft_data.png", figures.sft_data(table))
+    picture = Picture(
+        "sft_data",
+        "Loss and true reward by demonstrations",
+        "Points: measured, each seed. Dashed: the law, fitted to all sizes but the largest; band: its "
+        "interval for the largest. Lines at the right are means over seeds.",
+        figures.sft_data(table),
+    )
+    write_findings(folder, [picture], {"sft_data.csv": "Each size, number of demonstrations and seed"})
     return last_words(table, fit, result)
 
 

@@ -10,6 +10,18 @@ from scaling.report import theme
 WIDTH, HEIGHT, PANEL, CELL = 680, 340, 340, 30  # CSS pixels
 COLOURS = (theme.ACCENT, theme.VERIFY)  # of a figure's two networks, in the order of the table
 NOTE = {"align": "left", "dx": 6, "fill": theme.MUTED}
+WORDS = {  # title and caption of each
+    "accuracy": ("Accuracy by length", "Symbols right in greedy decoding: means over seeds, with intervals."),
+    "speed": (
+        "A training step by length",
+        "Matrix products that wait for one another, and what a step takes.",
+    ),
+    "alignment": ("Attention of the encoder–decoder", "A row a symbol written, a column a symbol read."),
+    "attention": (
+        "Attention of the decoder",
+        "A map a layer and head: a row a symbol, a column one before it.",
+    ),
+}
 WEIGHT = alt.Scale(
     domain=[0, 0.5, 1], range=["var(--paper)", "var(--ramp-3)", "var(--ramp-8)"], interpolate="rgb"
 )

@@ -34,11 +34,13 @@ from experiments.files import write_atomic, write_json
 from experiments.studies.seq2seq_length import figures
 from experiments.studies.seq2seq_length.speed import RNN, TRANSFORMER, measure_speed
 from experiments.studies.study import Stage, Study, with_prepared_data
+from experiments.study_report import write_findings
 from experiments.training.checkpoints.load import load
 from experiments.training.result import PACKAGES, describe_device
 from models import ModelConfig, RNNConfig, TransformerConfig
 from models.attention_maps import attention_maps
 from models.families.rnn import alignments
+from scaling.report import Picture
 from scaling.table.runs import Runs
 
 VOCAB = ByteVocab()
@@ -332,8 +334,7 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     write_json(folder / "results.json", results)
     tokens, chance = summary.loc[summary["measure"] == "token_accuracy"], 1 / settings.n_symbols
     drawn = figures.draw(tokens, settings.train_length, chance, speed, alignment, maps)
-    for name, image in drawn.items():
-        write_atomic(folder / f"{name}.png", image)
+    write_findings(folder, [Picture(name, *figures.WORDS[name], image) for name, image in drawn.items()])
     return conclusion(results)
 
 

@@ -27,6 +27,7 @@ from experiments.fields import apply_overrides, to_json
 from experiments.files import write_atomic, write_json
 from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
 from experiments.studies.test_time_compute import figures
+from experiments.study_report import write_findings
 from experiments.training.checkpoints.load import load
 from models import ladder
 from models.decoding import best_of_n
@@ -34,6 +35,7 @@ from models.decoding.beam import beam_search
 from models.decoding.pass_at_k import pass_at_k
 from models.decoding.sample import sample
 from models.decoding.settings import SamplingSettings
+from scaling.report import Picture
 from scaling.table.runs import Runs
 
 VOCAB = ByteVocab()
@@ -149,7 +151,11 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     versions = {name: importlib.metadata.version(name) for name in ("isoflop", "jax", "jaxlib")}
     about = {"settings": to_json(settings), "conventions": CONVENTIONS, "versions": versions}
     write_json(folder / "test_time_compute.json", about | {"rows": rows})
-    write_atomic(folder / "test_time_compute.png", figures.draw(table, walks.CHANCE))
+    caption = (
+        "A panel a model; FLOPs are those of an answer. Each line is a method at growing numbers of samples."
+    )
+    image = figures.draw(table, walks.CHANCE)
+    write_findings(folder, [Picture("test_time_compute", "Right answers by compute", caption, image)])
     return conclusion(table, settings.level)
 
 

@@ -3,6 +3,7 @@
 Each has a function `section` (or `sections`), whose result is None (or empty) where there is nothing to show:
 
   missing      what an unfinished study lacks         headline         the top of the page
+  findings     what a study wrote of its own          post_training    rewards and divergence over training
   families     families of models side by side        calculator       the best model for a budget
   emergence    jumps of metrics, inverse scaling      hyperparameters  learning rate and batch
   tasks        accuracy against loss                  comparison       which law predicts best
@@ -18,10 +19,12 @@ __all__ = [
     "comparison",
     "emergence",
     "families",
+    "findings",
     "headline",
     "hyperparameters",
     "missing",
     "numbers",
+    "post_training",
     "snippet",
     "tasks",
 ]
