@@ -112,6 +112,23 @@ class MixtureConfig:
 
 
 @dataclass(frozen=True)
+class ModelMadeConfig:
+    """A training corpus: documents of a source of known entropy, `n_real` from document `first` on and the
+    next `n_rephrased` in other words, and the first `n_sampled` that each of `runs` (ids) says."""
+
+    source: str = "zipf_skills"
+    first: int = 0
+    n_real: int = 0
+    n_rephrased: int = 0
+    runs: tuple[str, ...] = ()
+    n_sampled: int = 0
+
+    def __post_init__(self):
+        if self.n_real + self.n_rephrased + self.n_sampled * len(self.runs) < 1:
+            raise ValueError("model_made: no documents; give n_real, n_rephrased, or runs with n_sampled")
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Text and vocabulary. `path` is for task "files"; `fingerprint` is the sha256 of the prepared tokens:
     filled in when a study is planned, checked when a run opens them ("" accepts whatever is there);
@@ -123,7 +140,8 @@ class DataConfig:
     field `by` of its records. `mixture` says how often a run reads each; None: as much as there is of it.
 
     `quality` says which documents are good enough to be kept, `duplicates` which are there once too often;
-    None keeps all but near-duplicates of held-out text, which never are in training."""
+    None keeps all but near-duplicates of held-out text, which never are in training. `model_made` is for task
+    "model_made"."""
 
     task: str = "docstrings"
     path: str = ""
@@ -138,6 +156,7 @@ class DataConfig:
     mixture: MixtureConfig | None = field(default=None, metadata=ADDED_LATER)
     quality: QualityConfig | None = field(default=None, metadata=ADDED_LATER)
     duplicates: DuplicatesConfig | None = field(default=None, metadata=ADDED_LATER)
+    model_made: ModelMadeConfig | None = field(default=None, metadata=ADDED_LATER)
 
     def __post_init__(self):
         names = [source.name for source in self.sources]
@@ -148,6 +167,8 @@ class DataConfig:
                 f"data.task={self.task!r} with {len(self.sources)} data.sources; task 'mixture' is made of "
                 "sources, and no other"
             )
+        if bool(self.model_made) != (self.task == "model_made"):
+            raise ValueError(f"data.task={self.task!r}: data.model_made goes with task 'model_made' alone")
         if self.sources and self.by:
             raise ValueError(f"data.by={self.by!r} with data.sources; components are the one or the other")
         if self.mixture and not self.has_components:

@@ -29,6 +29,7 @@ from experiments.data.sources import (
     walks,
 )
 from experiments.data.splits import SplitCorpus, split_of
+from experiments.fields import to_json
 
 if TYPE_CHECKING:
     import seqio
@@ -133,6 +134,14 @@ def tfds_source(config: DataConfig, name: str, splits: dict[str, str]) -> seqio.
             f"fetch it ({type(error).__name__}: {str(error)[:200]}); give data.path=FOLDER or network"
         ) from error
     return source
+
+
+def not_made(config: DataConfig) -> seqio.DataSource:
+    """Text that checkpoints say cannot be made from its configuration (model_made.py makes it)."""
+    raise ValueError(
+        f"data.task={config.task}: what was sampled from the runs is not in the folder of caches; go on with "
+        "the study that trains them, which samples again"
+    )
 
 
 def mixture_identity(config: DataConfig) -> dict[str, Any]:
@@ -281,6 +290,12 @@ TASKS = {
         lambda config: _made(strings.documents(config.strings or StringsConfig())),
     ),
     **{name: of_known_entropy(source) for name, source in known_entropy.KNOWN_SOURCES.items()},
+    "model_made": TextTask(
+        "text of known entropy, and text sampled from runs (data.model_made); made by the study of that name",
+        known_entropy.LICENCE,
+        lambda config: to_json(config.model_made),
+        not_made,
+    ),
     "mixture": TextTask(
         "several of these, grouped by component and read in given proportions (data.sources, data.mixture)",
         "see its sources",

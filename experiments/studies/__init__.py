@@ -28,6 +28,7 @@ STUDIES = {  # name: module of this package
     "reward_model": "posttraining.reward_model",
     "lora_rank": "posttraining.lora_rank",
     "known_entropy": "data.known_entropy",
+    "model_made": "data.model_made",
     "repetition": "data.repetition",
     "filters": "data.filters",
     "inverse_scaling_posttraining": "posttraining.inverse_scaling",

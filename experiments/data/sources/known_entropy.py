@@ -49,18 +49,22 @@ class KnownSource:
     Attributes:
       summary: for people.
       first: the character of symbol 0.
+      n_symbols: how many symbols there are.
       length: symbols in a document.
       draw: (rng, n) -> documents int[n, length], independent.
       nats: documents int[n, length] -> minus the logarithm of their exact probability [n].
       entropy: of a document, in nats: the mean of `nats`.
+      rephrase: documents int[n, length] -> the same, said in another way; None: its text means nothing.
     """
 
     summary: str
     first: str
+    n_symbols: int
     length: int
     draw: Callable[[np.random.Generator, int], np.ndarray]
     nats: Callable[[np.ndarray], np.ndarray]
     entropy: float
+    rephrase: Callable[[np.ndarray], np.ndarray] | None = None
 
     @property
     def row_length(self) -> int:
@@ -143,7 +147,17 @@ def skill_nats(documents: np.ndarray) -> np.ndarray:
     skill, right = skills_of(documents)
     p_right, p_wrong = answer_probabilities()
     answers = np.where(right, -np.log(p_right), -np.log(p_wrong)).sum(axis=(1, 2))
-    return answers - np.log(skill_probabilities())[skill].sum(axis=1)
+    nats = answers - np.log(skill_probabilities())[skill].sum(axis=1)
+    kind = np.minimum(documents.reshape(len(documents), BLOCKS, BLOCK) // BASE, DIGITS)  # digit, or answer
+    return np.where((kind == [*range(DIGITS), *[DIGITS] * ANSWERS]).all(axis=(1, 2)), nats, np.inf)
+
+
+def rephrase_skills(documents: np.ndarray) -> np.ndarray:
+    """The same questions with the answers that the table has: what is said is kept, its noise is not."""
+    skill, _ = skills_of(documents)
+    blocks = documents.reshape(len(documents), BLOCKS, BLOCK).copy()
+    blocks[..., DIGITS:] = answer_table()[skill] + BASE * DIGITS
+    return blocks.reshape(len(documents), -1)
 
 
 @functools.cache
@@ -195,17 +209,18 @@ def sentence_nats(documents: np.ndarray) -> np.ndarray:
 KNOWN_SOURCES = {
     "zipf_skills": KnownSource(
         "blocks that ask for one of many facts of a power law of frequencies, and its noisy answer",
-        *(chr(14), BLOCKS * BLOCK, draw_skills, skill_nats),
+        *(chr(14), BASE * DIGITS + RANGE, BLOCKS * BLOCK, draw_skills, skill_nats),
         BLOCKS * (entropy_of(skill_probabilities()) + ANSWERS * answer_entropy()),
+        rephrase_skills,
     ),
     "markov": KnownSource(
         "a Markov chain of order 2",
-        *("A", CHAIN, draw_chain, chain_nats),
+        *("A", STATES, CHAIN, draw_chain, chain_nats),
         2 * float(np.log(STATES)) + (CHAIN - 2) * entropy_of(power_law(STATES, CHAIN_POWER)),
     ),
     "grammar": KnownSource(
         "sentences of a probabilistic context-free grammar",
-        *("A", TREES * 2**LEVELS, draw_sentences, sentence_nats),
+        *("A", SYMBOLS, TREES * 2**LEVELS, draw_sentences, sentence_nats),
         TREES * (float(np.log(SYMBOLS)) + (2**LEVELS - 1) * entropy_of(power_law(RULES, RULE_POWER))),
     ),
 }

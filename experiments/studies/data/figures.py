@@ -52,3 +52,49 @@ def finished(chart: Any) -> bytes:
     config["legend"] |= {"orient": "right", "titleOrient": "top", "offset": 12}
     config["concat"] = {"spacing": 30}
     return theme.png(chart.configure(**config).to_dict(validate=False))
+
+
+def model_made(table: pd.DataFrame, rephrased: pd.DataFrame) -> bytes:
+    """How far generations are off and what their text is like, a colour an arm: lines are means over seeds.
+
+    Args:
+      table: arm, seed, generation (0 is real text), excess, tail, distinct, rare.
+      rephrased: rephrased, longer, and excess with mean, lo and hi.
+    """
+    arms = list(table["arm"].drop_duplicates())
+    titles = {
+        "excess": "Above the entropy of real text, nats per token",
+        "tail": "The same on the rarest tenth of documents",
+        "rare": "Samples as rare as that tenth, share",
+        "distinct": "Distinct 4-grams of samples, share",
+    }
+    panels = [_generations(table, arms, name, title) for name, title in titles.items()]
+    chart = alt.vconcat(alt.hconcat(*panels[:2]), alt.hconcat(*panels[2:]))
+    return finished(alt.vconcat(chart, _other_words(rephrased)) if len(rephrased) > 1 else chart)
+
+
+def _generations(table: pd.DataFrame, arms: list[str], name: str, title: str) -> Any:
+    """One measure over the generations."""
+    rows = table.dropna(subset=[name])
+    colour = alt.Color("arm:N", title="Trained on", sort=arms)
+    last = int(rows["generation"].max())
+    across = alt.X("generation:Q", title="Generation", axis=alt.Axis(values=[*range(last + 1)], grid=False))
+    up = theme.y(name, title, rows[name], log=False, label=theme.plain)
+    base = alt.Chart(rows).encode(x=across, color=colour)
+    means = alt.Y(f"mean({name}):Q", scale=up["scale"], axis=up["axis"], title=title)
+    lines = base.mark_line(strokeWidth=2).encode(y=means)
+    points = base.mark_point(filled=True, size=16, opacity=0.6).encode(y=up)
+    return alt.layer(lines, points).properties(width=WIDTH, height=HEIGHT)
+
+
+def _other_words(rephrased: pd.DataFrame) -> Any:
+    """The first generation by the share of its text that is in other words; crosses are longer runs."""
+    rows = pd.concat([rephrased[["rephrased", "longer"]], pd.json_normalize(rephrased["excess"])], axis=1)
+    rows = rows.assign(words=[f"{times} times the tokens" for times in rows["longer"]])
+    across = theme.x("rephrased", "Share in other words", rows["rephrased"], log=False, label=theme.plain)
+    up = theme.y("mean", "Above the entropy of real text", rows[["lo", "hi"]], log=False, label=theme.plain)
+    base = alt.Chart(rows).encode(x=across, color=alt.Color("words:N", title="Trained for"))
+    ends = base.mark_rule(strokeWidth=1.5).encode(y=alt.Y("lo:Q", scale=up["scale"]), y2="hi:Q")
+    return alt.layer(ends, base.mark_point(filled=True, size=48, opacity=1).encode(y=up)).properties(
+        width=WIDTH, height=HEIGHT
+    )
