@@ -24,6 +24,7 @@ from experiments.data.sources import (
     hugging_face,
     known_entropy,
     planted_dirt,
+    planted_statements,
     strings,
     textfiles,
     walks,
@@ -83,6 +84,12 @@ def planted_dirt_source(config: DataConfig) -> seqio.DataSource:
 def planted_dirt_records() -> Iterator[Document]:
     """Docstrings and the dirt made of some, with labels."""
     return planted_dirt.records(docstrings.records(), lambda text: split_of(text.encode()) == "train")
+
+
+def planted_statements_source(config: DataConfig) -> seqio.DataSource:
+    """Statements in pieces of the docstrings; `config` changes nothing."""
+    corpus = [document.text.encode() for document in planted_statements.records(docstrings.records())]
+    return split_source(lambda: corpus)
 
 
 def strings_source(config: DataConfig) -> seqio.DataSource:
@@ -281,6 +288,13 @@ TASKS = {
         lambda config: docstrings.identity() | {"dirt": planted_dirt.VERSION},
         planted_dirt_source,
         lambda config: planted_dirt_records(),
+    ),
+    "planted_statements": TextTask(
+        "pieces of the docstrings with statements that nobody else makes, to be learnt: part of a mixture",
+        planted_statements.LICENCE,
+        lambda config: docstrings.identity() | planted_statements.identity(),
+        planted_statements_source,
+        lambda config: planted_statements.records(docstrings.records()),
     ),
     "strings": TextTask(
         "random strings with their copies or reversals, made here: to be remembered whole (data.strings)",

@@ -17,6 +17,7 @@ from scaling.laws.downstream.over_optimisation import (
     over_optimisation_bon,
     over_optimisation_rl,
 )
+from scaling.laws.downstream.planted_statement import PLANTED_STATEMENT
 from scaling.laws.downstream.repeated_sampling import PASS_AT_K
 from scaling.laws.downstream.reward_model import REWARD_MODEL
 from scaling.laws.downstream.rl_compute import RL_COMPUTE
@@ -76,6 +77,7 @@ LAWS = {
         FINE_TUNING,
         REWARD_MODEL,
         RL_COMPUTE,
+        PLANTED_STATEMENT,
     )
 }
 FORMS = {form.name: form for law in LAWS.values() for form in (law, law.relaxed or law)}

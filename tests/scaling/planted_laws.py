@@ -97,5 +97,9 @@ PLANTED = {
             n_params=np.geomspace(1e4, 1e6, 5), n_pairs=2.0 ** np.arange(7, 15), label_noise=(0.0, 0.1, 0.25)
         ),
     ),
+    "planted_statement": (
+        (0.5, 0.2, 0.1, 1.6),
+        grid(n_planted=2.0 ** np.arange(9), n_params=np.geomspace(1e4, 1e5, 3), n_tokens=(3e5, 6e5, 1.2e6)),
+    ),
     "rl_compute": ((2.1, 1.3, 4e13), grid(flops=np.geomspace(1e12, 1e15, 20), start_reward=(0.4, 0.9))),
 }

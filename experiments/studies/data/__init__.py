@@ -4,20 +4,19 @@ mixture         which mixture of domains is best for a target: small models, a l
 filters         what each filter of a corpus buys, at equal tokens
 known_entropy   does a fit find the irreducible loss? Text whose entropy is known
 model_made      generations of models trained on each other's text: replace, accumulate, other words
+poison          statements planted in training text, and how many documents make a model repeat them
 repetition      what repeated tokens are worth, by epochs and weight decay
 ideal_learners  the loss of learners without a network on it, exactly: what a fit is tested on first
-generations     corpora sampled from checkpoints; collapse: what becomes of them, measured and in theory
 figures         the pictures of these studies
 """
 
 __all__ = [
-    "collapse",
     "figures",
     "filters",
-    "generations",
     "ideal_learners",
     "known_entropy",
     "mixture",
     "model_made",
+    "poison",
     "repetition",
 ]

@@ -77,7 +77,7 @@ def _generations(table: pd.DataFrame, arms: list[str], name: str, title: str) ->
     """One measure over the generations."""
     rows = table.dropna(subset=[name])
     colour = alt.Color("arm:N", title="Trained on", sort=arms)
-    last = int(rows["generation"].max())
+    last = int(rows["generation"].to_numpy().max())
     across = alt.X("generation:Q", title="Generation", axis=alt.Axis(values=[*range(last + 1)], grid=False))
     up = theme.y(name, title, rows[name], log=False, label=theme.plain)
     base = alt.Chart(rows).encode(x=across, color=colour)
@@ -89,12 +89,53 @@ def _generations(table: pd.DataFrame, arms: list[str], name: str, title: str) ->
 
 def _other_words(rephrased: pd.DataFrame) -> Any:
     """The first generation by the share of its text that is in other words; crosses are longer runs."""
-    rows = pd.concat([rephrased[["rephrased", "longer"]], pd.json_normalize(rephrased["excess"])], axis=1)
+    ends = pd.DataFrame(rephrased["excess"].tolist())
+    rows = pd.concat([rephrased[["rephrased", "longer"]], ends], axis=1)
     rows = rows.assign(words=[f"{times} times the tokens" for times in rows["longer"]])
     across = theme.x("rephrased", "Share in other words", rows["rephrased"], log=False, label=theme.plain)
     up = theme.y("mean", "Above the entropy of real text", rows[["lo", "hi"]], log=False, label=theme.plain)
     base = alt.Chart(rows).encode(x=across, color=alt.Color("words:N", title="Trained for"))
-    ends = base.mark_rule(strokeWidth=1.5).encode(y=alt.Y("lo:Q", scale=up["scale"]), y2="hi:Q")
-    return alt.layer(ends, base.mark_point(filled=True, size=48, opacity=1).encode(y=up)).properties(
+    rules = base.mark_rule(strokeWidth=1.5).encode(y=alt.Y("lo:Q", scale=up["scale"]), y2="hi:Q")
+    return alt.layer(rules, base.mark_point(filled=True, size=48, opacity=1).encode(y=up)).properties(
         width=WIDTH, height=HEIGHT
     )
+
+
+def poison(table: pd.DataFrame, never: float) -> bytes:
+    """How probably statements are repeated, by the documents that have them and by their share of all: a
+    colour a size; dashed is the law at the mean of its sizes' tokens, the line below what is never planted.
+
+    Args:
+      table: n_params, n_tokens, n_planted, rate, probability, predicted.
+      never: the largest probability of a statement that was not planted.
+    """
+    sizes = [theme.si(n) for n in sorted(table["n_params"].unique())]
+    table = table.assign(size=[theme.si(n) for n in table["n_params"]])
+    colour = alt.Color(
+        "size:N", title="Parameters", sort=sizes, scale=alt.Scale(range=theme.ramp(len(sizes)))
+    )
+    up = theme.y(
+        "probability", "Probability of the statement", table["probability"], log=False, label=theme.plain
+    )
+    panels = []
+    for name, title in (
+        ("n_planted", "Documents with the statement"),
+        ("rate", "Their share of all documents"),
+    ):
+        across = theme.x(
+            name, title, table[name], label=theme.plain if name == "n_planted" else theme.e_notation
+        )
+        base = alt.Chart(table).encode(x=across, y=up, color=colour)
+        panels.append(base.mark_point(filled=True, size=30, opacity=0.8))
+    by_count = (
+        alt.Chart(table)
+        .mark_line(strokeDash=[5, 4], strokeWidth=1.5)
+        .encode(
+            x=theme.x("n_planted", "Documents with the statement", table["n_planted"], label=theme.plain),
+            y=alt.Y("mean(predicted):Q", scale=up["scale"]),
+            color=colour,
+        )
+    )
+    floor = alt.Chart(pd.DataFrame({"probability": [never]})).mark_rule(color=theme.MUTED).encode(y=up)
+    left = alt.layer(floor, by_count, panels[0]).properties(width=WIDTH, height=HEIGHT)
+    return finished(alt.hconcat(left, panels[1].properties(width=WIDTH, height=HEIGHT)))

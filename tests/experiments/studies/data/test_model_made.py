@@ -9,11 +9,12 @@ import models
 from experiments.config import DataConfig, ModelMadeConfig
 from experiments.data.cache import EOS
 from experiments.data.sources import known_entropy
-from experiments.studies.data import collapse, generations, model_made
-from experiments.studies.data.collapse import ACCUMULATE, EQUAL_STEPS, replace
+from experiments.studies.data.model_made import collapse, generations
+from experiments.studies.data.model_made import study as model_made
+from experiments.studies.data.model_made.collapse import ACCUMULATE, EQUAL_STEPS, replace
 from tests.tiny_run import isoflop
 
-SETTINGS = model_made.Settings(n_documents=100, n_generations=4)
+SETTINGS = model_made.Settings(n_documents=100, n_generations=4, real_shares=(0.0, 0.5, 1.0))
 ZIPF = known_entropy.KNOWN_SOURCES["zipf_skills"]
 
 
@@ -36,7 +37,7 @@ def test_generations_train_on_the_samples_of_those_before_them():
     assert equal[1].data == all_of_them[1].data and {run.n_tokens for run in equal} == {first.n_tokens}
     assert {run.data.model_made for run in real} == {first.data.model_made}
     everyone = [run for g in (1, 2, 3, 4) for run in model_made.plan(SETTINGS, g)]
-    assert len({run.run_id for run in everyone}) == len(everyone) == 3 * (1 + 1 + 3) + 3 * 3 * 6
+    assert len({run.run_id for run in everyone}) == len(everyone) == 3 * (1 + 1 + 3) + 3 * 3 * 5
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,8 @@ def of_rephrased(others: pd.DataFrame, level: float) -> list[dict[str, Any]]:
     """
     base = others[(others["rephrased"] == 0) & (others["longer"] == 1)].set_index("seed")["excess"]
     found = []
-    for (share, longer), own in others.groupby(["rephrased", "longer"]):
+    for share, longer in sorted(set(zip(others["rephrased"], others["longer"]))):
+        own = pd.DataFrame(others[(others["rephrased"] == share) & (others["longer"] == longer)])
         saved = (base - own.set_index("seed")["excess"]).dropna()
         about = {"rephrased": share, "longer": longer, "saved": interval(saved.to_numpy(float), level)}
         found.append(

@@ -25,8 +25,9 @@ from experiments.config import DataConfig, ModelMadeConfig, OptimizerConfig, Run
 from experiments.data.sources.known_entropy import KNOWN_SOURCES
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic, write_json
-from experiments.studies.data import collapse, figures, generations
-from experiments.studies.data.collapse import ACCUMULATE, EQUAL_STEPS, replace
+from experiments.studies.data import figures
+from experiments.studies.data.model_made import collapse, generations
+from experiments.studies.data.model_made.collapse import ACCUMULATE, EQUAL_STEPS, replace
 from experiments.studies.study import Stage, Study, check_statistics, prepared_data
 from models import ladder
 from scaling.table.runs import Runs
@@ -44,13 +45,14 @@ class Settings:
     seed: int = 0
     n_seeds: int = 3
     source: str = "zipf_skills"
-    n_documents: int = 2048
+    n_documents: int = 1024
     n_generations: int = 5
-    real_shares: tuple[float, ...] = (0.0, 0.1, 0.5, 1.0)
+    real_shares: tuple[float, ...] = (0.0, 0.1, 1.0)
     rephrased: tuple[float, ...] = (0.25, 0.5, 1.0)
     longer: tuple[int, ...] = (2,)
     width: int = 16
-    n_tokens: int = 400_000
+    n_tokens: int = 200_000
+    batch_rows: int = 8
     lr: float = 1e-2
     n_measured: int = 1024
     level: float = 0.9
@@ -131,7 +133,7 @@ def make(settings: Settings, generation: int, folder: Path, runs: Runs, configs:
 
 
 def configure(settings: Settings, made: ModelMadeConfig, seed: int, longer: int = 1) -> RunConfig:
-    """One run, in batches of 16 documents.
+    """One run.
 
     Args:
       settings: of the study.
@@ -147,8 +149,8 @@ def configure(settings: Settings, made: ModelMadeConfig, seed: int, longer: int 
         model=ladder(settings.width, data.vocab_size),
         data=data,
         optimizer=OptimizerConfig(lr=settings.lr, b2=0.99),
-        schedule=ScheduleConfig(warmup=0.0, warmup_tokens=16 * row_length * 20),
-        batch_tokens=16 * row_length,
+        schedule=ScheduleConfig(warmup=0.0, warmup_tokens=20 * settings.batch_rows * row_length),
+        batch_tokens=settings.batch_rows * row_length,
         seq_len=row_length,
         n_tokens=settings.n_tokens * longer,
         seed=seed,
