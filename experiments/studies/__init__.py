@@ -32,6 +32,7 @@ STUDIES = {  # name: module of this package
     "poison": "data.poison.study",
     "repetition": "data.repetition",
     "filters": "data.filters",
+    "domains": "data.domains.study",
     "inverse_scaling_posttraining": "posttraining.inverse_scaling",
 }
 

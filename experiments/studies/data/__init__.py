@@ -1,6 +1,7 @@
 """Studies of data, one a file.
 
 mixture         which mixture of domains is best for a target: small models, a law, a larger check
+domains         models of a domain from scratch or continued from a general one: a folder
 filters         what each filter of a corpus buys, at equal tokens
 known_entropy   does a fit find the irreducible loss? Text whose entropy is known
 model_made      generations of models trained on each other's text: replace, accumulate, other words
@@ -11,6 +12,7 @@ figures         the pictures of these studies
 """
 
 __all__ = [
+    "domains",
     "figures",
     "filters",
     "ideal_learners",
