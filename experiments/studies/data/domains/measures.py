@@ -61,21 +61,21 @@ def forgetting(settings: Settings, table: pd.DataFrame) -> list[dict[str, Any]]:
     """What continuing costs on general text and gains on the domain, against the seed's general model."""
     tuned = widest(settings, table[~table["start"].isin(["scratch", "general"])])
     before = widest(settings, table, start="general").set_index("seed")
-    rows, lost, gained = [], [], []
-    keys = ["domain", "unique_tokens", "start", "replay"]
-    for key, runs in tuned.groupby(keys, sort=False):
-        old = before.loc[runs["seed"].to_list()]
-        own, general = f"loss_{runs['domain'].iloc[0]}", f"loss_{settings.general}"
-        lost.append(runs[general].to_numpy(float) - old[general].to_numpy(float))
-        gained.append(old[own].to_numpy(float) - runs[own].to_numpy(float))
-        rows.append(dict(zip(keys, key)))
-    (lost_K, lost_half), (gained_K, gained_half) = (
-        means(np.stack(each, axis=1), settings.level) for each in (lost, gained)
-    )
-    half = {"lost_half": lost_half, "gained_half": gained_half}
-    return [
-        row | {"lost": a, "gained": b} | half for row, a, b in zip(rows, lost_K.tolist(), gained_K.tolist())
-    ]
+    keys, rows = ["unique_tokens", "start", "replay"], []
+    for domain, of_domain in tuned.groupby("domain"):
+        ways = dict(list(of_domain.groupby(keys)))
+        about: list[dict[str, Any]] = [{"domain": domain} | dict(zip(keys, way)) for way in ways]
+        for name, text in (("lost", settings.general), ("gained", domain)):
+            changes = [
+                runs[f"loss_{text}"].to_numpy(float)
+                - before.loc[list(runs["seed"]), f"loss_{text}"].to_numpy(float)
+                for runs in ways.values()
+            ]
+            mean_K, half = means(np.stack(changes, axis=1), settings.level)
+            for each, mean in zip(about, mean_K.tolist()):
+                each |= {name: mean if name == "lost" else -mean, f"{name}_half": half}
+        rows += about
+    return rows
 
 
 def break_evens(settings: Settings, table: pd.DataFrame) -> list[dict[str, Any]]:
