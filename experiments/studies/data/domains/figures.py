@@ -11,8 +11,6 @@ from experiments.studies.data.domains.laws import sizes_of
 from experiments.studies.data.domains.measures import PRETRAINED, at_equal_tokens, widest
 from experiments.studies.data.domains.runs import Settings
 from experiments.studies.data.figures import HEIGHT, WIDTH, finished
-from scaling.laws import find
-from scaling.laws.law import values
 from scaling.laws.pretraining.transfer import fraction_transferred, transferred
 from scaling.report import theme
 
@@ -24,7 +22,8 @@ WAYS = {  # what is drawn, in which colour
 
 
 def matrix(losses: list[dict[str, Any]]) -> bytes:
-    """The loss of each model on each text; the darker, the further above the text's best model."""
+    """The loss of each model on each text; the darker, the further above the text's best model, up to half a
+    nat."""
     table = pd.DataFrame(losses)
     table = table.assign(
         above=table["loss"] - table.groupby("text")["loss"].transform("min"),
@@ -35,7 +34,8 @@ def matrix(losses: list[dict[str, Any]]) -> bytes:
         x=alt.X("text:N", title=None, sort=order["text"], axis=alt.Axis(orient="top", labelAngle=0)),
         y=alt.Y("model:N", title=None, sort=order["model"], axis=alt.Axis(labelLimit=260)),
     )
-    colours = alt.Scale(range=["#ffffff", theme.ramp(2)[0], theme.ramp(3)[1]])
+    # Above half a nat a model is as good as strange to the text: all of that is one colour.
+    colours = alt.Scale(domain=[0, 0.5], range=["#ffffff", theme.ramp(4)[1]], interpolate="rgb", clamp=True)
     legend = alt.Legend(title=["Above the best", "of the column"])
     chart = alt.layer(
         base.mark_rect(stroke="#ffffff").encode(color=alt.Color("above:Q", scale=colours, legend=legend)),
@@ -63,7 +63,8 @@ def losses(
     points = pd.concat([rows.assign(way=way) for way, rows in zip(WAYS, ways)], ignore_index=True)
     across = theme.x("unique_tokens", "Unique tokens of the domain", points["unique_tokens"])
     up = theme.y("loss", "Loss on the domain, nats per token", points["loss"], label=theme.plain)
-    colour = alt.Color("way:N", title=None, scale=alt.Scale(domain=list(WAYS), range=list(WAYS.values())))
+    scale, legend = alt.Scale(domain=list(WAYS), range=list(WAYS.values())), alt.Legend(symbolOpacity=1)
+    colour = alt.Color("way:N", title=None, scale=scale, legend=legend)
     panels = []
     for domain, fit in fits.items():
         own = alt.Chart(points[points["domain"] == domain]).encode(x=across, color=colour)
@@ -96,14 +97,18 @@ def best_length(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def law_lines(settings: Settings, fit: scaling.Fit, n_params: float) -> pd.DataFrame:
-    """The law from scratch and continued: unique_tokens, loss, way."""
+    """What the law says from scratch and continued: unique_tokens, loss, way."""
     d = np.geomspace(settings.domain_tokens[0], settings.verify_tokens, 40)
-    lines = []
-    for start, column in PRETRAINED.items():
-        x = {"n_params": np.full_like(d, n_params), "unique_tokens": d, "pretrained": np.full_like(d, column)}
-        loss = values(find(fit.law), np.array([list(fit.params.values())]), x)[0]
-        lines.append(pd.DataFrame({"unique_tokens": d, "loss": loss, "way": way_of(start)}))
-    return pd.concat(lines, ignore_index=True)
+    return pd.concat(
+        pd.DataFrame(
+            {
+                "unique_tokens": d,
+                "loss": fit.predict(n_params, unique_tokens=d, pretrained=column).loss,
+                "way": way_of(start),
+            }
+        )
+        for start, column in PRETRAINED.items()
+    )
 
 
 def way_of(start: str) -> str:
@@ -137,13 +142,12 @@ def transfer(settings: Settings, table: pd.DataFrame, fits: dict[str, scaling.Fi
         "size:N", title="Parameters", sort=sizes, scale=alt.Scale(domain=sizes, range=theme.ramp(len(sizes)))
     )
     panels = []
-    for what, title in (("D_T", "Tokens transferred, D_T"), ("fraction", "D_T / (D_F + D_T)")):
+    ups = {
+        "D_T": theme.y("at", "Tokens transferred, D_T", lines.loc[lines["what"] == "D_T", "at"]),
+        "fraction": theme.y("at", "D_T / (D_F + D_T)", [0, 1], log=False, label="{:.0%}".format),
+    }
+    for what, up in ups.items():
         of_what = lines[lines["what"] == what]
-        up = (
-            theme.y("at", title, of_what["at"])
-            if what == "D_T"
-            else alt.Y("at:Q", title=title, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
-        )
         for domain in fits:
             own = pd.DataFrame(of_what[of_what["domain"] == domain])
             largest = pd.DataFrame(own[own["size"] == sizes[-1]])
