@@ -21,7 +21,7 @@ def transfer_laws(settings: Settings, table: pd.DataFrame) -> dict[str, scaling.
     """The law of transfer of each domain, over the ladder's runs of equally many passes."""
     rows = at_equal_tokens(settings, table)
     rows = rows[rows["unique_tokens"] <= settings.domain_tokens[-1]]
-    rows = rows.assign(pretrained=rows["start"].map(PRETRAINED))
+    rows = rows.assign(pretrained=[PRETRAINED[start] for start in rows["start"]])
     return {
         domain: fit_law(
             pd.DataFrame(rows[rows["domain"] == domain]), "transfer", settings.n_bootstrap, settings.level

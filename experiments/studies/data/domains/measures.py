@@ -59,11 +59,11 @@ def loss_matrix(settings: Settings, table: pd.DataFrame) -> list[dict[str, Any]]
 
 def forgetting(settings: Settings, table: pd.DataFrame) -> list[dict[str, Any]]:
     """What continuing costs on general text and gains on the domain, against the seed's general model."""
-    tuned = widest(settings, table[~table["start"].isin(["scratch", "general"])])
+    tuned = widest(settings, pd.DataFrame(table[~table["start"].isin(["scratch", "general"])]))
     before = widest(settings, table, start="general").set_index("seed")
     keys, rows = ["unique_tokens", "start", "replay"], []
     for domain, of_domain in tuned.groupby("domain"):
-        ways = dict(list(of_domain.groupby(keys)))
+        ways: dict[Any, pd.DataFrame] = dict(list(of_domain.groupby(keys)))
         about: list[dict[str, Any]] = [{"domain": domain} | dict(zip(keys, way)) for way in ways]
         for name, text in (("lost", settings.general), ("gained", domain)):
             changes = [
@@ -104,7 +104,7 @@ def gap(settings: Settings, table: pd.DataFrame, domain: str, unique_tokens: int
     runs = widest(settings, table, domain=domain, unique_tokens=unique_tokens)
     alike = at_equal_tokens(settings, runs)
     continued = alike.loc[alike["start"] == "continued", "loss"].to_numpy(float)
-    scratch = alike[alike["start"] == "scratch"]
+    scratch: Any = alike[alike["start"] == "scratch"]
     if equal == "flops":
         scratch = runs[runs["start"] == "scratch"]
         best = scratch.groupby("read_tokens")["loss"].mean().idxmin()
