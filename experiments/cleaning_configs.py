@@ -1,6 +1,8 @@
 """What is kept of a corpus: filters of quality, and of duplicates. A part of the identity of its tokens."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from experiments.fields import ADDED_LATER
 
 
 @dataclass(frozen=True)
@@ -10,6 +12,7 @@ class QualityConfig:
 
     `clean` is a path of text to be like, which "perplexity", "word_order" and "classifier" learn from, and
     `unclean` one to be unlike, for "classifier". "votes" asks for `min_votes` in the field `votes_field`.
+    "model_perplexity" has the checkpoint in the folder `model`, and its limit from `clean`.
     """
 
     filters: tuple[str, ...] = ("default",)
@@ -17,6 +20,7 @@ class QualityConfig:
     unclean: str = ""
     votes_field: str = "votes"
     min_votes: int = 3
+    model: str = field(default="", metadata=ADDED_LATER)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class SourceConfig:
     """A component of task "mixture".
 
     name: of the component, as in `share_NAME`.
-    task, path, text_field: where its text comes from, as of `DataConfig`.
+    task, path, text_field, language: where its text comes from, as of `DataConfig`.
     where: "field=value" or "field=value|value": only records whose field has such a value; "": all of them.
     """
 
@@ -65,11 +65,12 @@ class SourceConfig:
     path: str = ""
     where: str = ""
     text_field: str = "text"
+    language: str = field(default="", metadata=ADDED_LATER)
 
     def __post_init__(self):
         check_name(self.name, "source: name")
-        field, equals, value = self.where.partition("=")
-        if self.where and not (field and equals and value):
+        name, equals, value = self.where.partition("=")
+        if self.where and not (name and equals and value):
             raise ValueError(f"source {self.name}: where={self.where!r}; write field=value|value")
 
 

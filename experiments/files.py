@@ -1,11 +1,13 @@
-"""Durable writes: a file is either whole or not there."""
+"""Durable writes: a file is either whole or not there. What tells one checkpoint's files from another's."""
 
+import hashlib
 import json
 import os
 import secrets
 from pathlib import Path
 from typing import Any
 
+REMEMBERED = 2**24  # bytes from which a file's hash is kept, for as long as its size and time stay
 JSON = {dict: "an object", list: "a list"}
 
 
@@ -65,3 +67,35 @@ def read_json(path: Path, kind: type = dict) -> Any:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes a dict as indented JSON, whole or not at all."""
     write_atomic(path, json.dumps(content, indent=1) + "\n")
+
+
+def cache_folder() -> Path:
+    """Where responses and hashes are kept: inside ISOFLOP_CACHE, or ~/.cache/isoflop."""
+    root = Path(os.environ.get("ISOFLOP_CACHE") or Path.home() / ".cache/isoflop")
+    return root / "evaluate"
+
+
+def fingerprint(folder: Path) -> str:
+    """sha256 of the files that decide what a checkpoint says: configuration, tokenizer, parameters."""
+    files = [file for file in folder.iterdir() if file.suffix in (".json", ".safetensors", ".model")]
+    if (folder / "checkpoints").is_dir():
+        steps = [step for step in (folder / "checkpoints").iterdir() if step.name.isdigit()]
+        files = [folder / "config.json", *(file for step in steps for file in (step / "params").rglob("*"))]
+    digest = hashlib.sha256()
+    for file in sorted(file for file in files if file.is_file()):
+        digest.update(f"{file.relative_to(folder)} {_sha256(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _sha256(file: Path) -> str:
+    stat = file.stat()
+    if stat.st_size < REMEMBERED:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    seen = f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+    kept = cache_folder() / "hashes" / hashlib.sha256(seen.encode()).hexdigest()
+    if not kept.is_file():
+        with open(file, "rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(kept, found)
+    return kept.read_text()

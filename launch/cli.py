@@ -27,7 +27,8 @@ GROUPS = {  # a folder of launch/commands each
         "list": "list studies, model families, laws or data tasks",
     },
     "data": {
-        "data": "what is in a corpus: languages, domains, lengths, copies, tokens",
+        "data": "what is in a corpus: languages, domains, lengths, copies, tokens, quality",
+        "prepare": "read, clean, split and tokenize a corpus, and say what is kept",
     },
     "laws": {
         "fit": "fit a scaling law to a table of runs",

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.config import DataConfig, MixtureConfig, OptimizerConfig, RunConfig, ScheduleConfig
-from experiments.data.cache import SPLITS, read_manifest, write_manifest, write_split
+from experiments.data.cache import SPLITS, Encoded, read_manifest, write_manifest, write_split
 from experiments.data.vocab import ByteVocab
 from models import ladder
 
@@ -24,7 +24,9 @@ def make_mixed_cache(root: Path) -> str:
         texts = [name[0].join(["", *draw.choices("0123456789", k=19), ""]) for name in names]
         tokens = np.concatenate([np.array([*vocab.encode(text), vocab.eos_id]) for text in texts])
         sizes = np.full(len(texts), 39)
-        splits[split] = write_split(folder, split, [(tokens, sizes + 1, sizes, names)], np.dtype("<u2"))
+        splits[split] = write_split(
+            folder, split, [Encoded(tokens, sizes + 1, sizes, names)], np.dtype("<u2")
+        )
     tokenizer = {"name": "bytes", "size": vocab.size, "eos_id": vocab.eos_id, "sha256": ""}
     about = {"task": "docstrings", "source": {}, "licence": "", "dtype": "<u2", "tokenizer": tokenizer}
     write_manifest(folder, about | {"splits": splits})

@@ -59,7 +59,7 @@ MAY_IMPORT = {
         "files": "",
         "objective": "",
         "objective_configs": "fields",
-        "cleaning_configs": "",
+        "cleaning_configs": "fields",
         "config": "cleaning_configs fields objective_configs | models",
         "data": "cleaning_configs config fields files objective",
         "posttraining": "config data fields files objective objective_configs | models",

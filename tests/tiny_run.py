@@ -11,7 +11,7 @@ import numpy as np
 
 import models
 from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
-from experiments.data.cache import SPLITS, read_manifest, write_manifest, write_split
+from experiments.data.cache import SPLITS, Encoded, read_manifest, write_manifest, write_split
 from experiments.data.vocab import ByteVocab
 from experiments.fields import to_json
 from experiments.training.checkpoints.checkpoint import Checkpoints
@@ -29,7 +29,7 @@ def make_cache(folder: Path) -> str:
     for split, texts in DOCUMENTS.items():
         pieces = [np.array([*vocab.encode(text), vocab.eos_id]) for text in texts]
         lengths = np.array([len(piece) for piece in pieces])
-        batch = (np.concatenate(pieces), lengths, int(lengths.sum() - len(texts)))
+        batch = Encoded(np.concatenate(pieces), lengths, lengths - 1, [""] * len(texts))
         splits[split] = write_split(folder, split, [batch], np.dtype("<u2"))
     tokenizer = {"name": "bytes", "size": vocab.size, "eos_id": vocab.eos_id, "sha256": ""}
     write_manifest(folder, {"task": "docstrings", "dtype": "<u2", "tokenizer": tokenizer, "splits": splits})

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -98,7 +98,8 @@ def is_whole(folder: Path | str) -> bool:
 
 
 def read_manifest(folder: Path | str) -> dict[str, Any]:
-    """The manifest of a cache: task, source, licence, tokenizer, dtype, splits, fingerprint, example.
+    """The manifest of a cache: task, source, licence, tokenizer, dtype, splits, fingerprint, example; skipped
+    (reason -> records that were left out while reading) and cleaning (a report), if there are any.
 
     Each of splits has n_documents, n_tokens, n_bytes, sha256 and n_near_duplicates (documents left out), and,
     of a corpus with components, "components": by name start, n_tokens, n_documents and n_bytes of each, whose
@@ -137,17 +138,24 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     write_atomic(folder / "manifest.json", json.dumps(complete, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_split(
-    folder: Path, split: str, batches: Iterable[tuple[Any, ...]], dtype: np.dtype
-) -> dict[str, Any]:
+class Encoded(NamedTuple):
+    """Whole documents one after the other. `tokens` int[n], each document with its EOS; `lengths`
+    int[documents], their tokens, and `n_bytes` int[documents], those of their texts; `components`, the
+    component of each, "" in a corpus that has none."""
+
+    tokens: np.ndarray
+    lengths: np.ndarray
+    n_bytes: np.ndarray
+    components: list[str]
+
+
+def write_split(folder: Path, split: str, batches: Iterable[Encoded], dtype: np.dtype) -> dict[str, Any]:
     """Writes one split, documents in the order of their hashes, so that every stretch is a fair sample; of a
     corpus with components one component after the other, by name.
 
     Args:
       folder: the cache's folder; <folder>/<split> must not exist.
-      batches: (tokens int[n], lengths int[documents], n_bytes): whole documents one after the other, each
-        with its EOS, the number of tokens of each, and the bytes of their text. They need not fit in memory.
-        Of a corpus with components n_bytes is int[documents], and a fourth the component of each, a list.
+      batches: its documents; they need not fit in memory.
       dtype: what tokens are stored as.
 
     Returns:
@@ -158,13 +166,13 @@ def write_split(
     hashes, lengths, sizes, names = [], [np.empty(0, np.int64)], [], [np.empty(0, str)]
     arrived = target / "arrived.bin"
     with open(arrived, "wb") as file:
-        for tokens, batch_lengths, batch_bytes, *component in batches:
-            stored = tokens.astype(dtype)
+        for batch in batches:
+            stored = batch.tokens.astype(dtype)
             file.write(stored.data)
-            hashes += [_hash(document) for document in np.split(stored, np.cumsum(batch_lengths)[:-1])]
-            lengths.append(batch_lengths)
-            sizes.append(batch_bytes)
-            names.append(np.array(component[0], str) if component else np.zeros(len(batch_lengths), "U1"))
+            hashes += [_hash(document) for document in np.split(stored, np.cumsum(batch.lengths)[:-1])]
+            lengths.append(batch.lengths)
+            sizes.append(batch.n_bytes)
+            names.append(np.array(batch.components, str))
     components, member = np.unique(np.concatenate(names), return_inverse=True)
     order = np.lexsort([np.array(hashes, np.uint64), member])
     length = np.concatenate(lengths)

@@ -28,6 +28,7 @@ from experiments.data.cache import (
     write_split,
 )
 from experiments.data.cleaning import source as cleaned
+from experiments.data.sources.left_out import Skipped, as_words, totals
 from experiments.data.tasks import (
     TASKS,
     components_source,
@@ -54,6 +55,8 @@ def prepare(config: DataConfig, root: Path | str | None = None) -> Path:
     if folder is None:
         folder = root / cache_name(config)
         _prepare_in_subprocess(config, root)
+        if skipped := read_manifest(folder).get("skipped"):
+            print(f"data.task={config.task}: left out while reading: {as_words(skipped)}", file=sys.stderr)
     found = read_manifest(folder)["fingerprint"]
     if config.fingerprint and config.fingerprint != found:
         raise ValueError(
@@ -123,10 +126,13 @@ def build(config: DataConfig, folder: Path) -> None:
     """
     task = TASKS[config.task]
     cleaning: dict[str, Any] = {}
+    skipped: Skipped = {}
     if config.quality or config.duplicates:
-        source, cleaning = cleaned.cleaned_source(config)
+        source, cleaning = cleaned.cleaned_source(config, skipped)
+    elif config.has_components:
+        source = components_source(config, skipped)
     else:
-        source = components_source(config) if config.has_components else task.source(config)
+        source = task.source(config, skipped)
     vocabulary = make_vocabulary(config, source, folder)
     seqio_task = language_modelling(config.task, source, vocabulary, config.has_components)
     dtype = np.dtype("<u2" if vocabulary.vocab_size <= 1 << 16 else "<u4")
@@ -155,7 +161,9 @@ def build(config: DataConfig, folder: Path) -> None:
         "dtype": dtype.str,
         "splits": splits,
         "example": vocabulary.decode(first[: first.index(eos_id)] if eos_id in first else first),
-    } | ({"cleaning": cleaning} if cleaning else {})
+    }
+    manifest |= {"skipped": totals(skipped)} if skipped else {}
+    manifest |= {"cleaning": cleaning} if cleaning else {}
     write_manifest(folder, manifest)
 
 

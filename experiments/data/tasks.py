@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from experiments.config import DataConfig, SourceConfig, StringsConfig, check_name
-from experiments.data.cache import SPLITS
+from experiments.data.cache import SPLITS, Encoded
 from experiments.data.document import Document
 from experiments.data.sources import (
+    c4,
     docstrings,
     hugging_face,
     known_entropy,
@@ -29,15 +28,13 @@ from experiments.data.sources import (
     textfiles,
     walks,
 )
+from experiments.data.sources.left_out import Skipped
 from experiments.data.splits import SplitCorpus, split_of
 from experiments.fields import to_json
 
 if TYPE_CHECKING:
     import seqio
 
-C4 = "c4/en:3.*.*"
-MC4 = "c4/multilingual:3.*.*"
-C4_SPLITS = {"train": "train", "validation": "validation[:50%]", "test": "validation[50%:]"}
 BATCH_DOCUMENTS = 1024
 
 
@@ -45,18 +42,20 @@ BATCH_DOCUMENTS = 1024
 class TextTask:
     """A corpus. `identity`, which needs no TensorFlow, is what it is made from: caches are named by it.
 
-    records(config) -> its documents with their fields, of which components can be made; None: it comes in
-    splits of its own.
+    records(config, skipped) -> its documents with their fields, of which components can be made; None: it is
+    made of others. What is left out is counted in `skipped`, by both. `own_splits`: `source` has the splits
+    that its makers gave it, and `records` those that are trained on.
     """
 
     summary: str
     licence: str
     identity: Callable[[DataConfig], dict[str, Any]]
-    source: Callable[[DataConfig], seqio.DataSource]
-    records: Callable[[DataConfig], Iterable[Document]] | None = None
+    source: Callable[[DataConfig, Skipped], seqio.DataSource]
+    records: Callable[[DataConfig, Skipped], Iterable[Document]] | None = None
+    own_splits: bool = False
 
 
-def docstrings_source(config: DataConfig) -> seqio.DataSource:
+def docstrings_source(config: DataConfig, skipped: Skipped) -> seqio.DataSource:
     """Docstrings of installed packages; `config` changes nothing."""
     found = docstrings.documents()  # its workers run while TensorFlow is imported
     import seqio  # noqa: F401
@@ -65,17 +64,17 @@ def docstrings_source(config: DataConfig) -> seqio.DataSource:
     return split_source(lambda: corpus)
 
 
-def files_source(config: DataConfig) -> seqio.DataSource:
-    """The user's own files at `config.path`; raises ValueError as `textfiles.documents`."""
-    return split_source(lambda: textfiles.documents(config.path, config.text_field))
+def files_source(config: DataConfig, skipped: Skipped) -> seqio.DataSource:
+    """The user's own files at `config.path`; raises ValueError as `textfiles.records`."""
+    return split_source(lambda: _texts(textfiles.records(config.path, config.text_field, skipped)))
 
 
-def walks_source(config: DataConfig) -> seqio.DataSource:
+def walks_source(config: DataConfig, skipped: Skipped) -> seqio.DataSource:
     """Synthetic problems; `config` changes nothing."""
     return split_source(walks.documents)
 
 
-def planted_dirt_source(config: DataConfig) -> seqio.DataSource:
+def planted_dirt_source(config: DataConfig, skipped: Skipped) -> seqio.DataSource:
     """Docstrings with dirt among those that are trained on; `config` changes nothing."""
     corpus = [document.text.encode() for document in planted_dirt_records()]
     return split_source(lambda: corpus)
@@ -86,64 +85,22 @@ def planted_dirt_records() -> Iterator[Document]:
     return planted_dirt.records(docstrings.records(), lambda text: split_of(text.encode()) == "train")
 
 
-def planted_statements_source(config: DataConfig) -> seqio.DataSource:
+def planted_statements_source(config: DataConfig, skipped: Skipped) -> seqio.DataSource:
     """Statements in pieces of the docstrings; `config` changes nothing."""
     corpus = [document.text.encode() for document in planted_statements.records(docstrings.records())]
     return split_source(lambda: corpus)
 
 
-def strings_source(config: DataConfig) -> seqio.DataSource:
+def strings_source(config: DataConfig, skipped: Skipped) -> seqio.DataSource:
     return split_source(lambda: strings.documents(config.strings or StringsConfig()))
 
 
-def hugging_face_source(config: DataConfig) -> seqio.DataSource:
+def hugging_face_source(config: DataConfig, skipped: Skipped) -> seqio.DataSource:
     """The dataset of the Hugging Face hub that `config.path` names; raises as `hugging_face.records`."""
-    return split_source(lambda: hugging_face.documents(config.path, config.text_field))
+    return split_source(lambda: _texts(hugging_face.records(config.path, config.text_field, skipped)))
 
 
-def c4_source(config: DataConfig) -> seqio.DataSource:
-    """C4 of TFDS, from folder `data.path` if given; raises as `tfds_source`."""
-    return tfds_source(config, C4, C4_SPLITS)
-
-
-def mc4_source(config: DataConfig) -> seqio.DataSource:
-    """mC4 (C4 in 108 languages) in `config.language`; raises as `tfds_source`, and without a language."""
-    return tfds_source(config, MC4, mc4_splits(config.language))
-
-
-def mc4_splits(language: str) -> dict[str, str]:
-    """The splits of one of mC4's languages: its validation split is halved into validation and test.
-
-    Raises:
-      ValueError: no language.
-    """
-    if not language:
-        raise ValueError("data.task=mc4 needs a language by mC4's code: data.language=sw")
-    held_out = f"{language}-validation"
-    return {"train": language, "validation": f"{held_out}[:50%]", "test": f"{held_out}[50%:]"}
-
-
-def tfds_source(config: DataConfig, name: str, splits: dict[str, str]) -> seqio.DataSource:
-    """A dataset of TFDS, from folder `data.path` if given, its splits as `splits` says.
-
-    Raises:
-      ValueError: TFDS neither finds it there nor can fetch it.
-    """
-    import seqio
-
-    source = seqio.TfdsDataSource(name, tfds_data_dir=config.path or None, splits=splits)
-    try:
-        source.get_dataset("train", shuffle=False)
-    except Exception as error:  # TFDS raises whatever its file systems, downloads and Beam raise
-        where = config.path or "its default folder"
-        raise ValueError(
-            f"data.task={config.task}: TensorFlow Datasets has no prepared {name} in {where} and cannot "
-            f"fetch it ({type(error).__name__}: {str(error)[:200]}); give data.path=FOLDER or network"
-        ) from error
-    return source
-
-
-def not_made(config: DataConfig) -> seqio.DataSource:
+def not_made(config: DataConfig, skipped: Skipped) -> seqio.DataSource:
     """Text that checkpoints say cannot be made from its configuration (model_made.py makes it)."""
     raise ValueError(
         f"data.task={config.task}: what was sampled from the runs is not in the folder of caches; go on with "
@@ -167,24 +124,27 @@ def mixture_identity(config: DataConfig) -> dict[str, Any]:
 
 def of_source(source: SourceConfig) -> DataConfig:
     """The source as a corpus of its own."""
-    return DataConfig(task=source.task, path=source.path, text_field=source.text_field)
+    return DataConfig(
+        task=source.task, path=source.path, text_field=source.text_field, language=source.language
+    )
 
 
-def components_source(config: DataConfig) -> seqio.DataSource:
+def components_source(config: DataConfig, skipped: Skipped) -> seqio.DataSource:
     """A corpus with components: examples {"text", "component"}, cleared of near-duplicates as one.
 
     Raises:
       ValueError: records cannot be read, have no components, or a source has no records.
     """
     return split_source(
-        lambda: ((name, document.text.encode()) for name, document in members(config)), operator.itemgetter(1)
+        lambda: ((name, document.text.encode()) for name, document in members(config, skipped)),
+        operator.itemgetter(1),
     )
 
 
-def members(config: DataConfig) -> Iterator[tuple[str, Document]]:
+def members(config: DataConfig, skipped: Skipped) -> Iterator[tuple[str, Document]]:
     """The component of every document, and the document; raises as `components_source`."""
     if not config.sources:
-        for record in _records(config, "data.task"):
+        for record in _records(config, "data.task", skipped):
             if config.by not in record.fields:
                 fields = ", ".join(record.fields) or "none"
                 raise ValueError(
@@ -195,7 +155,7 @@ def members(config: DataConfig) -> Iterator[tuple[str, Document]]:
     for source in config.sources:
         field, _, values = source.where.partition("=")
         allowed, n = values.split("|"), 0
-        for record in _records(of_source(source), f"source {source.name}: task"):
+        for record in _records(of_source(source), f"source {source.name}: task", skipped):
             if not field or str(record.fields.get(field)) in allowed:
                 n += 1
                 yield source.name, record
@@ -204,12 +164,12 @@ def members(config: DataConfig) -> Iterator[tuple[str, Document]]:
             raise ValueError(f"source {source.name}: there are no documents{chosen}; see its task and path")
 
 
-def _records(config: DataConfig, where: str) -> Iterable[Document]:
+def _records(config: DataConfig, where: str, skipped: Skipped) -> Iterable[Document]:
     records = find_task(config.task, where).records
     if records is None:
         can = ", ".join(name for name, task in TASKS.items() if task.records)
         raise ValueError(f"{where}={config.task!r} cannot be part of a mixture; these can: {can}")
-    return records(config)
+    return records(config, skipped)
 
 
 def find_task(name: str, where: str = "data.task") -> TextTask:
@@ -225,6 +185,10 @@ def find_task(name: str, where: str = "data.task") -> TextTask:
     return TASKS[name]
 
 
+def _texts(documents: Iterable[Document]) -> Iterator[bytes]:
+    return (document.text.encode("utf-8", "replace") for document in documents)
+
+
 def _made(texts: Iterable[bytes]) -> Iterator[Document]:
     """Texts that have no fields."""
     return (Document(text.decode()) for text in texts)
@@ -236,8 +200,8 @@ def of_known_entropy(source: known_entropy.KnownSource) -> TextTask:
         f"{source.summary}, made here: {source.loss:.4f} nats a token at seq_len={source.row_length}",
         known_entropy.LICENCE,
         lambda config: known_entropy.identity(source),
-        lambda config: split_source(lambda: known_entropy.documents(source)),
-        lambda config: _made(known_entropy.documents(source)),
+        lambda config, skipped: split_source(lambda: known_entropy.documents(source)),
+        lambda config, skipped: _made(known_entropy.documents(source)),
     )
 
 
@@ -247,61 +211,65 @@ TASKS = {
         docstrings.LICENCE,
         lambda config: docstrings.identity(),
         docstrings_source,
-        lambda config: docstrings.records(),
+        lambda config, skipped: docstrings.records(),
     ),
     "files": TextTask(
         "your own files: text, JSON lines, Parquet, Arrow, web archives (data.path=FILE, FOLDER or PATTERN)",
         textfiles.LICENCE,
         lambda config: textfiles.identity(config.path, config.text_field),
         files_source,
-        lambda config: textfiles.records(config.path, config.text_field),
+        lambda config, skipped: textfiles.records(config.path, config.text_field, skipped),
     ),
     "c4": TextTask(
         "C4 (English) from TensorFlow Datasets; needs network, or data.path=TFDS_FOLDER",
-        "ODC-BY; see https://www.tensorflow.org/datasets/catalog/c4",
-        lambda config: {"tfds": C4, "splits": C4_SPLITS, "data_dir": config.path},
-        c4_source,
+        c4.LICENCE,
+        c4.identity,
+        lambda config, skipped: c4.source(config),
+        lambda config, skipped: c4.records(config),
+        own_splits=True,
     ),
     "mc4": TextTask(
         "C4 in 108 languages from TensorFlow Datasets (data.language=sw); needs network, or data.path",
-        "ODC-BY; see https://www.tensorflow.org/datasets/catalog/c4",
-        lambda config: {"tfds": MC4, "splits": mc4_splits(config.language), "data_dir": config.path},
-        mc4_source,
+        c4.LICENCE,
+        c4.identity,
+        lambda config, skipped: c4.source(config),
+        lambda config, skipped: c4.records(config),
+        own_splits=True,
     ),
     "hugging_face": TextTask(
         "a dataset of the Hugging Face hub (data.path=OWNER/NAME[:CONFIG][@REVISION]); needs network once",
         hugging_face.LICENCE,
         lambda config: hugging_face.identity(config.path, config.text_field),
         hugging_face_source,
-        lambda config: hugging_face.records(config.path, config.text_field),
+        lambda config, skipped: hugging_face.records(config.path, config.text_field, skipped),
     ),
     "walks": TextTask(
         "walks through a table step by step, made here: small models learn to reason on them",
         "made by isoflop",
         lambda config: walks.identity(),
         walks_source,
-        lambda config: _made(walks.documents()),
+        lambda config, skipped: _made(walks.documents()),
     ),
     "planted_dirt": TextTask(
         "the docstrings with planted dirt, each kind labelled: what filters are measured on",
         planted_dirt.LICENCE,
         lambda config: docstrings.identity() | {"dirt": planted_dirt.VERSION},
         planted_dirt_source,
-        lambda config: planted_dirt_records(),
+        lambda config, skipped: planted_dirt_records(),
     ),
     "planted_statements": TextTask(
         "pieces of the docstrings with statements that nobody else makes, to be learnt: part of a mixture",
         planted_statements.LICENCE,
         lambda config: docstrings.identity() | planted_statements.identity(),
         planted_statements_source,
-        lambda config: planted_statements.records(docstrings.records()),
+        lambda config, skipped: planted_statements.records(docstrings.records()),
     ),
     "strings": TextTask(
         "random strings with their copies or reversals, made here: to be remembered whole (data.strings)",
         strings.LICENCE,
         lambda config: strings.identity(config.strings or StringsConfig()),
         strings_source,
-        lambda config: _made(strings.documents(config.strings or StringsConfig())),
+        lambda config, skipped: _made(strings.documents(config.strings or StringsConfig())),
     ),
     **{name: of_known_entropy(source) for name, source in known_entropy.KNOWN_SOURCES.items()},
     "model_made": TextTask(
@@ -373,9 +341,8 @@ def language_modelling(
     )
 
 
-def encode(task: seqio.Task, split: str) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]]:
-    """A Task's split as `cache.write_split` takes it: (tokens, lengths of documents, bytes of their texts,
-    their components, "" where there are none)."""
+def encode(task: seqio.Task, split: str) -> Iterator[Encoded]:
+    """A Task's split as `cache.write_split` takes it."""
     import tensorflow as tf
 
     examples = task.get_dataset(sequence_length=None, split=split, shuffle=False, try_in_mem_cache=False)
@@ -388,7 +355,7 @@ def encode(task: seqio.Task, split: str) -> Iterator[tuple[np.ndarray, np.ndarra
     )
     for tokens, sizes, names in sized.ragged_batch(BATCH_DOCUMENTS):
         components = [name.decode() for name in names.numpy()]
-        yield tokens.flat_values.numpy(), tokens.row_lengths().numpy(), sizes.numpy(), components
+        yield Encoded(tokens.flat_values.numpy(), tokens.row_lengths().numpy(), sizes.numpy(), components)
 
 
 def batched(items: Iterable[Any], n: int) -> Iterator[list[Any]]:

@@ -10,6 +10,7 @@ from experiments.data.composition.counts import STEPS, Composition, bucket_edge
 from experiments.data.composition.shares import group_rows, language_rows, length_quantiles
 from experiments.data.composition.survey import LANGUAGE
 from experiments.data.composition.web_languages import CRAWL
+from experiments.data.sources.left_out import as_words
 from experiments.data_report.parts import bars, height, interval, names_axis, percent
 from experiments.data_report.quality import quality_section
 from scaling.report.charts import chart
@@ -77,8 +78,9 @@ def _head(name: str, composition: Composition) -> PageHead:
     if looked_at.tokens:
         n_tokens = looked_at.tokens / looked_at.bytes * total.bytes
         key.insert(2, ("Tokens", si(n_tokens), f"{looked_at.bytes / looked_at.tokens:.2f} bytes each"))
-    skipped = ", ".join(f"{n:,} {reason}" for reason, n in composition.skipped.items())
-    footer = f"Made by isoflop data. Left out while reading: {skipped or 'nothing'}."
+    if composition.skipped:
+        key.append(("Left out", si(sum(composition.skipped.values())), as_words(composition.skipped)))
+    footer = "Made by isoflop data."
     return PageHead(name, f"What is in {name}", headline, lede, key, footer)
 
 
@@ -101,13 +103,14 @@ def _languages(composition: Composition) -> Section | None:
             for row in rows
         ]
     )
+    sampled = composition.looked_at.documents < composition.total.documents
     known = drawn.loc[drawn["web"].notna() & drawn["speakers"].notna() & (drawn["share"] > LEAST_SHARE)]
     figures = [
         Figure(
             "languages",
             "Share of the bytes, by language",
-            f"Dots with 90 % intervals: this corpus. Bars: the share of Common Crawl's pages ({CRAWL}). "
-            "Logarithmic; what is below 0.001 % is not drawn.",
+            f"Dots{' with 90 % intervals' if sampled else ''}: this corpus. Bars: the share of Common "
+            f"Crawl's pages ({CRAWL}). Logarithmic; what is below 0.001 % is not drawn.",
             _dots(drawn.loc[drawn["share"] > LEAST_SHARE].head(MOST_ROWS)),
         )
     ]

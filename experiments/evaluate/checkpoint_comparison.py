@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.evaluate.checkpoint_paths import Checkpoint, fingerprint
+from experiments.evaluate.checkpoint_paths import Checkpoint
 from experiments.evaluate.statistics.intervals import Estimate, SeedMean
 from experiments.evaluate.tasks import task_metrics
 from experiments.evaluate.tasks.builtin_tasks import BUILTIN_TASKS, builtin_task
 from experiments.evaluate.tasks.responses import Responses, collect_responses
 from experiments.evaluate.tasks.task import METRICS, Task, read_task
-from experiments.files import read_json
+from experiments.files import fingerprint, read_json
 
 COLUMNS = ("run_id", "task", "metric", "value", "se", "lo", "hi", "n", "chance", "ceiling")
 

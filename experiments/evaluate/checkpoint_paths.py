@@ -1,15 +1,11 @@
 """Which checkpoints a path names, and what tells one from another: without reading their arrays, or jax."""
 
 import csv
-import hashlib
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments.files import read_json, write_atomic
-
-REMEMBERED = 2**24  # bytes from which a file's hash is kept, for as long as its size and time stay
+from experiments.files import read_json
 
 
 @dataclass(frozen=True)
@@ -27,12 +23,6 @@ class Checkpoint:
     def loss(self) -> float:
         """Validation loss by the table of runs; nan where it has none."""
         return float(self.row.get("loss") or "nan")
-
-
-def cache_folder() -> Path:
-    """Where responses and hashes are kept: inside ISOFLOP_CACHE, or ~/.cache/isoflop."""
-    root = Path(os.environ.get("ISOFLOP_CACHE") or Path.home() / ".cache/isoflop")
-    return root / "evaluate"
 
 
 def is_hugging_face(folder: Path) -> bool:
@@ -89,29 +79,3 @@ def describe(folder: Path) -> Checkpoint:
                 if row.get("run_id") == folder.name:
                     return Checkpoint(folder, row)
     return Checkpoint(folder)
-
-
-def fingerprint(folder: Path) -> str:
-    """sha256 of the files that decide what a checkpoint says: configuration, tokenizer, parameters."""
-    files = [file for file in folder.iterdir() if file.suffix in (".json", ".safetensors", ".model")]
-    if (folder / "checkpoints").is_dir():
-        steps = [step for step in (folder / "checkpoints").iterdir() if step.name.isdigit()]
-        files = [folder / "config.json", *(file for step in steps for file in (step / "params").rglob("*"))]
-    digest = hashlib.sha256()
-    for file in sorted(file for file in files if file.is_file()):
-        digest.update(f"{file.relative_to(folder)} {_sha256(file)}\n".encode())
-    return digest.hexdigest()
-
-
-def _sha256(file: Path) -> str:
-    stat = file.stat()
-    if stat.st_size < REMEMBERED:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
-    seen = f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}"
-    kept = cache_folder() / "hashes" / hashlib.sha256(seen.encode()).hexdigest()
-    if not kept.is_file():
-        with open(file, "rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(kept, found)
-    return kept.read_text()

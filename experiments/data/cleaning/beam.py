@@ -23,13 +23,14 @@ import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
 from experiments.cleaning_configs import DuplicatesConfig, QualityConfig
-from experiments.data.cleaning.decision import Grouped, encoded, unreadable
+from experiments.data.cleaning.decision import Grouped, encoded, judge_all
 from experiments.data.document import Document
 from experiments.data.duplicates import decontamination, exact, minhash
 from experiments.data.quality import chain
 from experiments.data.sources import textfiles
 from experiments.fields import from_json
 
+MOST_TOGETHER = 256  # documents that are judged at a time
 Rank = tuple[int, int, bytes, str]  # of a document, the lowest has precedence
 
 
@@ -56,7 +57,8 @@ class Clean(beam.PTransform):
 
     def expand(self, documents: beam.PCollection) -> dict[str, beam.PCollection]:  # type: ignore[override]
         """As the class says."""
-        passed = documents | beam.ParDo(_Filter(self.quality, self.duplicates)).with_outputs(
+        batches = documents | beam.BatchElements(1, MOST_TOGETHER)
+        passed = batches | beam.ParDo(_Filter(self.quality, self.duplicates)).with_outputs(
             "removed", main="kept"
         )
         removed = passed.removed | beam.CombinePerKey(_merged)
@@ -87,19 +89,15 @@ class _Filter(beam.DoFn):
         if texts and self.duplicates:
             self.against = decontamination.Items(texts, self.duplicates.overlap)
 
-    def process(self, element: Grouped) -> Iterator[Any]:
-        document = element[1]
-        text = encoded(document)
-        name, reason = unreadable(text)
-        if not name:
-            name, verdict = chain.judge(self.filters, document)
-            reason = verdict.reason
-        if name:
-            removed = chain.Removed()
-            removed.add(document.text, reason)
-            yield beam.pvalue.TaggedOutput("removed", (name, removed))
-        elif not (self.against and self.against.look([text])[0]):
-            yield element
+    def process(self, element: list[Grouped]) -> Iterator[Any]:
+        judged = judge_all(self.filters, [document for _, document in element])
+        for (group, document), (name, reason) in zip(element, judged):
+            if name:
+                removed = chain.Removed()
+                removed.add(document.text, reason)
+                yield beam.pvalue.TaggedOutput("removed", (name, removed))
+            elif not (self.against and self.against.look([encoded(document)])[0]):
+                yield group, document
 
 
 def _merged(parts: Iterable[chain.Removed]) -> chain.Removed:

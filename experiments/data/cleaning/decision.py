@@ -6,7 +6,7 @@ then the longest, then the one with the smallest hash stays.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +16,10 @@ from experiments.cleaning_configs import DuplicatesConfig, QualityConfig
 from experiments.data.document import Document
 from experiments.data.duplicates import decontamination, exact, minhash
 from experiments.data.quality import chain
+from experiments.data.quality.verdict import Filter
+from experiments.data.sources.left_out import unreadable
 
-BATCH_BYTES = 1 << 22
-LONGEST = 20_000_000  # bytes; a longer document is a file without line breaks, and no text
+BATCH_BYTES = 1 << 22  # characters of documents that are judged together
 
 Grouped = tuple[str, Document]  # a document with the name of its component or split
 
@@ -79,28 +80,21 @@ def decide(
         against = decontamination.Items([d.text for d in read(duplicates.against)], duplicates.overlap)
     found, removed, n, n_bytes = Found(), {"unreadable": chain.Removed()}, 0, 0
     removed |= {name: chain.Removed() for name in filters}
-    batch: list[bytes] = []
-    batch_bytes = 0
-    for n, (group, document) in enumerate(documents, 1):
-        text = encoded(document)
-        n_bytes += len(text)
-        name, reason = unreadable(text)
-        if not name:
-            name, verdict = chain.judge(filters, document)
-            reason = verdict.reason
-        if name:
-            removed[name].add(document.text, reason)
-            continue
-        found.numbers.append(n - 1)
-        found.digests.append(exact.digest(text))
-        found.sizes.append(len(text))
-        found.groups.append(group)
-        batch.append(text)
-        batch_bytes += len(text)
-        if batch_bytes >= BATCH_BYTES:
-            _look(found, batch, duplicates, against)
-            batch, batch_bytes = [], 0
-    _look(found, batch, duplicates, against)
+    for batch in _batches(documents):
+        texts: list[bytes] = []
+        for (group, document), (name, reason) in zip(batch, judge_all(filters, [each[1] for each in batch])):
+            n += 1
+            text = encoded(document)
+            n_bytes += len(text)
+            if name:
+                removed[name].add(document.text, reason)
+                continue
+            found.numbers.append(n - 1)
+            found.digests.append(exact.digest(text))
+            found.sizes.append(len(text))
+            found.groups.append(group)
+            texts.append(text)
+        _look(found, texts, duplicates, against)
     kept = np.zeros(n, bool)
     kept[found.numbers] = True
     report: dict[str, Any] = {
@@ -122,15 +116,25 @@ def encoded(document: Document) -> bytes:
     return document.text.encode("utf-8", "replace")
 
 
-def unreadable(text: bytes) -> tuple[str, str]:
-    """("unreadable", why) of what is no text at all: nothing, bytes of zero, or without end; else two ""."""
-    if not text.strip():
-        return "unreadable", "empty"
-    if b"\0" in text:
-        return "unreadable", "has NUL bytes"
-    if len(text) > LONGEST:
-        return "unreadable", f"has {len(text)} bytes; at most {LONGEST} are read as one text"
-    return "", ""
+def judge_all(filters: Mapping[str, Filter], documents: Sequence[Document]) -> list[tuple[str, str]]:
+    """Which filter drops each document, and why; "unreadable" of what is no text; two "" if it stays."""
+    reasons = [unreadable(document.text) for document in documents]
+    judged = chain.judge_all(filters, [each for each, why in zip(documents, reasons) if not why])
+    verdicts = ((name, verdict.reason) for name, verdict in judged)
+    return [("unreadable", why) if why else next(verdicts) for why in reasons]
+
+
+def _batches(documents: Iterable[Grouped]) -> Iterator[list[Grouped]]:
+    batch: list[Grouped] = []
+    size = 0
+    for each in documents:
+        batch.append(each)
+        size += len(each[1].text)
+        if size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _look(

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from experiments.config import DataConfig
 from experiments.data.cache import SPLITS
 from experiments.data.cleaning.decision import Decision, Grouped, decide
-from experiments.data.document import Document
-from experiments.data.quality import chain
-from experiments.data.sources import textfiles
-from experiments.data.tasks import BATCH_DOCUMENTS, TASKS, batched, find_task, members, split_source
+from experiments.data.quality import chain, model_perplexity
+from experiments.data.sources import c4, textfiles
+from experiments.data.sources.left_out import Skipped
+from experiments.data.tasks import BATCH_DOCUMENTS, batched, find_task, members, split_source
 from experiments.fields import to_json
 
 if TYPE_CHECKING:
@@ -43,24 +43,28 @@ def identity(config: DataConfig) -> dict[str, Any]:
     if config.duplicates:
         found["duplicates"] = to_json(config.duplicates)
         paths |= {"against": config.duplicates.against}
+    if config.quality and config.quality.model:
+        found["model"] = model_perplexity.identity(config.quality.model)
     return found | {name: textfiles.identity(path) for name, path in paths.items() if path}
 
 
-def cleaned_source(config: DataConfig) -> tuple[seqio.DataSource, dict[str, Any]]:
-    """The corpus without what is dropped, and the report of what was.
+def cleaned_source(config: DataConfig, skipped: Skipped) -> tuple[seqio.DataSource, dict[str, Any]]:
+    """The corpus without what is dropped, and the report of what was; what cannot be read is counted in
+    `skipped`.
 
     Raises:
       ValueError: the text cannot be read, or a filter cannot be made or cannot judge.
     """
     if config.has_components:
-        return _split(config, lambda: members(config))
-    records = find_task(config.task).records
-    if records is None:
-        return _in_own_splits(config, TASKS[config.task].source(config))
+        return _split(config, lambda: members(config, skipped))
+    task = find_task(config.task)
+    if task.own_splits or task.records is None:
+        return _in_own_splits(config, task.source(config, skipped))
+    records = task.records
     if config.task in ("docstrings", "planted_dirt"):  # source code is parsed once, files are read again
-        corpus = list(records(config))
+        corpus = list(records(config, skipped))
         return _split(config, lambda: (("", document) for document in corpus))
-    return _split(config, lambda: (("", document) for document in records(config)))
+    return _split(config, lambda: (("", document) for document in records(config, skipped)))
 
 
 def _split(config: DataConfig, documents: Callable[[], Iterable[Grouped]]) -> tuple[seqio.DataSource, dict]:
@@ -78,10 +82,9 @@ def _in_own_splits(config: DataConfig, source: seqio.DataSource) -> tuple[seqio.
 
     def documents(split: str) -> Iterator[Grouped]:
         n_documents[split] = 0
-        for record in source.get_dataset(split, shuffle=False).as_numpy_iterator():
+        for document in c4.documents(source, split):
             n_documents[split] += 1
-            values = {name: _plain(value) for name, value in record.items()}
-            yield split, Document(str(values.pop("text")), values)
+            yield split, document
 
     everything = (each for split in PRECEDENCE for each in documents(split))
     decision = decide(everything, config.quality, config.duplicates, textfiles.records, PRECEDENCE)
@@ -103,7 +106,3 @@ def _in_own_splits(config: DataConfig, source: seqio.DataSource) -> tuple[seqio.
 
     n_kept = {split: int(part.kept.sum()) for split, part in parts.items()}
     return seqio.FunctionDataSource(dataset_fn, splits=SPLITS, num_input_examples=n_kept), decision.report
-
-
-def _plain(value: Any) -> Any:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from experiments.data.composition import languages
 from experiments.data.composition.counts import Amount, Composition, Scores, Texts, bucket, merge, rounded
-from experiments.data.document import Document
+from experiments.data.document import Document, host_of
 
 BATCH = 512  # documents that a process is given at a time
 ANY = "any of these"  # stands among the filters
@@ -83,14 +82,23 @@ def look_into(documents: Iterable[Document], questions: Questions) -> Compositio
         removed_by[ANY] = 0
     scores: dict[str, Scores] = {}
     values: dict[str, Counter[float]] = defaultdict(Counter)
-    for document in documents:
+    documents = list(documents)
+    together = {
+        name: judge.of_batch(documents)  # type: ignore[attr-defined]
+        for name, judge in questions.filters.items()
+        if hasattr(judge, "of_batch")
+    }
+    for number, document in enumerate(documents):
         hashes.append(text_hash(document.text))
         n_tokens = questions.count_tokens(document.text) if questions.count_tokens else 0
         n_bytes = total.count(document.text, n_tokens)
         lengths[bucket(max(n_bytes, 1))] += 1
         for question, answer in _answers(document, questions):
             groups[question][answer].count(document.text, n_tokens)
-        verdicts = {name: judge(document) for name, judge in questions.filters.items()}
+        verdicts = {
+            name: together[name][number] if name in together else judge(document)
+            for name, judge in questions.filters.items()
+        }
         for name, score in ((name, verdict.score) for name, verdict in verdicts.items()):
             if score is not None:
                 scores[name] = scores.get(name) or Scores(score.what, score.least, score.most, values[name])
@@ -173,13 +181,7 @@ def _answers(document: Document, questions: Questions) -> Iterator[tuple[str, st
 def host(document: Document) -> str | None:
     """The host of the document's url, without "www."; None where there is no url."""
     url: Any = document.fields.get("url")
-    if not isinstance(url, str):
-        return None
-    try:
-        name = urlsplit(url).hostname
-    except ValueError:  # brackets that are no address
-        name = None
-    return name.removeprefix("www.") if name else NONE
+    return (host_of(url) or NONE) if isinstance(url, str) else None
 
 
 def text_hash(text: str) -> int:

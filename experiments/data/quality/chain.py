@@ -3,7 +3,7 @@
 import difflib
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from experiments.data.quality import (
     gibberish,
     gopher,
     markup,
+    model_perplexity,
     perplexity,
     truncation,
     votes,
@@ -34,7 +35,8 @@ GROUPS: dict[str, Mapping[str, Filter]] = {
 RULES: dict[str, Filter] = {
     f"{group}.{rule}": judge for group, rules in GROUPS.items() for rule, judge in rules.items()
 }
-LEARNED = ("votes", "perplexity", "word_order", "classifier")  # need more than the document
+# Need more than the document.
+LEARNED = ("votes", "perplexity", "word_order", "classifier", "model_perplexity")
 # Not of these: c4.curly_bracket drops all that quotes code, c4.sentences dialogues in single quotes.
 DEFAULT = tuple(name for name in RULES if name not in ("c4.curly_bracket", "c4.sentences"))
 N_EXAMPLES = 3  # of what each filter removed, kept in the report
@@ -70,7 +72,7 @@ def make(config: QualityConfig, read: Callable[[str], Iterable[Document]]) -> di
       ValueError: unknown names, or a filter lacks what it learns from.
     """
     names = names_of(config.filters)
-    for name in ("perplexity", "word_order", "classifier"):
+    for name in ("perplexity", "word_order", "classifier", "model_perplexity"):
         if name in names and not config.clean:
             raise ValueError(
                 f"data.quality: filter {name!r} learns from clean text; give data.quality.clean=PATH"
@@ -78,6 +80,11 @@ def make(config: QualityConfig, read: Callable[[str], Iterable[Document]]) -> di
     if "classifier" in names and not config.unclean:
         raise ValueError(
             "data.quality: filter 'classifier' learns what to drop from data.quality.unclean=PATH"
+        )
+    if "model_perplexity" in names and not config.model:
+        raise ValueError(
+            "data.quality: filter 'model_perplexity' asks a checkpoint; give the folder of a run: "
+            "data.quality.model=DIR/runs/RUN"
         )
 
     @functools.cache
@@ -91,7 +98,22 @@ def make(config: QualityConfig, read: Callable[[str], Iterable[Document]]) -> di
         made |= perplexity.filters(texts(config.clean))
     if "classifier" in names:
         made["classifier"] = classifier.classifier(classifier.fit(texts(config.clean), texts(config.unclean)))
+    if "model_perplexity" in names:
+        made["model_perplexity"] = model_perplexity.model_perplexity(config.model, texts(config.clean))
     return {name: made[name] for name in names}
+
+
+def judge_all(filters: Mapping[str, Filter], documents: Sequence[Document]) -> list[tuple[str, Verdict]]:
+    """`judge` of each document. Filters that judge many together are asked last, about what is left."""
+    together = {name: each for name, each in filters.items() if hasattr(each, "of_batch")}
+    alone = {name: each for name, each in filters.items() if name not in together}
+    found = [judge(alone, document) for document in documents]
+    for name, each in together.items():
+        left = [k for k, (dropped_by, _) in enumerate(found) if not dropped_by]
+        for k, verdict in zip(left, each.of_batch([documents[k] for k in left]) if left else []):  # type: ignore[attr-defined]
+            if not verdict.keep:
+                found[k] = name, verdict
+    return found
 
 
 def judge(filters: Mapping[str, Filter], document: Document) -> tuple[str, Verdict]:

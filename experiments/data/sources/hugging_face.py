@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from experiments.data.document import Document
+from experiments.data.sources.left_out import LeftOut, Skipped, kept
 
 LICENCE = "the dataset's own; see its card"
 
@@ -33,8 +34,9 @@ def identity(path: str, text_field: str = "text") -> dict[str, Any]:
     return {"name": name, "config": config, "revision": revision, "text_field": text_field}
 
 
-def records(path: str, text_field: str = "text") -> Iterator[Document]:
-    """Documents of the split "train" with their other columns; those without text are left out.
+def records(path: str, text_field: str = "text", skipped: Skipped | None = None) -> Iterator[Document]:
+    """Documents of the split "train" with their other columns; those without text are left out, and counted
+    in `skipped`.
 
     Raises:
       ValueError: the library is not installed, the dataset cannot be reached or read, it has no such column.
@@ -58,12 +60,10 @@ def records(path: str, text_field: str = "text") -> Iterator[Document]:
             f"data.path={path}: no column {text_field!r} (it has {', '.join(rows.column_names)}); "
             "data.text_field says which"
         )
-    for row in rows:
-        text = row.pop(text_field)
-        if isinstance(text, str) and text.strip():
-            yield Document(text, row)
+    found = (_document(row, text_field) for row in rows)
+    yield from kept(found, path, skipped)
 
 
-def documents(path: str, text_field: str = "text") -> Iterator[bytes]:
-    """The texts of `records` as UTF-8; raises as that does."""
-    return (document.text.encode("utf-8", "replace") for document in records(path, text_field))
+def _document(row: dict[str, Any], text_field: str) -> Document | LeftOut:
+    text = row.pop(text_field)
+    return Document(text, row) if isinstance(text, str) else LeftOut(f"without a string {text_field!r}")

@@ -1,7 +1,6 @@
 """A user's own text: plain text, JSON lines, Parquet, Arrow and web pages, compressed or not."""
 
 import bz2
-import contextlib
 import glob
 import gzip
 import io
@@ -9,13 +8,13 @@ import json
 import lzma
 import re
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from experiments.data.document import Document
 from experiments.data.sources import webarchives
+from experiments.data.sources.left_out import LeftOut, Skipped, kept
 
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 FORMATS = {  # name's ending: compressions that may follow it
@@ -30,6 +29,8 @@ FORMATS = {  # name's ending: compressions that may follow it
 }
 WIKI_EXTRACT = re.compile(r"wiki_\d+")  # what WikiExtractor --json calls its files of JSON lines
 LICENCE = "the user's own files; see their source"
+READER = 2  # raised when what is read of the same files changes
+UNREADABLE = (EOFError, OSError, lzma.LZMAError, zlib.error)
 PART_BYTES = 4096  # a plain text file is cut into documents of at least this size, at blank lines
 
 
@@ -41,7 +42,8 @@ def identity(path: str, text_field: str = "text") -> dict[str, Any]:
     """
     stats = {str(file): file.stat() for file in find(path)}
     files = {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
-    return {"files": files} | ({} if text_field == "text" else {"text_field": text_field})
+    found = {"files": files, "reader": READER}
+    return found | ({} if text_field == "text" else {"text_field": text_field})
 
 
 def find(path: str) -> list[Path]:
@@ -77,8 +79,11 @@ def documents(path: str, text_field: str = "text") -> Iterator[bytes]:
     return (document.text.encode() for document in records(path, text_field))
 
 
-def records(path: str, text_field: str = "text", skipped: Counter[str] | None = None) -> Iterator[Document]:
+def records(path: str, text_field: str = "text", skipped: Skipped | None = None) -> Iterator[Document]:
     """Documents of all files in order of their names; those without text are left out.
+
+    With `skipped` that holds for all that is no text (`left_out.kept`): wrong lines and rows, NUL bytes, more
+    than 20 MB; and a file that is damaged or cut short is read up to there.
 
     JSON lines, Parquet and Arrow give one document a line or row: its `text_field`, and the other fields
     beside it. Web archives give one a page (`webarchives`). A plain text file is cut at blank lines into
@@ -88,25 +93,26 @@ def records(path: str, text_field: str = "text", skipped: Counter[str] | None = 
     Args:
       path: see `find`.
       text_field: the field or column that is the text.
-      skipped: what is left out is counted here, by reason.
+      skipped: what is left out is counted here.
 
     Raises:
-      ValueError: a damaged file, one with a line that is no JSON object with a string `text_field`, or one
-        without that column.
+      ValueError: a file without that column, one of which nothing can be read, or `left_out.kept`; without
+        `skipped` also a damaged file, or a line that is no JSON object with a string `text_field`.
     """
-    skipped = Counter() if skipped is None else skipped
     for file in find(path):
-        with _readable(file):
-            for document in READERS[format_of(file)](file, text_field, skipped):
-                if not document.text.strip():
-                    skipped["empty"] += 1
-                    continue
-                try:
-                    document.text.encode()
-                except UnicodeEncodeError:
-                    text = document.text.encode("utf-8", "replace").decode()
-                    document = Document(text, document.fields)
-                yield document
+        for document in kept(_found(file, text_field), str(file), skipped):
+            try:
+                document.text.encode()
+            except UnicodeEncodeError:
+                document = Document(document.text.encode("utf-8", "replace").decode(), document.fields)
+            yield document
+
+
+def _found(file: Path, text_field: str) -> Iterator[Document | LeftOut]:
+    try:
+        yield from READERS[format_of(file)](file, text_field)
+    except UNREADABLE as error:
+        yield LeftOut("cut short or damaged", _damage(file, error))
 
 
 def format_of(file: Path) -> str:
@@ -118,12 +124,8 @@ def format_of(file: Path) -> str:
     return found if found and (not compression or compression in FORMATS[found]) else ""
 
 
-@contextlib.contextmanager
-def _readable(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
-        raise ValueError(f"{file} cannot be read: {error}; is it damaged or cut short?") from error
+def _damage(file: Path, error: Exception) -> str:
+    return f"{file} cannot be read: {error}; is it damaged or cut short?"
 
 
 def _open(file: Path) -> BinaryIO:
@@ -141,51 +143,70 @@ def lines(file: Path) -> Iterator[tuple[int, bytes]]:
     Raises:
       ValueError: a damaged file, or a line that is not UTF-8.
     """
-    with _readable(file), _open(file) as stream:
+    try:
+        for number, line in _numbered(file):
+            if isinstance(line, LeftOut):
+                raise ValueError(line.error)
+            yield number, line
+    except UNREADABLE as error:
+        raise ValueError(_damage(file, error)) from error
+
+
+def _numbered(file: Path) -> Iterator[tuple[int, bytes | LeftOut]]:
+    with _open(file) as stream:
         for number, line in enumerate(stream, 1):
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{file}:{number}: not UTF-8 text ({error.reason} at byte {error.start})"
-                ) from None
+                said = f"{file}:{number}: not UTF-8 text ({error.reason} at byte {error.start})"
+                yield number, LeftOut("not UTF-8", said)
+                continue
             yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
 
 
-def _read_text(file: Path, text_field: str, skipped: Counter[str]) -> Iterator[Document]:
-    part, size = [], 0
-    for _, line in lines(file):
+def _read_text(file: Path, text_field: str) -> Iterator[Document | LeftOut]:
+    """A part with a line that is not UTF-8 is left out whole: its text would have a gap."""
+    part, size, wrong = [], 0, None
+    for _, line in _numbered(file):
+        if isinstance(line, LeftOut):
+            wrong = wrong or line
+            continue
         part.append(line)
         size += len(line)
         if size >= 2 * PART_BYTES or (size >= PART_BYTES and not line.strip()):
-            yield Document(b"".join(part).strip(b"\r\n").decode())
-            part, size = [], 0
-    if part:
-        yield Document(b"".join(part).strip(b"\r\n").decode())
+            yield wrong or Document(b"".join(part).strip(b"\r\n").decode())
+            part, size, wrong = [], 0, None
+    if part or wrong:
+        yield wrong or Document(b"".join(part).strip(b"\r\n").decode())
 
 
-def _read_jsonl(file: Path, text_field: str, skipped: Counter[str]) -> Iterator[Document]:
-    for number, line in lines(file):
+def _read_jsonl(file: Path, text_field: str) -> Iterator[Document | LeftOut]:
+    for number, line in _numbered(file):
+        if isinstance(line, LeftOut):
+            yield line
+            continue
         if not line.strip():
             continue
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise ValueError(
-                f"{file}:{number}: not JSON ({error}); each line is an object with a {text_field!r}"
-            ) from None
+            said = f"{file}:{number}: not JSON ({error}); each line is an object with a {text_field!r}"
+            yield LeftOut("not JSON", said)
+            continue
         text = record.get(text_field) if isinstance(record, dict) else None
         if not isinstance(text, str):
             fields = ", ".join(record) if isinstance(record, dict) else type(record).__name__
-            raise ValueError(
+            yield LeftOut(
+                f"without a string {text_field!r}",
                 f"{file}:{number}: no string {text_field!r} in this line (it has {fields}); every line needs "
-                "one, and data.text_field says which"
+                "one, and data.text_field says which",
             )
+            continue
         del record[text_field]
         yield Document(text, record)
 
 
-def _read_parquet(file: Path, text_field: str, skipped: Counter[str]) -> Iterator[Document]:
+def _read_parquet(file: Path, text_field: str) -> Iterator[Document | LeftOut]:
     import pyarrow.parquet  # here: slow to import
 
     try:
@@ -196,7 +217,7 @@ def _read_parquet(file: Path, text_field: str, skipped: Counter[str]) -> Iterato
         yield from _rows(file, text_field, table.schema_arrow.names, table.iter_batches(batch_size=1024))
 
 
-def _read_arrow(file: Path, text_field: str, skipped: Counter[str]) -> Iterator[Document]:
+def _read_arrow(file: Path, text_field: str) -> Iterator[Document | LeftOut]:
     """A stream, as `datasets` saves it, or a file."""
     import pyarrow  # here: slow to import
 
@@ -213,7 +234,9 @@ def _read_arrow(file: Path, text_field: str, skipped: Counter[str]) -> Iterator[
             raise OSError(error) from error
 
 
-def _rows(file: Path, text_field: str, names: list[str], batches: Iterable[Any]) -> Iterator[Document]:
+def _rows(
+    file: Path, text_field: str, names: list[str], batches: Iterable[Any]
+) -> Iterator[Document | LeftOut]:
     """Documents of Arrow's record batches."""
     if text_field not in names:
         raise ValueError(
@@ -222,9 +245,11 @@ def _rows(file: Path, text_field: str, names: list[str], batches: Iterable[Any])
     for number, record in enumerate((row for batch in batches for row in batch.to_pylist()), 1):
         text = record.pop(text_field)
         if not isinstance(text, str):
-            raise ValueError(
-                f"{file}: row {number} has no string {text_field!r} but {text!r}; every row needs one"
+            yield LeftOut(
+                f"without a string {text_field!r}",
+                f"{file}: row {number} has no string {text_field!r} but {text!r}; every row needs one",
             )
+            continue
         yield Document(text, record)
 
 

@@ -8,12 +8,12 @@ compressed crawl is a member of its own. fastwarc reads archives and resiliparse
 # pyright: reportMissingImports=false, reportMissingModuleSource=false
 import mmap
 import re
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from experiments.data.document import Document
+from experiments.data.document import Document, host_of
+from experiments.data.sources.left_out import LeftOut
 
 TEXT_TYPES = {"text/html", "application/xhtml+xml", "text/plain"}
 STARTS = {  # what a record begins with, by the file's suffix
@@ -23,14 +23,14 @@ STARTS = {  # what a record begins with, by the file's suffix
 PLAIN_START = re.compile(rb"WARC/1\.[01]\r\n")
 
 
-def read_html(file: Path, text_field: str, skipped: Counter[str]) -> Iterator[Document]:
-    """The main text of one HTML file; the other arguments change nothing."""
+def read_html(file: Path, text_field: str) -> Iterator[Document | LeftOut]:
+    """The main text of one HTML file; `text_field` changes nothing."""
     _needs_extra(file)
     yield Document(html_text(file.read_bytes(), None))
 
 
-def read_archive(file: Path, text_field: str, skipped: Counter[str]) -> Iterator[Document]:
-    """Pages of a WARC or WET file with their url, date and the crawl's own languages ("eng,deu").
+def read_archive(file: Path, text_field: str) -> Iterator[Document | LeftOut]:
+    """Pages of a WARC or WET file with their url, its host, date and the crawl's own languages ("eng,deu").
 
     Pages are responses of status 200 that are HTML (their main text: no menus, no footers) or plain text, and
     conversions, which are text already. `text_field` changes nothing.
@@ -38,20 +38,17 @@ def read_archive(file: Path, text_field: str, skipped: Counter[str]) -> Iterator
     Raises:
       ValueError: no record at all can be read.
     """
-    n_pages = n_records = 0
-    for record in _records(file, skipped):
+    n_records = 0
+    for record in _records(file):
+        if isinstance(record, LeftOut):
+            yield record
+            continue
         n_records += 1
         kind = record.headers.get("WARC-Type")
         if kind not in ("response", "conversion"):
             continue
-        n_pages += 1
-        text = (
-            record.reader.read().decode("utf-8", "replace")
-            if kind == "conversion"
-            else _page(record, skipped)
-        )
-        if text is not None:
-            yield Document(text, _fields(record))
+        text = record.reader.read().decode("utf-8", "replace") if kind == "conversion" else _page(record)
+        yield text if isinstance(text, LeftOut) else Document(text, _fields(record))
     if not n_records and file.stat().st_size:
         raise ValueError(f"{file}: no WARC record in it can be read; is it a web archive, and whole?")
 
@@ -68,33 +65,31 @@ def html_text(html: bytes, charset: str | None) -> str:
     return extract_plain_text(page, main_content=True)
 
 
-def _page(record: Any, skipped: Counter[str]) -> str | None:
-    """The text of a response, or None, and why in `skipped`."""
+def _page(record: Any) -> str | LeftOut:
+    """The text of a response, or why there is none."""
     try:
         record.parse_http(auto_decode="all")
         status, kind = record.http_headers.status_code, (record.http_content_type or "").lower()
         if status is None:
             raise OSError("no status line")
         if status != 200:
-            skipped["status not 200"] += 1
-            return None
+            return LeftOut("status not 200")
         if kind not in TEXT_TYPES:
-            skipped["not a text"] += 1
-            return None
+            return LeftOut("not a text")
         content = record.reader.read()
     except (AttributeError, OSError):  # no HTTP response, or one that cannot be decoded
-        skipped["broken record"] += 1
-        return None
+        return LeftOut("broken record")
     return html_text(content, record.http_charset)
 
 
 def _fields(record: Any) -> dict[str, str]:
     names = {"WARC-Target-URI": "url", "WARC-Date": "date", "WARC-Identified-Content-Language": "languages"}
     values = {field: record.headers.get(name) for name, field in names.items()}
-    return {field: value for field, value in values.items() if value}
+    host = host_of(values["url"] or "")
+    return {field: value for field, value in (values | {"host": host}).items() if value}
 
 
-def _records(file: Path, skipped: Counter[str]) -> Iterator[Any]:
+def _records(file: Path) -> Iterator[Any]:
     """The whole records of an archive; after a broken one, those from the next beginning on."""
     fastwarc = _needs_extra(file)
     start = STARTS.get(file.suffix.lower(), PLAIN_START)
@@ -112,7 +107,8 @@ def _records(file: Path, skipped: Counter[str]) -> Iterator[Any]:
                     yield record
                 return
             except OSError:
-                skipped["broken record"] += not in_gap
+                if not in_gap:
+                    yield LeftOut("broken record")
                 in_gap = True
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 found = start.search(content, position + 1)

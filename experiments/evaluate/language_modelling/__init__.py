@@ -2,9 +2,10 @@
 
     tokenized_text   a split of a prepared corpus, or the user's own files, as tokens
     perplexity       token losses, and their sums by document, group and position with intervals
+    bits_per_byte    of single texts, in a process that those ask which must not import jax
     text_score       the same for a checkpoint on disk, from the cache where it is known
 
 Imports models, experiments.data and experiments.evaluate's paths, cache, statistics and task items.
 """
 
-__all__ = ["perplexity", "text_score", "tokenized_text"]
+__all__ = ["bits_per_byte", "perplexity", "text_score", "tokenized_text"]

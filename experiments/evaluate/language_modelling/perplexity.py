@@ -114,8 +114,7 @@ def loss_batches(
     if n < 1:
         raise ValueError("the text is empty; give at least one document")
     n_windows = math.ceil(n / context)
-    n_tokens = max(LEAST_TOKENS, LOGITS_PER_BATCH // model.config.vocab_size)
-    batch = min(n_windows, max(1, n_tokens // context))
+    batch = min(n_windows, batch_rows(model, context))
     ahead, n_ahead = None, 0  # the next batch is at work while the one before is read
     for start in range(first, n_windows, batch):
         piece = tokens[start * context : (start + batch) * context + 1].astype(np.int32)
@@ -126,6 +125,11 @@ def loss_batches(
         ahead, n_ahead = losses, n_piece
     if ahead is not None:
         yield jax.device_get(ahead)[:n_ahead]
+
+
+def batch_rows(model: Model, context: int) -> int:
+    """Windows of a full batch."""
+    return max(1, max(LEAST_TOKENS, LOGITS_PER_BATCH // model.config.vocab_size) // context)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))

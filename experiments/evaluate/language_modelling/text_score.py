@@ -11,7 +11,7 @@ import numpy as np
 from experiments.config import RunConfig
 from experiments.data.vocab import Vocab, load_vocab
 from experiments.evaluate import response_cache
-from experiments.evaluate.checkpoint_paths import Checkpoint, cache_folder, fingerprint, is_hugging_face
+from experiments.evaluate.checkpoint_paths import Checkpoint, is_hugging_face
 from experiments.evaluate.language_modelling.perplexity import (
     DocumentLosses,
     Perplexity,
@@ -27,7 +27,7 @@ from experiments.evaluate.language_modelling.tokenized_text import TokenizedText
 from experiments.evaluate.statistics.intervals import Estimate
 from experiments.evaluate.tasks.responses import Loader, Progress
 from experiments.fields import from_json
-from experiments.files import read_json
+from experiments.files import cache_folder, fingerprint, read_json
 
 FORMAT = 1
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.evaluate import response_cache
-from experiments.evaluate.checkpoint_paths import cache_folder
 from experiments.evaluate.tasks.task import InvalidItem, Item, Task, build_prompt
+from experiments.files import cache_folder
 
 if TYPE_CHECKING:  # imports jax, which a task whose responses are all cached does without
     from experiments.evaluate.loaded_model import LoadedModel

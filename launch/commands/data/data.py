@@ -1,9 +1,9 @@
 """What is in a corpus: documents, bytes, tokens, languages, domains, lengths and copies.
 
-The corpus is a file, folder or pattern (text, JSON lines, Parquet, Arrow, WARC, WET, HTML), or a task that
-`isoflop list tasks` names. Languages stand beside Common Crawl's shares; those with less than 1 % of it are
-low-resource. With --sample everything is read but only so many documents are looked into, chosen by hash, and
-shares get 90 % intervals.
+The corpus is a file, folder or pattern (text, JSON lines, Parquet, Arrow, WARC, WET, HTML), a task that
+`isoflop list tasks` names, or a file of counts, NAME.counts.json, that Beam made (docs/data.md). Languages
+stand beside Common Crawl's shares; those with less than 1 % of it are low-resource. With --sample everything
+is read but only so many documents are looked into, chosen by hash, and shares get 90 % intervals.
 
 Example: isoflop data crawl/CC-MAIN-2026-04/segments --sample 20000 --out crawl.html
 Example: isoflop data corpus.jsonl.xz --by source,year --vocab tokenizer.json --json
@@ -13,7 +13,6 @@ Example: isoflop data docstrings
 
 import json
 import os
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,10 +51,9 @@ flags.DEFINE_string(
 flags.DEFINE_list(
     "filters", [], "filters of quality to ask of each document, such as default,c4,gopher", flag_values=FLAGS
 )
-flags.DEFINE_string(
-    "clean", "", "text that perplexity, word_order and classifier learn from", flag_values=FLAGS
-)
+flags.DEFINE_string("clean", "", "text to be like, for filters that learn", flag_values=FLAGS)
 flags.DEFINE_string("unclean", "", "text to be unlike, for classifier", flag_values=FLAGS)
+flags.DEFINE_string("model", "", "folder of a run that model_perplexity asks", flag_values=FLAGS)
 flags.DEFINE_string("votes_field", "votes", "field that filter votes reads", flag_values=FLAGS)
 flags.DEFINE_integer("workers", os.cpu_count() or 1, "processes", flag_values=FLAGS)
 
@@ -68,17 +66,20 @@ def run(args: list[str], flags) -> int:
         raise ValueError(f"--sample {flags.sample} --workers {flags.workers}; a count below 1 is none")
     check_out(flags.out)
     prepare_process()
-    from experiments.data.composition.shares import to_json
+    from experiments.data.composition.counts_file import ENDING, read_counts
     from experiments.data.composition.survey import Questions, survey
+    from experiments.data.sources.left_out import Skipped, as_words, totals
 
-    skipped: Counter[str] = Counter()
+    skipped: Skipped = {}
     questions = Questions(
         fields=tuple(flags.by),
         domain_of=domains(flags.domains) if flags.domains else None,
         count_tokens=token_counter(flags.vocab),
         filters=filters(flags),
     )
-    taxes = read_taxes(documents_of(args[0], flags.text_field), flags) if flags.parallel else {}
+    if args[0].endswith(ENDING):
+        return show(args[0], read_counts(Path(args[0]).expanduser()), {}, flags)
+    taxes = read_taxes(documents_of(args[0], flags.text_field, {}), flags) if flags.parallel else {}
     found = survey(
         documents_of(args[0], flags.text_field, skipped),
         questions,
@@ -86,15 +87,30 @@ def run(args: list[str], flags) -> int:
         n_workers=flags.workers,
     )
     if not found.total.documents:
-        raise ValueError(f"{args[0]}: there is no text in it ({dict(skipped) or 'nothing'} left out)")
-    found = replace(found, skipped=dict(skipped))
+        raise ValueError(
+            f"{args[0]}: there is no text in it (left out: {as_words(totals(skipped)) or 'nothing'})"
+        )
+    return show(args[0], replace(found, skipped=totals(skipped)), taxes, flags)
+
+
+def show(name: str, found, taxes: dict, flags) -> int:
+    """Writes the page and prints.
+
+    Args:
+      name: of the corpus.
+      found: what is in it.
+      taxes: what the same sentences cost, by vocabulary.
+      flags: the command's.
+    """
+    from experiments.data.composition.shares import to_json
+
     if flags.out:
         from experiments.data_report.page import page
         from experiments.data_report.tax import tax_section
         from experiments.files import write_atomic
 
         sections = [tax_section(taxes)] if taxes else []
-        write_atomic(flags.out, page(Path(args[0]).name or args[0], found, sections))
+        write_atomic(flags.out, page(Path(name).name or name, found, sections))
     if flags.json:
         paid = {name: [vars(row) for row in rows] for name, rows in taxes.items()}
         print(json.dumps(to_json(found) | ({"taxes": paid} if paid else {}), ensure_ascii=False))
@@ -132,8 +148,8 @@ def tax_table(name: str, rows) -> str:
     return "\n".join(lines)
 
 
-def documents_of(name: str, text_field: str, skipped: Counter[str] | None = None):
-    """The documents of a path, or of a task.
+def documents_of(name: str, text_field: str, skipped):
+    """The documents of a path, or of a task; what is left out is counted in `skipped`.
 
     Raises:
       ValueError: neither is there.
@@ -145,12 +161,12 @@ def documents_of(name: str, text_field: str, skipped: Counter[str] | None = None
     if name not in TASKS:
         textfiles.find(name)
         return textfiles.records(name, text_field, skipped)
-    records = TASKS[name].records
-    if records is None or name in NEED_A_PATH:
+    task = TASKS[name]
+    if task.records is None or task.own_splits or name in NEED_A_PATH:
         raise ValueError(
             f"{name}: this task's documents cannot be listed by its name; give the path of its files"
         )
-    return records(DataConfig(task=name))
+    return task.records(DataConfig(task=name), skipped)
 
 
 def token_counter(vocabs: list[str]):
@@ -191,13 +207,17 @@ def filters(flags) -> dict:
     from experiments.data.quality import chain
     from experiments.data.sources import textfiles
 
-    learn = {"perplexity", "word_order", "classifier"} & set(chain.names_of(flags.filters))
+    learn = {"perplexity", "word_order", "classifier", "model_perplexity"} & set(
+        chain.names_of(flags.filters)
+    )
     if learn and not flags.clean:
         raise ValueError(
             f"--filters {', '.join(sorted(learn))}: learns from text of its own; give --clean PATH, and for "
             "classifier --unclean PATH"
         )
-    config = QualityConfig(tuple(flags.filters), flags.clean, flags.unclean, flags.votes_field)
+    config = QualityConfig(
+        tuple(flags.filters), flags.clean, flags.unclean, flags.votes_field, model=flags.model
+    )
     return chain.make(config, textfiles.records)
 
 
@@ -205,6 +225,7 @@ def as_text(found) -> str:
     """Totals, then a table for each question."""
     from experiments.data.composition.shares import group_rows, language_rows, length_quantiles, score_rows
     from experiments.data.composition.survey import LANGUAGE
+    from experiments.data.sources.left_out import as_words
     from experiments.data_report.parts import allowed, interval, percent
 
     total, looked_at = found.total, found.looked_at
@@ -218,7 +239,7 @@ def as_text(found) -> str:
     lengths = length_quantiles(found.lengths).items()
     lines += ["bytes of a document: " + ", ".join(f"{100 * q:g} % ≤ {value:,.0f}" for q, value in lengths)]
     if found.skipped:
-        lines += ["left out: " + ", ".join(f"{n:,} {reason}" for reason, n in found.skipped.items())]
+        lines += [f"left out: {as_words(found.skipped)}"]
     if looked_at.documents < total.documents:
         lines += [f"shares from {looked_at.documents:,} documents, with 90 % intervals"]
     if found.removed_by:

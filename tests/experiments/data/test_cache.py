@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from experiments.data import cache
-from experiments.data.cache import EOS, SPLITS, is_whole, open_cache, publish, write_manifest, write_split
+from experiments.data.cache import (
+    EOS,
+    SPLITS,
+    Encoded,
+    is_whole,
+    open_cache,
+    publish,
+    write_manifest,
+    write_split,
+)
 
 DOCUMENTS = {
     split: [[9 + i, 70_000 % (100 + i), EOS] for i in range(n)] for split, n in zip(SPLITS, (30, 3, 2))
@@ -20,10 +29,11 @@ def make(folder, documents=DOCUMENTS, dtype=UINT16, tokenizer=TOKENIZER):
     splits = {}
     for split, texts in documents.items():
         batches = [
-            (
+            Encoded(
                 np.concatenate(part),
                 np.array([len(text) for text in part]),
-                sum(len(text) - 1 for text in part),
+                np.array([len(text) - 1 for text in part]),
+                [""] * len(part),
             )
             for part in (texts[:2], texts[2:])
             if part

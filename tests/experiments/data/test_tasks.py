@@ -44,7 +44,7 @@ def encoded(task: seqio.Task, split: str) -> tuple[list[list[int]], int]:
 
 
 def test_files_become_tokens_of_the_right_split(config):
-    source = tasks.files_source(config)
+    source = tasks.files_source(config, {})
     task = tasks.language_modelling("files", source, training.make_vocabulary(config, source, Path()))
     vocab = ByteVocab()
     for split in SPLITS:
@@ -65,7 +65,7 @@ def test_byte_vocabulary_is_that_of_seqio():
 
 
 def test_sentencepiece_learns_from_train_only_and_loses_nothing(config, tmp_path):
-    source = tasks.files_source(config)
+    source = tasks.files_source(config, {})
     models = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -178,8 +178,8 @@ def test_where_components_are_is_part_of_the_fingerprint(composed, tmp_path):
         ({"by": "of"}, r"component 'again' is too small, a split of it is empty \(documents: train"),
         ({"where": "of=other"}, "source a: there are no documents with of=other; see its task and path"),
         (
-            {"task": "c4"},
-            "source a: task='c4' cannot be part of a mixture; these can: docstrings, files",
+            {"task": "mixture"},
+            "data.task='mixture' with 0 data.sources; task 'mixture' is made of sources, and no other",
         ),
         ({"task": "walk"}, r"source a: task='walk' does not exist; did you mean 'walks'\?"),
     ],
@@ -194,23 +194,28 @@ def test_components_that_are_not_there_are_an_error(changes, message, tmp_path):
         build(config or DataConfig("mixture", sources=(source,)), tmp_path / "cache")
 
 
-@pytest.mark.parametrize("name, config, train", [("c4", "en", "train"), ("mc4", "multilingual", "sw")])
-def test_c4_is_read_from_a_tfds_folder(tmp_path, name, config, train):
+def store_c4(folder, config: str, train: str, held_out: str) -> None:
+    """A folder of TFDS with a small C4: 300 documents to train on, and 100 held out."""
+
     def rows(texts):
         return tf.data.Dataset.from_tensor_slices({"text": texts, "url": ["u"] * len(texts)})
 
-    held_out = "validation" if name == "c4" else f"{train}-validation"
     features = tfds.features.FeaturesDict({"text": tfds.features.Text(), "url": tfds.features.Text()})
     tfds.dataset_builders.store_as_tfds_dataset(
         name="c4",
         config=config,
         version="3.0.1",
-        data_dir=tmp_path,
+        data_dir=folder,
         features=features,
         split_datasets={train: rows(TEXTS[:300]), held_out: rows(TEXTS[300:])},
     )
+
+
+@pytest.mark.parametrize("name, config, train", [("c4", "en", "train"), ("mc4", "multilingual", "sw")])
+def test_c4_is_read_from_a_tfds_folder(tmp_path, name, config, train):
+    store_c4(tmp_path, config, train, "validation" if name == "c4" else f"{train}-validation")
     config = DataConfig(task=name, path=str(tmp_path), language="sw")
-    source = tasks.TASKS[name].source(config)
+    source = tasks.TASKS[name].source(config, {})
     task = tasks.language_modelling(name, source, training.make_vocabulary(config, source, tmp_path))
     vocab = ByteVocab()
     texts = {split: [vocab.decode(ids) for ids in encoded(task, split)[0]] for split in SPLITS}
@@ -219,9 +224,30 @@ def test_c4_is_read_from_a_tfds_folder(tmp_path, name, config, train):
     assert len(texts["validation"]) == len(texts["test"]) == 50
 
 
+def test_c4_may_be_a_component_whose_own_held_out_text_is_not_read(tmp_path):
+    store_c4(tmp_path, "multilingual", "sw", "sw-validation")
+    mine = [{"text": f"{text[::-1]}.", "of": "mine"} for text in TEXTS[:200]]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(record) + "\n" for record in mine))
+    sources = (
+        SourceConfig("web", task="mc4", path=str(tmp_path), language="sw"),
+        SourceConfig("mine", path=str(tmp_path / "mine.jsonl")),
+    )
+    build(DataConfig("mixture", sources=sources), tmp_path / "cache")
+    manifest = read_manifest(tmp_path / "cache")
+    assert manifest["source"]["sources"]["web"]["identity"]["splits"]["train"] == "sw"
+    parts = [manifest["splits"][split]["components"] for split in SPLITS]
+    assert sum(part["web"]["n_documents"] for part in parts) == 300
+    assert sum(part["mine"]["n_documents"] for part in parts) == 200
+    vocab, found = ByteVocab(), []
+    for split in SPLITS:
+        cache = open_cache(tmp_path / "cache", split)
+        found += [vocab.decode(cache.tokens[a:b]) for a, b in zip(cache.offsets, cache.offsets[1:])]
+    assert not set(found) & set(TEXTS[300:]) and set(TEXTS[:300]) < set(found)
+
+
 def test_c4_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(ValueError, match=r"data\.task=c4: TensorFlow Datasets has no prepared c4/en"):
-        tasks.c4_source(DataConfig(task="c4", path=str(tmp_path)))
+        tasks.TASKS["c4"].source(DataConfig(task="c4", path=str(tmp_path)), {})
     with pytest.raises(ValueError, match="mc4 needs a language"):
         tasks.TASKS["mc4"].identity(DataConfig(task="mc4"))
 

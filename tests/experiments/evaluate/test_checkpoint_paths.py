@@ -4,8 +4,9 @@ import shutil
 
 import pytest
 
-from experiments.evaluate import checkpoint_paths
-from experiments.evaluate.checkpoint_paths import find_all, fingerprint
+from experiments import files
+from experiments.evaluate.checkpoint_paths import find_all
+from experiments.files import fingerprint
 
 pytestmark = pytest.mark.usefixtures("cache_of_run")
 
@@ -25,7 +26,7 @@ def test_a_copy_is_the_same_checkpoint_and_other_parameters_are_not(run, tmp_pat
 def test_hashes_of_large_files_are_remembered_until_they_change(run, tmp_path, monkeypatch):
     monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
     plain = fingerprint(run)
-    monkeypatch.setattr(checkpoint_paths, "REMEMBERED", 0)
+    monkeypatch.setattr(files, "REMEMBERED", 0)
     assert fingerprint(run) == plain
     monkeypatch.setattr("hashlib.file_digest", None)  # nothing is read again
     assert fingerprint(run) == plain

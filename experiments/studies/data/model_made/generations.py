@@ -20,6 +20,7 @@ from experiments.config import DataConfig, ModelMadeConfig, RunConfig
 from experiments.data.cache import (
     EOS,
     SPLITS,
+    Encoded,
     build_once,
     cache_root,
     is_whole,
@@ -120,7 +121,9 @@ def _build(config: DataConfig, said: Mapping[str, np.ndarray], folder: Path) -> 
             documents = symbols_of(known, open_cache(base, split).tokens)
         rows = rows_of(known, documents)
         lengths = np.full(len(rows), known.row_length)
-        splits[split] = write_split(folder, split, [(rows.ravel(), lengths, documents.size)], dtype)
+        n_bytes = np.full(len(rows), documents.size // len(rows))
+        batch = Encoded(rows.ravel(), lengths, n_bytes, [""] * len(rows))
+        splits[split] = write_split(folder, split, [batch], dtype)
     shared = {name: read_manifest(base)[name] for name in ("licence", "tokenizer", "example")}
     about = {"task": config.task, "source": made_from(config), "dtype": dtype.str, "splits": splits}
     write_manifest(folder, shared | about)

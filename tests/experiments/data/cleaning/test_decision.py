@@ -12,6 +12,7 @@ from experiments.data.cleaning import decision as deciding
 from experiments.data.cleaning.decision import decide
 from experiments.data.document import Document
 from experiments.data.quality.labelled import COPIES, half
+from experiments.data.sources import left_out
 from tests.experiments.data.duplicates.test_minhash import edited, text
 from tests.experiments.data.quality.test_rules import DROPPED, PROSE
 
@@ -89,7 +90,7 @@ def test_filters_are_counted_by_name_with_examples():
 
 
 def test_what_is_no_text_is_counted_and_left_out(monkeypatch):
-    monkeypatch.setattr(deciding, "LONGEST", 2000)
+    monkeypatch.setattr(left_out, "LONGEST", 2000)
     bad = ["", " \n", "with\0NUL", "x" * 2001]
     found, report = kept(
         [("", Document(each)) for each in (*bad, PROSE, "\ud800 lone")], duplicates=EVERYTHING

@@ -41,7 +41,7 @@ def texts(source, split: str) -> list[str]:
 
 
 def test_files_lose_dirt_and_copies_before_they_are_split(config):
-    source, report = cleaned_source(config)
+    source, report = cleaned_source(config, {})
     found = {split: texts(source, split) for split in SPLITS}
     for split, own in found.items():
         assert {split_of(text.encode()) for text in own} == {split}
@@ -52,7 +52,9 @@ def test_files_lose_dirt_and_copies_before_they_are_split(config):
 
 
 def test_components_are_cleaned_as_one_corpus(config):
-    source, report = cleaned_source(dataclasses.replace(config, by="lang", quality=QualityConfig(("votes",))))
+    source, report = cleaned_source(
+        dataclasses.replace(config, by="lang", quality=QualityConfig(("votes",))), {}
+    )
     examples = list(source.get_dataset("train", shuffle=False).as_numpy_iterator())
     assert {each["component"] for each in examples} == {b"b"}  # even records have less than three votes
     assert report["filters"]["votes"]["n_documents"] == 335 - 83
@@ -72,7 +74,7 @@ def test_c4_keeps_its_held_out_text_and_loses_copies_of_it_from_training(tmp_pat
         split_datasets={"train": rows(COPIES + TEXTS[100:] + DIRT), "validation": rows(TEXTS[:100])},
     )
     c4 = dataclasses.replace(config, task="c4", path=str(tmp_path))
-    source, report = cleaned_source(c4)
+    source, report = cleaned_source(c4, {})
     found = {split: texts(source, split) for split in SPLITS}
     assert sorted(found["validation"] + found["test"]) == sorted(TEXTS[:100])
     expected = [TEXTS[k] if k % 10 else COPIES[k // 10] for k in range(100, 300)]

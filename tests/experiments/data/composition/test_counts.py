@@ -1,10 +1,13 @@
 """Counts merge: any cutting and any order give the counts of the whole."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given, strategies
 
 from experiments.data.composition import counts
 from experiments.data.composition.counts import Amount, Composition, Texts, bucket, bucket_edge, merge
+from experiments.data.composition.counts_file import read_counts, to_text
 from experiments.data.composition.survey import Questions, look_into, text_hash
 from experiments.data.document import Document
 from experiments.data.quality.verdict import at_least
@@ -28,6 +31,22 @@ def test_parts_add_up_to_the_whole_in_any_order(pairs, size):
     assert merge(parts) == merge(reversed(parts)) == whole
     assert whole.total.documents == len(documents)
     assert sum(whole.lengths.values()) == len(documents)
+
+
+def test_counts_are_read_as_they_were_written(tmp_path):
+    documents = [Document(text, {"part": "ä"}) for text in ("a", "a", "b" * 40)]
+    found = dataclasses.replace(look_into(documents, QUESTIONS), skipped={"empty": 3})
+    path = tmp_path / "a.counts.json"
+    path.write_text(to_text(found))
+    assert read_counts(path) == found and read_counts(path) + found == found + found
+    for damaged in (
+        '{"format": 1}',
+        '{"format": 2}',
+        to_text(found)[:-9],
+    ):
+        path.write_text(damaged)
+        with pytest.raises(ValueError, match=r"counts\.json (is|holds)"):
+            read_counts(path)
 
 
 def test_amounts_are_those_of_the_texts():

@@ -5,7 +5,6 @@ import gzip
 import json
 import lzma
 import os
-from collections import Counter
 
 import pyarrow
 import pyarrow.parquet
@@ -13,6 +12,7 @@ import pytest
 import zstandard
 
 from experiments.data.document import Document
+from experiments.data.sources.left_out import totals
 from experiments.data.sources.textfiles import PART_BYTES, documents, find, identity, records
 
 TEXTS = ["Two words.", "Drei Wörter hier.\nZweite Zeile.", "  indented", "日本語"]
@@ -94,12 +94,51 @@ def test_records_keep_the_other_fields(tmp_path):
 
 def test_what_is_empty_is_counted(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(jsonl(["one", "", " \n"]))
-    skipped = Counter()
-    assert [document.text for document in records(str(tmp_path), skipped=skipped)] == ["one"]
-    assert skipped == {"empty": 2}
+    skipped = {}
+    for _ in range(2):  # as often as it is read
+        assert [document.text for document in records(str(tmp_path), skipped=skipped)] == ["one"]
+    assert skipped == {str(tmp_path / "a.jsonl"): {"empty": 2}}
 
 
-def test_nul_and_a_line_of_megabytes_are_text(tmp_path):
+WRONG_LINES = {
+    "not JSON": b'{"text": \n',
+    "without a string 'text'": b'{"txt": "no"}\n',
+    "not UTF-8": '{"text": "café"}\n'.encode("latin-1"),
+    "with NUL bytes": b'{"text": "a\\u0000b"}\n',
+    "longer than 20 MB": b'{"text": "%s"}\n' % (b"x" * 20_000_001),
+    "empty": b'{"text": " "}\n',
+}
+
+
+def test_wrong_lines_are_left_out_where_they_are_counted(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(jsonl(TEXTS) + b"".join(WRONG_LINES.values()))
+    (tmp_path / "b.txt").write_bytes(
+        b"word " * 1000 + b"\n\n" + b"\xff\xfe line\n" + b"word " * 1000 + b"\n\nend"
+    )
+    (tmp_path / "c.jsonl.gz").write_bytes(damaged(".gz"))
+    rows = pyarrow.table({"text": ["a", None, "b"]})
+    pyarrow.parquet.write_table(rows, tmp_path / "d.parquet")
+    skipped = {}
+    found = [document.text for document in records(str(tmp_path), skipped=skipped)]
+    assert found[: len(TEXTS)] == TEXTS and found[-2:] == ["a", "b"]
+    assert found[len(TEXTS)] == "word " * 1000 and found[len(TEXTS) + 1] == "end"
+    assert len(found) > 1000  # what came before the cut
+    assert skipped.pop(str(tmp_path / "a.jsonl")) == dict.fromkeys(WRONG_LINES, 1)
+    assert totals(skipped) == {
+        "not UTF-8": 1,
+        "cut short or damaged": 1,
+        "without a string 'text'": 1,
+    }
+
+
+def test_a_file_with_as_many_wrong_lines_as_right_ones_is_an_error(tmp_path):
+    """As after a slip in data.text_field; what is no fault of the file does not count."""
+    (tmp_path / "a.jsonl").write_bytes(jsonl(["one", " ", " "]) + WRONG_LINES["not JSON"])
+    with pytest.raises(ValueError, match=r"a.jsonl:4: not JSON.*\(1 records are wrong here, and 1 are not\)"):
+        list(records(str(tmp_path), skipped={}))
+
+
+def test_nul_and_a_line_of_megabytes_are_text_where_nobody_counts(tmp_path):
     texts = ["a\0b", "x" * 10_000_000]
     (tmp_path / "a.jsonl").write_bytes(jsonl(texts))
     assert read(tmp_path) == texts

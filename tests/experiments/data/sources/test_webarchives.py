@@ -1,12 +1,12 @@
 """Web archives: what a page is, what is left out and counted, and reading on after what is broken."""
 
 import gzip
-from collections import Counter
 
 import pytest
 import zstandard
 
 from experiments.data.document import Document
+from experiments.data.sources.left_out import Skipped, totals
 from experiments.data.sources.textfiles import records
 from tests.extras import extra
 
@@ -47,16 +47,16 @@ def gz(*parts: bytes) -> bytes:
 
 def read(tmp_path, content: bytes, name: str = "a.warc.gz") -> tuple[list[str], dict[str, int]]:
     (tmp_path / name).write_bytes(content)
-    skipped: Counter[str] = Counter()
+    skipped: Skipped = {}
     texts = [document.text for document in records(str(tmp_path / name), skipped=skipped)]
-    return texts, dict(skipped)
+    return texts, totals(skipped)
 
 
 def test_a_page_is_its_main_text_with_url_and_date(tmp_path):
     (tmp_path / "a.warc.gz").write_bytes(
         gz(record("warcinfo", b"made by"), record("request", b"GET /"), page("Zwei Wörter"))
     )
-    fields = {"url": URL, "date": "2026-01-01T00:00:00Z"}
+    fields = {"url": URL, "date": "2026-01-01T00:00:00Z", "host": "a.example"}
     assert list(records(str(tmp_path))) == [Document("Zwei Wörter", fields)]
 
 

@@ -76,7 +76,7 @@ def test_a_corpus_of_model_made_text_is_named_by_what_it_is_and_not_made_from_no
     )
     assert prepare.cache_name(one) == prepare.cache_name(one) != prepare.cache_name(other)
     with pytest.raises(ValueError, match="go on with the study"):
-        tasks.TASKS["model_made"].source(one)
+        tasks.TASKS["model_made"].source(one, {})
     with pytest.raises(ValueError, match="goes with task 'model_made' alone"):
         DataConfig(model_made=one.model_made)
 

@@ -1,0 +1,76 @@
+"""Read, clean, split and tokenize a corpus, once, and say what is kept of it and what is not.
+
+Studies do this themselves for data that are not prepared yet; what is prepared here they find. The folder of
+all prepared data is ~/.cache/isoflop, or environment variable ISOFLOP_CACHE.
+
+Example: isoflop prepare --set data.task=files --set data.path=crawl/ --set 'data.quality={}'
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from absl import flags
+
+from experiments.config import DataConfig
+from launch.workers.process import prepare_process
+
+FLAGS = flags.FlagValues()
+USAGE = "isoflop prepare [--set data.FIELD=VALUE …] [--json]"
+flags.DEFINE_multi_string("set", [], "as of a study: data.FIELD=VALUE; may be repeated", flag_values=FLAGS)
+flags.DEFINE_bool("json", False, "print JSON: the manifest, and its folder", flag_values=FLAGS)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `--set` can change; a study has more."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+
+
+def run(args: list[str], flags) -> int:
+    """Prepares, if that has not been done, and prints what is in the manifest."""
+    if args:
+        raise ValueError(f"expected settings alone, got {args}; usage: {USAGE}")
+    from experiments.data.cache import read_manifest
+    from experiments.data.prepare import prepare
+    from experiments.fields import apply_overrides
+
+    settings = apply_overrides(Settings(), flags.set)
+    prepare_process()
+    folder = prepare(settings.data)
+    manifest = read_manifest(folder)
+    print(
+        json.dumps({"folder": str(folder)} | manifest, ensure_ascii=False)
+        if flags.json
+        else f"{as_text(manifest)}\nin {folder}"
+    )
+    return 0
+
+
+def as_text(manifest: dict[str, Any]) -> str:
+    """What is kept by split and component, and what is not, by reason."""
+    from experiments.data.sources.left_out import as_words
+
+    lines = []
+    if skipped := manifest.get("skipped"):
+        lines += [f"left out while reading: {as_words(skipped)}"]
+    if cleaning := manifest.get("cleaning"):
+        lines += [f"cleaned: {cleaning['n_documents']:,} documents, {cleaning['n_bytes']:,} bytes"]
+        dropped = {name: each for name, each in cleaning["filters"].items() if each["n_documents"]}
+        for name, each in sorted(dropped.items(), key=lambda item: -item[1]["n_documents"]):
+            example = each["examples"][0]
+            text = " ".join(example["text"].split())[:50]
+            lines += [f"  {name:<28}{each['n_documents']:>9,}  {example['reason'][:40]}: {text}"]
+        found = {"documents": "equal texts", "near": "near-duplicates", "against": "shared with a test"}
+        duplicates = cleaning.get("duplicates", {})
+        lines += [f"  {words:<28}{duplicates[k]:>9,}" for k, words in found.items() if duplicates.get(k)]
+        if duplicates.get("bytes_cut"):
+            lines += [f"  {'bytes cut out of others':<28}{duplicates['bytes_cut']:>9,}"]
+    lines += [f"{'kept':<30}{'documents':>12}{'tokens':>16}{'bytes':>16}"]
+    for split, info in manifest["splits"].items():
+        for name, part in ({"": info} | info.get("components", {})).items():
+            row = "".join(f"{part[key]:>{n},}" for key, n in (("n_documents", 12), ("n_tokens", 16)))
+            lines += [f"{f'  {name}' if name else split:<30}{row}{part['n_bytes']:>16,}"]
+    near = sum(info["n_near_duplicates"] for info in manifest["splits"].values())
+    return "\n".join(lines + ([f"{near:,} more are near-duplicates of held-out text"] if near else []))
