@@ -154,9 +154,12 @@ def _is_for_the_user(error: Exception) -> bool:
 
 
 def _one_line(error: Exception) -> str:
+    from experiments.evaluate.sample_output import printable
+
+    text = str(error)
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split())
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return printable(" ".join(text.split()))
 
 
 if __name__ == "__main__":

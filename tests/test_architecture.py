@@ -72,7 +72,7 @@ MAY_IMPORT = {
     },
     "launch": {
         "launch": "",
-        "cli": "",
+        "cli": "| experiments",
         "store": "| experiments",
         "monitor": "store | experiments",
         "workers": "monitor store | experiments models",

@@ -12,6 +12,7 @@ import pandas as pd
 from experiments.files import write_atomic
 from launch.monitor.text import short
 from launch.store import Store
+from scaling.table.formats import as_csv
 from scaling.table.runs import Runs
 
 COLUMNS = (
@@ -35,7 +36,7 @@ def read_table(results: dict[str, dict[str, Any]], stage_of: dict[str, str]) -> 
 def write_table(store: Store, stage_of: dict[str, str]) -> None:
     """Writes runs.csv and its sidecar runs.json."""
     results = store.results()
-    write_atomic(store.folder / "runs.csv", read_table(results, stage_of).table.to_csv(index=False))
+    write_atomic(store.folder / "runs.csv", as_csv(read_table(results, stage_of).table))
     write_atomic(store.folder / "runs.json", json.dumps(_sidecar(_of(results, stage_of)), indent=1) + "\n")
 
 

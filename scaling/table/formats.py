@@ -19,6 +19,7 @@ PACKED = (*OPENERS, ".zst")
 FORMATS = ".csv, .tsv, .json, .jsonl or .parquet, also packed as .gz, .bz2, .xz or .zst"
 SEPARATORS = (",", ";", "\t", "|")
 MAX_MB = 256  # of a table, unpacked; the environment's ISOFLOP_MAX_TABLE_MB raises it
+FORMULAS = ("=", "+", "-", "@")  # what they begin with
 BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
@@ -149,3 +150,14 @@ def _parquet(content: bytes) -> pd.DataFrame:
     _check_size(8 * about.num_rows * about.num_columns)  # a column of one value takes next to nothing on disk
     table = pd.read_parquet(io.BytesIO(content))
     return table if isinstance(table.index, pd.RangeIndex) else table.reset_index()
+
+
+def as_csv(table: pd.DataFrame) -> str:
+    """The table as CSV. Text that a spreadsheet would run as a formula has an apostrophe in front, as OWASP
+    advises ("CSV injection"): the names of paths and columns may be anybody's."""
+
+    def plain(value: Any) -> Any:
+        return f"'{value}" if isinstance(value, str) and value[:1] in FORMULAS else value
+
+    text = table.select_dtypes(exclude="number").map(plain)
+    return table.assign(**text).rename(columns=plain).to_csv(index=False)

@@ -51,6 +51,7 @@ def run(args: list[str], flags) -> int:
     prepare_process()  # before anything imports jax
     from experiments.files import write_atomic
     from scaling.outlook.cost import cost
+    from scaling.table.formats import as_csv
 
     cost(0.0, flags.hardware, flags.n_devices, flags.mfu)  # refuses what it does not know before the fit
     if args:
@@ -60,7 +61,7 @@ def run(args: list[str], flags) -> int:
         table, expected = _first(flags), {}
     paid = cost(table["flops"].to_numpy(), flags.hardware, flags.n_devices, flags.mfu)
     if flags.out:
-        write_atomic(flags.out, table.to_csv(index=False))
+        write_atomic(flags.out, as_csv(table))
     if flags.json:
         rows = table.assign(hours=paid.hours, dollars=paid.money, kwh=paid.kwh).to_dict("records")
         print(json.dumps({**expected, "runs": rows}, indent=1))

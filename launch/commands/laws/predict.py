@@ -76,6 +76,7 @@ def run(args: list[str], flags) -> int:
     from experiments.files import write_atomic
     from scaling import laws
     from scaling.optimum.returns import budget_for
+    from scaling.table.formats import as_csv
     from scaling.table.runs import read_points
 
     run_law(flags.law)
@@ -100,11 +101,11 @@ def run(args: list[str], flags) -> int:
         table = table.assign(**{f"{name}_pred": value, f"{name}_lo": lo, f"{name}_hi": hi})
     table = table.assign(form=fit.forecast.law)
     if flags.out:
-        write_atomic(flags.out, table.to_csv(index=False))
+        write_atomic(flags.out, as_csv(table))
     elif flags.json:
         print(json.dumps(json.loads(str(table.to_json(orient="records", double_precision=15))), indent=1))
     else:
-        print(table.to_csv(index=False).rstrip() if flags.points else as_text(table, fit))
+        print(as_csv(table).rstrip() if flags.points else as_text(table, fit))
     return 0
 
 

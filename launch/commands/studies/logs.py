@@ -15,6 +15,7 @@ from typing import Any
 
 from absl import flags
 
+from experiments.evaluate.sample_output import printable
 from launch.arguments.studies import chosen_runs, open_study
 from launch.backends import BACKENDS, load_backend
 from launch.monitor.text import duration, short
@@ -64,7 +65,7 @@ def show(path: Path, follow: Callable[[], bool]) -> None:
             with open(path, errors="replace") as file:
                 file.seek(offset)
                 while text := file.read(2**20):
-                    sys.stdout.write(text)
+                    sys.stdout.write(printable(text))
                 offset = file.tell()
         sys.stdout.flush()
         time.sleep(POLL_SECONDS if more else 0)
@@ -87,7 +88,7 @@ def from_outside(store: Store, run_id: str) -> str:
         return ""
     lines = found[0].path.read_text(errors="replace").splitlines()[-TAIL:]
     head = f"its worker was {found[0].description}; {found[0].path}:"
-    return "\n".join([head, *(f"  {line}" for line in lines)])
+    return "\n".join([head, *(f"  {printable(line)}" for line in lines)])
 
 
 def killed_owner(store: Store, run_id: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling.table.formats import read_table
+from scaling.table.formats import as_csv, read_table
 
 ROWS = pd.DataFrame(
     {"n_params": [1e6, 7e10], "loss": [3.25, 1.9], "name": ["a", "b, c"], "n_tokens": [2 * 10**13, 5]}
@@ -146,3 +146,11 @@ def test_a_pipe_is_no_table_and_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "runs.csv")
     with pytest.raises(ValueError, match="is a pipe or a device; expected a file"):
         read_table(tmp_path / "runs.csv")
+
+
+def test_written_text_is_no_formula_and_numbers_stay_as_they_are(tmp_path):
+    table = pd.DataFrame({"task": ["=1+1", "-x", "web", None], "loss": [-1.5, 2.0, np.nan, 1e-300], "n": 4})
+    written = as_csv(table)
+    assert written.splitlines() == ["task,loss,n", "'=1+1,-1.5,4", "'-x,2.0,4", "web,,4", ",1e-300,4"]
+    assert as_csv(table.drop(columns="task")) == table.drop(columns="task").to_csv(index=False)
+    assert as_csv(table.rename(columns={"n": "@n"})).startswith("task,loss,'@n")

@@ -58,9 +58,9 @@ def refused(capsys, *arguments: object) -> str:
 
 
 def test_a_runs_log_is_found_by_the_beginning_of_its_id(store, capsys):
-    write_log(store, RUN, "first\nsecond ÷\n")
+    write_log(store, RUN, "first\n\x1b[2Jsecond ÷\n")
     write_log(store, "def0", "other\n")
-    assert printed(capsys, store.folder, RUN) == "first\nsecond ÷\n"
+    assert printed(capsys, store.folder, RUN) == "first\n\ufffd[2Jsecond ÷\n"
     assert printed(capsys, store.folder, "d") == "other\n"
     assert "several runs begin so" in refused(capsys, store.folder, "abc")
     assert "no run begins so" in refused(capsys, store.folder, "x")
