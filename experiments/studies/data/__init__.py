@@ -2,6 +2,7 @@
 
 mixture         which mixture of domains is best for a target: small models, a law, a larger check
 domains         models of a domain from scratch or continued from a general one: a folder
+mixture_laws    what it computes from tables of runs
 filters         what each filter of a corpus buys, at equal tokens
 known_entropy   does a fit find the irreducible loss? Text whose entropy is known
 model_made      generations of models trained on each other's text: replace, accumulate, other words
@@ -18,6 +19,7 @@ __all__ = [
     "ideal_learners",
     "known_entropy",
     "mixture",
+    "mixture_laws",
     "model_made",
     "poison",
     "repetition",

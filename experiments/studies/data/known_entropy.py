@@ -23,9 +23,11 @@ from experiments.data.prepare import open_splits
 from experiments.data.sources.known_entropy import KNOWN_SOURCES
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic, write_json
-from experiments.studies.data import ideal_learners
+from experiments.studies.data import figures, ideal_learners
 from experiments.studies.study import Stage, Study, check_statistics, prepared_data
+from experiments.study_report import write_findings
 from models import ladder
+from scaling.report import Picture
 from scaling.table.runs import Runs, check
 
 FIRST_BYTE = 3  # the token of byte 0
@@ -33,6 +35,7 @@ FIRST_BYTE = 3  # the token of byte 0
 # further by each reach; tokens by its power of 3/2, so that neither limit hides the other.
 LEAST_SKILLS, LEAST_TOKENS, PER_GRID = 8, 2e4, 6
 REACHES = (1, 8, 64, 1024)
+WITHIN = 0.01  # of the entropy: what "close" means
 LEARNERS_NOISE, LEARNERS_DRAWS = 1e-3, 100
 
 
@@ -43,10 +46,10 @@ class Settings:
     seed: int = 0
     n_seeds: int = 3
     sources: tuple[str, ...] = tuple(KNOWN_SOURCES)
-    widths: tuple[int, ...] = (8, 16, 24, 32, 48)
-    n_tokens: tuple[int, ...] = (200_000, 400_000, 800_000, 1_600_000)
+    widths: tuple[int, ...] = (8, 16, 24, 32)
+    n_tokens: tuple[int, ...] = (50_000, 100_000, 200_000, 400_000)
     lr: float = 1e-2
-    n_val_tokens: int = 65_536
+    n_val_tokens: int = 32_768
     n_bootstrap: int = 300
     level: float = 0.9
 
@@ -135,7 +138,7 @@ def ideal_loss(config: RunConfig, source: str) -> float:
 
 
 def finish(settings: Settings, data: dict[str, DataConfig], folder: Path, runs: Runs) -> str:
-    """Writes known_entropy.csv (a row a run), known_entropy.json, and says what was found.
+    """Writes known_entropy.csv (a row a run), .json and .png, and says what was found.
 
     Args:
       settings: of the study; data: by source.
@@ -149,6 +152,14 @@ def finish(settings: Settings, data: dict[str, DataConfig], folder: Path, runs: 
         "ideal_learners": list(reaches(settings)),
     }
     write_json(folder / "known_entropy.json", found)
+    picture = Picture(
+        "known_entropy",
+        "Loss and fitted E against the entropy",
+        "Above, networks on each source. Dashed: the entropy; shaded: the interval of E fitted to all seeds. "
+        "Below, E with its interval for learners whose loss is known exactly, a point a seed, by the grid.",
+        figures.known_entropy(table, found),
+    )
+    write_findings(folder, [picture])
     return "\n".join(in_words(found))
 
 
@@ -185,21 +196,37 @@ def irreducible(table: pd.DataFrame, n_bootstrap: int, level: float) -> dict[str
 
 
 def excess_law(source: Any, rows: pd.DataFrame) -> dict[str, Any]:
-    """Slopes of the log excess by log size and log tokens, and what they leave (root mean square)."""
-    x = np.stack([np.ones(len(rows)), np.log(rows["n_params"]), np.log(rows["n_tokens"])], axis=1)
-    excess = rows["excess"].to_numpy(float)
-    above = excess > 0
-    y = np.log(excess[above])
-    theta = np.linalg.lstsq(x[above], y, rcond=None)[0]
-    rms = float(np.sqrt(np.mean((y - x[above] @ theta) ** 2)))
+    """Slopes of the log excess by log size and log tokens, what they leave (root mean square), and the slopes
+    of each seed."""
+    above = pd.DataFrame(rows[rows["excess"] > 0])
+    slopes, rms = slopes_of(above)
+    by_seed = [slopes_of(part)[0] for _, part in above.groupby("seed")] if "seed" in rows else [slopes]
     return {
         "source": source,
-        "n_exponent": -float(theta[1]),
-        "d_exponent": -float(theta[2]),
+        "n_exponent": -slopes[0],
+        "d_exponent": -slopes[1],
+        "by_seed": [[-slope for slope in each] for each in by_seed],
         "rms": rms,
-        "least": float(excess.min()),
-        "below": int((~above).sum()),
+        "least": float(rows["excess"].min()),
+        "below": len(rows) - len(above),
     }
+
+
+def slopes_of(rows: pd.DataFrame) -> tuple[list[float], float]:
+    """(slopes of the log excess by log size and log tokens, root mean square of what they leave)."""
+    x = np.stack([np.ones(len(rows)), np.log(rows["n_params"]), np.log(rows["n_tokens"])], axis=1)
+    y = np.log(rows["excess"].to_numpy(float))
+    theta = np.linalg.lstsq(x, y, rcond=None)[0]
+    return theta[1:].tolist(), float(np.sqrt(np.mean((y - x @ theta) ** 2)))
+
+
+def further(law: dict[str, Any], entropy: float) -> float:
+    """How many times larger, and longer, than that of the least excess a run must be for an excess of WITHIN
+    of the entropy: by the law of the excess, which is a guess so far out."""
+    together = law["n_exponent"] + law["d_exponent"]
+    if law["least"] <= WITHIN * entropy:
+        return 1.0
+    return (law["least"] / (WITHIN * entropy)) ** (1 / together) if together > 0 else float("inf")
 
 
 def reaches(settings: Settings) -> Iterator[dict[str, Any]]:
@@ -217,32 +244,33 @@ def in_words(found: dict[str, Any]) -> Iterator[str]:
     """What the study says, a line each."""
     for law in found["excess"]:
         name = law["source"]
-        own = [each for each in found["networks"] if each["source"] == name]
-        inside = sum(holds(each) for each in own if each["seed"] != "all")
-        pooled = own[-1]
+        *own, pooled = [each for each in found["networks"] if each["source"] == name]
+        spread = (pooled["hi"] - pooled["lo"]) / pooled["truth"]
         yield (
             f"{name}: entropy {pooled['truth']:.4f} nats a token, fitted E {pooled['E']:.4f} "
-            f"[{pooled['lo']:.4f}, {pooled['hi']:.4f}]; inside the interval for {inside} of "
-            f"{len(own) - 1} seeds; {pooled['status']}"
+            f"[{pooled['lo']:.4f}, {pooled['hi']:.4f}], an interval of {spread:.0%} of it; it holds the "
+            f"entropy for {sum(map(holds, own))} of {len(own)} seeds alone"
+            f"{'' if holds(pooled) else ', not for all together'}; {pooled['status']}"
         )
-        verdict = (
-            "no model is below the entropy" if law["below"] == 0 else f"{law['below']} below the entropy"
-        )
+        of_n, of_d = (f"{min(each):.2f} to {max(each):.2f}" for each in zip(*law["by_seed"]))
+        below = f"{law['below']} below" if law["below"] else "no model is below"
         yield (
-            f"  excess ~ N^-{law['n_exponent']:.2f} D^-{law['d_exponent']:.2f} within {law['rms']:.0%}; "
-            f"the least is {law['least']:.4f}: {verdict}"
+            f"  excess ~ N^-{law['n_exponent']:.2f} D^-{law['d_exponent']:.2f} (seeds {of_n}, {of_d}) within "
+            f"{law['rms']:.0%}; {below} the entropy, the least excess is {law['least']:.4f}; one of "
+            f"{WITHIN:.0%} of it takes models and texts {further(law, pooled['truth']):.2g} times as large"
         )
     yield "learners whose loss is exact, by the reach of their grid:"
     for about, group in itertools.groupby(
         found["ideal_learners"], lambda each: (each["learner"], each["n_skills"], each["n_tokens"])
     ):
         (learner, skills, tokens), each = about, list(group)
-        inside = sum(map(holds, each))
-        off = float(np.median([row["E"] - row["truth"] for row in each]))
+        off = [row["E"] - row["truth"] for row in each]
         width = float(np.median([row["hi"] - row["lo"] for row in each]))
+        unsure = sum(row["status"] != "converged" for row in each)
         yield (
-            f"  {learner}, to {skills:g} skills and {tokens:.2g} tokens: E off by {off:+.4f}, "
-            f"interval {width:.4f} wide, holds the truth {inside} of {len(each)} times"
+            f"  {learner}, to {skills:g} skills and {tokens:.2g} tokens: E off by {min(off):+.4f} to "
+            f"{max(off):+.4f}, interval {width:.4f} wide, holds the truth {sum(map(holds, each))} of "
+            f"{len(each)} times" + (f"; {unsure} of the fits are not sure" if unsure else "")
         )
 
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 import scaling
 from experiments.config import (
@@ -33,16 +32,15 @@ from experiments.data.prepare import open_splits
 from experiments.fields import Numbers, apply_overrides
 from experiments.files import write_atomic, write_json
 from experiments.studies.budgets import Sweep
-from experiments.studies.data import figures
+from experiments.studies.data import figures, mixture_laws
 from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
 from experiments.study_report import write_findings
 from models import count, ladder
 from scaling.design.mixture_grid import mixture_grid
 from scaling.optimum.mixtures import BestMixture, best_mixture, epoch_caps
 from scaling.report import Picture
-from scaling.table.runs import Runs, check
+from scaling.table.runs import Runs
 
-FOLDS = 4  # of mixtures, for the error of a law on mixtures that it was not fitted to
 # Four domains that need no download.
 SOURCES = (
     SourceConfig("library", "docstrings", where="package=python"),
@@ -170,6 +168,13 @@ def verify(settings: Settings, runs: Runs) -> list[RunConfig]:
     return [configure(settings, settings.verify, m) for m in (best.shares, *checked(settings))]
 
 
+def weight_of(settings: Settings) -> dict[str, float]:
+    """The weight of each domain's loss in the target; they sum to 1."""
+    names = [name for name in domains(settings) if settings.target.get(name, 0) or not settings.target]
+    weights = {name: settings.target.get(name, 1.0) for name in names}
+    return {name: weight / sum(weights.values()) for name, weight in weights.items()}
+
+
 def of_size(settings: Settings, runs: Runs, size: Sweep) -> pd.DataFrame:
     """The runs of a size, whose `target` is the weighted mean of the domains' losses."""
     table = pd.DataFrame(runs.table[runs.table["d_model"] == size.d_model]).reset_index(drop=True)
@@ -178,42 +183,18 @@ def of_size(settings: Settings, runs: Runs, size: Sweep) -> pd.DataFrame:
     return table.assign(target=losses @ np.array(list(weights.values())))
 
 
-def weight_of(settings: Settings) -> dict[str, float]:
-    """The weight of each domain's loss in the target; they sum to 1."""
-    names = [name for name in domains(settings) if settings.target.get(name, 0) or not settings.target]
-    weights = {name: settings.target.get(name, 1.0) for name in names}
-    return {name: weight / sum(weights.values()) for name, weight in weights.items()}
+def fitted(settings: Settings, runs: Runs) -> pd.DataFrame:
+    """The proxies that laws are fitted to."""
+    return mixture_laws.inside(of_size(settings, runs, settings.proxies[-1]), domains(settings))
 
 
 def fit_laws(settings: Settings, runs: Runs, n_bootstrap: int) -> dict[str, scaling.Fit]:
     """The law of each domain's loss that counts, over the shares of all domains."""
-    table = fitted(settings, runs)
-    return {name: fit_law(settings, table, name, n_bootstrap) for name in weight_of(settings)}
-
-
-def fitted(settings: Settings, runs: Runs) -> pd.DataFrame:
-    """The proxies that laws are fitted to: all mixtures but the corners. What a model says of a text whose
-    symbols it has never seen, no law of shares describes, and one such run would bend it everywhere."""
-    table = of_size(settings, runs, settings.proxies[-1])
-    inside = table[fit_columns(settings)].max(axis=1) < 1
-    return pd.DataFrame(table[inside]).reset_index(drop=True)
-
-
-def fit_law(settings: Settings, table: pd.DataFrame, name: str, n_bootstrap: int) -> scaling.Fit:
-    """The law of one domain's loss on some of the mixtures.
-
-    Args:
-      settings: of the study.
-      table: a run each: share_<domain> and loss_<domain>.
-      name: of the domain whose loss it is.
-      n_bootstrap: draws behind intervals.
-    """
-    domains = list(unique_tokens(settings))
-    shares = [f"share_{domain}" for domain in domains]
-    rows = table[shares].assign(loss=table[f"loss_{name}"])
-    runs = check(pd.DataFrame(rows, dtype=float), {}, needed=(*shares, "loss"))
-    law = f"mixture:{','.join(domains)}"
-    return scaling.fit(runs, law=law, n_bootstrap=n_bootstrap, level=settings.level, seed=settings.seed)
+    table, statistics = fitted(settings, runs), (n_bootstrap, settings.level, settings.seed)
+    return {
+        name: mixture_laws.fit_law(table, domains(settings), name, *statistics)
+        for name in weight_of(settings)
+    }
 
 
 def best_of(settings: Settings, fits: dict[str, scaling.Fit]) -> BestMixture:
@@ -230,6 +211,7 @@ def predict(settings: Settings, folder: Path, runs: Runs) -> None:
     uniform = {f"share_{name}": 1 / len(best.shares) for name in best.shares}
     weights = np.array(list(weight_of(settings).values()))
     at_uniform = float(weights @ [float(fit.predict(**uniform).loss) for fit in fits.values()])
+    gain = mixture_laws.gain_over_equal(fits, weight_of(settings), best.shares, settings.level)
     prediction = {
         "shares": best.shares,
         "lo": best.lo,
@@ -238,77 +220,54 @@ def predict(settings: Settings, folder: Path, runs: Runs) -> None:
         "target_of_proxy": best.loss,
         "target_of_proxy_at_uniform": at_uniform,
         "relative_gain": 1 - best.loss / at_uniform,
-        "held_out_error": held_out_errors(settings, runs),
+        "relative_gain_interval": gain,
+        "held_out_error": mixture_laws.held_out_errors(fitted(settings, runs), domains(settings), list(fits)),
     }
     write_json(folder / "prediction.json", prediction)
     write_json(folder / "fits.json", {name: fit.to_json() for name, fit in fits.items()})
 
 
-def held_out_errors(settings: Settings, runs: Runs) -> dict[str, float]:
-    """RMS relative error of each domain's law on mixtures that it was not fitted to."""
-    table, found = fitted(settings, runs), {}
-    for name in weight_of(settings):
-        errors = []
-        for fold in range(FOLDS):
-            out = np.arange(len(table)) % FOLDS == fold
-            kept, left = (pd.DataFrame(table[rows]).reset_index(drop=True) for rows in (~out, out))
-            fit = fit_law(settings, kept, name, n_bootstrap=0)
-            predicted = fit.predict(
-                **{column: np.asarray(left[column]) for column in fit_columns(settings)}
-            ).loss
-            errors.append(np.asarray(predicted) / np.asarray(left[f"loss_{name}"]) - 1)
-        found[name] = float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))
-    return found
-
-
-def fit_columns(settings: Settings) -> list[str]:
-    """The columns that the laws read."""
-    return [f"share_{domain}" for domain in unique_tokens(settings)]
-
-
 def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     """Writes mixture.csv, .json and .png; says whether the mixture called best was better."""
-    said: dict[str, Any] = json.loads((folder / "prediction.json").read_text())
-    configs = verify(settings, runs)
-    larger = of_size(settings, runs, settings.verify).set_index("run_id").loc[[c.run_id for c in configs]]
-    best, uniform = (float(larger["target"].iloc[i]) for i in (0, 1))
-    ranks = {}
-    for size in settings.proxies:
-        proxy = of_size(settings, runs, size).set_index("run_id")
-        same = [configure(settings, size, mixture).run_id for mixture in checked(settings)]
-        rho: Any = stats.spearmanr(proxy.loc[same, "target"], larger["target"].iloc[1:])
-        ranks[f"d_model={size.d_model}"] = float(rho.statistic)
-    result = said | {
-        "target": best,
-        "target_at_uniform": uniform,
-        "measured_gain": 1 - best / uniform,
-        "best_of_checked": float(larger["target"].iloc[1:].min()),
-        "rank_correlation": ranks,
-    }
+    prediction: dict[str, Any] = json.loads((folder / "prediction.json").read_text())
+    result = prediction | verification(settings, runs)
     sizes = (*settings.proxies, settings.verify)
     table = pd.concat([of_size(settings, runs, size) for size in sizes], ignore_index=True)
+    fits = fit_laws(settings, runs, n_bootstrap=0)
+    losses = mixture_laws.predicted_and_measured(fits, fitted(settings, runs), domains(settings))
     write_atomic(folder / "mixture.csv", table.to_csv(index=False))
     write_json(folder / "mixture.json", result)
-    losses = predicted_and_measured(settings, folder, runs)
     picture = Picture(
         "mixture",
         "The law against what was measured, and the best mixture",
-        "Left: each domain's loss in each mixture of the small models; on the line the law is exact. Right: "
-        "shares of the best mixture with their intervals; dashed: equal shares.",
+        "Left: each domain's loss in each mixture of the small models; on the line the law is exact. Middle: "
+        "shares of the best mixture with their intervals; dashed: equal shares. Right: mixtures that were "
+        "trained at every size; they rise from left to right where small models rank them as large ones do.",
         figures.mixture(losses, result),
     )
     write_findings(folder, [picture])
     return last_words(settings, result)
 
 
-def predicted_and_measured(settings: Settings, folder: Path, runs: Runs) -> pd.DataFrame:
-    """Of each domain and mixture of the proxies: domain, predicted, measured."""
-    table, rows = fitted(settings, runs), []
-    shares = {column: np.asarray(table[column], float) for column in fit_columns(settings)}
-    for name, fit in fit_laws(settings, runs, n_bootstrap=0).items():
-        both = zip(np.asarray(fit.predict(**shares).loss), table[f"loss_{name}"])
-        rows += [{"domain": name, "predicted": float(p), "measured": float(m)} for p, m in both]
-    return pd.DataFrame(rows)
+def verification(settings: Settings, runs: Runs) -> dict[str, Any]:
+    """What the larger models say of the mixture called best, and of the proxies of each size."""
+    configs = verify(settings, runs)
+    larger = of_size(settings, runs, settings.verify).set_index("run_id")["target"]
+    best, *others = (float(larger[config.run_id]) for config in configs)
+    targets, ranks = {}, {}
+    for size in settings.proxies:
+        smaller = of_size(settings, runs, size).set_index("run_id")["target"]
+        same = smaller[[configure(settings, size, mixture).run_id for mixture in checked(settings)]]
+        targets[f"d_model={size.d_model}"] = same.tolist()
+        ranks[f"d_model={size.d_model}"] = mixture_laws.rank_correlation(same, pd.Series(others))
+    return {
+        "target": best,
+        "target_at_uniform": others[0],
+        "measured_gain": 1 - best / others[0],
+        "best_of_checked": min(others),
+        "targets_of_checked": targets | {f"d_model={settings.verify.d_model}": others},
+        "rank_correlation": ranks,
+    }
 
 
 def last_words(settings: Settings, result: dict[str, Any]) -> str:
@@ -319,12 +278,14 @@ def last_words(settings: Settings, result: dict[str, Any]) -> str:
     )
     errors = ", ".join(f"{name} {error:.2%}" for name, error in result["held_out_error"].items())
     ranks = ", ".join(f"{name}: {rho:.2f}" for name, rho in result["rank_correlation"].items())
+    lo, hi = result["relative_gain_interval"]
     factor = settings.verify.flops / settings.proxies[-1].flops
     return (
         f"law of mixtures, error on mixtures left out: {errors}\n"
         f"the best mixture is {shares}\n"
-        f"predicted to be {result['relative_gain']:.2%} better than equal shares; at {factor:.0f}× compute "
-        f"measured {result['target']:.4f} against {result['target_at_uniform']:.4f} nats per token: "
-        f"{result['measured_gain']:.2%} (the best of the others: {result['best_of_checked']:.4f})\n"
-        f"rank correlation of proxies with the larger models: {ranks}"
+        f"predicted to be {result['relative_gain']:.2%} ({lo:.2%} to {hi:.2%}) better than equal shares\n"
+        f"measured at {factor:.0f}× compute: {result['measured_gain']:.2%}, {result['target']:.4f} against "
+        f"{result['target_at_uniform']:.4f} nats per token; the best of the design has "
+        f"{result['best_of_checked']:.4f}\n"
+        f"rank correlation of proxies with the larger models on {settings.n_checked} mixtures: {ranks}"
     )

@@ -17,10 +17,10 @@ DATA = {name: DataConfig(task=name) for name in KNOWN_SOURCES}
 
 def test_every_run_reads_whole_documents_of_its_source_and_widths_share_their_beginning():
     runs = known_entropy.plan(known_entropy.Settings(), DATA)
-    assert len(runs) == len({config.run_id for _, config in runs}) == 3 * 3 * 5 * 4
+    assert len(runs) == len({config.run_id for _, config in runs}) == 3 * 3 * 4 * 4
     for name, config in runs:
         assert config.data.task == name and config.seq_len == KNOWN_SOURCES[name].row_length
-    assert len({config.prefix_key for _, config in runs}) == 3 * 3 * 5
+    assert len({config.prefix_key for _, config in runs}) == 3 * 3 * 4
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,13 @@ def test_settings_that_say_nothing_are_refused(override, words):
 
 def test_an_irreducible_loss_that_is_there_is_found_and_the_excess_has_its_exponents(tmp_path, monkeypatch):
     """Losses of E + a product of power laws in the place of measured ones."""
-    settings = known_entropy.Settings(sources=("markov", "grammar"), n_seeds=1, n_bootstrap=30)
+    settings = known_entropy.Settings(
+        sources=("markov", "grammar"),
+        n_seeds=1,
+        n_bootstrap=30,
+        widths=(8, 16, 24, 32, 48),
+        n_tokens=(200_000, 400_000, 800_000, 1_600_000),
+    )
     monkeypatch.setattr(known_entropy, "ideal_loss", lambda config, source: 2.0)
     monkeypatch.setattr(known_entropy, "REACHES", (8,))
     rng, rows = np.random.default_rng(0), []
@@ -55,6 +61,7 @@ def test_an_irreducible_loss_that_is_there_is_found_and_the_excess_has_its_expon
     grammar = found["excess"][1]
     assert (grammar["n_exponent"], grammar["d_exponent"]) == pytest.approx((0.3, 0.2), abs=0.02)
     assert "no model is below the entropy" in words and "apart, to 512 skills" in words
+    assert (tmp_path / "known_entropy.png").read_bytes()[:4] == b"\x89PNG"
     assert len(pd.read_csv(tmp_path / "known_entropy.csv")) == len(rows)
 
 
@@ -62,3 +69,9 @@ def test_a_model_below_the_entropy_is_said():
     table = pd.DataFrame({"n_params": [1e3, 2e3, 4e3], "n_tokens": [1e5] * 3, "excess": [0.2, 0.1, -0.01]})
     law = known_entropy.excess_law("markov", table)
     assert law["below"] == 1 and law["least"] == -0.01 and law["n_exponent"] == pytest.approx(1.0)
+
+
+def test_how_far_one_must_go_follows_from_the_law_of_the_excess():
+    law = {"n_exponent": 0.3, "d_exponent": 0.2, "least": 0.08}
+    assert known_entropy.further(law, 2.0) == pytest.approx(16)  # 4 times less, by the square root
+    assert known_entropy.further(law | {"least": 0.01}, 2.0) == 1

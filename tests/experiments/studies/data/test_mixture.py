@@ -65,6 +65,8 @@ def test_the_mixture_that_is_best_of_planted_losses_is_found_and_checked(setting
     nearly = np.array(list(POWERS.values())) / sum(POWERS.values())
     assert np.allclose(list(said["shares"].values()), nearly, atol=0.06)
     assert max(said["held_out_error"].values()) < 0.02 and said["relative_gain"] > 0
+    lo, hi = said["relative_gain_interval"]
+    assert 0 < lo <= hi and lo * 0.8 < said["relative_gain"] < hi * 1.2
     words = mixture.finish(settings, tmp_path, planted([*mixture.proxies(settings), *configs]))
     found = json.loads((tmp_path / "mixture.json").read_text())
     assert found["measured_gain"] == pytest.approx(found["relative_gain"], rel=0.3)
