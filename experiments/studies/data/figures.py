@@ -94,10 +94,10 @@ def repetition(table: pd.DataFrame, parts: Sequence[int]) -> bytes:
     """
     table = table.assign(size=[theme.si(n) for n in table["n_params"]])
     sizes = list(table.sort_values("n_params")["size"].drop_duplicates())
-    fresh = table[table["epochs"].round() == 1]
+    fresh = pd.DataFrame(table[table["epochs"].round() == 1])
     lines = []
     for part in parts:
-        rows = table[table["part"] == part]
+        rows = pd.DataFrame(table[table["part"] == part])
         alike = pd.DataFrame(fresh[fresh["n_tokens"].isin(rows["n_tokens"])])
         alike = alike.assign(epochs=alike["n_tokens"] / rows["unique_tokens"].max())
         across = theme.x("epochs", f"Epochs of {part:,} tokens", rows["epochs"])
@@ -106,7 +106,7 @@ def repetition(table: pd.DataFrame, parts: Sequence[int]) -> bytes:
         )
         panels = []
         for decay in sorted(rows["weight_decay"].unique()):
-            own, other = (alt.Chart(t[t["weight_decay"] == decay]) for t in (rows, alike))
+            own, other = (alt.Chart(pd.DataFrame(t[t["weight_decay"] == decay])) for t in (rows, alike))
             colour = by_size("size", "Parameters", sizes)
             base, rings = own.encode(x=across, color=colour), other.encode(x=across, color=colour)
             law = alt.Y("overfitting:Q", scale=up["scale"])

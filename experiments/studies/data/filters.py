@@ -49,11 +49,11 @@ class Settings:
     n_seeds: int = 3
     data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(task=PLANTED))
     filters: tuple[str, ...] = ("markup", "truncation", "fineweb", "gibberish", "gopher")
-    d_model: int = 24
-    n_tokens: int = 800_000
+    d_model: int = 16
+    n_tokens: int = 400_000
     seq_len: int = 128
     batch_tokens: int = 1024
-    n_val_tokens: int = 65_536
+    n_val_tokens: int = 32_768
     lr: float = 1e-2
     level: float = 0.9
 

@@ -156,7 +156,8 @@ def finish(settings: Settings, data: dict[str, DataConfig], folder: Path, runs: 
         "known_entropy",
         "Loss and fitted E against the entropy",
         "Above, networks on each source. Dashed: the entropy; shaded: the interval of E fitted to all seeds. "
-        "Below, E with its interval for learners whose loss is known exactly, a point a seed, by the grid.",
+        "Below, E with its interval for learners whose loss is known exactly, by the grid; fits that ended "
+        "at a bound may lie outside.",
         figures.known_entropy(table, found),
     )
     write_findings(folder, [picture])
@@ -207,7 +208,7 @@ def excess_law(source: Any, rows: pd.DataFrame) -> dict[str, Any]:
         "d_exponent": -slopes[1],
         "by_seed": [[-slope for slope in each] for each in by_seed],
         "rms": rms,
-        "least": float(rows["excess"].min()),
+        "least": float(rows["excess"].to_numpy(float).min()),
         "below": len(rows) - len(above),
     }
 

@@ -183,6 +183,18 @@ def of_size(settings: Settings, runs: Runs, size: Sweep) -> pd.DataFrame:
     return table.assign(target=losses @ np.array(list(weights.values())))
 
 
+def targets(settings: Settings, runs: Runs, size: Sweep, configs: list[RunConfig]) -> list[float]:
+    """The targets of runs of a size.
+
+    Args:
+      settings: of the study; runs: all of them.
+      size: of those that are asked for; configs: these.
+    """
+    table = of_size(settings, runs, size)
+    by_run = dict(zip(table["run_id"], table["target"]))
+    return [float(by_run[config.run_id]) for config in configs]
+
+
 def fitted(settings: Settings, runs: Runs) -> pd.DataFrame:
     """The proxies that laws are fitted to."""
     return mixture_laws.inside(of_size(settings, runs, settings.proxies[-1]), domains(settings))
@@ -252,20 +264,18 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
 def verification(settings: Settings, runs: Runs) -> dict[str, Any]:
     """What the larger models say of the mixture called best, and of the proxies of each size."""
     configs = verify(settings, runs)
-    larger = of_size(settings, runs, settings.verify).set_index("run_id")["target"]
-    best, *others = (float(larger[config.run_id]) for config in configs)
-    targets, ranks = {}, {}
+    best, *others = targets(settings, runs, settings.verify, configs)
+    by_size, ranks = {}, {}
     for size in settings.proxies:
-        smaller = of_size(settings, runs, size).set_index("run_id")["target"]
-        same = smaller[[configure(settings, size, mixture).run_id for mixture in checked(settings)]]
-        targets[f"d_model={size.d_model}"] = same.tolist()
-        ranks[f"d_model={size.d_model}"] = mixture_laws.rank_correlation(same, pd.Series(others))
+        same = [configure(settings, size, mixture) for mixture in checked(settings)]
+        by_size[f"d_model={size.d_model}"] = smaller = targets(settings, runs, size, same)
+        ranks[f"d_model={size.d_model}"] = mixture_laws.rank_correlation(smaller, others)
     return {
         "target": best,
         "target_at_uniform": others[0],
         "measured_gain": 1 - best / others[0],
         "best_of_checked": min(others),
-        "targets_of_checked": targets | {f"d_model={settings.verify.d_model}": others},
+        "targets_of_checked": by_size | {f"d_model={settings.verify.d_model}": others},
         "rank_correlation": ranks,
     }
 

@@ -48,7 +48,7 @@ def fit_law(
       n_bootstrap: draws behind intervals; level: of these; seed: of the draws.
     """
     rows = table[share_columns(domains)].assign(loss=table[f"loss_{name}"])
-    runs = check(pd.DataFrame(rows, dtype=float), {}, needed=tuple(rows.columns))
+    runs = check(pd.DataFrame(rows, dtype=float), {}, needed=(*share_columns(domains), "loss"))
     law = f"mixture:{','.join(domains)}"
     return scaling.fit(runs, law=law, n_bootstrap=n_bootstrap, level=level, seed=seed)
 
@@ -107,7 +107,7 @@ def gain_over_equal(
     return float(lo), float(hi)
 
 
-def rank_correlation(smaller: pd.Series, larger: pd.Series) -> float:
+def rank_correlation(smaller: Sequence[float], larger: Sequence[float]) -> float:
     """Spearman's rho of the targets of two sizes on the same mixtures."""
-    rho: Any = stats.spearmanr(smaller.to_numpy(float), larger.to_numpy(float))
+    rho: Any = stats.spearmanr(smaller, larger)
     return float(rho.statistic)

@@ -102,10 +102,11 @@ def plan(settings: Settings, data: DataConfig) -> tuple[list[RunConfig], list[Ru
     shorter += [(n_tokens, n_tokens) for n_tokens in settings.fresh]
     longest = [(unique, unique * most) for unique in settings.unique_tokens]
     models = list(itertools.product(settings.widths, settings.weight_decays))
-    return tuple(
-        [configure(settings, data, *model, *amount) for model in models for amount in amounts]
-        for amounts in (shorter, longest)
-    )
+
+    def runs(amounts: list[tuple[int, int]]) -> list[RunConfig]:
+        return [configure(settings, data, *model, *amount) for model in models for amount in amounts]
+
+    return runs(shorter), runs(longest)
 
 
 def configure(
@@ -230,7 +231,9 @@ def in_numbers(decay: float, law: str, rows: pd.DataFrame, fit: scaling.Fit) -> 
     error = np.median(np.abs(by_law(fit, rows) / rows["loss"].to_numpy(float) - 1))
     about = {"weight_decay": decay, "law": law, "objective": fit.objective, "status": fit.status}
     about |= {"params": fit.params, "ci": fit.ci, "median_error": float(error)}
-    return about | ({"harm": harm(fit, round(rows["epochs"].max()))} if law == "overfitting" else {})
+    return about | (
+        {"harm": harm(fit, int(rows["epochs"].to_numpy(float).max().round()))} if law == "overfitting" else {}
+    )
 
 
 def by_law(fit: scaling.Fit, rows: pd.DataFrame) -> np.ndarray:
@@ -241,11 +244,10 @@ def by_law(fit: scaling.Fit, rows: pd.DataFrame) -> np.ndarray:
 
 def with_laws(table: pd.DataFrame, laws: list[tuple[float, str, pd.DataFrame, scaling.Fit]]) -> pd.DataFrame:
     """The runs, with a column for the loss by each law."""
-    columns: dict[str, pd.Series] = {}
+    columns: dict[str, dict[str, float]] = {law: {} for law in LAWS}
     for _, law, rows, fit in laws:
-        values = pd.Series(by_law(fit, rows), index=rows["run_id"])
-        columns[law] = pd.concat([columns[law], values]) if law in columns else values
-    return table.assign(**{law: table["run_id"].map(values) for law, values in columns.items()})
+        columns[law] |= dict(zip(rows["run_id"], by_law(fit, rows)))
+    return table.assign(**{law: [each[run] for run in table["run_id"]] for law, each in columns.items()})
 
 
 def harm(fit: scaling.Fit, epochs: int) -> dict[str, Any]:
@@ -259,20 +261,23 @@ def harm(fit: scaling.Fit, epochs: int) -> dict[str, Any]:
 
 def checked(said: dict[str, Any], table: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Of each weight decay and law: how far off what was said of the longest runs is, how often inside."""
-    rows = pd.DataFrame(said["runs"]).merge(table[["run_id", "loss"]], on="run_id")
-    for (decay, law), group in rows.groupby(["weight_decay", "law"], sort=False):
-        off = group["predicted"] / group["loss"] - 1
-        inside = group["loss"].between(group["lo"], group["hi"])
-        about = {"weight_decay": decay, "law": law, "mean_error": off.mean()}
-        yield about | {"largest_error": off.abs().max(), "inside": int(inside.sum()), "runs": len(group)}
+    losses = dict(zip(table["run_id"], table["loss"]))
+    for (decay, law), group in itertools.groupby(said["runs"], lambda run: (run["weight_decay"], run["law"])):
+        runs = [run | {"loss": losses[run["run_id"]]} for run in group if run["run_id"] in losses]
+        if not runs:
+            continue
+        off = np.array([run["predicted"] / run["loss"] - 1 for run in runs])
+        inside = sum(run["lo"] <= run["loss"] <= run["hi"] for run in runs)
+        about = {"weight_decay": decay, "law": law, "mean_error": float(off.mean())}
+        yield about | {"largest_error": float(np.abs(off).max()), "inside": inside, "runs": len(runs)}
 
 
 def against_fresh(table: pd.DataFrame) -> pd.DataFrame:
     """weight_decay, part, epochs: what the loss is above that after as many fresh tokens, relative; mean, min
     and max over models."""
     on, table = ["weight_decay", "d_model", "n_tokens"], table.assign(epochs=table["epochs"].round())
-    fresh = table.loc[table["epochs"] == 1, [*on, "loss"]]
-    both = table[table["epochs"] > 1].merge(fresh, on=on, suffixes=("", "_fresh"))
+    fresh = pd.DataFrame(table.loc[table["epochs"] == 1, [*on, "loss"]])
+    both = pd.DataFrame(table[table["epochs"] > 1]).merge(fresh, on=on, suffixes=("", "_fresh"))
     both = both.assign(extra=both["loss"] / both["loss_fresh"] - 1)
     groups = both.groupby(["weight_decay", "part", "epochs"])["extra"]
     return groups.agg(["mean", "min", "max"]).reset_index()
