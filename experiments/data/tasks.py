@@ -152,16 +152,28 @@ def members(config: DataConfig, skipped: Skipped) -> Iterator[tuple[str, Documen
                     f"{record.text[:60]!r}; name one that all have"
                 )
             yield check_name(str(record.fields[config.by]), f"data.by={config.by}: value"), record
+    corpora: dict[DataConfig, list[SourceConfig]] = {}
     for source in config.sources:
-        field, _, values = source.where.partition("=")
-        allowed, n = values.split("|"), 0
-        for record in _records(of_source(source), f"source {source.name}: task", skipped):
-            if not field or str(record.fields.get(field)) in allowed:
-                n += 1
-                yield source.name, record
-        if not n:
-            chosen = f" with {source.where}" if field else ""
-            raise ValueError(f"source {source.name}: there are no documents{chosen}; see its task and path")
+        corpora.setdefault(of_source(source), []).append(source)
+    for corpus, sources in corpora.items():  # each is read once, however many sources take a part of it
+        n_taken = dict.fromkeys(sources, 0)
+        for record in _records(corpus, f"source {sources[0].name}: task", skipped):
+            for source in sources:
+                if _takes(source, record):
+                    n_taken[source] += 1
+                    yield source.name, record
+        for source in sources:
+            if not n_taken[source]:
+                chosen = f" with {source.where}" if source.where else ""
+                raise ValueError(
+                    f"source {source.name}: there are no documents{chosen}; see its task and path"
+                )
+
+
+def _takes(source: SourceConfig, record: Document) -> bool:
+    """Whether the record is one of those that a source is made of."""
+    field, _, values = source.where.partition("=")
+    return not field or str(record.fields.get(field)) in values.split("|")
 
 
 def _records(config: DataConfig, where: str, skipped: Skipped) -> Iterable[Document]:

@@ -33,6 +33,7 @@ STUDIES = {  # name: module of this package
     "repetition": "data.repetition",
     "filters": "data.filters",
     "domains": "data.domains.study",
+    "languages": "data.languages.study",
     "inverse_scaling_posttraining": "posttraining.inverse_scaling",
 }
 

@@ -28,6 +28,7 @@ from scaling.laws.pretraining.broken import broken
 from scaling.laws.pretraining.chinchilla import CHINCHILLA
 from scaling.laws.pretraining.data_constrained import DATA_CONSTRAINED, OVERFITTING
 from scaling.laws.pretraining.kaplan import KAPLAN
+from scaling.laws.pretraining.low_resource import LOW_RESOURCE
 from scaling.laws.pretraining.mixture import mixture, mixture_exponential, mixture_own
 from scaling.laws.pretraining.moe import GRANULARITY, MOE
 from scaling.laws.pretraining.over_training import OVER_TRAINING
@@ -68,6 +69,7 @@ LAWS = {
         mixture("web", "code", "books"),
         mixture_own("web", "code", "books"),
         mixture_exponential("web", "code", "books"),
+        LOW_RESOURCE,
         DOWNSTREAM,
         PASS_AT_K,
         OVER_OPTIMISATION_BON,

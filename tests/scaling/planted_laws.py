@@ -75,6 +75,7 @@ PLANTED = {
     "mixture:web,code,books": ((0.9, -0.2, 0.1, 0.06, 0.02, -0.01, -5.0), MIXED),
     "mixture_own:web,code,books": ((0.9, -0.2, 0.1, 0.06, -5.0), MIXED),
     "mixture_exponential:web,code,books": ((1.9, 1.4, -0.8, 0.5), MIXED),
+    "low_resource": ((0.9, 40.0, 0.6, 2e3), grid(language_tokens=np.geomspace(1e2, 1e6, 40))),
     "downstream": ((0.26, 0.93, 0.9, 9.0), grid(loss=np.linspace(0.5, 1.5, 30))),
     "pass_at_k": ((1.9, 0.35), grid(k=2.0 ** np.arange(13))),
     "over_optimisation_bon": ((0.7, 0.12), grid(kl=np.linspace(0, 6, 25))),

@@ -7,6 +7,7 @@ filters         what each filter of a corpus buys, at equal tokens
 known_entropy   does a fit find the irreducible loss? Text whose entropy is known
 model_made      generations of models trained on each other's text: replace, accumulate, other words
 poison          statements planted in training text, and how many documents make a model repeat them
+languages       how often to read each language, what its sentences cost, what it gets from others
 repetition      what repeated tokens are worth, by epochs and weight decay
 ideal_learners  the loss of learners without a network on it, exactly: what a fit is tested on first
 figures         the pictures of these studies
@@ -18,6 +19,7 @@ __all__ = [
     "filters",
     "ideal_learners",
     "known_entropy",
+    "languages",
     "mixture",
     "mixture_laws",
     "model_made",

@@ -5,6 +5,7 @@
                     with gain or with harm
   moe               with experts; precision: with fewer bits; mixture: with shares of domains
   transfer          on a domain, from scratch and from a model of other text
+  low_resource      of one language by its own tokens, among many others
   broken            with bends where one power law gives way to another
 
 `scaling.laws` has them by name; import them from there. Imports scaling.laws.law alone.
@@ -15,6 +16,7 @@ __all__ = [
     "chinchilla",
     "data_constrained",
     "kaplan",
+    "low_resource",
     "mixture",
     "moe",
     "over_training",
