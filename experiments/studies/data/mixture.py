@@ -12,6 +12,7 @@ correlation between proxies of each size and the larger models.
 import dataclasses
 import functools
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,8 +145,19 @@ def domains(settings: Settings) -> list[str]:
 
 
 def design(settings: Settings) -> list[dict[str, float]]:
-    """Shares by domain of all mixtures: the centre, the corners, and points between them."""
+    """Shares by domain of all mixtures: the centre, the corners, and points between them.
+
+    Raises:
+      ValueError: too few for laws of so many domains.
+    """
     names = domains(settings)
+    folds, n = mixture_laws.FOLDS, len(names)
+    least = n + math.ceil((2 * n + 2) * folds / (folds - 1))  # 2n + 1 parameters; corners are left out
+    if settings.n_mixtures < least:
+        raise ValueError(
+            f"Settings.n_mixtures={settings.n_mixtures}: too few for laws of {n} domains; give {least} or "
+            "more"
+        )
     grid = mixture_grid(settings.n_mixtures, names, settings.seed)
     return [dict(zip(names, map(float, row))) for row in grid.to_numpy()]
 

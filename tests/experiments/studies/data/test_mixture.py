@@ -34,6 +34,13 @@ TINY = mixture.Settings(
 )
 
 
+def test_too_few_mixtures_for_a_law_are_refused_before_anything_is_trained(monkeypatch):
+    monkeypatch.setattr(mixture, "domains", lambda settings: ["code", "prose", "verse"])
+    assert len(mixture.design(TINY)) == 14
+    with pytest.raises(ValueError, match="n_mixtures=13: too few for laws of 3 domains; give 14 or more"):
+        mixture.design(dataclasses.replace(TINY, n_mixtures=13))
+
+
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
