@@ -86,7 +86,7 @@ class Model:
     axes: what each dimension of each parameter is, a tree of `parameters.Axes` like params
 
     `source` is for networks with an encoder: source_BS=, and source_mask_BS=, true at real tokens (default:
-    all are).
+    all are). `takes_prompts`: `hidden` takes prompt_lengths_B instead (`one_row.in_one_row`).
     """
 
     config: ModelConfig
@@ -97,6 +97,7 @@ class Model:
     decode: Callable
     axes: Any = field(default=None, compare=False)
     has_encoder: bool = False
+    takes_prompts: bool = False
     pack: Callable | None = None
 
     def apply(self, params: Any, tokens_BT: jax.Array, **source: jax.Array) -> jax.Array:

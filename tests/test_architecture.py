@@ -32,10 +32,11 @@ MAY_IMPORT = {
         "partial_training": "",
         "parametrization": "parameters",
         "layers": "model parameters partial_training sharding",
+        "one_row": "model",
         "families": "counting layers model parameters parametrization sharding",
         "models": "counting families layers model parametrization",
         "attention_maps": "families layers parameters",
-        "decoding": "model",
+        "decoding": "model one_row",
         "hf": "families layers model models parameters parametrization",
     },
     "scaling": {

@@ -14,7 +14,6 @@ from experiments.objective import Objective
 from experiments.objective_configs import DPOConfig
 from experiments.posttraining.estimators.kl import exact_kl
 from experiments.posttraining.estimators.token_logps import (
-    refuse_encoder,
     response_logps,
     response_mask,
     texts,
@@ -22,6 +21,7 @@ from experiments.posttraining.estimators.token_logps import (
 )
 from experiments.posttraining.reward import agreement_with_gold, correct, unless_tied
 from models.model import Aux, Model
+from models.one_row import in_one_row
 
 
 def log_ratio_margin(
@@ -76,13 +76,10 @@ def objective(model: Model, recipe: Recipe) -> Objective:
     Validation has the loss; accuracy (½ of a tie) and margin of the implicit rewards, on the gold world also
     the accuracy against the true reward; the log-probabilities of both sides; and "kl", KL(policy‖reference)
     of the next token summed over a response, on the pairs' responses and not on the policy's own.
-
-    Raises:
-      ValueError: a network with an encoder.
     """
     assert isinstance(recipe.objective, DPOConfig)
     losses = LOSSES[recipe.objective.loss]
-    refuse_encoder(model, "dpo")
+    model = in_one_row(model)
 
     def losses_of(h_B: jax.Array, batch, hyper) -> jax.Array:
         return losses(h_B, hyper["beta"], unless_tied(batch, hyper["label_smoothing"], 0.5))
@@ -134,7 +131,7 @@ def pair_logps(
     chosen ones first; what else the network measured."""
     tokens_BT = jnp.concatenate([batch["chosen"], batch["rejected"]])
     lengths_B = jnp.concatenate([batch["chosen_lengths"], batch["rejected_lengths"]])
-    apart = texts(model, lengths_B, tokens_BT.shape[1])
+    apart = texts(model, jnp.tile(batch["prompt_lengths"], 2), lengths_B, tokens_BT.shape[1])
     logits_BTV, aux = model.apply_with_aux(params, tokens_BT, **apart)
     chosen_B, rejected_B = jnp.split(response_logps(token_logps(logits_BTV, tokens_BT), _mask(batch)), 2)
     return (chosen_B, rejected_B), logits_BTV, aux

@@ -9,9 +9,10 @@ import numpy as np
 
 from experiments.config import Recipe
 from experiments.objective import Objective
-from experiments.posttraining.estimators.token_logps import refuse_encoder, texts
+from experiments.posttraining.estimators.token_logps import texts
 from models.layers.heads import scalar
 from models.model import Aux, Model, last_token
+from models.one_row import in_one_row
 
 
 def pair_losses(chosen_B: jax.Array, rejected_B: jax.Array, margin_B: jax.Array | float = 0.0) -> jax.Array:
@@ -75,15 +76,19 @@ def ensemble(
     return rewards_KB.mean(axis=0) - (coefficient * rewards_KB.var(axis=0) if how == "uncertainty" else 0)
 
 
-def rewards_of(model: Model) -> Callable[[Any, jax.Array, jax.Array], jax.Array]:
-    """(params, tokens_BT, lengths_B) -> rewards float32[B], of the last token of prompt and response.
+def rewards_of(model: Model) -> Callable[[Any, jax.Array, jax.Array, jax.Array], jax.Array]:
+    """(params, tokens_BT, prompt_lengths_B, lengths_B) -> rewards float32[B], of the last token of prompt and
+    response.
 
     The parameters are those of `objective`; K models' are stacked, under `jax.vmap` over them.
     """
+    model = in_one_row(model)
     head = scalar(model)
 
-    def rewards(params: Any, tokens_BT: jax.Array, lengths_B: jax.Array) -> jax.Array:
-        apart = texts(model, lengths_B, tokens_BT.shape[1])
+    def rewards(
+        params: Any, tokens_BT: jax.Array, prompt_lengths_B: jax.Array, lengths_B: jax.Array
+    ) -> jax.Array:
+        apart = texts(model, prompt_lengths_B, lengths_B, tokens_BT.shape[1])
         return last_token(head.apply(params, tokens_BT, lengths_B, **apart), lengths_B)
 
     return rewards
@@ -96,17 +101,14 @@ def objective(model: Model, recipe: Recipe) -> Objective:
     Of a tie the loss is the mean of those of both orders. Validation has the loss without centring; accuracy,
     ½ of a tie, on the gold world against the true reward, too; the Brier score; overconfidence, the mean
     probability of the preferred side by the model minus the accuracy.
-
-    Raises:
-      ValueError: a network with an encoder, which has no last token of prompt and response.
     """
-    refuse_encoder(model, "reward")
+    model = in_one_row(model)
     head = scalar(model)
 
     def both(params: Any, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array, Aux]:
         tokens_BT = jnp.concatenate([batch["chosen"], batch["rejected"]])
         lengths_B = jnp.concatenate([batch["chosen_lengths"], batch["rejected_lengths"]])
-        apart = texts(model, lengths_B, tokens_BT.shape[1])
+        apart = texts(model, jnp.tile(batch["prompt_lengths"], 2), lengths_B, tokens_BT.shape[1])
         values_BT, aux = head.apply_with_aux(params, tokens_BT, lengths_B, **apart)
         chosen_B, rejected_B = jnp.split(last_token(values_BT, lengths_B), 2)
         return chosen_B, rejected_B, aux

@@ -21,6 +21,7 @@ from experiments.posttraining.data.demonstrations import open_demonstrations
 from experiments.posttraining.data.packing import PackedRows, last_responses, pack
 from experiments.posttraining.data.prepared import manifest
 from models.model import Aux, Model
+from models.one_row import in_one_row
 
 DIVERGED = 10.0  # times the loss of a uniform guess; a start that never met the template begins at several
 
@@ -55,10 +56,11 @@ def response_losses(
 ) -> tuple[jax.Array, jax.Array, Aux]:
     """Of each token but a row's first: its cross-entropy [B,T], nats, and whether it was the likeliest; what
     else the network measured. Each segment is read as if it were alone."""
-    if model.has_encoder:
-        return _decoder_losses(model, params, batch)
-    tokens_BT, segments_BT = batch["tokens"], batch["segments"]
-    logits_BTV, aux = model.apply_with_aux(params, tokens_BT[:, :-1], segments_BT=segments_BT[:, :-1])
+    tokens_BT, apart = batch["tokens"], {"segments_BT": batch["segments"][:, :-1]}
+    if model.has_encoder:  # its rows have one response, which is all that counts
+        before_B = (batch["weights"] > 0).argmax(axis=1)
+        apart = {"prompt_lengths_B": jnp.maximum(before_B, 1)}
+    logits_BTV, aux = in_one_row(model).apply_with_aux(params, tokens_BT[:, :-1], **apart)
     return *_losses(logits_BTV, tokens_BT[:, 1:]), aux
 
 
@@ -68,21 +70,6 @@ def _losses(logits_BTV: jax.Array, targets_BT: jax.Array) -> tuple[jax.Array, ja
     # As by argmax but for ties; XLA vectorises no argmax on CPUs, and it would be a tenth of the step.
     said_BT = jnp.take_along_axis(logits_BTV, targets_BT[..., None], axis=2)[..., 0]
     return losses_BT, (said_BT >= logits_BTV.max(axis=-1)).astype(jnp.float32)
-
-
-def _decoder_losses(
-    model: Model, params: Any, batch: dict[str, jax.Array]
-) -> tuple[jax.Array, jax.Array, Aux]:
-    """As `response_losses` of rows with one response, which is all that counts: a network with an encoder."""
-    tokens_BT, at_T = batch["tokens"], jnp.arange(batch["tokens"].shape[1] - 1)
-    start_B1 = jnp.maximum((batch["weights"] > 0).argmax(axis=1)[:, None] - 1, 0)  # the prompt's last token
-    at_BU = jnp.minimum(start_B1 + at_T, at_T[-1])
-    inputs_BU, targets_BU = (jnp.take_along_axis(tokens_BT, at_BU + k, axis=1) for k in (0, 1))
-    source = {"source_BS": tokens_BT[:, :-1], "source_mask_BS": at_T < jnp.maximum(start_B1, 1)}
-    logits_BUV, aux = model.apply_with_aux(params, inputs_BU, **source)
-    back_BT = jnp.maximum(at_T - start_B1, 0)  # from places in the decoder to places in the row
-    losses_BT, right_BT = (jnp.take_along_axis(x, back_BT, axis=1) for x in _losses(logits_BUV, targets_BU))
-    return losses_BT, right_BT, aux
 
 
 def data(config: RunConfig) -> RunData:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from models.model import Model
+from models.one_row import in_one_row
 
 
 def prefill(model: Model, params: Any, texts: Sequence[Sequence[int]], room: int) -> tuple[jax.Array, Any]:
@@ -67,9 +68,4 @@ def prefill_padded(model: Model, params: Any, tokens_PT, lengths_P, max_len: int
       tokens_PT, lengths_P: int32, of `padded`.
       max_len: tokens that the cache has room for; static.
     """
-    if not model.has_encoder:
-        return model.prefill(params, tokens_PT, lengths_P, max_len)
-    last_P1 = jnp.take_along_axis(tokens_PT, lengths_P[:, None] - 1, axis=1)
-    is_source_PT = jnp.arange(tokens_PT.shape[1]) < jnp.maximum(lengths_P - 1, 1)[:, None]
-    source = {"source_BS": tokens_PT, "source_mask_BS": is_source_PT}
-    return model.prefill(params, last_P1, jnp.ones_like(lengths_P), max_len, **source)
+    return in_one_row(model).prefill(params, tokens_PT, lengths_P, max_len)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from models.decoding import processors
 from models.decoding.sampling_loop import draw
 from models.model import Model
+from models.one_row import in_one_row
 
 
 class Rollout(NamedTuple):
@@ -45,7 +46,7 @@ def rollout(
     the hardware adds up a row's numbers alike in batches of any size.)
 
     Args:
-      model: a decoder-only network; static.
+      model: a network; static. One with an encoder reads prompts, and its decoder responds (`in_one_row`).
       params: its parameters.
       tokens_BP: int32 prompts, padded on the right with anything.
       lengths_B: int32, tokens of each prompt, at least 1.
@@ -55,12 +56,9 @@ def rollout(
       temperature: may be traced; 0 takes the likeliest token, with log-probability 0.
 
     Raises:
-      ValueError: a network with an encoder, or `max_new` below 1.
+      ValueError: `max_new` below 1.
     """
-    if model.has_encoder:
-        raise ValueError(
-            f"rollout of family={model.config.family!r}; only decoder-only networks are rolled out"
-        )
+    model = in_one_row(model)
     if max_new < 1:
         raise ValueError(f"rollout: max_new={max_new}; it must be at least 1")
     n_rows, n_prompt = tokens_BP.shape

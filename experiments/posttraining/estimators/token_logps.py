@@ -1,4 +1,5 @@
-"""Log-probabilities of given tokens and of whole responses, by a decoder.
+"""Log-probabilities of given tokens and of whole responses, by a network that reads them in one row
+(`models.one_row`).
 
 Log-probabilities of tokens [B,T] have shape [B,T-1]: at t that of token t + 1 given the tokens up to t. A
 mask of that shape is true where token t + 1 belongs to the response.
@@ -8,15 +9,6 @@ import jax
 import jax.numpy as jnp
 
 from models.model import Model
-
-
-def refuse_encoder(model: Model, objective: str) -> None:
-    """Raises ValueError for a network that does not read prompt and response in one row."""
-    if model.has_encoder:
-        raise ValueError(
-            f"{objective}: family {model.config.family!r} has an encoder and does not read prompt and "
-            "response in one row; use a decoder, such as 'transformer'"
-        )
 
 
 def token_logps(logits_BTV: jax.Array, tokens_BT: jax.Array) -> jax.Array:
@@ -37,12 +29,23 @@ def response_mask(prompt_lengths_B: jax.Array, lengths_B: jax.Array, n_tokens: i
     return (predicted_T >= prompt_lengths_B[:, None]) & (predicted_T < lengths_B[:, None])
 
 
-def texts(model: Model, lengths_B: jax.Array, n_tokens: int) -> dict[str, jax.Array]:
-    """How rows of n_tokens are to be read, {} or {"segments_BT": 1 at the text, 0 at padding}.
+def texts(
+    model: Model, prompt_lengths_B: jax.Array, lengths_B: jax.Array, n_tokens: int
+) -> dict[str, jax.Array]:
+    """How rows of n_tokens are to be read: {}, {"segments_BT": 1 at the text, 0 at padding}, or
+    {"prompt_lengths_B"} of a network with an encoder.
 
     Experts of limited capacity would else drop tokens because of padding; elsewhere causality keeps it from
     mattering, and without segments a network is faster.
+
+    Args:
+      model: of `in_one_row`.
+      prompt_lengths_B: tokens of the prompts.
+      lengths_B: of prompts and responses together.
+      n_tokens: T, padding included.
     """
+    if model.takes_prompts:
+        return {"prompt_lengths_B": prompt_lengths_B}
     experts = getattr(model.config, "experts", None)
     if experts is None or experts.dispatch != "capacity":
         return {}

@@ -20,6 +20,7 @@ from experiments.posttraining.estimators.token_logps import masked_mean
 from experiments.posttraining.rl import rollouts
 from experiments.posttraining.rl.ppo import policy_losses
 from models.model import Model
+from models.one_row import in_one_row
 
 Normalization = Literal["token", "sequence", "constant"]
 OWN: dict[str, Normalization] = {"grpo": "sequence", "dr_grpo": "constant", "rloo": "constant"}
@@ -29,17 +30,18 @@ def objective(model: Model, recipe: Recipe, score: rollouts.Score | None = None)
     """GRPO, Dr. GRPO or RLOO of a policy, whose network is all its parameters.
 
     Args:
-      model: the policy's network, a decoder.
+      model: the policy's network.
       recipe: its objective is a GRPOConfig; rows of a batch come in groups of one prompt.
       score: takes the place of the reward that the recipe names.
 
     Raises:
-      ValueError: a network with an encoder, or the gold reward where it is not known.
+      ValueError: the gold reward where it is not known.
     """
     config = recipe.objective
     assert isinstance(config, GRPOConfig)
     if score is None:
-        rollouts.check(model, recipe, "grpo")
+        rollouts.check(recipe, "grpo")
+    model = in_one_row(model)
     normalization: Normalization = (
         OWN[config.advantage] if config.normalization == "own" else config.normalization
     )
@@ -53,6 +55,7 @@ def objective(model: Model, recipe: Recipe, score: rollouts.Score | None = None)
         scores_GK = sampled.reward_B.reshape(-1, config.group_size)
         experience = {
             "tokens": sampled.rollout.tokens_BT,
+            "prompt_lengths": sampled.rollout.prompt_lengths_B,
             "lengths": sampled.rollout.lengths_B,
             "mask": rollouts.learnt(sampled, config.mask_truncated),
             "logps": sampled.logps_BT,
@@ -66,9 +69,10 @@ def objective(model: Model, recipe: Recipe, score: rollouts.Score | None = None)
         }
 
     def loss(params: Any, batch: Any, hyper: dict[str, Any]):
-        tokens_BT, mask_BT, reference_BT = batch["tokens"], batch["mask"], batch["reference_logps"]
+        mask_BT, reference_BT = batch["mask"], batch["reference_logps"]
+        lengths = batch["prompt_lengths"], batch["lengths"]
         logps_BT, _, aux = rollouts.policy_outputs(
-            *(model, params, tokens_BT, batch["lengths"], hyper["temperature"])
+            *(model, params, batch["tokens"], *lengths, hyper["temperature"])
         )
         losses_BT, clipped_BT = token_losses(
             *(logps_BT, batch["logps"], reference_BT, batch["advantages"], hyper["clip"], hyper["clip_high"]),

@@ -16,6 +16,7 @@ from experiments.posttraining.estimators.token_logps import masked_mean, texts
 from experiments.posttraining.rl import rollouts
 from models.layers.heads import scalar
 from models.model import Model
+from models.one_row import in_one_row
 from models.parameters import parse_axes
 
 
@@ -24,17 +25,18 @@ def objective(model: Model, recipe: Recipe, score: rollouts.Score | None = None)
     a scalar head, which begins as the same one; "kl_scale", what the adaptive KL term multiplies β with.
 
     Args:
-      model: the policy's network, a decoder.
+      model: the policy's network.
       recipe: its objective is a PPOConfig.
       score: takes the place of the reward that the recipe names.
 
     Raises:
-      ValueError: a network with an encoder, or the gold reward where it is not known.
+      ValueError: the gold reward where it is not known.
     """
     config = recipe.objective
     assert isinstance(config, PPOConfig)
     if score is None:
-        rollouts.check(model, recipe, "ppo")
+        rollouts.check(recipe, "ppo")
+    model = in_one_row(model)
     value = scalar(model)
 
     def init(key: jax.Array) -> Any:
@@ -48,27 +50,31 @@ def objective(model: Model, recipe: Recipe, score: rollouts.Score | None = None)
     def place(fresh: Any, start: Any) -> Any:
         return fresh | {"policy": start, "value": fresh["value"] | {"body": start}}
 
-    def values_of(params: Any, tokens_BT: jax.Array, lengths_B: jax.Array) -> jax.Array:
+    def values_of(
+        params: Any, tokens_BT: jax.Array, prompt_lengths_B: jax.Array, lengths_B: jax.Array
+    ) -> jax.Array:
         """V of the state in which each next token is chosen, [B,T-1]."""
         inputs_BT = tokens_BT[:, :-1]
-        return value.apply(params, inputs_BT, lengths_B, **texts(model, lengths_B, inputs_BT.shape[1]))
+        apart = texts(model, prompt_lengths_B, lengths_B, inputs_BT.shape[1])
+        return value.apply(params, inputs_BT, lengths_B, **apart)
 
     def collect(params: Any, batch: Any, hyper: dict[str, Any], fixed: dict[str, Any]):
         sampled = rollouts.sample(model, recipe, params["policy"], batch, hyper, fixed, score)
-        values_BT = values_of(params["value"], sampled.rollout.tokens_BT, sampled.rollout.lengths_B)
+        rolled = sampled.rollout
+        values_BT = values_of(params["value"], rolled.tokens_BT, *rollouts.lengths_of(rolled))
         kl_coef = hyper["beta"] * params["kl_scale"]
         experience, measured = experience_of(config, sampled, values_BT, kl_coef, hyper)
         return experience | {"seeds": batch["seeds"]}, rollouts.measured(sampled) | measured
 
     def loss(params: Any, batch: Any, hyper: dict[str, Any]):
-        tokens_BT, lengths_B, mask_BT = batch["tokens"], batch["lengths"], batch["mask"]
+        texts_B, mask_BT = (batch["tokens"], batch["prompt_lengths"], batch["lengths"]), batch["mask"]
         logps_BT, entropy_BT, aux = rollouts.policy_outputs(
-            *(model, params["policy"], tokens_BT, lengths_B, hyper["temperature"])
+            *(model, params["policy"], *texts_B, hyper["temperature"])
         )
         policy_BT, clipped_BT = policy_losses(
             *(logps_BT, batch["logps"], batch["advantages"], hyper["clip"], hyper["clip_high"])
         )
-        values_BT = values_of(params["value"], tokens_BT, lengths_B)
+        values_BT = values_of(params["value"], *texts_B)
         value_BT, value_clipped_BT = value_losses(
             *(values_BT, batch["values"], batch["returns"], hyper["value_clip"])
         )
@@ -148,6 +154,7 @@ def experience_of(
         advantages_BT = advantages.whiten(advantages_BT, learnt_BT)
     experience = {
         "tokens": rolled.tokens_BT,
+        "prompt_lengths": rolled.prompt_lengths_B,
         "lengths": rolled.lengths_B,
         "mask": learnt_BT,
         "logps": sampled.logps_BT,

@@ -17,23 +17,25 @@ from experiments.objective_configs import RejectionConfig
 from experiments.posttraining.estimators.token_logps import masked_mean, response_mask
 from experiments.posttraining.rl import rollouts
 from models.model import Model
+from models.one_row import in_one_row
 
 
 def objective(model: Model, recipe: Recipe, score: rollouts.Score | None = None) -> Objective:
     """Cross-entropy of each prompt's best response, a mean over tokens; the network is all its parameters.
 
     Args:
-      model: a decoder.
+      model: the network.
       recipe: its objective is a RejectionConfig; rows of a batch come in groups of one prompt.
       score: takes the place of the reward that the recipe names.
 
     Raises:
-      ValueError: a network with an encoder, or the gold reward where it is not known.
+      ValueError: the gold reward where it is not known.
     """
     config = recipe.objective
     assert isinstance(config, RejectionConfig)
     if score is None:
-        rollouts.check(model, recipe, "rejection")
+        rollouts.check(recipe, "rejection")
+    model = in_one_row(model)
     reward_of = score or rollouts.reward_of(recipe)
 
     def collect(params: Any, batch: Any, hyper: dict[str, Any], fixed: dict[str, Any]):
@@ -44,6 +46,7 @@ def objective(model: Model, recipe: Recipe, score: rollouts.Score | None = None)
         mask_BT = response_mask(*rollouts.lengths_of(rolled), tokens_BT.shape[1])
         best_G = best(rewards_B, config.n)
         experience = {"tokens": tokens_BT, "lengths": rolled.lengths_B, "mask": mask_BT}
+        experience |= {"prompt_lengths": rolled.prompt_lengths_B}
         return jax.tree.map(lambda x: x[best_G], experience | {"seeds": batch["seeds"]}), {
             "reward": rewards_B.mean(),
             "reward_std": rewards_B.std(),
@@ -53,7 +56,8 @@ def objective(model: Model, recipe: Recipe, score: rollouts.Score | None = None)
         }
 
     def loss(params: Any, batch: Any, hyper: dict[str, Any]):
-        logps_BT, _, aux = rollouts.policy_outputs(model, params, batch["tokens"], batch["lengths"], 1.0)
+        lengths = batch["prompt_lengths"], batch["lengths"]
+        logps_BT, _, aux = rollouts.policy_outputs(model, params, batch["tokens"], *lengths, 1.0)
         loss = -masked_mean(logps_BT, batch["mask"])
         return loss + aux.get("loss", 0.0), (batch["mask"].sum(), {"loss": loss})
 

@@ -11,7 +11,7 @@ import models
 from experiments.config import Recipe
 from experiments.posttraining import gold
 from experiments.posttraining.estimators.kl import k3
-from experiments.posttraining.estimators.token_logps import masked_mean, refuse_encoder, response_mask, texts
+from experiments.posttraining.estimators.token_logps import masked_mean, response_mask, texts
 from experiments.posttraining.reward import rewards_of
 from models.decoding.rollout import Rollout, rollout
 from models.model import Aux, Model
@@ -35,9 +35,8 @@ class Sampled(NamedTuple):
     gold_B: jax.Array | None
 
 
-def check(model: Model, recipe: Recipe, name: str) -> None:
-    """Raises ValueError for what cannot be trained so: a network with an encoder, a reward nobody knows."""
-    refuse_encoder(model, name)
+def check(recipe: Recipe, name: str) -> None:
+    """Raises ValueError for a reward nobody knows."""
     if getattr(recipe.objective, "reward", "") == "gold" and recipe.gold is None:
         raise ValueError(
             f"{name}: reward='gold' is known of examples.task='gold' only; give the source of a reward model"
@@ -55,7 +54,7 @@ def reward_of(recipe: Recipe) -> Score:
     def learnt_reward(fixed: dict[str, Any], rolled: Rollout) -> jax.Array:
         assert recipe.reward_model is not None
         rewards = rewards_of(models.build(recipe.reward_model))
-        return rewards(fixed["reward"], rolled.tokens_BT, rolled.lengths_B)
+        return rewards(fixed["reward"], rolled.tokens_BT, *lengths_of(rolled))
 
     return true_reward if getattr(recipe.objective, "reward", "gold") == "gold" else learnt_reward
 
@@ -67,20 +66,27 @@ def trees_needed(recipe: Recipe) -> tuple[str, ...]:
 
 
 def policy_outputs(
-    model: Model, params: Any, tokens_BT: jax.Array, lengths_B: jax.Array, temperature: Any
+    model: Model,
+    params: Any,
+    tokens_BT: jax.Array,
+    prompt_lengths_B: jax.Array,
+    lengths_B: jax.Array,
+    temperature: Any,
 ) -> tuple[jax.Array, jax.Array, Aux]:
     """Log-probability of each next token, entropy of what it is drawn from, [B,T-1] in nats, and auxiliary
     scalars of the network: the training forward pass.
 
     Args:
-      model: a decoder.
+      model: of `in_one_row`.
       params: the network's.
       tokens_BT: int32, prompt and response, padded on the right.
+      prompt_lengths_B: int32, of the prompts.
       lengths_B: int32, of both together.
       temperature: that of the rollouts: the policy is what they were drawn from.
     """
     inputs_BT = tokens_BT[:, :-1]
-    logits_BTV, aux = model.apply_with_aux(params, inputs_BT, **texts(model, lengths_B, inputs_BT.shape[1]))
+    apart = texts(model, prompt_lengths_B, lengths_B, inputs_BT.shape[1])
+    logits_BTV, aux = model.apply_with_aux(params, inputs_BT, **apart)
     logps_BTV = jax.nn.log_softmax(logits_BTV / temperature)
     entropy_BT = -(jnp.exp(logps_BTV) * logps_BTV).sum(axis=-1)
     return jnp.take_along_axis(logps_BTV, tokens_BT[:, 1:, None], axis=2)[..., 0], entropy_BT, aux
@@ -98,7 +104,7 @@ def sample(
     """A response of the policy to each prompt, scored, and by the reference as well.
 
     Args:
-      model: of policy and reference.
+      model: of policy and reference, of `in_one_row`.
       recipe: names the reward and how long responses may be.
       params: the policy's.
       batch: "tokens" int32[B,P], "lengths" int32[B], "seeds" uint32[B].
@@ -107,18 +113,17 @@ def sample(
       score: takes the place of the recipe's reward.
     """
     rolled = respond(model, recipe, params, batch, hyper)
-    tokens_BT, lengths_B = rolled.tokens_BT, rolled.lengths_B
-    temperature = hyper["temperature"]
-    logps_BT, entropy_BT, _ = policy_outputs(model, params, tokens_BT, lengths_B, temperature)
-    reference_BT, *_ = policy_outputs(model, fixed["reference"], tokens_BT, lengths_B, temperature)
+    asked = rolled.tokens_BT, *lengths_of(rolled), hyper["temperature"]
+    logps_BT, entropy_BT, _ = policy_outputs(model, params, *asked)
+    reference_BT, *_ = policy_outputs(model, fixed["reference"], *asked)
     return Sampled(
         rolled,
-        response_mask(rolled.prompt_lengths_B, lengths_B, tokens_BT.shape[1]),
+        response_mask(*lengths_of(rolled), rolled.tokens_BT.shape[1]),
         logps_BT,
         reference_BT,
         entropy_BT,
         (score or reward_of(recipe))(fixed, rolled),
-        None if recipe.gold is None else gold.gold_reward(recipe.gold, tokens_BT, *lengths_of(rolled)),
+        None if recipe.gold is None else gold.gold_reward(recipe.gold, *asked[:3]),
     )
 
 

@@ -1,13 +1,12 @@
 """DPO's losses against PyTorch's, by hand, and at the optimum that the theory gives."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+import models
 from experiments.config import Recipe
 from experiments.objective_configs import DPOConfig
 from experiments.posttraining.dpo import (
@@ -22,6 +21,7 @@ from experiments.posttraining.enumerable import list_responses, optimum, respons
 from tests.experiments.posttraining.golden import assert_equal, golden
 from tests.experiments.posttraining.rl import enumerated
 from tests.experiments.posttraining.table_policy import table_policy
+from tests.experiments.posttraining.test_reward import pairs_of_rows
 
 __all__ = ["golden"]
 
@@ -242,6 +242,32 @@ def test_true_rewards_are_compared_where_they_are_known():
     np.testing.assert_array_equal(known["gold_accuracy"], [1 - plain["accuracy"][0], plain["accuracy"][1]])
 
 
-def test_a_network_with_an_encoder_is_refused():
-    with pytest.raises(ValueError, match="dpo: family 'transformer' has an encoder"):
-        objective(dataclasses.replace(POLICY, has_encoder=True), Recipe(DPOConfig()))
+def test_with_an_encoder_responses_have_the_decoders_probabilities_and_preferences_are_learnt():
+    """By hand, row by row and without padding; then the same two responses in either order to two prompts."""
+    model = models.build(models.ladder(16, 20, "encdec"))
+    dpo, optimizer = objective(model, Recipe(DPOConfig())), optax.adam(1e-2)
+    reference = jax.jit(model.init)(jax.random.key(0))
+    batch = pairs_of_rows(([5, 6, 7], [8, 1], [9, 9, 1]), ([5, 4], [9, 9, 1], [8, 1]))
+    shown = jax.jit(dpo.measure)(reference, batch, hyper(0.5), {"reference": reference})
+    for side in ("chosen", "rejected"):
+        for i, start in enumerate(batch["prompt_lengths"]):
+            tokens = batch[side][i : i + 1, : batch[f"{side}_lengths"][i]]
+            source = {"source_BS": tokens[:, : start - 1]}
+            logps_TV = jax.nn.log_softmax(model.apply(reference, tokens[:, start - 1 : -1], **source)[0])
+            said = tokens[0, start:]
+            expected = float(logps_TV[np.arange(len(said)), said].sum())
+            assert float(shown[f"{side}_logp"][i]) == pytest.approx(expected, rel=1e-5)
+
+    fixed = {"reference": reference}
+    experience = jax.jit(dpo.collect)(reference, batch, hyper(0.5), fixed)[0]
+
+    def step(state, _):
+        params, opt_state = state
+        gradient = jax.grad(lambda params: dpo.loss(params, experience, hyper(0.5))[0])(params)
+        updates, opt_state = optimizer.update(gradient, opt_state)
+        return (optax.apply_updates(params, updates), opt_state), None
+
+    run = jax.jit(lambda params: jax.lax.scan(step, (params, optimizer.init(params)), length=60)[0][0])
+    after = jax.jit(dpo.measure)(run(reference), batch, hyper(0.5), fixed)
+    assert np.asarray(shown["loss"]) == pytest.approx(np.log(2), rel=1e-5)
+    assert (after["accuracy"] == 1).all() and (after["loss"] < 0.3).all()

@@ -1,7 +1,5 @@
 """The loss of pairs against PyTorch's and by hand; reward models that learn a known reward."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +26,20 @@ from models.decoding.rollout import Rollout
 from tests.experiments.posttraining.golden import assert_equal, golden
 
 __all__ = ["golden"]
+
+
+def pairs_of_rows(*pairs):
+    """A batch of (prompt, chosen, rejected), each padded on the right."""
+    width = max(len(prompt) + len(side) for prompt, *sides in pairs for side in sides)
+    found = {
+        "prompt_lengths": np.array([len(prompt) for prompt, *_ in pairs], np.int32),
+        "margin": np.zeros(len(pairs), np.float32),
+    }
+    for k, side in enumerate(("chosen", "rejected"), 1):
+        rows = [[*pair[0], *pair[k]] for pair in pairs]
+        found[side] = np.array([row + [0] * (width - len(row)) for row in rows], np.int32)
+        found[f"{side}_lengths"] = np.array([len(row) for row in rows], np.int32)
+    return found
 
 
 def test_losses_and_gradients_equal_the_golden_ones(golden):
@@ -145,7 +157,8 @@ def test_the_objective_reads_the_last_token_of_each_side(trained):
         x_BTD, _ = hidden(trained["body"], tokens_BT)
         last_BD = np.asarray(x_BTD)[np.arange(4), lengths_B - 1]
         alone[side] = (last_BD @ trained["head"]["w"] + trained["head"]["b"])[:, 0]
-        np.testing.assert_allclose(rewards(trained, tokens_BT, lengths_B), alone[side], atol=1e-5)
+        found_B = rewards(trained, tokens_BT, batch["prompt_lengths"], lengths_B)
+        np.testing.assert_allclose(found_B, alone[side], atol=1e-5)
     margin_B = alone["chosen"] - alone["rejected"]
 
     hyper = {"centring": jnp.float32(0.3), "margin": jnp.float32(2.0)}
@@ -191,7 +204,7 @@ def test_reinforcement_learning_takes_the_same_number_as_reward(trained):
     recipe = Recipe(GRPOConfig(reward="a run"), reward_model=RUN.model)
     rolled = Rollout(*rows, jnp.zeros((4, SEQ_LEN - 1)), jnp.ones(4, bool))
     found_B = jax.jit(lambda params: reward_of(recipe)({"reward": params}, rolled))(trained)
-    expected_B = jax.jit(rewards_of(MODEL))(trained, batch["rejected"], batch["rejected_lengths"])
+    expected_B = jax.jit(rewards_of(MODEL))(trained, *rows)
     np.testing.assert_allclose(found_B, expected_B, atol=1e-6)
     assert len(set(expected_B.tolist())) == 4
 
@@ -204,6 +217,42 @@ def test_a_checkpoint_becomes_the_body_under_a_new_head():
     assert reward.network(params) is network and reward.new == ("head/*",)
 
 
-def test_a_network_with_an_encoder_is_refused():
-    with pytest.raises(ValueError, match="reward: family 'transformer' has an encoder"):
-        objective(dataclasses.replace(MODEL, has_encoder=True), Recipe(RewardConfig()))
+def test_with_an_encoder_the_reward_is_read_where_the_decoder_ends():
+    """Row by row and without padding; the decoder begins with the last token of the prompt."""
+    model = models.build(models.ladder(16, 20, "encdec"))
+    reward = objective(model, Recipe(RewardConfig()))
+    params = jax.jit(reward.init)(jax.random.key(0))
+    drawn = np.random.default_rng(0)
+    params["head"] = jax.tree.map(lambda x: drawn.normal(size=x.shape).astype(np.float32), params["head"])
+    batch = pairs_of_rows(([5, 6, 7], [8, 1], [9, 9, 9, 1]), ([4], [3, 2, 1], [1]))
+    alone = {}
+    for side in ("chosen", "rejected"):
+        alone[side] = np.zeros(2, np.float32)
+        for i, start in enumerate(batch["prompt_lengths"]):
+            tokens = batch[side][i : i + 1, : batch[f"{side}_lengths"][i]]
+            said, source = tokens[:, start - 1 :], tokens[:, : max(start - 1, 1)]
+            x_D = model.hidden(params["body"], said, source_BS=source)[0][0, -1]
+            alone[side][i] = (x_D @ params["head"]["w"] + params["head"]["b"])[0]
+    shown = jax.jit(reward.measure)(params, batch, HYPER, {})
+    margin_B = alone["chosen"] - alone["rejected"]
+    np.testing.assert_allclose(shown["reward_margin"], margin_B, atol=1e-5)
+    _, (_, measured) = jax.jit(reward.loss)(params, batch, HYPER)
+    assert float(measured["loss"]) == pytest.approx(np.log1p(np.exp(-margin_B)).mean(), rel=1e-5)
+
+
+def test_a_network_with_an_encoder_learns_which_response_is_preferred_to_which_prompt():
+    """The same two responses, in the other order to the other prompt: the encoder has to be read."""
+    model = models.build(models.ladder(16, 20, "encdec"))
+    reward, optimizer = objective(model, Recipe(RewardConfig())), optax.adam(1e-2)
+    batch = pairs_of_rows(([5, 6, 7], [8, 1], [9, 1]), ([5, 4, 7], [9, 1], [8, 1]))
+
+    def step(state, _):
+        params, opt_state = state
+        gradient = jax.grad(lambda params: reward.loss(params, batch, HYPER)[0])(params)
+        updates, opt_state = optimizer.update(gradient, opt_state)
+        return (optax.apply_updates(params, updates), opt_state), None
+
+    params = jax.jit(reward.init)(jax.random.key(0))
+    run = jax.jit(lambda params: jax.lax.scan(step, (params, optimizer.init(params)), length=60)[0][0])
+    shown = jax.jit(reward.measure)(run(params), batch, HYPER, {})
+    assert (shown["accuracy"] == 1).all() and (shown["loss"] < 0.3).all()

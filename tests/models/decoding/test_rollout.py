@@ -11,14 +11,18 @@ import models
 from models.decoding.rollout import rollout
 from models.decoding.sample import sample
 from models.decoding.settings import SamplingSettings
+from models.one_row import in_one_row
 from tests.models.families.networks import CONFIGS, VOCAB, drawn
 from tests.tiers import slow_but
 
 EOS, MAX_NEW, TEMPERATURE = 4, 7, 0.7
 PROMPTS = ([5], [7, 8, 9, 10, 11, 3], [3, 12], [7, 8])
 SEEDS = np.array([11, 12, 13, 12], np.uint32)
-# One of each decoder-only family, and what differs in its cache: windows, learned positions, room of experts.
-NAMES = ("transformer-gpt2", "transformer-gemma2", "moe-many", "rwkv4-rwkv4", "rwkv7-rwkv7")
+# One of each family, and what differs in its cache: windows, learned positions, room of experts.
+NAMES = (
+    *("transformer-gpt2", "transformer-gemma2", "moe-many", "rwkv4-rwkv4", "rwkv7-rwkv7"),
+    *("encdec-t5-1.1", "rnn-gru"),
+)
 
 
 def padded(prompts, width: int, filler: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -75,7 +79,10 @@ def test_rollouts_are_samples_with_the_log_probabilities_of_the_forward_pass(nam
 
     # Experts drop nothing of rows that are given as texts, as decoding drops nothing.
     segments_BT = (np.arange(rolled.tokens_BT.shape[1]) < rolled.lengths_B[:, None]).astype(np.int32)
-    logits_BTV = jax.jit(model.apply)(params, rolled.tokens_BT, segments_BT=segments_BT) / TEMPERATURE
+    apart = {"segments_BT": segments_BT}
+    if model.has_encoder:
+        apart = {"prompt_lengths_B": rolled.prompt_lengths_B}
+    logits_BTV = jax.jit(in_one_row(model).apply)(params, rolled.tokens_BT, **apart) / TEMPERATURE
     logps_BTV = jax.nn.log_softmax(logits_BTV[:, :-1])
     logps_BT = np.take_along_axis(np.asarray(logps_BTV), rolled.tokens_BT[:, 1:, None], axis=2)[..., 0]
     was_said_BT = rolled.logps_BT != 0
@@ -126,9 +133,6 @@ def test_temperature_zero_takes_the_likeliest_token_with_certainty():
     assert not rolled.logps_BT.any()
 
 
-def test_networks_with_an_encoder_and_no_room_are_refused():
-    model, params = network("rnn-gru")
-    with pytest.raises(ValueError, match="family='rnn'"):
-        rollout(model, params, *padded(PROMPTS, 6), SEEDS, MAX_NEW, EOS)
+def test_no_room_is_refused():
     with pytest.raises(ValueError, match="max_new=0"):
         rollout(*network("transformer-gpt2"), *padded(PROMPTS, 6), SEEDS, 0, EOS)

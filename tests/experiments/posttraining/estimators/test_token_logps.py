@@ -8,7 +8,6 @@ import pytest
 import models
 from experiments.posttraining.estimators.token_logps import (
     masked_mean,
-    refuse_encoder,
     response_logps,
     response_mask,
     texts,
@@ -16,6 +15,7 @@ from experiments.posttraining.estimators.token_logps import (
 )
 from models import TransformerConfig
 from models.layers.moe import Experts
+from models.one_row import in_one_row
 from tests.experiments.posttraining.golden import assert_equal, golden
 
 __all__ = ["golden"]
@@ -55,15 +55,15 @@ def test_padding_does_not_count_even_if_it_is_infinite():
 def test_padding_takes_no_places_of_experts(dispatch, segments):
     experts = Experts(2, 1, 8, dispatch=dispatch)
     moe = models.build(TransformerConfig(7, 8, 1, 1, 1, 8, 8, experts=experts, family="moe"))
-    found = texts(moe, jnp.array([2, 3]), 3)
+    found = texts(moe, jnp.array([1, 1]), jnp.array([2, 3]), 3)
     assert {name: array.tolist() for name, array in found.items()} == (
         {"segments_BT": segments} if segments else {}
     )
     dense = models.build(TransformerConfig(7, 8, 1, 1, 1, 8, 8))
-    assert texts(dense, jnp.array([2, 3]), 3) == {}
+    assert texts(dense, jnp.array([1, 1]), jnp.array([2, 3]), 3) == {}
 
 
-def test_a_network_that_does_not_read_both_in_one_row_is_refused_by_name():
-    refuse_encoder(models.build(models.ladder(16, 31)), "ppo")
-    with pytest.raises(ValueError, match=r"ppo: family 'encdec' has an encoder .* use a decoder"):
-        refuse_encoder(models.build(models.ladder(16, 31, "encdec")), "ppo")
+def test_a_network_with_an_encoder_is_told_where_prompts_end():
+    model = in_one_row(models.build(models.ladder(16, 31, "encdec")))
+    found = texts(model, jnp.array([2, 1]), jnp.array([2, 3]), 3)
+    assert {name: array.tolist() for name, array in found.items()} == {"prompt_lengths_B": [2, 1]}
