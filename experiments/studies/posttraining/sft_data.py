@@ -1,9 +1,9 @@
 """How many demonstrations supervised fine-tuning needs, by the size of the model.
 
-1. pretrain: a model of each width.
-2. fine-tune: each of them but the largest on each number of examples, for several seeds with examples of
-   their own, and for several numbers of steps; of these the one with the lowest validation loss counts, as
-   few examples are soon learnt by heart.
+1. pretrain: models of each width, one a seed.
+2. fine-tune: each of them but the largest on each number of examples, those of a seed its own, for several
+   numbers of steps; of these the one with the lowest validation loss counts, as few examples are soon learnt
+   by heart.
 3. verify: the largest. Before it is fine-tuned, a law of the loss over size and examples, fitted to the
    others, says what it will come to.
 And the true reward of what each model says.
@@ -42,8 +42,8 @@ class Settings:
     data: DataConfig = recipes.STRINGS
     gold: GoldConfig = dataclasses.field(default_factory=GoldConfig)
     widths: tuple[int, ...] = (16, 24, 32, 48)
-    n_examples: tuple[int, ...] = (128, 512, 2048, 8192)
-    n_steps: tuple[int, ...] = (64, 192)
+    n_examples: tuple[int, ...] = (64, 256, 1024, 4096)
+    n_steps: tuple[int, ...] = (16, 48, 160)
     pretrain_steps: int = 200
     n_prompts: int = 256
     n_samples: int = 2
@@ -69,7 +69,7 @@ def build(settings: Settings) -> Study:
     """The study of settings whose data are prepared."""
     *smaller, largest = settings.widths
     stages = (
-        Stage("pretrain", lambda runs: [pretrained(settings, width) for width in settings.widths]),
+        Stage("pretrain", lambda runs: pretrained_of_all(settings)),
         Stage("fine-tune", lambda runs: [config for *_, config in fine_tuned(settings, smaller)]),
         Stage(
             "verify",
@@ -81,9 +81,15 @@ def build(settings: Settings) -> Study:
     return Study("sft_data", summary, settings, stages, functools.partial(finish, settings))
 
 
-def pretrained(settings: Settings, width: int) -> RunConfig:
-    """The model of a width that has read text."""
-    return recipes.pretrain(settings.data, width, settings.pretrain_steps, seed=settings.seed)
+def pretrained(settings: Settings, width: int, seed: int) -> RunConfig:
+    """The model of a width and seed, counted from 0, that has read text."""
+    return recipes.pretrain(settings.data, width, settings.pretrain_steps, seed=settings.seed + seed)
+
+
+def pretrained_of_all(settings: Settings) -> list[RunConfig]:
+    """Those of all widths and seeds."""
+    seeds = range(settings.n_seeds)
+    return [pretrained(settings, width, seed) for width in settings.widths for seed in seeds]
 
 
 def fine_tuned(settings: Settings, widths: Iterable[int]) -> list[tuple[int, int, int, RunConfig]]:
@@ -94,7 +100,7 @@ def fine_tuned(settings: Settings, widths: Iterable[int]) -> list[tuple[int, int
             n,
             seed,
             recipes.fine_tune(
-                pretrained(settings, width),
+                pretrained(settings, width, seed),
                 dataclasses.replace(settings.gold, n_examples=n, seed=settings.gold.seed + seed),
                 n_steps,
                 seed=settings.seed + seed,
@@ -112,7 +118,7 @@ def predict(settings: Settings, folder: Path, runs: Runs) -> None:
     *smaller, largest = settings.widths
     table = lowest(settings, folder, runs, smaller)
     fit = laws.fit_law(table, LAW, settings.n_bootstrap, settings.level)
-    size = models.count(pretrained(settings, largest).model).n_params
+    size = models.count(pretrained(settings, largest, 0).model).n_params
     about = pd.DataFrame({"n_params": float(size), "n_examples": settings.n_examples})
     said = laws.with_predictions(about, fit)
     write_atomic(folder / "smaller.csv", table.to_csv(index=False))
@@ -143,8 +149,9 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
 
 
 def lowest(settings: Settings, folder: Path, runs: Runs, widths: Iterable[int]) -> pd.DataFrame:
-    """For each of these widths, number of examples and seed the run of the lowest loss: d_model, n_params,
-    n_examples, seed, n_steps, loss, gold.
+    """For each of these widths, number of examples and seed the run of the lowest loss: run_id (of the
+    pretrained model, as what it shares goes together), d_model, n_params, n_examples, seed, n_steps, loss,
+    gold.
 
     Args:
       settings: of the study.
@@ -163,7 +170,9 @@ def lowest(settings: Settings, folder: Path, runs: Runs, widths: Iterable[int]) 
         samples = measures.sample_policy(
             folder / "runs" / config.run_id, settings.gold, settings.n_prompts, settings.n_samples
         )
-        about = {"d_model": width, "n_params": models.count(config.model).n_params, "n_examples": n}
+        assert config.init is not None
+        about = {"run_id": config.init.source, "d_model": width}
+        about |= {"n_params": models.count(config.model).n_params, "n_examples": n}
         about |= {"seed": seed, "n_steps": config.n_steps, "loss": losses[config.run_id]}
         rows.append(about | {"gold": float(samples.gold.mean())})
     return pd.DataFrame(rows)

@@ -133,6 +133,17 @@ def test_the_law_of_fine_tuning_predicts_the_largest_width(tmp_path, monkeypatch
     assert (tmp_path / "sft_data.png").read_bytes().startswith(PNG)
 
 
+def test_each_seed_and_width_is_fine_tuned_from_a_pretrained_model_of_its_own():
+    settings = sft_data.Settings(n_seeds=2)
+    starts = {
+        (width, seed): c.init.source for width, _, seed, c in sft_data.fine_tuned(settings, settings.widths)
+    }
+    ids = [config.run_id for config in sft_data.pretrained_of_all(settings)]
+    assert (
+        len(set(ids)) == 8 and set(starts.values()) == set(ids) and len(set(starts.values())) == len(starts)
+    )
+
+
 def test_of_several_numbers_of_steps_that_of_the_lowest_loss_counts(tmp_path, monkeypatch):
     settings = sft_data.Settings(n_steps=(8, 16, 32), n_seeds=1)
     runs = [config for *_, config in sft_data.fine_tuned(settings, settings.widths)]
