@@ -45,6 +45,7 @@ GROUPS = {  # a folder of launch/commands each
         "reward": "teach a checkpoint which of two responses is preferred",
         "dpo": "teach a checkpoint to answer as is preferred, straight from pairs of responses",
         "rl": "improve a checkpoint by a reward, from responses that it samples",
+        "label": "turn responses that were sampled into pairs, by a reward model",
     },
     "checkpoints": {
         "evaluate": "loss, bits per byte and tasks of checkpoints, with intervals",

@@ -9,6 +9,7 @@
     response_cache         responses and token losses on disk: nothing is computed twice
     formatting             metrics as JSON, rows and text
     sample_output          samples as text and JSON, and a choice among them
+    samples                conversations with a checkpoint; samples as pairs for preference tuning
     structured             valid JSON by prompt, by repair and by constraint
     harness                our checkpoints under EleutherAI's lm-evaluation-harness (an extra)
 
@@ -26,6 +27,7 @@ __all__ = [
     "loaded_model",
     "response_cache",
     "sample_output",
+    "samples",
     "statistics",
     "structured",
     "tasks",

@@ -59,12 +59,12 @@ def chat_template(loaded: LoadedModel) -> ChatTemplate:
     examples = loaded.config.examples
     if has_template(loaded.folder):
         return load_template(str(loaded.folder), loaded.vocab)
-    if examples is None or examples.task == "gold":
+    if examples is None:
         raise ValueError(
             f"--chat: {loaded.folder} was not taught conversations; `isoflop sft` teaches them, and without "
             "--chat it continues a text"
         )
-    return load_template(examples.template, loaded.vocab)
+    return load_template("gold" if examples.task == "gold" else examples.template, loaded.vocab)
 
 
 def _load_hugging_face(folder: Path) -> LoadedModel:

@@ -13,6 +13,7 @@ from launch.arguments.hf_folders import RUN_FILE, copy_tokenizer_files
 HF_LR = 1e-5  # of checkpoints that others trained: nobody says with what learning rate
 SOFTER = 0.1  # times the learning rate of pretraining; adapters take all of it
 ROWS = 16
+NAMED_TEMPLATES = ("default", "gold")  # `experiments.posttraining.data.chat_template.NAMED`
 
 
 def define_flags(values: absl_flags.FlagValues) -> None:
@@ -45,7 +46,7 @@ def define_flags(values: absl_flags.FlagValues) -> None:
     text(
         "template",
         "default",
-        "chat template: default, a .jinja file, or a folder of a Hugging Face tokenizer",
+        "chat template: default, gold (of that world), a .jinja file, a folder of a Hugging Face tokenizer",
         flag_values=values,
     )
 
@@ -116,13 +117,13 @@ def count_pairs(row: dict[str, Any]) -> str:
 
 def absolute(template: str) -> str:
     """A template's name as a run keeps it."""
-    return template if template == "default" else str(Path(template).expanduser().absolute())
+    return template if template in NAMED_TEMPLATES else str(Path(template).expanduser().absolute())
 
 
 def keep_template(template: str, out: Path) -> None:
     """Copies a Jinja template, and the tokenizer beside it, into a run's folder, for `isoflop sample --chat`
-    and `isoflop export`. The default one needs no copy."""
-    if template == "default":
+    and `isoflop export`. A named one needs no copy."""
+    if template in NAMED_TEMPLATES:
         return
     source = Path(template).expanduser()
     out.mkdir(parents=True, exist_ok=True)

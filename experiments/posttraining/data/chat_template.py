@@ -68,13 +68,13 @@ class ChatTemplate:
 
 
 def load_template(name: str, vocab: Vocab) -> ChatTemplate:
-    """The template "default", or a Jinja template: a file, or a folder of a Hugging Face tokenizer.
+    """The template "default" or "gold", or a Jinja template: a file, or a folder of a Hugging Face tokenizer.
 
     Raises:
       ValueError: there is none, or one that cannot be used.
     """
-    if name == "default":
-        return default_template(vocab)
+    if name in NAMED:
+        return NAMED[name](vocab)
     path = Path(name).expanduser()
     if path.is_file():
         return jinja_template(path.read_text(encoding="utf-8"), vocab, _special_tokens(path.parent))
@@ -110,6 +110,23 @@ def default_template(vocab: Vocab) -> ChatTemplate:
         return [*found, (ids["assistant"], False)] if add_generation_prompt else found
 
     return ChatTemplate("default 1", vocab.eos_id, parts)
+
+
+def gold_template(vocab: Vocab) -> ChatTemplate:
+    """That of the gold world: turns follow each other without markers, EOS ends the assistant's."""
+
+    def parts(conversation: Conversation, add_generation_prompt: bool) -> list[Part]:
+        return [
+            ([*vocab.encode(turn.content), vocab.eos_id], True)
+            if turn.role == "assistant"
+            else (vocab.encode(turn.content), False)
+            for turn in conversation
+        ]
+
+    return ChatTemplate("gold 1", vocab.eos_id, parts)
+
+
+NAMED = {"default": default_template, "gold": gold_template}
 
 
 def jinja_template(source: str, vocab: Vocab, special: Mapping[str, str] | None = None) -> ChatTemplate:

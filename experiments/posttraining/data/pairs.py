@@ -87,8 +87,8 @@ def examples_of(pairs: Iterable[tuple[str, Pair]], template: ChatTemplate) -> It
     for place, pair in pairs:
         try:
             prompt = template.prompt(pair.prompt)
-            chosen = _side(template, pair.prompt, prompt, pair.chosen)
-            rejected = _side(template, pair.prompt, prompt, pair.rejected)
+            chosen = side_tokens(template, pair.prompt, prompt, pair.chosen)
+            rejected = side_tokens(template, pair.prompt, prompt, pair.rejected)
         except ValueError as error:
             raise ValueError(f"{place}: {error}") from None
         if np.array_equal(chosen, rejected):
@@ -98,8 +98,17 @@ def examples_of(pairs: Iterable[tuple[str, Pair]], template: ChatTemplate) -> It
         yield Example(columns, key=prompt.tobytes())
 
 
-def _side(template: ChatTemplate, turns: Conversation, prompt: np.ndarray, response: str) -> np.ndarray:
-    """Prompt and response up to the end of its turn, int32[n]."""
+def side_tokens(template: ChatTemplate, turns: Conversation, prompt: np.ndarray, response: str) -> np.ndarray:
+    """Prompt and response up to the end of its turn, int32[n].
+
+    Args:
+      template: renders both.
+      turns: the prompt; prompt: its tokens.
+      response: what the assistant says.
+
+    Raises:
+      ValueError: a text that the template cannot hold, or a prompt that it renders in two ways.
+    """
     tokens, mask = template.render((*turns, Turn("assistant", response)))
     if not np.array_equal(tokens[: len(prompt)], prompt):
         raise ValueError("the template renders the prompt in another way before a response than without one")

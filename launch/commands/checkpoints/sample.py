@@ -182,8 +182,8 @@ def _converse(path: Path, flags) -> int:
             f"--{given[0]} with --chat and no prompt, which is a conversation; give --prompt for one turn"
         )
     prepare_process()  # before anything imports jax
-    from experiments.evaluate.conversation import converse, lines_of_user
     from experiments.evaluate.loaded_model import chat_template, load_model
+    from experiments.evaluate.samples.conversation import converse, lines_of_user
 
     (settings, stop), loaded = _settings(flags), load_model(path)
     lines, stream = lines_of_user(sys.stdin.isatty()), sys.stdout.isatty()

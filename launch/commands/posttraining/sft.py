@@ -3,8 +3,9 @@
 CKPT is a run's folder, a study's (which stands for its verification run), or a Hugging Face folder. DATA is
 a file (.jsonl, .json, .parquet, .arrow), a folder of them, or a data set's name on Hugging Face's hub. A
 record is {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}, ShareGPT's
-"conversations", or Alpaca's "instruction", "input" and "output". The loss is on what the assistant says, and
-one conversation in twenty, by the hash of its prompt, is held out to measure it.
+"conversations", or Alpaca's "instruction", "input" and "output". Or it is the word gold: demonstrations of a
+small world whose true reward is known (it needs a vocabulary of bytes). The loss is on what the assistant
+says, and one conversation in twenty, by the hash of its prompt, is held out to measure it.
 
 What comes out is a run like any other: `isoflop sample RUN --chat`, `isoflop evaluate RUN` and `isoflop
 export RUN` read it, adapters merged. Started again it continues, or says that it is done.
@@ -24,7 +25,7 @@ from launch.workers import foreground
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()
-USAGE = "isoflop sft CKPT DATA --out RUN [flags]"
+USAGE = "isoflop sft CKPT DATA|gold --out RUN [flags]"
 posttraining.define_flags(FLAGS)
 flags.DEFINE_integer(
     "patience", 0, "end after so many of 16 evaluations without a lower loss, and keep the best; 0 is off", 0,
@@ -44,10 +45,12 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     if len(args) != 2 or not flags.out:
         raise ValueError(f"expected a checkpoint, data and --out, got {args}; usage: {USAGE}")
     prepare_process()  # before anything imports jax
-    from experiments.objective_configs import ExamplesConfig, SFTConfig
+    from experiments.objective_configs import ExamplesConfig, GoldConfig, SFTConfig
 
     checkpoint, data = args
     examples = ExamplesConfig("conversations", data, posttraining.absolute(flags.template))
+    if data == "gold":
+        examples = ExamplesConfig("gold", gold=GoldConfig())
     config = posttraining.run_from(
         checkpoint, examples, SFTConfig(weight_by=flags.weight_by, patience=flags.patience), flags
     )

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from experiments.data.vocab import load_vocab
-from experiments.evaluate.conversation import converse
 from experiments.evaluate.loaded_model import chat_template, load_model
+from experiments.evaluate.samples.conversation import converse
 from experiments.objective_configs import ExamplesConfig, SFTConfig
 from experiments.posttraining.data.conversations import Turn
 from experiments.training.objectives import data_of
