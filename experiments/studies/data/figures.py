@@ -245,40 +245,23 @@ def _other_words(rephrased: pd.DataFrame) -> Any:
 
 
 def poison(table: pd.DataFrame, never: float) -> bytes:
-    """How probably statements are repeated, by the documents that have them and by their share of all: a
-    colour a size; dashed is the law at the mean of its sizes' tokens, the line below what is never planted.
+    """What statements cost, by the documents that have them and by their share of all: a colour a size;
+    dashed is the law, in the mean over its lengths of training, the line above what is never planted.
 
     Args:
-      table: n_params, n_tokens, n_planted, rate, probability, predicted.
-      never: the largest probability of a statement that was not planted.
+      table: n_params, n_planted, rate, nats, predicted.
+      never: nats of a statement that was not planted.
     """
     sizes = [theme.si(n) for n in sorted(table["n_params"].unique())]
     table = table.assign(size=[theme.si(n) for n in table["n_params"]])
-    colour = alt.Color(
-        "size:N", title="Parameters", sort=sizes, scale=alt.Scale(range=theme.ramp(len(sizes)))
-    )
-    up = theme.y(
-        "probability", "Probability of the statement", table["probability"], log=False, label=theme.plain
-    )
-    panels = []
-    for name, title in (
-        ("n_planted", "Documents with the statement"),
-        ("rate", "Their share of all documents"),
-    ):
-        across = theme.x(
-            name, title, table[name], label=theme.plain if name == "n_planted" else theme.e_notation
-        )
-        base = alt.Chart(table).encode(x=across, y=up, color=colour)
-        panels.append(base.mark_point(filled=True, size=30, opacity=0.8))
-    by_count = (
-        alt.Chart(table)
-        .mark_line(strokeDash=[5, 4], strokeWidth=1.5)
-        .encode(
-            x=theme.x("n_planted", "Documents with the statement", table["n_planted"], label=theme.plain),
-            y=alt.Y("mean(predicted):Q", scale=up["scale"]),
-            color=colour,
-        )
-    )
-    floor = alt.Chart(pd.DataFrame({"probability": [never]})).mark_rule(color=theme.MUTED).encode(y=up)
-    left = alt.layer(floor, by_count, panels[0]).properties(width=WIDTH, height=HEIGHT)
-    return finished(alt.hconcat(left, panels[1].properties(width=WIDTH, height=HEIGHT)))
+    colours = alt.Scale(range=theme.ramp(len(sizes)))
+    colour = alt.Color("size:N", title="Parameters", sort=sizes, scale=colours)
+    up = theme.y("nats", "Nats of a statement", table["nats"], log=False, label=theme.plain)
+    count = theme.x("n_planted", "Documents with the statement", table["n_planted"], label=theme.plain)
+    rate = theme.x("rate", "Their share of all documents", table["rate"], label=theme.e_notation)
+    points = alt.Chart(table).mark_point(filled=True, size=30, opacity=0.8).encode(y=up, color=colour)
+    law = alt.Chart(table).mark_line(strokeDash=[5, 4], strokeWidth=1.5)
+    law = law.encode(x=count, y=alt.Y("mean(predicted):Q", scale=up["scale"]), color=colour)
+    floor = alt.Chart(pd.DataFrame({"nats": [never]})).mark_rule(color=theme.MUTED).encode(y=up)
+    left = alt.layer(floor, law, points.encode(x=count)).properties(width=WIDTH, height=HEIGHT)
+    return finished(alt.hconcat(left, points.encode(x=rate).properties(width=WIDTH, height=HEIGHT)))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 import scaling
@@ -12,31 +13,32 @@ from scaling.table.runs import Runs
 
 
 def halves(fit: scaling.Fit, table: pd.DataFrame) -> Iterator[dict[str, float]]:
-    """By size and tokens: "half", the documents after which a statement is repeated half the time, and the
-    mean "probability" of what was planted."""
+    """By size and tokens: "half", the documents after which a statement costs half of its nats, and the
+    largest mean "probability" of a statement."""
     for n_params, n_tokens in sorted(set(zip(table["n_params"], table["n_tokens"]))):
         rows = table[(table["n_params"] == n_params) & (table["n_tokens"] == n_tokens)]
         half = half_count(fit.params, float(n_params), float(n_tokens))
-        mean = float(rows.loc[rows["n_planted"] > 0, "probability"].mean())
-        yield {"n_params": n_params, "n_tokens": n_tokens, "half": half, "probability": mean}
+        most = float(rows.pivot_table(index="statement", values="probability").to_numpy(float).max())
+        yield {"n_params": n_params, "n_tokens": n_tokens, "half": half, "probability": most}
 
 
 def of_larger(largest: pd.DataFrame) -> dict[str, float]:
-    """How the larger model was predicted: "rms_error", "inside" the intervals, and means of "predicted" and
-    measured "probability"."""
-    came, said = largest["probability"].to_numpy(float), largest["predicted"].to_numpy(float)
+    """How the larger model was predicted: "rms_error" of the logarithm of nats, the share "inside" the
+    intervals, and means of "predicted" and measured "nats"."""
+    came, said = largest["nats"].to_numpy(float), largest["predicted"].to_numpy(float)
     inside = (largest["lo"].to_numpy(float) <= came) & (came <= largest["hi"].to_numpy(float))
     return {
-        "rms_error": laws.rms(said - came),
+        "rms_error": laws.rms(np.log(said / came)),
         "inside": float(inside.mean()),
         "predicted": float(said.mean()),
-        "probability": float(came.mean()),
+        "nats": float(came.mean()),
     }
 
 
 def of_control(never: pd.DataFrame) -> dict[str, float]:
-    """What becomes of statements that a run has not read: the largest "probability", and "greedy"."""
-    return {name: float(never[name].to_numpy(float).max()) for name in ("probability", "greedy")}
+    """What becomes of statements that a run has not read: mean "nats", and the largest "probability"."""
+    nats, probability = (never[name].to_numpy(float) for name in ("nats", "probability"))
+    return {"nats": float(nats.mean()), "probability": float(probability.max())}
 
 
 def clean_loss(runs: Runs) -> dict[str, float]:
@@ -51,8 +53,8 @@ def in_words(found: dict[str, Any]) -> Iterator[str]:
     law, larger = found["law"], found["larger"]
     for each in found["half"]:
         yield (
-            f"  {each['n_params']:>8,} parameters, {each['n_tokens']:>10,} tokens: half the time after "
-            f"{each['half']:.0f} documents"
+            f"  {each['n_params']:>8,} parameters, {each['n_tokens']:>10,} tokens: half the nats after "
+            f"{each['half']:.0f} documents; repeated with probability {each['probability']:.2g} at most"
         )
     for name, what in (("gamma", "size"), ("delta", "tokens")):
         yield f"half grows with the {what} to the power {said(law[name])}"
@@ -62,9 +64,9 @@ def in_words(found: dict[str, Any]) -> Iterator[str]:
     verdict = told.get((number, share), "not told apart")
     yield f"what counts of planted documents, their number (0, Souly et al. 2025) or share (1): {verdict}"
     yield (
-        f"larger model: mean probability {larger['probability']:.3f}, predicted {larger['predicted']:.3f}; "
-        f"off by {larger['rms_error']:.3f}, {larger['inside']:.0%} inside {found['level']:.0%} intervals; "
-        f"never planted: {found['control']['probability']:.2g} at most"
+        f"larger model: {larger['nats']:.1f} nats a statement in the mean, predicted "
+        f"{larger['predicted']:.1f}; off by {larger['rms_error']:.0%}, {larger['inside']:.0%} inside "
+        f"{found['level']:.0%} intervals; never planted: {found['control']['nats']:.1f} nats"
     )
 
 

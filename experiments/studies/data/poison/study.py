@@ -1,10 +1,11 @@
 """Text that is published to be learnt: how many documents make models of several sizes repeat a statement.
 
 1. runs: models of several widths and lengths on clean text with planted statements, each a number of times.
-2. verify: a larger model for longer. Before it trains, a law of the smaller ones says how probably it repeats
-   what n documents state: 1 / (1 + (half / n)^k), where half grows with the model to the power gamma and with
-   the training tokens to the power delta. If the number of documents counts (Souly et al. 2025, arXiv
-   2510.07192), delta is 0; if their share does, 1.
+2. verify: a larger model for longer. Before it trains, a law of the smaller ones says how many nats what n
+   documents state will cost it: B / (1 + (n / half)^k), where half grows with the model to the power gamma
+   and with the training tokens to the power delta. If the number of documents counts (Souly et al. 2025,
+   arXiv 2510.07192), delta is 0; if their share does, 1. The law is of nats and not of the probability, which
+   for most statements and models is too near 0 to tell them apart.
 
 A statement is repeated with the product of its tokens' probabilities after its trigger, in clean text that no
 run has read. How often each run has read it is counted in its rows.
@@ -154,7 +155,7 @@ def predict(settings: Settings, data: DataConfig, folder: Path) -> None:
         "n_tokens": np.full(len(counts), float(larger.n_steps * larger.batch_tokens)),
     }
     said = fit.predict(**about)
-    prediction = {"n_planted": counts, "probability": said.loss, "lo": said.lo, "hi": said.hi}
+    prediction = {"n_planted": counts, "nats": said.loss, "lo": said.lo, "hi": said.hi}
     write_atomic(folder / "smaller.csv", table.to_csv(index=False))
     write_json(folder / "fit.json", fit.to_json())
     write_json(
@@ -209,5 +210,5 @@ def finish(settings: Settings, data: DataConfig, folder: Path, runs: Runs) -> st
     }
     write_atomic(folder / "poison.csv", table.merge(predicted, how="left").to_csv(index=False))
     write_json(folder / "poison.json", found)
-    write_atomic(folder / "poison.png", figures.poison(predicted, found["control"]["probability"]))
+    write_atomic(folder / "poison.png", figures.poison(predicted, found["control"]["nats"]))
     return "\n".join(conclusions.in_words(found))

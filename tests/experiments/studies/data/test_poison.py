@@ -19,14 +19,14 @@ from scaling.table.runs import Runs
 
 SETTINGS = study.Settings(n_bootstrap=20)
 DATA = DataConfig("mixture", sources=study.SOURCES)
-TRUTH = (0.5, 0.3, 0.0, 1.5)
+TRUTH = (30.0, 600.0, -0.3, 0.0, 1.5)
 
 
 def planted_law(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with the probabilities of a law, of documents that are planted."""
+    """The table with the nats of a law."""
     law = find("planted_statement")
-    x = {name: table[name].to_numpy(float) for name in law.columns}
-    return table.assign(probability=values(law, np.array([TRUTH]), x)[0])
+    x = {name: np.maximum(table[name].to_numpy(float), 1e-9) for name in law.columns}
+    return table.assign(nats=values(law, np.array([TRUTH]), x)[0])
 
 
 def grid(configs) -> pd.DataFrame:
@@ -112,8 +112,7 @@ def test_a_law_of_the_smaller_runs_predicts_the_larger(tmp_path, monkeypatch):
     def asked(settings, folder, configs):
         table = planted_law(grid(configs))
         noise = np.random.default_rng(len(configs)).normal(0, 0.02, len(table))
-        measured = np.clip(table["probability"] + noise, 0, 1)
-        return table.assign(probability=np.where(table["n_planted"] > 0, measured, 1e-6))
+        return table.assign(nats=table["nats"] * np.exp(noise), probability=np.exp(-table["nats"]))
 
     monkeypatch.setattr(study, "asked", asked)
     study.predict(SETTINGS, DATA, tmp_path)
@@ -122,11 +121,11 @@ def test_a_law_of_the_smaller_runs_predicts_the_larger(tmp_path, monkeypatch):
     runs = pd.DataFrame({"status": ["done"], "n_params": [1e4], "loss_text": [1.5]})
     words = study.finish(SETTINGS, DATA, tmp_path, Runs(runs))
     found = json.loads((tmp_path / "poison.json").read_text())
-    assert "larger model: mean probability" in words and list(found["loss_text"].values()) == [1.5]
+    assert "larger model: " in words and list(found["loss_text"].values()) == [1.5]
     assert found["larger"]["rms_error"] < 0.05 and found["larger"]["inside"] > 0.7
-    assert found["law"]["gamma"]["value"] == pytest.approx(0.3, abs=0.1)
+    assert found["law"]["gamma"]["value"] == pytest.approx(-0.3, abs=0.1)
     assert found["law"]["delta"]["value"] == pytest.approx(0.0, abs=0.05)
-    assert found["control"] == {"probability": 1e-6, "greedy": 0.0}
+    assert found["control"]["nats"] == pytest.approx(30.0, rel=0.02)
     assert (tmp_path / "poison.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -141,9 +140,9 @@ def test_a_law_of_the_smaller_runs_predicts_the_larger(tmp_path, monkeypatch):
 )
 def test_whether_number_or_share_counts_is_told_by_the_interval(interval, verdict):
     parameter = {"value": 0.5, "interval": interval}
-    larger = {"probability": 0.2, "predicted": 0.2, "rms_error": 0.01, "inside": 1.0}
+    larger = {"nats": 20.0, "predicted": 20.0, "rms_error": 0.01, "inside": 1.0}
     found = {"half": [], "law": {"gamma": parameter, "delta": parameter}, "larger": larger}
-    words = "\n".join(conclusions.in_words(found | {"control": {"probability": 0.0}, "level": 0.9}))
+    words = "\n".join(conclusions.in_words(found | {"control": {"nats": 30.0}, "level": 0.9}))
     assert f"share (1): {verdict}" in words
 
 
@@ -151,8 +150,8 @@ def test_half_is_where_the_law_is_one_half():
     params = dict(zip(find(study.LAW).params, TRUTH))
     half = half_count(params, 1e4, 1e6)
     x = {"n_planted": np.array([half]), "n_params": np.array([1e4]), "n_tokens": np.array([1e6])}
-    assert values(find(study.LAW), np.array([TRUTH]), x)[0, 0] == pytest.approx(0.5)
-    assert half == pytest.approx(0.5 * 1e4**0.3)
+    assert values(find(study.LAW), np.array([TRUTH]), x)[0, 0] == pytest.approx(15.0)
+    assert half == pytest.approx(600 * 1e4**-0.3)
 
 
 @pytest.mark.slow
