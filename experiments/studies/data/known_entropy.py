@@ -246,12 +246,14 @@ def in_words(found: dict[str, Any]) -> Iterator[str]:
     for law in found["excess"]:
         name = law["source"]
         *own, pooled = [each for each in found["networks"] if each["source"] == name]
-        spread = (pooled["hi"] - pooled["lo"]) / pooled["truth"]
+        sure = [each for each in own if each["status"] == "converged"]
         yield (
             f"{name}: entropy {pooled['truth']:.4f} nats a token, fitted E {pooled['E']:.4f} "
-            f"[{pooled['lo']:.4f}, {pooled['hi']:.4f}], an interval of {spread:.0%} of it; it holds the "
-            f"entropy for {sum(map(holds, own))} of {len(own)} seeds alone"
-            f"{'' if holds(pooled) else ', not for all together'}; {pooled['status']}"
+            f"[{pooled['lo']:.4f}, {pooled['hi']:.4f}]; {pooled['status']}"
+        )
+        yield (
+            f"  of {len(own)} seeds by themselves {len(sure)} determine E, and the interval of "
+            f"{sum(map(holds, sure))} of these holds the entropy"
         )
         of_n, of_d = (f"{min(each):.2f} to {max(each):.2f}" for each in zip(*law["by_seed"]))
         below = f"{law['below']} below" if law["below"] else "no model is below"
@@ -267,11 +269,11 @@ def in_words(found: dict[str, Any]) -> Iterator[str]:
         (learner, skills, tokens), each = about, list(group)
         off = [row["E"] - row["truth"] for row in each]
         width = float(np.median([row["hi"] - row["lo"] for row in each]))
-        unsure = sum(row["status"] != "converged" for row in each)
+        sure = [row for row in each if row["status"] == "converged"]
         yield (
             f"  {learner}, to {skills:g} skills and {tokens:.2g} tokens: E off by {min(off):+.4f} to "
-            f"{max(off):+.4f}, interval {width:.4f} wide, holds the truth {sum(map(holds, each))} of "
-            f"{len(each)} times" + (f"; {unsure} of the fits are not sure" if unsure else "")
+            f"{max(off):+.4f}, interval {width:.4f} wide; {len(sure)} of {len(each)} fits determine E, "
+            f"{sum(map(holds, sure))} hold the truth"
         )
 
 

@@ -195,7 +195,7 @@ def measured(settings: Settings, data: DataConfig, runs: Runs) -> pd.DataFrame:
     """weight_decay, d_model, part, epochs and the columns of the laws, of every run that is done."""
     done = {run["run_id"]: run for run in runs.table.loc[runs.table.status == "done"].to_dict("records")}
     columns = ("run_id", "n_params", "n_tokens", "unique_tokens", "flops", "loss")
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "weight_decay": config.optimizer.weight_decay,
             "d_model": config.model.d_model,
@@ -206,6 +206,7 @@ def measured(settings: Settings, data: DataConfig, runs: Runs) -> pd.DataFrame:
         for config in itertools.chain(*plan(settings, data))
         if config.run_id in done
     )
+    return table.sort_values(["weight_decay", "d_model", "part", "epochs"], ignore_index=True)
 
 
 def fits(settings: Settings, table: pd.DataFrame) -> Iterator[tuple[float, str, pd.DataFrame, scaling.Fit]]:

@@ -76,3 +76,4 @@ def test_repeats_that_do_harm_are_told_by_weight_decay(tmp_path):
     )
     rise = {(each["weight_decay"], each["best_epochs"]): each["rise"] for each in found["repeats"]}
     assert all(value >= 0 for value in rise.values()) and "lowest after" in words
+    assert all(list(each["loss"]) == ["1", "2", "4", "8", "16", "40"] for each in found["repeats"])
