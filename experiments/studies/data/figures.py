@@ -213,7 +213,9 @@ def model_made(table: pd.DataFrame, rephrased: pd.DataFrame) -> bytes:
     }
     panels = [_generations(table, arms, name, title) for name, title in titles.items()]
     chart = alt.vconcat(alt.hconcat(*panels[:2]), alt.hconcat(*panels[2:]))
-    return finished(alt.vconcat(chart, _other_words(rephrased)) if len(rephrased) > 1 else chart)
+    if len(rephrased) > 1:
+        chart = alt.vconcat(chart, _other_words(rephrased)).resolve_scale(color="independent")
+    return finished(chart)
 
 
 def _generations(table: pd.DataFrame, arms: list[str], name: str, title: str) -> Any:
@@ -221,7 +223,9 @@ def _generations(table: pd.DataFrame, arms: list[str], name: str, title: str) ->
     rows = table.dropna(subset=[name])
     colour = alt.Color("arm:N", title="Trained on", sort=arms)
     last = int(rows["generation"].to_numpy().max())
-    across = alt.X("generation:Q", title="Generation", axis=alt.Axis(values=[*range(last + 1)], grid=False))
+    across = alt.X(
+        "generation:Q", title="Generation", axis=alt.Axis(values=[*range(last + 1)], format="d", grid=False)
+    )
     up = theme.y(name, title, rows[name], log=False, label=theme.plain)
     base = alt.Chart(rows).encode(x=across, color=colour)
     means = alt.Y(f"mean({name}):Q", scale=up["scale"], axis=up["axis"], title=title)
@@ -231,7 +235,7 @@ def _generations(table: pd.DataFrame, arms: list[str], name: str, title: str) ->
 
 
 def _other_words(rephrased: pd.DataFrame) -> Any:
-    """The first generation by the share of its text that is in other words; crosses are longer runs."""
+    """The first generation by the share of its text that is in other words, and longer runs on none."""
     ends = pd.DataFrame(rephrased["excess"].tolist())
     rows = pd.concat([rephrased[["rephrased", "longer"]], ends], axis=1)
     rows = rows.assign(words=[f"{times} times the tokens" for times in rows["longer"]])

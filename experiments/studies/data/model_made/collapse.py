@@ -130,7 +130,7 @@ def _by_seed(chains: pd.DataFrame, arm: str, name: str) -> np.ndarray:
 
 def of_rephrased(others: pd.DataFrame, level: float) -> list[dict[str, Any]]:
     """By share of rephrased documents and times the tokens: "excess", "tail", and "saved", by how much the
-    excess is below that of the text as it is, paired by seed; with intervals.
+    excess is below that of the text as it is, paired by seed, of the others; with intervals.
 
     Args:
       others: rephrased, longer, seed, excess, tail.
@@ -140,8 +140,10 @@ def of_rephrased(others: pd.DataFrame, level: float) -> list[dict[str, Any]]:
     found = []
     for share, longer in sorted(set(zip(others["rephrased"], others["longer"]))):
         own = pd.DataFrame(others[(others["rephrased"] == share) & (others["longer"] == longer)])
-        saved = (base - own.set_index("seed")["excess"]).dropna()
-        about = {"rephrased": share, "longer": longer, "saved": interval(saved.to_numpy(float), level)}
+        about: dict[str, Any] = {"rephrased": share, "longer": longer}
+        if share or longer > 1:
+            saved = (base - own.set_index("seed")["excess"]).dropna()
+            about["saved"] = interval(saved.to_numpy(float), level)
         found.append(
             about | {name: interval(own[name].to_numpy(float), level) for name in ("excess", "tail")}
         )
@@ -163,8 +165,8 @@ def in_words(found: dict[str, Any]) -> Iterator[str]:
     for each in found["rephrased"]:
         yield (
             f"  {each['rephrased']:.0%} in other words, {each['longer']} times the tokens: "
-            f"{each['excess']['mean']:.4f}, saves {_said(each['saved'])}; "
-            f"on the rarest tenth {each['tail']['mean']:.4f}"
+            f"{each['excess']['mean']:.4f}, on the rarest tenth {each['tail']['mean']:.4f}"
+            + (f"; saves {_said(each['saved'])}" if "saved" in each else "")
         )
     by_arm = {arm["arm"]: arm for arm in found["arms"]}
     alone = by_arm[replace(0.0)]
