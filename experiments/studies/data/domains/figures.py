@@ -38,7 +38,9 @@ def matrix(losses: list[dict[str, Any]]) -> bytes:
     colours = alt.Scale(domain=[0, 0.5], range=["#ffffff", theme.ramp(4)[1]], interpolate="rgb", clamp=True)
     legend = alt.Legend(title=["Above the best", "of the column"])
     chart = alt.layer(
-        base.mark_rect(stroke="#ffffff").encode(color=alt.Color("above:Q", scale=colours, legend=legend)),
+        base.mark_rect(stroke="#ffffff", opacity=0.6).encode(
+            color=alt.Color("above:Q", scale=colours, legend=legend)
+        ),
         base.mark_text().encode(text="words:N"),
     )
     return finished(chart.properties(width=110 * len(order["text"]), height=30 * len(order["model"])))
