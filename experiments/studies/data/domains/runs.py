@@ -72,14 +72,12 @@ class Settings:
             )
         if self.n_seeds < 2:
             raise ValueError(f"Settings.n_seeds={self.n_seeds}; intervals take two or more")
-        if (
-            len(self.widths) < 2
-            or len(self.domain_tokens) < 2
-            or list(self.domain_tokens) != sorted(set(self.domain_tokens))
-        ):
+        n_widths, n_parts = len(set(self.widths)), len(set(self.domain_tokens))
+        increasing = list(self.domain_tokens) == sorted(set(self.domain_tokens))
+        if min(n_widths, n_parts) < 2 or n_widths * n_parts < 5 or not increasing:
             raise ValueError(
                 f"Settings.widths={self.widths}, domain_tokens={self.domain_tokens}; the law of transfer "
-                "needs two or more of each, tokens from small to large"
+                "needs two or more of each and five pairs of them, tokens from small to large"
             )
         if self.verify_tokens <= self.domain_tokens[-1]:
             raise ValueError(

@@ -34,7 +34,7 @@ TINY = Settings(
     general="code",
     widths=(8, 16),
     general_tokens=640,
-    domain_tokens=(80, 160),
+    domain_tokens=(80, 120, 160),
     verify_tokens=240,
     passes=4,
     lr=0.02,
@@ -179,7 +179,7 @@ def test_without_the_public_corpora_one_line_says_what_to_do(tmp_path, monkeypat
     [
         ("general=novels", "give the general text by the name 'novels'"),
         ("n_seeds=1", "n_seeds=1; intervals take two or more"),
-        ("domain_tokens=[100]", "two or more of each, tokens from small to large"),
+        ("domain_tokens=[100,200]", "two or more of each and five pairs of them, tokens from small to large"),
         ("verify_tokens=10", "more tokens than all"),
         ("passes=20", "allowed are 1 to most_passes=16"),
         ("replay=[1.0]", "shares of general text lie between 0 and 1"),
