@@ -7,7 +7,8 @@ from launch.store import STATES, PlannedRun, Store
 
 
 def short(value: float) -> str:
-    """Three significant digits and a unit: 22400 -> "22.4k"."""
+    """Three significant digits and a unit: 22400 -> "22.4k", 999936 -> "1M"."""
+    value = float(f"{value:.3g}")
     for limit, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= limit:
             return f"{value / limit:.3g}{unit}"

@@ -9,7 +9,7 @@ from tests.launch.monitor.test_progress import planned
 
 
 @pytest.mark.parametrize(
-    "value, text", [(0.0123, "0.0123"), (999, "999"), (22_400, "22.4k"), (1.2e6, "1.2M"), (3.456e9, "3.46B")]
+    "value, text", [(0.0123, "0.0123"), (999, "999"), (22_400, "22.4k"), (999_936, "1M"), (3.456e9, "3.46B")]
 )
 def test_short_numbers(value, text):
     assert short(value) == text
