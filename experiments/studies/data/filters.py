@@ -195,9 +195,10 @@ def figure(found: pd.DataFrame) -> bytes:
     names = rows["condition"].tolist()
     base = alt.Chart(rows).encode(y=alt.Y("condition:N", sort=names, title=None))
     bars = base.mark_rule(color=theme.INK, strokeWidth=2).encode(x="lo:Q", x2="hi:Q")
-    points = base.mark_point(filled=True, size=60, color=theme.INK).encode(
-        x=alt.X("gain:Q", title="nats a token saved on clean text, at equal tokens")
-    )
+    title = "Nats a token saved on clean text, at equal tokens"
+    ends = [0.0, *rows["lo"], *rows["hi"]]
+    across = theme.x("gain", title, ends, log=False, label=theme.signed)
+    points = base.mark_point(filled=True, size=60, color=theme.INK, opacity=1).encode(x=across)
     zero = alt.Chart(pd.DataFrame({"x": [0.0]})).mark_rule(color=theme.MUTED).encode(x="x:Q")
     chart = alt.layer(zero, bars, points).properties(width=420, height=28 * len(names))
     return theme.png(chart.configure(**theme.config()).to_dict(validate=False))
