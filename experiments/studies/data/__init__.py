@@ -9,6 +9,7 @@ model_made      generations of models trained on each other's text: replace, acc
 poison          statements planted in training text, and how many documents make a model repeat them
 languages       how often to read each language, what its sentences cost, what it gets from others
 repetition      what repeated tokens are worth, by epochs and weight decay
+repetition_laws what it computes from the table of its runs
 ideal_learners  the loss of learners without a network on it, exactly: what a fit is tested on first
 figures         the pictures of these studies
 """
@@ -25,4 +26,5 @@ __all__ = [
     "model_made",
     "poison",
     "repetition",
+    "repetition_laws",
 ]
