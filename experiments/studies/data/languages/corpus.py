@@ -100,7 +100,8 @@ def alpha_name(alpha: float) -> str:
 
 def amounts(config: RunConfig, tokens: Mapping[str, int]) -> dict[str, tuple[int, float]]:
     """Of each language, tokens that a run reads of it, and what they are worth: as many as there are
-    different ones count whole, and repeats less and less (Muennighoff et al. 2023, arXiv 2305.16264).
+    different ones count whole, and repeats less and less (Muennighoff et al. 2023, arXiv 2305.16264); at
+    least 1, since laws take logarithms and a short run may have no row of a language.
 
     Args:
       config: of the run.
@@ -110,7 +111,7 @@ def amounts(config: RunConfig, tokens: Mapping[str, int]) -> dict[str, tuple[int
     there = {name: min(n, int(mixture.unique_tokens.get(name, n))) for name, n in tokens.items()}
     rows = schedule(shares(mixture, there, config.n_tokens)).rows_until(config.n_steps * config.batch_size)
     read = dict(zip(there, (rows * config.seq_len).tolist()))
-    return {name: (n, worth(n, there[name])) for name, n in read.items()}
+    return {name: (n, max(1.0, worth(n, there[name]))) for name, n in read.items()}
 
 
 def worth(n_tokens: float, unique: float) -> float:

@@ -33,6 +33,11 @@ def test_a_run_reads_of_each_language_what_its_sampling_says(alpha):
     assert worth == pytest.approx(64 * (1 + 15.4 * (1 - math.exp(-(n / 64 - 1) / 15.4))))
 
 
+def test_a_language_that_is_not_read_counts_one_token():
+    none = MixtureConfig(weights=Numbers(a=1.0))
+    assert corpus.amounts(mixed_config("", none), {"a": 256, "b": 1000})["b"] == (0, 1.0)
+
+
 def test_repeats_are_worth_less_and_less():
     assert corpus.worth(50, 100) == 50 and corpus.worth(0, 100) == 0
     worth = np.array([corpus.worth(100 * epochs, 100) for epochs in (1, 2, 4, 40, 1e6)])
