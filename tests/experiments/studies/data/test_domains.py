@@ -196,7 +196,8 @@ def test_it_runs_through(tmp_path, monkeypatch):
     monkeypatch.setenv("ISOFLOP_CACHE", str(root))
     fingerprint = make_mixed_cache(root)
     (root / "docstrings-mixed").rename(root / "mixture-mixed")
-    settings = dataclasses.replace(TINY, data=dataclasses.replace(TINY.data, fingerprint=fingerprint))
+    data = DataConfig("mixture", sources=SOURCES[:2], fingerprint=fingerprint)
+    settings = dataclasses.replace(TINY, data=data)
     results, stage_of = {}, {}
     built = study.build(settings)
     table = functools.partial(read_table, results, stage_of)
