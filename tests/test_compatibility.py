@@ -107,6 +107,7 @@ def test_a_checkpoint_says_what_it_said(study, capsys):
     assert capsys.readouterr().out == "47929=99999=99999=99999\n9999\n"
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_its_checkpoint(copy, token_cache):
     run = copy / "runs" / BEGUN
     old, loss = metrics(run), json.loads((run / "result.json").read_text())["loss"]

@@ -102,6 +102,7 @@ def hyper(beta: float, label_smoothing: float = 0.0) -> dict[str, jax.Array]:
     return {"beta": jnp.float32(beta), "label_smoothing": jnp.float32(label_smoothing)}
 
 
+@pytest.mark.slow
 def test_preferences_of_the_exact_model_lead_to_the_optimal_policy():
     """π* ∝ π_ref exp(r/β): two responses of the reference, of which one wins by Bradley and Terry's model."""
     dpo = objective(POLICY, Recipe(DPOConfig()))
@@ -242,10 +243,10 @@ def test_true_rewards_are_compared_where_they_are_known():
     np.testing.assert_array_equal(known["gold_accuracy"], [1 - plain["accuracy"][0], plain["accuracy"][1]])
 
 
-def test_with_an_encoder_responses_have_the_decoders_probabilities_and_preferences_are_learnt():
-    """By hand, row by row and without padding; then the same two responses in either order to two prompts."""
+def test_with_an_encoder_responses_have_the_decoders_probabilities():
+    """By hand, row by row and without padding."""
     model = models.build(models.ladder(16, 20, "encdec"))
-    dpo, optimizer = objective(model, Recipe(DPOConfig())), optax.adam(1e-2)
+    dpo = objective(model, Recipe(DPOConfig()))
     reference = jax.jit(model.init)(jax.random.key(0))
     batch = pairs_of_rows(([5, 6, 7], [8, 1], [9, 9, 1]), ([5, 4], [9, 9, 1], [8, 1]))
     shown = jax.jit(dpo.measure)(reference, batch, hyper(0.5), {"reference": reference})
@@ -257,17 +258,4 @@ def test_with_an_encoder_responses_have_the_decoders_probabilities_and_preferenc
             said = tokens[0, start:]
             expected = float(logps_TV[np.arange(len(said)), said].sum())
             assert float(shown[f"{side}_logp"][i]) == pytest.approx(expected, rel=1e-5)
-
-    fixed = {"reference": reference}
-    experience = jax.jit(dpo.collect)(reference, batch, hyper(0.5), fixed)[0]
-
-    def step(state, _):
-        params, opt_state = state
-        gradient = jax.grad(lambda params: dpo.loss(params, experience, hyper(0.5))[0])(params)
-        updates, opt_state = optimizer.update(gradient, opt_state)
-        return (optax.apply_updates(params, updates), opt_state), None
-
-    run = jax.jit(lambda params: jax.lax.scan(step, (params, optimizer.init(params)), length=60)[0][0])
-    after = jax.jit(dpo.measure)(run(reference), batch, hyper(0.5), fixed)
     assert np.asarray(shown["loss"]) == pytest.approx(np.log(2), rel=1e-5)
-    assert (after["accuracy"] == 1).all() and (after["loss"] < 0.3).all()

@@ -11,6 +11,7 @@ from experiments.config import Recipe
 from experiments.objective_configs import GRPOConfig, PPOConfig, traced
 from experiments.posttraining.rl import grpo, ppo
 from experiments.training.gradients import over_minibatches
+from tests.tiers import slow_but
 
 MODEL = models.build(models.ladder(16, 8, "encdec"))
 PROMPTS = jnp.array([[2, 3, 5], [2, 4, 5]], jnp.int32)
@@ -26,7 +27,7 @@ def score(fixed, rolled):
     return (rolled.tokens_BT[:, 3] == wanted_B).astype(jnp.float32)
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", slow_but(["rloo"], ALGORITHMS))
 def test_it_learns_an_answer_that_only_its_encoder_tells_from_the_others(name):
     """The decoder begins with the same token after either prompt."""
     module, config = ALGORITHMS[name]
