@@ -67,10 +67,12 @@ def test_what_plans_leaves_accelerators_and_environment_to_the_workers():
 
 
 def test_an_interrupt_waits_until_libraries_are_loaded():
-    # In a process of its own: others' listeners (stop_on_signals) would take the signal from this one.
+    # In a process of its own that hears the signal: in this one others may listen for it (stop_on_signals),
+    # and have it blocked for this one and its children.
     code = """
 import os, signal, time
 from launch.workers.process import uninterrupted
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 try:
     with uninterrupted():
