@@ -57,7 +57,8 @@ def test_the_examples_of_every_verb_are_command_lines_that_it_takes(verb, monkey
 @pytest.mark.parametrize("wrong", ["argument", "flag"])
 def test_every_verb_refuses_what_it_cannot_take_in_one_line(verb, wrong, capsys):
     """A missing argument, or one too many where none is needed; and a flag that it does not know."""
-    arguments = {"flag": ["--no-such-flag=1"], "argument": ["x"] if verb in ("forecast", "prepare") else []}[wrong]
+    needs_none = verb in ("forecast", "prepare")
+    arguments = {"flag": ["--no-such-flag=1"], "argument": ["x"] if needs_none else []}[wrong]
     assert cli.main([verb, *arguments]) == 2
     out, err = capsys.readouterr()
     hint = f"see `isoflop {verb} --help`" if wrong == "flag" else f"usage: {cli.command_module(verb).USAGE}"
