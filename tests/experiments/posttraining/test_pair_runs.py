@@ -20,6 +20,7 @@ from experiments.posttraining import gold
 from experiments.training.checkpoints.load import load, load_whole
 from experiments.training.metrics import read
 from experiments.training.train import Stopped, train, train_packed
+from tests.tiers import slow_but
 from tests.tiny_run import Hooks, assert_same_run, make_training_cache, training_config
 
 SEQ_LEN, N_STEPS = gold.PROMPT_LENGTH + gold.MAX_NEW, 4
@@ -44,7 +45,7 @@ def config(kind: str, **changes) -> RunConfig:
     return dataclasses.replace(training_config(**sizes), **given)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_but(["dpo"], KINDS))
 def test_a_run_starts_from_its_checkpoint_and_continues_bit_for_bit(kind, runs):
     row = train(config(kind), runs / kind, Hooks())
     found = row["post_training"]

@@ -36,6 +36,7 @@ def test_settings_that_say_nothing_are_refused(override, words):
         known_entropy.study([override])
 
 
+@pytest.mark.slow
 def test_an_irreducible_loss_that_is_there_is_found_and_the_excess_has_its_exponents(tmp_path, monkeypatch):
     """Losses of E + a product of power laws in the place of measured ones."""
     settings = known_entropy.Settings(

@@ -63,6 +63,7 @@ def planted(configs) -> Runs:
     return Runs(pd.DataFrame(rows))
 
 
+@pytest.mark.slow
 def test_the_mixture_that_is_best_of_planted_losses_is_found_and_checked(settings, tmp_path):
     runs = planted(mixture.proxies(settings))
     configs = mixture.verify(settings, runs)

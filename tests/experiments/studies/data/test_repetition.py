@@ -36,6 +36,7 @@ def test_settings_that_say_nothing_are_refused(override, words):
         repetition.study(overrides)
 
 
+@pytest.mark.slow
 def test_repeats_that_do_harm_are_told_by_weight_decay(tmp_path):
     """Losses of the law of overfitting, whose penalty is 0.3 times as large at the stronger weight decay."""
     law, rng, rows = find("overfitting"), np.random.default_rng(0), []

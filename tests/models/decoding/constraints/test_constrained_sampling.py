@@ -20,6 +20,7 @@ from models.decoding.constraints.masks import Vocabulary, choice, grammar, json_
 from models.decoding.settings import SamplingSettings
 from tests.models.decoding.made_schemas import SCHEMAS
 from tests.models.decoding.test_sample import bigram_model
+from tests.tiers import slow_but
 
 EOS = 1
 BYTES = [b"", b"", b""] + [bytes([i]) for i in range(256)]
@@ -128,7 +129,7 @@ def test_a_budget_too_small_is_noticed():
         importance_weights([cut])
 
 
-@pytest.mark.parametrize("family", ["transformer", "rwkv7", "encdec"])
+@pytest.mark.parametrize("family", slow_but(["transformer"], ["transformer", "rwkv7", "encdec"]))
 def test_a_full_context_goes_on_and_greedy_takes_the_best_allowed(family):
     model = models.build(ladder(16, 259, family))
     params = jax.jit(model.init)(jax.random.key(0))
