@@ -14,14 +14,21 @@ WORK_LEFT = os.EX_TEMPFAIL  # 75: its time is over while runs are left
 STORAGE_FAILED = os.EX_IOERR  # 74: no run is to blame, the disk is full or not writable
 
 
-@functools.cache
 def plan_on_cpu() -> dict[str, str]:
     """Prepares this process to plan and fit, and to leave accelerators to the workers; returns the
     environment that those should have."""
-    environment = dict(os.environ)
+    platforms = _platforms_of_workers()
+    others = {name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"}
+    return others | ({} if platforms is None else {"JAX_PLATFORMS": platforms})
+
+
+@functools.cache
+def _platforms_of_workers() -> str | None:
+    """What JAX_PLATFORMS was before this process took the CPU."""
+    before = os.environ.get("JAX_PLATFORMS")
     os.environ["JAX_PLATFORMS"] = "cpu"
     prepare_process()
-    return environment
+    return before
 
 
 @contextlib.contextmanager

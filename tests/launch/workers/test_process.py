@@ -60,10 +60,11 @@ def test_a_signal_is_heard_while_compiled_code_runs():
 
 def test_what_plans_leaves_accelerators_and_environment_to_the_workers():
     code = "import os; from launch.workers import process; e = process.plan_on_cpu()\n"
-    code += "print(e['JAX_PLATFORMS'], os.environ['JAX_PLATFORMS'], process.plan_on_cpu() is e)"
+    code += "print(e['JAX_PLATFORMS'], os.environ['JAX_PLATFORMS']); os.environ['ISOFLOP_CACHE'] = 'new'; "
+    code += "print(process.plan_on_cpu() == e | {'ISOFLOP_CACHE': 'new'})"
     environment = os.environ | {"JAX_PLATFORMS": "cuda"}
     ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert ran.stdout == "cuda cpu True\n"
+    assert ran.stdout == "cuda cpu\nTrue\n"
 
 
 def test_an_interrupt_waits_until_libraries_are_loaded():
