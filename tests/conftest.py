@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -77,6 +78,15 @@ def few_programs():
     yield
     if (jax := sys.modules.get("jax")) and Path("/proc/self/maps").read_bytes().count(b"\n") > 30_000:
         jax.clear_caches()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def heard_signals():
+    """Training in this process blocks signals, for a listener of its own; what later tests start would
+    inherit that, and not end when it is told to."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @pytest.fixture(scope="module")
