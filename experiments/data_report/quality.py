@@ -72,9 +72,9 @@ def _distribution(row: dict[str, Any], scores: Scores) -> Figure | None:
     values = np.array(list(scores.documents))
     weights = np.array(list(scores.documents.values()))
     total, commonest = weights.sum(), int(np.argmax(weights))
-    told = f"Stays: {allowed(row['least'], row['most'])}. It would remove {percent(row['removed'])}."
+    caption = f"Stays: {allowed(row['least'], row['most'])}. It would remove {percent(row['removed'])}."
     if weights[commonest] > 0.5 * total:
-        told += f" Not drawn: {percent(weights[commonest] / total)} have {values[commonest]:g}."
+        caption += f" Not drawn: {percent(weights[commonest] / total)} have {values[commonest]:g}."
         values, weights = np.delete(values, commonest), np.delete(weights, commonest)
     if not len(values):
         return None
@@ -102,4 +102,4 @@ def _distribution(row: dict[str, Any], scores: Scores) -> Figure | None:
         for table, colour in (("stays", ACCENT), ("goes", VERIFY))
     ]
     spec = finish(layers, {"stays": drawn.loc[inside], "goes": drawn.loc[~inside]})
-    return Figure(f"score_{row['filter']}", row["filter"], told, spec)
+    return Figure(f"score_{row['filter']}", row["filter"], caption, spec)

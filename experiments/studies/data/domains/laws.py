@@ -70,11 +70,15 @@ def compare(settings: Settings, table: pd.DataFrame, said: dict[str, Any]) -> li
     for domain in settings.domains:
         for start in PRETRAINED:
             runs = widest(settings, at_equal_tokens(settings, table), domain=domain, start=start)
-            came = runs.loc[runs["unique_tokens"] == settings.verify_tokens, "loss"].to_numpy(float)
-            told = said[domain][start]
-            inside = int(((told["lo"] <= came) & (came <= told["hi"])).sum())
-            about = {"measured": came.tolist(), "inside": inside, "error": told["loss"] / came.mean() - 1}
-            found.append({"domain": domain, "start": start} | told | about)
+            measured = runs.loc[runs["unique_tokens"] == settings.verify_tokens, "loss"].to_numpy(float)
+            predicted = said[domain][start]
+            inside = int(((predicted["lo"] <= measured) & (measured <= predicted["hi"])).sum())
+            about = {
+                "measured": measured.tolist(),
+                "inside": inside,
+                "error": predicted["loss"] / measured.mean() - 1,
+            }
+            found.append({"domain": domain, "start": start} | predicted | about)
     return found
 
 

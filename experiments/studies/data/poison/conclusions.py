@@ -60,8 +60,8 @@ def in_words(found: dict[str, Any]) -> Iterator[str]:
         yield f"half grows with the {what} to the power {said(law[name])}"
     lo, hi = law["delta"]["interval"]
     number, share = lo <= 0 <= hi, lo <= 1 <= hi
-    told = {(True, False): "number", (False, True): "share", (False, False): "neither alone"}
-    verdict = told.get((number, share), "not told apart")
+    verdicts = {(True, False): "number", (False, True): "share", (False, False): "neither alone"}
+    verdict = verdicts.get((number, share), "not told apart")
     yield f"what counts of planted documents, their number (0, Souly et al. 2025) or share (1): {verdict}"
     yield (
         f"larger model: {larger['nats']:.1f} nats a statement in the mean, predicted "
