@@ -24,6 +24,7 @@ TIMES = {"wall_seconds", "flops_per_second", "seconds", "n_packed"}
 def use_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ISOFLOP_CACHE", make_training_cache(tmp_path_factory.mktemp("cache")))
+        training_functions.cache_clear()  # other modules train the same network on batches of other shapes
         yield
 
 
