@@ -8,9 +8,9 @@
     checkpoint_comparison  checkpoints by tasks: rows, paired differences, means over seeds
     response_cache         responses and token losses on disk: nothing is computed twice
     formatting             metrics as JSON, rows and text
-    sample_output          samples as text and JSON, and a choice among them
-    samples                conversations with a checkpoint; samples as pairs for preference tuning
+    samples                samples as text and JSON; conversations; pairs for preference tuning
     structured             valid JSON by prompt, by repair and by constraint
+    trust                  consistency, hallucination, abstention, diversity of what a checkpoint says
     harness                our checkpoints under EleutherAI's lm-evaluation-harness (an extra)
 
 Imports models, experiments.data and experiments.training.checkpoints, and scaling.report.theme for a
@@ -26,9 +26,9 @@ __all__ = [
     "language_modelling",
     "loaded_model",
     "response_cache",
-    "sample_output",
     "samples",
     "statistics",
     "structured",
     "tasks",
+    "trust",
 ]

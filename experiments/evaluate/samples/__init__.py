@@ -1,7 +1,8 @@
 """What is made of sampled responses.
 
-conversation  lines of a user, each answered in view of all before
-labels        pairs for preference tuning, scored by a reward model or the gold world
+sample_output  samples as text and JSON, and a choice among them
+conversation   lines of a user, each answered in view of all before
+labels         pairs for preference tuning, scored by a reward model or the gold world
 """
 
-__all__ = ["conversation", "labels"]
+__all__ = ["conversation", "labels", "sample_output"]

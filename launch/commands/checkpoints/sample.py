@@ -26,7 +26,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments.evaluate import sample_output
+from experiments.evaluate.samples import sample_output
 from launch.arguments import constraint_flags
 from launch.workers.worker import prepare_process
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.evaluate import sample_output
-from experiments.evaluate.sample_output import (
+from experiments.evaluate.samples import sample_output
+from experiments.evaluate.samples.sample_output import (
     as_json,
     as_text,
     finite,
