@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as prepare_process does; before numpy comes in
@@ -18,10 +19,12 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each process that tests start compiles our modules anew
 
 # Most programs run once: good machine code takes far longer to make than it saves. With that of users:
-# JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS= make test
+# JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS= make test. XLA ends the process at a flag that it does not know.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault(
-    "XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    "XLA_FLAGS",
+    "--xla_cpu_parallel_codegen_split_count=1"
+    + ("" if version("jaxlib") >= "0.12" else " --xla_cpu_use_fusion_emitters=false"),
 )
 
 import pytest
