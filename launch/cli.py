@@ -155,7 +155,7 @@ def _is_for_the_user(error: Exception) -> bool:
 
 
 def _one_line(error: Exception) -> str:
-    from experiments.evaluate.samples.sample_output import printable
+    from experiments.evaluate.terminal import printable
 
     text = str(error)
     if isinstance(error, OSError) and error.strerror:

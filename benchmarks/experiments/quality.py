@@ -17,7 +17,7 @@ from experiments.cleaning_configs import DuplicatesConfig, QualityConfig
 from experiments.data.cleaning.decision import decide
 from experiments.data.document import Document
 from experiments.data.quality import chain, classifier, perplexity
-from experiments.data.quality.labelled import COPIES, Score, half, score
+from experiments.data.quality.labelled import COPIES, FilterAccuracy, half, score
 
 KINDS = ("markup", "boilerplate", "gibberish", "truncated")
 
@@ -28,7 +28,7 @@ def read(name: str) -> list[dict]:
         return [json.loads(line) for line in file]
 
 
-def row(name: str, found: Score, seconds: float, n_bytes: int) -> str:
+def row(name: str, found: FilterAccuracy, seconds: float, n_bytes: int) -> str:
     recall = " | ".join(f"{found.recall[kind]:.2f}" for kind in KINDS)
     clean = f"{found.dropped['clean']} of {found.total['clean']}"
     return (

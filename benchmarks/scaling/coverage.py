@@ -1,9 +1,8 @@
 """Do intervals hold what they say? Simulated tables with a known truth, through the public interface.
 
 `python -m benchmarks.scaling.coverage [TABLES]` prints, for 90 % intervals: how often they hold the truth,
-for every
-parameter, for the optimal size and loss at 100 times the largest budget and for a new run 10 times as large;
-and their width. Tables are IsoFLOP grids of 4 to 7 budgets over 1.5 to 3 decades, 6 to 9 sizes each.
+for every parameter, for the optimal size and loss at 100 times the largest budget and for a new run 10 times
+as large; and their width. Tables are IsoFLOP grids of 4 to 7 budgets over 1.5 to 3 decades, of 6 to 9 sizes.
 """
 
 import sys
@@ -16,7 +15,7 @@ from scaling.simulate import SimulatedTruth, isoflop_grid, measure, random_truth
 from scaling.table.runs import check
 
 TOP = 1e19
-WORLDS = {
+REALITIES = {
     "Chinchilla's law": {},
     "off the law": {"bend": 0.04, "warmup": 0.03, "mistuned": 0.5, "outliers": 0.02, "missing": 0.1},
 }
@@ -53,7 +52,7 @@ def row(what: str, truth: float, predicted: float, lo: float, hi: float) -> dict
 
 def main() -> None:
     n_tables = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    for name, reality in WORLDS.items():
+    for name, reality in REALITIES.items():
         rows = pd.DataFrame([found for seed in range(n_tables) for found in one_table(reality, seed)])
         summary = rows.groupby("what", sort=False).agg(
             inside=("inside", "mean"), median_error=("error", "median"), median_half_width=("half", "median")

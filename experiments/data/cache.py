@@ -173,8 +173,8 @@ def write_split(folder: Path, split: str, batches: Iterable[Encoded], dtype: np.
             lengths.append(batch.lengths)
             sizes.append(batch.n_bytes)
             names.append(np.array(batch.components, str))
-    components, member = np.unique(np.concatenate(names), return_inverse=True)
-    order = np.lexsort([np.array(hashes, np.uint64), member])
+    components, component_ids = np.unique(np.concatenate(names), return_inverse=True)
+    order = np.lexsort([np.array(hashes, np.uint64), component_ids])
     length = np.concatenate(lengths)
     start, tokens, digest = np.cumsum(length) - length, map_array(arrived, dtype), hashlib.sha256()
     with open(target / "tokens.bin", "wb") as file:
@@ -194,20 +194,20 @@ def write_split(folder: Path, split: str, batches: Iterable[Encoded], dtype: np.
         "sha256": digest.hexdigest(),
     }
     if any(components):
-        info["components"] = _per_component(components, member, length, np.concatenate(sizes))
+        info["components"] = _per_component(components, component_ids, length, np.concatenate(sizes))
     return info
 
 
 def _per_component(
-    names: np.ndarray, member: np.ndarray, length: np.ndarray, n_bytes: np.ndarray
+    names: np.ndarray, component_ids: np.ndarray, length: np.ndarray, n_bytes: np.ndarray
 ) -> dict[str, dict[str, int]]:
-    """The entry "components" of a split; `member` says of which one each document is."""
-    n_tokens = np.bincount(member, length).astype(int)
+    """The entry "components" of a split; `component_ids` int[documents] index `names`."""
+    n_tokens = np.bincount(component_ids, length).astype(int)
     columns = {
         "start": np.cumsum(n_tokens) - n_tokens,
         "n_tokens": n_tokens,
-        "n_documents": np.bincount(member),
-        "n_bytes": np.bincount(member, n_bytes).astype(int),
+        "n_documents": np.bincount(component_ids),
+        "n_bytes": np.bincount(component_ids, n_bytes).astype(int),
     }
     return {str(name): {key: int(x[i]) for key, x in columns.items()} for i, name in enumerate(names)}
 

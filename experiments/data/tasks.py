@@ -136,12 +136,12 @@ def components_source(config: DataConfig, skipped: Skipped) -> seqio.DataSource:
       ValueError: records cannot be read, have no components, or a source has no records.
     """
     return split_source(
-        lambda: ((name, document.text.encode()) for name, document in members(config, skipped)),
+        lambda: ((name, document.text.encode()) for name, document in component_documents(config, skipped)),
         operator.itemgetter(1),
     )
 
 
-def members(config: DataConfig, skipped: Skipped) -> Iterator[tuple[str, Document]]:
+def component_documents(config: DataConfig, skipped: Skipped) -> Iterator[tuple[str, Document]]:
     """The component of every document, and the document; raises as `components_source`."""
     if not config.sources:
         for record in _records(config, "data.task", skipped):

@@ -10,6 +10,7 @@
     formatting             metrics as JSON, rows and text
     samples                samples as text and JSON; conversations; pairs for preference tuning
     structured             valid JSON by prompt, by repair and by constraint
+    terminal               text that nobody vouches for, as a terminal may show it
     trust                  consistency, hallucination, abstention, diversity of what a checkpoint says
     harness                our checkpoints under EleutherAI's lm-evaluation-harness (an extra)
 
@@ -30,5 +31,6 @@ __all__ = [
     "statistics",
     "structured",
     "tasks",
+    "terminal",
     "trust",
 ]

@@ -30,7 +30,7 @@ PROMPT, REPAIR, CONSTRAINED = "prompt", "repair", "constrained"
 
 
 @dataclass(frozen=True)
-class Asked:
+class DocumentSampling:
     """How documents are asked for: `n` of each schema, of at most `max_tokens` tokens."""
 
     n: int = 4
@@ -39,7 +39,7 @@ class Asked:
     seed: int = 0
 
 
-def compare(loaded: LoadedModel, schemas: dict[str, Any], asked: Asked) -> pd.DataFrame:
+def compare(loaded: LoadedModel, schemas: dict[str, Any], asked: DocumentSampling) -> pd.DataFrame:
     """A row for each method and schema: method, schema, valid (fraction of the documents), tokens and seconds
     of a document (its share of a batch that all schemas make together, compiling left out).
 
@@ -137,10 +137,12 @@ def read_schemas(path: Path) -> dict[str, Any]:
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("schemas", None, 'file of schemas, {"id": …, "schema": …} a line', flag_values=FLAGS)
 flags.DEFINE_string("out", None, "folder of the results", flag_values=FLAGS)
-flags.DEFINE_integer("n", Asked.n, "documents of each schema", flag_values=FLAGS)
-flags.DEFINE_integer("max_tokens", Asked.max_tokens, "longest document, in tokens", flag_values=FLAGS)
-flags.DEFINE_float("temperature", Asked.temperature, "divides the logits", flag_values=FLAGS)
-flags.DEFINE_integer("seed", Asked.seed, "seed of the random draws", flag_values=FLAGS)
+flags.DEFINE_integer("n", DocumentSampling.n, "documents of each schema", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "max_tokens", DocumentSampling.max_tokens, "longest document, in tokens", flag_values=FLAGS
+)
+flags.DEFINE_float("temperature", DocumentSampling.temperature, "divides the logits", flag_values=FLAGS)
+flags.DEFINE_integer("seed", DocumentSampling.seed, "seed of the random draws", flag_values=FLAGS)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -150,7 +152,7 @@ def main(arguments: Sequence[str]) -> int:
         if len(rest) != 1 or not FLAGS.schemas or not FLAGS.out:
             raise ValueError(f"expected CKPT --schemas FILE --out DIR, got {list(arguments[1:])}")
         schemas = read_schemas(Path(FLAGS.schemas))
-        asked = Asked(FLAGS.n, FLAGS.max_tokens, FLAGS.temperature, FLAGS.seed)
+        asked = DocumentSampling(FLAGS.n, FLAGS.max_tokens, FLAGS.temperature, FLAGS.seed)
         table = compare(load_model(Path(rest[0])), schemas, asked)
     except (ValueError, OSError, flags.Error) as error:
         print(f"structured: {error}", file=sys.stderr)

@@ -19,7 +19,7 @@ MOST = 100_000  # responses
 
 
 @dataclass(frozen=True)
-class Responses:
+class EnumeratedResponses:
     """All responses of up to T tokens: they end with the first EOS, or are cut off after T.
 
     Attributes:
@@ -32,7 +32,7 @@ class Responses:
     ended_R: np.ndarray
 
 
-def list_responses(vocab_size: int, max_length: int, eos_id: int = 1) -> Responses:
+def list_responses(vocab_size: int, max_length: int, eos_id: int = 1) -> EnumeratedResponses:
     """All responses, the shortest first; every id of the vocabulary counts as a token, 0 too.
 
     Raises:
@@ -49,10 +49,12 @@ def list_responses(vocab_size: int, max_length: int, eos_id: int = 1) -> Respons
     listed = ended + list(itertools.product(others, repeat=max_length))
     tokens_RT = np.array([one + (0,) * (max_length - len(one)) for one in listed], np.int32)
     lengths_R = np.array([len(one) for one in listed], np.int32)
-    return Responses(tokens_RT, lengths_R, np.arange(n) < len(ended))
+    return EnumeratedResponses(tokens_RT, lengths_R, np.arange(n) < len(ended))
 
 
-def response_logps(model: Model, params: Any, prompt_P: ArrayLike, responses: Responses) -> jax.Array:
+def response_logps(
+    model: Model, params: Any, prompt_P: ArrayLike, responses: EnumeratedResponses
+) -> jax.Array:
     """float32[R]: log-probability of each response to a prompt, int32[P], at temperature 1.
 
     Their exponentials sum to 1, since the responses are all there are. Differentiable in `params`.

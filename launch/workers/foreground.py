@@ -14,7 +14,7 @@ from launch.workers.process import stop_on_signals
 INTERRUPTED = 130
 
 
-class Hooks:
+class ForegroundHooks:
     """Shows the run, and stops it when a signal says so."""
 
     def __init__(self):
@@ -90,7 +90,7 @@ def train_here(
         if beside is not None:
             beside(out)
         if not result.exists():
-            hooks = Hooks()
+            hooks = ForegroundHooks()
             from experiments.training.train import Stopped, train
 
             try:

@@ -1,6 +1,6 @@
 """How far a fit can be trusted: what the runs leave open, and which runs decide it.
 
-What a change of the runs does to an optimum is known to first order without solving again (`nearby`).
+What a change of the runs does to an optimum is known to first order without solving again (`linearised_fit`).
 """
 
 from collections.abc import Mapping
@@ -85,7 +85,7 @@ class Diagnostics:
         )
 
 
-class Nearby(NamedTuple):
+class LinearisedFit(NamedTuple):
     """A fit without weights and prior, around its optimum. Parameters on a bound stay there: they have 0.
 
     Attributes:
@@ -99,9 +99,9 @@ class Nearby(NamedTuple):
     influence: np.ndarray
 
 
-def nearby(
+def linearised_fit(
     law: Law, x: Mapping[str, np.ndarray], y: np.ndarray, theta: np.ndarray, delta: float, run: np.ndarray
-) -> Nearby:
+) -> LinearisedFit:
     """The neighbourhood of an optimum.
 
     Args:
@@ -118,7 +118,7 @@ def nearby(
     hessian += np.diag(RIDGE * np.diag(hessian) + 1e-30)
     pulls = slopes * np.clip(residual, -delta, delta)[:, None]
     by_run = np.stack([np.bincount(run, pull) for pull in pulls.T])
-    return Nearby(residual, slopes, np.linalg.solve(hessian, by_run).T)
+    return LinearisedFit(residual, slopes, np.linalg.solve(hessian, by_run).T)
 
 
 def resampled(
@@ -137,10 +137,10 @@ def resampled(
     runs its standard deviations are within 3 % of those of resamples that are solved, with 1,000 within 20 %.
 
     Args:
-      x, y, theta, delta, run: see `nearby`.
+      x, y, theta, delta, run: see `linearised_fit`.
       n_draws: resamples; rng: for them.
     """
-    influence = nearby(law, x, y, theta, delta, run).influence
+    influence = linearised_fit(law, x, y, theta, delta, run).influence
     root = np.linalg.qr(influence, mode="r")
     return np.clip(theta + rng.standard_normal((n_draws, len(root))) @ root, *np.array(law.bounds).T)
 
@@ -157,7 +157,7 @@ def diagnose(
     """
     optimum = best_of_starts(solution, len(solution.theta))
     theta, reached = optimum.theta[0], solution.objective <= optimum.objective[0] * (1 + SAME) + 1e-30
-    here = nearby(law, x, y, theta, delta, run)
+    here = linearised_fit(law, x, y, theta, delta, run)
     condition, flat = _flat(law, here, theta)
     influential, forecast_at = _influential(law, x, y, run, delta, theta, here)
     return Diagnostics(
@@ -178,7 +178,7 @@ def _at_bounds(law: Law, theta: np.ndarray) -> tuple[str, ...]:
     return (*lower, *[f"{name} at its upper bound" for name, t, (_, end) in ends if t >= end - AT_BOUND])
 
 
-def _flat(law: Law, here: Nearby, theta: np.ndarray) -> tuple[float, tuple[str, ...]]:
+def _flat(law: Law, here: LinearisedFit, theta: np.ndarray) -> tuple[float, tuple[str, ...]]:
     """(condition number, flat directions in words) of the parameters that are off their bounds."""
     low, high = np.array(law.bounds).T
     free = np.flatnonzero((theta > low + AT_BOUND) & (theta < high - AT_BOUND))
@@ -209,7 +209,13 @@ def _and(names: list[str]) -> str:
 
 
 def _influential(
-    law: Law, x: Mapping[str, np.ndarray], y: np.ndarray, run: np.ndarray, delta: float, theta, here: Nearby
+    law: Law,
+    x: Mapping[str, np.ndarray],
+    y: np.ndarray,
+    run: np.ndarray,
+    delta: float,
+    theta,
+    here: LinearisedFit,
 ):
     """(the most influential runs, where): runs are left out one after the other and the law fitted again."""
     target, forecast_at = _ahead(law, x)

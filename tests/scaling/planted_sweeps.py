@@ -14,9 +14,9 @@ ORIGIN = np.log([1e8, 2e9])  # n_params and n_tokens in the middle of the cells
 
 @dataclass(frozen=True)
 class Truth:
-    """Laws of log optima [1, log N, log D; axes] about ORIGIN, and valleys that no parabola fits.
+    """Laws of log optima [1, log N, log D; axes] about ORIGIN, and loss surfaces that no parabola fits.
 
-    A valley is half a quadratic form in (exp(stretch d) - 1) / stretch, d the log distance from the optimum.
+    A surface is half a quadratic form in (exp(stretch d) - 1) / stretch, d the log distance from the optimum.
     """
 
     law: np.ndarray

@@ -118,10 +118,10 @@ def _without_near_duplicates(kept: beam.PCollection, near: float) -> beam.PColle
             yield (band, _bytes(value)), (each[0], signature.tobytes())  # type: ignore[misc]
 
     def losers(band: tuple[Any, Iterable[tuple[Rank, bytes]]]) -> Iterator[tuple[bytes, bool]]:
-        members = sorted(band[1])
-        if len(members) > 1:
-            signature = np.stack([np.frombuffer(data, np.uint32) for _, data in members])
-            yield from ((members[k][0][2], True) for k in minhash.losers(signature, near))
+        bucket = sorted(band[1])
+        if len(bucket) > 1:
+            signature = np.stack([np.frombuffer(data, np.uint32) for _, data in bucket])
+            yield from ((bucket[k][0][2], True) for k in minhash.losers(signature, near))
 
     gone = kept | beam.FlatMap(of_bands) | "ByBand" >> beam.GroupByKey() | beam.FlatMap(losers)
     return _join(kept, gone, "Near") | "Stay" >> beam.FlatMap(lambda each: [] if each[1] else [each[0]])
@@ -196,10 +196,6 @@ def main(arguments: list[str]) -> None:
 def _document(line: str) -> Grouped:
     record = json.loads(line)
     return "", Document(record.pop("text"), record)
-
-
-def _removed(each: tuple[str, chain.Removed]) -> str:
-    return json.dumps([each[0], each[1].to_json()], ensure_ascii=False)
 
 
 def _line(grouped: Grouped) -> str:

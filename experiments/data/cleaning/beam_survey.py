@@ -38,7 +38,7 @@ from experiments.fields import from_json
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class SurveySettings:
     """What is asked of each document, as settings that are sent to workers; see `survey.Questions`."""
 
     text_field: str = "text"
@@ -58,7 +58,7 @@ class Asked:
 class Survey(beam.PTransform):
     """Files that `fileio.MatchFiles` found to one `Composition`."""
 
-    def __init__(self, asked: Asked):
+    def __init__(self, asked: SurveySettings):
         super().__init__()
         self.asked = asked
 
@@ -70,7 +70,7 @@ class Survey(beam.PTransform):
 class _Shard(beam.DoFn):
     """A file to its counts."""
 
-    def __init__(self, asked: Asked):
+    def __init__(self, asked: SurveySettings):
         self.asked = asked
 
     def setup(self):
@@ -101,7 +101,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--quality", help="JSON of QualityConfig; {} is the default chain")
     own, others = parser.parse_known_args(arguments)
     quality = from_json(QualityConfig, json.loads(own.quality)) if own.quality else None
-    asked = Asked(own.text_field, tuple(filter(None, own.by.split(","))), own.vocab, quality)
+    asked = SurveySettings(own.text_field, tuple(filter(None, own.by.split(","))), own.vocab, quality)
     options = PipelineOptions(others)
     options.view_as(SetupOptions).save_main_session = False
     with beam.Pipeline(options=options) as pipeline:

@@ -17,7 +17,7 @@ from experiments.data.cleaning.decision import Decision, Grouped, decide
 from experiments.data.quality import chain, model_perplexity
 from experiments.data.sources import c4, textfiles
 from experiments.data.sources.left_out import Skipped
-from experiments.data.tasks import BATCH_DOCUMENTS, batched, find_task, members, split_source
+from experiments.data.tasks import BATCH_DOCUMENTS, batched, component_documents, find_task, split_source
 from experiments.fields import to_json
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def cleaned_source(config: DataConfig, skipped: Skipped) -> tuple[seqio.DataSour
       ValueError: the text cannot be read, or a filter cannot be made or cannot judge.
     """
     if config.has_components:
-        return _split(config, lambda: members(config, skipped))
+        return _split(config, lambda: component_documents(config, skipped))
     task = find_task(config.task)
     if task.own_splits or task.records is None:
         return _in_own_splits(config, task.source(config, skipped))

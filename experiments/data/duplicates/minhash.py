@@ -96,8 +96,8 @@ def near_duplicates(signature: np.ndarray, near: float) -> np.ndarray:
       near: Jaccard similarity from which documents are near-duplicates.
     """
     found = np.zeros(len(signature), bool)
-    for members in _together(bands(signature, near)):
-        found[members[losers(signature[members], near)]] = True
+    for bucket in _together(bands(signature, near)):
+        found[bucket[losers(signature[bucket], near)]] = True
     return found
 
 

@@ -15,7 +15,7 @@ COPIES = ("duplicate", "near_duplicate")  # labels of what is dirt only beside t
 
 
 @dataclass(frozen=True)
-class Score:
+class FilterAccuracy:
     """Of a filter, or a chain: share of each kind of dirt that it drops, and of what it drops that is dirt.
 
     `dropped` and `total` count documents by label.
@@ -43,7 +43,7 @@ def half(document: Document) -> int:
     return hashlib.sha256(key.encode()).digest()[-1] % 2
 
 
-def score(documents: Iterable[Document], drops: Callable[[Document], bool]) -> Score:
+def score(documents: Iterable[Document], drops: Callable[[Document], bool]) -> FilterAccuracy:
     """The score of what drops documents one by one. Copies are counted as clean: alone each of them is."""
     dropped, total = Counter[str](), Counter[str]()
     for document in documents:
@@ -51,4 +51,4 @@ def score(documents: Iterable[Document], drops: Callable[[Document], bool]) -> S
         label = "clean" if label in COPIES else label
         total[label] += 1
         dropped[label] += drops(document)
-    return Score(dropped, total)
+    return FilterAccuracy(dropped, total)

@@ -171,12 +171,12 @@ def sample(documents: Iterable[bytes], n_bytes: int) -> list[bytes]:
     return sample_evenly((("", document) for document in documents), n_bytes)
 
 
-def sample_evenly(members: Iterable[tuple[str | bytes, bytes]], n_bytes: int) -> list[bytes]:
+def sample_evenly(documents: Iterable[tuple[str | bytes, bytes]], n_bytes: int) -> list[bytes]:
     """About `n_bytes` of documents, as `sample`, in equal parts from every component, or all of a smaller
-    one; `members` are (component, document)."""
+    one; `documents` are (component, document)."""
     kept: dict[str | bytes, list[tuple[bytes, bytes]]] = {}
     sizes: dict[str | bytes, int] = {}
-    for component, document in members:
+    for component, document in documents:
         digest = hashlib.blake2b(document, digest_size=8).digest()
         kept.setdefault(component, []).append((digest, document))
         sizes[component] = sizes.get(component, 0) + len(document)

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from experiments.evaluate.loaded_model import LoadedModel
-from experiments.evaluate.samples.sample_output import printable, show_new_text
+from experiments.evaluate.samples.sample_output import show_new_text
+from experiments.evaluate.terminal import printable
 from experiments.posttraining.data.chat_template import ChatTemplate
 from experiments.posttraining.data.conversations import Turn
 from models.decoding.sample import sample

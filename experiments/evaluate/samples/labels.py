@@ -29,14 +29,14 @@ BATCH = 64
 
 
 @dataclass(frozen=True)
-class Sampled:
+class PromptSamples:
     """A prompt and its responses, each once, without those that were cut off or are empty."""
 
     prompt: str
     responses: tuple[str, ...]
 
 
-def read_samples(path: str) -> tuple[list[Sampled], dict[str, int]]:
+def read_samples(path: str) -> tuple[list[PromptSamples], dict[str, int]]:
     """What `isoflop sample --prompts` wrote, and what was left out: "cut off", "empty", "repeated".
 
     Raises:
@@ -61,7 +61,7 @@ def read_samples(path: str) -> tuple[list[Sampled], dict[str, int]]:
                 left_out[why] += 1
             else:
                 responses[text] = None
-        found.append(Sampled(prompt, tuple(responses)))
+        found.append(PromptSamples(prompt, tuple(responses)))
     return found, left_out
 
 
@@ -75,7 +75,7 @@ def scorer(reward: str) -> Callable[[Sequence[tuple[str, str]]], np.ndarray]:
 
 
 def pairs_of(
-    sampled: Sequence[Sampled],
+    sampled: Sequence[PromptSamples],
     rewards: Sequence[np.ndarray],
     which: Literal["extremes", "all"],
     temperature: float,

@@ -5,10 +5,11 @@ import json
 import math
 import os
 import sys
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from experiments.evaluate.terminal import printable
 
 
 def read_requests(prompt: str | None, prompts: str | None, seed: int) -> list[dict[str, Any]]:
@@ -98,11 +99,6 @@ def as_text(prompt: str, samples: list, dim: bool) -> str:
 
 def shown_prompt(prompt: str, dim: bool) -> str:
     return f"\x1b[2m{printable(prompt)}\x1b[0m" if dim else printable(prompt)
-
-
-def printable(text: str) -> str:
-    """`text` without characters that would steer the terminal."""
-    return "".join("\ufffd" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text)
 
 
 def show_new_text(prompt: int, j: int, new_text: str) -> None:

@@ -38,7 +38,7 @@ class BuiltinTask:
 
 
 def item(name: str, i: int, seed: int | str = 0) -> Item:
-    """Item i of an embedded task."""
+    """Item i of a built-in task."""
     return BUILTIN_TASKS[name].make(random.Random(f"{seed}/{name}/{i}"))
 
 

@@ -11,9 +11,9 @@ from experiments.posttraining.data.chat_template import ChatTemplate
 from experiments.posttraining.data.conversations import read_conversations
 from experiments.posttraining.data.examples import (
     SPLITS,
-    Column,
     Example,
     Examples,
+    RaggedColumn,
 )
 from experiments.posttraining.data.prepared import open_rendered
 
@@ -58,5 +58,9 @@ def of_gold_world(world: GoldConfig, split: str) -> Examples:
     said = (columns >= rows["prompt_lengths"][:, None]) & inside
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     return Examples(
-        {"tokens": Column(rows["tokens"][inside], offsets), "mask": Column(said[inside], offsets)}, {}
+        {
+            "tokens": RaggedColumn(rows["tokens"][inside], offsets),
+            "mask": RaggedColumn(said[inside], offsets),
+        },
+        {},
     )

@@ -54,7 +54,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Column:
+class RaggedColumn:
     """One array an example: that of example i is values[offsets[i]:offsets[i + 1]]."""
 
     values: np.ndarray
@@ -99,7 +99,7 @@ class Examples:
     were not read but made.
     """
 
-    columns: Mapping[str, Column]
+    columns: Mapping[str, RaggedColumn]
     manifest: Mapping[str, Any] = field(repr=False)
 
     @property
@@ -216,7 +216,7 @@ def open_examples(folder: Path | str, split: str) -> Examples:
     for name, dtype in manifest["columns"].items():
         offsets = _map(folder / split / f"{name}.offsets.bin", np.dtype("<i8"), n + 1, folder)
         values = _map(folder / split / f"{name}.bin", np.dtype(dtype), int(offsets[-1]), folder)
-        columns[name] = Column(values, offsets)
+        columns[name] = RaggedColumn(values, offsets)
     return Examples(columns, manifest)
 
 

@@ -10,12 +10,12 @@ from typing import Literal
 
 import numpy as np
 
-from experiments.posttraining.data.examples import SPLITS, Column, Examples
+from experiments.posttraining.data.examples import SPLITS, Examples, RaggedColumn
 
 
 @dataclass(frozen=True)
 class PackedRows:
-    """Rows of `seq_len` + 1 tokens. Row r has the examples members[offsets[r]:offsets[r + 1]].
+    """Rows of `seq_len` + 1 tokens. Row r has the examples example_ids[offsets[r]:offsets[r + 1]].
 
     n_tokens: of all rows, without padding; n_weighted: of these, the responses'.
     n_truncated: examples that were cut; n_left_out: those of whose responses nothing was left.
@@ -24,7 +24,7 @@ class PackedRows:
     examples: Examples = field(repr=False)
     seq_len: int
     weight_by: Literal["token", "example"]
-    members: np.ndarray
+    example_ids: np.ndarray
     offsets: np.ndarray
     n_tokens: int
     n_weighted: int
@@ -49,7 +49,7 @@ class PackedRows:
         for b, row in enumerate(rows_B):
             start = 0
             for segment, i in enumerate(
-                self.members[self.offsets[row] : self.offsets[row + 1]] if row >= 0 else (), 1
+                self.example_ids[self.offsets[row] : self.offsets[row + 1]] if row >= 0 else (), 1
             ):
                 ids, said = tokens[i][: self.seq_len + 1], mask[i][: self.seq_len + 1].astype(np.float32)
                 said[0] = 0
@@ -99,7 +99,7 @@ def pack(
         examples=examples,
         seq_len=seq_len,
         weight_by=weight_by,
-        members=kept[order],
+        example_ids=kept[order],
         offsets=offsets,
         n_tokens=int(lengths.sum()),
         n_weighted=int(n_said.sum()),
@@ -116,7 +116,7 @@ def last_responses(examples: Examples) -> Examples:
         if len(said := np.flatnonzero(mask.values[start:end])):
             first = said[np.flatnonzero(np.diff(said, prepend=-2) > 1)[-1]]
             last[start + first : start + said[-1] + 1] = 1
-    return Examples({**examples.columns, "mask": Column(last, mask.offsets)}, examples.manifest)
+    return Examples({**examples.columns, "mask": RaggedColumn(last, mask.offsets)}, examples.manifest)
 
 
 def first_fit(lengths: np.ndarray, capacity: int) -> np.ndarray:

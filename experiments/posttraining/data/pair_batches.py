@@ -11,7 +11,7 @@ from experiments.data.batches import shuffled
 from experiments.objective import RunData
 from experiments.objective_configs import GoldConfig
 from experiments.posttraining import gold
-from experiments.posttraining.data.examples import SPLITS, Column, Examples
+from experiments.posttraining.data.examples import SPLITS, Examples, RaggedColumn
 from experiments.posttraining.data.pairs import SIDES, examples_of, read_pairs
 from experiments.posttraining.data.prepared import manifest, open_rendered
 
@@ -126,7 +126,7 @@ def of_gold_world(world: GoldConfig, split: str) -> Examples:
     for name in SIDES:
         tokens, lengths = pairs[name], pairs[f"{name}_lengths"]
         inside = np.arange(tokens.shape[1]) < lengths[:, None]
-        columns[name] = Column(tokens[inside], np.concatenate([[0], np.cumsum(lengths)]))
+        columns[name] = RaggedColumn(tokens[inside], np.concatenate([[0], np.cumsum(lengths)]))
         rewards.append(np.asarray(_gold_reward(world, tokens, pairs["prompt_lengths"], lengths)))
     numbers = {
         "prompt_length": pairs["prompt_lengths"],
@@ -135,4 +135,4 @@ def of_gold_world(world: GoldConfig, split: str) -> Examples:
     }
     numbers |= {"tie": pairs["tie"]} if "tie" in pairs else {}
     one_each = np.arange(len(pairs["margin"]) + 1)
-    return Examples(columns | {name: Column(values, one_each) for name, values in numbers.items()}, {})
+    return Examples(columns | {name: RaggedColumn(values, one_each) for name, values in numbers.items()}, {})

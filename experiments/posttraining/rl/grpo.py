@@ -26,7 +26,7 @@ Normalization = Literal["token", "sequence", "constant"]
 OWN: dict[str, Normalization] = {"grpo": "sequence", "dr_grpo": "constant", "rloo": "constant"}
 
 
-def objective(model: Model, recipe: Recipe, score: rollouts.Score | None = None) -> Objective:
+def objective(model: Model, recipe: Recipe, score: rollouts.RewardFunction | None = None) -> Objective:
     """GRPO, Dr. GRPO or RLOO of a policy, whose network is all its parameters.
 
     Args:

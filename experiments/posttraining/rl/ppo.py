@@ -20,7 +20,7 @@ from models.one_row import in_one_row
 from models.parameters import parse_axes
 
 
-def objective(model: Model, recipe: Recipe, score: rollouts.Score | None = None) -> Objective:
+def objective(model: Model, recipe: Recipe, score: rollouts.RewardFunction | None = None) -> Objective:
     """PPO of a policy. Its parameters: "policy", the network that samples; "value", a network of its own with
     a scalar head, which begins as the same one; "kl_scale", what the adaptive KL term multiplies β with.
 
@@ -125,7 +125,7 @@ def adapt(params: Any, measured: dict[str, jax.Array], hyper: dict[str, Any]) ->
 
 def experience_of(
     config: PPOConfig,
-    sampled: rollouts.Sampled,
+    sampled: rollouts.ScoredRollouts,
     values_BT: jax.Array,
     kl_coef: jax.Array,
     hyper: dict[str, Any],

@@ -20,7 +20,7 @@ from models.model import Model
 from models.one_row import in_one_row
 
 
-def objective(model: Model, recipe: Recipe, score: rollouts.Score | None = None) -> Objective:
+def objective(model: Model, recipe: Recipe, score: rollouts.RewardFunction | None = None) -> Objective:
     """Cross-entropy of each prompt's best response, a mean over tokens; the network is all its parameters.
 
     Args:

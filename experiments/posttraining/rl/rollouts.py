@@ -17,11 +17,11 @@ from models.decoding.rollout import Rollout, rollout
 from models.model import Aux, Model
 
 # (trees of fixed parameters, rollout) -> float32[B]
-Score = Callable[[dict[str, Any], Rollout], jax.Array]
+RewardFunction = Callable[[dict[str, Any], Rollout], jax.Array]
 KL_LIMIT = 10.0  # nats a token that may be said: a policy so far from its reference does not come back
 
 
-class Sampled(NamedTuple):
+class ScoredRollouts(NamedTuple):
     """Responses and what is known of them. logps_BT, reference_logps_BT, entropy_BT: float32 [B,T-1] in nats,
     by the training forward pass; mask_BT: the responses' tokens; reward_B: what is maximised, before any
     penalty; gold_B: the true reward, None where it is not known."""
@@ -43,7 +43,7 @@ def check(recipe: Recipe, name: str) -> None:
         )
 
 
-def reward_of(recipe: Recipe) -> Score:
+def reward_of(recipe: Recipe) -> RewardFunction:
     """The reward that a recipe names: the gold world's, or a reward model's number at the last token."""
 
     def true_reward(fixed: dict[str, Any], rolled: Rollout) -> jax.Array:
@@ -99,8 +99,8 @@ def sample(
     batch: dict[str, jax.Array],
     hyper: dict[str, Any],
     fixed: dict[str, Any],
-    score: Score | None = None,
-) -> Sampled:
+    score: RewardFunction | None = None,
+) -> ScoredRollouts:
     """A response of the policy to each prompt, scored, and by the reference as well.
 
     Args:
@@ -116,7 +116,7 @@ def sample(
     asked = rolled.tokens_BT, *lengths_of(rolled), hyper["temperature"]
     logps_BT, entropy_BT, _ = policy_outputs(model, params, *asked)
     reference_BT, *_ = policy_outputs(model, fixed["reference"], *asked)
-    return Sampled(
+    return ScoredRollouts(
         rolled,
         response_mask(*lengths_of(rolled), rolled.tokens_BT.shape[1]),
         logps_BT,
@@ -148,23 +148,23 @@ def lengths_of(rolled: Rollout) -> tuple[jax.Array, jax.Array]:
     return rolled.prompt_lengths_B, rolled.lengths_B
 
 
-def sequence_kl(sampled: Sampled) -> jax.Array:
+def sequence_kl(sampled: ScoredRollouts) -> jax.Array:
     """log π(response)/π_ref(response), float32[B] in nats: its mean is KL(policy‖reference) (k1)."""
     return jnp.where(sampled.mask_BT, sampled.logps_BT - sampled.reference_logps_BT, 0).sum(axis=1)
 
 
-def penalised(sampled: Sampled, truncation_penalty: Any) -> jax.Array:
+def penalised(sampled: ScoredRollouts, truncation_penalty: Any) -> jax.Array:
     """float32[B]: the reward, less the penalty of a response that was cut off before its EOS."""
     return sampled.reward_B - truncation_penalty * ~sampled.rollout.ended_B
 
 
-def learnt(sampled: Sampled, mask_truncated: bool) -> jax.Array:
+def learnt(sampled: ScoredRollouts, mask_truncated: bool) -> jax.Array:
     """The tokens that are learnt from, bool[B,T-1]: those of responses, or only of those that have ended
     (Yu et al. 2025, arXiv 2503.14476, section 3.4: overlong filtering)."""
     return sampled.mask_BT & sampled.rollout.ended_B[:, None] if mask_truncated else sampled.mask_BT
 
 
-def measured(sampled: Sampled) -> dict[str, jax.Array]:
+def measured(sampled: ScoredRollouts) -> dict[str, jax.Array]:
     """Means over the responses of a step, float32 scalars.
 
     reward, reward_std: what is maximised, without penalties; gold: the true reward where it is known.
@@ -187,7 +187,7 @@ def measured(sampled: Sampled) -> dict[str, jax.Array]:
     return found if sampled.gold_B is None else found | {"gold": sampled.gold_B.mean()}
 
 
-def validated(sampled: Sampled, beta: Any) -> dict[str, Any]:
+def validated(sampled: ScoredRollouts, beta: Any) -> dict[str, Any]:
     """What is reported of each validation prompt, float32[B], and the texts; "loss" is -(reward - β KL)."""
     kl_B, rolled = sequence_kl(sampled), sampled.rollout
     prompt_lengths_B, lengths_B = lengths_of(rolled)

@@ -28,7 +28,7 @@ FRESH = 1000  # added to a world's seed: examples that no run has seen
 _true_reward = jax.jit(gold.gold_reward, static_argnums=0)
 
 
-class Samples(NamedTuple):
+class PolicySamples(NamedTuple):
     """n responses to each of Q prompts: tokens int32[n,Q,T], lengths int32[n,Q] (prompt and response),
     prompt_lengths int32[Q], and of each the gold reward and the log-probability, float[n,Q]."""
 
@@ -39,7 +39,7 @@ class Samples(NamedTuple):
     logps: np.ndarray
 
 
-def sample_policy(run: Path, world: GoldConfig, n_prompts: int, n: int, seed: int = 0) -> Samples:
+def sample_policy(run: Path, world: GoldConfig, n_prompts: int, n: int, seed: int = 0) -> PolicySamples:
     """n responses of a run's policy to each of the leading validation prompts.
 
     Args:
@@ -56,7 +56,7 @@ def sample_policy(run: Path, world: GoldConfig, n_prompts: int, n: int, seed: in
         seeds = np.random.SeedSequence([seed, k]).generate_state(len(prompts["lengths"]), np.uint32)
         found.append(jax.device_get(respond(params, prompts["tokens"], prompts["lengths"], seeds)))
     tokens, lengths, rewards, logps = (np.stack(each) for each in zip(*found))
-    return Samples(tokens, lengths, prompts["lengths"], rewards, logps)
+    return PolicySamples(tokens, lengths, prompts["lengths"], rewards, logps)
 
 
 @functools.cache
@@ -70,7 +70,7 @@ def _responder(model: Model, world: GoldConfig) -> Any:
     return respond
 
 
-def proxy_rewards(run: Path, samples: Samples) -> np.ndarray:
+def proxy_rewards(run: Path, samples: PolicySamples) -> np.ndarray:
     """float[n,Q]: what a reward model says of responses.
 
     Args:
@@ -113,7 +113,7 @@ def ranking_error(run: Path, world: GoldConfig, n_pairs: int) -> float:
     return float(np.mean((chosen <= rejected)[differ]))
 
 
-def best_of_n_curve(proxy: np.ndarray, samples: Samples) -> pd.DataFrame:
+def best_of_n_curve(proxy: np.ndarray, samples: PolicySamples) -> pd.DataFrame:
     """Best of n by the proxy, for n = 1, 2, 4, … up to all samples: n, kl, kl_bound, proxy, gold, and reward,
     which is gold less that of n = 1.
 
@@ -141,7 +141,7 @@ def best_of_n_curve(proxy: np.ndarray, samples: Samples) -> pd.DataFrame:
     return table.assign(reward=table["gold"] - table["gold"].iloc[0])
 
 
-def divergence(run: Path, reference: Path, samples: Samples) -> float:
+def divergence(run: Path, reference: Path, samples: PolicySamples) -> float:
     """KL(policy ‖ reference) of whole responses in nats, from samples of the policy.
 
     Args:

@@ -130,7 +130,7 @@ def _contamination(checkpoint, tasks: list) -> dict:
     """
     from experiments.config import RunConfig
     from experiments.evaluate.checkpoint_paths import is_hugging_face
-    from experiments.evaluate.contamination import contamination
+    from experiments.evaluate.tasks.contamination import contamination
     from experiments.fields import from_json
     from experiments.files import read_json
 

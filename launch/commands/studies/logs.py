@@ -15,7 +15,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments.evaluate.samples.sample_output import printable
+from experiments.evaluate.terminal import printable
 from launch.arguments.studies import chosen_runs, open_study
 from launch.backends import BACKENDS, load_backend
 from launch.monitor.text import duration, short

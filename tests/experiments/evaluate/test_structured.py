@@ -9,7 +9,7 @@ import pytest
 from experiments.data.vocab import ByteVocab
 from experiments.evaluate import structured
 from experiments.evaluate.loaded_model import LoadedModel
-from experiments.evaluate.structured import Asked, compare, is_valid, repaired, summary
+from experiments.evaluate.structured import DocumentSampling, compare, is_valid, repaired, summary
 from tests.models.decoding.test_sample import bigram_model
 
 SCHEMA = {"type": "array", "items": {"type": "integer"}, "maxItems": 3}
@@ -33,7 +33,7 @@ def loaded() -> LoadedModel:
 def test_what_is_cut_short_is_mended_and_what_is_constrained_is_valid(loaded):
     open_ended = {"type": "array", "items": {"type": "integer"}}
     schemas = {"three": SCHEMA, "any": open_ended}
-    found = compare(loaded, schemas, Asked(n=3, max_tokens=12)).set_index(["method", "schema"])
+    found = compare(loaded, schemas, DocumentSampling(n=3, max_tokens=12)).set_index(["method", "schema"])
     assert list(found.loc["prompt"]["valid"]) == [0, 0]
     assert list(found.loc["repair"]["valid"]) == [0, 1]  # mended JSON may still be too long
     assert found.loc["constrained", "three"].valid == 1
@@ -45,7 +45,7 @@ def test_what_is_cut_short_is_mended_and_what_is_constrained_is_valid(loaded):
 
 def test_a_schema_that_cannot_be_enforced_is_refused_by_its_name(loaded):
     with pytest.raises(ValueError, match="odd: schema #: keyword 'uniqueItems'"):
-        compare(loaded, {"fine": SCHEMA, "odd": {"uniqueItems": True}}, Asked())
+        compare(loaded, {"fine": SCHEMA, "odd": {"uniqueItems": True}}, DocumentSampling())
 
 
 def test_validity_is_of_one_whole_document():

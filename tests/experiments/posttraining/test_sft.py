@@ -18,7 +18,7 @@ from experiments.posttraining import sft
 from experiments.posttraining.data.chat_template import default_template
 from experiments.posttraining.data.conversations import Turn
 from experiments.posttraining.data.demonstrations import open_demonstrations
-from experiments.posttraining.data.examples import Column, Examples
+from experiments.posttraining.data.examples import Examples, RaggedColumn
 from experiments.posttraining.data.packing import last_responses, pack
 from experiments.training.gradients import gradients
 from models import ladder
@@ -36,7 +36,7 @@ def examples_of(lengths, seed=0):
     offsets = np.cumsum([0, *lengths])
     tokens = rng.integers(3, 50, offsets[-1]).astype(np.int32)
     mask = np.concatenate([np.arange(n) >= max(1, n // 3) for n in lengths]).astype(np.uint8)
-    return Examples({"tokens": Column(tokens, offsets), "mask": Column(mask, offsets)}, {})
+    return Examples({"tokens": RaggedColumn(tokens, offsets), "mask": RaggedColumn(mask, offsets)}, {})
 
 
 def network(family="transformer"):
@@ -48,7 +48,10 @@ def network(family="transformer"):
 def alone(examples, i, weight_by="token"):
     """A batch of one example in its own row, padded."""
     one = Examples(
-        {name: Column(column[i], np.array([0, len(column[i])])) for name, column in examples.columns.items()},
+        {
+            name: RaggedColumn(column[i], np.array([0, len(column[i])]))
+            for name, column in examples.columns.items()
+        },
         {},
     )
     return pack(one, T, weight_by).batch(np.array([0]))
@@ -149,7 +152,7 @@ def conversations(*turns):
         "tokens": np.concatenate(tokens).astype(np.int32),
         "mask": np.concatenate(mask).astype(np.uint8),
     }
-    return Examples({name: Column(values, offsets) for name, values in columns.items()}, {})
+    return Examples({name: RaggedColumn(values, offsets) for name, values in columns.items()}, {})
 
 
 WITH_SOURCE = conversations(

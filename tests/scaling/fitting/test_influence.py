@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from scaling.fitting.diagnostics import nearby, resampled
+from scaling.fitting.diagnostics import linearised_fit, resampled
 from scaling.fitting.solver import ROUGH, Problems, best_of_starts, solve
 from scaling.laws import CHINCHILLA
 from scaling.laws.law import scaled_values
@@ -29,7 +29,7 @@ def test_moves_are_what_leaving_a_run_out_takes_back():
     run = np.repeat(np.arange(100), 2)
     left_out = problems._replace(weight=(run != np.arange(100)[:, None]).astype(float))
     taken = theta - solve(CHINCHILLA, x, left_out, np.tile(theta, (100, 1))).theta
-    moves = nearby(CHINCHILLA, x, y, theta, 0.1, run).influence
+    moves = linearised_fit(CHINCHILLA, x, y, theta, 0.1, run).influence
     for j in range(5):
         assert np.corrcoef(moves[:, j], taken[:, j])[0, 1] > 0.95
         assert 0.8 < moves[:, j].std() / taken[:, j].std() <= 1.05

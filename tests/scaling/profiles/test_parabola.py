@@ -5,16 +5,16 @@ import numpy as np
 from scaling.profiles.parabola import fit_parabolas
 
 
-def bowl(log_x, bottom, depth=1.0, curvature=0.1):
+def quadratic(log_x, bottom, depth=1.0, curvature=0.1):
     return np.log(depth) + 0.5 * curvature * (log_x - bottom) ** 2
 
 
 def test_an_exact_parabola_is_found_exactly():
     x = np.linspace(-1, 1.4, 7)
-    (found,) = fit_parabolas([(x, bowl(x, 0.3, 2.5))], 100, np.random.default_rng(0))
+    (found,) = fit_parabolas([(x, quadratic(x, 0.3, 2.5))], 100, np.random.default_rng(0))
     np.testing.assert_allclose([found.log_x, found.log_loss], [0.3, np.log(2.5)], atol=1e-9)
     assert not found.at_edge
-    np.testing.assert_allclose(np.polyval(found.curve, x), bowl(x, 0.3, 2.5), atol=1e-9)
+    np.testing.assert_allclose(np.polyval(found.curve, x), quadratic(x, 0.3, 2.5), atol=1e-9)
 
 
 def test_walls_of_unequal_steepness_do_not_shift_the_bottom():
@@ -29,7 +29,7 @@ def test_walls_of_unequal_steepness_do_not_shift_the_bottom():
 def test_the_draws_cover_the_true_bottom():
     x, rng, inside = np.linspace(-1, 1, 7), np.random.default_rng(0), []
     for _ in range(300):
-        groups = [(x, bowl(x, b) + 0.003 * rng.standard_normal(7)) for b in (-0.3, 0.0, 0.3)]
+        groups = [(x, quadratic(x, b) + 0.003 * rng.standard_normal(7)) for b in (-0.3, 0.0, 0.3)]
         for found, b in zip(fit_parabolas(groups, 300, rng), (-0.3, 0.0, 0.3)):
             lo, hi = np.nanquantile(found.draws, [0.05, 0.95])
             inside.append(lo <= b <= hi)
@@ -39,13 +39,13 @@ def test_the_draws_cover_the_true_bottom():
 def test_a_bottom_outside_the_values_tried_is_at_the_edge():
     x = np.linspace(-1, 1, 6)
     for bottom in (-1.5, 1.5):
-        (found,) = fit_parabolas([(x, bowl(x, bottom))], 50, np.random.default_rng(0))
+        (found,) = fit_parabolas([(x, quadratic(x, bottom))], 50, np.random.default_rng(0))
         assert found.at_edge and found.log_x == np.sign(bottom)
 
 
 def test_a_ridge_has_no_bottom():
     x = np.linspace(-1, 1, 6)
-    (found,) = fit_parabolas([(x, -bowl(x, 0.1))], 50, np.random.default_rng(0))
+    (found,) = fit_parabolas([(x, -quadratic(x, 0.1))], 50, np.random.default_rng(0))
     assert found.at_edge and abs(found.log_x) == 1 and not np.any(np.abs(found.draws) < 1)
 
 

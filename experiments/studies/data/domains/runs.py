@@ -98,7 +98,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Part:
+class DomainRun:
     """A run on a part of a domain: `unique_tokens` of it, read until `read_tokens` have been seen.
 
     start: "scratch", or from the general model with the optimizer's state reset ("continued") or kept.
@@ -126,13 +126,13 @@ def general_models(settings: Settings) -> dict[tuple[int, int], RunConfig]:
     }
 
 
-def ladder_parts(settings: Settings) -> list[Part]:
+def ladder_runs(settings: Settings) -> list[DomainRun]:
     """The runs that the law is fitted to, and on the largest part the other ways to continue."""
     parts = [
         part
         for unique in settings.domain_tokens
         for width in settings.widths
-        for part in _parts(settings, width, unique)
+        for part in _domain_runs(settings, width, unique)
     ]
     largest, width = settings.domain_tokens[-1], settings.widths[-1]
     plain = [
@@ -148,24 +148,24 @@ def ladder_parts(settings: Settings) -> list[Part]:
     )
 
 
-def verify_parts(settings: Settings) -> list[Part]:
+def verify_runs(settings: Settings) -> list[DomainRun]:
     """The runs of the widest models on more data than the ladder has."""
-    return list(_parts(settings, settings.widths[-1], settings.verify_tokens))
+    return list(_domain_runs(settings, settings.widths[-1], settings.verify_tokens))
 
 
-def _parts(settings: Settings, width: int, unique: int) -> Iterator[Part]:
+def _domain_runs(settings: Settings, width: int, unique: int) -> Iterator[DomainRun]:
     """On so much of every domain: from scratch in `passes` and in more, and continued."""
     n_read = settings.passes * unique
     longest = min(n_read + settings.general_tokens, settings.most_passes * unique)
     for domain in settings.domains:
         for seed in range(settings.seed, settings.seed + settings.n_seeds):
             for n in sorted({n_read, longest}):
-                yield Part(domain, "scratch", width, seed, unique, n)
-            yield Part(domain, "continued", width, seed, unique, n_read)
+                yield DomainRun(domain, "scratch", width, seed, unique, n)
+            yield DomainRun(domain, "continued", width, seed, unique, n_read)
 
 
-def configure(settings: Settings, part: Part) -> RunConfig:
-    """The run of a part; with replay it is longer by the general text."""
+def configure(settings: Settings, part: DomainRun) -> RunConfig:
+    """What it trains with; with replay it is longer by the general text."""
     shares = {part.domain: 1 - part.replay} | ({settings.general: part.replay} if part.replay else {})
     mixture = MixtureConfig(Numbers(shares), unique_tokens=Numbers({part.domain: float(part.unique_tokens)}))
     run = _run(settings, part.d_model, part.seed, mixture, round(part.read_tokens / (1 - part.replay)))
@@ -192,8 +192,8 @@ def _run(settings: Settings, width: int, seed: int, mixture: MixtureConfig, n_to
 
 
 def measured(settings: Settings, runs: Runs) -> pd.DataFrame:
-    """A row a run that is done: the fields of its Part (the general models' start is "general"), n_params,
-    flops, loss (on its own domain) and loss_NAME of every text."""
+    """A row a run that is done: the fields of its DomainRun (the general models' start is "general"),
+    n_params, flops, loss (on its own domain) and loss_NAME of every text."""
     done = {run["run_id"]: run for run in runs.table.loc[runs.table.status == "done"].to_dict("records")}
     about: list[tuple[dict[str, Any], RunConfig]] = [
         ({"domain": settings.general, "start": "general", "d_model": width, "seed": seed}, config)
@@ -201,7 +201,7 @@ def measured(settings: Settings, runs: Runs) -> pd.DataFrame:
     ]
     about += [
         (dataclasses.asdict(part), configure(settings, part))
-        for part in (*ladder_parts(settings), *verify_parts(settings))
+        for part in (*ladder_runs(settings), *verify_runs(settings))
     ]
     texts = [f"loss_{source.name}" for source in settings.data.sources]
     return pd.DataFrame(

@@ -21,10 +21,10 @@ from experiments.studies.data.domains.runs import (
     Settings,
     configure,
     general_models,
-    ladder_parts,
+    ladder_runs,
     measured,
     public_corpora,
-    verify_parts,
+    verify_runs,
 )
 from experiments.studies.study import Stage, Study, prepared_data
 from scaling.table.runs import Runs
@@ -33,7 +33,7 @@ from scaling.table.runs import Runs
 def study(overrides: list[str]) -> Study:
     """The study with settings overridden; settings that no run could have are refused here."""
     settings = apply_overrides(Settings(), overrides)
-    for part in (*ladder_parts(settings), *verify_parts(settings)):
+    for part in (*ladder_runs(settings), *verify_runs(settings)):
         configure(settings, part)
     ready = functools.partial(_prepared, settings)
     return dataclasses.replace(build(settings), prepare=ready)
@@ -53,10 +53,10 @@ def build(settings: Settings) -> Study:
     """The study of settings whose data are prepared."""
     stages = (
         Stage("general", lambda runs: list(general_models(settings).values())),
-        Stage("ladder", lambda runs: [configure(settings, part) for part in ladder_parts(settings)]),
+        Stage("ladder", lambda runs: [configure(settings, part) for part in ladder_runs(settings)]),
         Stage(
             "verify",
-            lambda runs: [configure(settings, part) for part in verify_parts(settings)],
+            lambda runs: [configure(settings, part) for part in verify_runs(settings)],
             before=lambda folder, runs, configs: predict(settings, folder, runs),
         ),
     )

@@ -41,7 +41,7 @@ ROWS = 1024  # documents of one program
 MOST_DRAWS = 20  # times as many as are wanted, before a run counts as one that writes no documents
 
 
-class Samples(NamedTuple):
+class GeneratedDocuments(NamedTuple):
     """What a run says: documents as symbols int[n, length], the nats that each is to the run [n], and the
     share of all that were drawn that have a document's form; the others are left out."""
 
@@ -142,7 +142,7 @@ def rows_of(source: KnownSource, documents: np.ndarray) -> np.ndarray:
 # ---- Samples -----------------------------------------------------------------------------------------------
 
 
-def sampled(folder: Path, run: str, source: str, n: int) -> Samples:
+def sampled(folder: Path, run: str, source: str, n: int) -> GeneratedDocuments:
     """n documents that a run says, drawn now if they were not before.
 
     Args:
@@ -159,7 +159,7 @@ def sampled(folder: Path, run: str, source: str, n: int) -> Samples:
         with np.load(path) as found:
             if len(found["documents"]) >= n:
                 kept = float(found["kept"])
-                return Samples(found["documents"][:n].astype(int), found["nats"][:n], kept)
+                return GeneratedDocuments(found["documents"][:n].astype(int), found["nats"][:n], kept)
     samples = draw_documents(folder / "runs" / run, source, n)
     file = io.BytesIO()
     np.savez_compressed(file, **samples._replace(documents=samples.documents.astype(np.uint8))._asdict())
@@ -168,7 +168,7 @@ def sampled(folder: Path, run: str, source: str, n: int) -> Samples:
     return samples
 
 
-def draw_documents(run: Path, source: str, n: int) -> Samples:
+def draw_documents(run: Path, source: str, n: int) -> GeneratedDocuments:
     """n documents of a run at temperature 1, those without a document's length or with foreign symbols left
     out; the k-th of them is the same whatever n is.
 
@@ -195,7 +195,7 @@ def draw_documents(run: Path, source: str, n: int) -> Samples:
         nats.append(each[good])
         drawn += ROWS
     kept = sum(map(len, documents)) / drawn
-    return Samples(np.concatenate(documents)[:n], np.concatenate(nats)[:n], kept)
+    return GeneratedDocuments(np.concatenate(documents)[:n], np.concatenate(nats)[:n], kept)
 
 
 @functools.cache

@@ -11,8 +11,8 @@ from experiments.config import DataConfig, RunConfig
 from experiments.data.prepare import open_splits
 from experiments.data.sources.planted_statements import LENGTH, STATEMENTS, plant
 from experiments.data.vocab import ByteVocab
-from experiments.evaluate.contamination import rows_read
 from experiments.evaluate.tasks import span_metrics
+from experiments.evaluate.tasks.contamination import rows_read
 from experiments.training.checkpoints.load import load
 
 

@@ -31,7 +31,7 @@ def test_shards_are_counted_as_without_beam(tmp_path):
     settings |= {"quality": json.dumps({"filters": quality.filters})}
     beam_survey.main([f"--{name}={value}" for name, value in settings.items()])
     skipped = {}
-    questions = beam_survey.Asked(fields=("kind",), vocab="bytes", quality=quality).questions()
+    questions = beam_survey.SurveySettings(fields=("kind",), vocab="bytes", quality=quality).questions()
     expected = survey(records(str(tmp_path), skipped=skipped), questions)
     assert totals(skipped) == {"without a string 'text'": 3, "empty": 1}
     assert read_counts(output) == dataclasses.replace(expected, skipped=totals(skipped))

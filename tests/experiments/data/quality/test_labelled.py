@@ -8,7 +8,7 @@ import pytest
 from experiments.cleaning_configs import QualityConfig
 from experiments.data.document import Document
 from experiments.data.quality import chain, classifier, perplexity
-from experiments.data.quality.labelled import COPIES, Score, half, score
+from experiments.data.quality.labelled import COPIES, FilterAccuracy, half, score
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def novels(public_data) -> list[str]:
     return [text[:1500] for text in texts[::5]]
 
 
-def of(filters, documents) -> Score:
+def of(filters, documents) -> FilterAccuracy:
     return score(documents, lambda document: not chain.judge(filters, document)[1].keep)
 
 

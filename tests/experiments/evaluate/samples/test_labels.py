@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments.evaluate.samples.labels import Sampled, label, pairs_of, read_samples
+from experiments.evaluate.samples.labels import PromptSamples, label, pairs_of, read_samples
 from experiments.posttraining.data.pairs import read_pairs
 
 
@@ -22,12 +22,12 @@ def test_responses_that_were_cut_off_or_are_empty_or_repeated_are_left_out(tmp_p
     samples = [*said("a", "", "a", "b"), *said("c", finish="length"), *said("d", finish="stop")]
     path = write(tmp_path / "s.jsonl", {"prompt": "p", "samples": samples}, {"prompt": "q", "samples": []})
     found, left_out = read_samples(path)
-    assert found == [Sampled("p", ("a", "b", "d")), Sampled("q", ())]
+    assert found == [PromptSamples("p", ("a", "b", "d")), PromptSamples("q", ())]
     assert left_out == {"cut off": 1, "empty": 1, "repeated": 1}
 
 
 def test_the_best_is_preferred_to_the_worst_or_each_to_all_below_it():
-    sampled = [Sampled("p", ("a", "b", "c")), Sampled("q", ("d", "e")), Sampled("r", ())]
+    sampled = [PromptSamples("p", ("a", "b", "c")), PromptSamples("q", ("d", "e")), PromptSamples("r", ())]
     rewards = [np.array([1.0, 3.0, 2.0]), np.array([1.0, 1.0]), np.array([])]
     [pair] = pairs_of(sampled, rewards, "extremes", 0.0, 0)
     sides = {"prompt": "p", "chosen": "b", "rejected": "a", "reward_chosen": 3.0, "reward_rejected": 1.0}
@@ -38,7 +38,7 @@ def test_the_best_is_preferred_to_the_worst_or_each_to_all_below_it():
 
 def test_an_annotator_errs_as_often_as_the_temperature_says():
     """σ(1/2) = 0.6225 of 4,000, whose standard error is 0.0077."""
-    sampled, rewards = [Sampled("p", ("a", "b"))] * 4000, [np.array([0.0, 1.0])] * 4000
+    sampled, rewards = [PromptSamples("p", ("a", "b"))] * 4000, [np.array([0.0, 1.0])] * 4000
     pairs = pairs_of(sampled, rewards, "extremes", 2.0, seed=1)
     share = np.mean([pair["chosen"] == "b" for pair in pairs])
     assert abs(share - 0.6225) < 0.025

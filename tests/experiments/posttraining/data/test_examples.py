@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from experiments.data.batches import shuffled
 from experiments.posttraining.data.examples import (
     SPLITS,
-    Column,
     Example,
+    RaggedColumn,
     open_examples,
     prepare,
     read_manifest,
@@ -140,14 +140,14 @@ def test_bad_examples_are_named(tmp_path, examples, said):
 @given(st.lists(st.lists(st.integers(1, 9), max_size=6), min_size=1, max_size=5), st.integers(1, 8))
 def test_padded_rows_are_the_leading_values_and_zeros(arrays, width):
     offsets = np.cumsum([0, *map(len, arrays)])
-    column = Column(np.array([x for array in arrays for x in array], np.int32), offsets)
+    column = RaggedColumn(np.array([x for array in arrays for x in array], np.int32), offsets)
     found = column.padded(np.arange(len(arrays))[::-1], width)
     assert found.tolist() == [(array + [0] * width)[:width] for array in arrays[::-1]]
 
 
 def test_a_column_of_arrays_is_not_read_as_numbers():
     with pytest.raises(ValueError, match="one number an example"):
-        _ = Column(np.arange(3), np.array([0, 1, 3])).scalars
+        _ = RaggedColumn(np.arange(3), np.array([0, 1, 3])).scalars
 
 
 def test_each_example_is_seen_once_an_epoch():

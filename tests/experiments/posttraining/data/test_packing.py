@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.posttraining.data import packing
-from experiments.posttraining.data.examples import Column, Examples
+from experiments.posttraining.data.examples import Examples, RaggedColumn
 from experiments.posttraining.data.packing import first_fit, pack
 
 EXAMPLE = st.lists(st.tuples(st.integers(3, 99), st.booleans()), min_size=1, max_size=9)
@@ -18,7 +18,7 @@ def examples_of(pairs):
     flat = [pair for example in pairs for pair in example]
     tokens = np.array([token for token, _ in flat], np.int32)
     mask = np.array([said for _, said in flat], np.uint8)
-    return Examples({"tokens": Column(tokens, offsets), "mask": Column(mask, offsets)}, {})
+    return Examples({"tokens": RaggedColumn(tokens, offsets), "mask": RaggedColumn(mask, offsets)}, {})
 
 
 def segments_of(batch):
@@ -105,7 +105,7 @@ def test_what_was_packed_is_not_packed_again():
     pairs = [[(5, False), (6, True), (7, True)][: 2 + i % 2] for i in range(9)]
     one, before = pack(examples_of(pairs), 5), packing._first_fit.cache_info()
     other, after = pack(examples_of(pairs), 5), packing._first_fit.cache_info()
-    np.testing.assert_array_equal(one.members, other.members)
+    np.testing.assert_array_equal(one.example_ids, other.example_ids)
     assert (after.hits, after.misses) == (before.hits + 1, before.misses)
     assert len(pack(examples_of(pairs), 8)) < len(one)
     assert packing._first_fit.cache_info().misses == after.misses + 1

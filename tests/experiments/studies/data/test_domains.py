@@ -15,9 +15,9 @@ from experiments.studies.data.domains.runs import (
     Settings,
     configure,
     general_models,
-    ladder_parts,
+    ladder_runs,
     measured,
-    verify_parts,
+    verify_runs,
 )
 from experiments.training.train import train
 from launch.driver.runs_table import read_table
@@ -79,7 +79,7 @@ def planted(settings: Settings, configs) -> Runs:
 @pytest.fixture(scope="module")
 def table():
     """Of all runs, with planted losses."""
-    parts = (*ladder_parts(LADDER), *verify_parts(LADDER))
+    parts = (*ladder_runs(LADDER), *verify_runs(LADDER))
     configs = [*general_models(LADDER).values(), *(configure(LADDER, part) for part in parts)]
     return measured(LADDER, planted(LADDER, configs))
 
@@ -111,10 +111,10 @@ def test_every_model_is_measured_on_every_text(table):
 @pytest.mark.slow
 def test_the_planted_law_predicts_more_data_and_what_a_token_is_worth(tmp_path):
     one = dataclasses.replace(LADDER, data=DataConfig("mixture", sources=SOURCES[:2]))
-    ladder = [*general_models(one).values(), *(configure(one, part) for part in ladder_parts(one))]
+    ladder = [*general_models(one).values(), *(configure(one, part) for part in ladder_runs(one))]
     study.predict(one, tmp_path, planted(one, ladder))
     said = study.finish(
-        one, tmp_path, planted(one, [*ladder, *(configure(one, part) for part in verify_parts(one))])
+        one, tmp_path, planted(one, [*ladder, *(configure(one, part) for part in verify_runs(one))])
     )
     found = json.loads((tmp_path / "domains.json").read_text())
     for name in ("matrix", "losses", "transfer"):
@@ -154,7 +154,7 @@ def test_the_interval_of_a_break_even_holds_it_and_is_open_where_the_gap_may_sta
 
 
 def test_runs_of_equal_flops_cost_what_general_text_and_continuing_cost():
-    parts = ladder_parts(TINY)
+    parts = ladder_runs(TINY)
     longest = max(p.read_tokens for p in parts if p.start == "scratch" and p.unique_tokens == 160)
     assert longest == 4 * 160 + 640
     replayed = next(part for part in parts if part.replay)

@@ -15,7 +15,7 @@ from scaling.laws.downstream.repeated_sampling import best_of_n, kl_of_best_of_n
 def samples_of(gold, tokens, logps):
     """Samples of one response a number, as `sample_policy` gives them."""
     n, n_prompts = gold.shape
-    return measures.Samples(
+    return measures.PolicySamples(
         np.asarray(tokens)[..., None], np.full((n, n_prompts), 2), np.ones(n_prompts), gold, logps
     )
 

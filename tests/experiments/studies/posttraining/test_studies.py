@@ -148,7 +148,7 @@ def test_of_several_numbers_of_steps_that_of_the_lowest_loss_counts(tmp_path, mo
     settings = sft_data.Settings(n_steps=(8, 16, 32), n_seeds=1)
     runs = [config for *_, config in sft_data.fine_tuned(settings, settings.widths)]
     losses = [abs(config.n_steps - 16) / 16 + 1 for config in runs]
-    samples = dataclasses.make_dataclass("Samples", ["gold"])(np.ones(4))
+    samples = dataclasses.make_dataclass("PolicySamples", ["gold"])(np.ones(4))
     monkeypatch.setattr(sft_data.measures, "sample_policy", lambda *_: samples)
     table = pd.DataFrame({"run_id": [config.run_id for config in runs], "loss": losses})
     best = sft_data.lowest(settings, tmp_path, Runs(table), settings.widths)
@@ -163,7 +163,7 @@ def rl_curves(monkeypatch, until):
     noise = 0.005 * np.random.default_rng(0).standard_normal(60)
     curve = pd.DataFrame({"flops": flops, "kl": np.linspace(0, 5, 60), "gold": gold + noise})
     monkeypatch.setattr(rl_compute.measures, "reward_curve", lambda run: curve)
-    samples = dataclasses.make_dataclass("Samples", ["gold"])(np.full(4, 0.9))
+    samples = dataclasses.make_dataclass("PolicySamples", ["gold"])(np.full(4, 0.9))
     monkeypatch.setattr(rl_compute.measures, "sample_policy", lambda *_: samples)
     return settings
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiments.evaluate.loaded_model import load_model
-from experiments.evaluate.samples.sample_output import printable
+from experiments.evaluate.terminal import printable
 from models.decoding.sample import sample
 from models.decoding.settings import SamplingSettings
 from tests.tiny_run import isoflop

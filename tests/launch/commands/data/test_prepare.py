@@ -18,16 +18,16 @@ def test_what_is_kept_and_what_is_not_is_said(tmp_path, monkeypatch, capsys):
     settings |= {"quality": '{"filters": ["markup"]}', "duplicates": "{}"}
     command = ["prepare", *(f"--set=data.{name}={value}" for name, value in settings.items())]
     assert cli.main(command) == 0
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
     words = "1 with NUL bytes, 1 empty, 1 not JSON, 1 not UTF-8"
-    assert f"left out while reading: {words}" in told.out and words in told.err
-    assert "cleaned: 303 documents" in told.out
-    words = " ".join(told.out.split())
+    assert f"left out while reading: {words}" in printed.out and words in printed.err
+    assert "cleaned: 303 documents" in printed.out
+    words = " ".join(printed.out.split())
     assert "equal texts 2" in words and "markup.page 1 has <html>: <html>Text 1:" in words
     assert cli.main([*command, "--json"]) == 0
-    told = capsys.readouterr()
-    manifest = json.loads(told.out)
-    assert not told.err  # nothing was read again
+    printed = capsys.readouterr()
+    manifest = json.loads(printed.out)
+    assert not printed.err  # nothing was read again
     assert manifest["skipped"] == {"with NUL bytes": 1, "empty": 1, "not JSON": 1, "not UTF-8": 1}
     assert sum(split["n_documents"] for split in manifest["splits"].values()) == 300
     assert manifest["folder"].startswith(str(tmp_path / "cache"))

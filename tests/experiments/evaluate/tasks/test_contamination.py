@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from experiments.evaluate.contamination import contamination, rows_read
+from experiments.evaluate.tasks.contamination import contamination, rows_read
 from experiments.evaluate.tasks.task import Item, Task
 from experiments.objective_configs import ExamplesConfig, SFTConfig
 from tests.tiny_run import DOCUMENTS, make_training_cache, training_config
