@@ -3,8 +3,12 @@
 A batch has a fixed number of rows. Between calls of the compiled loop the host looks at what was said, and
 gives the place of every row that has ended to one that waits, so short answers do not wait for long ones. A
 row whose view of its text is full is admitted again with a shorter view.
+
+Rows may also come while others are at work, each with limits, settings and a constraint of its own: `add` and
+`remove` them between calls of `step`, in a batch whose shape was given.
 """
 
+import functools
 import itertools
 import math
 import time
@@ -18,7 +22,7 @@ import numpy as np
 
 from models.decoding import history, sampling_loop
 from models.decoding.prefill import bucket, packed, padded, prefill_padded, slots
-from models.decoding.settings import SamplingSettings
+from models.decoding.settings import SamplingSettings, per_row
 from models.decoding.stop import DecodedText, Finish, StopCriteria
 from models.model import Model
 
@@ -42,6 +46,9 @@ class Continuation:
     finish: Finish | None = None
     stop: int | str | None = None
     view: int = 0  # tokens in the model's view
+    limits: "Limits | None" = None  # its own; None: the batch's
+    settings: SamplingSettings | None = None  # its own, in a batch that has none
+    progress: Any = None  # under a constraint, a `constraints.masks.Progress`
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,46 @@ class Limits:
             row.finish = "length"
 
 
+@dataclass(frozen=True)
+class BatchShape:
+    """What a batch has room for: rows at a time, and tokens.
+
+    source: of a network with an encoder. slots: of the cache. text: of prompt and continuation.
+    """
+
+    rows: int
+    source: int
+    slots: int
+    text: int
+
+
+def shape_for(rows: Sequence[Continuation], limits: Limits, width: int) -> BatchShape:
+    """Room for these rows, `width` at a time."""
+    views, most = [len(limits.in_context(row)) for row in rows], limits.max_tokens
+    longest = max(views)
+    if limits.context is not None and longest + most > limits.context:
+        longest = max(longest, limits.context // 2)
+    return BatchShape(
+        min(bucket(len(rows), least=1), width),
+        bucket(longest),
+        slots(min(max(views) + most, limits.context or max(views) + most)),
+        bucket(max(len(row.prompt) for row in rows) + most),
+    )
+
+
+def shape_within(context: int, width: int) -> BatchShape:
+    """Room for `width` rows at a time whose prompts and continuations have at most `context` tokens."""
+    return BatchShape(width, bucket(context), slots(context), bucket(context))
+
+
+class ConstraintFailed(ValueError):
+    """The constraint of `row` cannot be followed any further; nothing was drawn."""
+
+    def __init__(self, row: Continuation, reason: str):
+        super().__init__(reason)
+        self.row = row
+
+
 class ContinuousBatch:
     """Rows side by side on the device, and those that wait for a place."""
 
@@ -88,10 +135,11 @@ class ContinuousBatch:
         model: Model,
         params: Any,
         rows: Sequence[Continuation],
-        settings: SamplingSettings,
+        settings: SamplingSettings | None,
         limits: Limits,
         *,
-        width: int,
+        width: int = 64,
+        shape: BatchShape | None = None,
         n_top: int,
         every: int | None,
         watch: Callable[[Continuation, str], None] | None,
@@ -100,7 +148,11 @@ class ContinuousBatch:
 
         Args:
           rows: in the order in which they are admitted.
+          settings: of all rows; None: each has its own.
+          limits: of rows that have none of their own.
           width: most rows at a time.
+          shape: room for rows that are added later, each of which is then prefilled by itself, so that its
+            numbers are the same to the last bit whatever else is there; None: just for `rows`.
           n_top: how many of the likeliest tokens to report at each position.
           every: steps between checks of the texts, at most `sampling_loop.N_OUT`; None for the default.
           watch: called with (row, text) as text of a row becomes certain.
@@ -109,38 +161,55 @@ class ContinuousBatch:
         self.limits, self.n_top, self.watch = limits, n_top, watch
         checks = watch is not None or bool(limits.stop.strings)
         self.every = min(every or (CHECK_EVERY if checks else sampling_loop.N_OUT), sampling_loop.N_OUT)
-        self.waiting, self.places = deque(rows), [None] * min(bucket(len(rows), least=1), width)
-        ends = [limits.eos_id, *limits.stop.tokens]
-        ends_E = np.array(ends + [-1] * (bucket(len(ends), least=4) - len(ends)), np.int32)
-        self.loop_settings = sampling_loop.LoopSettings(settings.arrays(model.config.vocab_size), ends_E)
-
-        views, most = [len(limits.in_context(row)) for row in rows], limits.max_tokens
-        longest = max(views)
-        if limits.context is not None and longest + most > limits.context:
-            longest = max(longest, limits.context // 2)
-        self.n_source = bucket(longest)  # the cache of a network with an encoder has this length
-        self.n_slots = slots(min(max(views) + most, limits.context or max(views) + most))
-        self.n_text = bucket(max(len(row.prompt) for row in rows) + most)
+        self.alone, self.shape = shape is not None, shape or shape_for(rows, limits, width)
+        self.waiting = deque(rows)
+        self.places: list[Continuation | None] = [None] * self.shape.rows
+        self.loop_settings = None
+        if settings is not None:
+            arrays = settings.arrays(model.config.vocab_size)
+            self.loop_settings = sampling_loop.LoopSettings(arrays, _ends([limits])[0])
         self.prefilled = NOT_PREFILLED
         self.began, self.step_seconds = time.perf_counter(), math.inf
         self.pool = self._empty()
 
     def _empty(self) -> sampling_loop.RowPool:
         n, vocab_size = len(self.places), self.model.config.vocab_size
-        inputs = (jax.ShapeDtypeStruct(shape, np.int32) for shape in ((n, self.n_source), (n,)))
-        logits_BV, cache = prefill_padded.eval_shape(self.model, self.params, *inputs, self.n_slots)
+        inputs = (jax.ShapeDtypeStruct(shape, np.int32) for shape in ((n, self.shape.source), (n,)))
+        logits_BV, cache = prefill_padded.eval_shape(self.model, self.params, *inputs, self.shape.slots)
         return sampling_loop.empty(
-            logits_BV, cache, history.begin([[]] * n, [[]] * n, vocab_size, self.n_text)
+            logits_BV, cache, history.begin([[]] * n, [[]] * n, vocab_size, self.shape.text)
         )
 
     def run(self) -> None:
         """Until every row has ended."""
+        while self.step():
+            pass
+
+    def step(self) -> list[Continuation]:
+        """Gives free places to rows that wait and takes some steps; returns the rows that had a place.
+
+        Raises:
+          ConstraintFailed: `remove` its row to go on without it.
+        """
         self._fill_places()
-        while any(self.places):
+        rows = [row for row in self.places if row is not None]
+        if rows:
             self._advance()
             if not self._left():
                 self._end_by_time()
-            self._fill_places()
+        return rows
+
+    def add(self, rows: Sequence[Continuation]) -> None:
+        """Further rows, behind those that wait; the batch's shape must have room for each."""
+        self.waiting.extend(rows)
+
+    def remove(self, row: Continuation) -> None:
+        """Takes a row out, unfinished as it is; its place is free."""
+        self.waiting = deque(each for each in self.waiting if each is not row)
+        self.places = [None if each is row else each for each in self.places]
+
+    def _limits(self, row: Continuation) -> Limits:
+        return row.limits or self.limits
 
     def _left(self) -> float:
         """Seconds of the budget that are left, or 0."""
@@ -151,7 +220,7 @@ class ContinuousBatch:
         for row in late:
             row.finish = "time"
         self._report(late)
-        self.places, self.waiting = [None] * len(self.places), deque()
+        self.places[:], self.waiting = [None] * len(self.places), deque()
 
     def _fill_places(self) -> None:
         """Gives free places to rows that wait, until there are no more of either."""
@@ -164,7 +233,7 @@ class ContinuousBatch:
         """Puts the next rows, those whose texts are prefilled together, into free places."""
         if _key(self.waiting[0]) not in self.prefilled[0]:
             self._prefill()
-        (keys, logits_PV, cache), limits = self.prefilled, self.limits
+        keys, logits_PV, cache = self.prefilled
         free = [b for b, row in enumerate(self.places) if row is None]
         group = []
         while self.waiting and len(group) < len(free) and _key(self.waiting[0]) in keys:
@@ -176,45 +245,61 @@ class ContinuousBatch:
             [row.prompt for row in group] + [[]] * spare,
             [row.tokens for row in group] + [[]] * spare,
             self.model.config.vocab_size,
-            self.n_text,
+            self.shape.text,
         )
         self.pool = sampling_loop.admit(self.pool, logits_PV, cache, source_R, target_R, histories)
         for b, row in zip(free, group):
-            self.places[b], row.view = row, len(limits.in_context(row))
+            self.places[b], row.view = row, len(self._limits(row).in_context(row))
 
     def _prefill(self) -> None:
         """The first pass over the texts of the next rows that find a place."""
         texts, longest = {}, 0
         for row in itertools.islice(self.waiting, self.places.count(None)):
-            text = self.limits.in_context(row)
+            text = self._limits(row).in_context(row)
             longest = max(longest, len(text))
-            if texts and bucket(len(texts) + 1, least=1) * bucket(longest) > PREFILL_TOKENS:
+            if texts and (self.alone or bucket(len(texts) + 1, least=1) * bucket(longest) > PREFILL_TOKENS):
                 break
             texts[_key(row)] = text
-        n_tokens = self.n_source if self.model.has_encoder else bucket(max(map(len, texts.values())))
+        n_tokens = self.shape.source if self.model.has_encoder else bucket(max(map(len, texts.values())))
         inputs = padded(list(texts.values()), n_tokens)
         self.prefilled = NOT_PREFILLED  # the old one goes before the new one comes
-        logits_PV, cache = prefill_padded(self.model, self.params, *inputs, self.n_slots)
+        logits_PV, cache = prefill_padded(self.model, self.params, *inputs, self.shape.slots)
         self.prefilled = ({key: p for p, key in enumerate(texts)}, logits_PV, cache)
 
     def _advance(self) -> None:
         """Some steps for every row."""
         n_open = len(self.places) - self.places.count(None)
-        comes_back = any(row and self.limits.left(row) > self.limits.room(row) for row in self.places)
+        comes_back = any(
+            row and self._limits(row).left(row) > self._limits(row).room(row) for row in self.places
+        )
         # With rows waiting, an eighth of the places is worth a check.
         floor = max(0, n_open - max(1, len(self.places) // 8)) if self.waiting or comes_back else 0
-        n_steps = self.every
+        n_steps = 1 if any(row and row.progress for row in self.places) else self.every
         if self.limits.stop.seconds < math.inf:
             n_steps = max(1, min(n_steps, int(self._left() / self.step_seconds)))
-        began = time.perf_counter()
+        loop_settings, began = self.loop_settings or self._own_settings(), time.perf_counter()
         self.pool, drawn = sampling_loop.advance(
-            self.model, self.params, self.pool, self._state(self.places), self.loop_settings,
+            self.model, self.params, self.pool, self._state(self.places), loop_settings,
             np.int32(n_steps), np.int32(floor), self.n_top
         )  # fmt: skip
         drawn = jax.device_get(drawn)
         lengths = drawn.pop("lengths")
         self.step_seconds = (time.perf_counter() - began) / max(1, lengths.max())
         self._take(drawn, lengths)
+
+    def _own_settings(self) -> sampling_loop.LoopSettings:
+        """Of each row, and the tokens it may draw: where that is any, too, so that one program does all."""
+        settings = tuple((row and row.settings) or SamplingSettings() for row in self.places)
+        limits = [self._limits(row) if row else self.limits for row in self.places]
+        vocab_size = self.model.config.vocab_size
+        masks_BW = np.full((len(self.places), -(-vocab_size // 32)), -1, np.int32)
+        for b, row in enumerate(self.places):
+            if row and row.progress:
+                try:
+                    row.progress.allowed(masks_BW, b)
+                except ValueError as error:
+                    raise ConstraintFailed(row, str(error)) from None
+        return sampling_loop.LoopSettings(_settings_of_rows(settings, vocab_size), _ends(limits), masks_BW)
 
     def _state(self, rows: Sequence[Continuation | None]) -> sampling_loop.RowInputs:
         def each(kind, value):
@@ -224,7 +309,7 @@ class ContinuousBatch:
             seed=each(np.uint32, lambda row: row.seed),
             sample=each(np.uint32, lambda row: row.sample),
             new=each(np.int32, lambda row: len(row.tokens)),
-            room=each(np.int32, self.limits.room),
+            room=each(np.int32, lambda row: self._limits(row).room(row)),
         )
 
     def _take(self, drawn: dict[str, np.ndarray], lengths: np.ndarray) -> None:
@@ -233,14 +318,16 @@ class ContinuousBatch:
         for b, row in enumerate(self.places):
             if row is None:
                 continue
-            before = len(row.tokens)
+            before, limits = len(row.tokens), self._limits(row)
             for token in drawn["tokens"][: lengths[b], b].tolist():
-                self.limits.take(row, token)
+                limits.take(row, token)
                 if row.finish:
                     break
+                if row.progress:
+                    row.progress.take(token)
             for name in drawn.keys() - {"tokens"}:
                 row.drawn.setdefault(name, []).extend(drawn[name][: len(row.tokens) - before, b].tolist())
-            if self.limits.room(row) == 0:
+            if limits.room(row) == 0:
                 self.places[b] = None
                 if row.finish is None:
                     self.waiting.appendleft(row)
@@ -253,6 +340,16 @@ class ContinuousBatch:
             new_text = "" if row.text is None else row.text.new_text(ended=row.finish is not None)
             if new_text:
                 self.watch(row, new_text)
+
+
+_settings_of_rows = functools.lru_cache(maxsize=4)(per_row)  # the rows change more seldom than steps are made
+
+
+def _ends(limits: Sequence[Limits]) -> np.ndarray:
+    """The tokens that end each row [B,E], padded with -1."""
+    ends = [[each.eos_id, *each.stop.tokens] for each in limits]
+    width = bucket(max(map(len, ends)), least=4)
+    return np.array([each + [-1] * (width - len(each)) for each in ends], np.int32)
 
 
 def _key(row: Continuation) -> Any:

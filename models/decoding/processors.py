@@ -1,8 +1,9 @@
 """From logits to the distribution that is sampled: pure functions [B,V] -> [B,V], removed tokens become -inf.
 
 Numbers may be traced, so changing one does not recompile. Each has a value at which it changes nothing
-(`settings.SamplingSettings` has them as defaults), and costs next to nothing there. `keep` is how many of a
-row's most likely tokens a processor leaves whatever its rule says.
+(`settings.SamplingSettings` has them as defaults), and costs next to nothing there. Most may also be columns
+[B,1], one number a row (`settings.per_row`). `keep` is how many of a row's most likely tokens a processor
+leaves whatever its rule says.
 """
 
 from collections.abc import Callable
@@ -47,13 +48,36 @@ def process(logits_BV: jax.Array, history: History, settings: dict[str, Any], eo
     at_one = [s[name] != 1 for name in ("repetition_penalty", "temperature", "top_p", "typical_p")]
     at_zero = ("presence_penalty", "frequency_penalty", "no_repeat_ngram_size", "min_new_tokens", "top_k")
     at_zero += ("min_p", "epsilon_cutoff", "eta_cutoff")
-    used = at_one + [s[name] != 0 for name in at_zero] + [jnp.any(s["logit_bias"] != 0)]
-    return when(jnp.any(jnp.stack(used)), all_of_them, logits_BV)
+    used = at_one + [s[name] != 0 for name in at_zero] + [s["logit_bias"] != 0]
+    return when(jnp.any(jnp.stack([jnp.any(each) for each in used])), all_of_them, logits_BV)
 
 
 def when(used: Any, processor: Callable[[jax.Array], jax.Array], logits_BV: jax.Array) -> jax.Array:
-    """`processor(logits)`, computed only if it is used."""
-    return jax.lax.cond(used, processor, lambda x: x, logits_BV)
+    """`processor(logits)` in rows where `used`, bool [] or [B,1], holds; computed only if it does in one."""
+    return jax.lax.cond(
+        jnp.any(used), lambda x_BV: jnp.where(used, processor(x_BV), x_BV), lambda x_BV: x_BV, logits_BV
+    )
+
+
+def only_allowed(logits_BV: jax.Array, masks_BW: jax.Array) -> jax.Array:
+    """Removes tokens whose bit is 0: bit i % 32 of int32 word i // 32 is token i's (`constraints.masks`)."""
+    words_BW1 = jax.lax.bitcast_convert_type(masks_BW, jnp.uint32)[..., None]
+    bits_BV = (words_BW1 >> jnp.arange(32, dtype=jnp.uint32) & 1).reshape(len(masks_BW), -1)
+    return jnp.where(bits_BV[:, : logits_BV.shape[1]] == 1, logits_BV, -jnp.inf)
+
+
+def process_allowed(
+    masked_BV: jax.Array, history: History, settings: dict[str, Any], eos_ids: Any
+) -> jax.Array:
+    """`process` of what `only_allowed` left; where it would leave nothing, a row is passed on as it is.
+
+    Args:
+      masked_BV: float32, the logits of allowed tokens.
+      history, settings, eos_ids: as `process` takes them.
+    """
+    processed_BV = process(masked_BV, history, settings, eos_ids)
+    empty_B1 = ~jnp.isfinite(processed_BV).any(axis=1, keepdims=True)
+    return jnp.where(empty_B1, masked_BV, processed_BV)
 
 
 def logit_bias(logits_BV: jax.Array, bias_V: jax.Array) -> jax.Array:

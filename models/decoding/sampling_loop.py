@@ -41,10 +41,15 @@ class RowInputs(NamedTuple):
 
 
 class LoopSettings(NamedTuple):
-    """What holds for all rows: `SamplingSettings.arrays`, and the tokens that end a row, padded with -1."""
+    """How rows are sampled: `SamplingSettings.arrays`, and the tokens that end a row, padded with -1.
+
+    That holds for all rows, or of each: `settings.per_row`, and ends [B,E]. masks_BW: int32, the tokens that
+    each may draw (`constraints.masks`), of one step; None: any.
+    """
 
     processors: dict[str, Any]
     ends_E: Any
+    masks_BW: Any = None
 
 
 def empty(logits_BV: Any, cache: Any, histories: History) -> RowPool:
@@ -98,7 +103,7 @@ def advance(
     Args:
       pool: of B rows; its buffers are reused.
       rows: what the host knows of each, [B].
-      settings: what holds for all rows.
+      settings: how they are sampled.
       n_steps, floor: int32 scalars.
       n_top: how many of the likeliest tokens to report; static.
 
@@ -134,7 +139,11 @@ def advance(
 
 def _choose(keys_B, new_B, logits_BV, histories: History, settings: LoopSettings, n_top: int):
     """The token each row draws as its new[b]-th, the history with it, and what is reported of it."""
-    processed_BV = processors.process(logits_BV, histories, settings.processors, settings.ends_E)
+    if settings.masks_BW is None:
+        processed_BV = processors.process(logits_BV, histories, settings.processors, settings.ends_E)
+    else:
+        masked_BV = processors.only_allowed(logits_BV, settings.masks_BW)
+        processed_BV = processors.process_allowed(masked_BV, histories, settings.processors, settings.ends_E)
     token_B = draw(keys_B, new_B, processed_BV)
     drawn = {"tokens": token_B}
     if n_top:

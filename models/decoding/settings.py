@@ -1,5 +1,6 @@
 """How logits become the distribution that is sampled."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -24,6 +25,7 @@ LIMITS = {
 }
 POSITIVE = ("top_p", "typical_p", "repetition_penalty")
 COUNTS = ("top_k", "no_repeat_ngram_size", "min_new_tokens", "min_tokens_to_keep")
+SHARED = COUNTS[1:]  # numbers that rows side by side must have in common
 
 
 @dataclass(frozen=True)
@@ -76,3 +78,17 @@ class SamplingSettings:
             bias_V[token] += bias
         counts = {name: np.int32(min(getattr(self, name), np.iinfo(np.int32).max)) for name in COUNTS}
         return {name: np.float32(getattr(self, name)) for name in LIMITS} | counts | {"logit_bias": bias_V}
+
+
+def per_row(settings: Sequence[SamplingSettings], vocab_size: int) -> dict[str, Any]:
+    """What `processors.process` takes where rows have settings of their own: columns [B,1], biases [B,V].
+
+    Raises:
+      ValueError: rows differ in one of SHARED, or a `logit_bias` names a token outside the vocabulary.
+    """
+    for name in SHARED:
+        if len(values := {getattr(one, name) for one in settings}) > 1:
+            raise ValueError(f"{name} is {min(values)} and {max(values)} in one batch; rows share it")
+    rows = [one.arrays(vocab_size) for one in settings]
+    shared = {name: rows[0][name] for name in SHARED}
+    return {name: np.stack([np.atleast_1d(row[name]) for row in rows]) for name in rows[0]} | shared

@@ -192,13 +192,8 @@ def _decode(model: Model, params, token_B, cache):
 @functools.partial(jax.jit, donate_argnums=2)
 def _choose(logits_BV, masks_BW, said, who, settings, eos_id):
     """A token for each row; its logprob, its sampling logprob and the allowed log mass [3,B]; the history."""
-    words_BW1 = jax.lax.bitcast_convert_type(masks_BW, jnp.uint32)[..., None]
-    bits_BV = (words_BW1 >> jnp.arange(32, dtype=jnp.uint32) & 1).reshape(len(masks_BW), -1)
-    allowed_BV = bits_BV[:, : logits_BV.shape[1]] == 1
-    masked_BV = jnp.where(allowed_BV, logits_BV, -jnp.inf)
-    processed_BV = processors.process(masked_BV, said, settings, eos_id)
-    empty_B1 = ~jnp.isfinite(processed_BV).any(axis=1, keepdims=True)
-    processed_BV = jnp.where(empty_B1, masked_BV, processed_BV)
+    masked_BV = processors.only_allowed(logits_BV, masks_BW)
+    processed_BV = processors.process_allowed(masked_BV, said, settings, eos_id)
     keys_B = jax.vmap(lambda seed, j: jax.random.fold_in(jax.random.key(seed), j))(who["seed"], who["sample"])
     token_B = draw(keys_B, said.new_B, processed_BV)
 

@@ -1,5 +1,6 @@
 """Rows in places: when each ends, what it goes on from, who comes next, and what is prefilled together."""
 
+import contextlib
 import dataclasses
 
 import hypothesis.strategies as st
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+import models
+from models import ladder
 from models.decoding import continuous_batching, sampling_loop
 from models.decoding.continuous_batching import Continuation, ContinuousBatch, Limits
 from models.decoding.sample import sample
-from models.decoding.settings import SamplingSettings
+from models.decoding.settings import SamplingSettings, per_row
 from models.decoding.stop import DecodedText, StopCriteria
 from tests.models.decoding.test_sample import BIGRAM, EOS, GREEDY, compiles
 
@@ -152,3 +155,84 @@ def test_a_place_is_taken_as_soon_as_it_is_free(monkeypatch):
     groups = sample(BIGRAM, table_VV, prompts, [0] * 10, GREEDY, max_tokens=60, eos_id=EOS, width=2)
     assert [group[0].tokens for group in groups] == [(2,) * 60, *[(EOS,)] * 9]
     assert sum(steps) == 60  # none is a step of the short ones alone
+
+
+RAGGED = [[5], [7, 8, 9, 10, 11], [3, 4], list(range(2, 19))]
+OWN = [
+    SamplingSettings(),
+    SamplingSettings(temperature=0.7, top_p=0.9, presence_penalty=0.5),
+    SamplingSettings(temperature=0.0),
+    SamplingSettings(top_k=5, min_p=0.02, logit_bias=((9, 2.0),), repetition_penalty=1.3),
+]
+
+
+class Even:
+    """A constraint: even tokens alone."""
+
+    def __init__(self):
+        self.taken = []
+
+    def allowed(self, masks: np.ndarray, row: int) -> None:
+        masks[row] = 0x55555555
+        if len(self.taken) == 6:
+            raise ValueError("it has gone far enough")
+
+    def take(self, token: int) -> None:
+        self.taken.append(token)
+
+
+def test_rows_that_come_later_say_what_they_would_alone():
+    """To the last bit, each with its settings, its end and its seed, whatever came before or comes after."""
+    model = models.build(ladder(16, 61))
+    params = jax.jit(model.init)(jax.random.key(0))
+
+    def row(i: int, progress=None) -> Continuation:
+        limits = Limits(6 + 9 * i, 60, None, StopCriteria(tokens=(20 + i, 30, 31, 32, 33)))
+        return Continuation(RAGGED[i], i, 30 + i, 0, limits=limits, settings=OWN[i], progress=progress)
+
+    def opened() -> ContinuousBatch:
+        limits, shape = Limits(64, 60, None, StopCriteria()), continuous_batching.shape_within(64, 3)
+        return ContinuousBatch(
+            model, params, [], None, limits, shape=shape, n_top=0, every=3, watch=None
+        )  # fmt: skip
+
+    together, batch = [row(i) for i in range(4)], opened()
+    constrained = row(2, Even())
+    gone = Continuation([2], 9, 1, 0, limits=Limits(60, -1, None, StopCriteria()))
+    assert batch.step() == []
+    for arriving in (together[3], gone, together[1], constrained, together[0], together[2]):
+        batch.add([arriving])
+        with contextlib.suppress(continuous_batching.ConstraintFailed):
+            batch.step()
+    batch.remove(gone)
+    failed = []
+    for _ in range(100):
+        try:
+            if not batch.step():
+                break
+        except continuous_batching.ConstraintFailed as error:
+            assert str(error) == "it has gone far enough"
+            failed.append(error.row)
+            batch.remove(error.row)
+    assert failed == [constrained] and gone.finish is None
+    assert constrained.tokens == constrained.progress.taken and len(constrained.tokens) == 6
+    assert not any(token % 2 for token in constrained.tokens)
+    assert {one.finish for one in together} == {"length", "stop"}
+    for i, one in enumerate(together):
+        alone, batch = row(i), opened()
+        batch.add([alone])
+        batch.run()
+        assert (alone.tokens, alone.finish, alone.stop) == (one.tokens, one.finish, one.stop)
+        assert alone.drawn == one.drawn
+    # `sample` says so, too.
+    limits = together[3].limits
+    asked = {"max_tokens": limits.max_tokens, "eos_id": 60, "stop": limits.stop}
+    [[plain]] = sample(model, params, RAGGED[3:], [33], OWN[3], **asked)
+    assert (plain.tokens, plain.finish) == (tuple(together[3].tokens), together[3].finish)
+    drawn = together[3].drawn["sampling_logprobs"]
+    np.testing.assert_allclose(plain.sampling_logprobs, drawn, atol=1e-4)
+
+
+def test_settings_that_rows_must_share_are_refused_where_they_differ():
+    with pytest.raises(ValueError, match="min_new_tokens is 0 and 3 in one batch"):
+        per_row([SamplingSettings(), SamplingSettings(min_new_tokens=3)], 4)
