@@ -1,4 +1,4 @@
-"""What compute returns: the budget for a loss, the price of the next per cent, the cost of a wrong size."""
+"""What compute returns: the budget for a loss, and the price of the next per cent."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,25 +57,6 @@ class Improvement:
     level: float
 
 
-@dataclass(frozen=True)
-class Penalty:
-    """What a size that is `factor` times the best one costs at equal compute.
-
-    `excess`: how much higher the loss is, relative to the best. `lost`: the share of the compute that could
-    have been saved, as the best size reaches this loss with the rest. lo and hi: uncertainty of the law.
-    """
-
-    flops: Any
-    factor: Any
-    excess: Any
-    excess_lo: Any
-    excess_hi: Any
-    lost: Any
-    lost_lo: Any
-    lost_hi: Any
-    level: float
-
-
 def budget_for(fit: Fit, loss, **terms) -> TrainingBudget:
     """The least budget predicted to reach a loss, training and serving together: the frontier inverted.
 
@@ -126,36 +107,6 @@ def next_percent(fit: Fit, flops, percent: float = 1.0, **terms) -> Improvement:
     factor = _reached(spend, theta, (1 - percent / 100) * best, budget, FAR * budget) / budget
     found = (budget, best[0], factor[0], *interval(factor[1:], fit.level))
     return Improvement(*[shaped_like(flops, value) for value in found], percent=percent, level=fit.level)
-
-
-def off_optimum(fit: Fit, flops, factor, **terms) -> Penalty:
-    """What it costs to train a model `factor` times as large as the best one.
-
-    By Chinchilla's law, neither depends on more than the exponents but for E: the part of the loss above E
-    grows by r = (beta k^-alpha + alpha k^beta) / (alpha + beta), and r^(-1/gamma) of the compute would have
-    done, gamma = alpha beta / (alpha + beta).
-
-    Args:
-      flops, factor: scalars or arrays that broadcast.
-      terms: what a budget may be spent on; see `frontier.spending`.
-
-    Raises:
-      ValueError: a budget or a factor that is not positive, or terms that are refused.
-    """
-    given = np.broadcast_arrays(check_positive("flops", flops), check_positive("factor", factor))
-    budget, times = (array.ravel() for array in given)
-    spend = spending(fit, **terms)
-    theta = np.vstack([fit.forecast.theta, forecast_draws(fit, spend)])
-    n_params = best_sizes(spend, theta, budget)
-    best = losses(spend, theta, n_params, budget)
-    off = losses(spend, theta, times * n_params, budget)
-    lost = 1 - _reached(spend, theta, off, budget / FAR, budget) / budget
-    excess = off / best - 1
-    found = (budget, times)
-    for share in (excess, lost):
-        found = (*found, share[0], *interval(share[1:], fit.level))
-    shape = np.broadcast(flops, factor)
-    return Penalty(*[shaped_like(shape, value) for value in found], level=fit.level)
 
 
 def _first_at(wanted: np.ndarray, value: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

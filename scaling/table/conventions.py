@@ -96,19 +96,6 @@ def _known(architecture: Architecture, name: str) -> Any:
     return value
 
 
-def body_params(d_model: Any, n_layers: Any, d_ff: Any = None, gated: bool = False) -> Any:
-    """Matrices of a transformer's body: 4 of d_model² for attention, 2 (gated: 3) of d_model * d_ff a layer.
-
-    Without `d_ff`, 4 * d_model: 12 * n_layers * d_model², Kaplan et al. 2020 (arXiv 2001.08361), table 1.
-    Models with grouped heads have fewer.
-
-    Args:
-      d_model, d_ff: widths; n_layers: depth; numbers or arrays. gated: whether the feed-forward has a gate.
-    """
-    d_ff = 4 * np.asarray(d_model, float) if d_ff is None else d_ff
-    return n_layers * (4.0 * d_model**2 + (3 if gated else 2) * d_model * d_ff)
-
-
 def converted_loss(loss: Any, of: str, to: str, tokens_per_byte: Any = None) -> np.ndarray:
     """Loss in another unit, see UNITS; between tokens and bytes, the text's `tokens_per_byte` is needed.
 

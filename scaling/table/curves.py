@@ -16,17 +16,6 @@ def end_points(table: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("n_tokens", kind="stable").drop_duplicates("run_id", keep="last").sort_index()
 
 
-def thinned(table: pd.DataFrame, n_points: int) -> pd.DataFrame:
-    """At most `n_points` rows of each run, evenly spaced in log n_tokens, the last one among them."""
-    log = pd.Series(np.log(table["n_tokens"].to_numpy(float)), table.index)
-    of_run = log.groupby(table["run_id"])
-    first, length = of_run.transform("min"), of_run.transform(np.ptp)
-    window = np.ceil((log - first) / length.replace(0.0, 1.0) * (n_points - 1) - 1e-9)
-    ordered = table.assign(_window=window).sort_values("n_tokens", kind="stable")
-    kept = ordered.drop_duplicates(["run_id", "_window"], keep="last")
-    return kept.sort_index().drop(columns="_window")
-
-
 def at_flops(table: pd.DataFrame, budgets: Sequence[float]) -> pd.DataFrame:
     """Curves cut at budgets: a row for each run and budget that its curve reaches, as for IsoFLOP profiles.
 

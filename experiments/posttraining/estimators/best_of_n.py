@@ -3,24 +3,16 @@
 Exact where all responses can be listed: `enumerable.best_of_n_logps`.
 """
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
-
-
-def kl_bound(n: ArrayLike) -> jax.Array:
-    """log n − (n − 1)/n in nats: KL(best-of-n ‖ sampler) of endlessly many responses without equal rewards
-    (Stiennon et al. 2020, arXiv 2009.01325, appendix G.3), else an upper bound (Beirami et al. 2024, arXiv
-    2401.01879)."""
-    n = jnp.asarray(n, jnp.float32)
-    return jnp.log(n) - (n - 1) / n
 
 
 def weights(n_samples: int, n: int) -> np.ndarray:
     """float64[N]: the chance that the i-th smallest of N samples is the largest of n drawn from them.
 
-    C(i − 1, n − 1)/C(N, n), i from 1.
+    C(i − 1, n − 1)/C(N, n), i from 1. With values in the order of a proxy, their sum by these weights is the
+    mean over all subsets of n of the value of the best by the proxy: the unbiased estimate of best-of-n whose
+    variance is that of all N samples (Nakano et al. 2021, arXiv 2112.09332, eq. 4; Gao et al. 2023, arXiv
+    2210.10760, appendix).
 
     Raises:
       ValueError: n is not from 1 to N.
@@ -40,8 +32,9 @@ def kl_from_samples(n: int, responses_N: np.ndarray, logps_N: np.ndarray, proxy_
 
     The best is response y with probability F(y)^n − F₋(y)^n, where F and F₋ are the chances of a proxy reward
     that is at most, or below, that of y. A response likelier than 1/N takes its own probability of [0, 1], in
-    the order of the proxy; those that are rarer share what is left and count as endlessly many (`kl_bound`'s
-    case). So it is exact where every response is among the likely ones, and the bound where none is.
+    the order of the proxy; those that are rarer share what is left and count as endlessly many, as in the
+    bound `scaling.laws.downstream.repeated_sampling.kl_of_best_of_n`. So it is exact where every response is
+    among the likely ones, and the bound where none is.
 
     Args:
       n: how many the best is chosen from, at most N.
@@ -71,19 +64,3 @@ def _kl_up_to(u: np.ndarray, n: int) -> np.ndarray:
     """∫₀ᵘ n tⁿ⁻¹ log(n tⁿ⁻¹) dt: the part of best-of-n's KL that samples below quantile u contribute."""
     log_u = np.log(np.maximum(u, 1e-300))
     return u**n * (np.log(n) + (n - 1) * (log_u - 1 / n))
-
-
-def expected_best(proxy_BN: jax.Array, n: int, value_BN: jax.Array | None = None) -> jax.Array:
-    """float32[B]: unbiased estimate of the value of best-of-n from N ≥ n samples to each of B prompts.
-
-    The mean over all subsets of n of the value of their best by the proxy (Nakano et al. 2021, arXiv
-    2112.09332, eq. 4; Gao et al. 2023, arXiv 2210.10760, appendix). Its variance is that of all N samples.
-
-    Args:
-      proxy_BN: the reward by which the best is chosen.
-      n: how many it is chosen from; static.
-      value_BN: what is asked of the best; None: the proxy itself. Of equal proxies any may be chosen.
-    """
-    order_BN = jnp.argsort(proxy_BN, axis=1)
-    value_BN = jnp.take_along_axis(proxy_BN if value_BN is None else value_BN, order_BN, axis=1)
-    return value_BN @ jnp.asarray(weights(proxy_BN.shape[1], n), value_BN.dtype)

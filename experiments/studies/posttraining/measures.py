@@ -15,13 +15,13 @@ import models
 from experiments.data.vocab import ByteVocab
 from experiments.objective_configs import GoldConfig
 from experiments.posttraining import gold
-from experiments.posttraining.estimators.best_of_n import kl_from_samples
+from experiments.posttraining.estimators.best_of_n import kl_from_samples, weights
 from experiments.posttraining.estimators.token_logps import response_logps, response_mask, token_logps
 from experiments.training.checkpoints.load import load, load_whole
 from models.decoding.rollout import rollout
 from models.layers.heads import scalar
 from models.model import Model, last_token
-from scaling.laws.downstream.repeated_sampling import kl_of_best_of_n, pass_at_k
+from scaling.laws.downstream.repeated_sampling import kl_of_best_of_n
 
 EOS = 1
 FRESH = 1000  # added to a world's seed: examples that no run has seen
@@ -131,9 +131,7 @@ def best_of_n_curve(proxy: np.ndarray, samples: PolicySamples) -> pd.DataFrame:
     responses = [np.unique(said, axis=0, return_inverse=True)[1].ravel() for said in of_prompts]
     prompts = list(zip(responses, samples.logps.T, proxy.T, strict=True))
     for n in (2**i for i in range(n_samples.bit_length())):
-        # Chance that the best of n is the j-th lowest of all: C(j, n) - C(j - 1, n) over C(samples, n).
-        at_most = 1.0 - pass_at_k(n_samples, n_samples - np.arange(n_samples + 1), n)
-        best, true_best = (float((np.diff(at_most) @ each).mean()) for each in ranked)
+        best, true_best = (float((weights(n_samples, n) @ each).mean()) for each in ranked)
         kl = float(np.mean([kl_from_samples(n, *prompt) for prompt in prompts]))
         about = {"n": n, "kl": max(kl, 0.0), "kl_bound": float(kl_of_best_of_n(n))}
         rows.append(about | {"proxy": best, "gold": true_best})

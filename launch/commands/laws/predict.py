@@ -114,8 +114,8 @@ def as_text(table, fit) -> str:
     lines = []
     for _, row in table.iterrows():
         if "flops" in row:
-            lines.append(f"budget     {_told(row, 'flops')} FLOPs")
-            lines += [f"{what:<10} {_told(row, f'n_{what}')}" for what in ("params", "tokens")]
+            lines.append(f"budget     {_with_bounds(row, 'flops')} FLOPs")
+            lines += [f"{what:<10} {_with_bounds(row, f'n_{what}')}" for what in ("params", "tokens")]
         name = "loss" if "loss" in row else "loss_pred"
         bounds = f" [{row['loss_lo']:.4f}, {row['loss_hi']:.4f}]" if "loss_lo" in row else ""
         lines.append(f"loss       {row[name]:.4f}{bounds}")
@@ -123,7 +123,7 @@ def as_text(table, fit) -> str:
     return "\n".join([*lines, about, f"predictions are by {fit.predicted_by}"])
 
 
-def _told(row, name: str) -> str:
+def _with_bounds(row, name: str) -> str:
     bounds = f" [{row[f'{name}_lo']:.3g}, {row[f'{name}_hi']:.3g}]" if f"{name}_lo" in row else ""
     return f"{row[name]:.4g}{bounds}"
 

@@ -45,7 +45,8 @@ def best_of_n(scores: np.ndarray, n: int) -> np.ndarray:
 def kl_of_best_of_n(n: np.ndarray | float) -> np.ndarray:
     """Divergence of best-of-n from plain sampling, in nats: log n - (n - 1) / n.
 
-    Exact where no two samples are equal, else an upper bound (Beirami et al. 2024, arXiv 2401.01879).
+    Exact where no two samples are equal (Stiennon et al. 2020, arXiv 2009.01325, appendix G.3), else an upper
+    bound (Beirami et al. 2024, arXiv 2401.01879).
     """
     return np.log(n) - (np.asarray(n, float) - 1) / n
 

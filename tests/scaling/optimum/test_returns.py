@@ -5,7 +5,7 @@ import pytest
 
 import scaling
 from scaling.optimum.frontier import frontier
-from scaling.optimum.returns import budget_for, next_percent, off_optimum
+from scaling.optimum.returns import budget_for, next_percent
 from tests.scaling.optimum.test_frontier import HOFFMANN, known, spread
 from tests.scaling.planted import TRUTH, best_size, isoflop_runs
 
@@ -70,27 +70,6 @@ def test_the_published_saving_of_a_smaller_model_that_serves_many_tokens():
     assert smaller.n_params == pytest.approx(7e9, rel=0.01)
 
 
-def test_a_wrong_size_costs_what_the_closed_form_says(plain):
-    factor = np.array([0.25, 0.5, 1.0, 2.0, 10.0])
-    ratio = (BETA * factor**-ALPHA + ALPHA * factor**BETA) / (ALPHA + BETA)
-    for flops in (1e19, 1e23):
-        found = off_optimum(plain, flops, factor)
-        np.testing.assert_allclose(found.lost, 1 - ratio ** (-1 / GAMMA), atol=1e-9)
-        best = frontier(plain, flops).loss
-        np.testing.assert_allclose(found.excess, (ratio - 1) * (best - TRUTH["E"]) / best, atol=1e-12)
-    assert found.lost[2] == pytest.approx(0, abs=1e-9)
-    assert np.all(found.lost_lo <= found.lost + 1e-12) and np.all(found.lost <= found.lost_hi + 1e-12)
-    assert off_optimum(plain, FLOPS, 2.0).lost.shape == (3,)
-
-
-def test_a_wrong_size_numerically(plain):
-    closed, numeric = (
-        off_optimum(plain, 1e21, [0.5, 3.0], flops_per_token=f) for f in (None, lambda n: 6.0 * n)
-    )
-    for name in ("excess", "lost", "lost_hi"):
-        np.testing.assert_allclose(getattr(closed, name), getattr(numeric, name), rtol=1e-3)
-
-
 def test_the_next_per_cent_costs_more_and_more_and_then_cannot_be_had(plain):
     budget = np.array([1e19, 1e21, 1e23, 1e25, 1e32])
     found = next_percent(plain, budget)
@@ -107,7 +86,6 @@ def test_the_next_per_cent_costs_more_and_more_and_then_cannot_be_had(plain):
         (lambda fit: budget_for(fit, -2.0), "loss=-2.0"),
         (lambda fit: next_percent(fit, 1e21, percent=0), "percent=0"),
         (lambda fit: next_percent(fit, 0.0), "flops=0.0"),
-        (lambda fit: off_optimum(fit, 1e21, [1.0, 0.0]), "factor="),
     ],
 )
 def test_wrong_input_is_refused(plain, call, words):

@@ -13,13 +13,18 @@ from scaling.table.conventions import (
     UNITS,
     Architecture,
     applied,
-    body_params,
     converted_loss,
     recounted,
 )
 from scaling.table.runs import check, read_runs
 
 GPT2 = Architecture(d_model=768, n_layers=12, vocab_size=50257, seq_len=1024, tied=True)
+
+
+def body_params(d_model, n_layers, d_ff=None, gated=False):
+    """Matrices of a transformer's body; without `d_ff` 12 n_layers d_model² (Kaplan et al. 2020, table 1)."""
+    d_ff = 4.0 * d_model if d_ff is None else d_ff
+    return n_layers * (4.0 * d_model**2 + (3 if gated else 2) * d_model * d_ff)
 
 
 def runs(**columns):

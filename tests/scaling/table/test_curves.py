@@ -1,8 +1,7 @@
-"""Loss curves: which rows belong to a run, where curves end, how they are cut and thinned."""
+"""Loss curves: which rows belong to a run, where curves end and how they are cut."""
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from scaling.table import curves
 from scaling.table.runs import check, read_runs
@@ -54,19 +53,6 @@ def test_gemstones_are_named_by_their_run_name(public_data):
 def test_end_points_are_the_last_of_each_run_in_any_order():
     mixed = made().sample(frac=1, random_state=1)
     assert set(curves.end_points(mixed).n_tokens) == {1e9} and len(curves.end_points(mixed)) == 3
-
-
-@pytest.mark.parametrize("n_points", [2, 5, 19, 50])
-def test_thinned_curves_keep_their_ends(n_points):
-    thin = curves.thinned(made(), n_points)
-    for _, run in thin.groupby("run_id"):
-        assert len(run) <= n_points and run.n_tokens.max() == 1e9
-    if n_points == 50:
-        pd.testing.assert_frame_equal(thin, made())
-
-
-def test_a_curve_of_one_point_is_kept():
-    assert len(curves.thinned(made(points=1), 5)) == 3
 
 
 def test_curves_cut_at_budgets_lie_on_the_law_and_inside_the_curves():

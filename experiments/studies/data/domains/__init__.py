@@ -2,5 +2,5 @@
 
 runs      which runs, and their table; study: its stages
 measures  losses on all texts, forgetting, break-even; laws: transfer, and the value of more data
-figures, words: what is shown and said of them
+figures, conclusions: what is shown and said of them
 """

@@ -16,7 +16,7 @@ from pathlib import Path
 import scaling
 from experiments.fields import apply_overrides
 from experiments.files import read_json, write_atomic, write_json
-from experiments.studies.data.domains import figures, laws, measures, words
+from experiments.studies.data.domains import conclusions, figures, laws, measures
 from experiments.studies.data.domains.runs import (
     Settings,
     configure,
@@ -93,4 +93,4 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     write_atomic(folder / "domains_matrix.png", figures.matrix(found["losses"]))
     write_atomic(folder / "domains_losses.png", figures.losses(settings, table, fits, found))
     write_atomic(folder / "domains_transfer.png", figures.transfer(settings, table, fits))
-    return "\n".join(words.in_words(settings, found))
+    return "\n".join(conclusions.in_words(settings, found))

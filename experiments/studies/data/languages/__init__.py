@@ -5,7 +5,7 @@ plan       settings and runs
 corpus     the languages, how much text the web has of each, and the ways to sample them
 parallel   bits and tokens of the same sentences in each language
 measures   tables of these: directions of papers, the law of scarce text, transfer between languages
-figures    the pictures; words: what is said at the end
+figures    the pictures; conclusions: what is said at the end
 """
 
-__all__ = ["corpus", "figures", "measures", "parallel", "plan", "study", "words"]
+__all__ = ["conclusions", "corpus", "figures", "measures", "parallel", "plan", "study"]

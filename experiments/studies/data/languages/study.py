@@ -23,7 +23,7 @@ from experiments.config import DataConfig
 from experiments.data.prepare import open_splits
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic, write_json
-from experiments.studies.data.languages import corpus, figures, measures, parallel, words
+from experiments.studies.data.languages import conclusions, corpus, figures, measures, parallel
 from experiments.studies.data.languages.corpus import ENOUGH
 from experiments.studies.data.languages.plan import BYTES, Planned, Settings, corpora, first, last
 from experiments.studies.study import Stage, Study, prepared_data
@@ -150,7 +150,7 @@ def finish(settings: Settings, data: dict[str, DataConfig], folder: Path, runs: 
     verified = verify(json.loads((folder / "prediction.json").read_text()), sampled)
     found = {
         "directions": measures.directions(sampled, settings.alphas, settings.level),
-        "law": {"params": law.params, "ci": law.ci, "status": law.status, "formula": words.FORMULA},
+        "law": {"params": law.params, "ci": law.ci, "status": law.status, "formula": conclusions.FORMULA},
         "verified": verified,
         "cost": measures.cost(costs),
         "languages": costs.to_dict("records"),
@@ -162,7 +162,7 @@ def finish(settings: Settings, data: dict[str, DataConfig], folder: Path, runs: 
     write_atomic(folder / "cost.png", figures.cost(costs))
     write_atomic(folder / "law.png", figures.law(rows, verified, law))
     write_atomic(folder / "transfer.png", figures.transfer(pairs, list(settings.transfer)))
-    return "\n".join(words.in_words(found, settings.level))
+    return "\n".join(conclusions.in_words(found, settings.level))
 
 
 def costs_of_languages(table: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pytest
 
 from experiments.config import DataConfig, SourceConfig
 from experiments.studies import load_study
-from experiments.studies.data.domains import laws, measures, study, words
+from experiments.studies.data.domains import conclusions, laws, measures, study
 from experiments.studies.data.domains.runs import (
     Settings,
     configure,
@@ -89,8 +89,8 @@ def test_the_break_even_lies_between_the_sizes_where_the_better_one_changes(tabl
     for domain in ("prose", "verse"):
         assert even[domain, "tokens"]["beyond"] == "above"
         assert 64_000 < even[domain, "flops"]["at"] < 256_000
-        assert "continuing is better below" in words.break_even(even[domain, "flops"])
-        assert "up to 256,000" in words.break_even(even[domain, "tokens"])
+        assert "continuing is better below" in conclusions.break_even(even[domain, "flops"])
+        assert "up to 256,000" in conclusions.break_even(even[domain, "tokens"])
 
 
 def test_what_is_forgotten_is_counted_against_the_general_model_of_the_seed(table):
