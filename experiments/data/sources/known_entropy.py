@@ -36,10 +36,34 @@ STATES, CHAIN, CHAIN_POWER = 24, 63, 1.5
 
 # ---- A probabilistic context-free grammar ------------------------------------------------------------------
 #
-# A symbol becomes a pair by one of its rules, LEVELS times over. Every pair is the right side of one rule at
-# most, so that a text has one derivation only (the random hierarchy model, Cagnetta et al. 2023, arXiv
-# 2307.02129, with rules of unequal probability).
-SYMBOLS, RULES, LEVELS, TREES, RULE_POWER = 16, 8, 4, 4, 1.0
+# A symbol becomes a pair by one of its rules, `levels` times over. Every pair is the right side of one
+# rule at most, so that a text has one derivation only (the random hierarchy model, Cagnetta et al. 2023,
+# arXiv 2307.02129, with rules of unequal probability).
+SYMBOLS, RULE_POWER = 16, 1.0
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """Each symbol has so many rules; a document is `trees` sentences, each of 2^levels symbols."""
+
+    rules: int
+    levels: int
+    trees: int
+
+    @property
+    def length(self) -> int:
+        """Symbols of a document."""
+        return self.trees * 2**self.levels
+
+    @property
+    def entropy(self) -> float:
+        """Of a document, in nats: that of its roots and of a rule at each pair."""
+        of_a_rule = entropy_of(power_law(self.rules, RULE_POWER))
+        return self.trees * (float(np.log(SYMBOLS)) + (2**self.levels - 1) * of_a_rule)
+
+
+# The second is learnt by models of some 10,000 parameters: what they say can be a sentence of it.
+LONG, SHORT = Grammar(rules=8, levels=4, trees=4), Grammar(rules=2, levels=4, trees=1)
 
 
 @dataclass(frozen=True)
@@ -182,28 +206,34 @@ def chain_nats(documents: np.ndarray) -> np.ndarray:
 
 
 @functools.cache
-def grammar() -> np.ndarray:
-    """Pairs, as left * SYMBOLS + right, that each symbol becomes by each of its rules [SYMBOLS, RULES]."""
-    return np.random.default_rng(3).permutation(SYMBOLS**2)[: SYMBOLS * RULES].reshape(SYMBOLS, RULES)
+def pairs_of(grammar: Grammar) -> np.ndarray:
+    """Pairs, as left * SYMBOLS + right, that each symbol becomes by each of its rules [SYMBOLS, rules]."""
+    n = SYMBOLS * grammar.rules
+    return np.random.default_rng(3).permutation(SYMBOLS**2)[:n].reshape(SYMBOLS, grammar.rules)
 
 
-def draw_sentences(rng: np.random.Generator, n: int) -> np.ndarray:
-    text, p = rng.integers(0, SYMBOLS, (n, TREES)), power_law(RULES, RULE_POWER)
-    for _ in range(LEVELS):
-        pair = grammar()[text, rng.choice(RULES, size=text.shape, p=p)]
+def draw_sentences(grammar: Grammar, rng: np.random.Generator, n: int) -> np.ndarray:
+    text, p = rng.integers(0, SYMBOLS, (n, grammar.trees)), power_law(grammar.rules, RULE_POWER)
+    for _ in range(grammar.levels):
+        pair = pairs_of(grammar)[text, rng.choice(grammar.rules, size=text.shape, p=p)]
         text = np.stack(np.divmod(pair, SYMBOLS), axis=-1).reshape(n, -1)
     return text
 
 
-def sentence_nats(documents: np.ndarray) -> np.ndarray:
+def sentence_nats(grammar: Grammar, documents: np.ndarray) -> np.ndarray:
     parent, nats = np.full(SYMBOLS**2, -1), np.full(SYMBOLS**2, np.inf)
-    parent[grammar()] = np.arange(SYMBOLS)[:, None]
-    nats[grammar()] = -np.log(power_law(RULES, RULE_POWER))
-    text, total = documents, np.full(len(documents), TREES * np.log(SYMBOLS))
-    for _ in range(LEVELS):
+    parent[pairs_of(grammar)] = np.arange(SYMBOLS)[:, None]
+    nats[pairs_of(grammar)] = -np.log(power_law(grammar.rules, RULE_POWER))
+    text, total = documents, np.full(len(documents), grammar.trees * np.log(SYMBOLS))
+    for _ in range(grammar.levels):
         pair = text[:, ::2] * SYMBOLS + text[:, 1::2]
         text, total = parent[pair], total + nats[pair].sum(axis=1)
     return total
+
+
+def _of_grammar(summary: str, grammar: Grammar) -> KnownSource:
+    draw, nats = functools.partial(draw_sentences, grammar), functools.partial(sentence_nats, grammar)
+    return KnownSource(summary, "A", SYMBOLS, grammar.length, draw, nats, grammar.entropy)
 
 
 KNOWN_SOURCES = {
@@ -218,9 +248,6 @@ KNOWN_SOURCES = {
         *("A", STATES, CHAIN, draw_chain, chain_nats),
         2 * float(np.log(STATES)) + (CHAIN - 2) * entropy_of(power_law(STATES, CHAIN_POWER)),
     ),
-    "grammar": KnownSource(
-        "sentences of a probabilistic context-free grammar",
-        *("A", SYMBOLS, TREES * 2**LEVELS, draw_sentences, sentence_nats),
-        TREES * (float(np.log(SYMBOLS)) + (2**LEVELS - 1) * entropy_of(power_law(RULES, RULE_POWER))),
-    ),
+    "grammar": _of_grammar("sentences of a probabilistic context-free grammar", LONG),
+    "short_grammar": _of_grammar("one sentence of a grammar with fewer rules", SHORT),
 }

@@ -45,7 +45,7 @@ class Settings:
 
     seed: int = 0
     n_seeds: int = 3
-    sources: tuple[str, ...] = tuple(KNOWN_SOURCES)
+    sources: tuple[str, ...] = ("zipf_skills", "markov", "grammar")
     widths: tuple[int, ...] = (8, 16, 24, 32)
     n_tokens: tuple[int, ...] = (50_000, 100_000, 200_000, 400_000)
     lr: float = 1e-2

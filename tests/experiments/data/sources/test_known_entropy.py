@@ -54,13 +54,14 @@ def test_the_probabilities_of_all_answers_to_a_skill_sum_to_its_own():
 def test_a_text_that_no_rule_makes_has_no_probability():
     known = KNOWN_SOURCES["grammar"]
     document = known.draw(np.random.default_rng(0), 1)
-    never = np.setdiff1d(np.arange(source.SYMBOLS**2), source.grammar())[0]
+    never = np.setdiff1d(np.arange(source.SYMBOLS**2), source.pairs_of(source.LONG))[0]
     document[0, :2] = divmod(never, source.SYMBOLS)
     assert known.nats(document)[0] == np.inf
 
 
 def test_every_pair_is_the_right_side_of_one_rule_at_most():
-    assert len(np.unique(source.grammar())) == source.SYMBOLS * source.RULES
+    for grammar in (source.LONG, source.SHORT):
+        assert len(np.unique(source.pairs_of(grammar))) == source.SYMBOLS * grammar.rules
 
 
 def test_the_chain_never_differs_from_its_law():
