@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.config import DataConfig, MixtureConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.cache import SPLITS, Encoded, read_manifest, write_manifest, write_split
 from experiments.data.vocab import ByteVocab
+from experiments.data_configs import DataConfig, MixtureConfig
 from models import ladder
 
 # Training texts of each component; of validation and test there are a third as many.

@@ -60,16 +60,17 @@ MAY_IMPORT = {
         "files": "",
         "objective": "",
         "objective_configs": "fields",
-        "cleaning_configs": "fields",
-        "config": "cleaning_configs fields objective_configs | models",
-        "data": "cleaning_configs config fields files objective",
-        "posttraining": "config data fields files objective objective_configs | models",
-        "training": "config data fields files objective objective_configs posttraining | models",
-        "evaluate": "config data fields files objective_configs posttraining training | models scaling",
+        "data_configs": "fields",
+        "config": "data_configs fields objective_configs | models",
+        "data": "config data_configs fields files objective",
+        "posttraining": "config data data_configs fields files objective objective_configs | models",
+        "training": "config data data_configs fields files objective objective_configs posttraining | models",
+        "evaluate": "config data data_configs fields files objective_configs posttraining training"
+        " | models scaling",
         "study_report": "files | scaling",
         "data_report": "data | scaling",
-        "studies": "config data evaluate fields files objective_configs posttraining study_report training"
-        " | models scaling",
+        "studies": "config data data_configs evaluate fields files objective_configs posttraining"
+        " study_report training | models scaling",
     },
     "launch": {
         "launch": "",

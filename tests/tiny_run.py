@@ -10,9 +10,10 @@ import jax
 import numpy as np
 
 import models
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.cache import SPLITS, Encoded, read_manifest, write_manifest, write_split
 from experiments.data.vocab import ByteVocab
+from experiments.data_configs import DataConfig
 from experiments.fields import to_json
 from experiments.training.checkpoints.checkpoint import Checkpoints
 from experiments.training.checkpoints.load import load

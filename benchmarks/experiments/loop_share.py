@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.experiments.packing import Hooks
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.data_configs import DataConfig
 from experiments.training import optim
 from experiments.training.train import train, training_functions
 from models import count, ladder

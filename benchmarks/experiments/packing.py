@@ -14,9 +14,10 @@ from pathlib import Path
 
 import jax
 
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.cache import read_manifest
 from experiments.data.prepare import prepare
+from experiments.data_configs import DataConfig
 from experiments.training.memory import pack_size
 from experiments.training.result import describe_device
 from experiments.training.train import train_packed

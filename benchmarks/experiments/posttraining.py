@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import models
-from experiments.config import DataConfig, OptimizerConfig, Recipe, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, Recipe, RunConfig, ScheduleConfig
+from experiments.data_configs import DataConfig
 from experiments.objective_configs import ExamplesConfig, GoldConfig, InitConfig, PPOConfig, SFTConfig
 from experiments.posttraining.rl import ppo, rollouts
 from experiments.training import optim

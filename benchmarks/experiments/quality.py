@@ -13,11 +13,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from experiments.cleaning_configs import DuplicatesConfig, QualityConfig
 from experiments.data.cleaning.decision import decide
 from experiments.data.document import Document
 from experiments.data.quality import chain, classifier, perplexity
 from experiments.data.quality.labelled import COPIES, FilterAccuracy, half, score
+from experiments.data_configs import DuplicatesConfig, QualityConfig
 
 KINDS = ("markup", "boilerplate", "gibberish", "truncated")
 

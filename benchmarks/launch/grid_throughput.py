@@ -19,9 +19,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.cache import read_manifest
 from experiments.data.prepare import prepare
+from experiments.data_configs import DataConfig
 from experiments.fields import to_json
 from experiments.studies.quickstart import Settings
 from launch.store import Store

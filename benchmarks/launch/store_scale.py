@@ -23,7 +23,8 @@ N_RUNS = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
 N_WORKERS = 4
 STUDY = """
 import dataclasses
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.data_configs import DataConfig
 from experiments.fields import apply_overrides
 from experiments.studies import Stage, Study
 from models import ladder

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from experiments.config import DataConfig
 from experiments.data.cache import (
     FORMAT,
     SPLITS,
@@ -37,6 +36,7 @@ from experiments.data.tasks import (
     language_modelling,
 )
 from experiments.data.vocabularies.training import is_tokenizer, make_vocabulary, vocabulary_identity
+from experiments.data_configs import DataConfig
 from experiments.fields import from_json, to_json
 
 

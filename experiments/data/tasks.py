@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from experiments.config import DataConfig, SourceConfig, StringsConfig, check_name
 from experiments.data.cache import SPLITS, Encoded
 from experiments.data.document import Document
 from experiments.data.sources import (
@@ -30,6 +29,7 @@ from experiments.data.sources import (
 )
 from experiments.data.sources.left_out import Skipped
 from experiments.data.splits import SplitCorpus, split_of
+from experiments.data_configs import DataConfig, SourceConfig, StringsConfig, check_name
 from experiments.fields import to_json
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from experiments.config import DataConfig
 from experiments.data.cache import read_manifest
 from experiments.data.prepare import prepare
 from experiments.data.vocabularies.vocab import (
@@ -12,6 +11,7 @@ from experiments.data.vocabularies.vocab import (
     Vocab,
     hugging_face_vocab,
 )
+from experiments.data_configs import DataConfig
 
 __all__ = ["ByteVocab", "HuggingFaceVocab", "SentencePieceVocab", "Vocab", "hugging_face_vocab", "load_vocab"]
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import models
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.vocab import Vocab, hugging_face_vocab, load_vocab
+from experiments.data_configs import DataConfig
 from experiments.evaluate.checkpoint_paths import find_run, is_hugging_face
 from experiments.fields import from_json
 from experiments.files import read_json

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 import models
-from experiments.config import DataConfig, RunConfig
+from experiments.config import RunConfig
+from experiments.data_configs import DataConfig
 from experiments.evaluate.tasks import span_metrics
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic

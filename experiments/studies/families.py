@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.config import DataConfig, RunConfig
+from experiments.config import RunConfig
+from experiments.data_configs import DataConfig
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic
 from experiments.studies import quickstart

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 import scaling
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.data_configs import DataConfig
 from experiments.evaluate import checkpoint_comparison
 from experiments.evaluate.checkpoint_paths import find_all
 from experiments.fields import apply_overrides

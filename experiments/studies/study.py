@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.config import DataConfig, RunConfig
+from experiments.config import RunConfig
 from experiments.data.cache import read_manifest
 from experiments.data.prepare import prepare
+from experiments.data_configs import DataConfig
 from scaling.table.runs import Runs
 
 

@@ -141,7 +141,8 @@ def _of_run(folder: Path) -> Any:
 
 def _of_hugging_face(folder: Path) -> Any:
     """The run that was exported, or a stand-in with the folder's tokenizer as vocabulary."""
-    from experiments.config import DataConfig, RunConfig
+    from experiments.config import RunConfig
+    from experiments.data_configs import DataConfig
     from experiments.evaluate.loaded_model import placeholder_run
     from experiments.fields import from_json
     from models import hf

@@ -6,15 +6,9 @@ import math
 
 import pytest
 
-from experiments.config import (
-    DataConfig,
-    MixtureConfig,
-    OptimizerConfig,
-    RunConfig,
-    ScheduleConfig,
-    SourceConfig,
-)
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.prepare import cache_name
+from experiments.data_configs import DataConfig, MixtureConfig, SourceConfig
 from experiments.fields import Numbers, apply_overrides, from_json, to_json
 from models import ladder
 

@@ -5,7 +5,8 @@ import dataclasses
 import json
 from dataclasses import dataclass
 
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.data_configs import DataConfig
 from experiments.fields import apply_overrides
 from experiments.studies import Stage, Study
 from models import ladder

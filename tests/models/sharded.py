@@ -14,7 +14,8 @@ import jax
 import numpy as np
 
 import models
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.data_configs import DataConfig
 from experiments.training import optim
 from experiments.training.train import training_functions
 from models import ladder, sharding

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import models
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.data_configs import DataConfig
 from experiments.fields import from_json
 from models import FAMILIES, MuP, count, ladder
 

@@ -22,12 +22,12 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
-from experiments.cleaning_configs import DuplicatesConfig, QualityConfig
 from experiments.data.cleaning.decision import Grouped, encoded, judge_all
 from experiments.data.document import Document
 from experiments.data.duplicates import decontamination, exact, minhash
 from experiments.data.quality import chain
 from experiments.data.sources import textfiles
+from experiments.data_configs import DuplicatesConfig, QualityConfig
 from experiments.fields import from_json
 
 MOST_TOGETHER = 256  # documents that are judged at a time

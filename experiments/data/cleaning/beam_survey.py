@@ -26,7 +26,6 @@ from apache_beam.io.filesystem import CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
-from experiments.cleaning_configs import QualityConfig
 from experiments.data.composition.counts import Composition, merge
 from experiments.data.composition.counts_file import to_text
 from experiments.data.composition.survey import Questions, survey
@@ -34,6 +33,7 @@ from experiments.data.quality import chain
 from experiments.data.sources import textfiles
 from experiments.data.sources.left_out import Skipped, totals
 from experiments.data.vocabularies.vocab import TokenCounter
+from experiments.data_configs import QualityConfig
 from experiments.fields import from_json
 
 

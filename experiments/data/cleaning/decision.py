@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from experiments.cleaning_configs import DuplicatesConfig, QualityConfig
 from experiments.data.document import Document
 from experiments.data.duplicates import decontamination, exact, minhash
 from experiments.data.quality import chain
 from experiments.data.quality.verdict import Filter
 from experiments.data.sources.left_out import unreadable
+from experiments.data_configs import DuplicatesConfig, QualityConfig
 
 BATCH_BYTES = 1 << 22  # characters of documents that are judged together
 

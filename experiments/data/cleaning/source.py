@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from experiments.config import DataConfig
 from experiments.data.cache import SPLITS
 from experiments.data.cleaning.decision import Decision, Grouped, decide
 from experiments.data.quality import chain, model_perplexity
 from experiments.data.sources import c4, textfiles
 from experiments.data.sources.left_out import Skipped
 from experiments.data.tasks import BATCH_DOCUMENTS, batched, component_documents, find_task, split_source
+from experiments.data_configs import DataConfig
 from experiments.fields import to_json
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments.cleaning_configs import QualityConfig
 from experiments.data.document import Document
 from experiments.data.quality import (
     c4,
@@ -22,6 +21,7 @@ from experiments.data.quality import (
     votes,
 )
 from experiments.data.quality.verdict import KEEP, Filter, Verdict
+from experiments.data_configs import QualityConfig
 
 VERSION = 1  # raised when a rule changes: caches are then made again
 GROUPS: dict[str, Mapping[str, Filter]] = {

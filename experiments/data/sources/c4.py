@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from experiments.config import DataConfig
 from experiments.data.document import Document
+from experiments.data_configs import DataConfig
 
 if TYPE_CHECKING:
     import seqio

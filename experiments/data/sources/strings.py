@@ -11,7 +11,7 @@ import string
 from collections.abc import Iterator
 from typing import Any
 
-from experiments.config import StringsConfig
+from experiments.data_configs import StringsConfig
 
 START, BLANK = "=", " "
 N_ROWS = 102_400

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.config import DataConfig
 from experiments.data.cache import EOS
 from experiments.data.composition import languages
 from experiments.data.vocabularies.parity import train_parity_bpe
 from experiments.data.vocabularies.vocab import HuggingFaceVocab, read_tokenizer
+from experiments.data_configs import DataConfig
 
 if TYPE_CHECKING:
     import seqio

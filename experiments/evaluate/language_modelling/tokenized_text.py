@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.config import DataConfig
 from experiments.data.cache import open_cache
 from experiments.data.prepare import prepare
 from experiments.data.vocab import Vocab
+from experiments.data_configs import DataConfig
 from experiments.evaluate.tasks.task import InvalidItem
 
 

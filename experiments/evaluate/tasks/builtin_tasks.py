@@ -163,10 +163,10 @@ def _words() -> dict[int, list[_Place]]:
 @functools.cache
 def _corpus() -> list[str]:
     """Texts of the default corpus's test split, which is prepared first if need be."""
-    from experiments.config import DataConfig
     from experiments.data.cache import open_cache
     from experiments.data.prepare import prepare
     from experiments.data.vocab import ByteVocab
+    from experiments.data_configs import DataConfig
 
     cache, vocab = open_cache(prepare(DataConfig()), "test"), ByteVocab()
     return [vocab.decode(cache.tokens[a:b]) for a, b in zip(cache.offsets, cache.offsets[1:])]

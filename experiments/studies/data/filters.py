@@ -18,16 +18,10 @@ import pandas as pd
 from scipy import stats
 
 import models
-from experiments.config import (
-    DataConfig,
-    DuplicatesConfig,
-    OptimizerConfig,
-    QualityConfig,
-    RunConfig,
-    ScheduleConfig,
-)
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.batches.windows import validation_batches
 from experiments.data.prepare import open_splits
+from experiments.data_configs import DataConfig, DuplicatesConfig, QualityConfig
 from experiments.evaluate.tasks import span_metrics
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic, write_json

@@ -17,10 +17,11 @@ import numpy as np
 import pandas as pd
 
 import scaling
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.batches import validation_batches
 from experiments.data.prepare import open_splits
 from experiments.data.sources.known_entropy import KNOWN_SOURCES
+from experiments.data_configs import DataConfig
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic, write_json
 from experiments.studies.data import figures, ideal_learners

@@ -21,15 +21,9 @@ import numpy as np
 import pandas as pd
 
 import scaling
-from experiments.config import (
-    DataConfig,
-    MixtureConfig,
-    OptimizerConfig,
-    RunConfig,
-    ScheduleConfig,
-    SourceConfig,
-)
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.prepare import open_splits
+from experiments.data_configs import DataConfig, MixtureConfig, SourceConfig
 from experiments.fields import Numbers, apply_overrides
 from experiments.files import write_atomic, write_json
 from experiments.studies.budgets import Sweep

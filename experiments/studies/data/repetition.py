@@ -16,14 +16,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.config import (
-    DataConfig,
-    MixtureConfig,
-    OptimizerConfig,
-    RunConfig,
-    ScheduleConfig,
-    SourceConfig,
-)
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.data_configs import DataConfig, MixtureConfig, SourceConfig
 from experiments.fields import Numbers, apply_overrides
 from experiments.files import write_atomic, write_json
 from experiments.studies.data import figures, repetition_laws

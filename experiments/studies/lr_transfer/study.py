@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.batches import batch
 from experiments.data.prepare import open_splits
+from experiments.data_configs import DataConfig
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic, write_json
 from experiments.studies.lr_transfer import coordinate_check, figures

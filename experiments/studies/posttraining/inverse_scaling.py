@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 import models
-from experiments.config import DataConfig, RunConfig
+from experiments.config import RunConfig
+from experiments.data_configs import DataConfig
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic, write_json
 from experiments.objective_configs import DPOConfig, GoldConfig

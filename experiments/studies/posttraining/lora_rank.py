@@ -16,7 +16,8 @@ import jax
 import pandas as pd
 
 import models
-from experiments.config import DataConfig, RunConfig
+from experiments.config import RunConfig
+from experiments.data_configs import DataConfig
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic, write_json
 from experiments.objective_configs import GoldConfig, LoRAConfig

@@ -3,7 +3,8 @@ can name the one it starts from by its run id."""
 
 from typing import Any
 
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig, StringsConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.data_configs import DataConfig, StringsConfig
 from experiments.objective_configs import (
     ExamplesConfig,
     GoldConfig,

@@ -26,9 +26,10 @@ import pandas as pd
 from scipy import stats
 
 import models
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig, StringsConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.sources import strings
 from experiments.data.vocab import ByteVocab
+from experiments.data_configs import DataConfig, StringsConfig
 from experiments.fields import apply_overrides, to_json
 from experiments.files import write_atomic, write_json
 from experiments.studies.seq2seq_length import figures

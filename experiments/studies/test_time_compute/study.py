@@ -20,9 +20,10 @@ import pandas as pd
 from scipy import stats
 
 import models
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.sources import walks
 from experiments.data.vocab import ByteVocab
+from experiments.data_configs import DataConfig
 from experiments.fields import apply_overrides, to_json
 from experiments.files import write_atomic, write_json
 from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jax.extend.core import Var
 
 import models
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.data_configs import DataConfig
 from experiments.posttraining.trainable import trainable
 from experiments.training import optim
 from experiments.training.checkpoints.load import frozen_part

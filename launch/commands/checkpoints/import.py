@@ -62,7 +62,8 @@ def run(args: list[str], flags) -> int:
 
 def _run_config(source: Path, model, flags):
     """The run that was exported, or a stand-in for one that never was."""
-    from experiments.config import DataConfig, RunConfig
+    from experiments.config import RunConfig
+    from experiments.data_configs import DataConfig
     from experiments.evaluate.loaded_model import placeholder_run
     from experiments.fields import from_json
     from experiments.objective_configs import SFTConfig

@@ -154,9 +154,9 @@ def documents_of(name: str, text_field: str, skipped):
     Raises:
       ValueError: neither is there.
     """
-    from experiments.config import DataConfig
     from experiments.data.sources import textfiles
     from experiments.data.tasks import TASKS
+    from experiments.data_configs import DataConfig
 
     if name not in TASKS:
         textfiles.find(name)
@@ -203,9 +203,9 @@ def filters(flags) -> dict:
     Raises:
       ValueError: an unknown one, or one that has nothing to learn from.
     """
-    from experiments.cleaning_configs import QualityConfig
     from experiments.data.quality import chain
     from experiments.data.sources import textfiles
+    from experiments.data_configs import QualityConfig
 
     learn = {"perplexity", "word_order", "classifier", "model_perplexity"} & set(
         chain.names_of(flags.filters)

@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments.config import DataConfig
+from experiments.data_configs import DataConfig
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()

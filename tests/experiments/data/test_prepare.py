@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from experiments.config import DataConfig
 from experiments.data import prepare as preparing
 from experiments.data.cache import EOS, SPLITS, is_whole, open_cache, read_manifest
 from experiments.data.prepare import cache_name, find_cache, prepare
 from experiments.data.sources import docstrings
 from experiments.data.vocab import load_vocab
+from experiments.data_configs import DataConfig
 from experiments.fields import to_json
 from tests.extras import extra
 
@@ -35,7 +35,7 @@ def start(config: DataConfig, root: Path) -> subprocess.Popen:
     """`prepare` in a process of its own, that prints the folder; it leads a process group."""
     code = """
 import json, sys
-from experiments.config import DataConfig
+from experiments.data_configs import DataConfig
 from experiments.fields import from_json
 from experiments.data.prepare import prepare
 print(prepare(from_json(DataConfig, json.loads(sys.argv[1])), sys.argv[2]))

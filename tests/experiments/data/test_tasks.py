@@ -11,7 +11,6 @@ import seqio
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from experiments.config import DataConfig, SourceConfig
 from experiments.data import tasks
 from experiments.data.cache import EOS, SPLITS, open_cache, read_manifest
 from experiments.data.prepare import build
@@ -19,6 +18,7 @@ from experiments.data.sources import textfiles
 from experiments.data.splits import split_of
 from experiments.data.vocab import ByteVocab, SentencePieceVocab
 from experiments.data.vocabularies import training
+from experiments.data_configs import DataConfig, SourceConfig
 
 WORDS = ["".join(random.Random(i).choices("abcdefghijklmnop", k=2 + i % 9)) for i in range(500)]
 TEXTS = [

@@ -6,8 +6,8 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.config import DataConfig
 from experiments.data.vocab import ByteVocab, SentencePieceVocab, load_vocab
+from experiments.data_configs import DataConfig
 
 TEXT = st.text(st.characters(codec="utf-8"))
 
@@ -29,7 +29,7 @@ def test_byte_vocabulary_needs_neither_cache_nor_tensorflow(tmp_path):
     assert load_vocab(DataConfig(), tmp_path / "nothing").size == 259
     code = """
 import sys
-from experiments.config import DataConfig
+from experiments.data_configs import DataConfig
 from experiments.data.vocab import load_vocab
 load_vocab(DataConfig()).encode("text")
 print(sorted({"tensorflow", "seqio", "sentencepiece"} & set(sys.modules)))

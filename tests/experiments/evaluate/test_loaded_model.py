@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.config import DataConfig
 from experiments.data.vocab import ByteVocab, HuggingFaceVocab, hugging_face_vocab
+from experiments.data_configs import DataConfig
 from experiments.evaluate.loaded_model import load_model, placeholder_run
 from models import ladder
 from tests.extras import extra

@@ -7,7 +7,8 @@ import optax
 import pytest
 
 import models
-from experiments.config import DataConfig, OptimizerConfig, Recipe, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, Recipe, RunConfig, ScheduleConfig
+from experiments.data_configs import DataConfig
 from experiments.objective_configs import ExamplesConfig, GoldConfig, GRPOConfig, RewardConfig
 from experiments.posttraining import gold
 from experiments.posttraining.data.pair_batches import data

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.config import DataConfig
+from experiments.data_configs import DataConfig
 from experiments.studies import load_study, quickstart
 from experiments.studies.budgets import GridBudget
 from experiments.studies.quickstart import Settings

@@ -12,7 +12,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.data_configs import DataConfig
 from experiments.training.checkpoints.checkpoint import Checkpoints
 from experiments.training.train import PRETRAINING, Stopped, train, training_functions
 from models import ladder

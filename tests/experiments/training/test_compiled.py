@@ -7,7 +7,8 @@ import optax
 import pytest
 
 import models
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.data_configs import DataConfig
 from experiments.training import optim
 from experiments.training.loss import training_loss
 from experiments.training.train import training_functions

@@ -11,7 +11,8 @@ import optax
 import pytest
 
 import models
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.data_configs import DataConfig
 from experiments.training import optim
 from models import MuP, TransformerConfig, ladder
 from models.model import Model

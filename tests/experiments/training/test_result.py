@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.data_configs import DataConfig
 from experiments.objective import RunData
 from experiments.objective_configs import DPOConfig, ExamplesConfig, InitConfig
 from experiments.training.result import PACKAGES, describe_device, result_row

@@ -2,7 +2,8 @@
 
 import pytest
 
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.data_configs import DataConfig
 from experiments.fields import to_json
 from launch.workers.trainer import jax_trainer
 from models import ladder

@@ -5,11 +5,12 @@ import math
 
 import numpy as np
 
-from experiments.config import MixtureConfig, RunConfig
+from experiments.config import RunConfig
 from experiments.data.batches.mixtures import mixed_batches
 from experiments.data.batches.mixtures.schedule import schedule
 from experiments.data.batches.mixtures.weights import check_known, shares
 from experiments.data.cache import TokenCache
+from experiments.data_configs import MixtureConfig
 from experiments.objective import Components, RunData
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from experiments.config import MixtureConfig
+from experiments.data_configs import MixtureConfig
 
 
 def shares(mixture: MixtureConfig, tokens: Mapping[str, int], n_tokens: int) -> np.ndarray:

@@ -9,14 +9,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from experiments.config import (
-    DataConfig,
-    MixtureConfig,
-    OptimizerConfig,
-    RunConfig,
-    ScheduleConfig,
-    SourceConfig,
-)
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.data_configs import DataConfig, MixtureConfig, SourceConfig
 from experiments.fields import Numbers
 from experiments.objective_configs import InitConfig
 from experiments.studies.study import check_statistics

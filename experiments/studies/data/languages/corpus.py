@@ -5,10 +5,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from experiments.config import DataConfig, MixtureConfig, RunConfig, SourceConfig
+from experiments.config import RunConfig
 from experiments.data.batches.mixtures.schedule import schedule
 from experiments.data.batches.mixtures.weights import shares
 from experiments.data.composition.web_languages import LANGUAGES
+from experiments.data_configs import DataConfig, MixtureConfig, SourceConfig
 from experiments.fields import Numbers
 
 # Branch and script of each language: those of one branch are related.

@@ -4,7 +4,8 @@ import dataclasses
 import itertools
 from dataclasses import dataclass
 
-from experiments.config import DataConfig, MixtureConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.data_configs import DataConfig, MixtureConfig
 from experiments.fields import Numbers
 from experiments.studies.data.languages import corpus
 from experiments.studies.data.languages.corpus import ENOUGH, KIN

@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 import scaling
-from experiments.config import DataConfig
 from experiments.data.prepare import open_splits
+from experiments.data_configs import DataConfig
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic, write_json
 from experiments.studies.data.languages import conclusions, corpus, figures, measures, parallel

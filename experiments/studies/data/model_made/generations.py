@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import models
-from experiments.config import DataConfig, ModelMadeConfig, RunConfig
+from experiments.config import RunConfig
 from experiments.data.cache import (
     EOS,
     SPLITS,
@@ -31,6 +31,7 @@ from experiments.data.cache import (
 )
 from experiments.data.prepare import cache_name, made_from, open_splits, prepare
 from experiments.data.sources.known_entropy import KNOWN_SOURCES, KnownSource
+from experiments.data_configs import DataConfig, ModelMadeConfig
 from experiments.files import write_atomic
 from experiments.training.checkpoints.load import load
 from models.decoding.rollout import rollout

@@ -21,8 +21,9 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.config import DataConfig, ModelMadeConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.sources.known_entropy import KNOWN_SOURCES
+from experiments.data_configs import DataConfig, ModelMadeConfig
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic, write_json
 from experiments.studies.data import figures

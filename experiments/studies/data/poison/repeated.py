@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 import models
-from experiments.config import DataConfig, RunConfig
+from experiments.config import RunConfig
 from experiments.data.prepare import open_splits
 from experiments.data.sources.planted_statements import LENGTH, STATEMENTS, plant
 from experiments.data.vocab import ByteVocab
+from experiments.data_configs import DataConfig
 from experiments.evaluate.tasks import span_metrics
 from experiments.evaluate.tasks.contamination import rows_read
 from experiments.training.checkpoints.load import load

@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from experiments.cleaning_configs import DuplicatesConfig, QualityConfig
 from experiments.data.cleaning.decision import decide
 from experiments.data.document import Document
+from experiments.data_configs import DuplicatesConfig, QualityConfig
 from tests.experiments.data.cleaning.test_decision import nothing, planted
 from tests.experiments.data.quality.test_rules import DROPPED, PROSE
 

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from experiments.cleaning_configs import QualityConfig
 from experiments.data.composition.counts_file import read_counts
 from experiments.data.composition.survey import survey
 from experiments.data.sources.left_out import totals
 from experiments.data.sources.textfiles import records
+from experiments.data_configs import QualityConfig
 from tests.experiments.data.quality.test_rules import DROPPED, PROSE
 
 pytest.importorskip("apache_beam", reason="the extra 'beam' is not installed")

@@ -7,12 +7,12 @@ from collections import Counter
 
 import pytest
 
-from experiments.cleaning_configs import DuplicatesConfig, QualityConfig
 from experiments.data.cleaning import decision as deciding
 from experiments.data.cleaning.decision import decide
 from experiments.data.document import Document
 from experiments.data.quality.labelled import COPIES, half
 from experiments.data.sources import left_out
+from experiments.data_configs import DuplicatesConfig, QualityConfig
 from tests.experiments.data.duplicates.test_minhash import edited, text
 from tests.experiments.data.quality.test_rules import DROPPED, PROSE
 

@@ -8,12 +8,11 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from experiments.cleaning_configs import DuplicatesConfig, QualityConfig
-from experiments.config import DataConfig
 from experiments.data.cache import SPLITS, read_manifest
 from experiments.data.cleaning.source import cleaned_source, identity
 from experiments.data.prepare import cache_name, main
 from experiments.data.splits import split_of
+from experiments.data_configs import DataConfig, DuplicatesConfig, QualityConfig
 from experiments.fields import from_json, to_json
 
 WORDS = ["".join(random.Random(i).choices("abcdefghijklmnop", k=2 + i % 9)) for i in range(500)]

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from experiments.cleaning_configs import QualityConfig
 from experiments.data.document import Document
 from experiments.data.quality import chain, classifier, perplexity
+from experiments.data_configs import QualityConfig
 from tests.experiments.data.quality.test_rules import DROPPED, PROSE
 
 

@@ -5,10 +5,10 @@ import lzma
 
 import pytest
 
-from experiments.cleaning_configs import QualityConfig
 from experiments.data.document import Document
 from experiments.data.quality import chain, classifier, perplexity
 from experiments.data.quality.labelled import COPIES, FilterAccuracy, half, score
+from experiments.data_configs import QualityConfig
 
 
 @pytest.fixture(scope="module")

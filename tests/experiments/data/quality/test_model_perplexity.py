@@ -6,12 +6,11 @@ import shutil
 import numpy as np
 import pytest
 
-from experiments.cleaning_configs import QualityConfig
-from experiments.config import DataConfig
 from experiments.data.cleaning.source import identity
 from experiments.data.composition.survey import Questions, survey
 from experiments.data.document import Document
 from experiments.data.quality import chain, model_perplexity
+from experiments.data_configs import DataConfig, QualityConfig
 from experiments.evaluate.language_modelling.bits_per_byte import bits_per_byte
 from experiments.evaluate.language_modelling.perplexity import _window_losses, token_losses
 from experiments.evaluate.loaded_model import load_model

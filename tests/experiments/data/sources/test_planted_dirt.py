@@ -3,11 +3,11 @@
 import random
 from collections import Counter
 
-from experiments.cleaning_configs import DuplicatesConfig, QualityConfig
 from experiments.data.cleaning.decision import decide
 from experiments.data.document import Document
 from experiments.data.sources import planted_dirt
 from experiments.data.splits import split_of
+from experiments.data_configs import DuplicatesConfig, QualityConfig
 
 WORDS = ["".join(random.Random(i).choices("abcdefghijklmnopqrstuvwxyz", k=3 + i % 7)) for i in range(3000)]
 SENTENCES = [

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.config import StringsConfig
 from experiments.data.sources import strings
 from experiments.data.sources.strings import BLANK, START
+from experiments.data_configs import StringsConfig
 
 
 @pytest.mark.parametrize("task", ["reverse", "copy"])

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.config import DataConfig
 from experiments.data.vocab import ByteVocab
+from experiments.data_configs import DataConfig
 from experiments.evaluate.language_modelling.tokenized_text import TokenizedText, read_files, read_split
 from experiments.evaluate.tasks.task import InvalidItem
 from tests.tiny_run import DOCUMENTS, make_cache

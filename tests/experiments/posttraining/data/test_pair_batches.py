@@ -7,8 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data.vocab import ByteVocab
+from experiments.data_configs import DataConfig
 from experiments.objective_configs import DPOConfig, ExamplesConfig, GoldConfig, InitConfig, RewardConfig
 from experiments.posttraining import gold
 from experiments.posttraining.data.chat_template import default_template

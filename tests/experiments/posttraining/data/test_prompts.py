@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import models
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.data_configs import DataConfig
 from experiments.objective_configs import ExamplesConfig, GoldConfig, GRPOConfig, InitConfig, PPOConfig
 from experiments.posttraining import gold
 from experiments.posttraining.data import prompts

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 import models
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.data_configs import DataConfig
 from experiments.objective_configs import ExamplesConfig, InitConfig, PPOConfig
 from experiments.posttraining.rl.diagnosis import diagnose
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.config import DataConfig, SourceConfig
+from experiments.data_configs import DataConfig, SourceConfig
 from experiments.studies import load_study
 from experiments.studies.data.domains import conclusions, laws, measures, study
 from experiments.studies.data.domains.runs import (

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.config import DataConfig
+from experiments.data_configs import DataConfig
 from experiments.studies.data.filters import BASE, Settings, conditions, gains, plan
 from tests.experiments.data.sources.test_planted_dirt import clean, is_training
 from tests.tiny_run import isoflop

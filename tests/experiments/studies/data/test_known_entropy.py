@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 import models
-from experiments.config import DataConfig
 from experiments.data.sources.known_entropy import KNOWN_SOURCES
+from experiments.data_configs import DataConfig
 from experiments.studies.data import known_entropy
 from scaling.table.runs import Runs
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.config import DataConfig
+from experiments.data_configs import DataConfig
 from experiments.fields import Numbers
 from experiments.studies import load_study
 from experiments.studies.budgets import Sweep

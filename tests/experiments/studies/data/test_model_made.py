@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 import models
-from experiments.config import DataConfig, ModelMadeConfig
 from experiments.data.cache import EOS
 from experiments.data.sources import known_entropy
+from experiments.data_configs import DataConfig, ModelMadeConfig
 from experiments.studies.data.model_made import collapse, generations
 from experiments.studies.data.model_made import study as model_made
 from experiments.studies.data.model_made.collapse import ACCUMULATE, EQUAL_STEPS, replace

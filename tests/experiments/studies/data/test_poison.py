@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 import models
-from experiments.config import DataConfig
 from experiments.data.sources.planted_statements import LENGTH, STATEMENTS, plant
 from experiments.data.vocab import ByteVocab
+from experiments.data_configs import DataConfig
 from experiments.studies.data.poison import conclusions, repeated, study
 from scaling.laws import find
 from scaling.laws.downstream.planted_statement import half_count

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import models
-from experiments.config import DataConfig
+from experiments.data_configs import DataConfig
 from experiments.studies.data import repetition
 from scaling.laws import find
 from scaling.laws.law import values

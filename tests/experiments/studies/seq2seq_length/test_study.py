@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 import models
-from experiments.config import DataConfig
 from experiments.data.sources import strings
+from experiments.data_configs import DataConfig
 from experiments.studies import load_study
 from experiments.studies.seq2seq_length import speed
 from experiments.studies.seq2seq_length import study as seq2seq_length

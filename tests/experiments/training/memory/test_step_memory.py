@@ -8,7 +8,8 @@ import pytest
 from jax.extend.core import Var
 
 import models
-from experiments.config import DataConfig, OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.data_configs import DataConfig
 from experiments.objective_configs import InitConfig, LoRAConfig
 from experiments.training.loss import training_loss
 from experiments.training.memory import memory_needs, pack_size, smallest_mesh, training_memory

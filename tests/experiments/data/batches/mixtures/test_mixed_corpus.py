@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from experiments.config import MixtureConfig
 from experiments.data.cache import cache_root, open_cache
+from experiments.data_configs import MixtureConfig
 from experiments.fields import Numbers
 from experiments.objective import Components
 from experiments.training import metrics

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.config import MixtureConfig
 from experiments.data.batches.mixtures.weights import shares, temperature_sampling, unimax
+from experiments.data_configs import MixtureConfig
 from experiments.fields import Numbers
 
 TOKENS = {"code": 100, "prose": 10_000, "verse": 1}

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from experiments.config import MixtureConfig
 from experiments.data.composition.web_languages import LANGUAGES
+from experiments.data_configs import MixtureConfig
 from experiments.fields import Numbers
 from experiments.studies.data.languages import corpus
 from tests.mixed_run import mixed_config
