@@ -166,19 +166,51 @@ class ModelMadeConfig:
 
 
 @dataclass(frozen=True)
+class BiographiesConfig:
+    """Facts about made-up people (experiments/data/sources/biographies.py), and how often each is stated.
+
+    n_people: how many people the corpus speaks of.
+    exposures: biographies of a person, each of which states all facts in other words: of the first person so
+      many as the first number says, of the second the second, and so on, again and again. An epoch is one
+      pass over all of them.
+    questions: share of the people about whom there are questions with their answers, too, as often.
+    n_junk: further people, of each of whom there is one biography.
+    source: whether a biography begins with where it is from: a book, or for the further people the web.
+    seed: of the names and facts.
+    """
+
+    n_people: int = 1024
+    exposures: tuple[int, ...] = (8,)
+    questions: float = 0.5
+    n_junk: int = 0
+    source: bool = False
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.n_people < 1 or self.n_junk < 0:
+            raise ValueError(
+                f"biographies: n_people={self.n_people}, n_junk={self.n_junk}; at least 1, and not negative"
+            )
+        if not self.exposures or min(self.exposures) < 1:
+            raise ValueError(f"biographies: exposures={self.exposures}; each must be at least 1")
+        if not 0 <= self.questions <= 1:
+            raise ValueError(f"biographies: questions={self.questions}; it is a share, 0 to 1")
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Text and vocabulary. `path` is for task "files"; `fingerprint` is the sha256 of the prepared tokens:
     filled in when a study is planned, checked when a run opens them ("" accepts whatever is there);
     `strings` is for task "strings", None the default ones; `text_field` is the field or column of records
-    that is their text; `language` is for task "mc4". `vocab` is bytes, sentencepiece, unigram, parity_bpe, or
-    the path of a tokenizer.json.
+    that is their text; `language` is for task "mc4". `vocab` is bytes, sentencepiece, unigram, parity_bpe,
+    words, or the path of a tokenizer.json.
 
     A corpus may have components: the `sources` of task "mixture", or, of any other task, the values of a
     field `by` of its records. `mixture` says how often a run reads each; None: as much as there is of it.
 
     `quality` says which documents are good enough to be kept, `duplicates` which are there once too often;
-    None keeps all but near-duplicates of held-out text, which never are in training. `model_made` is for task
-    "model_made"."""
+    None keeps all but near-duplicates of held-out text, which never are in training. `model_made` and
+    `biographies` are for the tasks of these names."""
 
     task: str = "docstrings"
     path: str = ""
@@ -194,6 +226,7 @@ class DataConfig:
     quality: QualityConfig | None = field(default=None, metadata=ADDED_LATER)
     duplicates: DuplicatesConfig | None = field(default=None, metadata=ADDED_LATER)
     model_made: ModelMadeConfig | None = field(default=None, metadata=ADDED_LATER)
+    biographies: BiographiesConfig | None = field(default=None, metadata=ADDED_LATER)
 
     def __post_init__(self):
         names = [source.name for source in self.sources]

@@ -7,11 +7,18 @@ is dropped if at least half its shingles occur in held-out documents, or if it h
 distinctive shingles of one. Likewise validation documents that are near-duplicates of test documents.
 """
 
+from __future__ import annotations
+
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeVar
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import seqio
+    import tensorflow as tf
 
 T = TypeVar("T")  # a document as it comes: its UTF-8 text, or that with its component
 
@@ -20,6 +27,7 @@ SHINGLE = 32  # letters, about seven English words; a power of two
 THRESHOLD = 0.5
 BOILERPLATE = 50  # a shingle in more held-out documents than this is not distinctive of any
 BATCH_BYTES = 1 << 22
+BATCH_DOCUMENTS = 1024
 
 _BASE = 0x9E3779B97F4A7C15  # odd and without pattern (2^64 divided by the golden ratio)
 _LOWER = bytes(range(256)).lower()
@@ -148,3 +156,53 @@ def shingles(documents: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
     end = np.repeat(np.cumsum(lengths), lengths)
     kept = np.flatnonzero((np.arange(len(end)) + SHINGLE <= end) & (value >> np.uint64(62) == 0))
     return value[kept], np.repeat(np.arange(len(texts)), lengths)[kept]
+
+
+def split_source(
+    documents: Callable[[], Iterable[Any]], text: Callable[[Any], bytes] = bytes
+) -> seqio.DataSource:
+    """A seqio source of {"text"} examples, split by hash, without near-duplicates of held-out documents.
+
+    Documents that are pairs (component, text), of which `text` takes the second, give {"text", "component"}.
+
+    Raises:
+      ValueError: what reading `documents` raises.
+    """
+    corpus = SplitCorpus(documents, text)  # before the slow imports: errors in the text are raised at once
+    return seqio_source(corpus.read, corpus.n_assigned, text)
+
+
+def seqio_source(
+    read: Callable[[str], Iterable[Any]],
+    n_documents: Mapping[str, int],
+    text: Callable[[Any], bytes] = bytes,
+) -> seqio.DataSource:
+    """A seqio source of {"text"} examples, or, if documents are pairs, {"text", "component"}.
+
+    Args:
+      read: a split to its documents, as of `split_source`.
+      n_documents: by split, near-duplicates that `read` leaves out counted.
+      text: of a document.
+    """
+    import seqio
+    import tensorflow as tf
+
+    def columns(split: str) -> Iterator[dict[str, list]]:
+        # Documents enter TensorFlow by the thousand: one by one takes several times longer.
+        for batch in batched(read(split), BATCH_DOCUMENTS):
+            names = [b"" if isinstance(document, bytes) else document[0] for document in batch]
+            yield {"text": [text(document) for document in batch], "component": names}
+
+    def dataset_fn(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
+        strings = tf.TensorSpec([None], tf.string)
+        signature = {"text": strings, "component": strings}
+        return tf.data.Dataset.from_generator(lambda: columns(split), output_signature=signature).unbatch()
+
+    return seqio.FunctionDataSource(dataset_fn, splits=tuple(n_documents), num_input_examples=n_documents)
+
+
+def batched(items: Iterable[Any], n: int) -> Iterator[list[Any]]:
+    """Lists of n items, the last one of what is left."""
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, n)):
+        yield batch

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import functools
-import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.data.cache import SPLITS, Encoded
 from experiments.data.document import Document
 from experiments.data.sources import (
+    biographies,
     c4,
     docstrings,
     hugging_face,
@@ -28,14 +28,18 @@ from experiments.data.sources import (
     walks,
 )
 from experiments.data.sources.left_out import Skipped
-from experiments.data.splits import SplitCorpus, split_of
-from experiments.data_configs import DataConfig, SourceConfig, StringsConfig, check_name
+from experiments.data.splits import BATCH_DOCUMENTS, seqio_source, split_of, split_source
+from experiments.data_configs import (
+    BiographiesConfig,
+    DataConfig,
+    SourceConfig,
+    StringsConfig,
+    check_name,
+)
 from experiments.fields import to_json
 
 if TYPE_CHECKING:
     import seqio
-
-BATCH_DOCUMENTS = 1024
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,18 @@ def planted_statements_source(config: DataConfig, skipped: Skipped) -> seqio.Dat
 
 def strings_source(config: DataConfig, skipped: Skipped) -> seqio.DataSource:
     return split_source(lambda: strings.documents(config.strings or StringsConfig()))
+
+
+def biographies_source(config: DataConfig, skipped: Skipped) -> seqio.DataSource:
+    """Facts about people, with splits of their own."""
+    about = config.biographies or BiographiesConfig()
+
+    def documents(split: str) -> Iterator[bytes]:
+        made = biographies.records(about) if split == "train" else biographies.held_out(about, split)
+        return _texts(made)
+
+    counts = {split: sum(1 for _ in documents(split)) for split in SPLITS}
+    return seqio_source(documents, counts)
 
 
 def hugging_face_source(config: DataConfig, skipped: Skipped) -> seqio.DataSource:
@@ -283,6 +299,14 @@ TASKS = {
         strings_source,
         lambda config, skipped: _made(strings.documents(config.strings or StringsConfig())),
     ),
+    "biographies": TextTask(
+        "facts about made-up people, each stated so many times, and questions (data.biographies)",
+        biographies.LICENCE,
+        lambda config: biographies.identity(config.biographies or BiographiesConfig()),
+        biographies_source,
+        lambda config, skipped: biographies.records(config.biographies or BiographiesConfig()),
+        own_splits=True,
+    ),
     **{name: of_known_entropy(source) for name, source in known_entropy.KNOWN_SOURCES.items()},
     "model_made": TextTask(
         "text of known entropy, and text sampled from runs (data.model_made); made by the study of that name",
@@ -297,34 +321,6 @@ TASKS = {
         components_source,
     ),
 }
-
-
-def split_source(
-    documents: Callable[[], Iterable[Any]], text: Callable[[Any], bytes] = bytes
-) -> seqio.DataSource:
-    """A seqio source of {"text"} examples, split by hash, without near-duplicates of held-out documents.
-
-    Documents that are pairs (component, text), of which `text` takes the second, give {"text", "component"}.
-
-    Raises:
-      ValueError: what reading `documents` raises.
-    """
-    corpus = SplitCorpus(documents, text)  # before the slow imports: errors in the text are raised at once
-    import seqio
-    import tensorflow as tf
-
-    def columns(split: str) -> Iterator[dict[str, list]]:
-        # Documents enter TensorFlow by the thousand: one by one takes several times longer.
-        for batch in batched(corpus.read(split), BATCH_DOCUMENTS):
-            names = [b"" if isinstance(document, bytes) else document[0] for document in batch]
-            yield {"text": [text(document) for document in batch], "component": names}
-
-    def dataset_fn(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
-        strings = tf.TensorSpec([None], tf.string)
-        signature = {"text": strings, "component": strings}
-        return tf.data.Dataset.from_generator(lambda: columns(split), output_signature=signature).unbatch()
-
-    return seqio.FunctionDataSource(dataset_fn, splits=SPLITS, num_input_examples=corpus.n_assigned)
 
 
 def language_modelling(
@@ -368,10 +364,3 @@ def encode(task: seqio.Task, split: str) -> Iterator[Encoded]:
     for tokens, sizes, names in sized.ragged_batch(BATCH_DOCUMENTS):
         components = [name.decode() for name in names.numpy()]
         yield Encoded(tokens.flat_values.numpy(), tokens.row_lengths().numpy(), sizes.numpy(), components)
-
-
-def batched(items: Iterable[Any], n: int) -> Iterator[list[Any]]:
-    """Lists of n items, the last one of what is left."""
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, n)):
-        yield batch

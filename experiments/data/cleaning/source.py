@@ -16,7 +16,8 @@ from experiments.data.cleaning.decision import Decision, Grouped, decide
 from experiments.data.quality import chain, model_perplexity
 from experiments.data.sources import c4, textfiles
 from experiments.data.sources.left_out import Skipped
-from experiments.data.tasks import BATCH_DOCUMENTS, batched, component_documents, find_task, split_source
+from experiments.data.splits import BATCH_DOCUMENTS, batched, split_source
+from experiments.data.tasks import component_documents, find_task
 from experiments.data_configs import DataConfig
 from experiments.fields import to_json
 

@@ -2,8 +2,8 @@
 
 vocab: bytes, SentencePiece models and Hugging Face tokenizers behind one protocol. training: the vocabulary
 of a corpus, made from its train split. parity: byte-pair encoding that merges for the worst-compressed
-language. tax: tokens for the same sentences in many languages. May import config, data.cache and what a
-document is.
+language. words: whole words, for corpora of few. tax: tokens for the same sentences in many languages. May
+import the configurations of data, data.cache and what a document is.
 """
 
-__all__ = ["parity", "tax", "training", "vocab"]
+__all__ = ["parity", "tax", "training", "vocab", "words"]

@@ -16,6 +16,7 @@ from experiments.data.cache import EOS
 from experiments.data.composition import languages
 from experiments.data.vocabularies.parity import train_parity_bpe
 from experiments.data.vocabularies.vocab import HuggingFaceVocab, read_tokenizer
+from experiments.data.vocabularies.words import train_words
 from experiments.data_configs import DataConfig
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 VOCABULARY_BYTES = 10_000_000  # of training text that a vocabulary is made from
 SENTENCEPIECE = {"sentencepiece": "bpe", "unigram": "unigram"}  # data.vocab: SentencePiece's model type
-PARITY = "parity_bpe"
-VOCABULARIES = ("bytes", *SENTENCEPIECE, PARITY)
+PARITY, WORDS = "parity_bpe", "words"
+VOCABULARIES = ("bytes", *SENTENCEPIECE, PARITY, WORDS)
 
 
 def make_vocabulary(config: DataConfig, source: seqio.DataSource, folder: Path) -> seqio.Vocabulary:
@@ -55,7 +56,10 @@ def make_vocabulary(config: DataConfig, source: seqio.DataSource, folder: Path) 
         kept.write_text(train_parity_bpe(by_language, config.vocab_size), encoding="utf-8")
         return _as_seqio(read_tokenizer(kept))
     path = folder / "vocab.model"
-    path.write_bytes(train_sentencepiece(texts, config.vocab_size, SENTENCEPIECE[config.vocab]))
+    if config.vocab == WORDS:
+        path.write_bytes(train_words(map(bytes.decode, texts), config.vocab_size))
+    else:
+        path.write_bytes(train_sentencepiece(texts, config.vocab_size, SENTENCEPIECE[config.vocab]))
     return seqio.SentencePieceVocabulary(str(path))
 
 

@@ -14,11 +14,11 @@ import tensorflow_datasets as tfds
 from experiments.data import tasks
 from experiments.data.cache import EOS, SPLITS, open_cache, read_manifest
 from experiments.data.prepare import build
-from experiments.data.sources import textfiles
-from experiments.data.splits import split_of
+from experiments.data.sources import biographies, textfiles
+from experiments.data.splits import split_of, split_source
 from experiments.data.vocab import ByteVocab, SentencePieceVocab
 from experiments.data.vocabularies import training
-from experiments.data_configs import DataConfig, SourceConfig
+from experiments.data_configs import BiographiesConfig, DataConfig, SourceConfig
 
 WORDS = ["".join(random.Random(i).choices("abcdefghijklmnop", k=2 + i % 9)) for i in range(500)]
 TEXTS = [
@@ -245,6 +245,25 @@ def test_c4_may_be_a_component_whose_own_held_out_text_is_not_read(tmp_path):
     assert not set(found) & set(TEXTS[300:]) and set(TEXTS[:300]) < set(found)
 
 
+def test_biographies_keep_their_splits_and_every_fact_is_a_token(tmp_path):
+    about = BiographiesConfig(n_people=40, exposures=(1, 3), n_junk=5)
+    config = DataConfig(task="biographies", vocab="words", vocab_size=1024, biographies=about)
+    with pytest.raises(ValueError, match="bytes and words of this text are 261 to") as error:
+        build(config, tmp_path)
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    build(dataclasses.replace(config, vocab_size=int(str(error.value).split()[-1])), folder)
+    vocab = SentencePieceVocab(folder / "vocab.model")
+    for split in SPLITS:
+        cache = open_cache(folder, split)
+        found = [vocab.decode(cache.tokens[a : b - 1]) for a, b in zip(cache.offsets, cache.offsets[1:])]
+        made = biographies.records(about) if split == "train" else biographies.held_out(about, split)
+        assert sorted(found) == sorted(document.text for document in made)
+    assert all(len(vocab.encode(f" {fact}")) == 1 for fact in biographies.people(about)[7].facts.values())
+    odd = "Zürich:  two\n words in nobody's Vocabulary."
+    assert vocab.decode(vocab.encode(odd)) == odd
+
+
 def test_c4_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(ValueError, match=r"data\.task=c4: TensorFlow Datasets has no prepared c4/en"):
         tasks.TASKS["c4"].source(DataConfig(task="c4", path=str(tmp_path)), {})
@@ -255,4 +274,4 @@ def test_c4_that_is_not_there_is_an_error(tmp_path):
 def test_what_is_wrong_with_a_file_is_an_error_before_anything_is_built(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "fine"}\n{"no": 1}\n')
     with pytest.raises(ValueError, match=r"a\.jsonl:2: no string 'text'"):
-        tasks.split_source(lambda: textfiles.documents(str(tmp_path)))
+        split_source(lambda: textfiles.documents(str(tmp_path)))
