@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 SPACE = "\u2581"  # SentencePiece's sign for it
 SPECIAL = ("<pad>", "</s>", "<unk>")  # ids 0, 1, 2, as in every vocabulary made here
@@ -16,8 +17,9 @@ def train_words(texts: Iterable[str], vocab_size: int) -> bytes:
     Raises:
       ValueError: no room for a word beside 256 bytes, the space and 3 special tokens, or more than needed.
     """
-    from sentencepiece import sentencepiece_model_pb2 as protobuf
+    from sentencepiece import sentencepiece_model_pb2
 
+    protobuf: Any = sentencepiece_model_pb2  # its classes are made when it is imported
     room = vocab_size - len(SPECIAL) - 256 - 1
     counts = Counter(word for text in texts for word in WORD.findall(text))
     words = sorted(counts, key=lambda word: (-counts[word], word))[:room]
