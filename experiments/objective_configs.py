@@ -125,19 +125,32 @@ class GoldConfig:
 
 
 @dataclass(frozen=True)
-class ExamplesConfig:
-    """Conversations, pairs of responses, or prompts.
+class QueriesConfig:
+    """Questions with their queries (`experiments.data.sources.queries`): the first ones of a seed."""
 
-    task: the kind of file at `path`, or "gold": made by the world with a known reward.
+    n_examples: int = 512
+    seed: int = 1
+
+    def __post_init__(self):
+        check("queries", self.n_examples >= 1, f"n_examples={self.n_examples}; it must be at least 1")
+
+
+@dataclass(frozen=True)
+class ExamplesConfig:
+    """Conversations, pairs of responses, prompts, or texts with a label.
+
+    task: the kind of file at `path`, or what is made here: "gold", by the world with a known reward, or
+      "queries".
     template: how conversations become text (`experiments.posttraining.data.chat_template`).
     fingerprint: sha256 of the prepared examples, as of `DataConfig`.
     """
 
-    task: Literal["conversations", "preferences", "prompts", "gold"]
+    task: Literal["conversations", "preferences", "prompts", "classes", "gold", "queries"]
     path: str = ""
     template: str = "default"
     gold: GoldConfig | None = None
     fingerprint: str = ""
+    queries: QueriesConfig | None = field(default=None, metadata=ADDED_LATER)
 
 
 @dataclass(frozen=True)
@@ -164,6 +177,27 @@ class RewardConfig:
     kind: Literal["reward"] = "reward"
     centring: float = 0.01  # coefficient of (r_chosen + r_rejected)², Eisenstein et al. 2023
     margin: float = 1.0  # coefficient of the pairs' margins, Touvron et al. 2023
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """Which of some labels a text has: a linear head on the network's hidden states (Radford et al. 2018).
+
+    With `init.train` ("head/*",) only the head learns, from features as they are; with ("body/blocks/*",) and
+    `init.last_layers` also the last layers; without it everything (Peters et al. 2019, arXiv 1903.05987).
+
+    labels: all there are, in the order of the head's outputs.
+    pool: what the head reads: the text's last token, or the mean over its tokens.
+    """
+
+    labels: tuple[str, ...]
+    kind: Literal["classifier"] = "classifier"
+    pool: Literal["last", "mean"] = "last"
+
+    def __post_init__(self):
+        what = f"labels={self.labels}; give two or more, all different"
+        check("classifier", 2 <= len(set(self.labels)) == len(self.labels), what)
+        check("classifier", self.pool in ("last", "mean"), f"pool={self.pool!r}; allowed are 'last', 'mean'")
 
 
 @dataclass(frozen=True)
@@ -274,8 +308,18 @@ class RejectionConfig:
         check_at_least_one(self, "n")
 
 
-ObjectiveConfig = SFTConfig | RewardConfig | DPOConfig | PPOConfig | GRPOConfig | RejectionConfig
+ObjectiveConfig = (
+    SFTConfig | RewardConfig | ClassifierConfig | DPOConfig | PPOConfig | GRPOConfig | RejectionConfig
+)
 OBJECTIVE_CONFIGS: dict[str, type] = {
     each.__dataclass_fields__["kind"].default: each
-    for each in (SFTConfig, RewardConfig, DPOConfig, PPOConfig, GRPOConfig, RejectionConfig)
+    for each in (
+        SFTConfig,
+        RewardConfig,
+        ClassifierConfig,
+        DPOConfig,
+        PPOConfig,
+        GRPOConfig,
+        RejectionConfig,
+    )
 }

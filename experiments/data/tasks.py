@@ -23,6 +23,7 @@ from experiments.data.sources import (
     known_entropy,
     planted_dirt,
     planted_statements,
+    queries,
     strings,
     textfiles,
     walks,
@@ -109,6 +110,11 @@ def biographies_source(config: DataConfig, skipped: Skipped) -> seqio.DataSource
 
     counts = {split: sum(1 for _ in documents(split)) for split in SPLITS}
     return seqio_source(documents, counts)
+
+
+def queries_source(config: DataConfig, skipped: Skipped) -> seqio.DataSource:
+    """Pages of questions with their queries; `config` changes nothing."""
+    return split_source(queries.documents)
 
 
 def hugging_face_source(config: DataConfig, skipped: Skipped) -> seqio.DataSource:
@@ -306,6 +312,13 @@ TASKS = {
         biographies_source,
         lambda config, skipped: biographies.records(config.biographies or BiographiesConfig()),
         own_splits=True,
+    ),
+    "queries": TextTask(
+        "questions about a table with their queries in several forms, made here: semantic parsing",
+        queries.LICENCE,
+        lambda config: queries.identity(),
+        queries_source,
+        lambda config, skipped: _made(queries.documents()),
     ),
     **{name: of_known_entropy(source) for name, source in known_entropy.KNOWN_SOURCES.items()},
     "model_made": TextTask(

@@ -9,7 +9,7 @@
     response_cache         responses and token losses on disk: nothing is computed twice
     formatting             metrics as JSON, rows and text
     samples                samples as text and JSON; conversations; pairs for preference tuning
-    structured             valid JSON by prompt, by repair and by constraint
+    structured             a required form by prompt, repair and constraint: how much is valid
     terminal               text that nobody vouches for, as a terminal may show it
     trust                  consistency, hallucination, abstention, diversity of what a checkpoint says
     harness                our checkpoints under EleutherAI's lm-evaluation-harness (an extra)

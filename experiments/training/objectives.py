@@ -13,8 +13,8 @@ from experiments.data import batches
 from experiments.data.batches.mixtures.mixed_corpus import mixed_corpus
 from experiments.data.prepare import open_splits
 from experiments.objective import Objective, RunData
-from experiments.posttraining import dpo, reward, sft
-from experiments.posttraining.data import pair_batches, prompts
+from experiments.posttraining import classifier, dpo, reward, sft
+from experiments.posttraining.data import classes, pair_batches, prompts
 from experiments.posttraining.rl import grpo, ppo, rejection
 from experiments.training.loss import token_losses, training_loss
 from models.model import Model
@@ -65,6 +65,7 @@ OBJECTIVES: dict[str | None, Callable[[Model, Recipe], Objective]] = {
     None: pretraining,
     "sft": sft.objective,
     "reward": reward.objective,
+    "classifier": classifier.objective,
     "dpo": dpo.objective,
     "ppo": ppo.objective,
     "grpo": grpo.objective,
@@ -74,6 +75,7 @@ DATA: dict[str | None, Callable[[RunConfig], RunData]] = {
     None: corpus,
     "sft": sft.data,
     "reward": pair_batches.data,
+    "classifier": classes.data,
     "dpo": pair_batches.data,
     "ppo": prompts.data,
     "grpo": prompts.data,
@@ -105,6 +107,8 @@ def batch_like(run: RunConfig) -> Any:
     if kind == "sft":
         rows_of_tokens = array(jnp.int32, n + 1)
         return {"tokens": rows_of_tokens, "segments": rows_of_tokens, "weights": array(jnp.float32, n + 1)}
+    if kind == "classifier":
+        return {"tokens": array(jnp.int32, n), "lengths": lengths, "labels": lengths}
     max_new = getattr(run.objective, "max_new", 0)
     if max_new:
         prompts = array(jnp.int32, n - max_new)

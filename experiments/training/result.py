@@ -30,6 +30,7 @@ MIXED_LOSS = (
 LOSSES = {
     "sft": "nats per response token of the validation conversations",
     "reward": "mean of -log σ(r_chosen - r_rejected) over the validation pairs",
+    "classifier": "mean of -log p(label) over the validation texts, nats",
     "dpo": "mean of the preference loss over the validation pairs",
 }
 OF_TEXT = ("val_loss", "val_loss_se", "val_bits_per_byte", "val_tokens")

@@ -11,6 +11,7 @@ Imports nothing else of scaling.
 import difflib
 
 from scaling.laws.downstream.fine_tuning import FINE_TUNING
+from scaling.laws.downstream.logistic import logistic
 from scaling.laws.downstream.over_optimisation import (
     OVER_OPTIMISATION_BON,
     OVER_OPTIMISATION_RL,
@@ -43,6 +44,7 @@ __all__ = ["CHINCHILLA", "FORMS", "FREE", "LAWS", "Columns", "Law", "find"]
 # Laws of columns of your choice: NAME:COLUMN,… calls the function with these words.
 OF_COLUMNS = {
     "broken": broken,
+    "logistic": logistic,
     "mixture": mixture,
     "mixture_own": mixture_own,
     "mixture_exponential": mixture_exponential,
@@ -63,6 +65,7 @@ LAWS = {
         MOE,
         GRANULARITY,
         broken(),
+        logistic(),
         u_shaped(),
         ANNEALING,
         MULTI_POWER,

@@ -68,6 +68,7 @@ PLANTED = {
         (0.8, 18.1, 30.8, 0.15, 0.147, 4.0, 0.58),
         grid(n_active=SIZES, n_tokens=TOKENS, granularity=(1, 2, 4, 8, 16)),
     ),
+    "logistic": ((3e5, 0.8), grid(n_params=np.geomspace(1e4, 1e7, 40))),
     "broken": ((1.5, 100.0, 0.1, 0.15, 3e20, 0.4), grid(flops=np.geomspace(1e16, 1e24, 60))),
     "u_shaped": ((2.2, 5e20, 0.06, 0.11), grid(flops=np.geomspace(1e18, 1e23, 20))),
     "annealing": ((2.5, 0.5, 0.6, 0.5), curves(annealing_columns)),

@@ -1,14 +1,19 @@
-"""Prompts with the responses to learn, as tokens and masks: from conversations, or from the gold world."""
+"""Prompts with the responses to learn, as tokens and masks: from conversations, the gold world, or questions
+with their queries."""
 
+import itertools
+import json
 from collections.abc import Iterator
 
 import numpy as np
 
 from experiments.config import RunConfig
-from experiments.objective_configs import ExamplesConfig, GoldConfig
+from experiments.data.sources import queries
+from experiments.data.vocab import load_vocab
+from experiments.objective_configs import ExamplesConfig, GoldConfig, QueriesConfig
 from experiments.posttraining import gold
-from experiments.posttraining.data.chat_template import ChatTemplate
-from experiments.posttraining.data.conversations import read_conversations
+from experiments.posttraining.data.chat_template import ChatTemplate, load_template
+from experiments.posttraining.data.conversations import Turn, read_conversations
 from experiments.posttraining.data.examples import (
     SPLITS,
     Example,
@@ -28,9 +33,14 @@ def open_demonstrations(config: RunConfig) -> dict[str, Examples]:
     if config.examples.task == "gold":
         world = config.examples.gold or GoldConfig()
         return {split: of_gold_world(world, split) for split in SPLITS}
+    if config.examples.task == "queries":
+        template = load_template(config.examples.template, load_vocab(config.data))
+        drawn = config.examples.queries or QueriesConfig()
+        return {split: of_queries(drawn, split, template) for split in SPLITS}
     if config.examples.task != "conversations":
         raise ValueError(
-            f"examples.task={config.examples.task!r}; supervised fine-tuning takes 'conversations' or 'gold'"
+            f"examples.task={config.examples.task!r}; supervised fine-tuning takes 'conversations', 'gold' "
+            "or 'queries'"
         )
     return open_rendered(config, rendered)
 
@@ -48,6 +58,14 @@ def rendered(examples: ExamplesConfig, template: ChatTemplate) -> Iterator[Examp
             raise ValueError(f"{place}: {error}") from None
         prompt = tokens[: mask.argmax()]
         yield Example({"tokens": tokens, "mask": mask}, key=prompt.tobytes())
+
+
+def of_queries(drawn: QueriesConfig, split: str, template: ChatTemplate) -> Examples:
+    """The first questions of a split, answered by their queries as JSON."""
+    found = itertools.islice(queries.questions(drawn.seed, split), drawn.n_examples)
+    turns = ((Turn("user", each.text), Turn("assistant", json.dumps(each.query))) for each in found)
+    tokens, masks = zip(*map(template.render, turns))
+    return Examples({"tokens": RaggedColumn.of(tokens), "mask": RaggedColumn.of(masks)}, {})
 
 
 def of_gold_world(world: GoldConfig, split: str) -> Examples:

@@ -24,7 +24,7 @@ Nothing else has to know the kind. A batch is then a pure function of (seed, ste
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -59,6 +59,11 @@ class RaggedColumn:
 
     values: np.ndarray
     offsets: np.ndarray
+
+    @staticmethod
+    def of(arrays: Sequence[np.ndarray]) -> "RaggedColumn":
+        """The column of these arrays, an example each; at least one."""
+        return RaggedColumn(np.concatenate(arrays), np.cumsum([0, *map(len, arrays)]))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

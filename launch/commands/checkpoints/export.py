@@ -32,7 +32,7 @@ def run(args: list[str], flags) -> int:
     prepare_process()  # before anything imports jax
     from experiments.evaluate.loaded_model import find_run
     from experiments.fields import to_json
-    from experiments.objective_configs import RewardConfig
+    from experiments.objective_configs import ClassifierConfig, RewardConfig
     from experiments.training.checkpoints.load import load_whole
     from models import TransformerConfig, hf
     from models.hf.files import whole_folder
@@ -42,12 +42,17 @@ def run(args: list[str], flags) -> int:
         print(f"exporting the study's verification run, {source}", file=sys.stderr)
     with whole_folder(out) as folder:
         config, objective, whole = load_whole(source)
-        is_reward = isinstance(config.objective, RewardConfig)
-        params = whole["body"] if is_reward else objective.network(whole)
+        has_head = isinstance(config.objective, RewardConfig | ClassifierConfig)
+        if isinstance(config.objective, ClassifierConfig) and config.objective.pool != "last":
+            raise ValueError(
+                f"export: a classifier of pool={config.objective.pool!r}; …ForSequenceClassification reads "
+                "the last token: train it with pool='last'"
+            )
+        params = whole["body"] if has_head else objective.network(whole)
         model = config.model
         if isinstance(model, TransformerConfig) and not model.max_len:
             model = dataclasses.replace(model, max_len=config.seq_len)
-        hf.save(model, params, folder, head=whole["head"] if is_reward else None)
+        hf.save(model, params, folder, head=whole["head"] if has_head else None)
         (folder / RUN_FILE).write_text(json.dumps(to_json(config), indent=1) + "\n")
         copy_tokenizer_files(source, folder)
         [name] = read_json(folder / "config.json").get("architectures", [model.family])

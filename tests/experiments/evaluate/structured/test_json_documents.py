@@ -7,9 +7,15 @@ import jax.numpy as jnp
 import pytest
 
 from experiments.data.vocab import ByteVocab
-from experiments.evaluate import structured
 from experiments.evaluate.loaded_model import LoadedModel
-from experiments.evaluate.structured import DocumentSampling, compare, is_valid, repaired, summary
+from experiments.evaluate.structured import json_documents
+from experiments.evaluate.structured.json_documents import (
+    DocumentSampling,
+    compare,
+    is_valid,
+    repaired,
+    summary,
+)
 from tests.models.decoding.test_sample import bigram_model
 
 SCHEMA = {"type": "array", "items": {"type": "integer"}, "maxItems": 3}
@@ -58,7 +64,7 @@ def test_validity_is_of_one_whole_document():
 def test_wrong_arguments_are_a_line(tmp_path, capsys):
     (tmp_path / "schemas.jsonl").write_text('{"id": "a"}\n')
     arguments = ["structured", str(tmp_path), "--schemas", str(tmp_path / "schemas.jsonl"), "--out", "x"]
-    assert structured.main(arguments) == 2
-    assert structured.main(["structured"]) == 2
+    assert json_documents.main(arguments) == 2
+    assert json_documents.main(["structured"]) == 2
     first, second = capsys.readouterr().err.splitlines()
     assert 'line 1: expected an object with "schema"' in first and "--schemas FILE" in second

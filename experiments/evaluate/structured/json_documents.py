@@ -3,7 +3,8 @@
 Each schema is asked for in words. "prompt" takes what the model writes; "repair" has a library mend the same
 texts (json-repair: closes, quotes and cuts what is not JSON); "constrained" samples under the schema.
 
-Example: python -m experiments.evaluate.structured out/quickstart --schemas schemas.jsonl --out structured
+Example:
+  python -m experiments.evaluate.structured.json_documents out/quickstart --schemas schemas.jsonl --out form
 """
 
 import json
