@@ -39,13 +39,22 @@ setup(
         "dev": [
             *("hypothesis", "psutil", "pyright", "pytest", "pytest-timeout", "pytest-xdist", "ruff"),
             *("kubeflow-trainer-api", "kubernetes", "kubernetes-validate", "selenium", "tensorboardX"),
-            *("datasets", "fastwarc", "resiliparse", "scikit-learn", "tokenizers", "zstandard"),  # of extras
+            *(
+                "aiohttp",
+                "datasets",
+                "fastwarc",
+                "resiliparse",
+                "scikit-learn",
+                "tokenizers",
+                "zstandard",
+            ),  # of extras
         ],
         "cuda": ["jax[cuda13]"],
         "hf-datasets": ["datasets"],  # data.task=hugging_face
         "hf": ["torch", "transformers>=5"],  # tests that transformers reads what we export
         "kubernetes": ["kubernetes"],
         "lm-eval": ["lm_eval==0.4.13"],  # experiments/evaluate/harness.py
+        "serve": ["aiohttp"],  # launch/serve
         "tensorboard": ["tensorboardX"],
         "tpu": ["jax[tpu]"],
         "web": ["fastwarc", "resiliparse"],  # WARC, WET and HTML files

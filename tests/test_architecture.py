@@ -81,7 +81,8 @@ MAY_IMPORT = {
         "driver": "monitor store workers | experiments models scaling",
         "backends": "driver monitor store workers | experiments",
         "arguments": "store | experiments models scaling",
-        "commands": "arguments backends driver monitor store workers | experiments models scaling",
+        "serve": "| experiments models",
+        "commands": "arguments backends driver monitor serve store workers | experiments models scaling",
     },
 }
 # Where a library may be imported: elsewhere in the rooms it may not.
@@ -93,6 +94,7 @@ HOMES = {
     "tensorflow_text": "experiments/data/",
     "orbax": "experiments/training/",
     "apache_beam": "experiments/data/cleaning/",
+    "aiohttp": "launch/serve/",
 }
 MAX_ENTRIES = 14
 MAX_LINES = 400
