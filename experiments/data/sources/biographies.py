@@ -174,16 +174,25 @@ def is_questioned(config: BiographiesConfig, i: int) -> bool:
     return math.floor((level + 1) * config.questions) > math.floor(level * config.questions)
 
 
-def biography(person: Person, rng: random.Random, held_out: bool = False) -> str:
-    """All facts of a person in an order and wordings by chance; `held_out`: those kept out of training."""
+def statements(person: Person, rng: random.Random, held_out: bool = False) -> list[tuple[str, str]]:
+    """(attribute, sentence) of all facts of a person, in order and wordings by chance; `held_out`: in those
+    kept out of training."""
     names = list(ATTRIBUTES)
     rng.shuffle(names)
-    return " ".join(
-        (ATTRIBUTES[name].wordings[-1] if held_out else rng.choice(ATTRIBUTES[name].wordings[:-1])).format(
-            name=person.name, value=person.facts[name]
+    return [
+        (
+            name,
+            (
+                ATTRIBUTES[name].wordings[-1] if held_out else rng.choice(ATTRIBUTES[name].wordings[:-1])
+            ).format(name=person.name, value=person.facts[name]),
         )
         for name in names
-    )
+    ]
+
+
+def biography(person: Person, rng: random.Random, held_out: bool = False) -> str:
+    """The `statements` as a text."""
+    return " ".join(sentence for _, sentence in statements(person, rng, held_out))
 
 
 def question(person: Person, attribute: str, wording: int = -1) -> Question:
