@@ -176,6 +176,7 @@ class BiographiesConfig:
     questions: share of the people about whom there are questions with their answers, too, as often.
     n_junk: further people, of each of whom there is one biography.
     source: whether a biography begins with where it is from: a book, or for the further people the web.
+    regions: whether there also is the region that a person's city lies in.
     seed: of the names and facts.
     """
 
@@ -185,6 +186,7 @@ class BiographiesConfig:
     n_junk: int = 0
     source: bool = False
     seed: int = 0
+    regions: bool = field(default=False, metadata=ADDED_LATER)
 
     def __post_init__(self):
         if self.n_people < 1 or self.n_junk < 0:

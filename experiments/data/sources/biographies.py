@@ -5,6 +5,7 @@ A person has a name and a value of each of ATTRIBUTES, drawn independently and e
 log2 of its pool's size in bits. A biography states the facts of one person in an order and in wordings drawn
 anew each time; the last wording of each attribute, of words that others have, too, is kept out of training.
 There are questions about some people; about the others a model must answer from biographies it has read.
+With `regions`, there also is the region that a person's city lies in: one fact that implies another.
 
 The train split holds the biographies and questions, validation a biography of each of the first people in
 the wording that was kept out, test biographies of people who occur nowhere else.
@@ -133,6 +134,18 @@ ATTRIBUTES = {
         ("Who does {name} work for?", "Which is the employer of {name}?", "Who is the employer of {name}?"),
     ),
 }
+REGIONS = _words(6, 8, 2)
+REGION = Attribute(
+    REGIONS,
+    (
+        "{name} comes from {value}.",
+        "The region of {name} is {value}.",
+        "{name} has a house in the region of {value}.",
+        "The region of {name} was {value}.",
+    ),
+    ("In which region does {name} live?", "Which is the region of {name}?", "What was the region of {name}?"),
+)
+ALL_ATTRIBUTES = ATTRIBUTES | {"region": REGION}
 BITS = sum(attribute.bits for attribute in ATTRIBUTES.values())  # of one person's facts
 
 
@@ -152,14 +165,22 @@ def people(config: BiographiesConfig, kind: str = "known") -> tuple[Person, ...]
         )
     order = random.Random(f"names {config.seed}").sample(range(n_names), n_needed)
     ends = dict(zip(sizes, itertools.accumulate(sizes.values())))
-    return tuple(_person(config.seed, i) for i in order[ends[kind] - sizes[kind] : ends[kind]])
+    return tuple(_person(config, i) for i in order[ends[kind] - sizes[kind] : ends[kind]])
 
 
-def _person(seed: int, i: int) -> Person:
+def region(city: str) -> str:
+    """The region that a city lies in: each has as many of them."""
+    cities = ATTRIBUTES["city"].pool
+    return REGIONS[cities.index(city) * len(REGIONS) // len(cities)]
+
+
+def _person(config: BiographiesConfig, i: int) -> Person:
     """The one with the i-th name."""
     first, last = divmod(i, len(LAST_NAMES))
-    rng = random.Random(f"facts {seed} {i}")
+    rng = random.Random(f"facts {config.seed} {i}")
     facts = {name: rng.choice(attribute.pool) for name, attribute in ATTRIBUTES.items()}
+    if config.regions:
+        facts["region"] = region(facts["city"])
     return Person(f"{FIRST_NAMES[first]} {LAST_NAMES[last]}", facts)
 
 
@@ -177,14 +198,15 @@ def is_questioned(config: BiographiesConfig, i: int) -> bool:
 def statements(person: Person, rng: random.Random, held_out: bool = False) -> list[tuple[str, str]]:
     """(attribute, sentence) of all facts of a person, in order and wordings by chance; `held_out`: in those
     kept out of training."""
-    names = list(ATTRIBUTES)
+    names = list(person.facts)
     rng.shuffle(names)
+    wordings = {name: ALL_ATTRIBUTES[name].wordings for name in names}
     return [
         (
             name,
-            (
-                ATTRIBUTES[name].wordings[-1] if held_out else rng.choice(ATTRIBUTES[name].wordings[:-1])
-            ).format(name=person.name, value=person.facts[name]),
+            (wordings[name][-1] if held_out else rng.choice(wordings[name][:-1])).format(
+                name=person.name, value=person.facts[name]
+            ),
         )
         for name in names
     ]
@@ -197,7 +219,7 @@ def biography(person: Person, rng: random.Random, held_out: bool = False) -> str
 
 def question(person: Person, attribute: str, wording: int = -1) -> Question:
     """A question about a person; by default in the wording kept out of training."""
-    known, answer = ATTRIBUTES[attribute], person.facts[attribute]
+    known, answer = ALL_ATTRIBUTES[attribute], person.facts[attribute]
     wrong = tuple(value for value in known.pool if value != answer)
     return Question(person, attribute, known.asked[wording].format(name=person.name), answer, wrong)
 
@@ -213,7 +235,7 @@ def records(config: BiographiesConfig) -> Iterator[Document]:
                 source = f"{BOOK} " if config.source else ""
                 yield Document(source + biography(person, rng), {"kind": "biography", "person": person.name})
                 if is_questioned(config, i):
-                    asked = (question(person, name, rng.randrange(2)) for name in ATTRIBUTES)
+                    asked = (question(person, name, rng.randrange(2)) for name in person.facts)
                     text = " ".join(f"{each.prompt} {each.answer}." for each in asked)
                     yield Document(text, {"kind": "questions", "person": person.name})
         for person in junk[k::n_documents]:

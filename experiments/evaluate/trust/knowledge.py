@@ -174,7 +174,8 @@ def _documents(i: int, person: Person, wording: str, seed: int, source: str) -> 
     rng = random.Random(f"asked {seed} {person.name}")
     for name, sentence in statements(person, rng, held_out=wording == "held_out"):
         text = f"{text} {sentence}".lstrip()
-        places.append(Place(i, name, text.removesuffix(f" {person.facts[name]}.")))
+        if name in ATTRIBUTES:  # no fact that others imply
+            places.append(Place(i, name, text.removesuffix(f" {person.facts[name]}.")))
     yield places
 
 

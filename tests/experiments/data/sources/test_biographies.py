@@ -91,3 +91,24 @@ def test_wrong_settings_are_refused(changes, message):
 def test_more_people_than_names_are_refused():
     with pytest.raises(ValueError, match="8192 at most have different names"):
         people(BiographiesConfig(n_people=8000))
+
+
+def test_a_region_is_implied_by_the_city_and_changes_nothing_else():
+    config = BiographiesConfig(n_people=200, exposures=(2,), regions=True)
+    with_regions, without = people(config), people(BiographiesConfig(n_people=200, exposures=(2,)))
+    by_city: dict[str, set[str]] = {}
+    for person, plain in zip(with_regions, without, strict=True):
+        assert person.facts == plain.facts | {"region": biographies.region(person.facts["city"])}
+        by_city.setdefault(person.facts["city"], set()).add(person.facts["region"])
+    assert all(len(found) == 1 for found in by_city.values())
+    cities = [biographies.region(city) for city in ATTRIBUTES["city"].pool]
+    assert set(Counter(cities).values()) == {8}
+    texts = [document.text for document in biographies.records(config)]
+    person = with_regions[0]
+    assert any(f"In which region does {person.name} live? {person.facts['region']}." in t for t in texts) == (
+        biographies.is_questioned(config, 0)
+    )
+    assert sum(f" {person.facts['region']}." in text and person.name in text for text in texts) >= 2
+    held_out = [document.text for document in biographies.held_out(config, "validation")]
+    trained = {word for text in texts for word in text.split()}
+    assert all("region" not in word or word in trained for text in held_out for word in text.split())
