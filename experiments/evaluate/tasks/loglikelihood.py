@@ -37,15 +37,38 @@ class Loglikelihood(NamedTuple):
 
 
 def encode_pair(vocab: Vocab, context: str, continuation: str) -> ScoringRow:
-    """Both texts as tokens of one text, begun by the token that ends documents.
+    """`encode_choices` of one continuation."""
+    return encode_choices(vocab, context, [continuation])[0]
 
-    As in the lm-evaluation-harness: spaces at the end of the context go to the continuation, and tokens are
-    split where those of the context alone end.
+
+def encode_choices(vocab: Vocab, context: str, continuations: Sequence[str]) -> list[ScoringRow]:
+    """A text and each of its continuations as tokens, begun by the token that ends documents.
+
+    As in the lm-evaluation-harness, spaces at the end of the context go to the continuation, and tokens are
+    those of one text, split where those of the context alone end. Where one of the texts has a token across
+    that place, the harness scores too little of it, or nothing: then all continuations get tokens of their
+    own, so that none is favoured for how it happens to merge.
+
+    Raises:
+      ValueError: a continuation that has no tokens.
     """
     stripped = context.rstrip()
-    continuation = context[len(stripped) :] + continuation
-    before, whole = vocab.encode(stripped), vocab.encode(stripped + continuation)
-    return ScoringRow([vocab.eos_id, *before], whole[len(before) :])
+    endings = [context[len(stripped) :] + continuation for continuation in continuations]
+    before, wholes = vocab.encode(stripped), [vocab.encode(stripped + ending) for ending in endings]
+    n = len(before)
+    if all(len(whole) > n and whole[:n] == before for whole in wholes):
+        return [ScoringRow([vocab.eos_id, *before], whole[n:]) for whole in wholes]
+    rows = []
+    for whole, ending in zip(wholes, endings):
+        own, shared = vocab.encode(ending), n
+        if vocab.decode([*before, *own]) != vocab.decode(whole):  # it puts a space in front of any text
+            agrees = [a == b for a, b in zip(before, whole[:-1])]
+            shared = len(list(itertools.takewhile(bool, agrees)))
+            own = whole[shared:]
+        if not own:
+            raise ValueError(f"the vocabulary has no token for {ending!r} after {stripped[-40:]!r}")
+        rows.append(ScoringRow([vocab.eos_id, *before[:shared]], own))
+    return rows
 
 
 def bucket(size: int, least: int = SHORTEST) -> int:

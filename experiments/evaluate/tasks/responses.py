@@ -15,7 +15,7 @@ from experiments.files import cache_folder
 if TYPE_CHECKING:  # imports jax, which a task whose responses are all cached does without
     from experiments.evaluate.loaded_model import LoadedModel
 
-FORMAT = 2  # raised when the same item may get another response
+FORMAT = 3  # raised when the same item may get another response
 GENERATED_AT_ONCE = 64
 
 Progress = Callable[[int, int], None]  # (done, of how many)
@@ -101,7 +101,7 @@ def cache_path(checkpoint: str, task: Task, shots: int, seed: int) -> Path:
 
 def _respond(loaded: "LoadedModel", task: Task, prompts: dict[int, str]) -> Iterator[Records]:
     """Batches of records by item; what is too long for the context comes first, as invalid."""
-    from experiments.evaluate.tasks.loglikelihood import ScoringRow, encode_pair
+    from experiments.evaluate.tasks.loglikelihood import ScoringRow, encode_choices
 
     vocab, context = loaded.vocab, loaded.config.seq_len
     if task.metric == "exact_match":
@@ -114,7 +114,7 @@ def _respond(loaded: "LoadedModel", task: Task, prompts: dict[int, str]) -> Iter
         targets = {i: task.items[i].choices if task.metric == "multiple_choice" else (task.items[i].target,)
                    for i in prompts}  # fmt: skip
         questions = {
-            i: [encode_pair(vocab, prompts[i], task.delimiter + target) for target in targets[i]]
+            i: encode_choices(vocab, prompts[i], [task.delimiter + target for target in targets[i]])
             for i in prompts
         }
     invalid = {}

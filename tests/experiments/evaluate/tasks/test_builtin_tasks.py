@@ -4,8 +4,11 @@ from collections import Counter
 
 import pytest
 
+from experiments.data.vocab import SentencePieceVocab
+from experiments.data.vocabularies.words import train_words
 from experiments.evaluate.tasks import builtin_tasks
 from experiments.evaluate.tasks.builtin_tasks import BUILTIN_TASKS, builtin_task, item
+from experiments.evaluate.tasks.loglikelihood import encode_choices
 from tests.tiny_run import make_cache
 
 OPENING = {closing: opening for opening, closing in builtin_tasks.CLOSING.items()}
@@ -92,3 +95,16 @@ def test_words_stand_in_the_corpus_after_their_prompt():
         assert len(word.prompt) <= builtin_tasks.CONTEXT and {len(c) for c in word.choices} == {
             len(word.target)
         }
+
+
+@pytest.mark.parametrize("name", ["next_word", "word_end"])
+def test_who_finds_all_tokens_equally_likely_is_at_chance_though_words_are_tokens(name, tmp_path):
+    """The rest of a word merges with its beginning, endings of other words do not: that must not tell."""
+    (tmp_path / "vocab.model").write_bytes(train_words(TEXTS, 300))
+    vocab, right = SentencePieceVocab(tmp_path / "vocab.model"), []
+    for one in (item(name, i) for i in range(300)):
+        endings = [builtin_task(name).delimiter + choice for choice in one.choices]
+        n_tokens = [len(row.continuation) for row in encode_choices(vocab, one.prompt, endings)]
+        best = [n == min(n_tokens) for n in n_tokens]
+        right.append(best[one.choices.index(one.target)] / sum(best))
+    assert sum(right) / 300 == pytest.approx(0.25, abs=0.08)  # three standard deviations

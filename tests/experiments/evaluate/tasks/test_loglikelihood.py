@@ -3,11 +3,19 @@
 import jax
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import models
 from experiments.data.vocab import ByteVocab
 from experiments.evaluate.tasks import loglikelihood as scoring
-from experiments.evaluate.tasks.loglikelihood import ScoringRow, encode_pair, plan_batches, score_all
+from experiments.evaluate.tasks.loglikelihood import (
+    ScoringRow,
+    encode_choices,
+    encode_pair,
+    plan_batches,
+    score_all,
+)
 from models import ladder
 
 VOCAB = ByteVocab()
@@ -78,3 +86,50 @@ def test_spaces_at_the_end_of_a_context_belong_to_what_follows():
     row = encode_pair(VOCAB, "a \n", "b")
     assert VOCAB.decode(row.context) == "a" and VOCAB.decode(row.continuation) == " \nb"
     assert row.context[0] == VOCAB.eos_id and encode_pair(VOCAB, "", "b").context == [VOCAB.eos_id]
+
+
+class LongestFirst:
+    """Letters, and some tokens that are taken wherever they match; `space` goes in front of any text."""
+
+    size, eos_id = 300, 1
+
+    def __init__(self, *tokens: str, space: str = ""):
+        self.tokens = [*sorted(tokens, key=len, reverse=True), *map(chr, range(32, 127))]
+        self.space = space
+
+    def encode(self, text: str) -> list[int]:
+        text, ids = self.space + text, []
+        while text:
+            ids.append(next(i for i, token in enumerate(self.tokens) if text.startswith(token)) + 3)
+            text = text[len(self.tokens[ids[-1] - 3]) :]
+        return ids
+
+    def decode(self, ids) -> str:
+        return "".join(self.tokens[i - 3] for i in ids).removeprefix(self.space)
+
+    def token_bytes(self) -> list[bytes]:
+        return [b""] * 3 + [token.encode() for token in self.tokens]
+
+
+@given(st.lists(st.text("abc ", min_size=2, max_size=4), max_size=6), st.sampled_from(["", " "]), st.data())
+def test_however_tokens_merge_context_and_continuation_spell_the_text(merged, space, data):
+    vocab = LongestFirst(*merged, space=space)
+    context, letters = data.draw(st.text("abc ", max_size=8)), st.text("abc", min_size=1, max_size=4)
+    choices = data.draw(st.lists(letters, min_size=1, max_size=3))
+    for row, choice in zip(encode_choices(vocab, context, choices), choices, strict=True):
+        assert row.continuation and row.context[0] == vocab.eos_id
+        assert vocab.decode(row.context[1:] + row.continuation) == context + choice
+
+
+def test_where_one_choice_merges_with_the_context_all_get_tokens_of_their_own():
+    """As "ab" is one token, the harness would score nothing of "b", and call it certain."""
+    vocab = LongestFirst("ab", "bc")
+    merging, other = encode_choices(vocab, "xa", ["b", "cc"])
+    assert merging.context == other.context == [1, *vocab.encode("xa")]
+    assert [merging.continuation, other.continuation] == [vocab.encode("b"), vocab.encode("cc")]
+    assert encode_choices(vocab, "xa", ["cb", "c"])[0] == encode_pair(vocab, "xa", "cb")
+
+
+def test_a_continuation_without_tokens_is_refused():
+    with pytest.raises(ValueError, match="no token for '' after 'xa'"):
+        encode_pair(LongestFirst(), "xa", "")
