@@ -78,9 +78,8 @@ def _text_json(found: "TextScore") -> dict[str, Any]:
         values = _estimate(estimate)
         numbers |= {name: values["value"], f"{name}_se": values["se"]}
         numbers[f"{name}_ci"] = [values["lo"], values["hi"]]
-    sizes = {
-        k: getattr(p, k) for k in ("level", "resampled", "n_documents", "n_tokens", "n_bytes", "context")
-    }
+    about = ("level", "resampled", "n_documents", "n_tokens", "n_bytes", "n_bytes_lost", "context")
+    sizes = {k: getattr(p, k) for k in about}
     groups = {
         by: {
             label: {"loss": _estimate(one)}
@@ -126,6 +125,7 @@ def as_text(evaluated: list[CheckpointResponses], texts: "list[TextScore]") -> s
 def _text_lines(found: "TextScore") -> str:
     p = found.perplexity
     size = f"{p.n_documents:,} documents, {p.n_tokens:,} tokens, {p.n_bytes:,} bytes"
+    size += f", of which the vocabulary loses {p.n_bytes_lost:,}" if p.n_bytes_lost > 0 else ""
     lines = [f"{found.folder} on {found.name}: {size}"]
     for name, estimate, unit in (("loss", p.loss, "nats/token"), ("bits per byte", p.bits_per_byte, "")):
         lines.append(f"  {name:<14} {_with_error(estimate)} {unit:<10}  {_interval(estimate, p.level)}")

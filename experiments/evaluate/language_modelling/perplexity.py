@@ -30,11 +30,13 @@ N_BOOTSTRAP = 1000
 @dataclass(frozen=True)
 class Perplexity:
     """`loss` is nats per token, EOS counted; bits_per_byte = loss · n_tokens / (ln 2 · n_bytes) is comparable
-    between tokenizers. `resampled` says what the intervals take as independent."""
+    between tokenizers. `n_bytes_lost` of the bytes are not in what the tokens decode to (fewer than none:
+    there is more in it). `resampled` says what the intervals take as independent."""
 
     n_documents: int
     n_tokens: int
     n_bytes: int
+    n_bytes_lost: int
     context: int
     loss: Estimate
     bits_per_byte: Estimate
@@ -44,7 +46,8 @@ class Perplexity:
 
 @dataclass(frozen=True)
 class DocumentLosses:
-    """What each document of a text cost: nats, predicted tokens and UTF-8 bytes, each [n_documents].
+    """What each document of a text cost: nats, predicted tokens, UTF-8 bytes, and bytes of what its tokens
+    decode to, each [n_documents].
 
     `unit` [n_tokens] is the document of each predicted token.
     """
@@ -52,6 +55,7 @@ class DocumentLosses:
     nats: np.ndarray
     tokens: np.ndarray
     n_bytes: np.ndarray
+    n_decoded: np.ndarray
     unit: np.ndarray
 
 
@@ -152,11 +156,15 @@ def document_losses(nats: np.ndarray, text: TokenizedText, vocab: Vocab) -> Docu
     # Target i of the stream is tokens[i + 1].
     unit = np.searchsorted(offsets, np.arange(1, len(tokens)), side="right") - 1
     pieces = (tokens[max(start, 1) : end] for start, end in itertools.pairwise(offsets))
-    n_bytes = np.array([len(vocab.decode(piece).encode()) for piece in pieces], np.float64)
-    if not n_bytes.sum():
+    decoded = np.array([len(vocab.decode(piece).encode()) for piece in pieces], np.float64)
+    if not decoded.sum():
         raise ValueError("the text decodes to nothing; bits per byte needs at least one byte")
+    n_bytes = decoded if text.n_bytes is None else np.asarray(text.n_bytes, np.float64)
+    if not n_bytes.ndim:  # of all together: each document has its part, but for the token that is not counted
+        first = len(vocab.decode(tokens[: 1 if offsets[0] == 0 else 0]).encode())
+        n_bytes = decoded * (n_bytes / (decoded.sum() + first))
     sums, counts = np.bincount(unit, nats.astype(np.float64), n), np.bincount(unit, minlength=n)
-    return DocumentLosses(sums, counts, n_bytes, unit)
+    return DocumentLosses(sums, counts, n_bytes, decoded, unit)
 
 
 def summarise(
@@ -182,7 +190,8 @@ def summarise(
     n_bytes = tokens * total / len(nats)
     sums = np.bincount(window, nats.astype(np.float64))
     loss, bits = ratios(sums, [tokens, n_bytes * math.log(2)], level, N_BOOTSTRAP, seed)
-    return Perplexity(len(found.nats), len(nats), int(total), context, loss, bits, level, "windows")
+    n, lost = len(found.nats), total - found.n_decoded.sum()
+    return Perplexity(n, len(nats), round(total), round(lost), context, loss, bits, level, "windows")
 
 
 def by_document(
@@ -261,5 +270,6 @@ def _over_documents(
 ) -> Perplexity:
     nats, tokens, n_bytes = found.nats[chosen], found.tokens[chosen], found.n_bytes[chosen]
     loss, bits = ratios(nats, [tokens, n_bytes * math.log(2)], level, N_BOOTSTRAP, seed)
-    n, n_tokens, total = int(chosen.sum()), int(tokens.sum()), int(n_bytes.sum())
-    return Perplexity(n, n_tokens, total, context, loss, bits, level, "documents")
+    n, n_tokens, total = int(chosen.sum()), int(tokens.sum()), float(n_bytes.sum())
+    lost = total - float(found.n_decoded[chosen].sum())
+    return Perplexity(n, n_tokens, round(total), round(lost), context, loss, bits, level, "documents")

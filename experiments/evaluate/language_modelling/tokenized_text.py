@@ -19,13 +19,16 @@ class TokenizedText:
     """`tokens` is int [n]; document d is tokens[offsets[d]:offsets[d + 1]], its last token EOS.
 
     Tokens before offsets[0] are context only. `fields` are what its line of a JSONL file says of each
-    document besides its text; `invalid` are lines without a text.
+    document besides its text; `invalid` are lines without a text. `n_bytes` is the UTF-8 bytes of each
+    document [n], or of all together, before they became tokens, of which a vocabulary may lose some; None:
+    those of what the tokens decode to.
     """
 
     tokens: np.ndarray
     offsets: np.ndarray
     fields: tuple[dict[str, Any], ...] = ()
     invalid: tuple[InvalidItem, ...] = field(default=())
+    n_bytes: np.ndarray | int | None = None
 
 
 def read_split(data: DataConfig, split: str) -> TokenizedText:
@@ -35,7 +38,7 @@ def read_split(data: DataConfig, split: str) -> TokenizedText:
       ValueError: the corpus cannot be prepared, or is not the one the configuration was made with.
     """
     cache = open_cache(prepare(data), split)
-    return TokenizedText(cache.tokens, cache.offsets)
+    return TokenizedText(cache.tokens, cache.offsets, n_bytes=cache.n_bytes)
 
 
 def read_files(path: str, vocab: Vocab) -> TokenizedText:
@@ -59,7 +62,8 @@ def read_files(path: str, vocab: Vocab) -> TokenizedText:
     pieces = [np.array([vocab.eos_id], np.int32)]
     pieces += [np.array([*vocab.encode(document), vocab.eos_id], np.int32) for document in documents]
     offsets = np.cumsum([len(piece) for piece in pieces])
-    return TokenizedText(np.concatenate(pieces), offsets, tuple(fields), tuple(invalid))
+    n_bytes = np.array([len(document.encode()) for document in documents])
+    return TokenizedText(np.concatenate(pieces), offsets, tuple(fields), tuple(invalid), n_bytes)
 
 
 def _read_jsonl(file: Path, invalid: list[InvalidItem]) -> tuple[list[str], list[dict[str, Any]]]:

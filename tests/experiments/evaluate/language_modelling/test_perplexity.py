@@ -53,6 +53,26 @@ def test_a_text_computed_by_hand():
     assert found.bits_per_byte.value == pytest.approx(nats / math.log(2) / 4, rel=1e-6)
 
 
+def test_bytes_that_a_vocabulary_loses_count_as_text():
+    """It has no letter ü: "fünf" decodes to three bytes of five. Whole or by document, known or not."""
+
+    class WithoutUmlauts(ByteVocab):
+        def encode(self, text):
+            return super().encode(text.replace("ü", ""))
+
+    vocab, documents, probs_T = WithoutUmlauts(), ["fünf", "nun"], jnp.asarray([0.125, 0.25, 0.5])
+    pieces = [[1], *([*vocab.encode(document), 1] for document in documents)]
+    tokens, offsets = np.concatenate(pieces), np.cumsum([len(piece) for piece in pieces])
+    found = [
+        perplexity(table_model(), probs_T, TokenizedText(tokens, offsets, n_bytes=n_bytes), vocab, context=3)
+        for n_bytes in (None, np.array([5, 3]), 8)
+    ]
+    assert [(one.n_bytes, one.n_bytes_lost) for one in found] == [(6, 0), (8, 2), (8, 2)]
+    for one in found[1:]:
+        assert one.bits_per_byte.value == pytest.approx(found[0].bits_per_byte.value * 6 / 8)
+        assert one.loss == found[0].loss
+
+
 def test_every_batch_size_and_a_cut_last_window_give_the_same(monkeypatch):
     probs_T, tokens = jnp.linspace(0.1, 0.9, 8), text_of("alphabetically " * 7).tokens
     whole = token_losses(table_model(), probs_T, tokens, 8)
