@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-REMEMBERED = 2**24  # bytes from which a file's hash is kept, for as long as its size and time stay
+REMEMBERED = 2**24  # bytes from which a file's hash is kept, for as long as size, times and inode stay
 JSON = {dict: "an object", list: "a list"}
 
 
@@ -91,7 +91,8 @@ def _sha256(file: Path) -> str:
     stat = file.stat()
     if stat.st_size < REMEMBERED:
         return hashlib.sha256(file.read_bytes()).hexdigest()
-    seen = f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+    # Who replaces the content may keep size and mtime, as rsync does; ctime is set by the system alone.
+    seen = f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
     kept = cache_folder() / "hashes" / hashlib.sha256(seen.encode()).hexdigest()
     if not kept.is_file():
         with open(file, "rb") as stream:

@@ -13,9 +13,8 @@ from lm_eval import simple_evaluate  # pyright: ignore[reportMissingImports]
 from lm_eval.api.model import LM  # pyright: ignore[reportMissingImports]
 from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
 
-from experiments.evaluate.language_modelling.perplexity import token_losses
 from experiments.evaluate.loaded_model import LoadedModel
-from experiments.evaluate.tasks.loglikelihood import encode_pair, score_all
+from experiments.evaluate.tasks.loglikelihood import ScoringRow, encode_pair, score_all
 from models.decoding.sample import sample
 from models.decoding.settings import SamplingSettings
 
@@ -45,12 +44,11 @@ class HarnessModel(LM):
         return [(one.logprob, one.greedy) for one in score_all(loaded.model, loaded.params, rows)]
 
     def loglikelihood_rolling(self, requests: list[Any], **_: Any) -> list[float]:
-        """Log-probability of each text in nats, in windows of the model's context that do not overlap."""
+        """Log-probability of each text in nats, every token of it predicted once (`rolling_windows`)."""
         found = []
         for request in requests:
-            tokens = self._tokens(request.args[0])
-            losses = token_losses(self.loaded.model, self.loaded.params, tokens, self.loaded.config.seq_len)
-            found.append(-float(losses.sum(dtype="float64")))
+            rows = rolling_windows(self._tokens(request.args[0]).tolist(), self.loaded.config.seq_len)
+            found.append(sum(one.logprob for one in score_all(self.loaded.model, self.loaded.params, rows)))
         return found
 
     def generate_until(self, requests: list[Any], **_: Any) -> list[str]:
@@ -83,6 +81,18 @@ class HarnessModel(LM):
     def _tokens(self, text: str) -> np.ndarray:
         vocab = self.loaded.vocab
         return np.array([vocab.eos_id, *vocab.encode(text)], np.int32)
+
+
+def rolling_windows(tokens: list[int], context: int) -> list[ScoringRow]:
+    """What of a text is predicted from what, as the harness cuts it: windows of `context` predicted tokens,
+    each after the one token before it, but that the last, shorter one has all the context that fits."""
+    n = len(tokens) - 1
+    return [
+        ScoringRow(
+            tokens[max(0, min(start, n - context)) : start + 1], tokens[start + 1 : start + 1 + context]
+        )
+        for start in range(0, n, context)
+    ]
 
 
 def run(

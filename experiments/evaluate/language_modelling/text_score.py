@@ -29,7 +29,7 @@ from experiments.evaluate.tasks.responses import Loader, Progress
 from experiments.fields import from_json
 from experiments.files import cache_folder, fingerprint, read_json
 
-FORMAT = 1
+FORMAT = 2
 
 
 def cached_losses(
@@ -39,7 +39,7 @@ def cached_losses(
     context: int,
     progress: Progress = lambda done, total: None,
 ) -> np.ndarray:
-    """`perplexity.token_losses` of the checkpoint with this fingerprint; four bytes a token are kept.
+    """`perplexity.token_losses` of the checkpoint with this fingerprint; about four bytes a token are kept.
 
     Args:
       checkpoint: its fingerprint.
@@ -49,7 +49,7 @@ def cached_losses(
       progress: called with windows done and windows in all.
     """
     n = len(tokens) - 1
-    with response_cache.open_losses(_cache_path(checkpoint, tokens, context), n, context) as (known, add):
+    with response_cache.open_losses(_cache_path(checkpoint, tokens, context), n) as (known, add):
         pieces, done = [known], len(known)
         if done < n:
             loaded = loader()

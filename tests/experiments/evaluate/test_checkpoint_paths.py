@@ -1,5 +1,6 @@
 """What a path names, and when a checkpoint is another one."""
 
+import os
 import shutil
 
 import pytest
@@ -30,6 +31,19 @@ def test_hashes_of_large_files_are_remembered_until_they_change(run, tmp_path, m
     assert fingerprint(run) == plain
     monkeypatch.setattr("hashlib.file_digest", None)  # nothing is read again
     assert fingerprint(run) == plain
+
+
+def test_a_file_replaced_by_another_of_its_size_and_time_is_read_again(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(files, "REMEMBERED", 0)
+    (tmp_path / "config.json").write_text("{}")
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"one")
+    before, times = fingerprint(tmp_path), weights.stat()
+    for replace in (weights.write_bytes, lambda content: files.write_atomic(weights, content)):
+        replace(b"two")
+        os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert weights.stat().st_mtime_ns == times.st_mtime_ns and fingerprint(tmp_path) != before
 
 
 def test_a_study_without_finished_runs_is_refused(tmp_path):

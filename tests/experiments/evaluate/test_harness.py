@@ -119,3 +119,12 @@ def test_rolling_is_the_loss_of_the_text(loaded):
     logprobs = jax.nn.log_softmax(logits)[0, :-1]
     expected = sum(float(row[token]) for row, token in zip(logprobs, VOCAB.encode("Grüße")))
     assert nats == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 16, 21, 40])
+def test_a_text_is_cut_as_the_harness_cuts_it(n):
+    lm_eval = extra("lm_eval.utils", "lm-eval")
+    tokens = list(range(100, 100 + n))
+    theirs = map(lm_eval.make_disjoint_window, lm_eval.get_rolling_token_windows(tokens, 1, 8, 1))
+    found = harness.rolling_windows([1, *tokens], 8)
+    assert [(row.context, row.continuation) for row in found] == list(theirs)

@@ -1,13 +1,14 @@
 """Responses on disk: a kill at any moment loses one batch at most, and nothing is ever there twice."""
 
 import json
-import os
+import math
 import random
 import subprocess
 import sys
 import time
 
 import numpy as np
+import pytest
 
 from experiments.evaluate import response_cache
 
@@ -28,7 +29,9 @@ def start(path) -> subprocess.Popen:
 
 
 def lines_of(path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    """The records, without their checksums."""
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{name: value for name, value in record.items() if name != "crc32"} for record in records]
 
 
 def test_kill_9_again_and_again(tmp_path):
@@ -86,14 +89,42 @@ def test_a_second_process_waits_for_the_first(tmp_path):
     assert [one["i"] for one in lines_of(path)] == list(range(3000))
 
 
-def test_numbers_keep_whole_rows(tmp_path):
+@pytest.mark.parametrize(
+    "wrong", [b"garbage\n", b"\0" * 40 + b"\n", b"[1]\n", b'{"i": 0}\n', b'"crc32"\n', b"1\n"]
+)
+def test_lines_that_nobody_wrote_are_dropped_and_asked_again(wrong, tmp_path, capsys):
+    path = tmp_path / "log.jsonl"
+    with response_cache.open_records(path) as (_, add):
+        add({0: {"a": math.nan}, 1: {"a": 0.1}, 2: {"a": [1e-300]}})
+    first, second, third = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + wrong + second.replace(b"0.1", b"0.2") + third)
+    for n_said in (1, 0):  # the file is mended, once
+        with response_cache.open_records(path) as (known, _):
+            assert known.keys() == {0, 2} and known[2] == {"a": [1e-300]}
+        assert capsys.readouterr().err.count(f"{path}: 2 damaged records") == n_said
+    assert path.read_bytes() == first + third
+
+
+def test_losses_are_known_up_to_the_first_batch_that_is_damaged(tmp_path, capsys):
     path, values = tmp_path / "a.nats", np.arange(10, dtype=np.float32)
-    with response_cache.open_losses(path, 10, 4) as (known, add):
+    with response_cache.open_losses(path, 10) as (known, add):
         assert len(known) == 0
-        add(values[:8])
-    os.truncate(path, 4 * 7 + 2)  # in the middle of the eighth number
-    with response_cache.open_losses(path, 10, 4) as (known, add):
-        np.testing.assert_array_equal(known, values[:4])
-        add(values[4:])
-    with response_cache.open_losses(path, 10, 4) as (known, _):
+        add(values[:4])
+        first = path.read_bytes()
+        add(values[4:8])
+        add(values[8:])
+    whole = path.read_bytes()
+    zeros, flipped = first + bytes(len(whole) - len(first)), bytearray(whole)
+    flipped[len(first) + 12] ^= 1
+    for damaged in (whole[: len(first) + 9], zeros, bytes(flipped), first + b"nonsense"):
+        path.write_bytes(damaged)
+        with response_cache.open_losses(path, 10) as (known, add):
+            np.testing.assert_array_equal(known, values[:4])
+            assert "damaged" in capsys.readouterr().err
+            add(values[4:8])
+            add(values[8:])
+        assert path.read_bytes() == whole
+    with response_cache.open_losses(path, 10) as (known, _):
         np.testing.assert_array_equal(known, values)
+    with response_cache.open_losses(path, 9) as (known, _):
+        assert len(known) == 0, "of another text"
