@@ -86,7 +86,8 @@ def break_evens(settings: Settings, table: pd.DataFrame) -> list[dict[str, Any]]
         for equal in ("tokens", "flops"):
             gaps = [gap(settings, table, domain, size, equal) for size in sizes]
             found.append(
-                {"domain": domain, "equal": equal} | break_even(sizes, np.stack(gaps, axis=1), settings)
+                {"domain": domain, "equal": equal}
+                | break_even(sizes, np.stack(gaps, axis=1), settings.level, settings.seed)
             )
     return found
 
@@ -112,21 +113,22 @@ def gap(settings: Settings, table: pd.DataFrame, domain: str, unique_tokens: int
     return scratch["loss"].to_numpy(float) - continued
 
 
-def break_even(sizes: list[int], gaps_SK: np.ndarray, settings: Settings) -> dict[str, Any]:
+def break_even(sizes: list[int], gaps_SK: np.ndarray, level: float, seed: int) -> dict[str, Any]:
     """Where a gap falls to 0, by lines between sizes on a log scale, with the interval that the gaps' means
     have by a pooled deviation. None: not within the sizes; "beyond" says on which side.
 
     Args:
       sizes: of data, from small to large, K.
       gaps_SK: by seed and size.
-      settings: level and seed.
+      level: of the interval.
+      seed: of the draws behind it.
     """
     (n_seeds, n_sizes), mean_K = gaps_SK.shape, gaps_SK.mean(axis=0)
     se = np.sqrt(gaps_SK.var(axis=0, ddof=1).mean() / n_seeds)
-    rng = np.random.default_rng(settings.seed)
+    rng = np.random.default_rng(seed)
     noise = rng.standard_t(n_sizes * (n_seeds - 1), (DRAWS, n_sizes))
     draws = np.sort([crossing(sizes, gap_K) for gap_K in mean_K + se * noise])
-    tail = int(DRAWS * (1 - settings.level) / 2)
+    tail = int(DRAWS * (1 - level) / 2)
     at, lo, hi = (float(x) for x in (crossing(sizes, mean_K), draws[tail], draws[-1 - tail]))
     inside = {name: x if 0 < x < np.inf else None for name, x in (("at", at), ("lo", lo), ("hi", hi))}
     beyond = None if inside["at"] else "below" if at == 0 else "above"

@@ -147,9 +147,11 @@ def test_a_crossing_is_found_on_the_log_scale(gaps, expected):
 
 def test_the_interval_of_a_break_even_holds_it_and_is_open_where_the_gap_may_stay():
     gaps_SK = np.array([[1.0, 0.5, -0.2], [1.1, 0.4, -0.1]])
-    found = measures.break_even([100, 400, 1600], gaps_SK, TINY)
+    found = measures.break_even([100, 400, 1600], gaps_SK, TINY.level, TINY.seed)
     assert 400 < found["lo"] < found["at"] < 1600 and (found["hi"] is None or found["hi"] > found["at"])
-    sure = measures.break_even([100, 400, 1600], gaps_SK + np.array([[0], [-0.1]]) * 0 - [0, 0, 5], TINY)
+    sure = measures.break_even(
+        [100, 400, 1600], gaps_SK + np.array([[0], [-0.1]]) * 0 - [0, 0, 5], TINY.level, TINY.seed
+    )
     assert sure["hi"] is not None and sure["beyond"] is None
 
 
