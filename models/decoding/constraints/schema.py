@@ -123,6 +123,12 @@ def _check_object(part: dict, place: str) -> None:
         raise ValueError(
             f"schema {place}: patternProperties is enforced only where additionalProperties is false"
         )
+    odd = [key for key in [*part.get("properties", {}), *part.get("required", [])] if {*key} & {*'"\\'}]
+    if odd and open_keys:
+        raise ValueError(
+            f"schema {place}: the key {odd[0]!r}, with a quote or a backslash, is enforced only where "
+            "additionalProperties is false"
+        )
     required, least = set(part.get("required", [])), part.get("minProperties", 0)
     if least > len(required) + 1 and (open_keys or "patternProperties" in part):
         raise ValueError(
@@ -181,9 +187,10 @@ def _close(schema: Schema) -> Schema:
         if name in closed:
             closed[name] = _close(closed[name])
     others = closed.get("additionalProperties", True)
-    if closed.get("properties") and others is not False:
-        missing = [key for key in closed.get("required", []) if key not in closed["properties"]]
-        closed["properties"] |= dict.fromkeys(missing, others)
+    listed = closed.get("properties", {})
+    missing = [key for key in closed.get("required", []) if key not in listed]
+    if (listed or missing) and others is not False:
+        closed["properties"] = listed | dict.fromkeys(missing, others)
         closed["patternProperties"] = {f"^(?:{_none_of(list(closed['properties']))})$": others}
         closed["additionalProperties"] = False
     return closed

@@ -51,6 +51,9 @@ def objects(draw, inner) -> dict:
     others = draw(st.one_of(st.just(False), st.booleans(), inner))
     if others is False:
         required = [name for name in required if name in properties]
+    else:  # where such a key is refused
+        properties.pop('q"', None)
+        required = [name for name in required if name != 'q"']
     if not properties and others is not False:
         schema["minProperties"] = draw(st.integers(0, len(required) + 1))
     return schema | {"required": required, "additionalProperties": others}

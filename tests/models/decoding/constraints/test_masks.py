@@ -50,6 +50,15 @@ def test_a_listed_key_cannot_come_again_by_another_spelling():
     missing = {"type": "object", "properties": {"a": True}, "required": ["z"]}
     assert accepts(json_schema(missing, VOCABULARY), '{"z": 1}')
     assert not accepts(json_schema(missing, VOCABULARY), '{"a": 1}')
+    required = {"type": "object", "required": ["z"], "additionalProperties": {"type": "integer"}}
+    assert accepts(json_schema(required, VOCABULARY), '{"z": 1, "a": 2}')
+    assert not accepts(json_schema(required, VOCABULARY), '{"z": 1, "z": 2}')
+
+
+def test_keys_that_need_escapes_are_enforced_in_closed_objects():
+    schema = {"type": "object", "properties": {'"\\': {"type": "string"}}, "additionalProperties": False}
+    constraint = json_schema(schema, VOCABULARY)
+    assert accepts(constraint, json.dumps({'"\\': "x"})) and not accepts(constraint, json.dumps({'"\\': 1}))
 
 
 def test_every_way_of_cutting_a_text_into_tokens_is_allowed():

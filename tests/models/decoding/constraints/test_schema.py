@@ -54,6 +54,8 @@ def test_a_part_that_never_ends_is_named(schema, place):
         ({"type": "string", "format": "date"}, "format 'date'"),
         ({"patternProperties": {"^a": True}}, "patternProperties"),
         ({"type": "object", "required": ["a"], "minProperties": 3}, "minProperties=3"),
+        ({"properties": {'"': {"type": "string"}}}, "the key '\"', with a quote"),
+        ({"required": ["a", "b\\\\"]}, "is enforced only where additionalProperties is false"),
         ({"minimum": 1, "exclusiveMinimum": True}, "exclusiveMinimum=True"),
         ({"items": [True]}, "prefixItems"),
         ({"maxLength": 1.5}, "maxLength=1.5"),
