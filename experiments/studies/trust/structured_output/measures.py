@@ -33,7 +33,7 @@ COMPARED = (
     (WHOLE, FINE_TUNED, "label", 0.0),
     (HEAD, CONSTRAINED, "label", 0.0),
 )
-CROSSING = (  # of these, where the first stops to be ahead by the margin
+CROSSING = (  # of these, where the first begins, or stops, to be ahead by the margin
     (CONSTRAINED, PROMPT, "right", 0.05),
     (CONSTRAINED, LEARNT, "right", 0.0),
     (FINE_TUNED, CONSTRAINED, "right", 0.0),
@@ -71,7 +71,7 @@ def measured(runs: Path, made: Transferred, asked: Sampling, seed: int) -> pd.Da
       runs: the folder that has the runs.
       made: the models.
       asked: how they are asked.
-      seed: counts from 0; of the questions and samples.
+      seed: of the questions and samples.
     """
     first = 1000 + SEEDS * seed
     questions = parsing.first_questions(first, "validation", asked.n_questions)
@@ -156,13 +156,16 @@ def mean_of(values: Any, level: float) -> dict[str, float]:
 
 
 def crossings(table: pd.DataFrame, level: float, seed: int) -> list[dict[str, Any]]:
-    """Of each of CROSSING the size from which on the first way is no longer ahead by the margin."""
+    """Of each of CROSSING the size from which on the first way is ahead by the margin, or no longer: "begins"
+    says which, and is true where it is not at the smallest size."""
     found = []
     for one, other, name, margin in CROSSING:
         ahead = gaps(table, one, other, name) - margin
         sizes = [int(size) for size in ahead.columns]
-        at = break_even(sizes, ahead.to_numpy(float), level, seed)
-        found.append({"one": one, "other": other, "measure": name, "margin": margin} | at)
+        begins = bool(ahead.iloc[:, 0].mean() <= 0)
+        at = break_even(sizes, ahead.to_numpy(float) * (-1 if begins else 1), level, seed)
+        about = {"one": one, "other": other, "measure": name, "margin": margin, "begins": begins}
+        found.append(about | at)
     return found
 
 
@@ -221,14 +224,13 @@ def _words_of_weights(largest: pd.DataFrame) -> Iterator[str]:
 
 
 def crossing_in_words(found: dict[str, Any]) -> str:
-    """From which size on a way is no longer ahead of another."""
+    """At which sizes a way is ahead of another."""
     ahead = f"{found['one']} ahead of {found['other']} ({found['measure']}"
     ahead += f", by {found['margin']:g} or more)" if found["margin"] else ")"
     smallest, largest = found["sizes"][0], found["sizes"][-1]
-    if found["beyond"] == "above":
-        return f"{ahead}: at all sizes up to {largest:,}"
-    if found["beyond"] == "below":
-        return f"{ahead}: not from {smallest:,} parameters on"
+    if found["beyond"]:
+        return f"{ahead}: at {'no' if found['begins'] else 'every'} size from {smallest:,} to {largest:,}"
     lo = f"{found['lo']:,.0f}" if found["lo"] else f"below {smallest:,}"
     hi = f"{found['hi']:,.0f}" if found["hi"] else f"above {largest:,}"
-    return f"{ahead}: up to {found['at']:,.0f} parameters [{lo} to {hi}]"
+    which = "from" if found["begins"] else "up to"
+    return f"{ahead}: {which} {found['at']:,.0f} parameters [{lo} to {hi}]"

@@ -50,15 +50,12 @@ HEADS = {  # way: patterns of what is trained, and of layers how many
     measures.LAST: {"train": ("body/blocks/*",), "last_layers": 1},
     measures.WHOLE: {},
 }
-LAWS = {  # what is predicted of the largest: (way, measure), by `logistic:n_params,MEASURE`
-    (way, name)
-    for way, name in (
-        (measures.PROMPT, "valid"),
-        (measures.PROMPT, "right"),
-        (measures.CONSTRAINED, "right"),
-        (measures.FINE_TUNED, "right"),
-    )
-}
+PREDICTED = (  # of the largest, by `logistic:n_params,MEASURE`: (way, measure)
+    (measures.PROMPT, "valid"),
+    (measures.PROMPT, "right"),
+    (measures.CONSTRAINED, "right"),
+    (measures.FINE_TUNED, "right"),
+)
 
 
 @dataclass(frozen=True)
@@ -185,7 +182,10 @@ def measured(settings: Settings, folder: Path, widths: Sequence[int]) -> pd.Data
     """A row for each way, width and seed."""
     return pd.concat(
         [
-            measures.measured(folder / "runs", transferred(settings, width, seed), settings.sampling, seed)
+            measures.measured(
+                *(folder / "runs", transferred(settings, width, seed), settings.sampling),
+                seed=settings.seed + seed,
+            )
             for width in widths
             for seed in range(settings.n_seeds)
         ],
@@ -199,7 +199,7 @@ def predict(settings: Settings, folder: Path) -> None:
     table = measured(settings, folder, smaller)
     size = float(models.count(pretrained(settings, largest, 0).model).n_params)
     said, fits = [], {}
-    for way, name in sorted(LAWS):
+    for way, name in PREDICTED:
         rows = pd.DataFrame(table[table["way"] == way])
         fit = laws.fit_law(rows, f"logistic:n_params,{name}", settings.n_bootstrap, settings.level)
         [row] = laws.with_predictions(pd.DataFrame({"n_params": [size]}), fit).to_dict("records")

@@ -41,8 +41,13 @@ def test_a_crossing_lies_where_a_way_is_overtaken():
     assert overtaken["lo"] < overtaken["at"] < overtaken["hi"]
     assert overtaken["at"] == pytest.approx(20_000 * 2**0.5, rel=0.1)
     assert found[CONSTRAINED, PROMPT]["beyond"] == "above"
-    assert "at all sizes up to 40,000" in measures.crossing_in_words(found[CONSTRAINED, PROMPT])
-    assert "up to 2" in measures.crossing_in_words(overtaken)
+    assert "at every size from 10,000 to 40,000" in measures.crossing_in_words(found[CONSTRAINED, PROMPT])
+    assert "up to 2" in measures.crossing_in_words(overtaken) and not overtaken["begins"]
+    table = planted({CONSTRAINED: [0.3, 0.5, 0.7], LEARNT: [0.6, 0.6, 0.6]})
+    begins = {(each["one"], each["other"]): each for each in measures.crossings(table, 0.9, 0)}
+    assert begins[CONSTRAINED, LEARNT]["begins"]
+    assert begins[CONSTRAINED, LEARNT]["at"] == pytest.approx(20_000 * 2**0.5, rel=0.1)
+    assert "from 2" in measures.crossing_in_words(begins[CONSTRAINED, LEARNT])
 
 
 def test_differences_are_told_with_their_sign_and_chance():
