@@ -1,6 +1,12 @@
 """What a checkpoint says, against what is known to be true and against what it says when asked again.
 
-diversity  how much samples differ: distinct n-grams, self-BLEU, entropy
-knowledge  what it knows of facts that are all known: their probabilities, bits learnt, accuracy
-novelty    what of samples stands in the training set: longest n-gram copied, by a suffix array
+answers        answers kept on disk: the same checkpoint, prompt and settings get the same one for good
+consistency    whether answers to one question are the same: agreement, entropy, flips, paraphrases
+determinism    what of batch, padding, mesh, precision, compiler and machine changes bits and tokens
+diversity      how much samples differ: distinct n-grams, self-BLEU, entropy
+knowledge      what it knows of facts that are all known: their probabilities, bits learnt, accuracy
+novelty        what of samples stands in the training set: longest n-gram copied, by a suffix array
+perturbations  the question in other words, with a slip, with its choices in other orders
+questions      a file of questions, and how consistently a checkpoint answers them
+run_cell       a checkpoint run in one way of `determinism`, here or in a process of its own
 """
