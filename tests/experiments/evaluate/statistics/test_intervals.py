@@ -71,12 +71,13 @@ def test_pairs_are_sharper_than_two_intervals_and_hold_the_truth():
     assert np.mean(se) < 0.8 * np.mean(unpaired)
 
 
-@pytest.mark.parametrize("seed_sd", [0.0, 0.05])
-def test_joined_seeds_hold_the_truth_of_new_seeds_and_items(seed_sd):
+@pytest.mark.parametrize("n_seeds", [2, 3, 5])
+@pytest.mark.parametrize("seed_sd", [0.0, 0.05, 0.3])
+def test_joined_seeds_hold_the_truth_of_new_seeds_and_items(n_seeds, seed_sd):
     rng, held = np.random.default_rng(0), []
     for _ in range(TRIALS):
-        seeds, items = rng.normal(0, seed_sd, 5), rng.normal(0, 0.3, 100)
-        values = 0.5 + seeds[:, None] + items + rng.normal(0, 0.2, (5, 100))
+        seeds, items = rng.normal(0, seed_sd, n_seeds), rng.normal(0, 0.3, 100)
+        values = 0.5 + seeds[:, None] + items + rng.normal(0, 0.2, (n_seeds, 100))
         found = mean_over_seeds(values).estimate
         held.append(found.lo <= 0.5 <= found.hi)
     assert_about_90_percent(held)
