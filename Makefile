@@ -39,8 +39,9 @@ test-all: test test-slow
 	touch $@
 
 .venv/installed-all: .venv/installed-dev
-	$(PIP) --editable '.[dev,hf,lm-eval]'
+	$(PIP) --editable '.[clients,dev,hf,lm-eval]'
 	$(PIP) --no-deps torchtune rlax chex toolz  # read by tests/experiments/posttraining/test_other_codebases.py
+	$(PIP) --no-deps guidance instructor tenacity  # want other llguidance, jiter and rich, and work with these
 	touch $@
 
 clean:

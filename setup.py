@@ -49,6 +49,7 @@ setup(
                 "zstandard",
             ),  # of extras
         ],
+        "clients": ["openai", "outlines"],  # tests of what people use with checkpoints
         "cuda": ["jax[cuda13]"],
         "hf-datasets": ["datasets"],  # data.task=hugging_face
         "hf": ["torch", "transformers>=5"],  # tests that transformers reads what we export

@@ -188,7 +188,7 @@ class Server:
             from models.decoding.constraints import masks  # here: llguidance is not needed else
 
             return masks.json_schema(json.loads(schema), self._vocabulary(eos_id))
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise RequestError(f"response_format: {error}", "response_format") from None
 
     def _new_vocabulary(self, eos_id: int):

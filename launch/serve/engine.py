@@ -85,6 +85,7 @@ class Engine:
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._open: dict[int, _Choice] = {}  # by the identity of their rows
         self._n_prompts, self._closing = 0, False
+        self._batch = self._new_batch()
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
 
@@ -118,7 +119,6 @@ class Engine:
         return len(self._open)
 
     def _work(self) -> None:
-        self._batch = self._new_batch()
         while not self._closing:
             self._listen(wait=not self._open)
             try:

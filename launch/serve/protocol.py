@@ -192,7 +192,7 @@ def _settings(fields: Mapping[str, Any]) -> SamplingSettings:
         key.isdecimal() and _is_number(value) and abs(value) <= 100 for key, value in biases.items()
     ):
         raise RequestError("logit_bias: give token ids with numbers from -100 to 100", "logit_bias")
-    # A bias of -100 or 100 bans a token or makes it the only one, as the API has it.
+    # A bias of -100 bans a token, as the API has it.
     bias = tuple((int(key), -inf if value == -100 else float(value)) for key, value in biases.items())
     given: dict[str, Any] = {name: value for name, value in numbers.items() if value is not None}
     try:

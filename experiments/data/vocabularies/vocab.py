@@ -1,6 +1,7 @@
 """Text to token ids and back without TensorFlow: the ids that seqio's vocabularies gave the cache."""
 
 import functools
+import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -109,10 +110,8 @@ class HuggingFaceVocab:
     def token_bytes(self) -> list[bytes]:
         """Unlike `decode`, with the space in front of a first word."""
         special = {i for i, token in self._tokenizer.get_added_tokens_decoder().items() if token.special}
-        by_bytes = "ByteLevel" in self._tokenizer.to_str()  # each byte is a printable character, as in GPT-2
-        printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-        others = [byte for byte in range(256) if byte not in printable]
-        alphabet = {chr(byte): byte for byte in printable} | {chr(256 + i): b for i, b in enumerate(others)}
+        by_bytes = "ByteLevel" in self._tokenizer.to_str()
+        alphabet = {letter: byte for byte, letter in enumerate(byte_letters())}
 
         def said(i: int) -> bytes:
             piece = self._tokenizer.id_to_token(i)
@@ -125,6 +124,13 @@ class HuggingFaceVocab:
             return piece.replace("\u2581", " ").encode()
 
         return [said(i) for i in range(self.size)]
+
+
+def byte_letters() -> list[str]:
+    """The printable character that byte-level tokenizers write for each byte (GPT-2's)."""
+    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    others = itertools.count(256)
+    return [chr(byte if byte in printable else next(others)) for byte in range(256)]
 
 
 def hugging_face_vocab(folder: Path) -> Vocab:

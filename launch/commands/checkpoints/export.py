@@ -4,7 +4,8 @@ CKPT is a run's folder, or a study's, which stands for its verification run. Par
 float32. Scales that the Hugging Face architecture does not have (muP's, the embedding's) are folded into
 them: the same function. Adapters are merged. A reward model becomes a …ForSequenceClassification whose number
 is the reward less score_bias of config.json, if that is there. isoflop.json keeps the run's configuration,
-for `isoflop import`; our vocabulary is not written.
+for `isoflop import`. A tokenizer is written where tokens are bytes, or the checkpoint's folder has one; as in
+training, a text begins with the token that ends one.
 
 Example: isoflop export out/quickstart --out out/quickstart-hf
 """
@@ -17,7 +18,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments.files import read_json
-from launch.arguments.hf_folders import RUN_FILE, copy_tokenizer_files
+from launch.arguments.hf_folders import RUN_FILE, copy_tokenizer_files, write_byte_tokenizer
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()
@@ -55,6 +56,8 @@ def run(args: list[str], flags) -> int:
         hf.save(model, params, folder, head=whole["head"] if has_head else None)
         (folder / RUN_FILE).write_text(json.dumps(to_json(config), indent=1) + "\n")
         copy_tokenizer_files(source, folder)
+        if config.data.vocab == "bytes" and not (folder / "tokenizer_config.json").is_file():
+            write_byte_tokenizer(folder)
         [name] = read_json(folder / "config.json").get("architectures", [model.family])
     print(f"{out}: {name}")
     return 0

@@ -9,11 +9,13 @@ import pytest
 from safetensors.numpy import load_file
 
 import models
+from experiments.data.vocab import ByteVocab, HuggingFaceVocab
 from experiments.fields import to_json
 from experiments.objective_configs import ExamplesConfig, GoldConfig, RewardConfig
 from experiments.training.checkpoints.checkpoint import Checkpoints
 from experiments.training.checkpoints.load import load
 from models.layers.heads import scalar
+from tests.extras import extra
 from tests.tiny_run import isoflop
 
 pytestmark = pytest.mark.usefixtures("cache_of_run")
@@ -30,6 +32,11 @@ def test_our_own_run_comes_back_with_its_vocabulary(run, tmp_path, capsys):
     assert "LlamaForCausalLM" in said.out and str(run) in said.err
     fields = json.loads((tmp_path / "hf" / "config.json").read_text())
     assert fields["max_position_embeddings"] == 32
+    tokenizer = extra("tokenizers", "dev").Tokenizer.from_file(str(tmp_path / "hf/tokenizer.json"))
+    text = "Grüße,\n 2 €\x00"
+    ids = tokenizer.encode(text).ids
+    assert ids == [1, *ByteVocab().encode(text)] and tokenizer.decode(ids) == text
+    assert HuggingFaceVocab(tmp_path / "hf/tokenizer.json", 1).token_bytes() == ByteVocab().token_bytes()
     assert isoflop("import", str(tmp_path / "hf"), "--out", str(tmp_path / "run")) == 0
     (before, ours), (after, again) = load(run), load(tmp_path / "run")
     assert (after.data, after.seq_len, after.optimizer) == (before.data, before.seq_len, before.optimizer)
