@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from experiments.fields import ADDED_LATER
 
 T = TypeVar("T")
+KNOWN_REWARDS = ("gold", "exact")  # those that no model has learnt
 
 
 def check(where: str, allowed: bool, what: str) -> None:
@@ -28,12 +29,20 @@ def check_at_least_one(config: Any, *names: str) -> None:
 
 
 def check_sampling(config: Any) -> None:
-    """Refuses responses without room, and a temperature at which nothing is drawn."""
+    """Refuses responses without room, a temperature at which nothing is drawn, and an endless penalty."""
     check_at_least_one(config, "max_new")
     what = (
         f"temperature={config.temperature}; it must be above 0: a policy is what its samples are drawn from"
     )
     check("objective", config.temperature > 0, what)
+    what = f"threshold={config.threshold}; it is a probability, at least 0 and below 1"
+    check("objective", 0 <= config.threshold < 1, what)
+
+
+def learnt_reward(objective: Any) -> str:
+    """The source of the reward model that an objective maximises; "" where there is none."""
+    reward = getattr(objective, "reward", "gold")
+    return "" if reward in KNOWN_REWARDS else reward
 
 
 def traced(config: Any) -> dict[str, float]:
@@ -136,21 +145,48 @@ class QueriesConfig:
 
 
 @dataclass(frozen=True)
-class ExamplesConfig:
-    """Conversations, pairs of responses, prompts, or texts with a label.
+class QuestionsConfig:
+    """Questions about the people of a run's `data.biographies`, with their answers
+    (`experiments.posttraining.data.questions`): in training about those whom the corpus has questions about,
+    in validation about the others.
 
-    task: the kind of file at `path`, or what is made here: "gold", by the world with a known reward, or
-      "queries".
-    template: how conversations become text (`experiments.posttraining.data.chat_template`).
-    fingerprint: sha256 of the prepared examples, as of `DataConfig`.
+    exposures: about people of whom it has so many biographies, 0: none; (): all of whom it has any.
+    unknown: exposures of the people about whom demonstrations abstain.
+    abstain: share of all other demonstrations that abstain, by chance: what reinforcement learning is to
+      sample, must be said now and then before.
+    seed: of the order and wordings.
     """
 
-    task: Literal["conversations", "preferences", "prompts", "classes", "gold", "queries"]
+    exposures: tuple[int, ...] = ()
+    unknown: tuple[int, ...] = ()
+    abstain: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self):
+        check("questions", 0 <= self.abstain <= 1, f"abstain={self.abstain}; it is a share, 0 to 1")
+
+
+@dataclass(frozen=True)
+class ExamplesConfig:
+    """Conversations, pairs of responses, prompts, questions with exact answers, or texts with a label.
+
+    task: the kind of file at `path`, or what is made here: "gold", by the world with a known reward,
+      "queries", or "biographies", questions about the people that the run's corpus speaks of.
+    template: how conversations become text (`experiments.posttraining.data.chat_template`).
+    fingerprint: sha256 of the prepared examples, as of `DataConfig`.
+    abstention: the response to a question that stands for not knowing the answer.
+    """
+
+    task: Literal[
+        "conversations", "preferences", "prompts", "questions", "classes", "gold", "queries", "biographies"
+    ]
     path: str = ""
     template: str = "default"
     gold: GoldConfig | None = None
     fingerprint: str = ""
     queries: QueriesConfig | None = field(default=None, metadata=ADDED_LATER)
+    questions: QuestionsConfig | None = field(default=None, metadata=ADDED_LATER)
+    abstention: str = field(default="I don't know.", metadata=ADDED_LATER)
 
 
 @dataclass(frozen=True)
@@ -214,7 +250,10 @@ class DPOConfig:
 class PPOConfig:
     """Proximal policy optimization of a reward minus β KL (Schulman et al. 2017, Ziegler et al. 2019).
 
-    reward: "gold", or the source (as of InitConfig) of a reward model.
+    reward: "gold"; "exact", by the answers of questions (`experiments.posttraining.rl.exact_answers`); or the
+      source (as of InitConfig) of a reward model.
+    threshold: t of "exact": a wrong answer costs t / (1 - t), so that answering pays where it is right with a
+      probability above t; at 0 a wrong answer costs nothing.
     kl: estimator of the KL term in the rewards (Schulman 2020); the gradient is unbiased with "k1" only.
     whiten_advantages: over the batch (Ziegler et al. 2019; Huang et al. 2022, detail 7).
     whiten_rewards: to unit variance, their mean kept (Ziegler et al. 2019, in their code).
@@ -246,6 +285,7 @@ class PPOConfig:
     truncation_penalty: float = 0.0
     kl_target: float = 0.0
     kl_gain: float = 0.1
+    threshold: float = field(default=0.0, metadata=ADDED_LATER)
 
     def __post_init__(self):
         check_sampling(self)
@@ -262,7 +302,7 @@ class GRPOConfig:
     kl_in: β KL is taken off the rewards (RLOO), or added to the loss by the estimator `kl` (GRPO). Of those
       in the loss only "k2" has the gradient of the KL; "k3", GRPO's, has that of KL(reference‖policy) (Tang &
       Munos 2025, arXiv 2506.09477).
-    reward, clip, clip_high, truncation_penalty, mask_truncated: as of PPOConfig.
+    reward, threshold, clip, clip_high, truncation_penalty, mask_truncated: as of PPOConfig.
     """
 
     kind: Literal["grpo"] = "grpo"
@@ -281,6 +321,7 @@ class GRPOConfig:
     clip: float = 0.2
     clip_high: float = 0.2
     truncation_penalty: float = 0.0
+    threshold: float = field(default=0.0, metadata=ADDED_LATER)
 
     def __post_init__(self):
         check_sampling(self)
@@ -293,7 +334,7 @@ class RejectionConfig:
     """Fine-tuning on the best of `n` sampled responses to each prompt.
 
     sample_from: "start" distils best-of-n of the start policy, "policy" is expert iteration (Anthony 2017).
-    reward: as of PPOConfig.
+    reward, threshold: as of PPOConfig.
     """
 
     kind: Literal["rejection"] = "rejection"
@@ -302,6 +343,7 @@ class RejectionConfig:
     n: int = 4
     max_new: int = 32
     temperature: float = 1.0
+    threshold: float = field(default=0.0, metadata=ADDED_LATER)
 
     def __post_init__(self):
         check_sampling(self)

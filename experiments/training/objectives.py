@@ -111,8 +111,10 @@ def batch_like(run: RunConfig) -> Any:
         return {"tokens": array(jnp.int32, n), "lengths": lengths, "labels": lengths}
     max_new = getattr(run.objective, "max_new", 0)
     if max_new:
+        exact = getattr(run.objective, "reward", "") == "exact"
+        known = {"answers": array(jnp.int32, 2, max_new)} if exact else {}
         prompts = array(jnp.int32, n - max_new)
-        return {"tokens": prompts, "lengths": lengths, "seeds": array(jnp.uint32)}
+        return {"tokens": prompts, "lengths": lengths, "seeds": array(jnp.uint32)} | known
     sides = {name: array(jnp.int32, n) for name in ("chosen", "rejected")}
     of_sides = {f"{name}_lengths": lengths for name in (*sides, "prompt")}
     numbers = ["margin"]

@@ -9,6 +9,7 @@
     packing        examples in rows, each in a segment of its own
     pairs          two responses to a prompt, one of them preferred: from files
     pair_batches   pairs in batches, also those of the gold world
+    questions      questions with exact answers, from files or about the people of biographies
     prompts        what is sampled from: batches of prompts, each row with a seed
 
 Import from its modules. May import experiments.data and experiments.files, and of posttraining gold and

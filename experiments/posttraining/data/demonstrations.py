@@ -1,5 +1,5 @@
 """Prompts with the responses to learn, as tokens and masks: from conversations, the gold world, or questions
-with their queries."""
+with their queries or exact answers."""
 
 import itertools
 import json
@@ -12,6 +12,7 @@ from experiments.data.sources import queries
 from experiments.data.vocab import load_vocab
 from experiments.objective_configs import ExamplesConfig, GoldConfig, QueriesConfig
 from experiments.posttraining import gold
+from experiments.posttraining.data import questions
 from experiments.posttraining.data.chat_template import ChatTemplate, load_template
 from experiments.posttraining.data.conversations import Turn, read_conversations
 from experiments.posttraining.data.examples import (
@@ -37,10 +38,13 @@ def open_demonstrations(config: RunConfig) -> dict[str, Examples]:
         template = load_template(config.examples.template, load_vocab(config.data))
         drawn = config.examples.queries or QueriesConfig()
         return {split: of_queries(drawn, split, template) for split in SPLITS}
+    if config.examples.task in questions.TASKS:
+        asked = questions.open_questions(config)
+        return {split: questions.demonstrations(each) for split, each in asked.items()}
     if config.examples.task != "conversations":
         raise ValueError(
-            f"examples.task={config.examples.task!r}; supervised fine-tuning takes 'conversations', 'gold' "
-            "or 'queries'"
+            f"examples.task={config.examples.task!r}; supervised fine-tuning takes 'conversations', 'gold', "
+            f"'queries', or questions: {', '.join(questions.TASKS)}"
         )
     return open_rendered(config, rendered)
 

@@ -1,4 +1,5 @@
-"""Prompts for runs that sample the responses themselves: from a file, or from the gold world."""
+"""Prompts for runs that sample the responses themselves: from a file, from the gold world, or of questions
+with exact answers."""
 
 from collections.abc import Iterator
 
@@ -9,9 +10,10 @@ from experiments.data.batches import shuffled
 from experiments.objective import RunData
 from experiments.objective_configs import ExamplesConfig, GoldConfig, GRPOConfig, PPOConfig, RejectionConfig
 from experiments.posttraining import gold
+from experiments.posttraining.data import questions
 from experiments.posttraining.data.chat_template import ChatTemplate
 from experiments.posttraining.data.conversations import read_prompts
-from experiments.posttraining.data.examples import SPLITS, Example
+from experiments.posttraining.data.examples import SPLITS, Example, RaggedColumn
 from experiments.posttraining.data.prepared import manifest, open_rendered
 
 Arrays = dict[str, np.ndarray]
@@ -19,7 +21,8 @@ VALIDATION = 0x76616C  # in the place of a step, for the seeds of validation row
 
 
 def data(config: RunConfig) -> RunData:
-    """Batches {"tokens": int32[B,P], "lengths": int32[B], "seeds": uint32[B]} with P = seq_len - max_new.
+    """Batches {"tokens": int32[B,P], "lengths": int32[B], "seeds": uint32[B]} with P = seq_len - max_new; for
+    the reward "exact" with "answers": int32[B,2,max_new], the right response and the one that abstains.
 
     Algorithms that compare the responses to one prompt get it in adjacent rows. Seeds are a function of
     (run's seed, step, row), those of validation of the row alone.
@@ -73,16 +76,24 @@ def row_seeds(seed: int, step: int, n_rows: int) -> np.ndarray:
 
 
 def open_prompts(config: RunConfig) -> tuple[dict[str, Arrays], str]:
-    """{"tokens": int32[n,P], "lengths": int32[n]} by split, and their fingerprint, "" of the gold
-    world's.
+    """{"tokens": int32[n,P], "lengths": int32[n]} by split, with "answers" for the reward "exact", and their
+    fingerprint, "" of those that are made.
 
     Raises:
-      ValueError: examples that are not prompts, or cannot be prepared.
+      ValueError: examples that are not prompts, lack the answers that are needed, or cannot be prepared.
     """
-    examples = config.examples
-    if examples is None or examples.task not in ("prompts", "gold"):
+    examples, exact = config.examples, getattr(config.objective, "reward", "") == "exact"
+    if examples is None or examples.task not in ("prompts", "gold", *questions.TASKS):
         task = None if examples is None else examples.task
-        raise ValueError(f"examples: task={task!r}; reinforcement learning takes 'prompts' or 'gold'")
+        raise ValueError(
+            f"examples: task={task!r}; reinforcement learning takes 'prompts' or 'gold', or questions: "
+            f"{', '.join(questions.TASKS)}"
+        )
+    if exact and examples.task not in questions.TASKS:
+        raise ValueError(
+            f"examples: task={examples.task!r} with reward='exact', which needs the answers of questions: "
+            f"task={' or '.join(map(repr, questions.TASKS))}"
+        )
     if examples.task == "gold":
         if config.data.vocab != "bytes":
             raise ValueError(
@@ -90,16 +101,20 @@ def open_prompts(config: RunConfig) -> tuple[dict[str, Arrays], str]:
                 "start from a run of data.vocab='bytes', or take prompts of your own"
             )
         return {split: gold.prompts(examples.gold or GoldConfig(), split) for split in SPLITS}, ""
+    if examples.task in questions.TASKS:
+        asked, max_new = questions.open_questions(config), getattr(config.objective, "max_new", 0)
+        rows = {split: _rows(each.columns["prompt"]) for split, each in asked.items()}
+        for split, each in asked.items() if exact else ():
+            rows[split]["answers"] = questions.reference_answers(config, each, max_new)
+        return rows, asked["train"].fingerprint
     prepared = open_rendered(config, rendered)
-    columns = {split: found.columns["tokens"] for split, found in prepared.items()}
-    rows = {
-        split: {
-            "tokens": column.padded(np.arange(len(column)), int(column.lengths.max())),
-            "lengths": column.lengths.astype(np.int32),
-        }
-        for split, column in columns.items()
-    }
+    rows = {split: _rows(found.columns["tokens"]) for split, found in prepared.items()}
     return rows, prepared["train"].fingerprint
+
+
+def _rows(column: RaggedColumn) -> Arrays:
+    tokens = column.padded(np.arange(len(column)), int(column.lengths.max()))
+    return {"tokens": tokens, "lengths": column.lengths.astype(np.int32)}
 
 
 def rendered(examples: ExamplesConfig, template: ChatTemplate) -> Iterator[Example]:
@@ -125,7 +140,7 @@ def fitted(config: RunConfig, prompts: Arrays, width: int) -> Arrays:
         )
     tokens = prompts["tokens"][:, :width]
     tokens = np.pad(tokens, ((0, 0), (0, width - tokens.shape[1])))
-    return {"tokens": tokens.astype(np.int32), "lengths": prompts["lengths"]}
+    return prompts | {"tokens": tokens.astype(np.int32)}
 
 
 def validation_batches(prompts: Arrays, batch_size: int, n_rows: int) -> list[Arrays]:

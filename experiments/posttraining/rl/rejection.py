@@ -36,12 +36,11 @@ def objective(model: Model, recipe: Recipe, score: rollouts.RewardFunction | Non
     if score is None:
         rollouts.check(recipe, "rejection")
     model = in_one_row(model)
-    reward_of = score or rollouts.reward_of(recipe)
 
     def collect(params: Any, batch: Any, hyper: dict[str, Any], fixed: dict[str, Any]):
         sampler = fixed["reference"] if config.sample_from == "start" else params
         rolled = rollouts.respond(model, recipe, sampler, batch, hyper)
-        rewards_B = reward_of(fixed, rolled)
+        rewards_B = score(fixed, rolled) if score else rollouts.reward_of(recipe, fixed, rolled, batch, hyper)
         tokens_BT, ended_B = rolled.tokens_BT, rolled.ended_B
         mask_BT = response_mask(*rollouts.lengths_of(rolled), tokens_BT.shape[1])
         best_G = best(rewards_B, config.n)

@@ -9,10 +9,12 @@ import jax.numpy as jnp
 
 import models
 from experiments.config import Recipe
+from experiments.objective_configs import learnt_reward
 from experiments.posttraining import gold
 from experiments.posttraining.estimators.kl import k3
 from experiments.posttraining.estimators.token_logps import masked_mean, response_mask, texts
 from experiments.posttraining.reward import rewards_of
+from experiments.posttraining.rl import exact_answers
 from models.decoding.rollout import Rollout, rollout
 from models.model import Aux, Model
 
@@ -24,7 +26,8 @@ KL_LIMIT = 10.0  # nats a token that may be said: a policy so far from its refer
 class ScoredRollouts(NamedTuple):
     """Responses and what is known of them. logps_BT, reference_logps_BT, entropy_BT: float32 [B,T-1] in nats,
     by the training forward pass; mask_BT: the responses' tokens; reward_B: what is maximised, before any
-    penalty; gold_B: the true reward, None where it is not known."""
+    penalty; gold_B: the true reward, None where it is not known; outcomes: of questions with exact answers
+    "right" and "abstained", float32[B], of others {}."""
 
     rollout: Rollout
     mask_BT: jax.Array
@@ -33,6 +36,7 @@ class ScoredRollouts(NamedTuple):
     entropy_BT: jax.Array
     reward_B: jax.Array
     gold_B: jax.Array | None
+    outcomes: dict[str, jax.Array]
 
 
 def check(recipe: Recipe, name: str) -> None:
@@ -43,26 +47,33 @@ def check(recipe: Recipe, name: str) -> None:
         )
 
 
-def reward_of(recipe: Recipe) -> RewardFunction:
-    """The reward that a recipe names: the gold world's, or a reward model's number at the last token."""
+def reward_of(
+    recipe: Recipe, fixed: dict[str, Any], rolled: Rollout, batch: dict[str, jax.Array], hyper: dict[str, Any]
+) -> jax.Array:
+    """float32[B]: the reward that a recipe names: the gold world's, that of exact answers, or the number of a
+    reward model at the last token.
 
-    def true_reward(fixed: dict[str, Any], rolled: Rollout) -> jax.Array:
+    Args:
+      recipe: names it.
+      fixed: "reward" of a reward model.
+      rolled: prompts and responses.
+      batch: "answers" of questions.
+      hyper: their "threshold".
+    """
+    named = getattr(recipe.objective, "reward", "gold")
+    if named == "gold":
         assert recipe.gold is not None
-        lengths = rolled.prompt_lengths_B, rolled.lengths_B
-        return gold.gold_reward(recipe.gold, rolled.tokens_BT, *lengths)
-
-    def learnt_reward(fixed: dict[str, Any], rolled: Rollout) -> jax.Array:
-        assert recipe.reward_model is not None
-        rewards = rewards_of(models.build(recipe.reward_model))
-        return rewards(fixed["reward"], rolled.tokens_BT, *lengths_of(rolled))
-
-    return true_reward if getattr(recipe.objective, "reward", "gold") == "gold" else learnt_reward
+        return gold.gold_reward(recipe.gold, rolled.tokens_BT, *lengths_of(rolled))
+    if named == "exact":
+        return exact_answers.score(exact_answers.outcomes(rolled, batch["answers"]), hyper["threshold"])
+    assert recipe.reward_model is not None
+    rewards = rewards_of(models.build(recipe.reward_model))
+    return rewards(fixed["reward"], rolled.tokens_BT, *lengths_of(rolled))
 
 
 def trees_needed(recipe: Recipe) -> tuple[str, ...]:
     """The parameters that are read besides those that are trained."""
-    learnt = getattr(recipe.objective, "reward", "gold") != "gold"
-    return ("reference", "reward") if learnt else ("reference",)
+    return ("reference", "reward") if learnt_reward(recipe.objective) else ("reference",)
 
 
 def policy_outputs(
@@ -107,8 +118,8 @@ def sample(
       model: of policy and reference, of `in_one_row`.
       recipe: names the reward and how long responses may be.
       params: the policy's.
-      batch: "tokens" int32[B,P], "lengths" int32[B], "seeds" uint32[B].
-      hyper: "temperature".
+      batch: "tokens" int32[B,P], "lengths" int32[B], "seeds" uint32[B]; of questions "answers" int32[B,2,N].
+      hyper: "temperature", and of questions "threshold".
       fixed: "reference", and "reward" of a reward model.
       score: takes the place of the recipe's reward.
     """
@@ -122,8 +133,9 @@ def sample(
         logps_BT,
         reference_BT,
         entropy_BT,
-        (score or reward_of(recipe))(fixed, rolled),
+        score(fixed, rolled) if score else reward_of(recipe, fixed, rolled, batch, hyper),
         None if recipe.gold is None else gold.gold_reward(recipe.gold, *asked[:3]),
+        exact_answers.outcomes(rolled, batch["answers"]) if "answers" in batch else {},
     )
 
 
@@ -167,7 +179,8 @@ def learnt(sampled: ScoredRollouts, mask_truncated: bool) -> jax.Array:
 def measured(sampled: ScoredRollouts) -> dict[str, jax.Array]:
     """Means over the responses of a step, float32 scalars.
 
-    reward, reward_std: what is maximised, without penalties; gold: the true reward where it is known.
+    reward, reward_std: what is maximised, without penalties; gold: the true reward where it is known; right,
+    abstained: shares, of questions with exact answers.
     kl, kl_k3: KL(policy‖reference) of whole responses in nats by two estimators; entropy: of a token.
     length: of responses in tokens; truncated: share that max_new cut off.
     mismatch: the largest difference of a token's log-probability between sampler and training forward pass.
@@ -184,6 +197,7 @@ def measured(sampled: ScoredRollouts) -> dict[str, jax.Array]:
         "truncated": 1 - rolled.ended_B.mean(),
         "mismatch": jnp.max(jnp.where(mask_BT, jnp.abs(rolled.logps_BT - sampled.logps_BT), 0)),
     }
+    found |= {name: outcome_B.mean() for name, outcome_B in sampled.outcomes.items()}
     return found if sampled.gold_B is None else found | {"gold": sampled.gold_B.mean()}
 
 
@@ -199,5 +213,5 @@ def validated(sampled: ScoredRollouts, beta: Any) -> dict[str, Any]:
         "kl": kl_B,
         "length": sampled.mask_BT.sum(axis=1).astype(jnp.float32),
         "truncated": 1.0 - rolled.ended_B,
-    }
+    } | sampled.outcomes
     return found if sampled.gold_B is None else found | {"gold": sampled.gold_B}

@@ -20,7 +20,7 @@ from experiments.data.vocab import load_vocab
 from experiments.fields import from_json, to_json
 from experiments.files import read_json
 from experiments.objective import Objective
-from experiments.objective_configs import RewardConfig
+from experiments.objective_configs import RewardConfig, learnt_reward
 from experiments.posttraining.trainable import Trainable, trainable
 from experiments.training.checkpoints.checkpoint import Checkpoints, Unreadable
 from experiments.training.objectives import objective_of
@@ -99,8 +99,7 @@ def start(config: RunConfig, out: Path) -> Start:
         )
     trees = {"network": network}
     meta: dict[str, Any] = {"source": config.init.source, "fingerprint": seen}
-    reward = getattr(config.objective, "reward", "gold")
-    if reward != "gold":
+    if reward := learnt_reward(config.objective):
         folder = _source(reward, out)
         reward_config, _, trees["reward"] = load_whole(folder)
         if not isinstance(reward_config.objective, RewardConfig):

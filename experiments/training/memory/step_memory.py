@@ -13,6 +13,7 @@ from jax.extend.core import Var
 import models
 from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data_configs import DataConfig
+from experiments.objective_configs import learnt_reward
 from experiments.posttraining.trainable import trainable
 from experiments.training import optim
 from experiments.training.checkpoints.load import frozen_part
@@ -109,7 +110,7 @@ def trace(run: RunConfig) -> Traced:
     A reward model, of which a plan may know no more than its name, counts as one of the run's own size.
     """
     recipe, model = run.recipe, models.build(run.model)
-    if getattr(run.objective, "reward", "gold") != "gold":
+    if learnt_reward(run.objective):
         recipe = dataclasses.replace(recipe, reward_model=run.model)
     compiled = training_functions(run.model, run.optimizer.name, run.schedule.name, None, 1, recipe)
     objective, parts, key = compiled.objective, trainable(compiled.objective, recipe), jax.random.key(0)

@@ -204,7 +204,7 @@ def test_reinforcement_learning_takes_the_same_number_as_reward(trained):
     rows = batch["rejected"], batch["prompt_lengths"], batch["rejected_lengths"]
     recipe = Recipe(GRPOConfig(reward="a run"), reward_model=RUN.model)
     rolled = Rollout(*rows, jnp.zeros((4, SEQ_LEN - 1)), jnp.ones(4, bool))
-    found_B = jax.jit(lambda params: reward_of(recipe)({"reward": params}, rolled))(trained)
+    found_B = jax.jit(lambda params: reward_of(recipe, {"reward": params}, rolled, {}, {}))(trained)
     expected_B = jax.jit(rewards_of(MODEL))(trained, *rows)
     np.testing.assert_allclose(found_B, expected_B, atol=1e-6)
     assert len(set(expected_B.tolist())) == 4
