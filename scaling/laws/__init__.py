@@ -3,13 +3,14 @@
   law             what a law is, its values and slopes; user_law: one of the user's own
   pretraining     loss by size, tokens and what else is varied between runs
   training_curve  loss along a run by its learning rates
-  downstream      accuracy, pass@k, fine-tuning, reward
+  downstream      accuracy, pass@k, fine-tuning, reward, facts
 
 Imports nothing else of scaling.
 """
 
 import difflib
 
+from scaling.laws.downstream.capacity import capacity
 from scaling.laws.downstream.fine_tuning import FINE_TUNING
 from scaling.laws.downstream.logistic import logistic
 from scaling.laws.downstream.over_optimisation import (
@@ -44,6 +45,7 @@ __all__ = ["CHINCHILLA", "FORMS", "FREE", "LAWS", "Columns", "Law", "find"]
 # Laws of columns of your choice: NAME:COLUMN,… calls the function with these words.
 OF_COLUMNS = {
     "broken": broken,
+    "capacity": capacity,
     "logistic": logistic,
     "mixture": mixture,
     "mixture_own": mixture_own,
@@ -83,6 +85,7 @@ LAWS = {
         REWARD_MODEL,
         RL_COMPUTE,
         PLANTED_STATEMENT,
+        capacity(),
     )
 }
 FORMS = {form.name: form for law in LAWS.values() for form in (law, law.relaxed or law)}

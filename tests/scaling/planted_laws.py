@@ -99,6 +99,14 @@ PLANTED = {
             n_params=np.geomspace(1e4, 1e6, 5), n_pairs=2.0 ** np.arange(7, 15), label_noise=(0.0, 0.1, 0.25)
         ),
     ),
+    "capacity": (
+        (2.1, 90.0, 0.8, 1.6),
+        grid(
+            n_params=np.geomspace(4e3, 3e4, 4),
+            known_bits=np.geomspace(3e3, 1e5, 4),
+            exposures=(10, 40, 100, 400, 1000),
+        ),
+    ),
     "planted_statement": (
         (30.0, 20.0, -0.3, 0.4, 1.2),
         grid(n_planted=2.0 ** np.arange(12), n_params=np.geomspace(1e4, 1e5, 3), n_tokens=(3e5, 6e5, 1.2e6)),

@@ -30,7 +30,7 @@ from experiments.data.sources.biographies import (
 from experiments.data.vocab import Vocab
 from experiments.evaluate.loaded_model import LoadedModel
 from experiments.evaluate.statistics.intervals import Estimate, ratios
-from experiments.evaluate.tasks.loglikelihood import ScoringRow, bucket, encode_pair, score_all
+from experiments.evaluate.tasks.loglikelihood import bucket, encode_pair, score_all
 from models.counting import Counts
 from models.model import Model
 
@@ -72,13 +72,15 @@ def fact_log_probabilities(
     documents = [
         places for i, person in enumerate(people) for places in _documents(i, person, wording, seed, source)
     ]
-    ids = {name: _one_token_each(loaded.vocab, pool) for name, pool in POOLS.items()}
     found = {name: np.full((len(people), len(pool)), np.nan) for name, pool in POOLS.items()}
-    if all(each is not None for each in ids.values()):
+    ids = {name: _tokens_of(loaded.vocab, pool) for name, pool in POOLS.items()}
+    if any((each >= 0).any() for each in ids.values()):
         for place, logprobs_V in _in_one_pass(loaded, documents):
             found[place.attribute][place.person] = logprobs_V[ids[place.attribute]]
-    else:
-        _value_by_value(loaded, documents, found)
+    several = {
+        name: [value for value, token in zip(pool, ids[name]) if token < 0] for name, pool in POOLS.items()
+    }
+    _value_by_value(loaded, list(itertools.chain(*documents)), several, found)
     if not all(np.isfinite(each).all() for each in found.values()):
         raise ValueError("a value's probability is not finite: this checkpoint has diverged; ask another")
     return found
@@ -179,10 +181,10 @@ def _documents(i: int, person: Person, wording: str, seed: int, source: str) -> 
     yield places
 
 
-def _one_token_each(vocab: Vocab, pool: Sequence[str]) -> np.ndarray | None:
-    """The tokens of values behind a word, int[pool]; None if one is of several tokens."""
+def _tokens_of(vocab: Vocab, pool: Sequence[str]) -> np.ndarray:
+    """The token of each value behind a word, int[pool]; -1 for one of several tokens."""
     rows = [encode_pair(vocab, "is", f" {value}").continuation for value in pool]
-    return np.array(rows)[:, 0] if all(len(row) == 1 for row in rows) else None
+    return np.array([row[0] if len(row) == 1 else -1 for row in rows])
 
 
 def _in_one_pass(loaded: LoadedModel, documents: Sequence[list[Place]]) -> Iterator[tuple[Place, np.ndarray]]:
@@ -213,16 +215,21 @@ def _next_token(model: Model, params: Any, tokens_BT: jax.Array, last_BA: jax.Ar
 
 
 def _value_by_value(
-    loaded: LoadedModel, documents: Sequence[list[Place]], found: dict[str, np.ndarray]
+    loaded: LoadedModel,
+    places: Sequence[Place],
+    values: dict[str, list[str]],
+    found: dict[str, np.ndarray],
 ) -> None:
-    """Fills in `found`; each value of a pool is a row of its own."""
-    places = list(itertools.chain(*documents))
-    rows: list[ScoringRow] = [
-        encode_pair(loaded.vocab, place.before, f" {value}.")
-        for place in places
-        for value in POOLS[place.attribute]
-    ]
-    scores = iter(score_all(loaded.model, loaded.params, rows))
-    for place in places:
-        n = len(POOLS[place.attribute])
-        found[place.attribute][place.person] = [each.logprob for each in itertools.islice(scores, n)]
+    """Fills in `found` for some values of each attribute, each of which is a row of its own.
+
+    Args:
+      loaded: a decoder.
+      places: where they are asked for.
+      values: by attribute.
+      found: by attribute, [people, pool].
+    """
+    asked = [(place, value) for place in places for value in values[place.attribute]]
+    rows = [encode_pair(loaded.vocab, place.before, f" {value}.") for place, value in asked]
+    for (place, value), score in zip(asked, score_all(loaded.model, loaded.params, rows)):
+        at = POOLS[place.attribute].index(value)
+        found[place.attribute][place.person, at] = score.logprob

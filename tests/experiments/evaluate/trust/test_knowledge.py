@@ -54,7 +54,8 @@ def test_values_of_several_tokens_have_the_product_of_their_probabilities():
     bytewise = untrained()
     pool, prompt = ATTRIBUTES["month"].pool, question(PEOPLE[0], "month").prompt
     found = {"month": np.empty((1, len(pool)))}
-    knowledge._value_by_value(bytewise, [[knowledge.Place(0, "month", prompt)]], found)
+    places = [knowledge.Place(0, "month", prompt)]
+    knowledge._value_by_value(bytewise, places, {"month": list(pool)}, found)
     tokens = [[1, *bytewise.vocab.encode(f"{prompt} {value}.")] for value in pool]
     n_before = 1 + len(bytewise.vocab.encode(prompt))
     for row, logprob in zip(tokens, found["month"][0], strict=True):
