@@ -12,6 +12,7 @@ The penalties stay in the score, as in Hugging Face's; the best hypotheses of al
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -66,10 +67,18 @@ def beam_search(
       token_bytes: what each token says, for the text.
 
     Raises:
-      ValueError: no prompt or an empty one, `beams` or `max_tokens` below 1, groups that do not divide the
-        beams, a negative diversity, or one without groups.
+      ValueError: no prompt or an empty one, a token outside the vocabulary, `beams` or `max_tokens` below 1,
+        groups that do not divide the beams, a negative diversity, or one without groups, a length penalty
+        that is not finite.
     """
     _check(prompts, beams, max_tokens, groups, diversity)
+    low, high = min(map(min, prompts)), max(map(max, prompts))
+    if not 0 <= low <= high < model.config.vocab_size:
+        raise ValueError(
+            f"prompts have tokens {low} to {high}; the vocabulary is 0 to {model.config.vocab_size - 1}"
+        )
+    if not math.isfinite(length_penalty):
+        raise ValueError(f"length_penalty={length_penalty}; it must be finite")
     params = packed(model, params)
     logits_PV, cache = prefill(model, params, prompts, max_tokens)
     scalars = {
@@ -203,7 +212,7 @@ def _check(prompts, beams: int, max_tokens: int, groups: int, diversity: float) 
             raise ValueError(f"{name}={value}; it must be at least 1")
     if beams % groups:
         raise ValueError(f"beams={beams}, groups={groups}; the groups must divide the beams evenly")
-    if diversity < 0 or (diversity and groups == 1):
+    if not diversity >= 0 or (diversity and groups == 1):
         raise ValueError(
             f"diversity={diversity}, groups={groups}; it must be at least 0, and 0 unless there are groups"
         )

@@ -69,13 +69,15 @@ class SamplingSettings:
         """What `processors.process` takes, with fixed types and shapes: new values never recompile.
 
         Raises:
-          ValueError: `logit_bias` names a token outside the vocabulary.
+          ValueError: `logit_bias` names a token outside the vocabulary, or bans all of it.
         """
         bias_V = np.zeros(vocab_size, np.float32)
         for token, bias in self.logit_bias:
             if not 0 <= token < vocab_size:
                 raise ValueError(f"logit_bias of token {token}; the vocabulary is 0 to {vocab_size - 1}")
             bias_V[token] += bias
+        if np.isneginf(bias_V).all():
+            raise ValueError(f"logit_bias bans all {vocab_size} tokens; leave at least one")
         counts = {name: np.int32(min(getattr(self, name), np.iinfo(np.int32).max)) for name in COUNTS}
         return {name: np.float32(getattr(self, name)) for name in LIMITS} | counts | {"logit_bias": bias_V}
 

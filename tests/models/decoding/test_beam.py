@@ -159,9 +159,12 @@ def logprobs(model: Model, params, prompt, tokens) -> np.ndarray:
         ({"groups": 3}, "divide"),
         ({"diversity": 1.0}, "groups"),
         ({"max_tokens": 0}, "max_tokens=0"),
+        ({"length_penalty": float("nan")}, "length_penalty=nan; it must be finite"),
+        ({"groups": 2, "diversity": float("nan")}, "diversity=nan"),
+        ({"prompts": [[2], [1, 4]]}, "tokens 1 to 4; the vocabulary is 0 to 3"),
     ],
 )
 def test_wrong_requests_are_refused(bad, word):
-    rules = {"beams": 4, "max_tokens": 3, "eos_id": 1} | bad
+    rules = {"prompts": [[2]], "beams": 4, "max_tokens": 3, "eos_id": 1} | bad
     with pytest.raises(ValueError, match=word):
-        beam_search(bigram_model(4), jnp.zeros((4, 4)), [[2]], **rules)
+        beam_search(bigram_model(4), jnp.zeros((4, 4)), **rules)

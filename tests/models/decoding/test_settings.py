@@ -42,6 +42,8 @@ def test_a_bias_of_no_token_or_no_number_is_refused():
     for token in (-1, 4):
         with pytest.raises(ValueError, match=f"logit_bias of token {token}; the vocabulary is 0 to 3"):
             SamplingSettings(logit_bias=((token, 1.0),)).arrays(4)
+    with pytest.raises(ValueError, match="logit_bias bans all 4 tokens"):
+        SamplingSettings(logit_bias=tuple((token, -np.inf) for token in range(4))).arrays(4)
     for bias in (np.inf, np.nan):
         with pytest.raises(ValueError, match=r"logit_bias=.* of token 1"):
             SamplingSettings(logit_bias=((1, bias),))
