@@ -11,6 +11,7 @@ Imports nothing else of scaling.
 import difflib
 
 from scaling.laws.downstream.capacity import capacity
+from scaling.laws.downstream.fact_error import FACT_ERROR
 from scaling.laws.downstream.fine_tuning import FINE_TUNING
 from scaling.laws.downstream.logistic import logistic
 from scaling.laws.downstream.over_optimisation import (
@@ -86,6 +87,7 @@ LAWS = {
         RL_COMPUTE,
         PLANTED_STATEMENT,
         capacity(),
+        FACT_ERROR,
     )
 }
 FORMS = {form.name: form for law in LAWS.values() for form in (law, law.relaxed or law)}

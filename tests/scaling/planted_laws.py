@@ -111,5 +111,9 @@ PLANTED = {
         (30.0, 20.0, -0.3, 0.4, 1.2),
         grid(n_planted=2.0 ** np.arange(12), n_params=np.geomspace(1e4, 1e5, 3), n_tokens=(3e5, 6e5, 1.2e6)),
     ),
+    "fact_error": (
+        (0.95, 900.0, -0.4, 1.3),
+        grid(exposures=2.0 ** np.arange(9), n_params=np.geomspace(1e4, 1e5, 4)),
+    ),
     "rl_compute": ((2.1, 1.3, 4e13), grid(flops=np.geomspace(1e12, 1e15, 20), start_reward=(0.4, 0.9))),
 }

@@ -4,6 +4,7 @@ answers        answers kept on disk: the same checkpoint, prompt and settings ge
 consistency    whether answers to one question are the same: agreement, entropy, flips, paraphrases
 determinism    what of batch, padding, mesh, precision, compiler and machine changes bits and tokens
 diversity      how much samples differ: distinct n-grams, self-BLEU, entropy
+hallucination  what it makes up: by exposures, after answers of its own, what it knows of its mistakes
 knowledge      what it knows of facts that are all known: their probabilities, bits learnt, accuracy
 novelty        what of samples stands in the training set: longest n-gram copied, by a suffix array
 perturbations  the question in other words, with a slip, with its choices in other orders

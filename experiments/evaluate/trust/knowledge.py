@@ -73,9 +73,9 @@ def fact_log_probabilities(
         places for i, person in enumerate(people) for places in _documents(i, person, wording, seed, source)
     ]
     found = {name: np.full((len(people), len(pool)), np.nan) for name, pool in POOLS.items()}
-    ids = {name: _tokens_of(loaded.vocab, pool) for name, pool in POOLS.items()}
+    ids = {name: tokens_of(loaded.vocab, pool) for name, pool in POOLS.items()}
     if any((each >= 0).any() for each in ids.values()):
-        for place, logprobs_V in _in_one_pass(loaded, documents):
+        for place, logprobs_V in in_one_pass(loaded, documents):
             found[place.attribute][place.person] = logprobs_V[ids[place.attribute]]
     several = {
         name: [value for value, token in zip(pool, ids[name]) if token < 0] for name, pool in POOLS.items()
@@ -181,13 +181,13 @@ def _documents(i: int, person: Person, wording: str, seed: int, source: str) -> 
     yield places
 
 
-def _tokens_of(vocab: Vocab, pool: Sequence[str]) -> np.ndarray:
+def tokens_of(vocab: Vocab, pool: Sequence[str]) -> np.ndarray:
     """The token of each value behind a word, int[pool]; -1 for one of several tokens."""
     rows = [encode_pair(vocab, "is", f" {value}").continuation for value in pool]
     return np.array([row[0] if len(row) == 1 else -1 for row in rows])
 
 
-def _in_one_pass(loaded: LoadedModel, documents: Sequence[list[Place]]) -> Iterator[tuple[Place, np.ndarray]]:
+def in_one_pass(loaded: LoadedModel, documents: Sequence[list[Place]]) -> Iterator[tuple[Place, np.ndarray]]:
     """Each place with the log-probabilities of all tokens there, float[vocabulary]."""
     encoded = [[loaded.vocab.eos_id, *loaded.vocab.encode(places[-1].before)] for places in documents]
     length = bucket(max(map(len, encoded)))
