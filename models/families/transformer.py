@@ -1,5 +1,6 @@
 """Decoder-only transformer: blocks stacked along a leading layer axis and run by one scan."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -78,7 +79,10 @@ class TransformerConfig:
     def __post_init__(self):
         sizes = ("vocab_size", "d_model", "n_layers", "n_heads", "n_kv_heads", "d_head", "d_ff")
         check_sizes("model", self, *sizes)
-        check_positive("model", self, "norm_eps", "rope_theta")
+        check_positive("model", self, "norm_eps", "rope_theta", "embedding_scale")
+        for name in ("attention_scale", "attention_softcap", "logit_softcap"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"model: {name}={getattr(self, name)}; it must be finite, and 0 at least")
         if self.n_heads % self.n_kv_heads:
             raise ValueError(
                 f"model: n_heads={self.n_heads} is not a multiple of n_kv_heads={self.n_kv_heads}; "

@@ -60,8 +60,16 @@ class Tensors:
         return tuple(about.get_shape())
 
     def read(self, name: str) -> np.ndarray:
-        """A tensor as float32."""
-        return self.found[name][1].get_tensor(name).astype(np.float32, copy=False)
+        """A tensor as float32; one with infinities or NaN is refused."""
+        path, opened = self.found[name]
+        values = opened.get_tensor(name).astype(np.float32, copy=False)
+        if not np.isfinite(values).all():
+            n = values.size - int(np.isfinite(values).sum())
+            raise ValueError(
+                f"{path}: {n} of {values.size} numbers of {name} are not finite: it has diverged, "
+                "or is damaged; give another checkpoint"
+            )
+        return values
 
 
 def _files(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import re
 
 import jax
@@ -60,6 +61,13 @@ def test_equals_llama_of_an_independent_implementation():
     with jax.default_matmul_precision("highest"):
         logits = jax.jit(models.build(config).apply)(params, jnp.asarray(golden["input_ids"]))
     np.testing.assert_allclose(logits, golden["logits"], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["embedding_scale", "attention_scale", "attention_softcap", "logit_softcap"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
+def test_scales_that_are_no_numbers_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"model: {name}={value}; it must be"):
+        dataclasses.replace(CONFIGS["llama"], **{name: value})
 
 
 GOLDEN_FIELDS = (

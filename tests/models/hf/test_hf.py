@@ -6,6 +6,7 @@ tests/data/hf/make_goldens.py says how the goldens were made. Logits agree to 1e
 import dataclasses
 import functools
 import json
+import math
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -188,6 +189,7 @@ def test_tensors_that_do_not_fit_are_named(tmp_path):
         ({key: value for key, value in good.items() if key != name}, f"{name} is missing.*\\(112, 64\\)"),
         (good | {name: good[name].T.copy()}, f"{name} has shape \\(64, 112\\).*asks for \\(112, 64\\)"),
         (good | {"model.layers.3.mlp.up_proj.weight": good[name]}, "layers.3.mlp.up_proj.weight.*left over"),
+        (good | {name: good[name] * np.float32(math.nan)}, f"7168 of 7168 numbers of {name} are not finite"),
         (good | {name: good[name].astype(np.int8)}, f"{name} is I8"),
     ]
     for each, said in bad:
