@@ -59,6 +59,13 @@ class Cluster:
             )
         if self.workers < 1 or min(self.gpus, self.hosts, self.chips_per_host) < 0:
             raise ValueError("[kubernetes] workers is at least 1; gpus, hosts, chips_per_host at least 0")
+        if self.cpus < 1:
+            raise ValueError(f"[kubernetes] cpus = {self.cpus}; it must be at least 1")
+        if not re.fullmatch(r"[1-9]\d*([KMGTPE]i?|k)?", self.memory):
+            raise ValueError(f'[kubernetes] memory = "{self.memory}"; write bytes, or as 32Gi or 500M')
+        for name in self.env:
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+                raise ValueError(f"[kubernetes] env: {name!r} is no name of a variable")
 
     @property
     def chips(self) -> int:

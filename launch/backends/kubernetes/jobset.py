@@ -143,11 +143,12 @@ def _job(pod: dict[str, Any], size: int, rule: dict[str, Any], backoff: dict[str
 
 def _pod(cluster: Cluster, command: str, env: dict[str, Any], resources: dict[str, Any]) -> dict[str, Any]:
     # The data prepared and the programs compiled by one pod serve the others.
-    values = {"ISOFLOP_CACHE": f"{cluster.mount}/.cache/isoflop", **env, **cluster.env}
+    given = {"ISOFLOP_CACHE": f"{cluster.mount}/.cache/isoflop", **cluster.env}
+    values = env | {key: _literal(value) for key, value in given.items()}
     container = {
         "name": "isoflop",
         "image": cluster.image,
-        "command": ["/bin/sh", "-c", "\n".join(["set -e", *cluster.setup, f"exec {command}"])],
+        "command": ["/bin/sh", "-c", _literal("\n".join(["set -e", *cluster.setup, f"exec {command}"]))],
         "env": [
             {"name": key, "valueFrom" if isinstance(value, dict) else "value": value}
             for key, value in values.items()
@@ -167,3 +168,8 @@ def _pod(cluster: Cluster, command: str, env: dict[str, Any], resources: dict[st
     if cluster.service_account:
         pod["serviceAccountName"] = cluster.service_account
     return pod
+
+
+def _literal(text: str) -> str:
+    """A text as Kubernetes must be given it: it replaces $(NAME) and $$ before a shell sees them."""
+    return text.replace("$", "$$")

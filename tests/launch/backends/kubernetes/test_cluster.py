@@ -24,6 +24,10 @@ SLICE = TABLE | {"tpu": "tpu-v5-lite-podslice", "topology": "4x4"}
         ({"kubernetes": SLICE | {"gpus": 1}}, "no gpus"),
         ({"kubernetes": SLICE | {"chips_per_host": 3}}, "does not divide"),
         ({"kubernetes": TABLE | {"workers": 0}}, "at least 1"),
+        ({"kubernetes": TABLE | {"cpus": 0}}, "cpus = 0"),
+        ({"kubernetes": TABLE | {"memory": "-4Gi"}}, 'memory = "-4Gi"; write bytes, or as 32Gi'),
+        ({"kubernetes": TABLE | {"memory": "32 GB"}}, 'memory = "32 GB"'),
+        ({"kubernetes": TABLE | {"env": {"A B": "x"}}}, "'A B' is no name"),
     ],
 )
 def test_wrong_tables_are_refused_in_plain_words(site, words):

@@ -1,6 +1,9 @@
 """Manifests are checked against the schemas of Kubernetes and JobSet; what they should bring about is said in
 launch/backends/kubernetes/jobset.py."""
 
+import re
+import shlex
+
 import kubernetes_validate
 import pytest
 from kubeflow_trainer_api.models.jobset_v1alpha2_job_set import JobsetV1alpha2JobSet
@@ -83,6 +86,24 @@ def test_pool_of_gpu_workers():
     for part in (driver, workers):
         assert pod(part)["securityContext"] == {"runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 1000}
         assert pod(part)["serviceAccountName"] == "trainer"
+
+
+def expanded(text: str) -> str:
+    """What Kubernetes makes of it where no variable is known: $$ is $, and $(NAME) stays."""
+    return re.sub(r"\$\$", "$", text)
+
+
+def test_what_kubernetes_would_replace_reaches_the_shell_as_it_was_written():
+    lines = ["echo $$ $(HOME) ${HOME} $HOME", "export X=$(date)"]
+    table = TABLE | {"setup": lines, "env": {"MOTTO": "$(HOME) costs $$5"}}
+    folder = "/studies/$(HOME)/a$$b"
+    manifest = jobset(read_cluster({"kubernetes": table}), folder, 1, "auto")
+    for part in parts(manifest):
+        assert expanded(script(part)).split("\n")[1:3] == lines
+        assert folder in shlex.split(expanded(script(part)).split("\n")[3])
+        assert "$(" not in script(part).replace("$$", "")
+        env = {each["name"]: each["value"] for each in pod(part)["containers"][0]["env"] if "value" in each}
+        assert expanded(env["MOTTO"]) == "$(HOME) costs $$5"
 
 
 @pytest.mark.parametrize(
