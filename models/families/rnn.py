@@ -1,5 +1,7 @@
-"""Recurrent sequence-to-sequence networks: an encoder's last hidden states start a decoder (Sutskever et al.
-2014, Cho et al. 2014); with attention the decoder also reads all states of the encoder (Luong et al. 2015).
+"""Recurrent sequence-to-sequence networks: the last hidden states of an encoder start a decoder.
+
+After Sutskever et al. 2014 and Cho et al. 2014; with attention the decoder also reads all states of the
+encoder (Luong et al. 2015).
 
 Encoder and decoder are stacks of GRUs or LSTMs, each layer adding its state to what it reads (Wu et al.
 2016). Attention is Luong's: scores hᵀWs ("general") of the decoder's top stream h against the encoder's s,

@@ -185,17 +185,17 @@ def residuals(runs: pd.DataFrame, frontier: pd.DataFrame) -> dict[str, Any]:
 
 
 def isoflop(
-    runs: pd.DataFrame, parabolas: pd.DataFrame, minima: pd.DataFrame, frontier: pd.DataFrame
+    runs: pd.DataFrame, curves: pd.DataFrame, minima: pd.DataFrame, frontier: pd.DataFrame
 ) -> dict[str, Any]:
     """Loss against parameters at fixed compute: runs, a curve in log N per budget, and its minimum.
 
     Args:
       runs: budget, budget_flops, n_params, loss, and what tips show.
-      parabolas: budget, n_params, loss.
+      curves: budget, n_params, loss.
       minima: budget, flops, n_params, n_tokens, loss, at_edge.
       frontier: flops, n_params, loss; may be empty.
     """
-    across = x("n_params", "Parameters N", [*parabolas["n_params"], *runs["n_params"]], pad=0.01)
+    across = x("n_params", "Parameters N", [*curves["n_params"], *runs["n_params"]], pad=0.01)
     up = y("loss", LOSS, [*runs["loss"], *minima["loss"]], label=plain)
     colour = groups(runs, "budget", "Compute C, FLOPs", by="budget_flops")
     pick, opacity = _faded("budget")
@@ -205,7 +205,7 @@ def isoflop(
     )
     layers = [
         optimum.encode(x=across, y=up, order="flops:Q"),
-        chart("parabolas").mark_line(strokeWidth=2, clip=True).encode(color=colour, **shared),
+        chart("curves").mark_line(strokeWidth=2, clip=True).encode(color=colour, **shared),
         chart("runs")
         .mark_point(filled=True, size=52)
         .encode(color=colour, tooltip=tips(runs, *RUN_TIPS), **shared)
@@ -214,11 +214,11 @@ def isoflop(
         .mark_point(**HOLLOW, size=110)
         .encode(shape=edge_shape(), tooltip=tips(minima, "flops", "n_params", "n_tokens", "loss"), **shared),
     ]
-    tables = {"runs": runs, "parabolas": parabolas, "minima": minima, "frontier": frontier}
+    tables = {"runs": runs, "curves": curves, "minima": minima, "frontier": frontier}
     return finish(layers, tables, height=440)
 
 
-def lr_sweep(runs: pd.DataFrame, parabolas: pd.DataFrame, optima: pd.DataFrame) -> dict[str, Any]:
+def lr_sweep(runs: pd.DataFrame, curves: pd.DataFrame, optima: pd.DataFrame) -> dict[str, Any]:
     """Loss against learning rate at each size of the sweep; diverged runs are crosses along the top."""
     done, lost = runs.loc[is_done(runs)], runs.loc[~is_done(runs)]
     across = x("lr", "Learning rate", runs["lr"], label=plain)
@@ -228,7 +228,7 @@ def lr_sweep(runs: pd.DataFrame, parabolas: pd.DataFrame, optima: pd.DataFrame) 
     shared = {"y": up, "opacity": opacity}
     reach = {"x": alt.X("lo:Q", scale=across["scale"]), "x2": "hi:Q"}
     layers = [
-        chart("parabolas").mark_line(strokeWidth=2, clip=True).encode(x=across, color=colour, **shared),
+        chart("curves").mark_line(strokeWidth=2, clip=True).encode(x=across, color=colour, **shared),
         chart("runs")
         .mark_point(filled=True, size=52)
         .encode(x=across, color=colour, tooltip=tips(done, *RUN_TIPS[:7]), **shared)
@@ -246,7 +246,7 @@ def lr_sweep(runs: pd.DataFrame, parabolas: pd.DataFrame, optima: pd.DataFrame) 
         .mark_point(shape=CROSS, strokeWidth=2, size=80, filled=False)
         .encode(x=across, y=alt.value(6), color=colour, tooltip=tips(lost, *RUN_TIPS[:6]), opacity=opacity),
     ]
-    return finish(layers, {"runs": done, "diverged": lost, "parabolas": parabolas, "optima": optima})
+    return finish(layers, {"runs": done, "diverged": lost, "curves": curves, "optima": optima})
 
 
 def lr_law(runs: pd.DataFrame, law: pd.DataFrame, optima: pd.DataFrame) -> dict[str, Any]:

@@ -138,9 +138,9 @@ def _isoflop(
         "isoflop",
         "Loss against model size at fixed compute",
         "Left of a minimum the model is too small, right of it there are too few tokens. Each curve is a "
-        f"parabola in log N, the open mark its minimum. {flagged}{dotted} Click a budget in the legend to "
-        "single it out.",
-        charts.isoflop(profiles.runs, profiles.parabolas, minima, frontier),
+        "parabola in log N, with six sizes and more a cubic, the open mark its minimum."
+        f" {flagged}{dotted} Click a budget in the legend to single it out.",
+        charts.isoflop(profiles.runs, profiles.curves, minima, frontier),
     )
     return Section("isoflop", "IsoFLOP profiles", figures=[figure])
 
@@ -160,9 +160,9 @@ def _learning_rate(data: ReportData, runs: pd.DataFrame) -> Section | None:
     sweep = Figure(
         "lr_sweep",
         "Loss against learning rate",
-        "Curves: the fitted parabolas in the log of the rate, one a size; open marks: their minima with "
-        f"{rates.level:.0%} intervals.{edge}{lost}",
-        charts.lr_sweep(rates.runs, rates.parabolas, rates.optima),
+        "Curves: for each size a cubic in the log of the rate, good near its minimum; open marks: minima "
+        f"with {rates.level:.0%} intervals.{edge}{lost}",
+        charts.lr_sweep(rates.runs, rates.curves, rates.optima),
     )
     given = runs.loc[~of_stage(runs, "tune") & ~post_trained(runs) & runs["lr"].notna().to_numpy()]
     law = Figure(

@@ -17,8 +17,8 @@ from scaling.table.runs import post_trained
 BEYOND = 1.6  # the frontier is drawn this factor past the last compute of interest …
 AHEAD = 10.0  # … or this far where no run has tested the law
 BUDGETS = 24  # points of the drawn frontier
-DRAWN = 60  # points of a drawn parabola
-MARGIN = 1.15  # parabolas and laws are drawn this factor past their last point
+DRAWN = 60  # points of a drawn curve
+MARGIN = 1.15  # curves and laws are drawn this factor past their last point
 
 
 def splits_budgets(fit: Fit) -> bool:
@@ -87,7 +87,7 @@ class DrawnProfiles:
     """IsoFLOP profiles to draw. `budget` is the label that joins the tables; `budget_flops` orders it."""
 
     runs: pd.DataFrame
-    parabolas: pd.DataFrame  # budget, n_params, loss
+    curves: pd.DataFrame  # budget, n_params, loss
     minima: pd.DataFrame  # budget, flops, n_params, n_params_lo, n_params_hi, n_tokens, loss, at_edge
 
 
@@ -99,24 +99,24 @@ def profiles(data: ReportData, table: pd.DataFrame) -> DrawnProfiles | None:
     if not data.study and minima["at_edge"].to_numpy().all():  # runs of equal compute by chance
         return None
     minima["budget"] = [e_notation(flops) for flops in minima["flops"]]
-    points, parabolas = [], []
+    points, curves = [], []
     for group in budgets(table.loc[~of_stage(table, "verify")]):
         off = np.log(minima["flops"].to_numpy() / group["flops"].to_numpy().mean())
         nearest = minima.to_dict("records")[np.abs(off).argmin()]
         points.append(group.assign(budget=nearest["budget"], budget_flops=nearest["flops"]))
         if np.polyval(np.polyder(nearest["curve"], 2), np.log(nearest["n_params"])) <= 0:
             continue  # no minimum there
-        sizes, losses = _parabola(nearest["curve"], group["n_params"].to_numpy())
+        sizes, losses = _curve(nearest["curve"], group["n_params"].to_numpy())
         drawn = pd.DataFrame({"budget": nearest["budget"], "n_params": sizes, "loss": losses})
         among = (losses > 0.98 * group["loss"].min()) & (losses < 1.02 * group["loss"].max())
-        parabolas.append(drawn.loc[among])  # far from the runs that placed it a cubic may go anywhere
-    if not parabolas:
+        curves.append(drawn.loc[among])  # far from the runs that placed it a cubic may go anywhere
+    if not curves:
         return None
-    return DrawnProfiles(pd.concat(points), pd.concat(parabolas), minima)
+    return DrawnProfiles(pd.concat(points), pd.concat(curves), minima)
 
 
-def _parabola(curve: tuple[float, ...], tried: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """x and loss of a parabola of log loss in log x, over what was tried."""
+def _curve(curve: tuple[float, ...], tried: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """x and loss of a polynomial of log loss in log x, over what was tried."""
     x = np.geomspace(tried.min() / MARGIN, tried.max() * MARGIN, DRAWN)
     return x, np.exp(np.polyval(curve, np.log(x)))
 
@@ -140,7 +140,7 @@ class LearningRates:
     """Learning-rate sweep and law to draw."""
 
     runs: pd.DataFrame
-    parabolas: pd.DataFrame  # size, lr, loss
+    curves: pd.DataFrame  # size, lr, loss
     optima: pd.DataFrame  # size, n_params, n_tokens, lr, lo, hi, loss, at_edge
     law: pd.DataFrame  # n_params, lr, lo, hi
     formula: str

@@ -73,7 +73,7 @@ PASS_AT_K = Law(
     prior=(FREE, (0.4, 0.3)),
     formula="exp(-a k^-b), k samples a problem",
     source="Brown et al. 2024 (arXiv 2407.21787), section 3",
-    use="mean over many problems; measure it by scaling.laws.repeated_sampling.pass_at_k",
+    use="mean over many problems; measure it by scaling.laws.downstream.repeated_sampling.pass_at_k",
     target="pass_at_k",
     scale="linear",
 )

@@ -30,7 +30,7 @@ DOWNSTREAM = Law(
     prior=((0.25, 0.25), (0.9, 0.2), (1.0, 0.5), (10.0, 20.0)),
     formula="low + (high - low) / (1 + e^(slope (loss - middle))); low near chance, high near 1",
     source="Bhagia et al. 2024 (arXiv 2412.04403), eq. 2; Llama 3 (arXiv 2407.21783), section 3.2.1",
-    use="accuracy of a task by its loss; with a law of the loss: scaling.prediction.two_step",
+    use="accuracy of a task by its loss; with a law of the loss: scaling.prediction.two_step.two_step",
     target="accuracy",
     scale="linear",
 )

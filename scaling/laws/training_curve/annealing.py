@@ -72,6 +72,7 @@ ANNEALING = Law(
     prior=((0.8, 0.2), FREE, FREE, (0.5, 0.3)),
     formula="L0 + A / S1^alpha - C S2, S1 = lr_sum, S2 = lr_sum * annealed",
     source="Tissue et al. 2024 (arXiv 2408.11029), eq. 1",
-    use="whole curves of one model, any schedule; columns by scaling.laws.annealing.annealing_columns",
+    use="whole curves of one model, any schedule; columns by "
+    "scaling.laws.training_curve.annealing.annealing_columns",
     dimensionless=("annealed",),
 )

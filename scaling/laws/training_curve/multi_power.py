@@ -91,6 +91,7 @@ MULTI_POWER = Law(
     prior=((0.8, 0.2), FREE, FREE, FREE, (0.5, 0.3), (0.5, 0.3), (0.5, 0.3)),
     formula="L0 + A / S1^alpha - B sum_k drop_k (1 - (1 + C S_k / rate_k^gamma)^-beta), S_k the sum since",
     source="Luo et al. 2025 (arXiv 2503.12811), eq. 1",
-    use="sharper, for schedules that only fall; columns by scaling.laws.multi_power.multi_power_columns",
+    use="sharper, for schedules that only fall; columns by "
+    "scaling.laws.training_curve.multi_power.multi_power_columns",
     dimensionless=(*DROPS, *RATES, *SINCES),
 )

@@ -112,9 +112,9 @@ def test_each_figure_shows_every_run_it_should(browser, study):
     assert marks(browser, "residuals", "runs") == len(grid) + 1
     assert marks(browser, "frontier_params", "optima") == 3 + 1
     assert marks(browser, "isoflop", "runs") == len(grid)
-    assert marks(browser, "isoflop", "minima") == marks(browser, "isoflop", "parabolas") == 3
+    assert marks(browser, "isoflop", "minima") == marks(browser, "isoflop", "curves") == 3
     assert marks(browser, "lr_sweep", "runs") == len(tune)
-    assert marks(browser, "lr_sweep", "optima") == marks(browser, "lr_sweep", "parabolas") == 3
+    assert marks(browser, "lr_sweep", "optima") == marks(browser, "lr_sweep", "curves") == 3
     assert marks(browser, "lr_sweep", "diverged") == len(runs) - len(done)
     assert marks(browser, "lr_law", "runs") == len(grid) + 1
     assert marks(browser, "curves", "curves") == len(runs)
@@ -144,7 +144,7 @@ def test_dark_mode_changes_page_and_charts_and_paper_is_light(browser, study):
             const of = (css, name) => getComputedStyle(document.querySelector(css))[name];
             return [of('body', 'backgroundColor'), of('h1', 'color'), of('.role-axis-label text', 'fill'),
                     of('#figure-frontier .runs_marks path', 'fill'),
-                    of('#figure-isoflop .parabolas_marks path', 'stroke')];
+                    of('#figure-isoflop .curves_marks path', 'stroke')];
         """)
         )
     light, dark, printed = seen

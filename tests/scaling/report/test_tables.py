@@ -111,7 +111,7 @@ def test_profiles_are_the_fit_s_each_run_at_its_budget(data, table):
     off = np.log(found.runs["budget_flops"] / found.runs["flops"])
     assert off.abs().max() < 0.05
     for minimum in found.minima.to_dict("records"):
-        drawn = found.parabolas[found.parabolas["budget"] == minimum["budget"]]
+        drawn = found.curves[found.curves["budget"] == minimum["budget"]]
         lowest = drawn.loc[drawn["loss"].idxmin()]
         assert lowest["loss"] == pytest.approx(minimum["loss"], rel=1e-3)
         assert np.log(lowest["n_params"] / minimum["n_params"]) == pytest.approx(0, abs=0.06)
@@ -147,7 +147,7 @@ def test_swept_rates_lie_on_curves_with_the_optimum_at_the_minimum(data):
         "35.4k",
     ]
     for optimum in found.optima.to_dict("records"):
-        curve = found.parabolas[found.parabolas["size"] == optimum["size"]]
+        curve = found.curves[found.curves["size"] == optimum["size"]]
         lowest = curve.loc[curve["loss"].idxmin()]
         assert np.log(lowest["lr"] / optimum["lr"]) == pytest.approx(0, abs=0.1)
         assert lowest["loss"] == pytest.approx(optimum["loss"], rel=0.01)

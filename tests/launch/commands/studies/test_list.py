@@ -1,6 +1,8 @@
 """`isoflop list` names everything there is, each with a line about it."""
 
+import importlib
 import json
+import re
 
 import pytest
 
@@ -26,6 +28,15 @@ def test_what_there_is_can_be_found(capsys):
     ):
         cli.main(["list", kind])
         assert f"{name} " in capsys.readouterr().out
+
+
+def test_functions_that_are_named_are_where_they_are_said_to_be(capsys):
+    cli.main(["list", "laws"])
+    named = re.findall(r"scaling(?:\.\w+)+", capsys.readouterr().out)
+    assert "scaling.laws.training_curve.annealing.annealing_columns" in named
+    for path in named:
+        module, _, name = path.rpartition(".")
+        assert hasattr(importlib.import_module(module), name), path
 
 
 def test_an_unknown_kind_gets_the_nearest_one(capsys):
