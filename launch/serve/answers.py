@@ -2,7 +2,7 @@
 
 A response is made of the pieces that a stream would have sent, so the two say the same. Log-probabilities are
 the model's own, before any setting. A token is written as its text; one that is no whole text as
-"bytes:\\\\xe2\\\\x82", and one that says nothing, such as the end of a text, as "token_id:1".
+"bytes:\\xe2\\x82", and one that says nothing, such as the end of a text, as "token_id:1".
 """
 
 from collections.abc import Sequence
