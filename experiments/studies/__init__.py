@@ -36,6 +36,7 @@ STUDIES = {  # name: module of this package
     "languages": "data.languages.study",
     "structured_output": "trust.structured_output.study",
     "inverse_scaling_posttraining": "posttraining.inverse_scaling",
+    "creativity": "trust.creativity.study",
 }
 
 

@@ -27,14 +27,14 @@ def measures(samples: Sequence[Sample]) -> dict[str, float]:
     return distinct | {"self_bleu": self_bleu(samples)} | entropy
 
 
-def ngrams(sample: Sample, n: int) -> Counter[tuple[Hashable, ...]]:
-    """How often each n tokens in a row occur; none of a shorter sample."""
-    return Counter(tuple(sample[i : i + n]) for i in range(len(sample) - n + 1))
+def _ngrams(sample: Sample, n: int) -> list[tuple[Hashable, ...]]:
+    """Each n tokens in a row; none of a shorter sample."""
+    return list(zip(*(sample[i:] for i in range(n))))
 
 
 def distinct_n(samples: Sequence[Sample], n: int) -> float:
     """Different n-grams over all of them (Li et al. 2016, arXiv 1510.03055); NaN without any."""
-    counts = sum((ngrams(sample, n) for sample in samples), Counter())
+    counts = Counter(gram for sample in samples for gram in _ngrams(sample, n))
     return len(counts) / counts.total() if counts else math.nan
 
 
@@ -48,7 +48,8 @@ def expected_distinct_n(samples: Sequence[Sample], n: int, vocab_size: int) -> f
     """
     if vocab_size < 2:
         raise ValueError(f"vocab_size={vocab_size}; it must be at least 2")
-    counts, possible = sum((ngrams(sample, n) for sample in samples), Counter()), float(vocab_size) ** n
+    counts = Counter(gram for sample in samples for gram in _ngrams(sample, n))
+    possible = float(vocab_size) ** n
     expected = -possible * math.expm1(counts.total() * math.log1p(-1 / possible))
     return len(counts) / expected if counts else math.nan
 
@@ -67,7 +68,7 @@ def self_bleu(samples: Sequence[Sample], max_n: int = 4) -> float:
     lengths = Counter(map(len, samples))
     log_precisions, nothing_said = [0.0] * len(samples), [False] * len(samples)
     for n in range(1, max_n + 1):
-        counted = [ngrams(sample, n) for sample in samples]
+        counted = [Counter(_ngrams(sample, n)) for sample in samples]
         most: dict[tuple[Hashable, ...], tuple[int, int]] = {}  # largest and second largest count
         for counts in counted:
             for gram, count in counts.items():
