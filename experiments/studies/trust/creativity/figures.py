@@ -5,6 +5,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from experiments.evaluate.statistics import intervals
 from experiments.studies.posttraining.figures import finished
 from experiments.studies.trust.creativity.frontier import BASE
 from experiments.studies.trust.creativity.policies import MEASURES
@@ -23,7 +24,11 @@ TITLES = {
 
 
 def creativity(
-    table: pd.DataFrame, source: dict[str, float], sizes: pd.DataFrame, prediction: dict[str, Any]
+    table: pd.DataFrame,
+    source: dict[str, float],
+    sizes: pd.DataFrame,
+    prediction: dict[str, Any],
+    level: float,
 ) -> bytes:
     """Validity against entropy and against 1 - self-BLEU, creative share against entropy, all of the largest
     size; and validity by size with what was predicted.
@@ -32,10 +37,15 @@ def creativity(
       table: creativity.csv. source: the same measures of the source.
       sizes: n_params, n_tokens, accuracy of each run at temperature 1.
       prediction: prediction.json.
+      level: of the intervals over seeds.
     """
     largest: Any = table[table["d_model"] == table["d_model"].max()]
-    means = largest.groupby(["sampler", "number"], sort=False)[["valid", "entropy", "diverse", "creative"]]
-    means = means.mean().reset_index()
+    settings = largest.groupby(["sampler", "number"], sort=False)
+    means = settings[["valid", "entropy", "diverse", "creative"]].mean().reset_index()
+    for name in ("valid", "creative"):
+        ends = settings[name].apply(lambda seeds: intervals.mean(seeds.to_numpy(float), level=level))
+        means[f"{name}_lo"] = [end.lo for end in ends]
+        means[f"{name}_hi"] = [end.hi for end in ends]
     means["rule"] = means["sampler"].str.split(" at ").str[0]
     hot = [name for name in means["sampler"].unique() if " at " in name]
     heat = f"at {hot[0].split(' at ')[1]}" if hot else ""
@@ -69,10 +79,11 @@ def _panel(
     rules = list(means["rule"].drop_duplicates())
     colours = alt.Scale(domain=rules, range=[theme.INK, theme.ACCENT, theme.VERIFY, "#8a6d00"][: len(rules)])
     heats = list(means["heat"].drop_duplicates())
+    legend = alt.Legend(title="Sampler", symbolOpacity=1)
     base = alt.Chart(means).encode(
         x=horizontal,
         y=vertical,
-        color=alt.Color("rule:N", title="Sampler", scale=colours, sort=rules),
+        color=alt.Color("rule:N", sort=rules, scale=colours, legend=legend),
         detail="sampler:N",
         order="number:Q",
     )
@@ -82,10 +93,13 @@ def _panel(
         strokeDash=alt.StrokeDash("heat:N", scale=dashes, legend=None)
     )
     points = base.mark_point(filled=True, size=40, opacity=1).encode(
-        shape=alt.Shape("heat:N", title="Temperature", scale=shapes, sort=heats)
+        shape=alt.Shape("heat:N", scale=shapes, sort=heats, legend=None)
     )
     truth = alt.Chart(star).mark_point(shape=theme.STAR, size=160, filled=True, color=theme.MUTED, opacity=1)
-    layers = alt.layer(lines, points, truth.encode(x=horizontal, y=vertical))
+    bars = base.mark_rule(strokeWidth=1, opacity=0.45, clip=True).encode(
+        y=alt.Y(f"{up}_lo:Q", scale=vertical["scale"]), y2=f"{up}_hi:Q"
+    )
+    layers = alt.layer(bars, lines, points, truth.encode(x=horizontal, y=vertical))
     return layers.properties(width=WIDTH, height=HEIGHT)
 
 

@@ -161,10 +161,11 @@ def finish(settings: Settings, data: dict[str, DataConfig], folder: Path, runs: 
         Picture(
             "creativity",
             "Quality against diversity and novelty, by sampler",
-            "The largest size, means over seeds, lines through the settings of a sampler. The star is the "
-            "grammar itself. Last: validity at temperature 1 by size, points each seed; the bar is what was "
-            "predicted of the largest before it trained.",
-            figures.creativity(table, source, sizes, prediction),
+            "The largest size: means over seeds with intervals, lines through the settings of a sampler. "
+            "Squares: temperature alone; circles: truncations at temperature 1; triangles, dashed: at a "
+            "higher one. Star: the grammar itself. Last: validity at temperature 1 by size, each seed; the "
+            "bar is what was predicted of the largest before it trained.",
+            figures.creativity(table, source, sizes, prediction, settings.level),
         ),
         Picture(
             "policies",
@@ -181,21 +182,33 @@ def finish(settings: Settings, data: dict[str, DataConfig], folder: Path, runs: 
 def sampled(
     settings: Settings, data: dict[str, DataConfig], folder: Path
 ) -> tuple[pd.DataFrame, dict[str, float]]:
-    """A row a longest run and sampler, what `frontier.measured` says; and that of the source itself."""
-    known, rows, source = KNOWN_SOURCES[GRAMMAR], [], {}
+    """A row a longest run and sampler, what `frontier.measured` says; and that of the source itself, as new
+    to a run of the largest size."""
+    tables, source = [], {}
     for width in settings.widths:
         for _, seed, config in longest(settings, data, width):
-            training = frontier.training_of(config)
-            source = source or frontier.of_source(known, settings.n_sampled, training)
-            about = {"run_id": config.run_id, "d_model": width, "seed": seed}
-            about["n_params"] = models.count(config.model).n_params
-            for sampler, number, each in settings.samplers:
-                texts, nats = frontier.documents_said(
-                    folder / "runs" / config.run_id, GRAMMAR, each, settings.n_sampled, settings.seed
-                )
-                found = frontier.measured(known, texts, nats, training)
-                rows.append(about | {"sampler": sampler, "number": number} | found)
-    return pd.DataFrame(rows), source
+            about = {"d_model": width, "seed": seed, "n_params": models.count(config.model).n_params}
+            tables.append(of_run(settings, folder, config).assign(**about))
+    for _, _, config in longest(settings, data, settings.widths[-1])[:1]:
+        training = frontier.training_of(config)
+        source = frontier.of_source(KNOWN_SOURCES[GRAMMAR], settings.n_sampled, training)
+    return pd.concat(tables, ignore_index=True), source
+
+
+def of_run(settings: Settings, folder: Path, config: RunConfig) -> pd.DataFrame:
+    """A row a sampler: run_id, sampler, number, and what `frontier.measured` says; kept in the folder."""
+    path, rows = folder / "samplers" / f"{config.run_id}.csv", []
+    if path.is_file():
+        return pd.read_csv(path)
+    training, n = frontier.training_of(config), settings.n_sampled
+    for sampler, number, each in settings.samplers:
+        run = folder / "runs" / config.run_id
+        texts, nats = frontier.documents_said(run, GRAMMAR, each, n, settings.seed)
+        found = frontier.measured(KNOWN_SOURCES[GRAMMAR], texts, nats, training)
+        rows.append({"run_id": config.run_id, "sampler": sampler, "number": number} | found)
+    path.parent.mkdir(exist_ok=True)
+    write_atomic(path, pd.DataFrame(rows).to_csv(index=False))
+    return pd.DataFrame(rows)
 
 
 def of_policies(settings: Settings, data: dict[str, DataConfig], folder: Path) -> pd.DataFrame:
