@@ -37,11 +37,11 @@ class Settings:
     policy_seeds: int = 5
     policy_width: int = 24
     pretrain_steps: int = 150
-    sft_steps: int = 300
-    dpo_steps: int = 64
+    sft_steps: int = 100
+    dpo_steps: int = 48
     dpo_lr: float = 1e-3
     dpo_beta: float = 0.1
-    ppo_steps: int = 64
+    ppo_steps: int = 48
     ppo_lr: float = 3e-4
     ppo_beta: float = 0.05
     n_prompts: int = 128
