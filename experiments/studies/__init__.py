@@ -34,6 +34,7 @@ STUDIES = {  # name: module of this package
     "filters": "data.filters",
     "domains": "data.domains.study",
     "languages": "data.languages.study",
+    "capacity": "trust.capacity.study",
     "structured_output": "trust.structured_output.study",
     "inverse_scaling_posttraining": "posttraining.inverse_scaling",
     "creativity": "trust.creativity.study",
