@@ -96,22 +96,29 @@ def compare(table: pd.DataFrame, one: str, other: str, bits: dict[str, np.ndarra
       one, other: kinds of run.
       bits: by run, of each person.
     """
-    by_kind = {
-        kind: table[table["kind"] == kind].sort_values("seed")["run_id"].tolist() for kind in (one, other)
-    }
-    a, b = ([float(bits[run].mean()) for run in by_kind[kind]] for kind in (one, other))
+    rows: Any = table.sort_values(by="seed")
+    by_kind = [rows.loc[rows["kind"] == kind, "run_id"] for kind in (one, other)]
+    a, b = ([float(bits[run].mean()) for run in runs] for runs in by_kind)
     apart = np.subtract(a, b)
-    p: Any = stats.ttest_1samp(apart, 0.0).pvalue if len(apart) > 1 else np.nan
+    t: Any = stats.ttest_1samp(apart, 0.0)
     ratio = float(np.mean(a) / np.mean(b)) if np.mean(b) > 0 else None
     return {
-        **{"one": one, "other": other, "bits_of_one": a, "bits_of_other": b, "ratio": ratio, "p": float(p)},
+        **{
+            "one": one,
+            "other": other,
+            "bits_of_one": a,
+            "bits_of_other": b,
+            "ratio": ratio,
+            "p": float(t.pvalue),
+        },
         "seeds_alike": int(np.sum(np.sign(apart) == np.sign(apart.mean()))),
     }
 
 
 def highest(table: pd.DataFrame, exposures: Sequence[float]) -> dict[float, dict[str, Any]]:
     """At each number of exposures the plain run of most bits a parameter."""
-    found, plain = {}, table[table["kind"].isin(["plain", "most"])]
+    plain: Any = table[table["kind"].isin(["plain", "most"])]
+    found = {}
     for n in exposures:
         rows = plain[plain["exposures"] == n]
         if len(rows):

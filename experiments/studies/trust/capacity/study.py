@@ -234,7 +234,7 @@ def finish(settings: Settings, data: Corpora, folder: Path, runs: Runs) -> str:
     table, bits = measured(settings, data, folder, [*first, *compared, *largest])
     table = laws.with_predictions(table, fit)
     verified = pd.DataFrame(table[table["d_model"] == settings.widths[-1]])
-    with_seeds = table[
+    with_seeds: Any = table[
         (table["d_model"] == settings.widths[0])
         & (table["exposures"] == settings.compared_exposures)
         & (table["n_people"] != settings.n_people[-1])
