@@ -51,6 +51,7 @@ GROUPS = {  # a folder of launch/commands each
         "evaluate": "loss, bits per byte and tasks of checkpoints, with intervals",
         "sample": "generate text from a checkpoint",
         "diversity": "how diverse samples are, and what of them a corpus has",
+        "consistency": "whether a checkpoint answers a question the same each time and in other words",
         "serve": "answer requests by the OpenAI protocol from a checkpoint",
         "import": "turn a Hugging Face checkpoint into a run's folder",
         "export": "write a checkpoint in Hugging Face's format",

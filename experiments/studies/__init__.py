@@ -38,6 +38,7 @@ STUDIES = {  # name: module of this package
     "structured_output": "trust.structured_output.study",
     "inverse_scaling_posttraining": "posttraining.inverse_scaling",
     "creativity": "trust.creativity.study",
+    "consistency": "trust.consistency.study",
 }
 
 

@@ -55,6 +55,9 @@ CELLS = (
 )
 
 
+QUICK = tuple(cell for cell in CELLS if cell.name in ("16 at a time", "2 times as long", "whole text anew"))
+
+
 def matrix(
     checkpoint: Path, prompts: Sequence[str], max_tokens: int = 16, cells: Sequence[Cell] = CELLS
 ) -> pd.DataFrame:
@@ -86,6 +89,15 @@ def matrix(
     return pd.DataFrame(
         [*rows, {"axis": "cache", "cell": "kept answers"} | _kept(loaded, prompts, max_tokens)]
     )
+
+
+def in_words(table: pd.DataFrame) -> str:
+    """A matrix in a line: of its cells with logits the largest difference, and how many texts differ."""
+    cells = [
+        f"{row['cell']} {row['max_abs']:.1g} ({row['greedy_prompts']:.0%})"
+        for row in table.dropna(subset=["bits"]).to_dict("records")
+    ]
+    return f"determinism: logits differ by at most (texts at temperature 0 that differ): {', '.join(cells)}"
 
 
 def _kept(loaded: LoadedModel, prompts: Sequence[str], max_tokens: int) -> dict[str, float]:
