@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import functools
-import hmac
 import json
 import secrets
 import signal
@@ -18,13 +17,20 @@ from aiohttp import web
 from experiments.evaluate.loaded_model import LoadedModel, chat_template
 from experiments.posttraining.data.chat_template import ChatTemplate
 from launch.serve import answers, protocol
+from launch.serve.access import may_ask
 from launch.serve.answers import Head, Piece
 from launch.serve.engine import Engine, Question
 from launch.serve.protocol import Request, RequestError
 
 MAX_BODY = 16 * 2**20  # bytes
 MAX_WAITING = 4096  # rows that are decoded or wait, beyond which nothing more is taken
-KINDS = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error", 503: "server_error"}
+KINDS = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+    503: "server_error",
+}
 
 
 class Server:
@@ -68,8 +74,9 @@ class Server:
 
     @web.middleware
     async def _access(self, request: web.Request, handler) -> web.StreamResponse:
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
-        if self.token is not None and not hmac.compare_digest(given, self.token.encode()):
+        if not may_ask(self.token, request.headers.get("Authorization", ""), request.url.host or ""):
+            if self.token is None:
+                raise RequestError("without a token this server answers to localhost alone", status=403)
             raise RequestError("no such token; send it as your API key", None, 401, "invalid_api_key")
         return await handler(request)
 
@@ -216,8 +223,8 @@ async def _stream(
     async def send(event: Any) -> None:
         await response.write(f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n".encode())
 
-    seen, begun = [], set()
-    try:
+    async def send_all() -> None:
+        seen, begun = [], set()
         async for piece in pieces:
             if head.chat and piece.index not in begun:
                 begun.add(piece.index)
@@ -227,11 +234,15 @@ async def _stream(
         if asked.include_usage:
             await send(answers.usage_chunk(head, answers.usage(n_prompt, seen)))
         await send("[DONE]")
-    except ConnectionResetError:
-        raise  # nobody listens any more
-    except Exception as error:
-        await send(_as_error(error)[1])
-    await response.write_eof()
+
+    with contextlib.suppress(ConnectionResetError):  # nobody listens any more
+        try:
+            await send_all()
+        except ConnectionResetError:
+            raise
+        except Exception as error:
+            await send(_as_error(error)[1])
+        await response.write_eof()
     return response
 
 

@@ -13,7 +13,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from experiments.evaluate.loaded_model import LoadedModel
@@ -57,16 +57,30 @@ class Question:
     hidden: int = 0
 
 
+class _Offsets:
+    """Where the text of each token begins, in characters, in a text that grows from `start`."""
+
+    def __init__(self, token_bytes: Sequence[bytes], start: int = 0):
+        self._token_bytes, self._at = token_bytes, start
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="ignore")
+
+    def of(self, tokens: Sequence[int]) -> tuple[int, ...]:
+        found = []
+        for token in tokens:
+            found.append(self._at)
+            self._at += len(self._decoder.decode(self._token_bytes[token]))
+        return tuple(found)
+
+
 @dataclass(eq=False)
 class _Choice:
-    """A choice in the making; `decoder` reads tokens as far as they were reported."""
+    """A choice in the making; `told` of its tokens were reported."""
 
     row: Continuation
     index: int
     report: Report
-    said: int = 0
-    offset: int = 0
-    decoder: Any = field(default_factory=lambda: codecs.getincrementaldecoder("utf-8")(errors="ignore"))
+    offsets: _Offsets
+    told: int = 0
 
 
 class Engine:
@@ -121,6 +135,8 @@ class Engine:
     def _work(self) -> None:
         while not self._closing:
             self._listen(wait=not self._open)
+            if self._closing:
+                break
             try:
                 rows = self._batch.step()
             except ConstraintFailed as error:
@@ -128,7 +144,7 @@ class Engine:
                 continue
             except Exception as error:
                 traceback.print_exc(file=sys.stderr)
-                self._fail_all(error)
+                self._fail_all(RuntimeError(f"the batch failed: {error}"))
                 self._batch = self._new_batch()
                 continue
             for row in rows:
@@ -174,8 +190,8 @@ class Engine:
                     report(replace(echo, index=index, finish=finish))
                 if question.max_tokens:
                     row = self._row(question, sample)
-                    offset = 0 if echo is None else len(echo.text)
-                    self._open[id(row)] = _Choice(row, index, report, offset=offset)
+                    offsets = _Offsets(self.token_bytes, 0 if echo is None else len(echo.text))
+                    self._open[id(row)] = _Choice(row, index, report, offsets)
                     self._batch.add([row])
 
     def _row(self, question: Question, sample: int) -> Continuation:
@@ -196,44 +212,36 @@ class Engine:
         """The prompt as the first piece of a choice."""
         prompt, hidden = list(question.prompt), question.hidden
         shown = prompt[hidden:]
-        choice = _Choice(Continuation(prompt, 0, 0, 0), 0, print)
-        offsets = self._offsets(choice, shown)
         text = b"".join(self.token_bytes[token] for token in shown).decode("utf-8", errors="ignore")
         if not question.scored:
             return Piece(0, text, echo=True)
+        offsets = _Offsets(self.token_bytes).of(shown)
         scores = prompt_scores(self.loaded.model, self.loaded.params, prompt, self._n_top)
         logprobs = [None, *scores["logprobs"].tolist()][hidden:]
         pairs = zip(scores["top_tokens"].tolist(), scores["top_logprobs"].tolist())
         top = [(), *(tuple(zip(*each)) for each in pairs)][hidden:]
         return Piece(0, text, tuple(shown), tuple(logprobs), tuple(top), offsets, echo=True)
 
-    def _offsets(self, choice: _Choice, tokens: Sequence[int]) -> tuple[int, ...]:
-        """Where each token's text begins; moves on by them."""
-        found = []
-        for token in tokens:
-            found.append(choice.offset)
-            choice.offset += len(choice.decoder.decode(self.token_bytes[token]))
-        return tuple(found)
-
     def _tell(self, choice: _Choice) -> None:
         """Reports what a row has said since the last time."""
-        row, start = choice.row, choice.said
+        row, start = choice.row, choice.told
         tokens = tuple(row.tokens[start:])
-        choice.said += len(tokens)
+        choice.told += len(tokens)
         assert row.text is not None
-        drawn = {name: values[start:] for name, values in row.drawn.items()}
-        pairs = zip(drawn["top_tokens"], drawn["top_logprobs"])
-        top = tuple(tuple(zip(*each)) for each in pairs)
         text = row.text.new_text(ended=row.finish is not None)
-        offsets = self._offsets(choice, tokens)
+        names = ("logprobs", "top_tokens", "top_logprobs")
+        logprobs, *likeliest = (tuple(row.drawn[name][start:]) for name in names)
+        top = tuple(tuple(zip(*each)) for each in zip(*likeliest))
         if row.finish:
             del self._open[id(row)]
-        choice.report(Piece(choice.index, text, tokens, tuple(drawn["logprobs"]), top, offsets, row.finish))
+        offsets = choice.offsets.of(tokens)
+        choice.report(Piece(choice.index, text, tokens, logprobs, top, offsets, row.finish))
 
     def _drop(self, report: object) -> None:
-        for choice in [each for each in self._open.values() if each.report is report]:
-            del self._open[id(choice.row)]
-            self._batch.remove(choice.row)
+        rows = [each.row for each in self._open.values() if each.report is report]
+        for row in rows:
+            del self._open[id(row)]
+        self._batch.remove(rows)
 
     def _fail(self, report: Report, error: Exception) -> None:
         self._drop(report)

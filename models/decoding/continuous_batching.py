@@ -203,10 +203,11 @@ class ContinuousBatch:
         """Further rows, behind those that wait; the batch's shape must have room for each."""
         self.waiting.extend(rows)
 
-    def remove(self, row: Continuation) -> None:
-        """Takes a row out, unfinished as it is; its place is free."""
-        self.waiting = deque(each for each in self.waiting if each is not row)
-        self.places = [None if each is row else each for each in self.places]
+    def remove(self, rows: Sequence[Continuation]) -> None:
+        """Takes rows out, unfinished as they are; their places are free."""
+        gone = set(map(id, rows))
+        self.waiting = deque(each for each in self.waiting if id(each) not in gone)
+        self.places = [None if id(each) in gone else each for each in self.places]
 
     def _limits(self, row: Continuation) -> Limits:
         return row.limits or self.limits

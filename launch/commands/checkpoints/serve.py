@@ -13,13 +13,13 @@ other users of the machine, in the environment as ISOFLOP_TOKEN; clients send it
 Example: isoflop serve out/quickstart --port 8000
 """
 
-import ipaddress
 import os
 import sys
 from pathlib import Path
 
 from absl import flags
 
+from launch.serve.access import is_loopback
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()
@@ -35,7 +35,7 @@ def run(args: list[str], flags) -> int:
     if len(args) != 1:
         raise ValueError(f"expected one run or study folder, got {args}; usage: {USAGE}")
     token = flags.token or os.environ.get("ISOFLOP_TOKEN") or None
-    if token is None and not _is_loopback(flags.host):
+    if token is None and not is_loopback(flags.host):
         raise ValueError(f"--host {flags.host} without a token; other machines reach it: give --token")
     if not 0 <= flags.port < 2**16:
         raise ValueError(f"--port {flags.port}; it must be from 0 to 65535")
@@ -53,11 +53,3 @@ def run(args: list[str], flags) -> int:
         print(f"serving the study's verification run, {loaded.folder}", file=sys.stderr)
     app.serve(loaded, flags.host, flags.port, token, flags.max_batch)
     return 0
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens there."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

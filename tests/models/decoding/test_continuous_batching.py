@@ -204,7 +204,7 @@ def test_rows_that_come_later_say_what_they_would_alone():
         batch.add([arriving])
         with contextlib.suppress(continuous_batching.ConstraintFailed):
             batch.step()
-    batch.remove(gone)
+    batch.remove([gone])
     failed = []
     for _ in range(100):
         try:
@@ -213,7 +213,7 @@ def test_rows_that_come_later_say_what_they_would_alone():
         except continuous_batching.ConstraintFailed as error:
             assert str(error) == "it has gone far enough"
             failed.append(error.row)
-            batch.remove(error.row)
+            batch.remove([error.row])
     assert failed == [constrained] and gone.finish is None
     assert constrained.tokens == constrained.progress.taken and len(constrained.tokens) == 6
     assert not any(token % 2 for token in constrained.tokens)
