@@ -2,8 +2,8 @@
 
   fit                fit: from runs to a Fit; held_out; in_units: a table in units of the data
   result             Fit and Prediction: parameters, what is predicted, JSON, text
-  solver             robust least squares, many problems at once: the parameters and their resamples
-  least_squares      generalised least squares under a prior: the parameters of a forecast
+  solver             least squares: robust, many problems at once, for the parameters and their resamples; and
+                     generalised, under a prior, for the parameters of a forecast
   uncertainty        Forecast: the predictive distribution of a new run; model_discrepancy: errors of the law
   diagnostics        what the runs leave open, and what a single run does to a fit
 
@@ -13,7 +13,6 @@ Imports scaling.table, scaling.laws and scaling.profiles.
 __all__ = [
     "diagnostics",
     "fit",
-    "least_squares",
     "model_discrepancy",
     "result",
     "solver",

@@ -1,8 +1,11 @@
-"""The solver: robust nonlinear least squares, many problems in one compiled function.
+"""Nonlinear least squares by damped Gauss-Newton steps: robust, and generalised under a prior.
 
-A problem is a start point, weights of the rows, a Huber delta and a prior. Problems share the table's columns
-and take damped Gauss–Newton steps in float64, as many at a time (a batch) as stay in the cache; where one has
-ended, its place in the batch goes to the next of the queue, and every core has a queue of its own.
+`solve` takes many robust problems in one compiled function, `levenberg_marquardt` one whose errors are
+correlated.
+
+A robust problem is a start point, weights of the rows, a Huber delta and a prior. Problems share the table's
+columns and take damped Gauss–Newton steps in float64, as many at a time (a batch) as stay in the cache; where
+one has ended, its place in the batch goes to the next of the queue, and every core has a queue of its own.
 """
 
 import os
@@ -14,14 +17,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import linalg
 
 from scaling.laws import Columns, Law
-from scaling.laws.law import float_columns, linearise
+from scaling.laws.law import float_columns, linearise, linearised, scaled_values
 
 BATCH_ROWS = 2**12  # rows of a batch, so that a step stays in the fastest cache of a core
 QUEUE_ROWS = 2**19  # rows of all problems of a queue, 4 MB
 MAX_BATCH, MAX_QUEUED = 256, 2048  # problems
 MAX_STEPS = 300
+STEPS, TRIES = 60, 8  # of `levenberg_marquardt`; of each of its steps, more damped each time
 EXACT, ROUGH = 1e-14, 1e-7  # stop when the next step promises less than this fraction of the objective
 
 
@@ -201,3 +206,67 @@ def _evaluate(law: Law, x: Columns, problem: Problems, theta, damping):
         # As one product of matrices this small XLA takes up to a third longer.
         jnp.stack([slopes @ (curvature * slope) for slope in slopes]) + jnp.diag(problem.precision),
     )
+
+
+_damped_step = jax.jit(damped_step)
+
+
+class Prior(NamedTuple):
+    """Gaussian prior of a law's parameters: mean and precision [params]; precision 0 says nothing."""
+
+    mean: np.ndarray
+    precision: np.ndarray
+
+    @staticmethod
+    def of(law: Law) -> "Prior":
+        mean, sd = np.array(law.prior).T
+        return Prior(np.where(np.isfinite(sd), mean, 0.0), np.where(np.isfinite(sd), sd**-2.0, 0.0))
+
+
+def levenberg_marquardt(
+    law: Law,
+    x: Mapping[str, np.ndarray],
+    y: np.ndarray,
+    covariance: np.ndarray,
+    start: np.ndarray,
+    prior: Prior,
+) -> tuple[np.ndarray, float]:
+    """(theta, cost) of the least cost inside the law's bounds, from one start.
+
+    cost = e' covariance^-1 e + sum_j precision_j (theta_j - mean_j)^2, e = y - the law's scaled values.
+
+    Args:
+      x: the law's columns [rows] and y: the target on the scale of its errors [rows], in units of the data.
+      covariance: of the errors [rows, rows].
+      start: [params].
+    """
+    low, high = np.array(law.bounds).T
+    root = np.linalg.cholesky(covariance)
+
+    def whiten(rows: np.ndarray) -> np.ndarray:
+        return linalg.solve_triangular(root, rows, lower=True, check_finite=False)
+
+    def cost(theta: np.ndarray) -> float:  # not a number, and so no better, outside the law's domain
+        with np.errstate(all="ignore"):
+            white = whiten(y - scaled_values(law, theta[None], x)[0])
+            return float(white @ white + prior.precision @ (theta - prior.mean) ** 2)
+
+    theta = np.clip(start, low, high)
+    now, damping = cost(theta), 1e-2
+    for _ in range(STEPS):
+        value, slopes = linearised(law, theta, x)
+        left, slopes = whiten(y - value), whiten(slopes)
+        gradient = prior.precision * (theta - prior.mean) - slopes.T @ left
+        hessian = slopes.T @ slopes + np.diag(prior.precision)
+        before = now
+        for _ in range(TRIES):
+            with jax.enable_x64(True):
+                tried = np.asarray(_damped_step(theta, gradient, hessian, damping, low, high)[0])
+            reached = cost(tried)
+            if reached < now:
+                theta, now, damping = tried, reached, max(damping / 5, 1e-9)
+                break
+            damping *= 5
+        if before - now <= 1e-7 * now + 1e-9:
+            break
+    return theta, now

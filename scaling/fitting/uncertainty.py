@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from scaling.fitting.least_squares import Prior, levenberg_marquardt
 from scaling.fitting.model_discrepancy import (
     RIDGE,
     ModelDiscrepancy,
@@ -21,6 +20,7 @@ from scaling.fitting.model_discrepancy import (
     estimate_discrepancy,
     locations,
 )
+from scaling.fitting.solver import Prior, levenberg_marquardt
 from scaling.laws import Law
 from scaling.laws.law import linearised
 
