@@ -69,10 +69,14 @@ class Plan:
 
     def waiting_stages(self) -> list[str]:
         """Stages that wait for the runs that are planned now."""
+        path = self.root / "waiting.json"
         try:
-            return read_json(self.root / "waiting.json", list)
+            stages = read_json(path, list)
         except FileNotFoundError:
             return []
+        if not all(isinstance(stage, str) for stage in stages):
+            raise ValueError(f"{path} holds {stages!r:.60}; expected names of stages; plan the study anew")
+        return stages
 
     def note_waiting(self, stages: list[str]) -> None:
         """Keeps the names of the stages that cannot be planned yet."""

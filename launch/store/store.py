@@ -122,13 +122,13 @@ class Store:
             os.fsync(file.fileno())
 
     def jobs(self) -> list[dict[str, Any]]:
-        """Recorded jobs, oldest first; a line that a crash cut off is left out."""
+        """Recorded jobs, oldest first; a line that a crash cut off, or that is no job, is left out."""
         jobs = []
         with contextlib.suppress(FileNotFoundError):
-            for line in (self.root / "jobs.jsonl").read_text().splitlines():
-                with contextlib.suppress(json.JSONDecodeError):
+            for line in (self.root / "jobs.jsonl").read_text(errors="replace").splitlines():
+                with contextlib.suppress(ValueError, RecursionError):
                     jobs.append(json.loads(line))
-        return jobs
+        return [job for job in jobs if isinstance(job, dict) and {"backend", "id", "kind"} <= job.keys()]
 
     # ---- what has become of it -------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """Fitting a law to a table of runs: parameters with intervals, the frontier's exponents, and the forecast."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -133,10 +134,19 @@ def _check(approach: int, n_bootstrap: int, level: float, delta: float) -> None:
         )
     if n_bootstrap < 0:
         raise ValueError(f"n_bootstrap={n_bootstrap}; it must be 0 or more")
+    check_level(level)
+    if not 0 < delta < math.inf:
+        raise ValueError(f"delta={delta}; it must be positive and finite, for example 1e-3")
+
+
+def check_level(level: float) -> None:
+    """Refuses a level that no interval has.
+
+    Raises:
+      ValueError: it does not lie between 0 and 1.
+    """
     if not 0 < level < 1:
         raise ValueError(f"level={level}; it must lie between 0 and 1, for example 0.9")
-    if not delta > 0:
-        raise ValueError(f"delta={delta}; it must be positive, for example 1e-3")
 
 
 def _refuse_few(law: Law, usable: UsableRuns) -> None:

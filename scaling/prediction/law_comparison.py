@@ -15,7 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from scaling import laws as known_laws
-from scaling.fitting.fit import in_units
+from scaling.fitting.fit import check_level, in_units
 from scaling.fitting.uncertainty import Forecast, forecast
 from scaling.laws import LAWS, Law
 from scaling.table.runs import Runs
@@ -72,8 +72,9 @@ def compare_laws(
       n_cuts: budgets at which the table is cut; level: of the intervals; seed: of the resampling of octaves.
 
     Raises:
-      ValueError: fewer than two laws, an unknown one, or too few runs to hold any out.
+      ValueError: fewer than two laws, an unknown one, too few runs to hold any out, or no level.
     """
+    check_level(level)
     usable = runs.usable()
     found = [known_laws.find(name) for name in laws or default_laws(usable.table)]
     if len(found) < 2:

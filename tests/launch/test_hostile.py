@@ -279,3 +279,21 @@ def test_on_the_command_line_a_broken_file_is_one_line_and_exit_2(name, tmp_path
     assert cli.main(["fit", str(tmp_path / name)]) == 2
     said = capsys.readouterr()
     assert said.out == "" and said.err.count("\n") == 1 and "Traceback" not in said.err
+
+
+WRONG_NUMBERS = (
+    ("fit", "--seed=-1"),
+    ("fit", "--delta=inf"),
+    ("hparams", "--seed=-1"),
+    ("forecast", "--seed=-1"),
+    ("compare", "--level=0"),
+)
+
+
+@pytest.mark.parametrize("verb, flag", WRONG_NUMBERS)
+def test_numbers_that_nothing_can_be_computed_with_are_one_line_and_exit_2(verb, flag, tmp_path, capsys):
+    table = tmp_path / "runs.csv"
+    sound_table(0).to_csv(table, index=False)
+    assert cli.main([verb, *([] if verb == "forecast" else [str(table)]), flag]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and flag.rpartition("=")[2] in said.err and "Traceback" not in said.err

@@ -38,7 +38,7 @@ flags.DEFINE_string("file", None, "text to score instead of a split", flag_value
 flags.DEFINE_list("by", [], "groups of the text: JSON fields, length, position", flag_values=FLAGS)
 flags.DEFINE_integer("shots", 0, "solved examples before each item", 0, flag_values=FLAGS)
 flags.DEFINE_integer("limit", None, "first items of each task (built-in: 200)", 1, flag_values=FLAGS)
-flags.DEFINE_integer("seed", 0, "of built-in items and of the examples", flag_values=FLAGS)
+flags.DEFINE_integer("seed", 0, "of built-in items and of the examples", 0, flag_values=FLAGS)
 flags.DEFINE_bool(
     "contamination", False, "how many items of the tasks the runs have read in training", flag_values=FLAGS
 )

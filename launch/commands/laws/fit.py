@@ -53,7 +53,7 @@ flags.DEFINE_float(
 flags.DEFINE_bool(
     "relax", True, "forecast with the law's relaxed form; --norelax with the law itself", flag_values=FLAGS
 )
-flags.DEFINE_integer("seed", 0, "seed of the resampling", flag_values=FLAGS)
+flags.DEFINE_integer("seed", 0, "seed of the resampling", 0, flag_values=FLAGS)
 flags.DEFINE_string("out", None, "write the fit to this JSON file", flag_values=FLAGS)
 flags.DEFINE_bool("json", False, "print the fit as JSON", flag_values=FLAGS)
 

@@ -32,7 +32,7 @@ flags.DEFINE_multi_string(
 )
 flags.DEFINE_bool("inputs", False, "print the inputs with their sources, and nothing else", flag_values=FLAGS)
 flags.DEFINE_integer("draws", 2000, "futures that are drawn", flag_values=FLAGS)
-flags.DEFINE_integer("seed", 0, "seed of the draws", flag_values=FLAGS)
+flags.DEFINE_integer("seed", 0, "seed of the draws", 0, flag_values=FLAGS)
 flags.DEFINE_string(
     "out", None, "write tables (CSV) and figures (PNG, PDF) to this folder", flag_values=FLAGS
 )

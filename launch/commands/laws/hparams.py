@@ -28,7 +28,7 @@ flags.DEFINE_float(
     "batch", None, "a batch it is bound to; the rate is then the best for it", flag_values=FLAGS
 )
 flags.DEFINE_float("level", 0.9, "level of the intervals", flag_values=FLAGS)
-flags.DEFINE_integer("seed", 0, "seed of the draws behind the intervals", flag_values=FLAGS)
+flags.DEFINE_integer("seed", 0, "seed of the draws behind the intervals", 0, flag_values=FLAGS)
 flags.DEFINE_string("out", None, "write the laws to this JSON file", flag_values=FLAGS)
 flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
 

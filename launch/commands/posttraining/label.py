@@ -30,7 +30,7 @@ flags.DEFINE_enum(
     "pairs", "extremes", ["extremes", "all"], "the best against the worst, or each two", flag_values=FLAGS
 )
 flags.DEFINE_float("temperature", 0.0, "of who labels; 0 makes no mistake", 0.0, flag_values=FLAGS)
-flags.DEFINE_integer("seed", 0, "of the mistakes", flag_values=FLAGS)
+flags.DEFINE_integer("seed", 0, "of the mistakes", 0, flag_values=FLAGS)
 
 
 def run(args: list[str], flags: flags.FlagValues) -> int:

@@ -189,8 +189,18 @@ def test_jobs_are_kept_in_order_and_a_torn_line_is_left_out(tmp_path):
         store.record_job({"backend": "slurm", "id": name, "kind": "workers", "slots": 2})
         with open(store.root / "jobs.jsonl", "a") as file:
             file.write('{"backend": "sl')
+            file.write("\n[1]\n{}\n" + "[" * 100_000 + "\n")  # what nobody wrote
     assert [job["id"] for job in store.jobs()] == ["7", "8"]
     assert time.time() - store.jobs()[0]["time"] < 10
+
+
+def test_stages_that_wait_are_names(tmp_path):
+    store = new_store(tmp_path)
+    store.plan.note_waiting(["grid", "verify"])
+    assert store.plan.waiting_stages() == ["grid", "verify"]
+    (store.root / "waiting.json").write_text("[1]")
+    with pytest.raises(ValueError, match=r"waiting.json holds \[1\]; expected names of stages"):
+        store.plan.waiting_stages()
 
 
 def test_lines_of_an_earlier_version_still_load(tmp_path):

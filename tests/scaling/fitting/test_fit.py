@@ -1,6 +1,7 @@
 """Fitting: planted parameters, the published optimum, robustness, honesty about what is not determined."""
 
 import json
+import math
 import subprocess
 import sys
 
@@ -155,6 +156,7 @@ def test_a_law_the_runs_do_not_determine_says_so():
         ({"n_bootstrap": -1}, "n_bootstrap=-1"),
         ({"level": 1.0}, "level=1.0"),
         ({"delta": 0.0}, "delta=0.0"),
+        ({"delta": math.inf}, "delta=inf; it must be positive and finite"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, words):

@@ -67,6 +67,8 @@ def test_too_few_runs_and_lone_laws_are_refused():
     few = check(isoflop_runs().table.head(9), {})
     with pytest.raises(ValueError, match="no such cut"):
         compare_laws(few, ["chinchilla", "kaplan"])
+    with pytest.raises(ValueError, match="level=1"):
+        compare_laws(isoflop_runs(), ["chinchilla", "kaplan"], level=1)
     with pytest.raises(ValueError, match="unknown law 'chinchila'"):
         compare_laws(isoflop_runs(), ["chinchila", "kaplan"])
 
