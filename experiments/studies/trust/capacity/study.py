@@ -2,11 +2,11 @@
 
 1. grid: GPT-2-like networks of each width but the last on biographies of few and more people, each met a
    number of times; one run meets them most often.
-2. compare: with the first width, under several seeds: the same network with a gated feed-forward layer; and
-   an eighth as many people, the rest of the text being of people of each of whom there is one biography
-   (junk), without and with a word in front that says which are which.
-3. verify: the largest width. A law of the share that is learnt, fitted to the grid, says before what it will
+2. verify: the largest width. A law of the share that is learnt, fitted to the grid, says before what it will
    come to.
+3. compare: with the last width but one, under several seeds: the same network with a gated feed-forward
+   layer; and an eighth as many people, the rest of the text being of people of each of whom there is one
+   biography (junk), without and with a word in front that says which are which.
 """
 
 import dataclasses
@@ -44,8 +44,8 @@ class Settings:
     """Everything `--set` can change.
 
     widths: the law is fitted to all but the last. n_people, exposures: each with each in the grid.
-    most_exposures: of one run of the first width on the fewest people.
-    compared_exposures: of the runs of the second stage, on the fewest people; of those with junk a share of
+    most_exposures: of one run of the last width but one on the fewest people.
+    compared_exposures: of the runs of the third stage, on the fewest people; of those with junk a share of
     1 / (1 + junk) of them.
     """
 
@@ -104,10 +104,13 @@ def build(settings: Settings, data: Corpora) -> Study:
     def stage(i: int):
         return lambda runs: [configure(settings, data, each) for each in planned(settings)[i]]
 
+    def before(folder: Path, runs: Runs, configs: list[RunConfig]) -> None:
+        predict(settings, data, folder)
+
     stages = (
         Stage("grid", stage(0)),
-        Stage("compare", stage(1)),
-        Stage("verify", stage(2), before=lambda folder, runs, configs: predict(settings, data, folder)),
+        Stage("verify", stage(1), before=before),
+        Stage("compare", stage(2)),
     )
     summary = "bits of known facts that models learn by size and exposures; junk, sources, gates; a law"
     return Study("capacity", summary, settings, stages, functools.partial(finish, settings, data))
@@ -134,19 +137,19 @@ def planned(settings: Settings) -> tuple[list[Run], list[Run], list[Run]]:
             for exposures in settings.exposures
         ]
 
-    small, seeds = settings.widths[0], range(settings.seed, settings.seed + settings.n_seeds)
-    most = Run("most", small, corpora[0], settings.most_exposures, settings.seed)
+    width, seeds = settings.widths[-2], range(settings.seed, settings.seed + settings.n_seeds)
+    most = Run("most", width, corpora[0], settings.most_exposures, settings.seed)
     first = grid(settings.widths[:-1])
     useful = settings.n_people[0] // (1 + settings.junk)
     junk = dataclasses.replace(corpora[0], n_people=useful, n_junk=settings.junk * useful * FEW)
     kinds = {"plain": corpora[0], "gated": corpora[0], "junk": junk}
     kinds["source"] = dataclasses.replace(junk, source=True)
     compared = [
-        Run(kind, small, corpus, settings.compared_exposures, seed)
+        Run(kind, width, corpus, settings.compared_exposures, seed)
         for kind, corpus in kinds.items()
         for seed in seeds
     ]
-    return [*first, most], [each for each in compared if each not in first], grid(settings.widths[-1:])
+    return [*first, most], grid(settings.widths[-1:]), [each for each in compared if each not in first]
 
 
 def configure(settings: Settings, data: Corpora, run: Run) -> RunConfig:
@@ -163,6 +166,7 @@ def configure(settings: Settings, data: Corpora, run: Run) -> RunConfig:
         d_head=run.width // heads // 2 * 2,
         d_ff=run.width * 8 // 3 if gated else run.width * 4,
         tied_embeddings=True,
+        embedding_scale=run.width**0.5,  # what is looked up has unit size, though it is the head's, too
         gated=gated,
         activation="silu" if gated else "gelu",
     )
@@ -203,7 +207,7 @@ def measured(
 
 def predict(settings: Settings, data: Corpora, folder: Path) -> None:
     """Fits the law to the grid, and writes down what it says of the largest width."""
-    grid, _, largest = planned(settings)
+    grid, largest, _ = planned(settings)
     table, _ = measured(settings, data, folder, grid)
     fit = laws.fit_law(table, LAW, settings.n_bootstrap, settings.level)
     about: list[dict[str, Any]] = []
@@ -230,14 +234,14 @@ def finish(settings: Settings, data: Corpora, folder: Path, runs: Runs) -> str:
       settings: of the study; data: its corpora.
       folder: of the study; runs: all of its runs.
     """
-    fit, (first, compared, largest) = laws.read_fit(folder / "fit.json"), planned(settings)
+    fit, (first, largest, compared) = laws.read_fit(folder / "fit.json"), planned(settings)
     table, bits = measured(settings, data, folder, [*first, *compared, *largest])
     table = laws.with_predictions(table, fit)
     verified = pd.DataFrame(table[table["d_model"] == settings.widths[-1]])
     with_seeds: Any = table[
-        (table["d_model"] == settings.widths[0])
+        (table["d_model"] == settings.widths[-2])
         & (table["exposures"] == settings.compared_exposures)
-        & (table["n_people"] != settings.n_people[-1])
+        & (table["n_people"] <= settings.n_people[0])
     ]
     found = {
         "law": laws.parameters(fit),
