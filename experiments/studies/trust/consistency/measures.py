@@ -20,9 +20,9 @@ from experiments.data.sources.biographies import ATTRIBUTES, exposures, is_quest
 from experiments.data_configs import BiographiesConfig
 from experiments.evaluate.loaded_model import LoadedModel, load_model
 from experiments.evaluate.statistics.intervals import mean
-from experiments.evaluate.statistics.ranking import auroc
 from experiments.evaluate.trust import consistency, perturbations
 from experiments.evaluate.trust.answers import Asking, answer
+from experiments.evaluate.trust.detectors import auroc
 from experiments.evaluate.trust.questions import Question, in_orders, normal
 from experiments.files import fingerprint
 from models.decoding.prefill import padded

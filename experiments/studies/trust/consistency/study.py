@@ -1,4 +1,4 @@
-"""Does a model say the same when it is asked again, and does it tell what it knows by that?
+"""Whether a model says the same when it is asked again or otherwise, and what that tells of what it knows.
 
 Models of several sizes read biographies of people whose every fact is known, some stated once an epoch and
 some often, and questions about half of them. They are asked for each fact, and for facts of people whom

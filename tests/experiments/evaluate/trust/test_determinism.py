@@ -28,6 +28,7 @@ def test_differences_by_hand():
     assert across_zero["max_ulps"] == 2 * int(np.float32(5).view(np.int32))
 
 
+@pytest.mark.slow
 def test_a_cell_says_what_the_sampler_says_and_another_one_nearly_so(run):
     loaded = load_model(run)
     reference = run_cell(loaded, PROMPTS, determinism.REFERENCE, 5)

@@ -7,16 +7,9 @@ import pandas as pd
 import pytest
 
 from experiments.data_configs import BiographiesConfig
-from experiments.evaluate.statistics.ranking import auroc
 from experiments.studies.trust.consistency import figures, measures, summary
 from experiments.studies.trust.consistency.study import study
 from tests.tiny_run import isoflop
-
-
-def test_a_right_item_is_above_a_wrong_one_so_often():
-    scores, right = np.array([3.0, 1.0, 2.0, 2.0]), np.array([True, False, True, False])
-    assert auroc(scores, right) == (1 + 1 + 1 + 0.5) / 4
-    assert np.isnan(auroc(scores, np.ones(4)))
 
 
 def test_exact_measures_by_hand():
