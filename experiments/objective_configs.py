@@ -147,10 +147,12 @@ class QueriesConfig:
 @dataclass(frozen=True)
 class QuestionsConfig:
     """Questions about the people of a run's `data.biographies`, with their answers
-    (`experiments.posttraining.data.questions`): in training about those whom the corpus has questions about,
-    in validation about the others.
+    (`experiments.posttraining.data.questions`).
 
+    about: "asked": in training those whom the corpus has questions about, in validation the others; "others":
+      of the others half in training and half in validation, so that what a model knows of both is alike.
     exposures: about people of whom it has so many biographies, 0: none; (): all of whom it has any.
+    n_unseen: people without a biography, half of them in training; 0: as many as of another exposure.
     unknown: exposures of the people about whom demonstrations abstain.
     abstain: share of all other demonstrations that abstain, by chance: what reinforcement learning is to
       sample, must be said now and then before.
@@ -161,6 +163,8 @@ class QuestionsConfig:
     unknown: tuple[int, ...] = ()
     abstain: float = 0.0
     seed: int = 0
+    about: Literal["asked", "others"] = field(default="asked", metadata=ADDED_LATER)
+    n_unseen: int = field(default=0, metadata=ADDED_LATER)
 
     def __post_init__(self):
         check("questions", 0 <= self.abstain <= 1, f"abstain={self.abstain}; it is a share, 0 to 1")

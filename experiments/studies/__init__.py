@@ -39,6 +39,7 @@ STUDIES = {  # name: module of this package
     "inverse_scaling_posttraining": "posttraining.inverse_scaling",
     "creativity": "trust.creativity.study",
     "consistency": "trust.consistency.study",
+    "abstention": "trust.abstention.study",
 }
 
 

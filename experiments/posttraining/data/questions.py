@@ -104,19 +104,28 @@ def about_people(
 def people(
     world: BiographiesConfig, drawn: QuestionsConfig, split: str
 ) -> list[tuple[biographies.Person, int]]:
-    """(person, exposures) of a split. Of those without a biography each has half, and both together are about
-    as many as there are people of another number of exposures."""
+    """(person, exposures) of a split. Of those without a biography each has half."""
     trains, counts = split == "train", drawn.exposures or world.exposures
     known = biographies.people(world)
     found = [
         (person, biographies.exposures(world, i))
         for i, person in enumerate(known)
-        if biographies.is_questioned(world, i) == trains
+        if _is_of(split, world, drawn, i)
     ]
-    n_unseen = -(-len(known) // len(world.exposures)) // 2
-    unseen = biographies.people(world, "unseen")[: 2 * n_unseen]
+    n_unseen = drawn.n_unseen or 2 * (-(-len(known) // len(world.exposures)) // 2)
+    unseen = biographies.people(world, "unseen")[:n_unseen]
     found += [(person, 0) for person in unseen[0 if trains else 1 :: 2]]
     return [(person, n) for person, n in found if n in counts]
+
+
+def _is_of(split: str, world: BiographiesConfig, drawn: QuestionsConfig, i: int) -> bool:
+    """Whether the i-th known person is in a split."""
+    asked, trains = biographies.is_questioned(world, i), split == "train"
+    if drawn.about == "asked":
+        return asked == trains
+    level = i // len(world.exposures)
+    before = sum(not biographies.is_questioned(world, k * len(world.exposures)) for k in range(level))
+    return not asked and (before % 2 == 0) == trains
 
 
 def demonstrations(questions: Examples) -> Examples:

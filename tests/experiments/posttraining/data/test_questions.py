@@ -49,6 +49,17 @@ def test_training_asks_about_those_whom_the_corpus_asks_about_and_validation_abo
     assert not {each.name for each, _ in rows[0]} & {each.name for each, _ in rows[1]}
 
 
+def test_others_are_halved_and_none_of_them_is_asked_about_by_the_corpus():
+    world = dataclasses.replace(WORLD, n_people=24)
+    drawn = QuestionsConfig(about="others", exposures=(0, 1, 8))
+    train, held_out = (questions.people(world, drawn, split) for split in ("train", "validation"))
+    assert [sorted(n for _, n in rows) for rows in (train, held_out)] == [[0] * 6 + [1] * 3 + [8] * 3] * 2
+    known = biographies.people(world)
+    asked = {each.name for i, each in enumerate(known) if biographies.is_questioned(world, i)}
+    names = [each.name for each, _ in train + held_out]
+    assert len(set(names)) == 24 and not asked & set(names)
+
+
 def test_demonstrations_abstain_about_the_unknown_and_references_do_not():
     config = about("biographies", exposures=(0, 1, 8), unknown=(0, 1))
     asked = questions.open_questions(config)["train"]
