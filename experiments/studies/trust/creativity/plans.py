@@ -57,6 +57,8 @@ class Settings:
             raise ValueError("Settings: the law takes three widths and six runs of all but the last, or more")
         if 1.0 not in self.temperatures or len(self.temperatures) < 2:
             raise ValueError("Settings.temperatures: 1 is one of them, which validity is predicted for")
+        if self.hot <= 1:
+            raise ValueError(f"Settings.hot={self.hot}; it is above 1, where truncations are tried anyway")
 
     @property
     def samplers(self) -> list[tuple[str, float, SamplingSettings]]:

@@ -71,9 +71,10 @@ def _predicted(result: dict[str, Any]) -> list[str]:
 
 def _samplers(result: dict[str, Any]) -> list[str]:
     source = result["source"]["entropy"]
+    n = len(result["at_equal_entropy"])
     lines = [
-        f"validity at equal entropy against temperature alone (mean over models; only p < {SURE:g}; the "
-        f"grammar has {source:.1f} nats):"
+        f"validity at equal entropy against temperature alone (mean over models; of {n} comparisons those of "
+        f"p < {SURE:g}; the grammar has {source:.1f} nats):"
     ]
     by_sampler: dict[str, list[dict[str, Any]]] = {}
     for row in result["at_equal_entropy"]:
