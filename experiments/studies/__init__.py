@@ -40,6 +40,7 @@ STUDIES = {  # name: module of this package
     "creativity": "trust.creativity.study",
     "consistency": "trust.consistency.study",
     "abstention": "trust.abstention.study",
+    "hallucination": "trust.hallucination.study",
 }
 
 
