@@ -63,9 +63,10 @@ def matrix(
 ) -> pd.DataFrame:
     """The matrix of a checkpoint: a row a cell, as `compare`, with its axis and name.
 
-    Cells of other processes run there, those of one together. In the place of a second machine, which is not
-    at hand, are other instruction sets, numbers of cores and compilations on this one. To compare machines,
-    keep what `run_cell` gives for REFERENCE on each, and `compare` that.
+    Cells of other processes run there, those of one together; meshes are of virtual CPU devices, whatever
+    device the others run on. In the place of a second machine, which is not at hand, are other instruction
+    sets, numbers of cores and compilations on this one. To compare machines, keep what `run_cell` gives for
+    REFERENCE on each, and `compare` that.
 
     Args:
       checkpoint: the folder of a run, or of a Hugging Face model.

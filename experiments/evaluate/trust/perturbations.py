@@ -31,7 +31,9 @@ def one_character(text: str, seed: int, n: int) -> list[str]:
         changed = _slip(text, rng)
         if changed != text:
             made[changed] = None
-    raise ValueError(f"{text[:40]!r} has {len(made)} texts one character away, not {n}; ask for fewer")
+    raise ValueError(
+        f"{text[:40]!r} has {len(made)} texts one character away, not {n}; ask for fewer (--slips)"
+    )
 
 
 def _slip(text: str, rng: random.Random) -> str:
