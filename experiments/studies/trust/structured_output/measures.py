@@ -34,6 +34,9 @@ COMPARED = (
     (HEAD, CONSTRAINED, "label", 0.0),
 )
 CROSSING = (  # of these, where the first begins, or stops, to be ahead by the margin
+    (CONSTRAINED, PROMPT, "valid", 0.1),
+    (CONSTRAINED, LEARNT, "valid", 0.1),
+    (CONSTRAINED, FINE_TUNED, "valid", 0.1),
     (CONSTRAINED, PROMPT, "right", 0.05),
     (CONSTRAINED, LEARNT, "right", 0.0),
     (FINE_TUNED, CONSTRAINED, "right", 0.0),

@@ -203,6 +203,7 @@ def predict(settings: Settings, folder: Path) -> None:
         rows = pd.DataFrame(table[table["way"] == way])
         fit = laws.fit_law(rows, f"logistic:n_params,{name}", settings.n_bootstrap, settings.level)
         [row] = laws.with_predictions(pd.DataFrame({"n_params": [size]}), fit).to_dict("records")
+        row |= {edge: min(max(row[edge], 0.0), 1.0) for edge in ("lo", "hi")}  # of a share
         said.append({"way": way, "measure": name, **row})
         fits[f"{way}, {name}"] = fit.to_json()
     write_atomic(folder / "smaller.csv", table.to_csv(index=False))
