@@ -38,9 +38,7 @@ def capacity(table: pd.DataFrame, compared: pd.DataFrame, largest: int) -> bytes
                 base.mark_point(filled=True, size=48, opacity=1).encode(
                     y=up, shape=alt.Shape("role:N", title="Law", sort=["fitted", "predicted before"])
                 ),
-            )
-            .resolve_scale(color="independent")
-            .properties(width=WIDTH, height=HEIGHT, title=f"{n_people:,} people")
+            ).properties(width=WIDTH, height=HEIGHT, title=f"{n_people:,} people")
         )
     named = compared.assign(named=[KINDS[kind] for kind in compared["kind"]])
     points = alt.Chart(named).encode(x=alt.X("named:N", title=None, sort=list(KINDS.values())))
@@ -52,4 +50,4 @@ def capacity(table: pd.DataFrame, compared: pd.DataFrame, largest: int) -> bytes
             ),
         ).properties(width=WIDTH * 0.7, height=HEIGHT, title="Gates, junk, sources")
     )
-    return finished(alt.hconcat(*panels).resolve_scale(color="independent"))
+    return finished(alt.hconcat(*panels))

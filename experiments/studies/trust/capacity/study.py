@@ -44,18 +44,18 @@ class Settings:
     """Everything `--set` can change.
 
     widths: the law is fitted to all but the last. n_people, exposures: each with each in the grid.
-    most_exposures: of one run of the last width but one on the fewest people.
+    most_exposures: of one run of the last width but one on the most people.
     compared_exposures: of the runs of the third stage, on the fewest people; of those with junk a share of
     1 / (1 + junk) of them.
     """
 
     seed: int = 0
     n_seeds: int = 3
-    widths: tuple[int, ...] = (12, 16, 24)
-    n_people: tuple[int, ...] = (256, 512)
-    exposures: tuple[int, ...] = (40, 100)
-    most_exposures: int = 1000
-    compared_exposures: int = 100
+    widths: tuple[int, ...] = (16, 24, 32)
+    n_people: tuple[int, ...] = (256, 768)
+    exposures: tuple[int, ...] = (50, 100)
+    most_exposures: int = 300
+    compared_exposures: int = 50
     junk: int = 7
     lr: float = 1e-2
     rows: int = 2
@@ -65,9 +65,9 @@ class Settings:
 
     def __post_init__(self):
         check_statistics(self.level, self.n_bootstrap)
-        if (len(self.widths) - 1) * len(self.n_people) * len(self.exposures) < 5 or self.n_seeds < 2:
+        if (len(self.widths) - 1) * len(self.n_people) * len(self.exposures) < 4 or self.n_seeds < 2:
             raise ValueError(
-                "Settings: the law needs 5 runs or more, of widths but the last, n_people and exposures, and "
+                "Settings: the law needs 4 runs or more, of widths but the last, n_people and exposures, and "
                 "comparing n_seeds=2 or more"
             )
 
@@ -138,7 +138,7 @@ def planned(settings: Settings) -> tuple[list[Run], list[Run], list[Run]]:
         ]
 
     width, seeds = settings.widths[-2], range(settings.seed, settings.seed + settings.n_seeds)
-    most = Run("most", width, corpora[0], settings.most_exposures, settings.seed)
+    most = Run("most", width, corpora[-1], settings.most_exposures, settings.seed)
     first = grid(settings.widths[:-1])
     useful = settings.n_people[0] // (1 + settings.junk)
     junk = dataclasses.replace(corpora[0], n_people=useful, n_junk=settings.junk * useful * FEW)

@@ -55,8 +55,8 @@ def test_kinds_compare_in_pairs_of_a_seed():
 
 
 def test_too_few_runs_for_the_law_are_refused():
-    with pytest.raises(ValueError, match="the law needs 5 runs or more"):
-        study.study(["widths=[8,12]"])
+    with pytest.raises(ValueError, match="the law needs 4 runs or more"):
+        study.study(["widths=[8,12]", "exposures=[4,8,12]"])
 
 
 @pytest.mark.slow
