@@ -45,13 +45,15 @@ def consistency(table: pd.DataFrame, laid_out: pd.DataFrame) -> bytes:
     ]
     order = ["the same", "trained wording", "new wording", "one character"]
     other = alt.Chart(pd.concat(kept)).encode(
-        x=alt.X("asked:N", sort=order, title=None, axis=alt.Axis(labelAngle=-25)), color=colour
+        x=alt.X("asked:N", sort=order, title=None, axis=alt.Axis(labelAngle=-25, labelOverlap=False)),
+        color=colour,
     )
     wordings = alt.layer(
         other.mark_line(strokeWidth=2).encode(y=alt.Y("mean(share):Q", title=None, scale=SHARE)),
         other.mark_point(filled=True, size=22, opacity=0.6).encode(y=alt.Y("share:Q", scale=SHARE)),
     ).properties(width=WIDTH, height=HEIGHT, title="Agrees with the first wording")
-    return finished(alt.vconcat(alt.hconcat(*by_temperature), alt.hconcat(wordings, law(laid_out))))
+    lower = alt.hconcat(wordings, law(laid_out)).resolve_scale(color="independent")
+    return finished(alt.vconcat(alt.hconcat(*by_temperature), lower).resolve_scale(color="independent"))
 
 
 def law(laid_out: pd.DataFrame) -> Any:
@@ -63,12 +65,11 @@ def law(laid_out: pd.DataFrame) -> Any:
     up = theme.y("nats", "", np.append(rows["nats"], [0.0, 1.0]), log=False, label=theme.plain)
     base = alt.Chart(rows).encode(x=across, color=by_size("size", "Parameters", sizes))
     dashed = base.mark_line(strokeWidth=1.5, strokeDash=[5, 4], clip=True)
-    chart = alt.layer(
+    return alt.layer(
         band_of_largest(rows, across, up),
         dashed.encode(y=alt.Y("predicted:Q", scale=up["scale"])),
         base.mark_point(filled=True, size=40, opacity=0.9).encode(y=up),
     ).properties(width=WIDTH, height=HEIGHT, title="Two answers differ, and the law")
-    return chart.resolve_scale(color="independent")
 
 
 def matrix(table: pd.DataFrame) -> bytes:
