@@ -77,7 +77,7 @@ def after(snowballs: pd.DataFrame, taught: pd.DataFrame) -> bytes:
         x=across,
         y=theme.y("accuracy", "Accuracy on known facts", [0, 1], log=False, label=theme.plain),
         color=alt.Color("kind:N", title="Fine-tuned", sort=kinds),
-        shape=alt.Shape("kind:N", title="Fine-tuned", sort=kinds),
+        shape=alt.Shape("kind:N", sort=kinds, legend=None),
     )
     return _beside({"After a mistake": left, "After fine-tuning": right})
 
