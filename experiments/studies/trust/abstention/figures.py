@@ -7,6 +7,8 @@ import pandas as pd
 
 from scaling.report import theme
 
+FEWEST = 0.05  # share of questions below which a risk is that of a handful
+
 
 def policies(table: pd.DataFrame) -> bytes:
     """Score against threshold, a panel a width.
@@ -14,7 +16,11 @@ def policies(table: pd.DataFrame) -> bytes:
     Args:
       table: width, threshold, seed, score, best, everything.
     """
-    across = alt.X("threshold:Q", title="t: a wrong answer costs t / (1 - t)", scale=alt.Scale(domain=[0, 1]))
+    across = alt.X(
+        "threshold:Q",
+        title="t: a wrong answer costs t / (1 - t)",
+        scale=alt.Scale(domain=[0, table["threshold"].to_numpy(float).max() + 0.1]),
+    )
     panels = []
     of_widths: Any = table.groupby("width")
     for width, rows in of_widths:
@@ -62,6 +68,7 @@ def risk_coverage(table: pd.DataFrame) -> bytes:
       table: detector, coverage, risk.
     """
     names = table["detector"].drop_duplicates().tolist()
+    table = pd.DataFrame(table[table["coverage"] >= FEWEST])
     chart = (
         alt.Chart(table)
         .mark_line(strokeWidth=2)
