@@ -132,7 +132,7 @@ def _text_lines(found: "TextScore") -> str:
     lines.append(f"  {'perplexity':<14} {math.exp(p.loss.value):.3f}")
     for by, labels in found.groups.items():
         lines += ["", *_group_lines(by, labels)]
-    lines.append(f"windows of {p.context} tokens; intervals resample {p.resampled}")
+    lines.append(f"windows of {p.context} tokens; intervals over {p.resampled}")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Loss and bits per byte of a checkpoint on a text, with intervals that resample whole documents.
+"""Loss and bits per byte of a checkpoint on a text, with intervals over whole documents.
 
 The text is a stream of tokens in which every document ends with EOS, read exactly as in training: cut into
 windows of `context` tokens that do not overlap and run across documents. A token is predicted from those
@@ -24,7 +24,6 @@ from models.model import Model
 LOGITS_PER_BATCH = 2**21  # 8 MiB of float32: with more, a CPU waits for its memory
 LEAST_TOKENS = 2**11  # in a batch, however large the vocabulary
 MIN_DOCUMENTS = 10
-N_BOOTSTRAP = 1000
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,6 @@ def perplexity(
     context: int,
     *,
     level: float = 0.9,
-    seed: int = 0,
 ) -> Perplexity:
     """Scores a text in windows of `context` tokens.
 
@@ -76,12 +74,12 @@ def perplexity(
       text: tokens with their documents.
       vocab: whose bytes are counted.
       context: tokens a window, the network's own as a rule.
-      level: of the intervals. seed: of their bootstrap.
+      level: of the intervals.
 
     Raises:
       ValueError: no text, a loss that is not finite, or a network with an encoder.
     """
-    return summarise(token_losses(model, params, text.tokens, context), text, vocab, context, level, seed)
+    return summarise(token_losses(model, params, text.tokens, context), text, vocab, context, level)
 
 
 def token_losses(model: Model, params: Any, tokens: np.ndarray, context: int) -> np.ndarray:
@@ -168,7 +166,7 @@ def document_losses(nats: np.ndarray, text: TokenizedText, vocab: Vocab) -> Docu
 
 
 def summarise(
-    nats: np.ndarray, text: TokenizedText, vocab: Vocab, context: int, level: float = 0.9, seed: int = 0
+    nats: np.ndarray, text: TokenizedText, vocab: Vocab, context: int, level: float = 0.9
 ) -> Perplexity:
     """Loss and bits per byte from `token_losses` [n_tokens].
 
@@ -176,7 +174,7 @@ def summarise(
       nats: of each predicted token, float[n_tokens].
       text, vocab: what they were predicted of.
       context: tokens a window.
-      level: of the intervals. seed: of their bootstrap.
+      level: of the intervals.
 
     Raises:
       ValueError: as `document_losses`.
@@ -184,48 +182,48 @@ def summarise(
     found = document_losses(nats, text, vocab)
     every = np.ones(len(found.nats), bool)
     if len(found.nats) >= MIN_DOCUMENTS:
-        return _over_documents(found, every, context, level, seed)
+        return _over_documents(found, every, context, level)
     window = np.arange(len(nats)) // context
     tokens, total = np.bincount(window), found.n_bytes.sum()
     n_bytes = tokens * total / len(nats)
     sums = np.bincount(window, nats.astype(np.float64))
-    loss, bits = ratios(sums, [tokens, n_bytes * math.log(2)], level, N_BOOTSTRAP, seed)
+    loss, bits = ratios(sums, [tokens, n_bytes * math.log(2)], level)
     n, lost = len(found.nats), total - found.n_decoded.sum()
     return Perplexity(n, len(nats), round(total), round(lost), context, loss, bits, level, "windows")
 
 
 def by_document(
-    found: DocumentLosses, labels: list[str], context: int, level: float = 0.9, seed: int = 0
+    found: DocumentLosses, labels: list[str], context: int, level: float = 0.9
 ) -> dict[str, Perplexity]:
-    """Loss and bits per byte of documents with the same label; intervals resample the group's documents.
+    """Loss and bits per byte of documents with the same label; intervals are over the group's documents.
 
     Args:
       found: the losses of the documents.
       labels: of each document [n_documents].
       context: tokens a window.
-      level: of the intervals. seed: of their bootstrap.
+      level: of the intervals.
     """
     of_document = np.array(labels)
     groups = {label: of_document == label for label in dict.fromkeys(labels)}
     return {
-        label: _over_documents(found, chosen, context, level, seed)
+        label: _over_documents(found, chosen, context, level)
         for label, chosen in groups.items()
         if found.n_bytes[chosen].sum()
     }
 
 
 def by_position(
-    nats: np.ndarray, found: DocumentLosses, context: int, level: float = 0.9, seed: int = 0
+    nats: np.ndarray, found: DocumentLosses, context: int, level: float = 0.9
 ) -> dict[str, Estimate]:
     """Loss in nats per token by the number of tokens before it in its window, in powers of two.
 
-    Intervals resample documents.
+    Intervals are over documents.
 
     Args:
       nats: of each predicted token, float[n_tokens].
       found: the losses of the documents.
       context: tokens a window.
-      level: of the intervals. seed: of their bootstrap.
+      level: of the intervals.
     """
     power = np.frexp(np.arange(len(nats)) % context)[1]  # 0 | 1 | 2-3 | 4-7 | …
     estimates = {}
@@ -235,7 +233,7 @@ def by_position(
         sums, counts = np.bincount(unit, nats[chosen].astype(np.float64), n), np.bincount(unit, minlength=n)
         low, high = (0, 0) if p == 0 else (2 ** (p - 1), min(2**p, context) - 1)
         there = counts > 0
-        [estimate] = ratios(sums[there], [counts[there]], level, N_BOOTSTRAP, seed)
+        [estimate] = ratios(sums[there], [counts[there]], level)
         estimates[f"{low}" if low == high else f"{low}-{high}"] = estimate
     return estimates
 
@@ -254,22 +252,20 @@ def length_labels(found: DocumentLosses) -> list[str]:
     return [label(n_bytes) for n_bytes in found.n_bytes]
 
 
-def difference(a: DocumentLosses, b: DocumentLosses, level: float = 0.9, seed: int = 0) -> Estimate:
-    """Bits per byte of one checkpoint above another's on the same documents, which are resampled in pairs.
+def difference(a: DocumentLosses, b: DocumentLosses, level: float = 0.9) -> Estimate:
+    """Bits per byte of one checkpoint above another's on the same documents, each of which is a pair.
 
     Args:
       a, b: losses of the same documents under the two.
-      level: of the interval. seed: of its bootstrap.
+      level: of the interval.
     """
     scale = math.log(2) * a.n_bytes
-    return ratio_difference(a.nats, b.nats, scale, level, N_BOOTSTRAP, seed)
+    return ratio_difference(a.nats, b.nats, scale, level)
 
 
-def _over_documents(
-    found: DocumentLosses, chosen: np.ndarray, context: int, level: float, seed: int
-) -> Perplexity:
+def _over_documents(found: DocumentLosses, chosen: np.ndarray, context: int, level: float) -> Perplexity:
     nats, tokens, n_bytes = found.nats[chosen], found.tokens[chosen], found.n_bytes[chosen]
-    loss, bits = ratios(nats, [tokens, n_bytes * math.log(2)], level, N_BOOTSTRAP, seed)
+    loss, bits = ratios(nats, [tokens, n_bytes * math.log(2)], level)
     n, n_tokens, total = int(chosen.sum()), int(tokens.sum()), float(n_bytes.sum())
     lost = total - float(found.n_decoded[chosen].sum())
     return Perplexity(n, n_tokens, round(total), round(lost), context, loss, bits, level, "documents")

@@ -106,56 +106,45 @@ def mean_over_seeds(
     return SeedMean(estimate, n_seeds, math.sqrt(between), se_items)
 
 
-def ratios(
-    numerator: np.ndarray, denominators: list[np.ndarray], level: float, n_bootstrap: int, seed: int
-) -> list[Estimate]:
-    """sum(numerator) / sum(denominator) for each denominator, over units that are resampled together.
+def ratios(numerator: np.ndarray, denominators: list[np.ndarray], level: float = 0.9) -> list[Estimate]:
+    """sum(numerator) / sum(denominator) for each denominator, over independent units.
 
-    Standard errors and the percentile interval come from one bootstrap over units (Efron & Tibshirani 1993).
+    Standard errors are the jackknife's. Intervals are Student's, with the degrees of freedom of as many equal
+    units as would weigh as much (Kish 1965): where a few long documents are most of a text, it is known as
+    well as a few. Resampling them instead held 74 to 88 % of 90 at ten to thirty documents.
 
     Args:
       numerator: of each unit [n].
       denominators: likewise, each [n].
       level: of the intervals.
-      n_bootstrap: resamples; seed: of them.
     """
-    columns = np.stack([numerator, *denominators], axis=1).astype(np.float64)
-    totals = columns.sum(axis=0)
-    drawn = _bootstrap(columns, n_bootstrap, seed)
-    drawn = None if drawn is None else drawn[:, :1] / drawn[:, 1:]
-    return _percentiles(totals[0] / totals[1:], drawn, level)
+    return [
+        _ratio(np.asarray(numerator, np.float64), np.asarray(each, np.float64), level)
+        for each in denominators
+    ]
 
 
-def ratio_difference(
-    a: np.ndarray, b: np.ndarray, denominator: np.ndarray, level: float, n_bootstrap: int, seed: int
-) -> Estimate:
-    """(sum(a) - sum(b)) / sum(denominator) of two models on the same units, resampled in pairs.
+def _ratio(numerator: np.ndarray, denominator: np.ndarray, level: float) -> Estimate:
+    above, below, n = numerator.sum(), denominator.sum(), len(numerator)
+    value = float(above / below)
+    rest = below - denominator
+    if n < 2 or not rest.all():
+        return Estimate(value, math.nan, math.nan, math.nan)
+    without = (above - numerator) / rest
+    se = math.sqrt((n - 1) / n * float(((without - without.mean()) ** 2).sum()))
+    half = _t(level, max(1.0, float(below**2 / (denominator**2).sum()) - 1)) * se
+    return Estimate(value, se, value - half, value + half)
+
+
+def ratio_difference(a: np.ndarray, b: np.ndarray, denominator: np.ndarray, level: float = 0.9) -> Estimate:
+    """(sum(a) - sum(b)) / sum(denominator) of two models on the same units, each of which is a pair.
 
     Args:
       a, b: numerators of the two models, of each unit [n].
       denominator: which they share [n].
       level: of the interval.
-      n_bootstrap: resamples; seed: of them.
     """
-    return ratios(np.asarray(a, np.float64) - b, [denominator], level, n_bootstrap, seed)[0]
-
-
-def _bootstrap(columns: np.ndarray, n_bootstrap: int, seed: int) -> np.ndarray | None:
-    """Sums of columns [n, k] over resampled rows, [n_bootstrap, k]; None for a single row."""
-    n, rng = len(columns), np.random.default_rng(seed)
-    if n < 2:
-        return None
-    draws = (np.bincount(rng.integers(n, size=n), minlength=n) @ columns for _ in range(n_bootstrap))
-    return np.stack(list(draws))
-
-
-def _percentiles(values: np.ndarray, drawn: np.ndarray | None, level: float) -> list[Estimate]:
-    if drawn is None:
-        return [Estimate(float(value), math.nan, math.nan, math.nan) for value in values]
-    # A group may be missing from a draw; what is left says how the others vary.
-    lo, hi = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    se = np.nanstd(drawn, axis=0, ddof=1)
-    return [Estimate(*map(float, row)) for row in zip(values, se, lo, hi)]
+    return ratios(np.asarray(a, np.float64) - b, [denominator], level)[0]
 
 
 def _clustered_se(values: np.ndarray, clusters: np.ndarray | None) -> tuple[float, int]:

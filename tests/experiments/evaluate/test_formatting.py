@@ -151,7 +151,7 @@ def test_a_text_for_people():
     ]
     assert cells(lines[2])[:4] == ["bits", "per", "byte", f"{HALF:.4f}±0.0000"]
     assert cells(lines[3]) == ["perplexity", f"{math.exp(0.5):.3f}"]
-    assert lines[4] == "windows of 6 tokens; intervals resample documents"
+    assert lines[4] == "windows of 6 tokens; intervals over documents"
     alone = formatting.as_text([CheckpointResponses(Checkpoint(Path("a")), {})], [text_score(0.5, 1)])
     assert "no interval: the text is a single window" in alone and "±" not in alone
 

@@ -99,7 +99,29 @@ def test_differences_of_bits_are_paired_by_document():
     n_bytes = rng.integers(100, 5000, 60).astype(float)
     b = n_bytes * rng.normal(2, 0.5, 60)
     a = b + n_bytes * rng.normal(0.1, 0.02, 60)
-    found = ratio_difference(a, b, n_bytes, 0.9, 500, 0)
-    [alone] = ratios(a, [n_bytes], 0.9, 500, 0)
+    found = ratio_difference(a, b, n_bytes)
+    [alone] = ratios(a, [n_bytes])
     assert found.value == pytest.approx((a.sum() - b.sum()) / n_bytes.sum())
     assert found.lo < 0.1 < found.hi and found.se < alone.se / 10
+
+
+@pytest.mark.parametrize("n, spread", [(10, 0.5), (10, 0.8), (30, 0.8), (100, 0.8)])
+def test_bits_per_byte_of_few_documents_of_very_different_length_hold_the_truth(n, spread):
+    """Lengths are lognormal, and the rate of a document has nothing to do with its length."""
+    rng, held = np.random.default_rng(0), []
+    for _ in range(TRIALS):
+        n_bytes = np.exp(rng.normal(0, spread, n))
+        [found] = ratios(n_bytes * rng.normal(2, 0.3, n), [n_bytes])
+        held.append(found.lo <= 2 <= found.hi)
+    assert_about_90_percent(held)
+
+
+def test_one_document_or_one_that_is_all_of_a_text_has_no_interval():
+    for numbers, lengths in (([3.0], [2.0]), ([3.0, 0.0], [2.0, 0.0])):
+        [found] = ratios(np.array(numbers), [np.array(lengths)])
+        assert found.value == 1.5 and np.isnan([found.se, found.lo, found.hi]).all()
+
+
+def test_documents_of_one_length_are_items():
+    values = np.array([1.0, 2.0, 4.0])
+    assert vars(ratios(values, [np.ones(3)])[0]) == pytest.approx(vars(mean(values)))

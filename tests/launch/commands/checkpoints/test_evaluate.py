@@ -58,7 +58,7 @@ def test_the_table_is_for_people(run, capsys):
     assert isoflop("evaluate", str(run)) == 0
     out = capsys.readouterr().out
     assert "12 documents" in out and "nats/token" in out and "bits per byte" in out
-    assert "90% interval" in out and "intervals resample documents" in out
+    assert "90% interval" in out and "intervals over documents" in out
 
 
 TASK = [
