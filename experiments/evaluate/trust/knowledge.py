@@ -29,7 +29,6 @@ from experiments.data.sources.biographies import (
 )
 from experiments.data.vocab import Vocab
 from experiments.evaluate.loaded_model import LoadedModel
-from experiments.evaluate.statistics.intervals import Estimate, ratios
 from experiments.evaluate.tasks.loglikelihood import bucket, encode_pair, score_all
 from models.counting import Counts
 from models.model import Model
@@ -132,21 +131,6 @@ def learnt_name_bits(loaded: LoadedModel, people: Sequence[Person], source: str 
     rows = [encode_pair(loaded.vocab, start, f" {person.name}") for person in people]
     logprobs_P = np.array([each.logprob for each in score_all(loaded.model, loaded.params, rows)])
     return math.log2(len(FIRST_NAMES) * len(LAST_NAMES)) + logprobs_P / math.log(2)
-
-
-def mean_over_people(
-    values_P: np.ndarray, level: float = 0.9, n_bootstrap: int = 1000, seed: int = 0
-) -> Estimate:
-    """The mean with its interval from resampled people.
-
-    Args:
-      values_P: a number for each person.
-      level: of the interval.
-      n_bootstrap: resamples; seed: of them.
-    """
-    values_P = np.asarray(values_P, np.float64)
-    [estimate] = ratios(values_P, [np.ones(len(values_P))], level, n_bootstrap, seed)
-    return estimate
 
 
 def used_parameters(counts: Counts, d_model: int, n_unused: int, tied: bool) -> int:

@@ -16,6 +16,7 @@ from experiments.data.sources.biographies import BITS, BOOK, people, records
 from experiments.data.vocabularies.words import WORD
 from experiments.data_configs import BiographiesConfig
 from experiments.evaluate.loaded_model import LoadedModel
+from experiments.evaluate.statistics.intervals import mean
 from experiments.evaluate.trust import knowledge
 from experiments.studies.posttraining import laws
 from experiments.training.checkpoints.load import load
@@ -44,17 +45,14 @@ def used_parameters(config: RunConfig) -> int:
 _build = functools.cache(models.build)  # one program for all runs of a shape
 
 
-def learnt(
-    folder: Path, config: RunConfig, vocab: Any, level: float, n_bootstrap: int
-) -> tuple[dict[str, Any], np.ndarray]:
+def learnt(folder: Path, config: RunConfig, vocab: Any, level: float) -> tuple[dict[str, Any], np.ndarray]:
     """What a run has learnt (a row of the study's table), and its bits of each person that it was asked of.
 
     Args:
       folder: of the run.
       config: the run.
       vocab: its vocabulary.
-      level: of intervals from n_bootstrap resamples of people.
-      n_bootstrap: of them.
+      level: of intervals over people.
     """
     biographies = config.data.biographies
     assert biographies
@@ -65,8 +63,8 @@ def learnt(
     bits_P = knowledge.learnt_bits(trained, who).sum(axis=1)
     names_P = knowledge.learnt_name_bits(loaded, who, source)
     known_bits, n_params = BITS * biographies.n_people, used_parameters(config)
-    facts = knowledge.mean_over_people(bits_P, level, n_bootstrap)
-    both = knowledge.mean_over_people(bits_P + names_P, level, n_bootstrap)
+    facts = mean(bits_P, level=level)
+    both = mean(bits_P + names_P, level=level)
     per_param = biographies.n_people / n_params
     return {
         "run_id": config.run_id,

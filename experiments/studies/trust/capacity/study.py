@@ -199,7 +199,7 @@ def measured(
         config = configure(settings, data, run)
         row, bits[config.run_id] = measures.learnt(
             *(folder / "runs" / config.run_id, config, load_vocab(config.data)),
-            *(settings.level, settings.n_bootstrap),
+            settings.level,
         )
         rows.append({"kind": run.kind, "exposures": run.exposures, "seed": run.seed} | row)
     return pd.DataFrame(rows), bits

@@ -105,12 +105,6 @@ def test_parameters_of_tokens_that_never_occur_are_left_out():
         assert used == models.count(smaller).n_total
 
 
-def test_the_interval_covers_the_mean_of_people_drawn_alike():
-    rng = np.random.default_rng(0)
-    covered = [knowledge.mean_over_people(rng.normal(2, 1, 60), 0.9, 100) for _ in range(100)]
-    assert 0.8 < np.mean([each.lo < 2 < each.hi for each in covered]) < 0.98
-
-
 def test_an_unknown_wording_is_refused(asked):
     with pytest.raises(ValueError, match="wording='spoken'; allowed are trained, held_out, question"):
         knowledge.fact_log_probabilities(asked, PEOPLE, "spoken")
