@@ -56,7 +56,7 @@ def test_kinds_compare_in_pairs_of_a_seed():
 
 def test_too_few_runs_for_the_law_are_refused():
     with pytest.raises(ValueError, match="the law needs 4 runs or more"):
-        study.study(["widths=[8,12]", "exposures=[4,8,12]"])
+        study.study(["widths=[8,12]", "n_people=[64]", "exposures=[4,8,12]"])
 
 
 @pytest.mark.slow
