@@ -70,5 +70,6 @@ def test_the_whole_study_tiny(tmp_path, monkeypatch):
     said = json.loads((tmp_path / "out" / "prediction.json").read_text())["rows"]
     assert [row["predicted"] for row in said] == [row["predicted"] for row in found["verify"]["rows"]]
     assert len(found["compared"]) == len(measures.COMPARED)
+    assert found["verify"]["rms_error"] >= 0 and found["verify"]["rms_unchanged"] >= 0
     table = pd.read_csv(tmp_path / "out" / "capacity.csv")
     assert (table["bits_lo"] <= table["bits"]).all() and (table["bits"] <= table["bits_hi"]).all()
