@@ -43,8 +43,8 @@ def open_demonstrations(config: RunConfig) -> dict[str, Examples]:
         return {split: questions.demonstrations(each) for split, each in asked.items()}
     if config.examples.task != "conversations":
         raise ValueError(
-            f"examples.task={config.examples.task!r}; supervised fine-tuning takes 'conversations', 'gold', "
-            f"'queries', or questions: {', '.join(questions.TASKS)}"
+            f"examples.task={config.examples.task!r}; supervised fine-tuning takes conversations, gold, "
+            f"queries, {', '.join(questions.TASKS)}"
         )
     return open_rendered(config, rendered)
 

@@ -31,9 +31,11 @@ def exported(run, tmp_path_factory):
 
 @pytest.fixture
 def foreign(exported, tmp_path):
-    """A Hugging Face folder that says nothing of us."""
+    """A Hugging Face folder that says nothing of us, without a tokenizer."""
     folder = shutil.copytree(exported, tmp_path / "hf")
     (folder / "isoflop.json").unlink()
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
     say(folder, eos_token_id=1)
     return folder
 

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 
 from experiments.config import RunConfig
+from experiments.data.sources import queries
 from experiments.objective_configs import (
+    ClassifierConfig,
     DPOConfig,
     ExamplesConfig,
     GoldConfig,
     GRPOConfig,
     InitConfig,
     PPOConfig,
+    QueriesConfig,
     RejectionConfig,
     RewardConfig,
     SFTConfig,
@@ -31,14 +34,18 @@ RUNS = {
     "ppo": PPOConfig(max_new=MAX_NEW, epochs=2, minibatches=2),
     "grpo": GRPOConfig(max_new=MAX_NEW, group_size=4),
     "rejection": RejectionConfig(max_new=MAX_NEW, n=4),
+    "classifier": ClassifierConfig(queries.LABELS),
 }
 
 
 def run_of(kind: str, base: RunConfig) -> RunConfig:
-    """Two steps of an objective, from the run "base" of the same study, on examples of the gold world."""
+    """Two steps of an objective, from the run "base" of the same study, on examples of the gold world, or for
+    a classifier on questions."""
     sizes = {"seq_len": SEQ_LEN, "batch_tokens": ROWS * SEQ_LEN, "n_tokens": 2 * ROWS * SEQ_LEN}
     sizes |= {"n_val_tokens": 2 * ROWS * SEQ_LEN}
     examples = ExamplesConfig("gold", gold=GoldConfig(n_examples=256))
+    if kind == "classifier":
+        examples = ExamplesConfig("queries", queries=QueriesConfig(256))
     return dataclasses.replace(
         base, init=InitConfig("base"), examples=examples, objective=RUNS[kind], **sizes
     )
@@ -84,7 +91,7 @@ def test_ties_are_planned_where_annotators_call_some(kind, base):
 @pytest.mark.parametrize("kind", RUNS)
 def test_memory_of_its_step_is_planned(kind, base):
     memory, whole = training_memory(run_of(kind, base)), training_memory(base)
-    networks = {"sft": 1, "reward": 1, "dpo": 2, "ppo": 3, "grpo": 2, "rejection": 2}[kind]
+    networks = {"sft": 1, "reward": 1, "dpo": 2, "ppo": 3, "grpo": 2, "rejection": 2, "classifier": 1}[kind]
     assert memory.parameters == pytest.approx(networks * whole.parameters, rel=0.01)
     assert memory.activations > 0 and memory.working > 0
 

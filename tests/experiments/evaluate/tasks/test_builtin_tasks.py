@@ -103,7 +103,7 @@ def test_who_finds_all_tokens_equally_likely_is_at_chance_though_words_are_token
     (tmp_path / "vocab.model").write_bytes(train_words(TEXTS, 300))
     vocab, right = SentencePieceVocab(tmp_path / "vocab.model"), []
     for one in (item(name, i) for i in range(300)):
-        endings = [builtin_task(name).delimiter + choice for choice in one.choices]
+        endings = [BUILTIN_TASKS[name].delimiter + choice for choice in one.choices]
         n_tokens = [len(row.continuation) for row in encode_choices(vocab, one.prompt, endings)]
         best = [n == min(n_tokens) for n in n_tokens]
         right.append(best[one.choices.index(one.target)] / sum(best))
