@@ -17,6 +17,7 @@ from experiments.evaluate.loaded_model import LoadedModel
 from experiments.evaluate.tasks.loglikelihood import ScoringRow, encode_pair, score_all
 from models.decoding.sample import sample
 from models.decoding.settings import SamplingSettings
+from models.decoding.stop import StopCriteria
 
 MAX_TOKENS = 256  # generated where a task does not say
 
@@ -71,6 +72,7 @@ class HarnessModel(LM):
                 max_tokens=settings.get("max_gen_toks", MAX_TOKENS),
                 eos_id=self.loaded.vocab.eos_id,
                 context=self.loaded.config.seq_len,
+                stop=StopCriteria(tokens=self.loaded.end_ids),
             )
             text, until = self.loaded.vocab.decode(one.tokens), settings.get("until", [])
             for stop in [until] if isinstance(until, str) else until:

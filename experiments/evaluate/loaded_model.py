@@ -24,13 +24,15 @@ LONGEST = 2048  # a longer context is not used without being asked for
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A trained network, ready to be asked."""
+    """A trained network, ready to be asked. `end_ids` end a text as the vocabulary's own end does: a Hugging
+    Face folder may name several."""
 
     folder: Path
     config: RunConfig
     model: Model
     params: Any
     vocab: Vocab
+    end_ids: tuple[int, ...] = ()
 
     def token_bytes(self) -> list[bytes]:
         """What each of the network's ids says; it may have more of them than the vocabulary."""
@@ -80,7 +82,16 @@ def _load_hugging_face(folder: Path) -> LoadedModel:
         data = DataConfig("imported", str(folder), "imported", network.vocab_size)
         config = placeholder_run(network, data)
     assert vocab is not None
-    return LoadedModel(folder, config, models.build(network), params, vocab)
+    return LoadedModel(folder, config, models.build(network), params, vocab, _end_ids(folder, vocab))
+
+
+def _end_ids(folder: Path, vocab: Vocab) -> tuple[int, ...]:
+    """What config.json and generation_config.json call ends, besides that of the vocabulary."""
+    found: dict[int, None] = {}
+    for file in (folder / "config.json", folder / "generation_config.json"):
+        ids = read_json(file).get("eos_token_id") if file.is_file() else None
+        found |= dict.fromkeys(ids if isinstance(ids, list) else [] if ids is None else [ids])
+    return tuple(token for token in found if token != vocab.eos_id)
 
 
 def placeholder_run(network: ModelConfig, data: DataConfig, seq_len: int | None = None) -> RunConfig:

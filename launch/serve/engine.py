@@ -195,7 +195,8 @@ class Engine:
                     self._batch.add([row])
 
     def _row(self, question: Question, sample: int) -> Continuation:
-        limits = Limits(question.max_tokens, question.eos_id, None, StopCriteria(strings=question.stop))
+        stop = StopCriteria(strings=question.stop, tokens=self.loaded.end_ids)
+        limits = Limits(question.max_tokens, question.eos_id, None, stop)
         progress = None if question.constraint is None else question.constraint.start()
         return Continuation(
             list(question.prompt),

@@ -151,7 +151,8 @@ def _generate(loaded: "LoadedModel", task: Task, questions: dict[int, list]) -> 
     from models.decoding.settings import SamplingSettings
     from models.decoding.stop import StopCriteria
 
-    stop, token_bytes = StopCriteria(strings=(task.stop,) if task.stop else ()), loaded.token_bytes()
+    stop = StopCriteria(strings=(task.stop,) if task.stop else (), tokens=loaded.end_ids)
+    token_bytes = loaded.token_bytes()
     order = sorted(questions, key=lambda i: len(questions[i][0].context))
     for first in range(0, len(order), GENERATED_AT_ONCE):
         asked = order[first : first + GENERATED_AT_ONCE]

@@ -105,7 +105,7 @@ def _draw(loaded: "LoadedModel", prompts: Sequence[str], asking: Asking, k: int)
         SamplingSettings(asking.temperature, top_p=asking.top_p),
         **limits,
         eos_id=vocab.eos_id,
-        stop=StopCriteria(strings=asking.stop),
+        stop=StopCriteria(strings=asking.stop, tokens=loaded.end_ids),
         token_bytes=loaded.token_bytes(),
     )
     return [[one.text or "" for one in each] for each in said]

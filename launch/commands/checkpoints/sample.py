@@ -106,6 +106,7 @@ def run(args: list[str], flags) -> int:
 
     settings, stop = _settings(flags)
     loaded = load_model(Path(args[0]))
+    stop = dataclasses.replace(stop, tokens=loaded.end_ids)
     if loaded.folder != Path(args[0]):
         print(f"sampling from the study's verification run, {loaded.folder}", file=sys.stderr)
     vocab, said = loaded.vocab, loaded.token_bytes()
@@ -188,7 +189,8 @@ def _converse(path: Path, flags) -> int:
     (settings, stop), loaded = _settings(flags), load_model(path)
     lines, stream = lines_of_user(sys.stdin.isatty()), sys.stdout.isatty()
     converse(
-        *(loaded, chat_template(loaded), lines, settings, flags.seed, flags.max_tokens, stream), stop=stop
+        *(loaded, chat_template(loaded), lines, settings, flags.seed, flags.max_tokens, stream),
+        stop=dataclasses.replace(stop, tokens=loaded.end_ids),
     )
     return 0
 

@@ -65,7 +65,7 @@ def loaded() -> Any:
     params = jax.jit(model.init)(jax.random.key(0))
     # Sharper than an untrained model, so that choices differ.
     params = jax.tree.map(lambda leaf: leaf * 3, params)
-    about = {"config": SimpleNamespace(seq_len=128), "token_bytes": VOCAB.token_bytes}
+    about = {"config": SimpleNamespace(seq_len=128), "token_bytes": VOCAB.token_bytes, "end_ids": ()}
     return SimpleNamespace(model=model, params=params, vocab=VOCAB, **about)
 
 

@@ -63,6 +63,18 @@ def test_a_foreign_folder_needs_a_tokenizer_that_can_be_read(foreign):
     assert loaded.config.data.vocab == "imported"
 
 
+def test_a_foreign_folder_may_name_several_ends_and_each_ends_a_text(foreign, capsys):
+    (foreign / "tokenizer_config.json").write_text('{"tokenizer_class": "ByT5Tokenizer"}')
+    assert load_model(foreign).end_ids == ()
+    say(foreign, eos_token_id=[1, 300])
+    (foreign / "generation_config.json").write_text(json.dumps({"eos_token_id": [*range(1, 259)]}))
+    assert load_model(foreign).end_ids == (300, *range(2, 259))
+    asked = ["--prompt", "ab", "--max_tokens", "9", "--temperature", "0", "--json"]
+    assert isoflop("sample", str(foreign), *asked) == 0
+    [one] = json.loads(capsys.readouterr().out)["samples"]
+    assert len(one["tokens"]) == 1 and one["finish"] in ("stop", "eos")
+
+
 @pytest.mark.parametrize("name", ["tokenizer.model", "spiece.model"])
 def test_a_foreign_sentencepiece_model_is_read(tmp_path, name):
     from experiments.data.vocabularies.training import train_sentencepiece
