@@ -243,13 +243,13 @@ def finish(settings: Settings, data: Corpora, folder: Path, runs: Runs) -> str:
         & (table["exposures"] == settings.compared_exposures)
         & (table["n_people"] <= settings.n_people[0])
     ]
-    # The others have sizes of their own, which would pass for the next smaller one.
+    # By width, as parameters that are used depend on the corpus, too; gated layers have other ones.
     plain = pd.DataFrame(table[(table["kind"] == "plain") & (table["seed"] == settings.seed)])
     found = {
         "law": laws.parameters(fit),
         "highest": measures.highest(table, [*settings.exposures, settings.most_exposures]),
         "compared": [measures.compare(with_seeds, *pair, bits) for pair in measures.COMPARED],
-        "verify": laws.compare(plain, "n_params", "learnt_share", ["n_people", "exposures"])
+        "verify": laws.compare(plain, "d_model", "learnt_share", ["n_people", "exposures"])
         | {"rows": verified.to_dict("records")},
     }
     write_atomic(folder / "capacity.csv", table.to_csv(index=False))

@@ -78,10 +78,10 @@ class Settings:
 
     def __post_init__(self):
         check_statistics(self.level, self.n_bootstrap)
-        if len(self.widths) < 3 or sorted(set(self.widths)) != list(self.widths) or self.n_seeds < 2:
+        if len(self.widths) < 4 or sorted(set(self.widths)) != list(self.widths) or self.n_seeds < 2:
             raise ValueError(
-                f"Settings: widths={self.widths}, n_seeds={self.n_seeds}; crossings take three widths or "
-                "more, from small to large, and two seeds"
+                f"Settings: widths={self.widths}, n_seeds={self.n_seeds}; the law takes three widths below "
+                "the largest, from small to large, and crossings two seeds"
             )
 
 

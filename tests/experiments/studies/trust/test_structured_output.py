@@ -85,8 +85,8 @@ def test_all_that_is_made_of_a_model_starts_from_it_and_learns_from_the_same_que
 
 
 def test_settings_without_crossings_are_refused():
-    for changes in ({"widths": (16, 24)}, {"widths": (16, 32, 24)}, {"n_seeds": 1}):
-        with pytest.raises(ValueError, match="crossings take three widths"):
+    for changes in ({"widths": (16, 24, 32)}, {"widths": (16, 32, 24, 40)}, {"n_seeds": 1}):
+        with pytest.raises(ValueError, match="the law takes three widths below the largest"):
             Settings(**changes)
 
 
@@ -96,7 +96,7 @@ def test_a_tiny_study_runs_to_its_end(tmp_path, monkeypatch):
     folder = tmp_path / "study"
     changes = (
         *(
-            "widths=[8,16,24]",
+            "widths=[8,16,24,32]",
             "n_seeds=2",
             "pretrain_steps=8",
             "n_examples=32",
@@ -110,6 +110,6 @@ def test_a_tiny_study_runs_to_its_end(tmp_path, monkeypatch):
     assert (folder / "structured_output.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((folder / "structured_output.json").read_text())["verify"]
     table = pd.read_csv(folder / "structured_output.csv")
-    assert len(table) == 3 * 2 * len((*GENERATED, *HEADS))
+    assert len(table) == 4 * 2 * len((*GENERATED, *HEADS))
     assert (table.loc[table["way"] == CONSTRAINED, "valid"] == 1).all()
     assert (pd.read_csv(folder / "runs.csv")["status"] == "done").all()
