@@ -38,7 +38,7 @@ DATA = DataConfig(
     vocab="words",
     vocab_size=790,
     by="kind",
-    biographies=BiographiesConfig(n_people=100, exposures=(1, 4, 16, 64, 128), n_junk=6000, regions=True),
+    biographies=BiographiesConfig(n_people=300, exposures=(1, 4, 16, 64, 128), n_junk=6000, regions=True),
 )
 
 
@@ -55,10 +55,10 @@ class Settings:
     seed: int = 0
     n_seeds: int = 3
     data: DataConfig = DATA
-    widths: tuple[int, ...] = (16, 24)
-    verify_width: int = 32
-    n_tokens: int = 330_000
-    junk: tuple[float, ...] = (0.4,)
+    widths: tuple[int, ...] = (24, 32)
+    verify_width: int = 48
+    n_tokens: int = 1_000_000
+    junk: tuple[float, ...] = (0.2,)
     steps: tuple[int, ...] = (16, 128)
     n_samples: int = 8
     batch_rows: int = 4
