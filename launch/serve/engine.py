@@ -74,13 +74,13 @@ class _Offsets:
 
 @dataclass(eq=False)
 class _Choice:
-    """A choice in the making; `told` of its tokens were reported."""
+    """A choice in the making; `n_reported` of its tokens were reported."""
 
     row: Continuation
     index: int
     report: Report
     offsets: _Offsets
-    told: int = 0
+    n_reported: int = 0
 
 
 class Engine:
@@ -225,9 +225,9 @@ class Engine:
 
     def _tell(self, choice: _Choice) -> None:
         """Reports what a row has said since the last time."""
-        row, start = choice.row, choice.told
+        row, start = choice.row, choice.n_reported
         tokens = tuple(row.tokens[start:])
-        choice.told += len(tokens)
+        choice.n_reported += len(tokens)
         assert row.text is not None
         text = row.text.new_text(ended=row.finish is not None)
         names = ("logprobs", "top_tokens", "top_logprobs")

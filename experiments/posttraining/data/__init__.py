@@ -5,7 +5,7 @@
     chat_template  conversations as tokens, and which of them the assistant says
     demonstrations both, or those of the gold world, as examples
     examples       prepared once, as columns on disk; how another kind of example is added
-    prepared       those of a run, from a file as its template renders it
+    prepared       those of a run, from a file as its template renders it, and in batches
     packing        examples in rows, each in a segment of its own
     pairs          two responses to a prompt, one of them preferred: from files
     pair_batches   pairs in batches, also those of the gold world

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiments.config import RunConfig
-from experiments.data.batches import shuffled
 from experiments.data.sources import queries
 from experiments.data.vocab import Vocab, load_vocab
 from experiments.objective import RunData
 from experiments.objective_configs import ClassifierConfig, ExamplesConfig, QueriesConfig
 from experiments.posttraining.data.examples import SPLITS, Example, Examples, RaggedColumn
-from experiments.posttraining.data.prepared import manifest, open_rendered
+from experiments.posttraining.data.prepared import in_batches, manifest, open_rendered
 from experiments.posttraining.data.records import records
 
 
@@ -55,19 +54,13 @@ def data(config: RunConfig) -> RunData:
         split: LabelledRows(found, config.seq_len, numbers_of(found, config.objective.labels))
         for split, found in open_classes(config).items()
     }
-    training, held_out, size = splits["train"], splits["validation"], config.batch_size
-    n_rows = min(len(held_out), max(2, config.n_val_tokens // config.seq_len))
-    if n_rows < 2:
+    training, held_out = splits["train"], splits["validation"]
+    if len(held_out) < 2:
         raise ValueError("classes: one text to validate on; a standard error needs two, give more")
-    size_held_out = min(size, n_rows)
-    numbers = np.arange(n_rows - n_rows % size_held_out).reshape(-1, size_held_out)
-
-    def read(seed: int, step: int, rows: slice) -> dict[str, np.ndarray]:
-        return training.batch(shuffled(len(training), seed, step, size)[rows])
-
+    read, validation = in_batches(config, training, held_out)
     return RunData(
         training=read,
-        validation=[held_out.batch(numbers_B) for numbers_B in numbers],
+        validation=validation,
         tokens_per_byte=0,
         n_train_tokens=int(training.examples.columns["tokens"].lengths.sum()),
         tokens_an_epoch=len(training) * config.seq_len,

@@ -7,13 +7,12 @@ import jax
 import numpy as np
 
 from experiments.config import RunConfig
-from experiments.data.batches import shuffled
 from experiments.objective import RunData
 from experiments.objective_configs import GoldConfig
 from experiments.posttraining import gold
 from experiments.posttraining.data.examples import SPLITS, Examples, RaggedColumn
 from experiments.posttraining.data.pairs import SIDES, examples_of, read_pairs
-from experiments.posttraining.data.prepared import manifest, open_rendered
+from experiments.posttraining.data.prepared import in_batches, manifest, open_rendered
 
 _gold_reward = jax.jit(gold.gold_reward, static_argnums=0)
 
@@ -55,18 +54,13 @@ def data(config: RunConfig) -> RunData:
     assert config.examples is not None
     splits = {split: rows_of(found, config.seq_len) for split, found in open_pairs(config).items()}
     training, held_out = splits["train"], splits["validation"]
-    n_rows, size = min(len(held_out), max(2, config.n_val_tokens // config.seq_len)), config.batch_size
-    if n_rows < 2:
-        raise ValueError(f"pairs: {n_rows} pair to validate on; a standard error needs two, give more pairs")
-    size_held_out = min(size, n_rows)
-    numbers = np.arange(n_rows - n_rows % size_held_out).reshape(-1, size_held_out)
-
-    def read(seed: int, step: int, rows: slice) -> dict[str, np.ndarray]:
-        return training.batch(shuffled(len(training), seed, step, size)[rows])
-
+    if len(held_out) < 2:
+        n_pairs = len(held_out)
+        raise ValueError(f"pairs: {n_pairs} pair to validate on; a standard error needs two, give more pairs")
+    read, validation = in_batches(config, training, held_out)
     return RunData(
         training=read,
-        validation=[held_out.batch(numbers_B) for numbers_B in numbers],
+        validation=validation,
         tokens_per_byte=0,
         n_train_tokens=sum(
             int(training.examples.columns[name].lengths[training.kept].sum()) for name in SIDES

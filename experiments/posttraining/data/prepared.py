@@ -1,9 +1,12 @@
 """Examples of a run from a file, prepared once as its template renders them, and what its row says."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
 
 from experiments.config import RunConfig
+from experiments.data.batches import shuffled
 from experiments.data.vocab import load_vocab
 from experiments.fields import to_json
 from experiments.objective_configs import ExamplesConfig
@@ -51,3 +54,34 @@ def manifest(config: RunConfig, fingerprint: str, splits: dict[str, Any]) -> dic
         "fingerprint": fingerprint,
         "splits": splits,
     }
+
+
+class Rows(Protocol):
+    """Examples of a split that are batched by number."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, numbers_B: np.ndarray) -> dict[str, np.ndarray]:
+        """Those with these numbers."""
+        ...
+
+
+def in_batches(
+    config: RunConfig, training: Rows, held_out: Rows
+) -> tuple[Callable[[int, int, slice], dict[str, np.ndarray]], list[dict[str, np.ndarray]]]:
+    """What `RunData` calls `training`, ordered by seed and step, and `validation`: whole batches of as many
+    rows as hold the run's n_val_tokens.
+
+    Args:
+      config: of the run.
+      training: rows of its split.
+      held_out: rows of the validation split, two at least.
+    """
+    n_rows, size = min(len(held_out), max(2, config.n_val_tokens // config.seq_len)), config.batch_size
+    size_held_out = min(size, n_rows)
+    numbers = np.arange(n_rows - n_rows % size_held_out).reshape(-1, size_held_out)
+
+    def read(seed: int, step: int, rows: slice) -> dict[str, np.ndarray]:
+        return training.batch(shuffled(len(training), seed, step, size)[rows])
+
+    return read, [held_out.batch(numbers_B) for numbers_B in numbers]

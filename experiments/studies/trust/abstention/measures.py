@@ -95,10 +95,10 @@ def ask(
     template = load_template(config.examples.template, vocab)
     prompts, right, exposures = [], [], []
     for person, n in people(config.data.biographies, drawn, "validation"):
-        told = biographies.biography(person, random.Random(f"told {person.name}"))
+        document = biographies.biography(person, random.Random(f"told {person.name}"))
         for attribute in biographies.ATTRIBUTES:
             asked = biographies.question(person, attribute, wording)
-            prompts.append(template.question(f"{told} {asked.prompt}" if read else asked.prompt))
+            prompts.append(template.question(f"{document} {asked.prompt}" if read else asked.prompt))
             answer = vocab.encode(f" {asked.answer}")
             right.append(answer[0] if len(answer) == 1 else -1)
             exposures.append(n)
