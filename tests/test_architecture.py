@@ -209,7 +209,7 @@ def functions_that_do_not_describe_their_arguments() -> Iterator[str]:
 
 
 def documents_with_unresolved_conflicts() -> Iterator[str]:
-    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")):
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")):
         if any(line.startswith(("<<<<<<<", ">>>>>>>")) for line in path.read_text().splitlines()):
             yield str(path.relative_to(ROOT))
 

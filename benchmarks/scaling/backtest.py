@@ -1,11 +1,11 @@
 """Public tables, split by compute: what the smaller runs predict of runs at least ten times as large.
 
-`python -m benchmarks.scaling.backtest` reads the tables from ISOFLOP_PUBLIC_DATA (default ../shared/data; see
-docs/public_tables.md) and prints, by group of tables and for all: the median absolute error of the loss, how
-often 90 % intervals hold it, half their median width, and the mean interval score (Gneiting and Raftery 2007,
-eq. 43), each averaged over splits and tables. Every table is cut at three budgets. Compared are the default
-fit, the law itself (--norelax), plain approach 3 (the law's robust fit and its bootstrap, no noise), and the
-law fitted with the held-out runs included, which is as close as its form comes.
+`python -m benchmarks.scaling.backtest` reads the tables from ISOFLOP_PUBLIC_DATA (default ../shared/data;
+see docs/howto/public_tables.md) and prints, by group of tables and for all: the median absolute error of the
+loss, how often 90 % intervals hold it, half their median width, and the mean interval score (Gneiting and
+Raftery 2007, eq. 43), each averaged over splits and tables. Every table is cut at three budgets. Compared
+are the default fit, the law itself (--norelax), plain approach 3 (the law's robust fit and its bootstrap, no
+noise), and the law fitted with the held-out runs included, which is as close as its form comes.
 """
 
 import os

@@ -7,7 +7,7 @@ many machines as a runner has.
 Documents are JSON lines with a "text". What stays of two copies is a matter of their texts, so that the
 output is that of `decision.decide`, in another order. Documents are told apart by their text: of equal ones
 one is kept, whatever the configuration says. Near-duplicates take a shuffle of 512 bytes for each document
-and band. docs/data.md says how to run it.
+and band. docs/howto/data.md says how to run it.
 """
 
 # pyright: reportMissingImports=false, reportUnusedExpression=false

@@ -6,7 +6,7 @@ machines as a runner has.
     isoflop data crawl.counts.json --out crawl.html
 
 A shard is a file of any kind that `textfiles` reads, on any file system that Beam reads; one worker takes it
-whole, by way of its own disk. Every document is looked into. docs/data.md says how to run it.
+whole, by way of its own disk. Every document is looked into. docs/howto/data.md says how to run it.
 """
 
 # pyright: reportMissingImports=false, reportUnusedExpression=false

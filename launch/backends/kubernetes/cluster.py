@@ -96,7 +96,7 @@ def read_cluster(site: dict[str, Any]) -> Cluster:
     table = site.get("kubernetes")
     if not isinstance(table, dict):
         raise ValueError(
-            "the site file needs a table [kubernetes] with image and claim; see docs/kubernetes.md"
+            "the site file needs a table [kubernetes] with image and claim; see docs/howto/kubernetes.md"
         )
     known = {each.name: each for each in dataclasses.fields(Cluster)}
     for name, value in table.items():

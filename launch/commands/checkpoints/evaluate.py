@@ -8,7 +8,7 @@ not. --by gives its loss by a field of the JSON lines, by document "length" or b
 
 A task is a built-in one (isoflop list tasks) or a JSONL file of yours, a line an item:
 {"prompt": "Two and two make", "choices": ["four", "five"], "target": "four"}; without choices, the target is
-to be generated. See docs/evaluation.md. What was asked once is not computed again.
+to be generated. See docs/howto/evaluation.md. What was asked once is not computed again.
 
 Example: isoflop evaluate out/quickstart --all --tasks word_end,next_word,mine.jsonl --out scores.csv
 """

@@ -4,7 +4,7 @@ CKPT is a run's folder, a study's, which stands for its verification run, or Hug
 /v1/models, /v1/completions and /v1/chat/completions, the last for checkpoints that were taught conversations.
 The model's name is that of its folder. Requests that come while others are answered join their batch; what is
 said depends on prompt, seed and settings alone, not on who else asks. A response_format is enforced by masks,
-as with isoflop sample --schema. docs/serve.md says what is supported.
+as with isoflop sample --schema. docs/howto/serve.md says what is supported.
 
 Only this machine can reach it. With --host of another address a token is needed, by --token or, unseen by
 other users of the machine, in the environment as ISOFLOP_TOKEN; clients send it as their API key. SIGINT

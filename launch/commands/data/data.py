@@ -1,9 +1,9 @@
 """What is in a corpus: documents, bytes, tokens, languages, domains, lengths and copies.
 
 The corpus is a file, folder or pattern (text, JSON lines, Parquet, Arrow, WARC, WET, HTML), a task that
-`isoflop list tasks` names, or a file of counts, NAME.counts.json, that Beam made (docs/data.md). Languages
-stand beside Common Crawl's shares; those with less than 1 % of it are low-resource. With --sample everything
-is read but only so many documents are looked into, chosen by hash, and shares get 90 % intervals.
+`isoflop list tasks` names, or a file of counts, NAME.counts.json, that Beam made (docs/howto/data.md).
+Languages stand beside Common Crawl's shares; those with less than 1 % of it are low-resource. With --sample
+everything is read but only so many documents are looked into, chosen by hash, and shares get 90 % intervals.
 
 Example: isoflop data crawl/CC-MAIN-2026-04/segments --sample 20000 --out crawl.html
 Example: isoflop data corpus.jsonl.xz --by source,year --vocab tokenizer.json --json

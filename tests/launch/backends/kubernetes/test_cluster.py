@@ -14,7 +14,7 @@ SLICE = TABLE | {"tpu": "tpu-v5-lite-podslice", "topology": "4x4"}
 @pytest.mark.parametrize(
     ("site", "words"),
     [
-        ({}, "docs/kubernetes.md"),
+        ({}, "docs/howto/kubernetes.md"),
         ({"kubernetes": {"image": "x"}}, "lacks claim"),
         ({"kubernetes": TABLE | {"que": "x"}}, "did you mean 'queue'?"),
         ({"kubernetes": TABLE | {"gpus": "1"}}, "expected int"),
@@ -44,7 +44,7 @@ def test_the_folder_must_lie_on_the_volume():
 
 
 def test_the_site_files_of_the_documentation_are_valid():
-    text = Path("docs/kubernetes.md").read_text()
+    text = Path("docs/howto/kubernetes.md").read_text()
     tables = [tomllib.loads(block.partition("```")[0]) for block in text.split("```toml\n")[1:]]
     assert len(tables) == 2
     for table in tables:

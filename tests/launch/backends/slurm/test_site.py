@@ -35,7 +35,7 @@ def test_without_a_file_all_is_left_to_the_cluster():
 
 
 def test_the_manuals_example_is_one_and_its_table_names_every_key():
-    manual = Path("docs/slurm.md").read_text()
+    manual = Path("docs/howto/slurm.md").read_text()
     read_site(tomllib.loads(re.findall(r"```toml\n(.*?)```", manual, re.DOTALL)[0]))
     for field in fields(Site):
         assert f"`{field.name}`" in manual or f"[slurm.{field.name}]" in manual

@@ -1,6 +1,6 @@
-"""Draws docs/decoding.png: what each processor of models/decoding does to one distribution of twelve tokens.
+"""Draws decoding.png: what each processor of models/decoding does to one distribution of twelve tokens.
 
-python -m docs.decoding_picture
+python -m docs.pictures.decoding_picture
 """
 
 import zlib
