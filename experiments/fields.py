@@ -5,15 +5,19 @@ left out at their defaults; every error names the path, what is allowed and the 
 integer; and a union is decided by "family" or "kind". In such a library each of these is a hook of one's own.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import json
 import math
+import re
 import typing
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union
 
 T = TypeVar("T")
+
+SUFFIXES = {"k": "e3", "m": "e6", "b": "e9", "g": "e9", "t": "e12", "p": "e15"}  # of numbers of people
 
 # Metadata of a field that was added later: at its default it is left out of the JSON, so that configurations
 # from before it keep their run ids.
@@ -109,6 +113,26 @@ def apply_overrides(config: T, overrides: list[str]) -> T:
     return from_json(type(config), values)
 
 
+def number_of(text: str) -> float:
+    """A number as people write it: 7B, 7.1M, 1e9, 3T, 3,000 or 3_000, as in the page's calculator.
+
+    Raises:
+      ValueError: it is none.
+    """
+    digits, power = text.strip(), ""
+    if (last := digits[-1:].lower()) in SUFFIXES:
+        digits, power = digits[:-1].rstrip(), SUFFIXES[last]
+    if re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?", digits):
+        digits = digits.replace(",", "")
+    try:
+        number = float(digits + power)
+    except ValueError:
+        number = math.nan
+    if math.isnan(number):
+        raise ValueError(f"{text!r} is not a number; write 1e9, 7B, 7.1M, 3T or 3,000")
+    return number
+
+
 def unknown_field(where: str, name: str, known: typing.Iterable[str]) -> str:
     """One line that names the unknown field and the nearest known one."""
     near = difflib.get_close_matches(name, known, n=1)
@@ -117,7 +141,7 @@ def unknown_field(where: str, name: str, known: typing.Iterable[str]) -> str:
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
-    """`value` as the annotated type; integers written as 1e6 and floats written as 1 are understood."""
+    """`value` as the annotated type; 1e6 and "7M" are integers too, and 1 is a float."""
     if dataclasses.is_dataclass(hint):
         return from_json(typing.cast(type, hint), value, where)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -133,6 +157,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if value in arguments:
             return value
         raise ValueError(f"{where}={value!r}; allowed are {', '.join(map(repr, arguments))}")
+    if hint in (int, float) and isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = number_of(value)
     if isinstance(value, float) and math.isnan(value):
         raise ValueError(f"{where}={value!r}; it is not a number")
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -12,6 +12,8 @@ from types import ModuleType
 
 from absl import flags
 
+from experiments.fields import number_of
+
 GROUPS = {  # a folder of launch/commands each
     "studies": {
         "study": "plan, train, fit and report in one; run it again to continue",
@@ -107,11 +109,35 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     values = copy.deepcopy(command.FLAGS)  # a second command in this process starts from the defaults
     values.set_gnu_getopt(True)  # flags may follow positional arguments
+    _read_numbers_as_people_write_them(values)
     try:
         positional = values([f"isoflop {verb}", *[_with_underscores(word, values) for word in rest]])[1:]
     except flags.Error as error:
         raise UsageError(f"{_one_line(error)}; see `isoflop {verb} --help`") from None
     return command.run(positional, values)
+
+
+class _Number(flags.FloatParser):
+    def convert(self, argument: float | str) -> float:
+        return number_of(str(argument))
+
+
+class _Integer(flags.IntegerParser):
+    def convert(self, argument: int | str) -> int:
+        number = number_of(str(argument))
+        if not number.is_integer():
+            raise ValueError(f"{argument} is not a whole number")
+        return int(number)
+
+
+def _read_numbers_as_people_write_them(values: flags.FlagValues) -> None:
+    """7B, 7.1M, 3T and 3,000 for every flag that is a number."""
+    for flag in map(values.__getitem__, values):
+        parser = flag.parser
+        if type(parser) is flags.FloatParser:
+            flag.parser = _Number(parser.lower_bound, parser.upper_bound)
+        elif type(parser) is flags.IntegerParser:
+            flag.parser = _Integer(parser.lower_bound, parser.upper_bound)  # type: ignore[arg-type]
 
 
 def _with_underscores(word: str, known: flags.FlagValues) -> str:

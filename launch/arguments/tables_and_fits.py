@@ -4,6 +4,7 @@ from pathlib import Path
 
 from absl import flags
 
+from experiments.fields import number_of
 from experiments.files import read_json
 
 
@@ -66,9 +67,9 @@ def parse_given(
 def number(flag: str, text: str) -> float:
     """Raises ValueError where it is none."""
     try:
-        return float(text)
+        return number_of(text)
     except ValueError:
-        raise ValueError(f"{flag} {text}: expected a number such as 1e21") from None
+        raise ValueError(f"{flag} {text}: expected a number such as 1e21 or 7B") from None
 
 
 def check_out(out: str | None) -> None:

@@ -5,6 +5,7 @@
   solver             least squares: robust, many problems at once, for the parameters and their resamples; and
                      generalised, under a prior, for the parameters of a forecast
   uncertainty        Forecast: the predictive distribution of a new run; model_discrepancy: errors of the law
+  reach              how far a prediction lies beyond the runs
   diagnostics        what the runs leave open, and what a single run does to a fit
 
 Imports scaling.table, scaling.laws and scaling.profiles.
@@ -14,6 +15,7 @@ __all__ = [
     "diagnostics",
     "fit",
     "model_discrepancy",
+    "reach",
     "result",
     "solver",
     "uncertainty",

@@ -9,6 +9,7 @@ import pandas as pd
 
 from scaling import laws
 from scaling.fitting.diagnostics import Diagnostics, diagnose, resampled
+from scaling.fitting.reach import evidence
 from scaling.fitting.result import Fit
 from scaling.fitting.solver import ROUGH, Problems, Solution, best_of_starts, solve
 from scaling.fitting.uncertainty import forecast, resample
@@ -90,6 +91,7 @@ def fit(
         diagnostics=found,
         notes=usable.notes,
         conventions=usable.conventions,
+        evidence=evidence({n: usable.table[n].to_numpy(float) for n in form.columns if n in form.positive}),
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from scaling import laws
 from scaling.fitting.diagnostics import Diagnostics
+from scaling.fitting.reach import evidence
 from scaling.fitting.uncertainty import Forecast
 from scaling.profiles.isoflop import Profiles
 
@@ -38,6 +39,7 @@ class Fit:
       diagnostics: what the runs leave open, and which of them decide.
       status: "converged", or what is wrong and what to do; notes: rows left out and other remarks.
       holdout: errors on runs that were held out, if any.
+      evidence: the smallest and the largest value of each column of the runs; see scaling/fitting/reach.py.
     """
 
     law: str
@@ -59,6 +61,7 @@ class Fit:
     conventions: dict[str, Any]
     holdout: dict[str, float] = field(default_factory=dict)
     diagnostics: Diagnostics | None = None
+    evidence: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def predicted_by(self) -> str:
@@ -109,6 +112,7 @@ class Fit:
             "holdout": self.holdout,
             "isoflop": self.profiles.to_json() if self.profiles else None,
             "forecast": self.forecast.to_json(),
+            "evidence": {name: list(ends) for name, ends in self.evidence.items()},
             "samples": self.samples.tolist(),
         }
 
@@ -124,16 +128,20 @@ class Fit:
             law = laws.find(content["law"], run_files=False)
             laws.find(content["forecast"]["law"], run_files=False)
             ci, frontier = dict(content["ci"]), dict(content["frontier"])
+            forecast = Forecast.from_json(content["forecast"])
             return Fit(
                 level=ci.pop("level"),
                 ci={k: tuple(v) for k, v in ci.items()},
                 exponents_ci={k: tuple(v) for k, v in frontier.pop("ci").items()},
                 exponents=frontier,
                 samples=np.asarray(content["samples"], float).reshape(-1, len(law.params)),
-                forecast=Forecast.from_json(content["forecast"]),
+                forecast=forecast,
                 diagnostics=Diagnostics.from_json(found) if (found := content["diagnostics"]) else None,
                 profiles=Profiles.from_json(content["isoflop"]) if content["isoflop"] else None,
                 notes=tuple(content["notes"]),
+                evidence={
+                    k: (lo, hi) for k, (lo, hi) in (content.get("evidence") or _evidence(forecast)).items()
+                },
                 **{k: content[k] for k in ("law", "approach", "params", "n_points", "dropped", "objective")},
                 **{k: content[k] for k in ("delta", "status", "conventions", "holdout")},
             )
@@ -158,6 +166,12 @@ class Fit:
         about = [f"predictions are by {self.predicted_by}"]
         about += [str(self.diagnostics)] if self.diagnostics else []
         return "\n".join([head, *rows, tail, *about, *[f"note: {note}" for note in self.notes]])
+
+
+def _evidence(forecast: Forecast) -> dict[str, tuple[float, float]]:
+    """Of a fit that was saved without: from its runs, of which close ones are averaged."""
+    law = laws.find(forecast.law, run_files=False)
+    return evidence({k: forecast.units[k] * forecast.x[k] for k in law.columns if k in law.positive})
 
 
 def _renamed(content: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data_configs import DataConfig
-from experiments.fields import apply_overrides, from_json, to_json
+from experiments.fields import apply_overrides, from_json, number_of, to_json
 from models import FAMILIES, MuP, RopeScaling, ladder
 
 RUN = RunConfig(ladder(16, 259), DataConfig(), OptimizerConfig(1e-3), ScheduleConfig(), 512, 128, 10**6)
@@ -52,6 +52,21 @@ def test_optional_parts_of_a_model_come_back():
 def test_numbers_may_be_written_as_people_write_them():
     run = apply_overrides(RUN, ["n_tokens=2e6", "optimizer.lr=1", "data.task=files"])
     assert (run.n_tokens, run.optimizer.lr, run.data.task) == (2_000_000, 1.0, "files")
+    assert apply_overrides(RUN, ["n_tokens=7.1M"]).n_tokens == 7_100_000
+    assert apply_overrides(RUN, ["data.path=7M"]).data.path == "7M"
+
+
+@given(st.integers(1, 999_999_999), st.sampled_from(["", "k", "M", "b", "T"]))
+def test_counts_of_people_are_read_exactly(n, suffix):
+    power = {"": 0, "k": 3, "M": 6, "b": 9, "T": 12}[suffix]
+    assert number_of(f"{n / 1000:.3f}{suffix}") == float(f"{n}e{power - 3}")
+    assert number_of(f"{n:,}{suffix}") == number_of(f" {n:_} {suffix} ") == float(n * 10**power)
+
+
+@pytest.mark.parametrize("text", ["", "M", "7Q", "3,5", "1,0000", "1.000.000", "nan", "7e", "1e3M", "seven"])
+def test_what_is_no_number_or_may_be_two_is_refused(text):
+    with pytest.raises(ValueError, match="is not a number; write 1e9, 7B"):
+        number_of(text)
 
 
 def test_missing_fields_are_named():

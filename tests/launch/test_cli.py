@@ -28,6 +28,15 @@ def command(monkeypatch):
     return module
 
 
+def test_numbers_of_flags_are_read_as_people_write_them(command):
+    flags.DEFINE_float("tokens", 0.0, "of it", 0.0, flag_values=command.FLAGS)
+    command.run = lambda args, values: taken.append((values.count, values.tokens)) or 0
+    taken = []
+    assert cli.main(["logs", "--count=10k", "--tokens", "3T"]) == cli.main(["logs"]) == 0
+    assert taken == [(10_000, 3e12), (3, 0.0)]
+    assert cli.main(["logs", "--count=1.5"]) == cli.main(["logs", "--tokens=-1k"]) == 2
+
+
 def run_isoflop(*arguments, **options) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "launch.cli", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
@@ -85,7 +94,7 @@ def test_help_needs_none_of_the_heavy_libraries():
         (["stduy"], "isoflop: unknown command 'stduy'; did you mean 'study'?"),
         (["xyzzy"], "isoflop: unknown command 'xyzzy'; there are study, plan"),
         (["logs", "--ouy=3"], "Unknown command line flag 'ouy'. Did you mean: out"),
-        (["logs", "--count=three"], "flag --count=three: invalid literal"),
+        (["logs", "--count=three"], "flag --count=three: 'three' is not a number; write 1e9, 7B"),
         (["logs", "--out"], "Missing value for flag --out"),
     ],
 )

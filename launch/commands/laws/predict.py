@@ -2,11 +2,13 @@
 
 Intervals are for the measured loss of one new run, so they hold run-to-run noise. A law of other columns, or
 of another target than the loss, is asked by a table: --points. The column `form` of tables and JSON names the
-form of the law that predicts: its relaxed form, unless it was fitted with --norelax.
+form of the law that predicts: its relaxed form, unless it was fitted with --norelax. A prediction of a model
+larger or smaller than the runs, of more or fewer tokens, or of other compute carries a warning that says by
+which factor; JSON has these factors as `reach`, tables and JSON the words as `warning`.
 
 Example: isoflop predict fit.json --flops 1e21
 Example: isoflop predict fit.json --loss 2.1 --inference_tokens 1e13
-Example: isoflop predict fit.json --params 7e9 --tokens 1.4e11
+Example: isoflop predict fit.json --params 7B --tokens 140B --level 0.95
 Example: isoflop predict fit.json --points planned.csv --out predicted.csv
 """
 
@@ -49,6 +51,7 @@ flags.DEFINE_string(
     flag_values=FLAGS,
 )
 flags.DEFINE_list("columns", [], "names in that table, for example n_params=N,n_tokens=D", flag_values=FLAGS)
+flags.DEFINE_float("level", None, "level of the intervals; default: the fit's", flag_values=FLAGS)
 flags.DEFINE_string("out", None, "write the table here instead of printing it (.csv)", flag_values=FLAGS)
 flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
 
@@ -75,12 +78,17 @@ def run(args: list[str], flags) -> int:
     import scaling
     from experiments.files import write_atomic
     from scaling import laws
+    from scaling.fitting.fit import check_level
+    from scaling.fitting.reach import in_words
     from scaling.optimum.returns import budget_for
     from scaling.table.formats import as_csv
     from scaling.table.runs import read_points
 
     run_law(flags.law)
     fit = read_fit(Path(args[0]))
+    if flags.level is not None:
+        check_level(flags.level)
+        fit = dataclasses.replace(fit, level=flags.level)
     law = laws.find(fit.law)
     if one_model and not has_frontier(law):
         reads = ", ".join(law.columns)
@@ -90,6 +98,7 @@ def run(args: list[str], flags) -> int:
     if budgets or losses:
         best = scaling.frontier(fit, budgets, **terms) if budgets else budget_for(fit, losses, **terms)
         table = pd.DataFrame(dataclasses.asdict(best)).drop(columns="level")
+        points = table.rename(columns={"n_params": law.size}).assign(**terms)  # what the law reads of it
     else:
         if one_model:
             table = pd.DataFrame({"n_params": [flags.params], "n_tokens": [flags.tokens]})
@@ -99,14 +108,23 @@ def run(args: list[str], flags) -> int:
         value, lo, hi = fit.predict(**points)
         name = law.target
         table = table.assign(**{f"{name}_pred": value, f"{name}_lo": lo, f"{name}_hi": hi})
-    table = table.assign(form=fit.forecast.law)
+    beyond = reaches(fit, law, pd.DataFrame(dict(points)))
+    table = table.assign(form=fit.forecast.law, warning=[in_words(each) for each in beyond])
     if flags.out:
         write_atomic(flags.out, as_csv(table))
     elif flags.json:
+        table = table.assign(level=fit.level, reach=beyond)
         print(json.dumps(json.loads(str(table.to_json(orient="records", double_precision=15))), indent=1))
     else:
         print(as_csv(table).rstrip() if flags.points else as_text(table, fit))
     return 0
+
+
+def reaches(fit, law, points) -> list[dict[str, float]]:
+    """How far each of the points lies beyond the runs, by the columns that the law reads."""
+    from scaling.fitting.reach import reach
+
+    return [reach(fit.evidence, row) for row in points[[*law.columns]].to_dict("records")]
 
 
 def as_text(table, fit) -> str:
@@ -119,7 +137,8 @@ def as_text(table, fit) -> str:
         name = "loss" if "loss" in row else "loss_pred"
         bounds = f" [{row['loss_lo']:.4f}, {row['loss_hi']:.4f}]" if "loss_lo" in row else ""
         lines.append(f"loss       {row[name]:.4f}{bounds}")
-    about = f"({fit.level:.0%} intervals; of the loss for one new run)"
+        lines += [f"warning: {row['warning']}"] if row["warning"] else []
+    about = f"({100 * fit.level:.6g}% intervals; of the loss for one new run)"
     return "\n".join([*lines, about, f"predictions are by {fit.predicted_by}"])
 
 

@@ -1,6 +1,7 @@
 """isoflop predict, as it is called."""
 
 import copy
+import dataclasses
 import json
 
 import numpy as np
@@ -76,7 +77,7 @@ def test_one_model_is_reported_with_its_interval(folder, fit, capsys):
 def test_points_keep_their_columns_and_gain_the_prediction_and_its_form(folder, fit):
     call("fit.json", "--points", "points.csv", "--columns", "n_params=N,n_tokens=D", "--out", "q.csv")
     table = pd.read_csv("q.csv")
-    assert list(table.columns) == ["name", "N", "D", "loss_pred", "loss_lo", "loss_hi", "form"]
+    assert list(table.columns) == ["name", "N", "D", "loss_pred", "loss_lo", "loss_hi", "form", "warning"]
     assert set(table.form) == {"chinchilla-decoupled"}
     predicted = fit.predict(table.N.to_numpy(), table.D.to_numpy())
     assert table.loss_pred.to_numpy() == pytest.approx(predicted.loss)
@@ -101,7 +102,7 @@ def other(folder):
 def test_a_law_of_other_columns_is_asked_by_a_table_and_names_its_target(other):
     call("other.json", "--points", "losses.csv", "--out", "q.csv")
     table = pd.read_csv("q.csv")
-    assert list(table.columns) == ["loss", "accuracy_pred", "accuracy_lo", "accuracy_hi", "form"]
+    assert list(table.columns) == ["loss", "accuracy_pred", "accuracy_lo", "accuracy_hi", "form", "warning"]
     low, high, middle, slope = PLANTED["downstream"][0]
     want = low + (high - low) / (1 + np.exp(slope * (table.loss - middle)))
     assert table.accuracy_pred.to_numpy() == pytest.approx(want, abs=1e-3)
@@ -137,6 +138,8 @@ def test_what_a_law_of_other_columns_cannot_tell_is_refused(other, capsys, argum
         ),
         (["fit.json", "--params", "-1e9", "--tokens", "1e10"], "positive"),
         (["fit.json", "--flops", "much"], "expected a number"),
+        (["fit.json", "--params", "7Q", "--tokens", "1e10"], "'7Q' is not a number; write 1e9, 7B"),
+        (["fit.json", "--flops", "1e20", "--level", "90"], "must lie between 0 and 1"),
         (["fit.json", "--flops", "-1e20"], "positive and finite"),
         (["none.json", "--flops", "1e20"], "isoflop fit"),
         (["points.csv", "--flops", "1e20"], "not JSON"),
@@ -148,3 +151,26 @@ def test_wrong_input_is_one_line_and_exit_2(folder, capsys, arguments, words):
     assert cli.main(["predict", *arguments]) == 2
     said = capsys.readouterr()
     assert words in said.err and said.err.count("\n") == 1 and said.out == ""
+
+
+def test_a_prediction_beyond_the_runs_says_how_far_in_words_and_numbers(folder, fit, capsys):
+    largest = isoflop_runs().table
+    n, d = largest.n_params.max(), largest.n_tokens.max()
+    assert call("fit.json", "--params", 2 * n, "--tokens", d / 1.5) == 0
+    compute = 6 * (2 * n) * (d / 1.5) / 3e19
+    words = f"{compute:.3g} times their largest FLOPs (6·N·D), 2 times their largest n_params"
+    assert f"\nwarning: reaches further than the runs: {words}\n" in capsys.readouterr().out
+    call("fit.json", "--params", 2 * n, "--tokens", d / 1.5, "--json")
+    row = json.loads(capsys.readouterr().out)[0]
+    assert row["reach"] == pytest.approx({"flops": compute, "n_params": 2.0}) and words in row["warning"]
+    call("fit.json", "--flops", "1e19,1e21", "--json")
+    within, far = json.loads(capsys.readouterr().out)
+    assert within["reach"] == {} and within["warning"] == ""
+    assert far["reach"]["flops"] == pytest.approx(1e21 / 3e19) and far["reach"]["n_params"] > 1
+
+
+def test_the_level_of_the_intervals_is_a_choice(folder, fit, capsys):
+    assert cli.main(["predict", "fit.json", "--params", "7B", "--tokens", "3T", "--level", "0.995"]) == 0
+    want = dataclasses.replace(fit, level=0.995).predict(7e9, 3e12)
+    said = capsys.readouterr().out
+    assert f"{want.loss:.4f} [{want.lo:.4f}, {want.hi:.4f}]" in said and "(99.5% intervals" in said

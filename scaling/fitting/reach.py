@@ -1,0 +1,50 @@
+"""How far a prediction reaches beyond the runs that it rests on, in numbers and in words."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+AT_THE_END = 1.05  # times an end of the range: rounding and a size off the ladder reach no further
+
+
+def evidence(columns: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
+    """The smallest and the largest value of each column of the runs, and of their compute, 6·N·D FLOPs.
+
+    Columns hold positive numbers [rows]; N are the active parameters where they are told apart.
+    """
+    return {name: (float(np.min(v)), float(np.max(v))) for name, v in _with_flops(columns).items()}
+
+
+def reach(seen: Mapping[str, tuple[float, float]], point: Mapping[str, float]) -> dict[str, float]:
+    """By which factor a point lies beyond the runs, in each of its columns and in compute; {} within.
+
+    Args:
+      seen: what `evidence` gave (`Fit.evidence`).
+      point: columns of one model that is predicted; others than the runs had are left aside.
+
+    Returns:
+      value / largest, above 1, or value / smallest, below 1, of the columns where it lies outside.
+    """
+    beyond = {}
+    for name, value in _with_flops(point).items():
+        low, high = seen.get(name, (value, value))
+        if value > AT_THE_END * high or value * AT_THE_END < low:
+            beyond[name] = float(value / (high if value > high else low))
+    return beyond
+
+
+def in_words(beyond: Mapping[str, float]) -> str:
+    """What `reach` found, as a line to be read beside the prediction; "" where there is nothing to say."""
+    parts = []
+    for name in sorted(beyond, key=lambda name: name != "flops"):
+        end = "largest" if beyond[name] > 1 else "smallest"
+        parts.append(f"{beyond[name]:.3g} times their {end} {'FLOPs (6·N·D)' if name == 'flops' else name}")
+    return f"reaches further than the runs: {', '.join(parts)}" if parts else ""
+
+
+def _with_flops(columns: Mapping) -> dict:
+    """With compute, where the columns have a size and tokens."""
+    size = next((name for name in ("n_active", "n_params") if name in columns), None)
+    if size is None or "n_tokens" not in columns or "flops" in columns:
+        return dict(columns)
+    return {**columns, "flops": 6.0 * columns[size] * columns["n_tokens"]}
