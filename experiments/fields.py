@@ -133,6 +133,23 @@ def number_of(text: str) -> float:
     return number
 
 
+def default(kind: type, values: dict[str, Any], name: str) -> Any:
+    """What a field of dotted name is that the JSON of a `kind` leaves out: its default; None where the
+    configuration has no such part."""
+    first, _, rest = name.partition(".")
+    field = getattr(kind, "__dataclass_fields__", {}).get(first)
+    if field is None:
+        return None
+    if not rest:
+        return None if field.default is dataclasses.MISSING else field.default
+    if not isinstance(part := values.get(first), dict):
+        return None
+    if "by" in field.metadata:
+        by, kinds = field.metadata["by"]
+        return default(kinds.get(part.get(by)), part, rest)
+    return default(_with_fields(typing.get_type_hints(kind)[first]), part, rest)
+
+
 def unknown_field(where: str, name: str, known: typing.Iterable[str]) -> str:
     """One line that names the unknown field and the nearest known one."""
     near = difflib.get_close_matches(name, known, n=1)

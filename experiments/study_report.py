@@ -100,6 +100,7 @@ def read_data(path: Path, fit: Path | None = None, columns: dict[str, str] | Non
         study=study,
         versions=about.get("versions") or study.get("versions", {}),
         device=str(about.get("device", "")),
+        settings=tuple(map(str, about.get("settings", ()))),
     )
 
 

@@ -138,7 +138,7 @@ def _wait(
         if not display.live:
             for run_id in seen.ended - shown:
                 run = store.plan.runs()[run_id]
-                display.say(f"{title} · {finished_line(run, store.result(run_id))}")
+                display.say(f"{title} · {finished_line(run, store.result(run_id), seen.settings)}")
         shown |= seen.ended
         display.show(stage_lines(seen, plan[0].stage, title, display.columns, display.bar))
         if not any(seen.states[run.run_id] in UNFINISHED for run in plan):

@@ -1,17 +1,22 @@
 """The table of a study's finished runs: runs.csv, a row each, and its sidecar runs.json.
 
 Where runs were post-trained, columns for where they started, their objective and its measurements follow;
-where their data are mixed, those of each component.
+where their data are mixed, those of each component. Then come the settings that differ between the runs, by
+the names that they have in a configuration, such as optimizer.weight_decay; runs.json says which of them say
+more than others do.
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from experiments.config import RunConfig
+from experiments.fields import default
 from experiments.files import write_atomic
 from launch.monitor.text import short
-from launch.store import Store
+from launch.store import PlannedRun, Store, settings
 from scaling.table.formats import as_csv
 from scaling.table.runs import Runs
 
@@ -22,22 +27,43 @@ COLUMNS = (
 )
 
 
-def read_table(results: dict[str, dict[str, Any]], stage_of: dict[str, str]) -> Runs:
-    """The finished ones of these runs, a row each."""
+def read_table(
+    results: dict[str, dict[str, Any]], stage_of: dict[str, str], planned: Mapping[str, PlannedRun]
+) -> Runs:
+    """The finished ones of the runs in `stage_of`, a row each; all of them are `planned`."""
     here = _of(results, stage_of)
     added = {run_id: row.get("post_training", {}) | row.get("components", {}) for run_id, row in here.items()}
     rows = [
         row | added[run_id] | {"run_id": run_id, "stage": stage_of[run_id]} for run_id, row in here.items()
     ]
     columns = dict.fromkeys([*COLUMNS, *(name for names in added.values() for name in names)])
-    return Runs(pd.DataFrame(rows, columns=list(columns)), _sidecar(here).get("conventions", {}))
+    table = pd.DataFrame(rows, columns=list(columns))
+    configs = [planned[run_id].config for run_id in here]
+    names = {settings.column(name): name for name in settings.varied(configs)}
+    differing = {
+        column: pd.Series([setting(config, name) for config in configs], table.index)
+        for column, name in names.items()
+        if column not in table
+    }
+    return Runs(table.assign(**differing), _sidecar(here).get("conventions", {}))
+
+
+def setting(config: dict[str, Any], name: str) -> Any:
+    """The setting of this dotted name as a cell of a table; None where the configuration has no such part."""
+    value = settings.value(config, name)
+    if value is None:  # or it came later, and is left out at its default
+        value = default(RunConfig, config, name)
+    return json.dumps(value) if isinstance(value, list | dict) else value
 
 
 def write_table(store: Store, stage_of: dict[str, str]) -> None:
     """Writes runs.csv and its sidecar runs.json."""
-    results = store.results()
-    write_atomic(store.folder / "runs.csv", as_csv(read_table(results, stage_of).table))
-    write_atomic(store.folder / "runs.json", json.dumps(_sidecar(_of(results, stage_of)), indent=1) + "\n")
+    results, planned = store.results(), store.plan.runs()
+    write_atomic(store.folder / "runs.csv", as_csv(read_table(results, stage_of, planned).table))
+    here = _of(results, stage_of)
+    telling = settings.telling(planned[run_id].config for run_id in here)
+    sidecar = _sidecar(here) | {"settings": [settings.column(name) for name in telling]}
+    write_atomic(store.folder / "runs.json", json.dumps(sidecar, indent=1) + "\n")
 
 
 def _of(results: dict[str, dict[str, Any]], stage_of: dict[str, str]) -> dict[str, dict[str, Any]]:

@@ -68,6 +68,11 @@ class PlannedStages:
         return first
 
     @property
+    def runs(self) -> dict[str, PlannedRun]:
+        """Every planned run by its id."""
+        return {run.run_id: run for plan in self.plans.values() for run in plan or []}
+
+    @property
     def waiting(self) -> list[str]:
         """Stages that cannot be planned yet."""
         return [name for name, plan in self.plans.items() if plan is None]
@@ -82,7 +87,8 @@ def stages(study: Study, store: Store) -> Iterator[PlannedStages]:
     plans: dict[str, list[PlannedRun] | None] = {stage.name: None for stage in study.stages}
     for stage in study.stages:
         results = store.results()
-        runs = read_table(results, PlannedStages(plans).stage_of)
+        so_far = PlannedStages(plans)
+        runs = read_table(results, so_far.stage_of, so_far.runs)
         configs = stage.plan(runs)
         plan = plans[stage.name] = [planned_run(stage.name, config) for config in configs]
         if not {run.run_id for run in plan} <= results.keys():
@@ -103,7 +109,7 @@ def _written(store: Store, planned: PlannedStages, plan: list[PlannedRun]) -> Pl
 
 def check(study: Study) -> None:
     """Raises ValueError if the first stage cannot be planned; nothing is written."""
-    study.stages[0].plan(read_table({}, {}))
+    study.stages[0].plan(read_table({}, {}, {}))
 
 
 def plan_stages(study: Study) -> dict[str, list[PlannedRun] | None]:
@@ -112,7 +118,9 @@ def plan_stages(study: Study) -> dict[str, list[PlannedRun] | None]:
     for stage in study.stages:
         waits = any(plan != [] for plan in plans.values())
         plans[stage.name] = (
-            None if waits else [planned_run(stage.name, config) for config in stage.plan(read_table({}, {}))]
+            None
+            if waits
+            else [planned_run(stage.name, config) for config in stage.plan(read_table({}, {}, {}))]
         )
     return plans
 
@@ -122,7 +130,7 @@ def finish(study: Study, store: Store, planned: PlannedStages) -> str:
     from experiments.study_report import CONCLUSION  # which imports what draws; a study has by then
 
     write_table(store, planned.stage_of)
-    runs = read_table(store.results(), planned.stage_of)
+    runs = read_table(store.results(), planned.stage_of, planned.runs)
     conclusion = study.finish(store.folder, runs)
     write_atomic(store.folder / CONCLUSION, conclusion + "\n")
     words = f"\n{final_table(runs)}\n\n{conclusion}"

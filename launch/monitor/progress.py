@@ -28,6 +28,7 @@ class StudyProgress:
     states: {run id: state}. stages: {stage: {state: number of runs}}. running: (run, its progress file).
     failures: the first ones. seconds_left: of the runs planned so far, by measured speeds; None before any
     was measured. n_workers: that train now. worker_seconds: (done, left), likewise, all workers together.
+    settings: those that tell the runs apart (launch/store/settings.py).
     """
 
     states: dict[str, str]
@@ -37,6 +38,7 @@ class StudyProgress:
     seconds_left: float | None
     n_workers: int = 0
     worker_seconds: tuple[float, float] | None = None
+    settings: tuple[str, ...] = ()
 
     def count(self, *states: str) -> int:
         """Runs of all stages in any of the states."""
@@ -77,6 +79,7 @@ def read_progress(store: Store, n_workers: int = 0) -> StudyProgress:
         seconds_left(waiting, running, rates, n_workers or len(packed)),
         len(packed),
         worker_seconds(ended, waiting, running, rates) if rates else None,
+        store.plan.telling(),
     )
 
 

@@ -1,9 +1,12 @@
 """Runs, stages and durations in words, for terminals and logs."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from launch.monitor.progress import StudyProgress
-from launch.store import STATES, PlannedRun, Store
+from launch.store import STATES, PlannedRun, Store, settings
+
+SAID = ("optimizer.lr", "n_tokens", "model.d_model")  # of every run, the last by its N
 
 
 def short(value: float) -> str:
@@ -37,11 +40,19 @@ def describe(run: PlannedRun, id_length: int = 12) -> str:
     return f"{run.run_id[:id_length]}  N {short(run.n_params)}  D {short(run.n_tokens)}  lr {lr:.2g}"
 
 
-def finished_line(run: PlannedRun, result: dict[str, Any]) -> str:
-    """A finished run in one line."""
+def also(run: PlannedRun, names: Iterable[str]) -> list[str]:
+    """The settings of these names that `describe` does not say, and the run has: "seed 1"."""
+    values = [(name, settings.value(run.config, name)) for name in names if name not in SAID]
+    return [
+        f"{settings.column(name)} {settings.written(value)}" for name, value in values if value is not None
+    ]
+
+
+def finished_line(run: PlannedRun, result: dict[str, Any], names: Iterable[str] = ()) -> str:
+    """A finished run in one line, with the settings of these names."""
     took = f" in {duration(result['wall_seconds'])}" if "wall_seconds" in result else ""
     ended = "diverged" if result["status"] == "diverged" else f"loss {result['loss']:.4f}"
-    return f"{describe(run)}  {ended}{took}"
+    return "  ".join([describe(run), *also(run, names), f"{ended}{took}"])
 
 
 def headline(seen: StudyProgress, stage: str, title: str) -> str:
@@ -62,7 +73,13 @@ def headline(seen: StudyProgress, stage: str, title: str) -> str:
     return " · ".join(words)
 
 
-def running_line(run: PlannedRun, progress: dict[str, Any], columns: int, bar: str = "█░") -> str:
+def running_line(
+    run: PlannedRun,
+    progress: dict[str, Any],
+    columns: int,
+    bar: str = "█░",
+    names: Iterable[str] = (),
+) -> str:
     """A running run in at most `columns` characters; what is left of them becomes a bar (full, empty).
 
     Args:
@@ -70,14 +87,17 @@ def running_line(run: PlannedRun, progress: dict[str, Any], columns: int, bar: s
       progress: step, n_steps, tokens_per_second, loss; {} before the first step.
       columns: of the terminal.
       bar: a full and an empty character.
+      names: settings to say, as far as there is room.
     """
     left = f"  {describe(run, id_length=6)}  "
     if not progress:
-        return (left + "starting")[:columns]
+        return "  ".join([left.rstrip(), *also(run, names), "starting"])[:columns]
     step, n_steps = progress["step"], progress["n_steps"]
     right = (
         f"{step:,}/{n_steps:,}  {short(progress['tokens_per_second'])} tokens/s  loss {progress['loss']:.3f}"
     )
+    for words in also(run, names):
+        left += f"{words}  " if len(left) + len(words) + len(right) + 2 <= columns else ""
     width = min(20, columns - len(left) - len(right) - 1)
     full = min(width, round(width * step / n_steps))
     drawn = bar[0] * full + bar[1] * (width - full) + " " if width > 3 else ""
@@ -94,7 +114,7 @@ def stage_lines(seen: StudyProgress, stage: str, title: str, columns: int, bar: 
       columns: of the terminal.
       bar: a full and an empty character.
     """
-    runs = [running_line(run, progress, columns, bar) for run, progress in seen.running]
+    runs = [running_line(run, progress, columns, bar, seen.settings) for run, progress in seen.running]
     return [headline(seen, stage, title), *runs]
 
 

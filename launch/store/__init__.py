@@ -3,6 +3,7 @@
     store        Store: the state of all runs, claims on them and their results
     plan         the planned runs, those set aside, and the stages that wait
     planned_run  PlannedRun, one line of the plan, and the states of a run
+    settings     which settings differ between the runs, and what they are called
     leases       the right to train a run, and who holds it
     claims       which run a worker takes next, and with which others
     study_file   study.json: which study this is, with which settings

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiments.files import read_json, write_atomic
+from launch.store import settings
 from launch.store.planned_run import PlannedRun
 
 
@@ -17,6 +18,7 @@ class Plan:
     root: Path
     _runs: dict[str, PlannedRun] = field(default_factory=dict, repr=False)
     _stamp: tuple[int, ...] = field(default=(), repr=False)
+    _telling: tuple[dict[str, PlannedRun] | None, tuple[str, ...]] = field(default=(None, ()), repr=False)
 
     @property
     def path(self) -> Path:
@@ -34,6 +36,13 @@ class Plan:
             runs = [self._parsed(number, line) for number, line in enumerate(lines, 1)]
             self._runs, self._stamp = {run.run_id: run for run in runs}, stamp
         return self._runs
+
+    def telling(self) -> tuple[str, ...]:
+        """Names of the settings that tell the planned runs apart (`settings.telling`)."""
+        runs = self.runs()
+        if self._telling[0] is not runs:
+            self._telling = runs, settings.telling(run.config for run in runs.values())
+        return self._telling[1]
 
     def _parsed(self, number: int, line: str) -> PlannedRun:
         try:

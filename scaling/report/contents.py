@@ -53,7 +53,7 @@ def build(data: ReportData, with_forecast: bool = False) -> tuple[PageHead, list
         _law(data, law, frontier),
         comparison.section(data),
         _bottlenecks(data, law) if with_forecast else None,
-        numbers.run_table(runs, "stage" in data.law_runs.table),
+        numbers.run_table(runs, "stage" in data.law_runs.table, data.settings),
         _appendix(data),
         numbers.about(data),
     ]

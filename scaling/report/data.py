@@ -51,6 +51,7 @@ class ReportData:
       tasks: accuracies; columns run_id, task, metric, value, lo, hi, n, chance.
       conclusion: of the study, as it was printed; pictures, findings: those of its own, tables by title.
       study: name, overrides, seed; {} for a table. versions: of the software; device: what it ran on.
+      settings: columns of the runs to show besides those of every table, as a study states them.
       missing: what is not there yet of a study that is not finished.
     """
 
@@ -75,6 +76,7 @@ class ReportData:
     study: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     device: str = ""
+    settings: tuple[str, ...] = ()
     missing: MissingRuns | None = None
 
 

@@ -20,11 +20,12 @@ from absl import flags
 
 from launch.monitor.speed import ROUGH_RATES, measured_rates, run_seconds
 from launch.monitor.text import duration, n_runs, short
-from launch.store import PlannedRun, Store, study_file
+from launch.store import PlannedRun, Store, settings, study_file
 from launch.store.lock import exclusive_lock
 
 MANY_RUNS = 1000  # from here on their needs of memory are shown only if asked for
 ROWS_SHOWN = 50  # of a stage
+IN_EVERY_ROW = ("n_tokens", "optimizer.lr", "batch_tokens", "model.d_model")
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("out", None, "folder to write the plan to", flag_values=FLAGS)
@@ -182,14 +183,16 @@ def as_text(
     """
     rates = measured or ROUGH_RATES
     lines, known = [], [run for runs in stages.values() for run in runs or []]
+    differing = _differing(known)
     header = f"  {'run':<14}{'N':>8}{'D':>8}{'FLOPs':>10}{'lr':>9}{'batch':>8}{'d_model':>9}"
+    header += "".join(f"{column:>{width}}" for _, column, width in differing)
     header += f"{'memory':>9}{'time':>14}"
     previous = ""
     for name, runs in stages.items():
         if runs is None:
             lines.append(f"{name}: planned after stage {previous}, from its results")
         else:
-            rows = [_row(run, rates, memory) for run in runs[:ROWS_SHOWN]]
+            rows = [_row(run, rates, memory, differing) for run in runs[:ROWS_SHOWN]]
             lines += [f"{name}: {n_runs(len(runs))}", header, *rows]
             if len(runs) > ROWS_SHOWN:
                 lines.append(f"  … and {n_runs(len(runs) - ROWS_SHOWN)} more")
@@ -224,11 +227,33 @@ def saved_by_shared_prefixes(runs: list[PlannedRun]) -> float:
     return saved
 
 
-def _row(run: PlannedRun, rates: dict[int, float], memory: dict[str, dict[str, Any]]) -> str:
+def _differing(runs: list[PlannedRun]) -> list[tuple[str, str, int]]:
+    """Settings that tell the runs apart besides those of every row: (name, heading, width of the column)."""
+    found = []
+    for name in settings.telling(run.config for run in runs):
+        if name not in IN_EVERY_ROW:
+            cells = [settings.column(name), *(_cell(run, name) for run in runs)]
+            found.append((name, cells[0], 2 + max(map(len, cells))))
+    return found
+
+
+def _cell(run: PlannedRun, name: str) -> str:
+    from launch.driver.runs_table import setting
+
+    return settings.written(setting(run.config, name))
+
+
+def _row(
+    run: PlannedRun,
+    rates: dict[int, float],
+    memory: dict[str, dict[str, Any]],
+    differing: list[tuple[str, str, int]],
+) -> str:
     config = run.config
     needs = size(memory[run.shape]["total"]) if memory else ""
     return (
         f"  {run.run_id:<14}{short(run.n_params):>8}{short(run.n_tokens):>8}{run.flops:>10.1e}"
         f"{config['optimizer']['lr']:>9.2g}{config['batch_tokens']:>8}{config['model']['d_model']:>9}"
+        f"{''.join(f'{_cell(run, name):>{width}}' for name, _, width in differing)}"
         f"{needs:>9}{duration(run_seconds(run, rates)):>14}"
     )

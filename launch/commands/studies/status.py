@@ -101,7 +101,10 @@ def as_lines(store: Store, seen: StudyProgress) -> list[str]:
     if seen.running:
         workers = f"{seen.n_workers} worker{'' if seen.n_workers == 1 else 's'}"
         lines.append(f"{len(seen.running)} running on {workers}, {short(seen.tokens_per_second)} tokens/s")
-        lines += [running_line(run, progress, columns=110) for run, progress in seen.running[:RUNNING_SHOWN]]
+        lines += [
+            running_line(run, progress, columns=110, names=seen.settings)
+            for run, progress in seen.running[:RUNNING_SHOWN]
+        ]
         if len(seen.running) > RUNNING_SHOWN:
             lines.append(f"  and {len(seen.running) - RUNNING_SHOWN} more")
     for stray in store.strays():

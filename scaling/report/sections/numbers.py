@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -59,32 +59,41 @@ NAMES = {
 }
 
 
-def run_table(runs: pd.DataFrame, has_stages: bool) -> Section:
+def run_table(runs: pd.DataFrame, has_stages: bool, settings: Sequence[str] = ()) -> Section:
     """All runs; a column that says the same of every run is left out unless it is one of ALWAYS.
 
-    Stages are shown where the table states them.
+    Stages are shown where the table states them; `settings` are further columns, under their own names.
     """
-    shown = [n for n in RUN_COLUMNS if n in runs and (n in ALWAYS or len(set(runs[n].astype(str))) > 1)]
+    known = [*RUN_COLUMNS, *(name for name in settings if name not in RUN_COLUMNS)]
+    shown = [n for n in known if n in runs and (n in ALWAYS or len(set(runs[n].astype(str))) > 1)]
     if not has_stages:
         shown = [name for name in shown if name != "stage"]
-    columns = [Column(RUN_COLUMNS[name][0], text=RUN_COLUMNS[name][1] is None) for name in shown]
+    headings = {name: (name, _form(runs, name)) for name in shown} | RUN_COLUMNS
+    columns = [Column(headings[name][0], text=headings[name][1] is None) for name in shown]
     rows = []
     for run in runs.head(MOST_ROWS).to_dict("records"):
-        rows.append(TableRow([_cell(name, run[name], run["status"]) for name in shown], _mark(run)))
+        cells = [_cell(name, run[name], run["status"], headings[name][1]) for name in shown]
+        rows.append(TableRow(cells, _mark(run)))
     lost = " Diverged runs have no loss and no part in any fit." if not is_done(runs).all() else ""
     first = f" The first {MOST_ROWS:,} of {len(runs):,} rows." if len(runs) > MOST_ROWS else ""
     text = f"Click a heading to sort.{first}{lost} N: parameters; D: training tokens; loss in nats per token."
     return Section("runs", "Runs", text, tables=[Table("Runs", columns, rows, filter=True)])
 
 
+def _form(runs: pd.DataFrame, name: str) -> Callable[[float], str] | None:
+    """How a setting is written: None for text, and for true and false."""
+    kind = runs.dtypes[name]
+    is_number = pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
+    return four if is_number else None
+
+
 def _mark(run: dict[str, Any]) -> str:
     return "lost" if run["status"] != "done" else "star" if run["stage"] == "verify" else ""
 
 
-def _cell(name: str, value: Any, status: str) -> Cell:
-    form = RUN_COLUMNS[name][1]
+def _cell(name: str, value: Any, status: str, form: Callable[[float], str] | None) -> Cell:
     if form is None:
-        return Cell(str(value), None, f"text {name}")
+        return Cell("–" if pd.isna(value) else str(value), None, f"text {name.replace('.', '-')}")
     if name == "loss" and status != "done":
         return Cell(status, None, name)
     if not isinstance(value, (int, float)) or not math.isfinite(value):

@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 
 from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
-from experiments.data_configs import DataConfig
+from experiments.data_configs import DataConfig, MixtureConfig
+from experiments.fields import Numbers
 from experiments.studies import Stage, Study
 from launch.driver import stages as driver
 from launch.driver.runs_table import COLUMNS, read_table, write_table
 from launch.driver.stages import PlannedStages, finish, planned_run, stages
-from launch.store import Store
+from launch.store import Store, settings
 from models import count, ladder
 from scaling.table.runs import Runs
 
@@ -30,6 +31,7 @@ def result(lr: float, status: str = "done", **changes) -> dict:
 
 
 RATES = (0.1, 0.2, 0.3)
+RUN = planned_run("sweep", config())
 
 
 def sweep(runs: Runs) -> list[RunConfig]:
@@ -164,7 +166,7 @@ def test_what_can_be_planned_before_any_run_is_done_is_shown_and_nothing_written
 
 def test_the_table_has_the_finished_runs_in_planned_order_with_their_stage():
     results = {"b": result(0.2), "x": result(0.3), "a": result(0.1, extra=3)}
-    runs = read_table(results, {"a": "sweep", "missing": "sweep", "b": "extend"})
+    runs = read_table(results, {"a": "sweep", "missing": "sweep", "b": "extend"}, dict.fromkeys("abx", RUN))
     assert list(runs.table.columns) == list(COLUMNS)
     assert runs.table[["run_id", "stage", "lr"]].values.tolist() == [
         ["a", "sweep", 0.1],
@@ -174,8 +176,34 @@ def test_the_table_has_the_finished_runs_in_planned_order_with_their_stage():
         **{"loss": "nats", "tokenizer": {"name": "bytes"}},
         "data": {"name": "docstrings", "task": "docstrings"},
     }
-    nothing = read_table({}, {"a": "sweep"})
+    nothing = read_table({}, {"a": "sweep"}, {})
     assert nothing.table.empty and nothing.conventions == {}
+
+
+def test_the_table_has_every_setting_that_differs_and_says_which_of_them_follow_from_others():
+    decaying = config(optimizer=OptimizerConfig(0.1, weight_decay=0.0), schedule=ScheduleConfig("cosine"))
+    warm = config(32, schedule=ScheduleConfig(warmup_tokens=64), seed=1)
+    mixed = config(data=DataConfig(by="lang", mixture=MixtureConfig(Numbers(en=1.0))))
+    made = {config.run_id: planned_run("a", config) for config in (config(), decaying, warm, mixed)}
+    results = {run_id: result(0.1, seed=run.config["seed"]) for run_id, run in made.items()}
+    table = read_table(results, dict.fromkeys(made, "a"), made).table
+    assert table["optimizer.weight_decay"].tolist() == [0.1, 0.0, 0.1, 0.1]
+    assert table["schedule.name"].tolist() == ["wsd", "cosine", "wsd", "wsd"]
+    assert table["schedule.warmup_tokens"].tolist() == [0, 0, 64, 0]  # left out of the JSON at its default
+    assert table["data.mixture.weights.en"].isna().tolist() == [True, True, True, False]
+    assert table["model.n_heads"].tolist() == [2, 2, 4, 2]
+    assert table["seed"].tolist() == [0, 0, 1, 0] and "optimizer.lr" not in table
+    shown = settings.telling(run.config for run in made.values())
+    assert {"model.d_model", "optimizer.weight_decay", "data.by"} < set(shown)
+    assert not {"model.n_heads", "model.d_ff", "model.embedding_scale"} & set(
+        shown
+    )  # a width has one of each
+
+
+def test_settings_that_a_width_does_not_settle_are_shown():
+    wide = [config(d_model) for d_model in (16, 16, 32)]
+    wide[1] = replace(wide[1], model=replace(wide[1].model, d_ff=56))
+    assert settings.telling(run.as_json for run in wide) == ("model.d_model", "model.d_ff")
 
 
 def test_the_sidecar_names_every_device_once(store):
@@ -184,6 +212,7 @@ def test_the_sidecar_names_every_device_once(store):
         store.finish(store.claim(run_id), result(0.1, device=device))
     write_table(store, planned.stage_of)
     sidecar = json.loads((store.folder / "runs.json").read_text())
+    assert sidecar["settings"] == ["lr"]
     assert sidecar["device"] == "2 cores, H100" and sidecar["versions"] == {"jax": "1"}
     assert pd.read_csv(store.folder / "runs.csv", dtype={"run_id": str})["run_id"].tolist() == list(
         store.plan.runs()

@@ -1,9 +1,11 @@
 """Numbers, durations, stages and runs in words."""
 
+from dataclasses import replace
+
 import pytest
 
 from launch.monitor.progress import StudyProgress
-from launch.monitor.text import duration, headline, running_line, short
+from launch.monitor.text import duration, finished_line, headline, running_line, short
 from launch.store import STATES
 from tests.launch.monitor.test_progress import planned
 
@@ -42,3 +44,17 @@ def test_a_running_line_uses_the_width_it_has():
     assert running_line(run, seen, 70) == f"{words}██░░░░░ 30/100  1k tokens/s  loss 2.500"
     assert running_line(run, seen, 66) == f"{words}30/100  1k tokens/s  loss 2.500"
     assert running_line(run, {}, 110) == f"{words}starting"
+
+
+def test_settings_that_tell_runs_apart_are_said_as_far_as_there_is_room():
+    run, seen = seen_with(1).running[0]
+    run = replace(run, config={"optimizer": {"lr": 0.01, "weight_decay": 0.1}, "seed": 3})
+    names = ("optimizer.lr", "optimizer.weight_decay", "seed", "init.source")
+    words = "  000000  N 1k  D 5k  lr 0.01  "
+    right = "30/100  1k tokens/s  loss 2.500"
+    said = running_line(run, seen, 110, names=names)
+    assert said.startswith(f"{words}optimizer.weight_decay 0.1  seed 3  ") and said.endswith(right)
+    assert running_line(run, seen, 72, names=names) == f"{words}seed 3  {right}"
+    assert "  optimizer.weight_decay 0.1  seed 3  loss 2.0000" in finished_line(
+        run, {"status": "done", "loss": 2.0}, names
+    )

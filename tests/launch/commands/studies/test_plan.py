@@ -26,6 +26,15 @@ def test_a_shared_prefix_saves_the_steps_of_the_next_shorter_run():
     assert "3 runs, 4.90e+11 FLOPs, about 8 min 10 s with 1 worker, at the speeds measured here" in text
 
 
+def test_settings_that_differ_have_a_column():
+    runs = [planned(k) for k in range(2)]
+    runs[1].config["optimizer"] = {"lr": 0.01, "weight_decay": 0.0}
+    header, *rows = (line.split() for line in as_text({"grid": runs}, {}, 1, {}).splitlines()[1:4])
+    at = header.index("optimizer.weight_decay")
+    assert [row[at] for row in rows] == ["0.1", "0"]  # the first has left its default out
+    assert "weight_decay" not in as_text({"grid": runs[:1]}, {}, 1, {})
+
+
 def test_many_runs_are_shown_in_part_and_counted_in_full():
     text = as_text({"grid": [planned(k) for k in range(1000)], "verify": None}, {}, 2, {})
     lines = text.splitlines()

@@ -39,6 +39,19 @@ def test_the_table_of_runs_says_what_differs_between_them_and_the_loss_always():
     assert "Stage" not in cells(numbers.run_table(RUNS, has_stages=False))
 
 
+def test_settings_that_differ_are_columns_under_their_own_names():
+    runs = RUNS.assign(loss=2.5, status="done")
+    decay = [0.1] * (len(runs) - 1) + [0.05]
+    runs = runs.assign(**{"optimizer.weight_decay": decay, "schedule.name": "wsd", "data.by": None})
+    runs.loc[0, "data.by"] = "lang"
+    (table,) = numbers.run_table(
+        runs, True, ["optimizer.weight_decay", "schedule.name", "data.by", "gone"]
+    ).tables
+    assert [column.title for column in table.columns][-2:] == ["optimizer.weight_decay", "data.by"]
+    assert [row.cells[-2].text for row in table.rows][-2:] == ["0.1", "0.05"]
+    assert [row.cells[-1].text for row in table.rows][:2] == ["lang", "–"]
+
+
 def test_a_diverged_run_has_its_status_for_a_loss_and_is_marked_as_is_the_verification_run():
     section = numbers.run_table(RUNS, has_stages=True)
     shown = cells(section)

@@ -1,0 +1,96 @@
+"""Which settings differ between runs: asked of their configurations as JSON, by dotted name.
+
+Everything that lists runs asks here: the plan, the progress, runs.csv and, by its sidecar, the page.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Config = Mapping[str, Any]
+
+# Settings that tables of runs have by another name.
+COLUMNS = {
+    "model.family": "family",
+    "model.d_model": "d_model",
+    "model.n_layers": "n_layers",
+    "optimizer.lr": "lr",
+    "init.source": "init",
+    "objective.kind": "objective",
+}
+# What a family's ladder of sizes gives by the width.
+BY_WIDTH = (
+    *("n_layers", "n_decoder_layers", "n_heads", "n_kv_heads", "d_head", "d_ff", "d_attention"),
+    *("embedding_scale", "decay_rank", "rate_rank", "value_rank", "gate_rank", "experts.d_expert"),
+)
+FOLLOWS = {f"model.{name}": ("model.family", "model.d_model") for name in BY_WIDTH} | {
+    "model.vocab_size": ("data.vocab", "data.vocab_size"),
+    "data.fingerprint": ("data",),
+}
+LONGEST = 24  # characters of a value
+
+
+def flat(config: Config, lead: str = "") -> dict[str, Any]:
+    """The settings of a configuration by dotted name; a part that it has not (null) is left out."""
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{lead}{name}.")
+        elif value is not None:
+            found[lead + name] = value
+    return found
+
+
+def varied(configs: Iterable[Config]) -> tuple[str, ...]:
+    """The settings that are not the same in all these runs, in the order of the configuration."""
+    first: dict[str, Any] = {}
+    names: dict[str, bool] = {}  # whether it varies
+    for k, config in enumerate(configs):
+        settings = flat(config)
+        first = first if k else settings
+        names |= {name: True for name in first.keys() - settings.keys()}
+        for name, value in settings.items():
+            if name not in first or first[name] != value:
+                names[name] = True
+            elif name not in names:
+                names[name] = False
+    return tuple(name for name, varies in names.items() if varies)
+
+
+def telling(configs: Iterable[Config]) -> tuple[str, ...]:
+    """Those of the varied settings that say more than others do: not the heads that a width has."""
+    configs = list(configs)
+    names = varied(configs)
+    following = {name for name in names if name in FOLLOWS and _follows(name, configs)}
+    return tuple(name for name in names if name not in following)
+
+
+def _follows(name: str, configs: list[Config]) -> bool:
+    """Whether runs that agree in what the setting follows from agree in it, too."""
+    seen: dict[str, Any] = {}
+    for config in configs:
+        others = flat({other: value(config, other) for other in FOLLOWS[name]})
+        known = json.dumps([others[other] for other in sorted(others) if other != name])
+        if seen.setdefault(known, value(config, name)) != value(config, name):
+            return False
+    return True
+
+
+def value(config: Config, name: str) -> Any:
+    """The setting of this dotted name; None where the configuration has none."""
+    for part in name.split("."):
+        config = config.get(part) if isinstance(config, Mapping) else None  # type: ignore[assignment]
+    return config
+
+
+def column(name: str) -> str:
+    """The name of a setting in tables of runs."""
+    return COLUMNS.get(name, name.replace("objective.", "objective_"))
+
+
+def written(value: Any) -> str:
+    """A value for people: "0.1", "true", "cosine"; of a long one its end, which tells paths apart."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = value if isinstance(value, str) else "–" if value is None else json.dumps(value)
+    return text if len(text) <= LONGEST else f"…{text[1 - LONGEST :]}"
