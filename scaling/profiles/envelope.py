@@ -9,6 +9,7 @@ from scaling.profiles.isoflop import PowerLaw
 from scaling.table.runs import UsableRuns
 
 LEAST_SIZES = 3  # on the envelope
+SAME_BUDGET = 1.02  # FLOPs this close are one budget: whole tokens and steps, or rounding, set them apart
 
 
 def envelope(
@@ -17,14 +18,16 @@ def envelope(
     """Approach 1: N of the best run at each compute, as a power law of compute; None with too few sizes.
 
     A run is on the envelope if none that cost no more has a lower loss; each size on it counts once, at the
-    geometric middle of the compute where it is best. Intervals are by resampling runs, with all their rows.
+    geometric middle of the compute where it is best. Runs of nearly the same FLOPs cost the same, or rounding
+    would decide which of a budget's sizes count. Intervals are by resampling runs, with all their rows.
 
     Args:
       usable: rows with flops, n_params and loss.
       n_bootstrap: resamples behind the interval; seed: of them; level: of the interval, between 0 and 1.
     """
     table, label = usable.table, usable.run_numbers
-    columns = [np.log(table[name].to_numpy(float)) for name in ("flops", "n_params", "loss")]
+    log_c, *others = [np.log(table[name].to_numpy(float)) for name in ("flops", "n_params", "loss")]
+    columns = [_budgets(log_c), *others]
     middle = _envelope_line(*columns)
     if middle is None:
         return None
@@ -36,6 +39,17 @@ def envelope(
     enough = len(slopes) > n_bootstrap / 2
     lo, hi = np.quantile(slopes, [(1 - level) / 2, (1 + level) / 2]) if enough else (np.nan, np.nan)
     return PowerLaw(float(np.exp(middle[1])), float(middle[0]), float(lo), float(hi))
+
+
+def _budgets(log_c: np.ndarray) -> np.ndarray:
+    """log C with that of each budget in the place of its runs': the mean of those that cost the same."""
+    order = np.argsort(log_c, kind="stable")
+    ascending, budgets, start = log_c[order], np.empty_like(log_c), 0
+    while start < len(ascending):
+        end = np.searchsorted(ascending, ascending[start] + np.log(SAME_BUDGET), side="right")
+        budgets[order[start:end]] = ascending[start:end].mean()
+        start = end
+    return budgets
 
 
 def _envelope_line(log_c: np.ndarray, log_n: np.ndarray, log_loss: np.ndarray) -> np.ndarray | None:

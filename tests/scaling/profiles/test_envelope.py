@@ -6,7 +6,7 @@ import pytest
 
 from scaling.profiles.envelope import envelope
 from scaling.table.runs import check
-from tests.scaling.planted import TRUTH, chinchilla, isoflop_runs
+from tests.scaling.planted import TRUTH, chinchilla, isoflop_points, isoflop_runs
 
 A = TRUTH["beta"] / (TRUTH["alpha"] + TRUTH["beta"])
 
@@ -34,6 +34,17 @@ def test_a_hand_made_envelope():
     middles = np.log([60.0, 6e3, (6e4 * 3e5) ** 0.5])
     assert found is not None and np.isnan(found.lo)
     assert found.exponent == pytest.approx(np.polyfit(middles, np.log([1, 10, 100]), 1)[0])
+
+
+@pytest.mark.parametrize("off", [0.0, 1e-9, 3e-3])
+def test_rounding_of_flops_decides_nothing(off):
+    """Within a budget FLOPs differ by whole steps, or in the last digit where they are read as 6·N·D."""
+    n, d = isoflop_points((1e18, 3e18, 1e19, 3e19, 1e20), sizes=9)
+    tokens = d * np.exp(off * np.random.default_rng(0).uniform(-1, 1, len(d)))
+    table = pd.DataFrame({"n_params": n, "n_tokens": tokens, "loss": chinchilla(n, d, **TRUTH)})
+    for given in (table, table.assign(flops=np.round(6 * n * d, -14))):
+        found = envelope(check(given, {}).usable(), n_bootstrap=0)
+        assert found is not None and found.exponent == pytest.approx(A, abs=0.002)
 
 
 def test_resampling_is_by_run():
