@@ -205,7 +205,7 @@ def _prepare_in_subprocess(config: DataConfig, root: Path) -> None:
     request = json.dumps({"config": to_json(config), "root": str(root)})
     # -c and not -m: the workers that read docstrings would import a main module of a file once more.
     code = "import sys; from experiments.data.prepare import main; sys.exit(main(sys.argv[1]))"
-    command = [sys.executable, "-c", code, request]
+    command = [sys.executable, "-P", "-c", code, request]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode == 2:
         raise ValueError(done.stdout.splitlines()[-1])

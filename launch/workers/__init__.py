@@ -1,6 +1,6 @@
 """Processes that train the runs of a study: one a device, a pool on a machine, one over several hosts.
 
-    worker            the process: `python -m launch.workers.worker DIR`
+    worker            the process: `python -P -m launch.workers.worker DIR`
     work_loop         claim, train, record, until no run is left
     trainer           Trainer: how runs are trained; jax_trainer is experiments.training
     hooks             between a run in training and its worker: stop requests, heartbeats, progress

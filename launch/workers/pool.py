@@ -14,7 +14,8 @@ from pathlib import Path
 from experiments.files import write_atomic
 from launch.workers.process import STORAGE_FAILED
 
-WORKER = (sys.executable, "-m", "launch.workers.worker")
+WORKER = (sys.executable, "-P", "-m", "launch.workers.worker")  # -P: not what the working directory has
+ROOT = Path(__file__).parents[2]
 GRACE_SECONDS = 30.0  # for a worker to checkpoint and leave
 
 
@@ -131,7 +132,9 @@ class WorkerPool:
             command += ["--cores", ",".join(map(str, slot.cores))]
         # Workers that share a GPU, or follow each other on it, must not each reserve most of its memory.
         memory = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-        environment = memory | self.environment | ({"CUDA_VISIBLE_DEVICES": slot.gpu} if slot.gpu else {})
+        path = [str(ROOT), *filter(None, [self.environment.get("PYTHONPATH")])]  # the code that we are, too
+        environment = memory | self.environment | {"PYTHONPATH": os.pathsep.join(path)}
+        environment |= {"CUDA_VISIBLE_DEVICES": slot.gpu} if slot.gpu else {}
         with open(self._log(slot), "ab") as log:
             return subprocess.Popen(
                 command,

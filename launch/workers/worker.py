@@ -1,6 +1,6 @@
 """A worker process: claims planned runs, trains those that fit together, and records what came of each.
 
-    python -m launch.workers.worker DIR [--pack auto|K] [--seconds S] [--wait] [--cores 0,1] [--hosts]
+    python -P -m launch.workers.worker DIR [--pack auto|K] [--seconds S] [--wait] [--cores 0,1] [--hosts]
 
 It prefers runs whose compiled step it already has. On SIGTERM, SIGINT or SIGUSR1 it checkpoints, releases
 its runs and exits with 0, within 20 s: if that does not suffice, it gives up the steps since the last
@@ -34,7 +34,7 @@ LEAVE_SECONDS = STOP_SECONDS + 5  # before its time is over a worker begins to l
 
 
 def main(trainer: Trainer | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m launch.workers.worker", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -P -m launch.workers.worker", description=__doc__)
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--pack", default="auto", help="runs that train as one program: auto or a number")
     parser.add_argument("--seconds", type=float, help="leave before so many seconds of wall time are over")

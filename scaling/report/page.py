@@ -114,7 +114,7 @@ class PageHead:
 
 def start_bundling() -> subprocess.Popen[bytes]:
     """Starts making the script that holds the Vega libraries; some two seconds, beside other work."""
-    command = [sys.executable, "-c", BUNDLE]
+    command = [sys.executable, "-P", "-c", BUNDLE]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 

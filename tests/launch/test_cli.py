@@ -81,6 +81,17 @@ def test_the_overview_lists_every_verb(arguments, capsys):
     assert all(f"\n  {verb} " in printed for verb in cli.VERBS)
 
 
+def test_a_foreign_package_of_one_of_our_names_is_named_in_one_line(tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "__init__.py").touch()
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from launch import cli"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 2 and ran.stderr.count("\n") == 1
+    assert ran.stderr.startswith(
+        f"isoflop: package 'models' is found in {tmp_path}/models, but isoflop's is "
+    )
+
+
 def test_help_needs_none_of_the_heavy_libraries():
     code = "import sys; from launch import cli; cli.main(['--help'])\n"
     code += "print([name for name in ('jax', 'numpy', 'pandas', 'flax') if name in sys.modules])"

@@ -95,5 +95,5 @@ def identity(model: str) -> str:
 @functools.cache
 def _scorer(model: str) -> subprocess.Popen[str]:
     """The process that knows the checkpoint; it ends with this one."""
-    command = [sys.executable, "-m", SCORER, str(Path(model).expanduser())]
+    command = [sys.executable, "-P", "-m", SCORER, str(Path(model).expanduser())]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

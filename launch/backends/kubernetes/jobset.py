@@ -88,7 +88,7 @@ def _driver(cluster: Cluster, folder: str) -> dict[str, Any]:
 def _workers(cluster: Cluster, folder: str, n_workers: int, pack: str, name: str) -> dict[str, Any]:
     hosts = " --hosts" if cluster.is_multi_device else ""
     command = (
-        f"python -m launch.workers.worker {shlex.quote(folder)} --wait --pack {shlex.quote(pack)}{hosts}"
+        f"python -P -m launch.workers.worker {shlex.quote(folder)} --wait --pack {shlex.quote(pack)}{hosts}"
     )
     resources: dict[str, Any] = {"cpu": str(cluster.cpus), "memory": cluster.memory}
     selector, annotations = {}, {}

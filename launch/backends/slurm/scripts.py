@@ -70,7 +70,7 @@ def slots_script(store: Store, site: Site, pack: str) -> str:
         *site.options,
     ]
     python = site.python or ("python3" if site.container else sys.executable)
-    command = shlex.join([python, "-m", "launch.workers.worker", str(store.folder), "--pack", pack])
+    command = shlex.join([python, "-P", "-m", "launch.workers.worker", str(store.folder), "--pack", pack])
     worker = f"{site.container} {command}" if site.container else command
     return _directives(options) + SLOT.format(setup=_setup(site), worker=worker, margin=MARGIN_SECONDS)
 
@@ -80,7 +80,7 @@ def controller_script(store: Store, site: Site, submission: Submission) -> str:
     because that has no Slurm commands."""
     options = [*_place(site, store, "next", "controller-%j.log"), f"--time={site.controller.time}"]
     python = sys.executable if site.container or not site.python else site.python
-    submit = [python, "-m", "launch.cli", "submit", str(store.folder), "--on", "slurm"]
+    submit = [python, "-P", "-m", "launch.cli", "submit", str(store.folder), "--on", "slurm"]
     submit += ["--pack", submission.pack]
     submit += ["--workers", str(submission.n_workers)] if submission.n_workers else []
     submit += ["--site", str(folder_of_logs(store) / "site.toml")] if submission.site else []

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -176,3 +177,12 @@ def test_a_folder_that_cannot_be_written_is_said_so(store, pool, monkeypatch):
     pool.use([WorkerSlot("a")])
     with pytest.raises(OSError, match="No space left on device"):
         watch(store, pool, lambda: False, 5)
+
+
+def test_what_the_working_directory_has_is_not_taken_for_our_packages(tmp_path):
+    """An empty folder is a package to Python."""
+    for name in ("models", "scaling", "launch"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "experiments.py").write_text("raise SystemExit(77)")
+    ran = subprocess.run([*pool_module.WORKER, "--help"], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0 and ran.stdout.startswith("usage: "), ran.stderr

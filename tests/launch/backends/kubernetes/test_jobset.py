@@ -75,7 +75,7 @@ def test_pool_of_gpu_workers():
     lines = ["set -e", "ulimit -n 65536"]
     assert script(workers).split("\n") == [
         *lines,
-        "exec python -m launch.workers.worker '/studies/out/Moe 2' --wait --pack auto",
+        "exec python -P -m launch.workers.worker '/studies/out/Moe 2' --wait --pack auto",
     ]
     assert script(driver).split("\n") == [
         *lines,

@@ -87,12 +87,13 @@ def test_the_scripts_say_what_the_site_file_says(played, submission):
         assert line in slots.splitlines()
     study = f"'{submission.store.folder}'"
     assert (
-        f"apptainer exec --nv x.sif python3 -m launch.workers.worker {study} --pack auto --seconds" in slots
+        f"apptainer exec --nv x.sif python3 -P -m launch.workers.worker {study} --pack auto --seconds"
+        in slots
     )
     controller = (folder / "controller.sh").read_text()
     assert "gpus" not in controller and "apptainer" not in controller
     submit = f"submit {study} --on slurm --pack auto --site '{folder}/site.toml'"
-    assert f"exec {sys.executable} -m launch.cli {submit}" in controller
+    assert f"exec {sys.executable} -P -m launch.cli {submit}" in controller
     for script in ("slots.sh", "controller.sh"):
         assert subprocess.run(["bash", "-n", str(folder / script)]).returncode == 0
 

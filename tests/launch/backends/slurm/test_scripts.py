@@ -25,7 +25,7 @@ LAUNCH = Path(__file__).parents[2]
 CPUS = 3
 # A study's python: the real one, but for the worker.
 PYTHON = """#!/bin/bash
-if [ "$2" = launch.workers.worker ]; then shift 2; set -- {worker} "$@"; fi
+if [ "$3" = launch.workers.worker ]; then shift 3; set -- {worker} "$@"; fi
 exec {python} "$@"
 """
 pytestmark = pytest.mark.slow
