@@ -57,6 +57,7 @@ setup(
         "lm-eval": ["lm_eval==0.4.13"],  # experiments/evaluate/harness.py
         "serve": ["aiohttp"],  # launch/serve
         "tensorboard": ["tensorboardX"],
+        "tokenizers": ["tokenizers"],  # data.vocab=PATH/tokenizer.json
         "tpu": ["jax[tpu]"],
         "web": ["fastwarc", "resiliparse"],  # WARC, WET and HTML files
     },

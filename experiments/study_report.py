@@ -38,7 +38,8 @@ def write_report(
     """Writes the page of a study directory or table to `out`, and returns `out`.
 
     Beside it lie each figure as figures/NAME.png and NAME.pdf and, where there is one law, the fit with its
-    conventions as appendix.tex and appendix.md.
+    conventions as appendix.tex and appendix.md. Beside a page of another name than report.html their names
+    begin with its own, as r2-figures/ and r2-appendix.md, and nothing else in its folder is touched.
 
     Args:
       source: a study directory, or a table of runs (csv, jsonl, parquet).
@@ -53,12 +54,13 @@ def write_report(
       OSError: a file cannot be read or written.
     """
     report = render_report(replace(read_data(Path(source), fit, columns), missing=missing), with_forecast)
-    folder = out.parent / "figures"
+    own = "" if out.name == "report.html" else f"{out.stem}-"
+    folder = out.parent / f"{own}figures"
     folder.mkdir(parents=True, exist_ok=True)
     for name, image in report.figures.items():
         write_atomic(folder / name, image)
     for name, text in report.snippets.items():
-        write_atomic(out.parent / name, text)
+        write_atomic(out.parent / f"{own}{name}", text)
     write_atomic(out, report.html)
     return out
 

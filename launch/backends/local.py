@@ -28,7 +28,7 @@ def submit(submission: Submission) -> str:
     store = submission.store
     with exclusive_lock(store.root / "driver.lock"):
         whole = whole_machine() if parts else []
-        return run_study(store, lambda: study_file.load(store).prepared(), parts, whole, submission.pack)
+        return run_study(store, lambda: study_file.prepared(store), parts, whole, submission.pack)
 
 
 def cancel(jobs: list[dict[str, Any]]) -> str:

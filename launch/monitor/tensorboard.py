@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from experiments.files import sync_folder
+from experiments.files.extras import install_command
 from experiments.training import metrics
 from launch.monitor.text import short
 from launch.store import PlannedRun, Store
@@ -97,4 +98,4 @@ def _writer() -> tuple[ModuleType, ModuleType]:
             importlib.import_module("tensorboardX.proto.event_pb2"),
         )
     except ImportError:
-        raise ValueError("tensorboardX is not installed: pip install 'isoflop[tensorboard]'") from None
+        raise ValueError(f"tensorboardX is not installed: {install_command('tensorboard')}") from None

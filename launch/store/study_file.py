@@ -1,5 +1,6 @@
 """What a study's folder says of itself: study.json names the study, its settings and the versions used."""
 
+import contextlib
 import importlib.metadata
 import json
 import platform
@@ -13,7 +14,7 @@ LIBRARIES = ("isoflop", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "n
 
 
 def read(store: Store) -> dict[str, Any] | None:
-    """{"name", "file", "overrides", "seed", "versions"}; None in a folder without a study."""
+    """{"name", "file", "overrides", "cwd", "seed", "versions"}; None in a folder without a study."""
     path = store.folder / "study.json"
     return read_json(path) if path.exists() else None
 
@@ -21,7 +22,8 @@ def read(store: Store) -> dict[str, Any] | None:
 def write(store: Store, name: str, overrides: list[str], settings: Any) -> None:
     """Describes the study in its folder; nothing happens where that is as it should be.
 
-    Of a user's own file the name is its file name, and `file` says where it was last.
+    Of a user's own file the name is its file name, and `file` says where it was last. `cwd` is the folder
+    that relative paths in the settings, such as data.path, start from.
 
     Args:
       store: the study's folder.
@@ -33,8 +35,15 @@ def write(store: Store, name: str, overrides: list[str], settings: Any) -> None:
     file = str(Path(name).resolve()) if name.endswith(".py") else ""
     now = {"name": short_name(name), "file": file, "overrides": overrides}
     if there is None or now != {key: there.get(key) for key in now}:
-        rest = {"seed": getattr(settings, "seed", None), "versions": _versions()}
+        rest = {"cwd": str(Path.cwd()), "seed": getattr(settings, "seed", None), "versions": _versions()}
         write_atomic(store.folder / "study.json", json.dumps(now | rest, indent=1) + "\n")
+
+
+def where_it_was_planned(store: Store) -> contextlib.AbstractContextManager[None]:
+    """Goes to the folder from which the study was planned, if it is there, so that its relative paths are
+    right wherever one continues it from."""
+    folder = (read(store) or {}).get("cwd")
+    return contextlib.chdir(folder) if folder and Path(folder).is_dir() else contextlib.nullcontext()
 
 
 def check_name(store: Store, name: str) -> None:
@@ -76,6 +85,12 @@ def load(store: Store) -> Any:
             f"`isoflop plan FILE.py --out {store.folder}` with the same settings says where it is now"
         )
     return load_study(name, there["overrides"])
+
+
+def prepared(store: Store) -> Any:
+    """The study that the folder describes, prepared where its relative paths are right; raises as `load`."""
+    with where_it_was_planned(store):
+        return load(store).prepared()
 
 
 def short_name(name: str) -> str:

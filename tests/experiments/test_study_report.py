@@ -56,8 +56,14 @@ def test_every_part_of_a_report_is_written_beside_the_page(tmp_path, monkeypatch
     out = write_report(tmp_path / "foreign.csv", tmp_path / "page.html", None, columns, True, missing)
     assert out == tmp_path / "page.html"
     written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-    assert written == {"foreign.csv", "page.html", "appendix.md", "figures/a.png", "figures/a.pdf"}
-    assert out.read_text() == "<html>" and (tmp_path / "figures" / "a.png").read_bytes() == b"png"
+    assert written == {
+        "foreign.csv",
+        "page.html",
+        "page-appendix.md",
+        "page-figures/a.png",
+        "page-figures/a.pdf",
+    }
+    assert out.read_text() == "<html>" and (tmp_path / "page-figures" / "a.png").read_bytes() == b"png"
     ((data, with_forecast),) = given
     assert with_forecast and data.missing is missing and data.runs.table["n_params"].tolist()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from experiments.data.document import Document
 from experiments.data.quality.classifier import regression_on_hashes
+from experiments.files.extras import install_command
 
 CONFIDENCE = 0.5
 UNDETERMINED = "(not determined)"
@@ -57,7 +58,7 @@ def fit_domains(labelled: Iterable[Document], label: str) -> DomainClassifier:
         *regression_on_hashes(
             [text for name in names for text in texts[name]],
             [name for name in names for _ in texts[name]],
-            "a classifier of domains needs scikit-learn: pip install 'isoflop[data]'",
+            f"a classifier of domains needs scikit-learn: {install_command('data')}",
             n_features=FEATURES,
         )
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 from experiments.data.document import Document
 from experiments.data.quality.verdict import Filter, Verdict, at_least
+from experiments.files.extras import install_command
 
 FEATURES = 1 << 16
 NGRAMS = (1, 2)  # of words, in lower case
@@ -47,7 +48,7 @@ def fit(clean: Sequence[str], unclean: Sequence[str]) -> Classifier:
         *regression_on_hashes(
             [text[:LONGEST] for text in (*clean, *unclean)],
             [1] * len(clean) + [0] * len(unclean),
-            "data.quality: filter 'classifier' needs scikit-learn; pip install 'isoflop[data]'",
+            f"data.quality: filter 'classifier' needs scikit-learn: {install_command('data')}",
             tol=1e-6,
             n_features=FEATURES,
             token_pattern=r"[^\s\w]|\w+",

@@ -9,6 +9,7 @@ from typing import Any
 
 from experiments.data.document import Document
 from experiments.data.sources.left_out import LeftOut, Skipped, kept
+from experiments.files.extras import install_command
 
 LICENCE = "the dataset's own; see its card"
 
@@ -46,7 +47,7 @@ def records(path: str, text_field: str = "text", skipped: Skipped | None = None)
         import datasets  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ValueError(
-            f"data.path={path}: datasets by name need a library: pip install 'isoflop[hf-datasets]'"
+            f"data.path={path}: datasets by name need a library: {install_command('hf-datasets')}"
         ) from None
     try:
         rows: Any = datasets.load_dataset(name, config, split="train", revision=revision)

@@ -14,6 +14,7 @@ from typing import Any
 
 from experiments.data.document import Document, host_of
 from experiments.data.sources.left_out import LeftOut
+from experiments.files.extras import install_command
 
 TEXT_TYPES = {"text/html", "application/xhtml+xml", "text/plain"}
 STARTS = {  # what a record begins with, by the file's suffix
@@ -122,5 +123,5 @@ def _needs_extra(file: Path) -> Any:
         import fastwarc
         import resiliparse.extract.html2text  # noqa: F401
     except ImportError:
-        raise ValueError(f"{file}: web pages need two more libraries: pip install 'isoflop[web]'") from None
+        raise ValueError(f"{file}: web pages need two more libraries: {install_command('web')}") from None
     return fastwarc

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
+from experiments.files.extras import install_command
+
 PAD, EOS, UNKNOWN = "<pad>", "</s>", "<unk>"  # ids 0, 1, 2, as in every vocabulary made here
 SPECIAL = (PAD, EOS, UNKNOWN)
 
@@ -138,7 +140,9 @@ def _tokenizers() -> Any:
     try:
         import tokenizers  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise ValueError("parity-aware BPE needs the tokenizers library: pip install tokenizers") from None
+        raise ValueError(
+            f"parity-aware BPE needs the tokenizers library: {install_command('tokenizers')}"
+        ) from None
     return tokenizers
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from experiments.data.cache import EOS
 from experiments.files import read_json
+from experiments.files.extras import install_command
 
 END_TOKENS = ("<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>", "<|im_end|>", "[SEP]")
 
@@ -89,7 +90,7 @@ class HuggingFaceVocab:
             import tokenizers  # pyright: ignore[reportMissingImports]
         except ImportError:
             raise ValueError(
-                f"{file}: reading it needs the tokenizers library: pip install tokenizers"
+                f"{file}: reading it needs the tokenizers library: {install_command('tokenizers')}"
             ) from None
         try:
             self._tokenizer: Any = tokenizers.Tokenizer.from_file(str(file))

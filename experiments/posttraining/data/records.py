@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.data.sources import textfiles
+from experiments.files.extras import install_command
 
 FORMATS = (".jsonl", ".json", ".parquet", ".arrow")
 DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
@@ -130,7 +131,7 @@ def _by_name(name: str) -> Iterator[tuple[str, Record]]:
     except ImportError:
         raise ValueError(
             f"examples.path={name}: no such file or folder; to read it from Hugging Face's hub: "
-            "pip install datasets"
+            f"{install_command('hf-datasets')}"
         ) from None
     try:
         rows = datasets.load_dataset(name, split="train")

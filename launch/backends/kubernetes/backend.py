@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from experiments.files.extras import install_command
 from launch.backends.interface import JobLog, Submission
 from launch.backends.kubernetes.cluster import folder_in_pods, read_cluster
 from launch.backends.kubernetes.jobset import GRACE_SECONDS, JOBSET, MANIFEST, ROLE, jobset
@@ -127,7 +128,7 @@ def _client() -> Any:
         config = importlib.import_module("kubernetes.config")
     except ImportError:
         raise ValueError(
-            "kubernetes: the client is not installed: pip install 'isoflop[kubernetes]'; "
+            f"kubernetes: the client is not installed: {install_command('kubernetes')}; "
             "or --dry-run | kubectl apply -f -"
         ) from None
     try:

@@ -8,7 +8,7 @@ as with isoflop sample --schema. docs/howto/serve.md says what is supported.
 
 Only this machine can reach it. With --host of another address a token is needed, by --token or, unseen by
 other users of the machine, in the environment as ISOFLOP_TOKEN; clients send it as their API key. SIGINT
-(Ctrl-C) or SIGTERM ends it. Needs the extra: pip install -e '.[serve]'
+(Ctrl-C) or SIGTERM ends it. Needs the extra `serve` (see `isoflop doctor`)
 
 Example: isoflop serve out/quickstart --port 8000
 """
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from absl import flags
 
+from experiments.files.extras import install_command
 from launch.serve.access import is_loopback
 from launch.workers.process import prepare_process
 
@@ -45,7 +46,7 @@ def run(args: list[str], flags) -> int:
     try:
         from launch.serve import app  # here: no other command needs aiohttp
     except ModuleNotFoundError as error:
-        raise ValueError(f"{error.name} is not installed; pip install -e '.[serve]'") from None
+        raise ValueError(f"{error.name} is not installed: {install_command('serve')}") from None
     from experiments.evaluate.loaded_model import load_model
 
     loaded = load_model(Path(args[0]))

@@ -1,6 +1,7 @@
 """The page of a study, or of any table of runs with a law: report.html, and what a paper takes beside it.
 
-That is figures/*.png and *.pdf, and appendix.tex and appendix.md: the fit and its conventions to paste.
+That is figures/*.png and *.pdf, and appendix.tex and appendix.md: the fit and its conventions to paste. With
+--out x/r2.html they are x/r2-figures/ and x/r2-appendix.*, and nothing else in x/ is touched.
 
 The law is DIR/fit.json, or the one given by --fit, or is fitted on the spot (Chinchilla). Sections with
 nothing to show are left out. The page is one file, loads nothing from anywhere and can be mailed. While the

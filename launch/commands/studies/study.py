@@ -46,7 +46,9 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     from experiments.studies import load_study
     from launch.driver.stages import check
 
-    study = load_study(args[0], flags.set).prepared()
+    name = str(Path(args[0]).resolve()) if args[0].endswith(".py") else args[0]
+    with study_file.where_it_was_planned(store):  # begun there, continued from anywhere
+        study = load_study(name, flags.set).prepared()
     if not store.root.exists():
         check(study)  # what cannot be planned is refused before anything is written
         store.create()

@@ -62,7 +62,7 @@ def _advance(store: Store) -> int | None:
     from launch.driver.stages import finish, stages
 
     with exclusive_lock(store.root / "driver.lock", LOCK_TIMEOUT):
-        study = study_file.load(store).prepared()
+        study = study_file.prepared(store)
         planned = next(stages(study, store))
         if planned.stage is None:
             print(finish(study, store, planned))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -45,3 +46,17 @@ def test_another_study_or_other_settings_are_reported(tmp_path):
         study_file.check_settings(store, ["seed=1"])
     with pytest.raises(ValueError, match="no study here"):
         study_file.load(Store(tmp_path / "empty"))
+
+
+def test_relative_paths_are_those_of_the_folder_where_the_study_was_planned(tmp_path, monkeypatch):
+    (tmp_path / "planned" / "texts").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    store = Store(tmp_path / "x")
+    monkeypatch.chdir(tmp_path / "planned")
+    study_file.write(store, "quickstart", ["data.task=files", "data.path=texts"], None)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"no text files among the 0 files there"):
+        study_file.prepared(store)  # it is found, and has no text
+    assert Path.cwd() == tmp_path / "elsewhere"
+    with pytest.raises(ValueError, match=r"no such file or folder \(seen from .*elsewhere\)"):
+        study_file.load(store).prepared()

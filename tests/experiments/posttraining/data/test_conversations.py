@@ -109,7 +109,7 @@ def test_bad_files_are_named(tmp_path):
 
 def test_a_name_of_the_hub_needs_its_library(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ValueError, match="pip install datasets"):
+    with pytest.raises(ValueError, match=r"pip install .*hf-datasets"):
         list(read_conversations("HuggingFaceH4/no_robots"))
     with pytest.raises(ValueError, match="no such file or folder"):  # a file that is not there
         list(read_conversations("data/mine.jsonl"))

@@ -15,6 +15,8 @@ def test_every_kind_is_listed_with_a_line_each(kind, capsys):
     assert cli.main(["list", kind, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found and all(len(summary) > 10 for summary in found.values())
+    if kind in ("studies", "families"):  # first lines of docstrings: no sentence goes on in the next line
+        assert all(summary.endswith((".", "?")) for summary in found.values())
     assert cli.main(["list", kind]) == 0
     assert len(capsys.readouterr().out.splitlines()) == len(found)
 

@@ -1,4 +1,7 @@
-"""Durable writes: a file is either whole or not there. What tells one checkpoint's files from another's."""
+"""Durable writes: a file is either whole or not there. What tells one checkpoint's files from another's.
+
+Beside them `extras`: how to install what isoflop can do without. Imports nothing of the project.
+"""
 
 import hashlib
 import json
