@@ -52,6 +52,7 @@ def test_relative_paths_are_those_of_the_folder_where_the_study_was_planned(tmp_
     (tmp_path / "planned" / "texts").mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
     store = Store(tmp_path / "x")
+    store.create()
     monkeypatch.chdir(tmp_path / "planned")
     study_file.write(store, "quickstart", ["data.task=files", "data.path=texts"], None)
     monkeypatch.chdir(tmp_path / "elsewhere")
