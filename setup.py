@@ -61,6 +61,9 @@ setup(
         "tpu": ["jax[tpu]"],
         "web": ["fastwarc", "resiliparse"],  # WARC, WET and HTML files
     },
-    package_data={"scaling.report": ["page.css", "page.html", "page.js"]},
+    package_data={
+        "experiments.studies.grid": ["template.toml"],
+        "scaling.report": ["page.css", "page.html", "page.js"],
+    },
     entry_points={"console_scripts": ["isoflop = launch.cli:main"]},
 )

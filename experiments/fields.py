@@ -8,6 +8,7 @@ integer; and a union is decided by "family" or "kind". In such a library each of
 import contextlib
 import dataclasses
 import difflib
+import functools
 import json
 import math
 import re
@@ -59,7 +60,7 @@ def from_json(kind: type[T], values: dict[str, Any], where: str = "") -> T:
     Raises:
       ValueError: an unknown or missing field, or a value of the wrong type, named with its path.
     """
-    hints = typing.get_type_hints(kind)
+    hints = _type_hints(kind)
     where = where or kind.__name__
     if not isinstance(values, dict):
         raise ValueError(f"{where}: expected an object with fields {list(hints)}, got {values!r}")
@@ -155,6 +156,19 @@ def unknown_field(where: str, name: str, known: typing.Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
     return f"{where} has no field {name!r}; {hint}"
+
+
+_type_hints = functools.cache(typing.get_type_hints)  # a grid may have 100,000 runs
+
+
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Every field of a configuration by its dotted name, at defaults too; a part that is None is such a
+    value."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        name, value = prefix + field.name, getattr(config, field.name)
+        found |= flat(value, f"{name}.") if dataclasses.is_dataclass(value) else {name: _plain(value)}
+    return found
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

@@ -28,6 +28,10 @@ GROUPS = {  # a folder of launch/commands each
         "train": "train one run",
         "list": "list studies, model families, laws or data tasks",
     },
+    "configurations": {
+        "init": "write a commented grid, or study, to start from; the schema of grids for editors",
+        "config": "show a run's configuration with all its fields, or what differs between two",
+    },
     "data": {
         "data": "what is in a corpus: languages, domains, lengths, copies, tokens, quality",
         "prepare": "read, clean, split and tokenize a corpus, and say what is kept",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 REMEMBERED = 2**24  # bytes from which a file's hash is kept, for as long as size, times and inode stay
+GRID_SUFFIXES = (".toml", ".yaml", ".yml", ".json")  # of a file that defines a study as a grid
 JSON = {dict: "an object", list: "a list"}
 
 

@@ -10,6 +10,7 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
+from experiments.files import GRID_SUFFIXES
 from experiments.studies.study import Stage, Study
 
 __all__ = ["STUDIES", "Stage", "Study", "load_study", "study_module"]
@@ -45,9 +46,10 @@ STUDIES = {  # name: module of this package
 
 
 def load_study(name: str, overrides: list[str]) -> Study:
-    """The study `name`, or the one in a user's own .py file, with "FIELD=VALUE" overrides of its settings.
+    """The study `name`, that of a grid file (`experiments.studies.grid`), or the one in a user's own .py
+    file, with "FIELD=VALUE" overrides of its settings.
 
-    Such a file has a function `study(overrides: list[str]) -> Study`, as the modules of this package do.
+    A file of Python has a function `study(overrides: list[str]) -> Study`, as the modules of this package do.
 
     Raises:
       ValueError: no such study, or an override that does not fit; the nearest name is suggested.
@@ -55,9 +57,17 @@ def load_study(name: str, overrides: list[str]) -> Study:
     """
     if name.endswith(".py"):
         return _load_file(Path(name)).study(overrides)
+    if name.endswith(GRID_SUFFIXES):
+        from experiments.studies.grid import grid_study
+
+        return grid_study(Path(name).name, Path(name).read_text(encoding="utf-8"), overrides)
     if name not in STUDIES:
         near = difflib.get_close_matches(name, STUDIES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(STUDIES)}, or give a .py file"
+        hint = (
+            f"did you mean {near[0]!r}?"
+            if near
+            else f"there are {', '.join(STUDIES)}, or give a grid file or a .py file"
+        )
         raise ValueError(f"no study {name!r}; {hint}")
     return study_module(name).study(overrides)
 

@@ -150,7 +150,20 @@ def predict(settings: Settings, folder: Path, runs: Runs, config: RunConfig) -> 
       runs: those before the run to come.
       config: of that run.
     """
-    fit = fit_grid(runs, n_bootstrap=settings.n_bootstrap, level=settings.level)
+    predict_run(folder, runs, config, settings.n_bootstrap, settings.level)
+
+
+def predict_run(folder: Path, runs: Runs, config: RunConfig, n_bootstrap: int, level: float) -> None:
+    """Writes fit.json, lr.json where rates were tuned, and verify.json, what the law says of a run to come.
+
+    Args:
+      folder: of the study.
+      runs: those before the run to come.
+      config: of that run.
+      n_bootstrap: resamples that the intervals are from.
+      level: of the intervals.
+    """
+    fit = fit_grid(runs, n_bootstrap=n_bootstrap, level=level)
     counts = count(config.model)
     n_tokens = config.n_steps * config.batch_tokens
     prediction = fit.predict(counts.n_params, n_tokens)
@@ -163,20 +176,27 @@ def predict(settings: Settings, folder: Path, runs: Runs, config: RunConfig) -> 
         "predicted": float(prediction.loss),
         "lo": float(prediction.lo),
         "hi": float(prediction.hi),
-        "level": settings.level,
+        "level": level,
     }
-    write_json(folder / "lr.json", fit_hparams(tuned(runs), level=settings.level).to_json())
+    if len(tuned(runs).table):
+        write_json(folder / "lr.json", fit_hparams(tuned(runs), level=level).to_json())
     write_json(folder / "fit.json", fit.to_json())
     write_json(folder / "verify.json", verification)
+
+
+def verified(folder: Path, runs: Runs) -> dict:
+    """verify.json with the measured loss, which is written into it."""
+    verification = read_json(folder / "verify.json")
+    table = runs.table.set_index("run_id")
+    verification["measured"] = float(table.loss[verification["run_id"]])
+    write_json(folder / "verify.json", verification)
+    return verification
 
 
 def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     """Adds the measured loss to verify.json, evaluates the runs on TASKS, writes the report and says how good
     the prediction was."""
-    verification = read_json(folder / "verify.json")
-    table = runs.table.set_index("run_id")
-    verification["measured"] = float(table.loss[verification["run_id"]])
-    write_json(folder / "verify.json", verification)
+    verification = verified(folder, runs)
     if settings.data.task == DataConfig().task and settings.seq_len >= TASK_LENGTH:
         write_atomic(folder / "tasks.csv", evaluate_runs(folder))
     write_report(folder, folder / "report.html")

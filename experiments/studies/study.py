@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class Study:
     """A study with its settings filled in.
 
     finish(folder, all runs) writes the results and returns its conclusion in words.
+    notes: what is good to know before it runs.
+    files: what of its definition its folder keeps, by name, where it is no code.
     prepare() makes what plans depend on besides runs, such as the tokens of a corpus, and returns the study
     that plans with it; None: there is nothing to prepare. `prepared` is called before a stage is planned.
     """
@@ -46,6 +48,8 @@ class Study:
     stages: tuple[Stage, ...]
     finish: Callable[[Path, Runs], str]
     prepare: Callable[[], Study] | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def prepared(self) -> Study:
         """The study as it can be planned and finished; raises ValueError if its data cannot be prepared."""

@@ -17,7 +17,13 @@ KEYS = {"per_hour": (int, float), "currency": (str,), "watts": (int, float)}
 
 
 def note(store: Store, table: dict[str, Any]) -> None:
-    """Keeps the table [cost] of a site file with the study.
+    """Keeps the table [cost] of a site file with the study; raises as `checked`."""
+    if checked(table) != read(store):
+        write_atomic(store.root / "prices.json", json.dumps(table))
+
+
+def checked(table: dict[str, Any]) -> dict[str, Any]:
+    """The same table.
 
     Raises:
       ValueError: an unknown key or a value of the wrong kind.
@@ -29,8 +35,7 @@ def note(store: Store, table: dict[str, Any]) -> None:
             raise ValueError(
                 f"[cost].{key}={value!r}; expected {'a name' if key == 'currency' else 'a number'}"
             )
-    if table != read(store):
-        write_atomic(store.root / "prices.json", json.dumps(table))
+    return table
 
 
 def read(store: Store) -> dict[str, Any]:

@@ -4,10 +4,11 @@ import contextlib
 import importlib.metadata
 import json
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.files import read_json, write_atomic
+from experiments.files import GRID_SUFFIXES, read_json, write_atomic
 from launch.store.store import Store
 
 LIBRARIES = ("isoflop", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pandas")
@@ -19,24 +20,33 @@ def read(store: Store) -> dict[str, Any] | None:
     return read_json(path) if path.exists() else None
 
 
-def write(store: Store, name: str, overrides: list[str], settings: Any) -> None:
+def write(
+    store: Store, name: str, overrides: list[str], settings: Any, files: Mapping[str, str] | None = None
+) -> None:
     """Describes the study in its folder; nothing happens where that is as it should be.
 
-    Of a user's own file the name is its file name, and `file` says where it was last. `cwd` is the folder
-    that relative paths in the settings, such as data.path, start from.
+    Of a user's own file the name is its file name, and `file` says where it was last; a grid is kept whole.
+    `cwd` is the folder that relative paths in the settings, such as data.path, start from.
 
     Args:
       store: the study's folder.
-      name: of the study, or its FILE.py.
+      name: of the study, or its FILE.py or grid file.
       overrides: FIELD=VALUE each, as on the command line.
       settings: of the study; the seed is written down.
+      files: what the folder keeps of its definition, by name.
     """
     there = read(store)
+    for kept, text in (files or {}).items():
+        path = store.folder / kept
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            write_atomic(path, text)
     file = str(Path(name).resolve()) if name.endswith(".py") else ""
     now = {"name": short_name(name), "file": file, "overrides": overrides}
     if there is None or now != {key: there.get(key) for key in now}:
         rest = {"cwd": str(Path.cwd()), "seed": getattr(settings, "seed", None), "versions": _versions()}
         write_atomic(store.folder / "study.json", json.dumps(now | rest, indent=1) + "\n")
+    if there and is_grid(there["name"]) and kept_grid(store, there["name"]) != kept_grid(store, name):
+        kept_grid(store, there["name"]).unlink(missing_ok=True)
 
 
 def where_it_was_planned(store: Store) -> contextlib.AbstractContextManager[None]:
@@ -47,9 +57,9 @@ def where_it_was_planned(store: Store) -> contextlib.AbstractContextManager[None
 
 
 def check_name(store: Store, name: str) -> None:
-    """Raises ValueError if another study lives in the folder."""
+    """Raises ValueError if another study lives in the folder; one grid may follow another."""
     there = read(store)
-    if there and there["name"] != short_name(name):
+    if there and there["name"] != short_name(name) and not (is_grid(there["name"]) and is_grid(name)):
         raise ValueError(
             f"{store.folder}: holds the study {there['name']!r}, not {short_name(name)!r}; "
             "choose another --out"
@@ -67,6 +77,18 @@ def check_settings(store: Store, overrides: list[str]) -> None:
         )
 
 
+def check_same_grid(store: Store, name: str) -> None:
+    """Raises ValueError if the folder keeps another grid than this file's."""
+    there = read(store)
+    if there and is_grid(name):
+        kept = kept_grid(store, there["name"])
+        if not kept.is_file() or kept.read_text(encoding="utf-8") != Path(name).read_text(encoding="utf-8"):
+            raise ValueError(
+                f"{store.folder}: {name} is not the grid that is planned here; `isoflop plan {name} --out "
+                f"{store.folder}` plans it, and keeps the runs that are in both"
+            )
+
+
 def load(store: Store) -> Any:
     """The study that the folder describes. Imports jax.
 
@@ -78,6 +100,13 @@ def load(store: Store) -> Any:
     there = read(store)
     if there is None:
         raise ValueError(f"{store.folder}: no study here; `isoflop plan NAME --out {store.folder}` makes one")
+    if is_grid(there["name"]):
+        kept = kept_grid(store, there["name"])
+        if not kept.is_file():
+            raise ValueError(
+                f"{kept} is gone, which says what the study is; plan the grid with this --out again"
+            )
+        return load_study(str(kept), there["overrides"])
     name = there.get("file") or there["name"]
     if name.endswith(".py") and not Path(name).is_file():
         raise ValueError(
@@ -95,7 +124,17 @@ def prepared(store: Store) -> Any:
 
 def short_name(name: str) -> str:
     """The study's name; of a user's own file its file name, so that both may move."""
-    return Path(name).name if name.endswith(".py") else name
+    return Path(name).name if name.endswith(".py") or is_grid(name) else name
+
+
+def is_grid(name: str) -> bool:
+    """Whether a study of this name is a grid, whose file its folder keeps."""
+    return name.endswith(GRID_SUFFIXES)
+
+
+def kept_grid(store: Store, name: str) -> Path:
+    """Where the folder keeps the grid of this file name."""
+    return store.folder / f"grid{Path(name).suffix}"
 
 
 def _settings(overrides: list[str]) -> dict[str, str]:

@@ -39,12 +39,14 @@ def gpt2(d_model: int, n_layers: int, n_heads: int) -> TransformerConfig:
 
 MIXTRAL = Experts(8, 2, 14_336, dispatch="dropless", balance_loss=0.02, z_loss=0.0)
 
-# The llamas below 7b are the sizes of benchmarks/experiments/train_step.py on a GPU.
+# llama-60m is of Lialin et al. 2023 (arXiv 2307.05695); the llamas from there to 7b are the sizes of
+# benchmarks/experiments/train_step.py on a GPU.
 PUBLISHED: dict[str, ModelConfig] = {
     "gpt2-small": gpt2(768, 12, 12),
     "gpt2-medium": gpt2(1024, 24, 16),
     "gpt2-large": gpt2(1280, 36, 20),
     "gpt2-xl": gpt2(1600, 48, 25),
+    "llama-60m": llama(512, 8, 8, 1376, 32_000),
     "llama-125m": llama(768, 12, 12, 2048, 32_000),
     "llama-350m": llama(1024, 24, 16, 2816, 32_000),
     "llama-1b": llama(2048, 24, 16, 5504, 32_000),

@@ -1,9 +1,11 @@
 """Show the runs of a study, what they cost and whether they fit a device's memory; nothing runs. A stage can
 be planned when those before it are done. With --out the plan is written to the study's folder, for `isoflop
 submit`: again it changes nothing; with other settings it adds the new runs and sets aside those that no
-longer belong.
+longer belong. A grid of one's own is a file, which `isoflop init` begins, or is said by --base and --vary.
 
 Example: isoflop plan quickstart --out out/quickstart
+Example: isoflop plan grid.toml --out out/grid
+Example: isoflop plan --base llama-60m --vary optimizer.lr=1e-3,2e-3 --vary seed=0,1,2 --out out/lr
 """
 
 import contextlib
@@ -11,6 +13,7 @@ import gc
 import itertools
 import json
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +21,9 @@ from typing import Any
 
 from absl import flags
 
+from launch.arguments import grids
+from launch.arguments.studies import read_site
+from launch.monitor import prices
 from launch.monitor.speed import ROUGH_RATES, measured_rates, run_seconds
 from launch.monitor.text import duration, n_runs, short
 from launch.store import PlannedRun, Store, settings, study_file
@@ -39,8 +45,10 @@ flags.DEFINE_bool(
     "show what runs need of a device's memory; each shape takes a moment (default: for up to 1000 runs)",
     flag_values=FLAGS,
 )
+flags.DEFINE_string("site", None, "TOML file with the prices [cost] of a worker", flag_values=FLAGS)
 flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
-USAGE = "isoflop plan NAME|FILE.py [--out DIR] [--set FIELD=VALUE …] [flags]"
+grids.define_flags(FLAGS)
+USAGE = "isoflop plan NAME|GRID.toml|FILE.py|--base PRESET [--out DIR] [--set FIELD=VALUE …] [flags]"
 
 
 @contextlib.contextmanager
@@ -56,17 +64,27 @@ def _without_gc() -> Iterator[None]:
 @_without_gc()
 def run(args: list[str], flags: flags.FlagValues) -> int:
     """Prints the plan; with --out writes it."""
-    if len(args) != 1:
-        raise ValueError(f"expected the name of a study, got {args}; usage: {USAGE}")
+    grid = grids.grid_text(flags)
+    if len(args) != (not grid):
+        raise ValueError(f"expected the name of a study, or a grid by --base, got {args}; usage: {USAGE}")
+    name = grids.NAME if grid else args[0]
+    cost = prices.checked(read_site(flags.site).get("cost", {})) if flags.site else {}
     store = Store(Path(flags.out)) if flags.out else None
     if store:
-        study_file.check_name(store, args[0])
+        study_file.check_name(store, name)
     from experiments.studies import load_study
+    from experiments.studies.grid import InvalidCells, grid_study
     from launch.driver.stages import PlannedStages, plan_stages
     from launch.workers.pool import machine_slots
 
-    study = load_study(args[0], flags.set).prepared()
-    planned = write(store, study, args[0], flags.set) if store else PlannedStages(plan_stages(study))
+    try:
+        study = grid_study(name, grid, flags.set) if grid else load_study(name, flags.set)
+    except InvalidCells as error:
+        return refused(error)
+    study = study.prepared()
+    planned = write(store, study, name, flags.set) if store else PlannedStages(plan_stages(study))
+    if store and cost:
+        prices.note(store, cost)
     runs = [run for plan in planned.plans.values() for run in plan or []]
     estimate = len(runs) <= MANY_RUNS if flags.memory is None else flags.memory
     memory, device_bytes = memory_by_shape(runs, flags.device_bytes) if estimate else ({}, 0.0)
@@ -78,11 +96,25 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
         print(json.dumps(plain, indent=1))
         return 0
     measured = rates_of(store) if store else {}
-    print(as_text(planned.plans, measured, len(machine_slots()), memory))
+    cost = cost or (prices.read(store) if store else {})
+    print(as_text(planned.plans, measured, len(machine_slots()), memory, cost))
+    for note in study.notes:
+        print(note)
     print(fits(memory, device_bytes) if estimate else "memory: not looked at; --memory does")
     if store:
         print(changes(store, planned))
     return 0
+
+
+def refused(error: Any) -> int:
+    """Names the combinations that cannot be runs (`InvalidCells`); returns the exit code."""
+    print(f"isoflop: {len(error.found)} of {error.n} combinations cannot be runs:", file=sys.stderr)
+    for label, why in error.found[:ROWS_SHOWN]:
+        print(f"  {label}: {why}", file=sys.stderr)
+    if len(error.found) > ROWS_SHOWN:
+        print(f"  … and {len(error.found) - ROWS_SHOWN} more", file=sys.stderr)
+    print("mend them, or leave them out by where; nothing is planned", file=sys.stderr)
+    return 2
 
 
 def write(store: Store, study: Any, name: str, overrides: list[str]) -> Any:
@@ -101,7 +133,7 @@ def write(store: Store, study: Any, name: str, overrides: list[str]) -> Any:
     store.create()
     with exclusive_lock(store.root / "driver.lock"):
         planned = next(stages(study, store))
-        study_file.write(store, name, overrides, study.settings)
+        study_file.write(store, name, overrides, study.settings, study.files)
         if planned.stage is not None:
             store.finished.unlink(missing_ok=True)  # what it says was of the study as it was
     return planned
@@ -172,6 +204,7 @@ def as_text(
     measured: dict[int, float],
     n_workers: int,
     memory: dict[str, dict[str, Any]],
+    cost: dict[str, Any] | None = None,
 ) -> str:
     """A table of runs a stage, then what it takes.
 
@@ -180,6 +213,7 @@ def as_text(
       measured: FLOP/s of a worker by parameters of the model; {} before anything ran.
       n_workers: that train at once.
       memory: needs by shape, see `memory_by_shape`; {} leaves them out.
+      cost: prices of a worker, see `prices`; nobody said any: money is left out.
     """
     rates = measured or ROUGH_RATES
     lines, known = [], [run for runs in stages.values() for run in runs or []]
@@ -210,6 +244,8 @@ def as_text(
         f"in all so far: {n_runs(len(known))}, {flops - saved:.2e} FLOPs, "
         f"about {duration(seconds / n_workers)} with {workers}, {basis}"
     )
+    if cost:
+        lines.append(f"cost: {prices.words(seconds, cost)}")
     return "\n".join(lines)
 
 

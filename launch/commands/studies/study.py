@@ -2,12 +2,14 @@
 is done it does nothing.
 
 Example: isoflop study quickstart --out out/quickstart --set seed=1
+Example: isoflop study grid.toml --out out/grid
 """
 
 from pathlib import Path
 
 from absl import flags
 
+from experiments.files import GRID_SUFFIXES
 from launch.arguments.studies import check_pack
 from launch.driver.drive import run_study
 from launch.driver.outcome import exit_code_of
@@ -28,7 +30,7 @@ flags.DEFINE_integer(
     flag_values=FLAGS,
 )
 flags.DEFINE_string("pack", "auto", "runs that train as one program: auto or a number", flag_values=FLAGS)
-USAGE = "isoflop study NAME|FILE.py --out DIR [--set FIELD=VALUE …] [flags]"
+USAGE = "isoflop study NAME|GRID.toml|FILE.py --out DIR [--set FIELD=VALUE …] [flags]"
 
 
 def run(args: list[str], flags: flags.FlagValues) -> int:
@@ -39,6 +41,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     check_pack(flags.pack)
     study_file.check_name(store, args[0])
     study_file.check_settings(store, flags.set)
+    study_file.check_same_grid(store, args[0])
     if store.finished.exists():
         print(summary(store))
         return 0
@@ -46,14 +49,15 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     from experiments.studies import load_study
     from launch.driver.stages import check
 
-    name = str(Path(args[0]).resolve()) if args[0].endswith(".py") else args[0]
+    is_file = args[0].endswith((".py", *GRID_SUFFIXES))
+    name = str(Path(args[0]).resolve()) if is_file else args[0]
     with study_file.where_it_was_planned(store):  # begun there, continued from anywhere
         study = load_study(name, flags.set).prepared()
     if not store.root.exists():
         check(study)  # what cannot be planned is refused before anything is written
         store.create()
     with exclusive_lock(store.root / "driver.lock"):
-        study_file.write(store, args[0], flags.set, study.settings)
+        study_file.write(store, args[0], flags.set, study.settings, study.files)
         store.retry([run_id for run_id, state in store.states().items() if state == "failed"])
         parts, whole = machine_slots(flags.workers), whole_machine()
         return exit_code_of(store, lambda: run_study(store, lambda: study, parts, whole, flags.pack))

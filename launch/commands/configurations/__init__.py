@@ -1,0 +1,1 @@
+"""What runs are made from: grids to start from, configurations as they are."""

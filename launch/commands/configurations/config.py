@@ -1,0 +1,96 @@
+"""Show the configuration of a run with all its fields, defaults too, or what differs between two.
+
+A run is its folder or its config.json; after the folder of a study, the beginning of its id, planned or done.
+The lines are as a grid's base takes them.
+
+Example: isoflop config show out/quickstart 3f2a
+Example: isoflop config diff out/quickstart 3f2a 9c1b
+Example: isoflop config diff config.json out/other/runs/9c1b22d4e5f6
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from experiments.files import read_json
+from launch.arguments.studies import chosen_runs
+from launch.store import Store
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
+USAGE = "isoflop config show [DIR] RUN, or isoflop config diff [DIR] RUN RUN"
+ABSENT = "-"  # of a field that the other's kind of model or objective does not have
+
+
+def run(args: list[str], flags: flags.FlagValues) -> int:
+    """Prints fields, a line each."""
+    action, *named = args or [""]
+    if action not in ("show", "diff"):
+        raise ValueError(f"expected show or diff, got {args}; usage: {USAGE}")
+    configs = [fields(values) for values in read(named)]
+    if len(configs) != (1 if action == "show" else 2):
+        raise ValueError(f"{action} takes {'one run' if action == 'show' else 'two runs'}; usage: {USAGE}")
+    if action == "show":
+        (found,) = configs
+        print(json.dumps(found, indent=1) if flags.json else "\n".join(lines(found)))
+        return 0
+    different = differences(*configs)
+    if flags.json:
+        print(json.dumps(different, indent=1))
+    else:
+        print("\n".join(as_table(different)) if different else "the same configuration")
+    return 0
+
+
+def read(named: list[str]) -> list[dict[str, Any]]:
+    """The configurations of these runs, as JSON.
+
+    Raises:
+      ValueError: one of them is no run.
+    """
+    if named and (Path(named[0]) / "store").is_dir():
+        store = Store(Path(named[0]))
+        found = [chosen_runs(store, [beginning]) for beginning in named[1:]]
+        return [store.plan.runs()[run_id].config for (run_id,) in found]
+    return [_of_file(Path(each)) for each in named]
+
+
+def _of_file(path: Path) -> dict[str, Any]:
+    file = path / "config.json" if path.is_dir() else path
+    if not file.is_file():
+        raise ValueError(
+            f"{path}: no run here; give its folder, its config.json, or a study's folder and its id"
+        )
+    return read_json(file)
+
+
+def fields(values: dict[str, Any]) -> dict[str, Any]:
+    """All fields by their dotted names."""
+    from experiments.config import RunConfig
+    from experiments.fields import flat, from_json
+
+    return flat(from_json(RunConfig, values))
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """ "optimizer.lr = 0.001" each."""
+    return [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in found.items()]
+
+
+def differences(one: dict[str, Any], other: dict[str, Any]) -> dict[str, list[Any]]:
+    """Both values of each field in which two configurations differ; ABSENT where there is no such field."""
+    names = dict.fromkeys([*one, *other])
+    both = {name: [one.get(name, ABSENT), other.get(name, ABSENT)] for name in names}
+    return {name: pair for name, pair in both.items() if pair[0] != pair[1]}
+
+
+def as_table(different: dict[str, list[Any]]) -> list[str]:
+    """A field a line, its two values in columns."""
+    rows = [
+        (name, *(value if value == ABSENT else json.dumps(value, ensure_ascii=False) for value in pair))
+        for name, pair in different.items()
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    return [f"{name:<{widths[0]}}  {one:<{widths[1]}}  {other}" for name, one, other in rows]

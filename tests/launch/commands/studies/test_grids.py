@@ -1,0 +1,137 @@
+"""A grid on the command line: shown, written, extended, moved and continued as any study is."""
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from experiments.data.prepare import cache_name
+from experiments.data_configs import DataConfig
+from launch.store import Store, study_file
+from tests.tiny_run import isoflop, make_cache
+
+GRID = """
+seeds = 2
+[base]
+preset = "transformer"
+n_tokens = 10_240
+model.d_model = 16
+[vary]
+optimizer.lr = [0.01, 0.02]
+"""
+
+
+@pytest.fixture
+def tokens(tmp_path, monkeypatch):
+    """The default corpus as prepared tokens, a few of them."""
+    monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "cache" / cache_name(DataConfig())
+    make_cache(folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"source": {}, "licence": ""}))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, tokens):
+    """The working directory, with a grid."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lr.toml").write_text(GRID)
+    return tmp_path
+
+
+def test_values_that_are_added_later_keep_what_is_done(here, capsys):
+    assert isoflop("plan", "lr.toml", "--out", "out", "--nomemory") == 0
+    assert "out: 4 runs added" in capsys.readouterr().out
+    store = Store(here / "out")
+    done, *_ = before = list(store.plan.runs())
+    (store.root / "done" / done).write_text('{"flops_per_second": 1e9}')
+    (here / "lr.toml").write_text(GRID.replace("0.02", "0.02, 0.03"))
+    assert isoflop("study", "lr.toml", "--out", "out") == 2
+    assert "`isoflop plan lr.toml --out out` plans it, and keeps the runs" in capsys.readouterr().err
+    assert isoflop("plan", "lr.toml", "--out", "out", "--set", "seeds=[0]", "--nomemory") == 0
+    out = capsys.readouterr().out
+    assert "out: 1 run added" in out and "2 runs no longer in the study, set aside" in out
+    assert store.states()[done] == "done" and set(before) < set(store.plan.runs())
+
+
+def test_the_folder_is_all_that_a_grid_needs(here, capsys):
+    assert isoflop("plan", "lr.toml", "--out", "out", "--set", "optimizer.b2=0.9", "--nomemory") == 0
+    (here / "lr.toml").unlink()
+    shutil.move(here / "out", here / "moved")
+    store = Store(here / "moved")
+    study = study_file.load(store).prepared()
+    assert {run.run_id for run in study.stages[0].plan(None)} == set(store.plan.runs())  # type: ignore
+    assert study.stages[0].plan(None)[0].optimizer.b2 == 0.9  # type: ignore
+    shell = ["--base", "transformer", "--vary", "model.d_model=16,24", "--set", "optimizer.lr=0.01"]
+    assert isoflop("plan", *shell, "--out", "moved", "--nomemory") == 0
+    assert "4 runs no longer in the study" in capsys.readouterr().out
+    assert not (here / "moved" / "grid.toml").exists()
+    assert len(study_file.load(store).stages[0].plan(None)) == 2  # type: ignore
+    (here / "moved" / "grid.json").unlink()
+    with pytest.raises(ValueError, match=r"grid\.json is gone"):
+        study_file.load(store)
+
+
+def test_the_shell_says_what_a_file_says(here, capsys):
+    shell = ["--base", "transformer", "--vary", "optimizer.lr=0.01,2e-2", "--set", "model.d_model=16"]
+    as_json = ["--json", "--nomemory"]
+    assert isoflop("plan", *shell, "--vary", "seed=0,1", "--set", "n_tokens=10240", *as_json) == 0
+    from_shell = json.loads(capsys.readouterr().out)
+    assert isoflop("plan", "lr.toml", *as_json) == 0
+    assert json.loads(capsys.readouterr().out) == from_shell
+    names = ["--vary", "optimizer.name=adamw,lion", "--zip", "seed=1,2", "--zip", "model.windows=[0],[0,8]"]
+    assert isoflop("plan", *shell, *names, "--where", "optimizer.lr < 0.02", *as_json) == 0
+    configs = [run["config"] for run in json.loads(capsys.readouterr().out)["grid"]]
+    found = [(each["optimizer"]["name"], each["seed"], each["model"]["windows"]) for each in configs]
+    assert found == [(name, *pair) for name in ("adamw", "lion") for pair in ((1, [0]), (2, [0, 8]))]
+    for wrong, said in (
+        (["lr.toml", *shell], "a grid by --base, got"),
+        (["--where", "seed < 1"], "--where without --base"),
+        (["--base", "rnn", "--vary", "seed"], "expected FIELD=V1,V2"),
+        (["--vary", "seed=1", "--vary", "seed=2"], "seed is there already"),
+    ):
+        assert isoflop("plan", *wrong) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_what_could_be_no_run_is_named_and_what_runs_cost_is_told(here, capsys):
+    assert isoflop("plan", "lr.toml", "--set", "vary.model.d_model=[12, 16]", "--out", "out") == 2
+    assert not (here / "out").exists()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "isoflop: 4 of 8 combinations cannot be runs:" and len(lines) == 6
+    assert (
+        lines[1]
+        == "  optimizer.lr=0.01 model.d_model=12 seed=0: model: d_model=12; the ladder has multiples of 8"
+    )
+    (here / "site.toml").write_text("[cost]\nper_hour = 3600\ncurrency = 'EUR'\n")
+    plan = ["plan", "lr.toml", "--set", "vary.optimizer.lr=[0.01, 1e-2]", "--nomemory", "--out", "out"]
+    for with_site in (["--site", "site.toml"], []):  # prices stay with the study
+        assert isoflop(*plan, *with_site) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "grid: 2 runs"
+        assert "duplicate: optimizer.lr=0.01 seed=0 is there twice" in lines
+        (cost,) = [line for line in lines if line.startswith("cost: ")]
+        assert "worker-hours" in cost and cost.endswith("EUR")
+
+
+GUIDE = (Path(__file__).parents[4] / "docs/howto/grids.md").read_text()
+BLOCK = re.compile(r"^```(toml|sh) ?(\S*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def test_the_examples_of_the_guide_are_planned_as_they_are_written(here, capsys):
+    """Commands that train are in the slow test."""
+    ran = 0
+    for kind, name, text in BLOCK.findall(GUIDE):
+        if kind == "toml":
+            (here / name).write_text(text)
+        for command in text.splitlines() if kind == "sh" else ():
+            _, verb, *arguments = shlex.split(command, comments=True)
+            if verb == "plan":
+                assert isoflop(verb, *arguments) == 0, command
+                ran += 1
+    assert ran >= 5
+    out = capsys.readouterr().out
+    assert "grid: 12 runs" in out and "tune: 12 runs" in out and "schedule.name" in out
