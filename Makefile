@@ -1,6 +1,7 @@
 # make study      trains the default study into out/quickstart and ends with the path of its report
 # make test       checks style and types and runs all tests but the slow ones: what a change can break
 # make test-all   runs the slow ones, too: storms, hostile inputs, long simulations, other people's software
+# make docs       builds the handbook, build/handbook/index.html
 # All work on a bare Debian or Ubuntu machine with Python 3.11, 3.12 or 3.13: they make .venv themselves.
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -9,7 +10,7 @@ PIP = .venv/bin/pip install --quiet --disable-pip-version-check --constraint con
 
 PYTEST = .venv/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: study test test-slow test-all clean
+.PHONY: study test test-slow test-all docs clean
 .NOTPARALLEL:
 
 study: .venv/installed
@@ -26,6 +27,10 @@ test-slow: .venv/installed-all
 
 test-all: test test-slow
 
+docs: .venv/installed
+	$(PIP) --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+
 .venv/installed: setup.py constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 found; install one or give PYTHON=…" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { test "$$(id -u)" = 0 && apt-get install -y python3-venv >/dev/null; } || \
@@ -39,7 +44,7 @@ test-all: test test-slow
 	touch $@
 
 .venv/installed-all: .venv/installed-dev
-	$(PIP) --editable '.[clients,dev,hf,lm-eval]'
+	$(PIP) --editable '.[clients,dev,docs,hf,lm-eval]'
 	$(PIP) --no-deps torchtune rlax chex toolz  # read by tests/experiments/posttraining/test_other_codebases.py
 	$(PIP) --no-deps guidance instructor tenacity  # want other llguidance, jiter and rich, and work with these
 	touch $@

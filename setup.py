@@ -51,6 +51,7 @@ setup(
         ],
         "clients": ["openai", "outlines"],  # tests of what people use with checkpoints
         "cuda": ["jax[cuda13]"],
+        "docs": ["mkdocs-jupyter", "mkdocs-material", "mkdocstrings[python]", "pillow"],  # make docs
         "hf-datasets": ["datasets"],  # data.task=hugging_face
         "hf": ["torch", "transformers>=5"],  # tests that transformers reads what we export
         "kubernetes": ["kubernetes"],

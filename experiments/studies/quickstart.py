@@ -7,9 +7,12 @@
    predicted, and the prediction written down, before it trains.
 """
 
+import contextlib
 import dataclasses
 import functools
+import itertools
 import math
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +35,7 @@ from scaling.profiles.isoflop import profiles
 from scaling.table.runs import Runs
 
 TASKS = ("word_end", "next_word")  # those that models of this size move on; of the default corpus
+SWEPT = 1.0  # a rate that the sweeps replace
 TASK_LENGTH = 64  # tokens of a context that holds their items
 
 
@@ -41,7 +45,8 @@ class Settings:
 
     The batch is small and constant: with larger ones these budgets give so few steps that the smallest model
     always wins. The widths of a budget lie around the best of it, from about 5 to 100 tokens a parameter: far
-    from there no sum of two power laws holds. The sweeps follow the best size.
+    from there no sum of two power laws holds. The sweeps follow the best size. The optimizer's rate is that
+    of the sweeps and their law; `dtype` and `remat` are those of the network (models/model.py).
     """
 
     seed: int = 0
@@ -50,6 +55,11 @@ class Settings:
     seq_len: int = 128
     batch_tokens: int = 512
     n_val_tokens: int = 65_536
+    micro_batches: int = 1
+    dtype: str = "float32"
+    remat: bool = False
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=lambda: OptimizerConfig(SWEPT, b2=0.99))
+    schedule: ScheduleConfig = dataclasses.field(default_factory=ScheduleConfig)
     lrs: tuple[float, ...] = (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2)
     tune: tuple[Sweep, ...] = (Sweep(24, 8e10), Sweep(32, 1.6e11), Sweep(40, 3.2e11))
     grid: tuple[GridBudget, ...] = (
@@ -69,6 +79,10 @@ class Settings:
             raise ValueError(
                 f"Settings.verify_factor={self.verify_factor}; it must be larger than 1, and finite: the run "
                 "that checks the prediction is larger than those of the grid"
+            )
+        if self.optimizer.lr != SWEPT:
+            raise ValueError(
+                f"Settings.optimizer.lr={self.optimizer.lr}; the study finds the rate; set the lrs tried"
             )
         if len(self.lrs) < 3 or not self.tune or not self.grid:
             raise ValueError("Settings: a study needs three rates in lrs, and something in tune and in grid")
@@ -126,17 +140,21 @@ def extend(settings: Settings, runs: Runs) -> list[RunConfig]:
             sizes = [count(network(settings, d_model)).n_params for d_model in budget.d_models]
             nearest = int(np.argmin(np.abs(np.log(np.array(sizes) / minimum.n_params))))
             below = budget.d_models[nearest] < np.median(budget.d_models)
-            edge, step = (min(budget.d_models), -8) if below else (max(budget.d_models), 16)
-            widths = [width for width in (edge + step, edge + 2 * step) if width >= 8]
+            apart = min((b - a for a, b in itertools.pairwise(sorted(budget.d_models))), default=8)
+            edge, step = (min(budget.d_models), -apart) if below else (max(budget.d_models), 2 * apart)
+            widths = on_ladder(settings, (edge + step, edge + 2 * step))
             configs += [with_lr(settings, laws, width, budget.flops) for width in widths]
     return configs
 
 
 def verify(settings: Settings, runs: Runs) -> list[RunConfig]:
-    """The size of the ladder whose predicted loss is lowest at the verification budget."""
+    """The size of the ladder, up to four times the widest of the grid, whose predicted loss is lowest at the
+    verification budget."""
     flops = settings.verify_factor * max(budget.flops for budget in settings.grid)
     laws, fit = fit_hparams(tuned(runs)), fit_grid(runs, n_bootstrap=0)
-    candidates = [with_lr(settings, laws, d_model, flops) for d_model in range(16, 257, 8)]
+    tried = [d_model for budget in settings.grid for d_model in budget.d_models]
+    widths = on_ladder(settings, range(min(tried), 4 * max(tried) + 1, 8))
+    candidates = [with_lr(settings, laws, d_model, flops) for d_model in widths]
     losses = [fit.predict(count(c.model).n_params, c.n_tokens).loss for c in candidates]
     return [candidates[int(np.argmin(losses))]]
 
@@ -236,19 +254,31 @@ def configure(settings: Settings, d_model: int, flops: float, lr: float) -> RunC
     return RunConfig(
         model=model,
         data=settings.data,
-        optimizer=OptimizerConfig(lr=lr, b2=0.99),
-        schedule=ScheduleConfig(),
+        optimizer=dataclasses.replace(settings.optimizer, lr=lr),
+        schedule=settings.schedule,
         batch_tokens=settings.batch_tokens,
         seq_len=settings.seq_len,
         n_tokens=round(flops / count(model).flops_per_token(settings.seq_len)),
         seed=settings.seed,
         n_val_tokens=settings.n_val_tokens,
+        micro_batches=settings.micro_batches,
     )
 
 
 def network(settings: Settings, d_model: int) -> ModelConfig:
     """The family's model on the ladder of sizes."""
-    return ladder(d_model, settings.data.vocab_size, settings.family)
+    how = {"dtype": settings.dtype, "remat": settings.remat}
+    return ladder(d_model, settings.data.vocab_size, settings.family, **how)
+
+
+def on_ladder(settings: Settings, widths: Iterable[int]) -> list[int]:
+    """Those of the widths that the family's ladder has."""
+    found = []
+    for width in widths:
+        with contextlib.suppress(ValueError):
+            network(settings, width)
+            found.append(width)
+    return found
 
 
 def with_lr(settings: Settings, laws: HparamLaws, d_model: int, flops: float) -> RunConfig:

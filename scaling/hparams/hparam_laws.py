@@ -70,9 +70,10 @@ class HparamLaws:
         log loss.
       runs: the rows used; the column `cell` is the index of their sweep in optima.
       origin: log n_params and log n_tokens that `law` and `trend` are centred on.
-      law [t, a], laws [n, t, a], deviations [n, a] (a new size's from its law), curvature [a, a],
-        curvatures [n, a, a], skew [a, a, a], trend [t - 1], centres [c, a], log_sharpness [c],
-        heights [c]: see `scaling.hparams.fit_surface`.
+      law, laws, deviations, curvature: [t, a], [n, t, a], [n, a] (a new size's from its law), [a, a]; for
+        these and those after them see `scaling.hparams.fit_surface`.
+      curvatures, skew, trend, centres: [n, a, a], [a, a, a], [t - 1], [c, a].
+      log_sharpness, heights: [c], [c].
     """
 
     axes: tuple[str, ...]

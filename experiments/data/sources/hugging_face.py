@@ -15,7 +15,7 @@ LICENCE = "the dataset's own; see its card"
 
 
 def parse_name(path: str) -> tuple[str, str | None, str | None]:
-    """The parts of OWNER/NAME[:CONFIG][@REVISION]: name, configuration and revision.
+    """The parts of `OWNER/NAME[:CONFIG][@REVISION]`: name, configuration and revision.
 
     Raises:
       ValueError: there is no name.

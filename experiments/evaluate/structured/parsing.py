@@ -48,7 +48,7 @@ AS_IT_IS = SamplingSettings()  # temperature 1: importance weights are of what t
 
 @dataclass(frozen=True)
 class Answers:
-    """texts[q][k]: answer k to question q; of an answer the mean tokens of its prompt and its own, and the
+    """`texts[q][k]`: answer k to question q; of an answer the mean tokens of its prompt and its own, and the
     seconds it takes (its share of a batch of all, compiling left out)."""
 
     texts: list[list[str]]

@@ -28,7 +28,7 @@ def grid(data: ReportData, law: pd.DataFrame) -> dict[str, Any]:
     """Empty where no law splits a budget, or it knows no best size.
 
     flops, n_params, n_lo, n_hi, d_lo, d_hi [budgets]; loss, lo, hi and what was swept of lr, lr_lo, lr_hi,
-    batch_tokens, batch_lo, batch_hi [budgets][ratios]; FLOPs a token are per_token · N^exponent.
+    batch_tokens, batch_lo, batch_hi [budgets, ratios]; FLOPs a token are per_token · N^exponent.
     """
     if data.fit is None or not splits_budgets(data.fit):
         return {}

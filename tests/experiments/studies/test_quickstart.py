@@ -128,3 +128,32 @@ def test_wrong_settings_are_refused_before_anything_runs(name, overrides, messag
     with pytest.raises(ValueError, match=message) as error:
         load_study(name, overrides)
     assert "\n" not in str(error.value)
+
+
+def test_the_study_grows_to_models_of_a_billion_parameters():
+    """Precision, recomputation, optimizer and schedule reach every run; edges and candidates grow with the
+    widths, which must be on the ladder."""
+    budgets = [(3e17, (256, 384, 512)), (1e18, (384, 512, 640)), (5e18, (512, 640, 768))]
+    overrides = [
+        *(
+            "dtype=bfloat16",
+            "remat=true",
+            "micro_batches=4",
+            "optimizer.b2=0.95",
+            "schedule.warmup_tokens=1e7",
+        ),
+        *("batch_tokens=262144", "seq_len=2048", "lrs=[1e-3,2e-3,4e-3]"),
+        'tune=[{"d_model":256,"flops":1e17},{"d_model":384,"flops":2e17}]',
+        f"grid={json.dumps([{'flops': flops, 'd_models': widths} for flops, widths in budgets])}",
+    ]
+    settings = load_study("quickstart", overrides).settings
+    plans = stages(settings)[1]
+    configs = [config for plan in plans.values() for config in plan]
+    assert {(c.model.dtype, c.model.remat, c.micro_batches, c.optimizer.b2) for c in configs} == {
+        ("bfloat16", True, 4, 0.95)
+    }
+    assert {c.schedule.warmup_tokens for c in configs} == {10_000_000}
+    assert [c.model.d_model for c in plans["extend"]] == [768, 1024]
+    assert plans["verify"][0].model.d_model > 768
+    with pytest.raises(ValueError, match="set the lrs"):
+        load_study("quickstart", ["optimizer.lr=0.01"])
