@@ -177,6 +177,8 @@ class BiographiesConfig:
     n_junk: further people, of each of whom there is one biography.
     source: whether a biography begins with where it is from: a book, or for the further people the web.
     regions: whether there also is the region that a person's city lies in.
+    tail: 0, or the exponent of a heavy tail of `exposures`, then the least and the most: of the r-th most
+      frequent person there are most / r^tail biographies, at least the least.
     seed: of the names and facts.
     """
 
@@ -187,6 +189,7 @@ class BiographiesConfig:
     source: bool = False
     seed: int = 0
     regions: bool = field(default=False, metadata=ADDED_LATER)
+    tail: float = field(default=0.0, metadata=ADDED_LATER)
 
     def __post_init__(self):
         if self.n_people < 1 or self.n_junk < 0:
@@ -195,6 +198,11 @@ class BiographiesConfig:
             )
         if not self.exposures or min(self.exposures) < 1:
             raise ValueError(f"biographies: exposures={self.exposures}; each must be at least 1")
+        if self.tail < 0 or (self.tail and len(self.exposures) != 2):
+            raise ValueError(
+                f"biographies: tail={self.tail} with exposures={self.exposures}; it is not negative, and "
+                "exposures are the least and the most, such as [1,1000]"
+            )
         if not 0 <= self.questions <= 1:
             raise ValueError(f"biographies: questions={self.questions}; it is a share, 0 to 1")
 

@@ -157,6 +157,11 @@ class QuestionsConfig:
     abstain: share of all other demonstrations that abstain, by chance: what reinforcement learning is to
       sample, must be said now and then before.
     seed: of the order and wordings.
+    given: what a prompt has besides the question (`experiments.posttraining.data.contexts`): "biography", one
+      of the person before it; "answer", a value behind it, of which is to be said whether it is true; "city",
+      where the person lives, which implies the region that is asked for.
+    counterfactual: share of the cities given that are not the true one. marked: whether a city that the model
+      said itself stands in a turn of its own, so that it differs from one that it was told.
     """
 
     exposures: tuple[int, ...] = ()
@@ -165,9 +170,14 @@ class QuestionsConfig:
     seed: int = 0
     about: Literal["asked", "others"] = field(default="asked", metadata=ADDED_LATER)
     n_unseen: int = field(default=0, metadata=ADDED_LATER)
+    given: Literal["", "biography", "answer", "city"] = field(default="", metadata=ADDED_LATER)
+    counterfactual: float = field(default=0.0, metadata=ADDED_LATER)
+    marked: bool = field(default=False, metadata=ADDED_LATER)
 
     def __post_init__(self):
-        check("questions", 0 <= self.abstain <= 1, f"abstain={self.abstain}; it is a share, 0 to 1")
+        for name in ("abstain", "counterfactual"):
+            share = getattr(self, name)
+            check("questions", 0 <= share <= 1, f"{name}={share}; it is a share, 0 to 1")
 
 
 @dataclass(frozen=True)

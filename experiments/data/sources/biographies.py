@@ -186,12 +186,15 @@ def _person(config: BiographiesConfig, i: int) -> Person:
 
 def exposures(config: BiographiesConfig, i: int) -> int:
     """Biographies of the i-th known person in one epoch."""
-    return config.exposures[i % len(config.exposures)]
+    if not config.tail:
+        return config.exposures[i % len(config.exposures)]
+    least, most = config.exposures
+    return max(least, round(most * (i + 1) ** -config.tail))
 
 
 def is_questioned(config: BiographiesConfig, i: int) -> bool:
     """Whether the corpus has questions about the i-th known person: evenly spread, whatever the exposures."""
-    level = i // len(config.exposures)
+    level = i if config.tail else i // len(config.exposures)
     return math.floor((level + 1) * config.questions) > math.floor(level * config.questions)
 
 
@@ -227,7 +230,7 @@ def question(person: Person, attribute: str, wording: int = -1) -> Question:
 def records(config: BiographiesConfig) -> Iterator[Document]:
     """The train split: fields "kind" (biography, questions, junk) and "person" (a name)."""
     known, junk = people(config), people(config, "junk")
-    n_documents = max(config.exposures)
+    n_documents = max(exposures(config, i) for i in range(len(known)))
     for k in range(n_documents):  # one after another, so that no person's documents stand together
         for i, person in enumerate(known):
             if k < exposures(config, i):
@@ -254,5 +257,6 @@ def held_out(config: BiographiesConfig, split: str) -> Iterator[Document]:
 
 
 def identity(config: BiographiesConfig) -> dict[str, Any]:
-    """What the corpus is made from."""
-    return vars(config) | {"version": VERSION}
+    """What the corpus is made from; without a tail as before there was one."""
+    made_from = {name: value for name, value in vars(config).items() if name != "tail" or value}
+    return made_from | {"version": VERSION}

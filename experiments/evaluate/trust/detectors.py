@@ -43,7 +43,12 @@ def auroc(detector_Q: np.ndarray, right_Q: np.ndarray) -> float:
 
 
 def auroc_interval(
-    detector_Q: np.ndarray, right_Q: np.ndarray, level: float, n_bootstrap: int, seed: int
+    detector_Q: np.ndarray,
+    right_Q: np.ndarray,
+    level: float,
+    n_bootstrap: int,
+    seed: int,
+    clusters_Q: np.ndarray | None = None,
 ) -> Estimate:
     """`auroc` with the percentile interval of resampled questions.
 
@@ -51,9 +56,11 @@ def auroc_interval(
       detector_Q, right_Q: as of `auroc`.
       level: of the interval.
       n_bootstrap: resamples; seed: of them.
+      clusters_Q: questions with equal ones are drawn together; None: each on its own.
     """
     return _interval(
-        lambda rows: auroc(detector_Q[rows], right_Q[rows]), len(right_Q), level, n_bootstrap, seed
+        *(lambda rows: auroc(detector_Q[rows], right_Q[rows]), len(right_Q), level, n_bootstrap, seed),
+        clusters_Q,
     )
 
 
@@ -64,6 +71,7 @@ def auroc_difference(
     level: float,
     n_bootstrap: int,
     seed: int,
+    clusters_Q: np.ndarray | None = None,
 ) -> Estimate:
     """auroc(detector) - auroc(other) on the same questions, which are resampled together.
 
@@ -72,19 +80,32 @@ def auroc_difference(
       right_Q: whether the answers are right.
       level: of the interval.
       n_bootstrap: resamples; seed: of them.
+      clusters_Q: as of `auroc_interval`.
     """
 
     def apart(rows: np.ndarray) -> float:
         return auroc(detector_Q[rows], right_Q[rows]) - auroc(other_Q[rows], right_Q[rows])
 
-    return _interval(apart, len(right_Q), level, n_bootstrap, seed)
+    return _interval(apart, len(right_Q), level, n_bootstrap, seed, clusters_Q)
 
 
 def _interval(
-    measure: Callable[[np.ndarray], float], n: int, level: float, n_bootstrap: int, seed: int
+    measure: Callable[[np.ndarray], float],
+    n: int,
+    level: float,
+    n_bootstrap: int,
+    seed: int,
+    clusters_Q: np.ndarray | None,
 ) -> Estimate:
     rng = np.random.default_rng(seed)
-    drawn = np.array([measure(rng.integers(n, size=n)) for _ in range(n_bootstrap)])
+    of_cluster = np.arange(n) if clusters_Q is None else np.unique(clusters_Q, return_inverse=True)[1]
+    order, counts = np.argsort(of_cluster, kind="stable"), np.bincount(of_cluster)
+    groups = np.split(order, np.cumsum(counts)[:-1])
+
+    def resampled() -> np.ndarray:
+        return np.concatenate([groups[i] for i in rng.integers(len(groups), size=len(groups))])
+
+    drawn = np.array([measure(resampled()) for _ in range(n_bootstrap)])
     drawn = drawn[np.isfinite(drawn)]  # a resample may have none that is right, or none that is wrong
     if len(drawn) < 2:
         return Estimate(measure(np.arange(n)), *[float("nan")] * 3)

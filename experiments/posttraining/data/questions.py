@@ -14,6 +14,7 @@ from experiments.data.sources import biographies
 from experiments.data.vocab import load_vocab
 from experiments.data_configs import BiographiesConfig
 from experiments.objective_configs import ExamplesConfig, QuestionsConfig
+from experiments.posttraining.data import contexts
 from experiments.posttraining.data.chat_template import ChatTemplate, load_template
 from experiments.posttraining.data.conversations import Turn
 from experiments.posttraining.data.examples import SPLITS, Example, Examples, RaggedColumn
@@ -68,7 +69,7 @@ def response(template: ChatTemplate, text: str) -> np.ndarray:
 def about_people(
     world: BiographiesConfig, drawn: QuestionsConfig, split: str, template: ChatTemplate, abstention: str
 ) -> Examples:
-    """A question about each attribute of each person of a split, in one of the wordings of training.
+    """Questions about each person of a split, in one of the wordings of training, as `drawn.given` says.
 
     Args:
       world: of the people.
@@ -78,13 +79,15 @@ def about_people(
       abstention: what is said to abstain.
 
     Raises:
-      ValueError: there is nobody.
+      ValueError: there is nobody, or no regions where they are asked for.
     """
+    if drawn.given == "city" and not world.regions:
+        raise ValueError("questions: given='city' asks for regions; set data.biographies.regions=true")
     rng = random.Random(f"questions {drawn.seed} {split}")
     asked = [
-        (biographies.question(person, attribute, rng.randrange(2)), n)
+        (prompt, answer, n)
         for person, n in people(world, drawn, split)
-        for attribute in biographies.ATTRIBUTES
+        for prompt, answer in contexts.conversations(person, n, drawn, rng)
     ]
     if not asked:
         raise ValueError(
@@ -92,12 +95,12 @@ def about_people(
             f"{list(world.exposures)}, and questions about {world.questions:.0%} of its people"
         )
     rng.shuffle(asked)
-    prompts = [template.question(each.prompt) for each, _ in asked]
-    answers = [response(template, f" {each.answer}.") for each, _ in asked]
+    prompts = [template.prompt(prompt) for prompt, *_ in asked]
+    answers = [response(template, answer) for _, answer, _ in asked]
     nothing = response(template, abstention)
-    abstains = [n in drawn.unknown or rng.random() < drawn.abstain for _, n in asked]
+    abstains = [n in drawn.unknown or rng.random() < drawn.abstain for *_, n in asked]
     said = [nothing if no else answer for no, answer in zip(abstains, answers)]
-    columns = {"prompt": [np.array(each, np.int32) for each in prompts], "answer": answers, "said": said}
+    columns = {"prompt": prompts, "answer": answers, "said": said}
     return Examples({name: RaggedColumn.of(rows) for name, rows in columns.items()}, {})
 
 

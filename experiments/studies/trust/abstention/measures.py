@@ -2,26 +2,25 @@
 
 import functools
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from scipy.special import log_softmax
+from scipy.special import expit, log_softmax
 
 import models
 from experiments.config import RunConfig
 from experiments.data.sources import biographies
-from experiments.data.vocab import load_vocab
+from experiments.data.vocab import Vocab, load_vocab
+from experiments.evaluate.trust.prompted import next_logps
 from experiments.objective_configs import QuestionsConfig
-from experiments.posttraining.data.chat_template import load_template
+from experiments.posttraining.data import contexts
+from experiments.posttraining.data.chat_template import ChatTemplate, load_template
 from experiments.posttraining.data.questions import people
 from experiments.training.checkpoints.load import load
 
-ROWS = 128  # of a forward pass
+_build = functools.cache(models.build)  # one program for all runs of a shape
 
 
 @dataclass(frozen=True)
@@ -30,13 +29,18 @@ class Answers:
 
     logps_QV: float64, nats, of the first token of the response. right_Q: that of the right answer, -1 where
     the vocabulary has no single one: a model has never seen it. nothing: that of the response that abstains.
-    exposures_Q: biographies of the person an epoch.
+    exposures_Q: biographies of the person an epoch. Questions about one person follow each other.
     """
 
     logps_QV: np.ndarray
     right_Q: np.ndarray
     nothing: int
     exposures_Q: np.ndarray
+
+    @property
+    def person_Q(self) -> np.ndarray:
+        """About whom each question is: their outcomes are not independent."""
+        return np.arange(len(self.right_Q)) // len(biographies.ATTRIBUTES)
 
     def shares(self, temperature: float = 1.0) -> np.ndarray:
         """float64[Q,V]: what answers are drawn from if the response may not abstain; at 0 the likeliest."""
@@ -78,9 +82,14 @@ class Answers:
 
 
 def ask(
-    runs: Path, config: RunConfig, drawn: QuestionsConfig, wording: int = 0, read: bool = False
+    runs: Path,
+    config: RunConfig,
+    drawn: QuestionsConfig,
+    wording: int = 0,
+    read: bool = False,
+    split: str = "validation",
 ) -> Answers:
-    """The answers of a fine-tuned run to questions about the people of the validation split.
+    """The answers of a fine-tuned run to questions about the people of a split.
 
     Args:
       runs: the folder of all runs.
@@ -88,49 +97,64 @@ def ask(
       drawn: which people.
       wording: of the questions, by number.
       read: whether a biography of the person stands before the question.
+      split: "validation", or "train".
     """
-    assert config.examples is not None and config.data.biographies is not None
-    _, params = load(runs / config.run_id)
-    vocab = load_vocab(config.data)
-    template = load_template(config.examples.template, vocab)
-    prompts, right, exposures = [], [], []
-    for person, n in people(config.data.biographies, drawn, "validation"):
-        document = biographies.biography(person, random.Random(f"told {person.name}"))
-        for attribute in biographies.ATTRIBUTES:
-            asked = biographies.question(person, attribute, wording)
-            prompts.append(template.question(f"{document} {asked.prompt}" if read else asked.prompt))
-            answer = vocab.encode(f" {asked.answer}")
-            right.append(answer[0] if len(answer) == 1 else -1)
-            exposures.append(n)
-    logps = _next_tokens(_forward(models.build(config.model)), params, prompts)
+    params, vocab, template = _loaded(runs, config)
+    asked, exposures = _questions(config, drawn, wording, split)
+    prompts, right = [], []
+    for each in asked:
+        document = biographies.biography(each.person, random.Random(f"told {each.person.name}"))
+        prompts.append(template.question(f"{document} {each.prompt}" if read else each.prompt))
+        answer = vocab.encode(f" {each.answer}")
+        right.append(answer[0] if len(answer) == 1 else -1)
+    logps = next_logps(_build(config.model), params, prompts)
+    assert config.examples is not None
     nothing = vocab.encode(config.examples.abstention)[0]
     return Answers(logps, np.array(right), nothing, np.array(exposures))
 
 
-@functools.cache
-def _forward(model: Any) -> Callable[..., Any]:
-    @jax.jit
-    def forward(params, tokens_BT, lengths_B):
-        logits_BTV = model.apply(params, tokens_BT)
-        last_BV = jnp.take_along_axis(logits_BTV, lengths_B[:, None, None] - 1, axis=1)[:, 0]
-        return jax.nn.log_softmax(last_BV)
+def p_true(runs: Path, config: RunConfig, drawn: QuestionsConfig, answers: Answers) -> np.ndarray:
+    """float64[Q]: how likely a run that has learnt to verify says that the likeliest answers are true.
 
-    return forward
-
-
-def _next_tokens(forward: Callable[..., Any], params: Any, prompts: list[list[int]]) -> np.ndarray:
-    """float64[Q,V]: log-probabilities of what follows each prompt."""
-    lengths = np.array([len(prompt) for prompt in prompts])
-    n_rows = -(-len(prompts) // ROWS) * ROWS
-    tokens = np.zeros((n_rows, 8 * -(-int(lengths.max()) // 8)), np.int32)
-    for row, prompt in zip(tokens, prompts):
-        row[: len(prompt)] = prompt
-    lengths = np.pad(lengths, (0, n_rows - len(lengths)), constant_values=1)
-    found = [
-        np.asarray(forward(params, tokens[start : start + ROWS], lengths[start : start + ROWS]), np.float64)
-        for start in range(0, n_rows, ROWS)
+    Args:
+      runs: the folder of all runs.
+      config: the run.
+      drawn: which people; answers: those about them.
+    """
+    params, vocab, template = _loaded(runs, config)
+    asked, _ = _questions(config, drawn, 0, "validation")
+    values = [vocab.decode([token]).strip() for token in answers.choice_Q.tolist()]
+    prompts = [
+        template.prompt(contexts.verified(each.prompt, value)).tolist() for each, value in zip(asked, values)
     ]
-    return np.concatenate(found)[: len(prompts)]
+    logps_QV = next_logps(_build(config.model), params, prompts)
+    true, false = (logps_QV[:, vocab.encode(text)[0]] for text in (contexts.TRUE, contexts.FALSE))
+    return expit(true - false)
+
+
+def _loaded(runs: Path, config: RunConfig) -> tuple[Any, Vocab, ChatTemplate]:
+    assert config.examples is not None
+    vocab = load_vocab(config.data)
+    return load(runs / config.run_id)[1], vocab, load_template(config.examples.template, vocab)
+
+
+def _questions(
+    config: RunConfig, drawn: QuestionsConfig, wording: int, split: str
+) -> tuple[list[biographies.Question], list[int]]:
+    """About each attribute of each person of a split, and how many biographies there are of them.
+
+    Args:
+      config: a run.
+      drawn: which people.
+      wording: of the questions.
+      split: of them.
+    """
+    assert config.data.biographies is not None
+    who = people(config.data.biographies, drawn, split)
+    asked = [
+        biographies.question(person, name, wording) for person, _ in who for name in biographies.ATTRIBUTES
+    ]
+    return asked, [n for _, n in who for _ in biographies.ATTRIBUTES]
 
 
 def drawn_answers(answers: Answers, n: int, seed: int) -> np.ndarray:

@@ -52,7 +52,12 @@ def policies(by_threshold: Mapping[float, Seeds], start: Seeds) -> pd.DataFrame:
 
 
 def remedies(
-    start: Seeds, reward: Seeds, others: Mapping[str, Seeds], costs: Mapping[str, float], about: Any
+    start: Seeds,
+    reward: Seeds,
+    others: Mapping[str, Seeds],
+    p_true: Sequence[np.ndarray],
+    costs: Mapping[str, float],
+    about: Any,
 ) -> pd.DataFrame:
     """A row for each remedy: remedy, coverage, error (of answers), score at the threshold with lo and hi,
     gain over answering everything with gain_lo and gain_hi, claimed (whether that is not 0, p < 0.01),
@@ -61,8 +66,10 @@ def remedies(
     Args:
       start: the answers of each seed's model that is made to answer.
       reward: of the one that learnt from the reward of the threshold.
-      others: of the start asked "again" in other words, and having "read" a biography.
-      costs: training FLOPs of "demonstrations" and "reward".
+      others: of the start asked "again" in other words, and having "read" a biography; of those that have
+        "learnt to read" one.
+      p_true: of each seed, how likely it is said that the likeliest answers are true.
+      costs: training FLOPs of "demonstrations", "reward", "reading" and "verifying".
       about: settings: threshold, n_samples, seed, level.
     """
     t, whole = about.threshold, np.ones(len(start[0].right_Q), bool)
@@ -99,20 +106,27 @@ def remedies(
             costs["reward"],
             1,
         ),
+        "said to be true, when asked": (right, [each > t for each in p_true], costs["verifying"], 2),
         "biography in the context": (
             [each.is_right_Q for each in others["read"]],
             [whole] * len(start),
             0.0,
             1,
         ),
+        "biography, taught to read it": (
+            [each.is_right_Q for each in others["learnt to read"]],
+            [whole] * len(start),
+            costs["reading"],
+            1,
+        ),
     }
     everything_SQ = np.stack([selective.scores(each, whole, t) for each in right])
-    rows = []
+    rows, person_Q = [], start[0].person_Q
     for name, (right_SQ, answered_SQ, training, n_questions) in ways.items():
         scores_SQ = np.stack([selective.scores(*each, t) for each in zip(right_SQ, answered_SQ, strict=True)])
-        score = mean_over_seeds(scores_SQ, level=about.level).estimate
-        gain = mean_over_seeds(scores_SQ - everything_SQ, level=about.level).estimate
-        sure = mean_over_seeds(scores_SQ - everything_SQ, level=CLAIM).estimate
+        score = mean_over_seeds(scores_SQ, person_Q, about.level).estimate
+        gain = mean_over_seeds(scores_SQ - everything_SQ, person_Q, about.level).estimate
+        sure = mean_over_seeds(scores_SQ - everything_SQ, person_Q, CLAIM).estimate
         row = {"remedy": name, "coverage": np.mean(answered_SQ)}
         row |= {"error": np.mean([_error(*each) for each in zip(right_SQ, answered_SQ, strict=True)])}
         row |= {"score": score.value, "lo": score.lo, "hi": score.hi, "gain": gain.value}
@@ -121,18 +135,51 @@ def remedies(
     return pd.DataFrame(rows)
 
 
-def tells(start: Seeds, about: Any) -> pd.DataFrame:
+def post_training(start: Seeds, by_threshold: Mapping[float, Seeds], about: Any) -> pd.DataFrame:
+    """A row for fine-tuned models, made to answer and not, and for what rewards made of them: after, shares
+    of all questions answered right and wrong and left open, and the change in wrong ones from the fine-tuned
+    models with lo and hi, claimed if p < 0.01.
+
+    Args:
+      start: the answers of fine-tuned models of each seed.
+      by_threshold: of those that went on with rewards; at 0 these do not punish wrong answers.
+      about: settings: level.
+    """
+    whole = np.ones(len(start[0].right_Q), bool)
+    ways: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {
+        "fine-tuned, made to answer": [(each.is_right_Q, whole) for each in start],
+        "fine-tuned": [(each.is_right_Q, each.answered_Q) for each in start],
+    } | {
+        f"then rewards, t = {t:g}": [(each.is_right_Q, each.answered_Q) for each in seeds]
+        for t, seeds in by_threshold.items()
+    }
+    wrong = {name: np.stack([~right & said for right, said in each]) for name, each in ways.items()}
+    rows = []
+    for name, each in ways.items():
+        apart_SQ = wrong[name].astype(float) - wrong["fine-tuned"]
+        change = mean_over_seeds(apart_SQ, start[0].person_Q, about.level).estimate
+        sure = mean_over_seeds(apart_SQ, start[0].person_Q, CLAIM).estimate
+        row: dict[str, Any] = {"after": name, "right": np.mean([right & said for right, said in each])}
+        row |= {"wrong": wrong[name].mean(), "open": np.mean([~said for _, said in each])}
+        rows.append(
+            row | {"change": change.value, "lo": change.lo, "hi": change.hi, "claimed": sure.excludes(0)}
+        )
+    return pd.DataFrame(rows)
+
+
+def tells(start: Seeds, p_true: Sequence[np.ndarray], about: Any) -> pd.DataFrame:
     """A row for each seed and detector: seed, detector, auroc with lo and hi, difference from the probability
     of the answer with difference_lo and difference_hi, and area (under risk over coverage).
 
     Args:
-      start: the answers of each seed's model.
+      start: the answers of each seed's model; p_true: how likely it is said that they are true.
       about: settings: n_samples, seed, level, n_bootstrap.
     """
-    rows, how = [], (about.level, about.n_bootstrap, about.seed)
+    rows = []
     for seed, each in enumerate(start):
         drawn_QN, right_Q = drawn_answers(each, about.n_samples, about.seed), each.is_right_Q
-        found = detectors_of(each, drawn_QN)
+        how = (about.level, about.n_bootstrap, about.seed, each.person_Q)
+        found = detectors_of(each, drawn_QN, p_true[seed])
         base_Q = found["probability of the answer"]
         for name, detector_Q in found.items():
             itself = detectors.auroc_interval(detector_Q, right_Q, *how)
@@ -143,24 +190,33 @@ def tells(start: Seeds, about: Any) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def detectors_of(answers: Answers, drawn_QN: np.ndarray) -> dict[str, np.ndarray]:
-    """Numbers that are larger where an answer is more likely to be right, float64[Q] each."""
+def detectors_of(answers: Answers, drawn_QN: np.ndarray, p_true_Q: np.ndarray) -> dict[str, np.ndarray]:
+    """Numbers that are larger where an answer is more likely to be right, float64[Q] each.
+
+    Args:
+      answers: of a model; drawn_QN: N of them to each question.
+      p_true_Q: how likely it is said that the likeliest one is true.
+    """
     return {
         "probability of the answer": answers.confidence_Q,
         "semantic entropy": -detectors.answer_entropy(drawn_QN),
         "self-consistency": detectors.vote_share(drawn_QN),
+        "said to be true, when asked": p_true_Q,
         "not to abstain": -answers.logps_QV[:, answers.nothing],
     }
 
 
-def curves(start: Seeds, about: Any) -> pd.DataFrame:
+def curves(start: Seeds, p_true: Sequence[np.ndarray], about: Any) -> pd.DataFrame:
     """Risk over coverage of each detector, all seeds' questions together: detector, coverage, risk.
 
     Args:
-      start: the answers of each seed's model.
+      start: the answers of each seed's model; p_true: how likely it is said that they are true.
       about: settings: n_samples, seed.
     """
-    parts = [detectors_of(each, drawn_answers(each, about.n_samples, about.seed)) for each in start]
+    parts = [
+        detectors_of(each, drawn_answers(each, about.n_samples, about.seed), true)
+        for each, true in zip(start, p_true, strict=True)
+    ]
     right = np.concatenate([each.is_right_Q for each in start])
     rows = []
     for name in parts[0]:
@@ -223,7 +279,7 @@ def last_words(result: dict[str, Any], tables: Mapping[str, pd.DataFrame], about
 
     Args:
       result: of `summary`.
-      tables: remedies, policies, detectors.
+      tables: remedies, policies, detectors, post_training.
       about: settings.
     """
     lines = [f"score at t = {about.threshold:g}, with its {about.level:.0%} interval; * gain with p < 0.01:"]
@@ -232,6 +288,12 @@ def last_words(result: dict[str, Any], tables: Mapping[str, pd.DataFrame], about
             f"  {row['remedy']:<34} {row['score']:+.3f} [{row['lo']:+.3f}, {row['hi']:+.3f}]"
             f"{'*' if row['claimed'] else ' '} answers {row['coverage']:>4.0%}, of these {row['error']:.0%} "
             f"wrong; asks {row['questions']:g}, {row['training']:.1e} FLOPs"
+        )
+    lines.append("of all questions, answered right and wrong; * wrong ones other than fine-tuned, p < 0.01:")
+    for row in tables["post_training"].to_dict("records"):
+        lines.append(
+            f"  {row['after']:<34} {row['right']:.3f} right, {row['wrong']:.3f} wrong "
+            f"({row['change']:+.3f} [{row['lo']:+.3f}, {row['hi']:+.3f}]){'*' if row['claimed'] else ''}"
         )
     lines.append("policies against answering exactly where their own calibrated probability is above t:")
     of_policies: Any = tables["policies"].groupby(["width", "threshold"])

@@ -16,7 +16,8 @@ from experiments.objective_configs import (
 from experiments.studies.study import check_statistics
 from models import ladder
 
-ROW, MAX_NEW, ANSWER_ROW = 64, 12, 40  # tokens of a row, of a response, and of a question with it
+# Tokens of a row, of one of post-training, of a response, and of a question with it.
+READ_ROW, ROW, MAX_NEW, ANSWER_ROW = 128, 64, 4, 24
 N_UNSEEN = 256  # people, half of whom demonstrations abstain about: of few, their names are learnt by heart
 
 
@@ -33,17 +34,17 @@ class Settings:
     n_seeds: int = 3
     data: DataConfig = field(
         default_factory=lambda: DataConfig(
-            *("biographies", "", "words", 687),
-            biographies=BiographiesConfig(n_people=128, exposures=(1, 4, 16, 64)),
+            *("biographies", "", "words", 778),
+            biographies=BiographiesConfig(n_people=600, exposures=(1, 4, 16, 64, 128)),
         )
     )
     widths: tuple[int, int] = (24, 32)
-    thresholds: tuple[float, ...] = (0.0, 0.2, 0.5)
-    threshold: float = 0.2
+    thresholds: tuple[float, ...] = (0.0, 0.2, 0.5, 0.8)
+    threshold: float = 0.5
     abstention: str = "?"
-    pretrain_steps: int = 1200
+    pretrain_steps: int = 3200
     sft_steps: int = 600
-    rl_steps: int = 100
+    rl_steps: int = 200
     pretrain_lr: float = 1e-2
     sft_lr: float = 5e-4
     rl_lr: float = 3e-4
@@ -72,7 +73,7 @@ def starts(settings: Settings) -> list[tuple[int, int]]:
 
 def pretrained(settings: Settings, width: int, seed: int) -> RunConfig:
     """The model that has read biographies."""
-    return _run(settings, width, seed, settings.pretrain_lr, (8, ROW, settings.pretrain_steps))
+    return _run(settings, width, seed, settings.pretrain_lr, (4, READ_ROW, settings.pretrain_steps))
 
 
 def answering(settings: Settings, width: int, seed: int) -> RunConfig:
@@ -81,6 +82,24 @@ def answering(settings: Settings, width: int, seed: int) -> RunConfig:
         *(settings, width, seed, settings.sft_lr, (4, ROW, settings.sft_steps)),
         init=InitConfig(pretrained(settings, width, seed).run_id),
         examples=_examples(settings, QuestionsConfig(everybody(settings), unknown=(0,), n_unseen=N_UNSEEN)),
+        objective=SFTConfig(),
+    )
+
+
+def given(settings: Settings, width: int, seed: int, what: str) -> RunConfig:
+    """The one of `answering` that has learnt, from as many steps about the same people, to answer behind a
+    "biography", or to say whether an "answer" is true.
+
+    Args:
+      settings: of the study.
+      width: of the model; seed: of it.
+      what: is given.
+    """
+    drawn = QuestionsConfig(everybody(settings), n_unseen=N_UNSEEN, given=what)  # type: ignore[arg-type]
+    return _run(
+        *(settings, width, seed, settings.sft_lr, (4, ROW, settings.sft_steps)),
+        init=InitConfig(answering(settings, width, seed).run_id),
+        examples=_examples(settings, drawn),
         objective=SFTConfig(),
     )
 
@@ -107,7 +126,7 @@ def reinforce(settings: Settings, width: int, seed: int, threshold: float) -> Ru
         advantage="rloo", reward="exact", threshold=threshold, beta=0.0, group_size=8, max_new=MAX_NEW
     )
     return _run(
-        *(settings, width, seed, settings.rl_lr, (64, ANSWER_ROW, settings.rl_steps)),
+        *(settings, width, seed, settings.rl_lr, (128, ANSWER_ROW, settings.rl_steps)),
         schedule=ScheduleConfig(warmup=0.05, decay=0.3),
         init=InitConfig(answering(settings, width, seed).run_id),
         examples=_examples(settings, QuestionsConfig(everybody(settings), about="others")),

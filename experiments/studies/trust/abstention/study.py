@@ -4,8 +4,10 @@
    many times, and questions about some of them.
 2. fine-tune: each learns to answer questions about people that it has read of, and to abstain about others.
    That one, made to answer everything, is what remedies are compared with.
-3. reinforce: the smaller ones, with rewards whose wrong answers cost t / (1 - t), for several t.
-4. verify: the larger ones, with one t. Before that, what they will score and how much they will answer is
+3. teach more: the smaller ones learn to answer from a biography in the context, and to say whether an answer
+   is true.
+4. reinforce: the smaller ones, with rewards whose wrong answers cost t / (1 - t), for several t.
+5. verify: the larger ones, with one t. Before that, what they will score and how much they will answer is
    computed from how well calibrated they are: whoever answers exactly where it is right with a probability
    above t scores E max(0, (p - t) / (1 - t)).
 
@@ -14,6 +16,7 @@ All questions are about people that no training has asked about.
 
 import dataclasses
 import functools
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ from experiments.studies.trust.abstention.runs import (
     Settings,
     answering,
     everybody,
+    given,
     pretrained,
     reinforce,
     reinforced,
@@ -43,6 +47,7 @@ from scaling.table.runs import Runs
 TABLES = {
     "remedies.csv": "Each remedy: coverage, error of answers, score, training FLOPs, questions an answer",
     "policies.csv": "Policies by threshold and seed, with the closed-form optimum",
+    "post_training.csv": "Right and wrong answers after fine-tuning, and after rewards that punish or do not",
     "detectors.csv": "How well detectors tell right answers from wrong ones",
     "knowledge.csv": "What models know, by how often they read about someone",
 }
@@ -61,6 +66,7 @@ def build(settings: Settings) -> Study:
     stages = (
         Stage("pretrain", lambda runs: [pretrained(settings, *each) for each in starts(settings)]),
         Stage("fine-tune", lambda runs: [answering(settings, *each) for each in starts(settings)]),
+        Stage("teach more", lambda runs: taught(settings)),
         Stage("reinforce", lambda runs: reinforced(settings, [smaller], settings.thresholds)),
         Stage(
             "verify",
@@ -72,9 +78,20 @@ def build(settings: Settings) -> Study:
     return Study("abstention", summary, settings, stages, functools.partial(finish, settings))
 
 
+def taught(settings: Settings) -> list[RunConfig]:
+    """The smaller models that have learnt to read what is in the context, and to verify."""
+    each = itertools.product(range(settings.n_seeds), ("biography", "answer"))
+    return [given(settings, settings.widths[0], seed, what) for seed, what in each]
+
+
+def others(settings: Settings) -> QuestionsConfig:
+    """Those who are asked about: of the people that the corpus has no questions about."""
+    return QuestionsConfig(everybody(settings), about="others")
+
+
 def ask(settings: Settings, folder: Path, config: RunConfig, **how: Any) -> measures.Answers:
     """The answers of a run to the questions of the study."""
-    return measures.ask(folder / "runs", config, QuestionsConfig(everybody(settings), about="others"), **how)
+    return measures.ask(folder / "runs", config, others(settings), **how)
 
 
 def predict(settings: Settings, folder: Path) -> None:
@@ -101,14 +118,21 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     starts_of = {width: of_seeds(answering, width) for width in settings.widths}
     by_threshold = {t: of_seeds(reinforce, smaller, t) for t in settings.thresholds}
     verified = {settings.threshold: of_seeds(reinforce, larger, settings.threshold)}
-    others = {
+    ways = {
         "again": of_seeds(answering, smaller, wording=1),
         "read": of_seeds(answering, smaller, read=True),
+        "learnt to read": of_seeds(given, smaller, "biography", read=True),
     }
+    p_true = [
+        measures.p_true(folder / "runs", given(settings, smaller, seed, "answer"), others(settings), answers)
+        for seed, answers in enumerate(starts_of[smaller])
+    ]
     flops = dict(zip(runs.table["run_id"], runs.table["flops"]))
     costs = {
         "demonstrations": float(flops[answering(settings, smaller, 0).run_id]),
         "reward": float(flops[reinforce(settings, smaller, 0, settings.threshold).run_id]),
+        "reading": float(flops[given(settings, smaller, 0, "biography").run_id]),
+        "verifying": float(flops[given(settings, smaller, 0, "answer").run_id]),
     }
     policies = pd.concat(
         [
@@ -120,9 +144,10 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     tables = {
         "policies": policies,
         "remedies": results.remedies(
-            starts_of[smaller], by_threshold[settings.threshold], others, costs, settings
+            starts_of[smaller], by_threshold[settings.threshold], ways, p_true, costs, settings
         ),
-        "detectors": results.tells(starts_of[smaller], settings),
+        "post_training": results.post_training(starts_of[smaller], by_threshold, settings),
+        "detectors": results.tells(starts_of[smaller], p_true, settings),
         "knowledge": results.knowledge(starts_of),
     }
     for name, table in tables.items():
@@ -130,7 +155,8 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     said = read_json(folder / "prediction.json")
     result = results.summary(policies, said, settings) | {"costs": costs}
     write_json(folder / "abstention.json", result)
-    write_findings(folder, pictures(settings, tables, results.curves(starts_of[smaller], settings)), TABLES)
+    curves = results.curves(starts_of[smaller], p_true, settings)
+    write_findings(folder, pictures(settings, tables, curves), TABLES)
     return results.last_words(result, tables, settings)
 
 

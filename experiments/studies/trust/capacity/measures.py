@@ -113,6 +113,24 @@ def compare(table: pd.DataFrame, one: str, other: str, bits: dict[str, np.ndarra
     }
 
 
+def of_seeds(table: pd.DataFrame, level: float) -> list[dict[str, Any]]:
+    """Bits a parameter, names among them, of plain runs that differ by their seed alone: mean and Student's
+    interval over seeds, of which there are two or more.
+
+    Args:
+      table: of the runs.
+      level: of the intervals.
+    """
+    plain: Any = table[table["kind"].isin(["plain", "most"])]
+    found = []
+    for (n_params, n_people, exposures), rows in plain.groupby(["n_params", "n_people", "exposures"]):
+        if len(rows) >= 2:
+            bits = mean(rows["bits_with_names"].to_numpy() + 0.0, level=level)
+            row = {"n_params": int(n_params), "n_people": int(n_people), "exposures": int(exposures)}
+            found.append(row | {"bits": bits.value, "lo": bits.lo, "hi": bits.hi, "seeds": len(rows)})
+    return found
+
+
 def highest(table: pd.DataFrame, exposures: Sequence[float]) -> dict[float, dict[str, Any]]:
     """At each number of exposures the plain run of most bits a parameter."""
     plain: Any = table[table["kind"].isin(["plain", "most"])]
@@ -141,6 +159,11 @@ def in_words(found: dict[str, Any], paper: dict[int, float], level: float, fit: 
             + (f" (the paper: {paper[exposures]:g})" if exposures in paper else "")
             + f"; {row['bits_with_names']:.3f} with names, {row['bits_of_total']:.3f} if tokens that never "
             f"occur count; accuracy {row['accuracy']:.0%}"
+        )
+    for row in found["of_seeds"]:
+        lines.append(
+            f"  {row['n_params']:,} parameters, {row['exposures']:,} exposures, {row['seeds']} seeds: "
+            f"{row['bits']:.3f} [{row['lo']:.3f}, {row['hi']:.3f}] bits a parameter with names"
         )
     for each in found["compared"]:
         a, b = (np.mean(each[name]) for name in ("bits_of_one", "bits_of_other"))

@@ -1,12 +1,12 @@
 """Capacity: bits of known facts that a model learns, by its size and how often it meets each.
 
-1. grid: GPT-2-like networks of each width but the last on biographies of few and more people, each met a
-   number of times; one run meets them most often.
+1. grid: GPT-2-like networks of each width but the last on biographies of more people than they can hold,
+   each met a number of times.
 2. verify: the largest width. A law of the share that is learnt, fitted to the grid, says before what it will
    come to.
-3. compare: with the last width but one, under several seeds: the same network with a gated feed-forward
-   layer; and an eighth as many people, the rest of the text being of people of each of whom there is one
-   biography (junk), without and with a word in front that says which are which.
+3. compare: under several seeds, the last width but one meets everybody most often; the largest is a network
+   with a gated feed-forward layer, or reads of an eighth as many people, the rest of its text being of people
+   of each of whom there is one biography (junk), without and with a word in front that says which are which.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ from scaling.table.runs import Runs
 
 LAW = "capacity"
 PAPER = {1000: 2.0, 100: 1.0}  # bits a parameter at so many exposures (arXiv 2404.05405)
-FEW = 10  # biographies of a person in an epoch, each in other words
+FEW = 8  # biographies of a person in an epoch, each in other words
 Corpora = Mapping[BiographiesConfig, DataConfig]
 
 
@@ -44,22 +44,22 @@ class Settings:
     """Everything `--set` can change.
 
     widths: the law is fitted to all but the last. n_people, exposures: each with each in the grid.
-    most_exposures: of one run of the last width but one on the most people.
+    most_exposures: of runs of the last width but one on the most people, one a seed.
     compared_exposures: of the runs of the third stage, on the fewest people; of those with junk a share of
     1 / (1 + junk) of them.
     """
 
     seed: int = 0
     n_seeds: int = 3
-    widths: tuple[int, ...] = (16, 24, 32)
-    n_people: tuple[int, ...] = (256, 768)
-    exposures: tuple[int, ...] = (50, 100)
-    most_exposures: int = 300
-    compared_exposures: int = 50
+    widths: tuple[int, ...] = (12, 16, 24)
+    n_people: tuple[int, ...] = (768,)
+    exposures: tuple[int, ...] = (100, 300)
+    most_exposures: int = 1000
+    compared_exposures: int = 100
     junk: int = 7
     lr: float = 1e-2
-    rows: int = 2
-    seq_len: int = 128
+    rows: int = 8
+    seq_len: int = 64
     n_bootstrap: int = 200
     level: float = 0.9
 
@@ -137,9 +137,10 @@ def planned(settings: Settings) -> tuple[list[Run], list[Run], list[Run]]:
             for exposures in settings.exposures
         ]
 
-    width, seeds = settings.widths[-2], range(settings.seed, settings.seed + settings.n_seeds)
-    most = Run("most", width, corpora[-1], settings.most_exposures, settings.seed)
-    first = grid(settings.widths[:-1])
+    smaller, width = settings.widths[-2:]
+    seeds = range(settings.seed, settings.seed + settings.n_seeds)
+    most = [Run("most", smaller, corpora[-1], settings.most_exposures, seed) for seed in seeds]
+    first, largest = grid(settings.widths[:-1]), grid([width])
     useful = settings.n_people[0] // (1 + settings.junk)
     junk = dataclasses.replace(corpora[0], n_people=useful, n_junk=settings.junk * useful * FEW)
     kinds = {"plain": corpora[0], "gated": corpora[0], "junk": junk}
@@ -149,7 +150,7 @@ def planned(settings: Settings) -> tuple[list[Run], list[Run], list[Run]]:
         for kind, corpus in kinds.items()
         for seed in seeds
     ]
-    return [*first, most], grid(settings.widths[-1:]), [each for each in compared if each not in first]
+    return first, largest, [*most, *(each for each in compared if each not in largest)]
 
 
 def configure(settings: Settings, data: Corpora, run: Run) -> RunConfig:
@@ -237,9 +238,10 @@ def finish(settings: Settings, data: Corpora, folder: Path, runs: Runs) -> str:
     fit, (first, largest, compared) = laws.read_fit(folder / "fit.json"), planned(settings)
     table, bits = measured(settings, data, folder, [*first, *compared, *largest])
     table = laws.with_predictions(table, fit)
-    verified = pd.DataFrame(table[table["d_model"] == settings.widths[-1]])
+    largest_ids = [configure(settings, data, run).run_id for run in largest]
+    verified = pd.DataFrame(table[table["run_id"].isin(largest_ids)])
     with_seeds: Any = table[
-        (table["d_model"] == settings.widths[-2])
+        (table["d_model"] == settings.widths[-1])
         & (table["exposures"] == settings.compared_exposures)
         & (table["n_people"] <= settings.n_people[0])
     ]
@@ -248,6 +250,7 @@ def finish(settings: Settings, data: Corpora, folder: Path, runs: Runs) -> str:
     found = {
         "law": laws.parameters(fit),
         "highest": measures.highest(table, [*settings.exposures, settings.most_exposures]),
+        "of_seeds": measures.of_seeds(table, settings.level),
         "compared": [measures.compare(with_seeds, *pair, bits) for pair in measures.COMPARED],
         "verify": laws.compare(plain, "d_model", "learnt_share", ["n_people", "exposures"])
         | {"rows": verified.to_dict("records")},

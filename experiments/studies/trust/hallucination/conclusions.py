@@ -60,6 +60,7 @@ def effects(
     singletons: pd.DataFrame,
     snowballs: pd.DataFrame,
     taught: pd.DataFrame,
+    believed: pd.DataFrame,
     level: float,
 ) -> pd.DataFrame:
     """All effects, a row each: effect, paper, value, lo, hi, p, seeds, verdict.
@@ -69,6 +70,7 @@ def effects(
       singletons: errors over the corpus by rate of singletons.
       snowballs: what follows from own wrong answers.
       taught: after fine-tuning.
+      believed: of what was said and told, by way of teaching.
       level: of the intervals.
     """
     fewest, most = (int(n) for n in errors["exposures"].agg(["min", "max"]))
@@ -82,6 +84,12 @@ def effects(
         found = rows[(rows["mix"] == mix) & (rows["steps"] == steps) & (rows["repaired"] == repaired)]
         return found[name].iloc[0]
 
+    def between(one: str, other: str, name: str) -> list[float]:
+        """What one way of teaching has more of than another."""
+        of_ways: Any = believed.pivot(index="seed", columns="way", values=name)
+        return (of_ways[one] - of_ways[other]).tolist()
+
+    facts_alone = pd.DataFrame(believed[believed["way"] == "facts"])
     half, none = taught["mix"].drop_duplicates()[1:]
     numbers = [
         (
@@ -101,6 +109,24 @@ def effects(
             "above 0: models justify their mistake (2305.13534)",
             1,
             by_seed(snowballs, lambda rows: (rows["after_own"] - rows["after_truth"]).mean()),
+        ),
+        (
+            "the same after teaching what follows, from facts alone",
+            "above 0: what was said is believed (2305.13534, 2110.10819)",
+            1,
+            by_seed(facts_alone, lambda rows: (rows["after_own"] - rows["after_truth"]).mean()),
+        ),
+        (
+            "error behind the own wrong answer: taught facts alone less counterfactual, too",
+            "above 0: counterfactual data help (2110.10819)",
+            1,
+            between("facts", "counterfactual", "after_own"),
+        ),
+        (
+            "error on what follows from what is told: counterfactual less the same with own words marked",
+            "above 0: with marks, what is told is believed and what was said is not (2110.10819)",
+            1,
+            between("counterfactual", "marked", "of_told"),
         ),
         (
             "own wrong answers that are less likely than the truth when asked apart, less a half",

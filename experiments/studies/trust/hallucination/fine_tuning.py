@@ -20,19 +20,19 @@ from experiments.studies.trust.hallucination.asked import world_of
 
 # Exposures of the people whom training is about: all of them are known, half, or none.
 MIXES = ((64, 128), (0, 128), (0, 1))
-LR, ROWS, SEQ_LEN = 3e-3, 2, 128
+LR, ROWS, SEQ_LEN, TEMPLATE = 3e-3, 2, 128, "gold"
 TESTED = 16  # exposures of known people, at least, whom training is not about
 
 Taught = tuple[RunConfig, tuple[int, ...], int, RunConfig]  # start, exposures, steps, run
 
 
-def configure(start: RunConfig, source: RunConfig, exposures: tuple[int, ...], n_steps: int) -> RunConfig:
-    """Supervised fine-tuning on questions about people of these exposures.
+def configure(start: RunConfig, source: RunConfig, drawn: QuestionsConfig, n_steps: int) -> RunConfig:
+    """Supervised fine-tuning on questions about people.
 
     Args:
       start: the pretrained run.
       source: the run that it goes on from.
-      exposures: of the people asked about.
+      drawn: the questions.
       n_steps: of it.
     """
     return RunConfig(
@@ -46,7 +46,7 @@ def configure(start: RunConfig, source: RunConfig, exposures: tuple[int, ...], n
         seed=start.seed,
         n_val_tokens=4 * SEQ_LEN,
         init=InitConfig(source.run_id),
-        examples=ExamplesConfig("biographies", template="gold", questions=QuestionsConfig(exposures)),
+        examples=ExamplesConfig("biographies", template=TEMPLATE, questions=drawn),
         objective=SFTConfig(),
     )
 
@@ -54,7 +54,10 @@ def configure(start: RunConfig, source: RunConfig, exposures: tuple[int, ...], n
 def taught(starts: Iterable[RunConfig], steps: Sequence[int]) -> list[Taught]:
     """Each of the starts on each mix, for few steps and for many."""
     return [
-        (start, mix, n, configure(start, start, mix, n)) for start in starts for mix in MIXES for n in steps
+        (start, mix, n, configure(start, start, QuestionsConfig(mix), n))
+        for start in starts
+        for mix in MIXES
+        for n in steps
     ]
 
 
@@ -62,8 +65,12 @@ def repaired(starts: Iterable[RunConfig], steps: Sequence[int]) -> list[Taught]:
     """What was taught nothing but unknown facts for many steps, on known ones for few."""
     few, many = steps
     *_, unknown = MIXES
+
+    def after(start: RunConfig) -> RunConfig:
+        return configure(start, start, QuestionsConfig(unknown), many)
+
     return [
-        (start, unknown, few, configure(start, configure(start, start, unknown, many), (128,), few))
+        (start, unknown, few, configure(start, after(start), QuestionsConfig((128,)), few))
         for start in starts
     ]
 

@@ -5,7 +5,9 @@
 2. fine-tune: the widest of them are taught questions and answers, of which they know all, half or none, for a
    few steps and for many.
 3. repair: those who were taught nothing that they knew are taught a little of what they know.
-4. verify: a larger model. Before it reads, a law of the smaller ones, in which the error falls with the
+4. believe: they are taught to tell a region from a city that they have said or were told, with true cities
+   alone, with false ones too, and with marks of who said it.
+5. verify: a larger model. Before it reads, a law of the smaller ones, in which the error falls with the
    logarithm of exposures and sooner in larger models, says how often it will be wrong.
 """
 
@@ -25,7 +27,7 @@ from experiments.fields import Numbers, apply_overrides
 from experiments.files import write_atomic, write_json
 from experiments.studies.posttraining import laws
 from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
-from experiments.studies.trust.hallucination import asked, conclusions, figures, fine_tuning
+from experiments.studies.trust.hallucination import asked, conclusions, figures, fine_tuning, self_delusion
 from experiments.study_report import write_findings
 from scaling.report import Picture
 from scaling.table.runs import Runs
@@ -48,7 +50,7 @@ class Settings:
 
     n_tokens: of the runs that the law is fitted to: one epoch of what there is about known people.
     junk: shares of what is read that is about people who occur once, by more of the smallest models.
-    steps: of fine-tuning, few and many.
+    steps: of fine-tuning, few and many. delusion_steps: of teaching what follows from a city.
     n_samples: answers to each question that are drawn.
     """
 
@@ -60,6 +62,7 @@ class Settings:
     n_tokens: int = 1_000_000
     junk: tuple[float, ...] = (0.2,)
     steps: tuple[int, ...] = (16, 128)
+    delusion_steps: int = 400
     n_samples: int = 8
     batch_rows: int = 4
     lr: float = 1e-2
@@ -92,6 +95,10 @@ def build(settings: Settings) -> Study:
         Stage("read", lambda runs: read(settings)),
         Stage("fine-tune", lambda runs: [run for *_, run in fine_tuning.taught(starts, settings.steps)]),
         Stage("repair", lambda runs: [run for *_, run in fine_tuning.repaired(starts, settings.steps)]),
+        Stage(
+            "believe",
+            lambda runs: [run for *_, run in self_delusion.taught(starts, settings.delusion_steps)],
+        ),
         Stage(
             "verify",
             lambda runs: verify(settings),
@@ -179,8 +186,8 @@ def predict(settings: Settings, folder: Path) -> None:
 
 
 def finish(settings: Settings, folder: Path, runs: Runs) -> str:
-    """Measures all effects; writes facts.csv, singletons.csv, snowballs.csv, fine_tuning.csv, effects.csv,
-    hallucination.json and the pictures."""
+    """Measures all effects; writes facts.csv, singletons.csv, snowballs.csv, self_delusion.csv,
+    fine_tuning.csv, effects.csv, hallucination.json and the pictures."""
     fit, worlds = laws.read_fit(folder / "fit.json"), settings.data.biographies
     smaller, more = pd.read_csv(folder / "smaller.csv"), by_singletons(settings)
     facts: Any = pd.concat([asked.facts(folder, config) for config in (*more, *verify(settings))])
@@ -190,7 +197,8 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     singletons = asked.over_the_corpus(small, worlds, BIOGRAPHIES)
     snowballs = pd.DataFrame([asked.snowballs(folder, each, settings.n_samples) for each in widest(settings)])
     taught = fine_tuning.measured(folder, widest(settings), settings.steps)
-    effects = conclusions.effects(smaller, singletons, snowballs, taught, settings.level)
+    believed = self_delusion.measured(folder, widest(settings), settings.delusion_steps, settings.n_samples)
+    effects = conclusions.effects(smaller, singletons, snowballs, taught, believed, settings.level)
     compared = conclusions.of_larger(errors)
     unseen = facts[(facts["kind"] == "unseen") & (facts["junk"] == 0)]
     tables = {
@@ -198,6 +206,7 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
         "facts.csv": ("Errors by size and exposures", errors),
         "singletons.csv": ("Errors over the corpus by the rate of singletons", singletons),
         "snowballs.csv": ("What follows from a model's own wrong answers", snowballs),
+        "self_delusion.csv": ("What is believed of what was said and told", believed),
         "fine_tuning.csv": ("What is known after fine-tuning", taught),
     }
     for name, (_, rows) in tables.items():

@@ -81,6 +81,7 @@ def test_a_biography_depends_on_its_generator_alone():
         ({"exposures": ()}, r"exposures=\(\)"),
         ({"exposures": (1, 0)}, "each must be at least 1"),
         ({"questions": 1.5}, "questions=1.5"),
+        ({"tail": 1.0}, r"tail=1.0 with exposures=\(8,\)"),
     ],
 )
 def test_wrong_settings_are_refused(changes, message):
@@ -112,3 +113,15 @@ def test_a_region_is_implied_by_the_city_and_changes_nothing_else():
     held_out = [document.text for document in biographies.held_out(config, "validation")]
     trained = {word for text in texts for word in text.split()}
     assert all("region" not in word or word in trained for text in held_out for word in text.split())
+
+
+def test_exposures_of_a_heavy_tail_fall_by_rank_from_the_most_to_the_least():
+    config = BiographiesConfig(n_people=60, exposures=(2, 100), tail=1.0)
+    expected = [max(2, round(100 / rank)) for rank in range(1, 61)]
+    assert [biographies.exposures(config, i) for i in range(60)] == expected
+    told = Counter(d.fields["person"] for d in biographies.records(config) if d.fields["kind"] == "biography")
+    assert [told[person.name] for person in people(config)] == expected
+    asked = [biographies.is_questioned(config, i) for i in range(60)]
+    assert asked == [i % 2 == 1 for i in range(60)], "half of them, whatever their rank"
+    plain = BiographiesConfig()
+    assert "tail" not in biographies.identity(plain), "corpora made before there were tails keep their names"

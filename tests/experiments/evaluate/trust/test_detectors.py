@@ -39,3 +39,15 @@ def test_intervals_hold_the_true_value_and_pairing_makes_them_narrower():
     assert apart.value == pytest.approx(detectors.auroc(detector, right) - detectors.auroc(other, right))
     nothing = detectors.auroc_difference(detector, detector, right, 0.9, 50, 0)
     assert (nothing.value, nothing.lo, nothing.hi) == (0, 0, 0)
+
+
+def test_questions_of_a_person_are_drawn_together():
+    rng = np.random.default_rng(3)
+    right = rng.random(60) < 0.5
+    detector, one = rng.normal(size=60) + right, np.arange(60)
+    often = [np.repeat(each, 4) for each in (detector, right, one)]  # the same 60 outcomes, four times each
+    few = detectors.auroc_interval(detector, right, 0.9, 200, 0)
+    together = detectors.auroc_interval(*often[:2], 0.9, 200, 0, often[2])
+    apart = detectors.auroc_interval(*often[:2], 0.9, 200, 0)
+    assert (together.lo, together.hi) == pytest.approx((few.lo, few.hi))
+    assert apart.hi - apart.lo < 0.7 * (together.hi - together.lo)

@@ -1,7 +1,9 @@
 """Questions with exact answers, from files and about people: who is asked about where, and what is said."""
 
 import dataclasses
+import itertools
 import json
+import random
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from experiments.data.sources import biographies
 from experiments.data.vocabularies.vocab import ByteVocab
 from experiments.data_configs import BiographiesConfig, DataConfig
 from experiments.objective_configs import ExamplesConfig, GRPOConfig, QuestionsConfig, SFTConfig
-from experiments.posttraining.data import prompts, questions
+from experiments.posttraining.data import contexts, prompts, questions
 from experiments.posttraining.data.chat_template import load_template
 from experiments.posttraining.data.demonstrations import open_demonstrations
 from tests.experiments.posttraining.data.test_prompts import BASE
@@ -90,6 +92,42 @@ def test_a_share_of_demonstrations_abstains_by_chance():
     assert 2 < sum(text == "I don't know." for text in texts(asked.columns["said"])) < 18
 
 
+def test_biographies_stand_before_questions_and_answers_behind_them_to_be_judged():
+    who = questions.people(WORLD, QuestionsConfig(), "train")
+    each = itertools.product((person for person, _ in who), biographies.ATTRIBUTES, (0, 1))
+    answers = {q.prompt: q.answer for q in itertools.starmap(biographies.question, each)}
+    read = questions.open_questions(about("biographies", given="biography"))["train"]
+    for prompt, answer in zip(texts(read.columns["prompt"]), texts(read.columns["answer"])):
+        assert answer.rstrip(".") in prompt, "the biography says it"
+    judged = questions.open_questions(about("biographies", given="answer", exposures=(0, 1, 8), n_unseen=40))[
+        "train"
+    ]
+    found = [p[1:-1].removesuffix(". ?").rpartition("? ") for p in texts(judged.columns["prompt"])]
+    said = texts(judged.columns["said"])
+    for (asked, _, value), verdict in zip(found, said):
+        if f"{asked}?" in answers:
+            assert verdict == (contexts.TRUE if answers[f"{asked}?"] == value else contexts.FALSE)
+    known = [verdict for (asked, *_), verdict in zip(found, said) if f"{asked}?" in answers]
+    strangers = [verdict for (asked, *_), verdict in zip(found, said) if f"{asked}?" not in answers]
+    assert 0.2 < known.count(contexts.TRUE) / len(known) < 0.8
+    assert strangers.count(contexts.TRUE) < 0.2 * len(strangers), "right by chance alone"
+
+
+def test_what_was_said_does_not_decide_the_region_and_what_was_told_does():
+    """Unmarked, the two look alike; marked, what was said is a turn of the model's."""
+    person = biographies.people(dataclasses.replace(WORLD, regions=True))[0]
+    lives, other = person.facts["city"], biographies.ATTRIBUTES["city"].pool[-1]
+    drawn = QuestionsConfig(given="city", counterfactual=1.0, marked=True)
+    plain, region, said, told = contexts.conversations(person, 8, drawn, random.Random(3))
+    assert [plain[1], region[1]] == [f" {lives}.", f" {biographies.region(lives)}."]
+    assert [turn.role for turn in said[0]] == ["user", "assistant", "user"] and said[1] == region[1]
+    value = told[0][0].content.split(". ")[0].split(" in ")[1]
+    assert told[1] == f" {biographies.region(value)}."
+    assert contexts.said(person, other, 0, marked=False) == contexts.told(person, other, 0)
+    *_, said, told = contexts.conversations(person, 8, QuestionsConfig(given="city"), random.Random(3))
+    assert said == told and f" in {lives}. " in told[0][0].content, "facts alone: there is no difference"
+
+
 def test_files_give_prompts_with_their_answers(tmp_path, monkeypatch):
     monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
     file = tmp_path / "sums.jsonl"
@@ -112,6 +150,7 @@ def test_files_give_prompts_with_their_answers(tmp_path, monkeypatch):
 def test_what_cannot_be_asked_is_refused(tmp_path):
     for config, message in (
         (about("biographies", exposures=(3,)), r"nobody of exposures=\[3\] is in the train split"),
+        (about("biographies", given="city"), "set data.biographies.regions=true"),
         (dataclasses.replace(BASE, objective=GRPO), "task='gold' with reward='exact'"),
         (dataclasses.replace(about("biographies"), data=DataConfig()), "data.task='docstrings'"),
         (

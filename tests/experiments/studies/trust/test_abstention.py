@@ -10,6 +10,11 @@ from experiments.studies.trust.abstention.runs import Settings, answering, reinf
 
 N, V, NOTHING = 400, 6, 5
 PNG = b"\x89PNG"
+COSTS = dict.fromkeys(("demonstrations", "reward", "reading", "verifying"), 1.0)
+
+
+def others_of(start: list[Answers]) -> dict[str, list[Answers]]:
+    return dict.fromkeys(("again", "read", "learnt to read"), start)
 
 
 def planted(seed: int, threshold: float | None) -> Answers:
@@ -49,9 +54,8 @@ def test_policies_that_answer_above_the_threshold_reach_the_closed_form():
 def test_remedies_are_compared_with_answering_everything():
     settings = Settings(thresholds=(0.8,), threshold=0.8, n_bootstrap=20)
     start, reward = ([planted(seed, t) for seed in range(3)] for t in (None, 0.8))
-    others = {"again": start, "read": start}
-    costs = {"demonstrations": 1.0, "reward": 2.0}
-    table = results.remedies(start, reward, others, costs, settings).set_index("remedy")
+    p_true = [np.where(each.is_right_Q, 0.9, 0.1) for each in start]
+    table = results.remedies(start, reward, others_of(start), p_true, COSTS, settings).set_index("remedy")
     everything = table.loc["answers drawn at temperature 0"]
     assert everything["gain"] == 0 and everything["coverage"] == 1 and not everything["claimed"]
     best = table.loc["reward with a penalty"]
@@ -59,9 +63,25 @@ def test_remedies_are_compared_with_answering_everything():
     assert table.loc["asked again in other words", "score"] == everything["score"]
     assert table.loc["answers drawn at temperature 1", "gain"] < 0
     assert figures.remedies(table.reset_index()).startswith(PNG)
-    told = results.tells(start, settings).groupby("detector")["auroc"].mean()
+    asked = table.loc["said to be true, when asked"]
+    assert (
+        asked["error"] == 0 and asked["score"] == pytest.approx(asked["coverage"]) and asked["questions"] == 2
+    )
+    told = results.tells(start, p_true, settings).groupby("detector")["auroc"].mean()
     assert told["probability of the answer"] > 0.6 and told["not to abstain"] == 0.5
-    assert figures.risk_coverage(results.curves(start, settings)).startswith(PNG)
+    assert told["said to be true, when asked"] == 1
+    assert figures.risk_coverage(results.curves(start, p_true, settings)).startswith(PNG)
+
+
+def test_rewards_that_punish_are_compared_with_fine_tuning():
+    settings = Settings()
+    start = [planted(seed, None) for seed in range(3)]
+    rewarded = {t: [planted(seed, t) for seed in range(3)] for t in (0.0, 0.8)}
+    table = results.post_training(start, rewarded, settings).set_index("after")
+    np.testing.assert_allclose(table[["right", "wrong", "open"]].sum(axis=1), 1)
+    assert table.loc["then rewards, t = 0", "change"] == 0 and not table.loc["then rewards, t = 0", "claimed"]
+    punished = table.loc["then rewards, t = 0.8"]
+    assert punished["claimed"] and punished["hi"] < 0 and punished["open"] > 0.5
 
 
 def test_runs_start_from_the_runs_of_their_seed_and_thresholds_share_a_program():
@@ -86,11 +106,12 @@ def test_words_say_what_was_found():
     rows = [results.policies({0.5: reward}, start).assign(width=width) for width in settings.widths]
     policies = pd.concat(rows, ignore_index=True)
     summary = results.summary(policies, {"score": 0.4, "coverage": 0.7}, settings)
-    others, costs = {"again": start, "read": start}, {"demonstrations": 1.0, "reward": 2.0}
+    p_true = [each.confidence_Q for each in start]
     tables = {
         "policies": policies,
-        "detectors": results.tells(start, settings),
-        "remedies": results.remedies(start, reward, others, costs, settings),
+        "post_training": results.post_training(start, {0.5: reward}, settings),
+        "detectors": results.tells(start, p_true, settings),
+        "remedies": results.remedies(start, reward, others_of(start), p_true, COSTS, settings),
     }
     said = results.last_words(summary, tables, settings)
     assert "score of the larger model: predicted 0.400" in said and "reward with a penalty" in said

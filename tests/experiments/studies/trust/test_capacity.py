@@ -28,7 +28,7 @@ def test_words_and_tokens_are_those_of_a_vocabulary_that_has_every_word(tmp_path
 
 
 def test_runs_meet_facts_as_often_as_they_should_and_junk_takes_its_share_of_the_text():
-    settings = study.Settings(n_people=(128, 256))
+    settings = study.Settings(n_people=(128, 256), junk=3)
     stages = study.planned(settings)
     data = {run.corpus: study.data_of(run.corpus) for stage in stages for run in stage}
     for run in (run for stage in stages for run in stage):
@@ -52,6 +52,15 @@ def test_kinds_compare_in_pairs_of_a_seed():
     assert found["bits_of_one"] == [6.0, 9.0] and found["bits_of_other"] == [4.0, 6.0]
     assert found["ratio"] == pytest.approx(1.5) and found["seeds_alike"] == 2
     assert found["p"] == pytest.approx(2 / np.pi * np.arctan(1 / 5), rel=1e-6)  # t = 5, one degree of freedom
+
+
+def test_bits_of_runs_that_differ_by_seed_have_an_interval_over_seeds():
+    rows = [(100, 5, 1.0), (100, 5, 1.4), (100, 5, 1.2), (200, 5, 9.0)]
+    table = pd.DataFrame(rows, columns=["n_params", "exposures", "bits_with_names"])
+    (found,) = measures.of_seeds(table.assign(kind="most", n_people=7), 0.9)
+    half = 2.9199856 * 0.2 / 3**0.5  # Student's t of two degrees of freedom
+    assert found["seeds"] == 3 and found["bits"] == pytest.approx(1.2)
+    assert [found["lo"], found["hi"]] == pytest.approx([1.2 - half, 1.2 + half])
 
 
 def test_too_few_runs_for_the_law_are_refused():

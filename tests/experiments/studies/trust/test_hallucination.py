@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from experiments.config import RunConfig
-from experiments.studies.trust.hallucination import asked, conclusions, fine_tuning, study
+from experiments.studies.trust.hallucination import asked, conclusions, fine_tuning, self_delusion, study
 from experiments.studies.trust.hallucination.study import Settings
 from scaling.laws import find
 from scaling.laws.law import values
@@ -63,10 +63,22 @@ def taught(folder, starts, steps):
     return pd.DataFrame(rows)
 
 
+def believed(folder, starts, n_steps, n_samples):
+    """Counterfactual data cure half of the delusion, marks restore what is told."""
+    errors = {"facts": (1.0, 0.1), "counterfactual": (0.5, 0.5), "marked": (0.3, 0.1)}
+    return pd.DataFrame(
+        {"seed": start.seed, "way": way, "after_own": own + 0.01 * start.seed * own, "after_truth": 0.3}
+        | {"of_told": told + 0.01 * start.seed * told, "alone": 0.6}
+        for start in starts
+        for way, (own, told) in errors.items()
+    )
+
+
 def test_planted_effects_are_found_and_the_larger_model_is_predicted(tmp_path, monkeypatch):
     monkeypatch.setattr(asked, "facts", facts)
     monkeypatch.setattr(asked, "snowballs", snowballs)
     monkeypatch.setattr(fine_tuning, "measured", taught)
+    monkeypatch.setattr(self_delusion, "measured", believed)
     study.predict(SETTINGS, tmp_path)
     said = json.loads((tmp_path / "prediction.json").read_text())
     assert [row["exposures"] for row in said["rows"]] == [1, 4, 16, 64, 128]
@@ -79,6 +91,8 @@ def test_planted_effects_are_found_and_the_larger_model_is_predicted(tmp_path, m
     assert of_unknown["value"] == pytest.approx(-0.201)
     behind = effects["error on what follows"]
     assert behind["value"] == pytest.approx(0.49) and behind["lo"] < 0.49 < behind["hi"]
+    helped = effects["error behind the own wrong answer"]
+    assert helped["value"] == pytest.approx(0.505)
     assert "the likeliest is wrong for 0.97 of them" in words and "Here it holds." in words
     for name in ("why", "after"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
