@@ -32,6 +32,11 @@ GROUPS = {  # a folder of launch/commands each
         "init": "write a commented grid, or study, to start from; the schema of grids for editors",
         "config": "show a run's configuration with all its fields, or what differs between two",
     },
+    "runs": {
+        "runs": "the runs of a study, or rows of any table: those of which a condition holds, in any order",
+        "diff": "what differs between two runs: settings, and what came out",
+        "plot": "a figure of any columns of a study or table",
+    },
     "data": {
         "data": "what is in a corpus: languages, domains, lengths, copies, tokens, quality",
         "prepare": "read, clean, split and tokenize a corpus, and say what is kept",

@@ -2,6 +2,7 @@
 
     stages        plans each stage from the results of those before it
     runs_table    runs.csv and runs.json
+    rows          runs as rows to look at: all of a study, with every setting, or those of any table
     drive         stage after stage in this process, with a pool of workers
     outcome       how that ended, as messages and exit codes
 

@@ -31,6 +31,14 @@ def read_table(
     results: dict[str, dict[str, Any]], stage_of: dict[str, str], planned: Mapping[str, PlannedRun]
 ) -> Runs:
     """The finished ones of the runs in `stage_of`, a row each; all of them are `planned`."""
+    conventions = _sidecar(_of(results, stage_of)).get("conventions", {})
+    return Runs(table_of(results, stage_of, planned), conventions)
+
+
+def table_of(
+    results: dict[str, dict[str, Any]], stage_of: dict[str, str], planned: Mapping[str, PlannedRun]
+) -> pd.DataFrame:
+    """A row for each result of a run in `stage_of`, in that order."""
     here = _of(results, stage_of)
     added = {run_id: row.get("post_training", {}) | row.get("components", {}) for run_id, row in here.items()}
     rows = [
@@ -45,7 +53,7 @@ def read_table(
         for column, name in names.items()
         if column not in table
     }
-    return Runs(table.assign(**differing), _sidecar(here).get("conventions", {}))
+    return table.assign(**differing)
 
 
 def setting(config: dict[str, Any], name: str) -> Any:

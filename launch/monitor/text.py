@@ -1,8 +1,10 @@
 """Runs, stages and durations in words, for terminals and logs."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from experiments.evaluate.terminal import printable
 from launch.monitor.progress import StudyProgress
 from launch.store import STATES, PlannedRun, Store, settings
 
@@ -32,6 +34,39 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes % 60:02d} min"
     return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"
+
+
+def cell(column: str, value: Any) -> str:
+    """What a table of runs has in a column: counts as 22.4k, losses to four decimals, a dash for nothing."""
+    if value is None or value != value:
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return printable(settings.written(value))
+    if "flops" in column:
+        return f"{value:.2e}"
+    if column.startswith(("n_", "val_")) or column.endswith("_tokens"):
+        return short(value)
+    return f"{value:.4f}" if column.startswith("loss") else settings.written(value)
+
+
+def columns(named: Mapping[str, Sequence[Any]], width: int | None = None) -> tuple[list[str], list[str]]:
+    """A heading and a line a row, numbers below their ends and texts below their beginnings; and the names of
+    the last columns, for which so much `width` has no room."""
+    lines, left_out = [""] * (1 + len(next(iter(named.values()), []))), []
+    for name, values in named.items():
+        words = [printable(name), *(cell(name, value) for value in values)]
+        side = "<" if any(isinstance(value, str) for value in values) else ">"
+        longest = max(map(len, words))
+        if left_out or (width and len(lines[0]) + longest > width):
+            left_out.append(name)
+        else:
+            lines = [f"{line}{word:{side}{longest}}  " for line, word in zip(lines, words)]
+    return [line.rstrip() for line in lines], left_out
+
+
+def strict(value: Any) -> Any:
+    """The value as JSON has it: null for what is missing or infinite."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def describe(run: PlannedRun, id_length: int = 12) -> str:

@@ -31,12 +31,12 @@ LONGEST = 24  # characters of a value
 
 
 def flat(config: Config, lead: str = "") -> dict[str, Any]:
-    """The settings of a configuration by dotted name; a part that it has not (null) is left out."""
+    """The settings of a configuration by dotted name, without those that are not set: null, "" and []."""
     found: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, dict):
             found |= flat(value, f"{lead}{name}.")
-        elif value is not None:
+        elif value not in (None, "", []):
             found[lead + name] = value
     return found
 
@@ -58,11 +58,28 @@ def varied(configs: Iterable[Config]) -> tuple[str, ...]:
 
 
 def telling(configs: Iterable[Config]) -> tuple[str, ...]:
-    """Those of the varied settings that say more than others do: not the heads that a width has."""
+    """Those of the varied settings that say more than others do.
+
+    That is not the heads that a width has; nor of a part that only some runs have, such as the objective of
+    post-training, what is the same in all of them, if another setting shows which they are.
+    """
     configs = list(configs)
-    names = varied(configs)
-    following = {name for name in names if name in FOLLOWS and _follows(name, configs)}
-    return tuple(name for name in names if name not in following)
+    told, shown_by = [], set()
+    for name in varied(configs):
+        values = [value(config, name) for config in configs]
+        having = tuple(value is not None for value in values)
+        same = all(other == values[having.index(True)] for other in values if other is not None)
+        if name in FOLLOWS and _follows(name, configs):
+            continue
+        if not same or having not in shown_by or not _in_a_part_of_some(name, configs):
+            told.append(name)
+            shown_by.add(having)
+    return tuple(told)
+
+
+def _in_a_part_of_some(name: str, configs: list[Config]) -> bool:
+    part = name.rpartition(".")[0]
+    return bool(part) and any(value(config, part) is None for config in configs)
 
 
 def _follows(name: str, configs: list[Config]) -> bool:
@@ -89,8 +106,9 @@ def column(name: str) -> str:
 
 
 def written(value: Any) -> str:
-    """A value for people: "0.1", "true", "cosine"; of a long one its end, which tells paths apart."""
+    """A value for people: "0.1", "true", "cosine", "–" for none; of a long one its end, which tells paths
+    apart."""
     if isinstance(value, float):
         return f"{value:.4g}"
-    text = value if isinstance(value, str) else "–" if value is None else json.dumps(value)
+    text = value or "–" if isinstance(value, str) else "–" if value is None else json.dumps(value)
     return text if len(text) <= LONGEST else f"…{text[1 - LONGEST :]}"

@@ -7,6 +7,7 @@ dark and print; for PNG and PDF they are replaced by the light values of page.cs
 import json
 import math
 import re
+from collections.abc import Collection
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -153,10 +154,10 @@ def thinned(table: pd.DataFrame, most: int) -> pd.DataFrame:
     return table.iloc[:: -(-len(table) // most)] if len(table) > most else table
 
 
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON: 6 significant digits are enough to draw; what is not finite becomes null."""
+def records(table: pd.DataFrame, shown: Collection[str] = SHOWN) -> list[dict[str, Any]]:
+    """Columns `shown` as JSON: 6 significant digits are enough to draw; what is not finite becomes null."""
     rows = table.to_dict("records")
-    return [{str(name): _plain(value) for name, value in row.items() if name in SHOWN} for row in rows]
+    return [{str(name): _plain(value) for name, value in row.items() if name in shown} for row in rows]
 
 
 def _plain(value: Any) -> Any:
@@ -321,6 +322,11 @@ def png(spec: dict[str, Any], width: int = PNG_WIDTH) -> bytes:
 def pdf(spec: dict[str, Any]) -> bytes:
     """The figure as vector PDF for a paper: as wide as a text column, its fonts embedded."""
     return vl_convert.vegalite_to_pdf(_on_white(spec, PDF_WIDTH, 4))
+
+
+def svg(spec: dict[str, Any]) -> str:
+    """The figure as SVG, as wide as the PNG."""
+    return vl_convert.vegalite_to_svg(_on_white(spec, PNG_WIDTH, 16))
 
 
 def _on_white(spec: dict[str, Any], width: int, padding: int) -> str:
