@@ -1,7 +1,9 @@
 """Tables of runs: read, named, checked, converted.
 
   runs            Runs and UsableRuns, and how a table becomes one: read_runs, check, read_points
-  formats         files of rows: CSV, JSON, Parquet; column_names: names that public tables have for ours
+  formats         files of rows: CSV, JSON, Parquet; column_names: names that public tables have for ours,
+                  header_units: with their units
+  number_text     numbers as people write them: 7,121,395, 3,25, 7.1M
   cell_values     which cells are numbers that can be used; table_checks: what is odd about the whole
   curves          loss curves: their ends, cuts at budgets, points inside a decay
   conventions     what N, the loss and FLOPs count, and conversions

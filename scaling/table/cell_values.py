@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scaling.table.number_text import read_numbers
+
 FAR = 1e8  # a value this many times off the column's median (in logs) belongs to no table of runs
 TOO_LARGE = 1e40  # no count of anything; powers of it would leave the range of floats
 OUT_OF_PROPORTION = "is out of all proportion to the other rows"
@@ -12,15 +14,33 @@ NAMED_ROWS = 5  # bad rows named one by one; the rest is counted
 
 
 def numbers(column: Any) -> np.ndarray:
-    """As float64; NaN for what is no number. A truth value, a date or a complex number is none."""
+    """As float64; NaN for what is no number or may be two (scaling/table/number_text.py)."""
+    return numbers_and_doubts(column)[0]
+
+
+def numbers_and_doubts(column: Any, unit: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """(`numbers`, times the unit where a cell has no suffix; which cells may be two numbers), [rows] both."""
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf":
-        return column.to_numpy(float)
-    return np.array([_number(cell) for cell in column], float)
+        return column.to_numpy(float) * unit, np.zeros(len(column), bool)
+    values, suffixed, unclear = read_numbers(list(column))
+    return np.where(suffixed, values, values * unit), unclear
 
 
-def _number(cell: Any) -> float:
-    if isinstance(cell, (bool, np.bool_)):
-        return np.nan
+def reading(cells: Any, column: str, values: np.ndarray) -> list[str]:
+    """One note, by an example, where cells do not look like the numbers that they were read as.
+
+    Args:
+      cells: as they are in the table; column: our name of it; values: what they were read as [rows].
+    """
+    changed = np.isfinite(values) & (np.array([_as_written(cell) for cell in cells]) != values)
+    if not changed.any():
+        return []
+    i, more = int(changed.argmax()), int(changed.sum()) - 1
+    alike = f", and {more} more alike" if more else ""
+    return [f"{column}: {shown(cells.iloc[i])} is read as {values[i]:.10g}{alike}"]
+
+
+def _as_written(cell: Any) -> float:
     try:
         return float(cell)
     except (TypeError, ValueError, OverflowError):

@@ -8,7 +8,11 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
+
+from scaling.table.cell_values import numbers
+from scaling.table.header_units import name_and_unit
 
 # Compared in lower case, words joined by _; a single letter only as it stands (d is as often a width).
 WELL_KNOWN = {
@@ -23,6 +27,10 @@ WELL_KNOWN = {
     "lr": ("learning_rate", "peak_lr", "max_lr"),
     "status": ("state",),
 }  # fmt: skip
+# Numbers that may stand at the end of a path (config/train/tokens), unless it is a path of other things.
+COUNTS = ("n_params", "n_active", "n_tokens", "flops")
+IN_PATHS = (*COUNTS, "loss", "lr")
+ELSEWHERE = {"eval", "val", "valid", "validation", "test", "perf", "throughput", "system"}
 # Names that may be meant, but say what is counted, or too little: proposed only.
 PROPOSED = {
     "n_params": ("n", "total_params", "active_params", "params_active", "params_active_precise",
@@ -56,10 +64,9 @@ def with_our_names(
     for ours in dict.fromkeys((*needed, *WELL_KNOWN)):
         if ours in table:
             continue
-        known = [_plain(word) for word in (ours, *WELL_KNOWN.get(ours, ()))]
         free = [c for c in table if c not in (*columns, *taken.values())]
-        found = sorted((c for c in free if _plain(c) in known), key=lambda c: known.index(_plain(c)))
-        if len(found) == 1:
+        found, sure = _meant(ours, free)
+        if len(found) == 1 and sure:
             taken[ours] = found[0]
         elif found:
             unclear[ours] = found
@@ -70,6 +77,45 @@ def with_our_names(
             f"{name}: {_question(missing, unclear, columns, table.drop(columns=taken.values()))}"
         )
     return named, taken
+
+
+def unit_of(ours: str, header: str) -> float:
+    """What the numbers of a column are to be multiplied with, as its name says; 1 where it says nothing."""
+    found = name_and_unit(header, in_words=ours in COUNTS)
+    return 1.0 if found is None or found[1] is None else found[1]
+
+
+def _meant(ours: str, free: Sequence[str]) -> tuple[list[str], bool]:
+    """Which of the columns may be meant, the best first, and whether no question is left if it is only one.
+
+    By name; else by a name with a unit; else, of numbers, by the end of a path (config/model/n_params).
+    """
+    known = [_plain(word) for word in (ours, *WELL_KNOWN.get(ours, ()))]
+
+    def rank(name: str) -> int:
+        return known.index(_plain(name))
+
+    exact = [c for c in free if _plain(c) in known]
+    if exact:
+        return sorted(exact, key=rank), True
+    with_units = ((c, name_and_unit(c, in_words=ours in COUNTS)) for c in free)
+    split = {c: pair for c, pair in with_units if pair and _plain(pair[0]) in known}
+    if split:
+        found = sorted(split, key=lambda c: rank(split[c][0]))
+        return found, all(unit is not None for _, unit in split.values())
+    if ours not in IN_PATHS:
+        return [], True
+    ends = {c: end for c in free if (end := _end_of_path(c, ours, known))}
+    return sorted(ends, key=lambda c: known.index(ends[c])), True
+
+
+def _end_of_path(name: str, ours: str, known: Sequence[str]) -> str | None:
+    """The longest end of a path, as W&B has them, that is a known name."""
+    parts = re.split(r"[/.]", name)
+    if len(parts) == 1 or (ours != "loss" and not ELSEWHERE.isdisjoint(map(str.lower, parts))):
+        return None
+    ends = (_plain("_".join(parts[i:])) for i in range(1, len(parts)))
+    return next((end for end in ends if end in known), None)
 
 
 def _renamed(table: pd.DataFrame, columns: Mapping[str, str], name: str) -> pd.DataFrame:
@@ -94,28 +140,34 @@ def _question(
     missing: list[str], unclear: Mapping[str, list[str]], columns: Mapping[str, str], table: pd.DataFrame
 ) -> str:
     """What is missing or unclear, and the --columns that most probably is meant."""
-    said = [f"{ours} may be {' or '.join(unclear[ours])}" for ours in missing if ours in unclear]
+    said = [f"{ours} may be {' or '.join(map(_shown, unclear[ours]))}" for ours in missing if ours in unclear]
     absent = [ours for ours in missing if ours not in unclear]
     if absent:
         said.append(f"no column {', '.join(absent)}")
-    free = [c for c in table if c not in WELL_KNOWN]
+    free = [c for c in table if c not in WELL_KNOWN and np.isfinite(numbers(table[c])).any()]
     guess = {ours: near for ours in missing if (near := _nearest(ours, unclear, free))}
     if "n_tokens" in missing and "n_tokens" not in guess and (near := _nearest("flops", unclear, free)):
         guess["flops"] = near
     if not guess:
-        return f"{' and '.join(said)}; left are {_listed(table.columns)}"
+        return f"{' and '.join(said)}; left are {_listed(table.columns) or 'none'}"
     pairs = ",".join(f"{ours}={theirs}" for ours, theirs in {**columns, **guess}.items())
     return f'{" and ".join(said)}; say which, for example --columns "{pairs}"'
 
 
+def _shown(name: str) -> str:
+    found = name_and_unit(name, in_words=False)
+    return f"{name}, whose unit is not known" if found and found[1] is None else name
+
+
 def _nearest(ours: str, unclear: Mapping[str, list[str]], theirs: Sequence[str]) -> str | None:
-    """The column that most probably is meant."""
+    """The column that most probably is meant: unclear, of a known name, or nearly spelt like one."""
     if ours in unclear:
         return unclear[ours][0]
     by_name = {_plain(name): name for name in theirs}
     proposed = [by_name[word] for word in PROPOSED.get(ours, ()) if word in by_name]
-    close = difflib.get_close_matches(_plain(ours), by_name, n=1)
-    return proposed[0] if proposed else by_name[close[0]] if close else None
+    spelt = (ours, *(word for word in WELL_KNOWN.get(ours, ()) if len(word) > 3))
+    close = [near for word in spelt for near in difflib.get_close_matches(word, by_name, n=1, cutoff=0.85)]
+    return by_name[close[0]] if close and not proposed else proposed[0] if proposed else None
 
 
 def _plain(name: str) -> str:

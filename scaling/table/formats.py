@@ -19,6 +19,9 @@ PACKED = (*OPENERS, ".zst")
 FORMATS = ".csv, .tsv, .json, .jsonl or .parquet, also packed as .gz, .bz2, .xz or .zst"
 SEPARATORS = (",", ";", "\t", "|")
 MAX_MB = 256  # of a table, unpacked; the environment's ISOFLOP_MAX_TABLE_MB raises it
+# In files separated by ;. Where neither is found, columns say what their commas are (number_text.py).
+DECIMAL_COMMA = re.compile(r'(?m)(?:^|[;"])[+-]?(?:\d{1,3},(?:\d{1,2}|\d{4,})|(?:0|\d{4,}),\d+)(?=[;"\r]|$)')
+MARKS_OF_THOUSANDS = re.compile(r"\d\.\d|\d,\d{3},\d{3}")
 FORMULAS = ("=", "+", "-", "@")  # what they begin with
 BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
@@ -26,9 +29,9 @@ BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\
 def read_table(path: Path) -> pd.DataFrame:
     """The rows of a file as they are, with the names of its columns as trimmed text.
 
-    CSV: the separator (, ; tab |) is the one that the header has most of, and a file separated by ; without
-    a decimal point anywhere has decimal commas. JSON: a list of objects, one object a line, or a dict of
-    columns; nested objects become columns named a.b.
+    CSV: the separator (, ; tab |) is the one that the header has most of. A file separated by ; with decimal
+    commas (3,25) and without a decimal point anywhere is read with them. JSON: a list of objects, one object
+    a line, or a dict of columns; nested objects become columns named a.b.
 
     Raises:
       ValueError: there is no such file, or it is of another format, damaged or, unpacked, too large.
@@ -96,7 +99,7 @@ def _csv(text: str) -> pd.DataFrame:
     text = text.lstrip("\r\n")
     header = re.split(r"[\r\n]", text, maxsplit=1)[0]
     separator = max(SEPARATORS, key=header.count)
-    with_commas = separator == ";" and not re.search(r"\d\.\d", text)
+    with_commas = separator == ";" and not MARKS_OF_THOUSANDS.search(text) and DECIMAL_COMMA.search(text)
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # it would cut rows that are too long
         try:

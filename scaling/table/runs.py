@@ -13,9 +13,18 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from scaling.table.cell_values import is_given, name_rows, numbers, shown, unusable
-from scaling.table.column_names import with_our_names
+from scaling.table.cell_values import (
+    is_given,
+    name_rows,
+    numbers,
+    numbers_and_doubts,
+    reading,
+    shown,
+    unusable,
+)
+from scaling.table.column_names import unit_of, with_our_names
 from scaling.table.formats import PACKED, read_table
+from scaling.table.number_text import UNCLEAR
 from scaling.table.table_checks import mixed_run, remarks, rows_and_runs
 
 NEEDED = ("n_params", "n_tokens", "loss")  # what most laws read and predict
@@ -132,10 +141,10 @@ def check(
 ) -> Runs:
     """Checks every row; see `read_runs`. Rows are named by their number in the table, the first being 1.
 
-    Losses are positive; those of runs with an `objective`, which may be minus a reward, need not be.
-    Where n_tokens is needed and missing, flops / (6·N) stands in; where flops are missing, 6·N·D. Both are
-    written into the conventions. A loss that is missing or infinite is a run that diverged: it stays in the
-    table and out of every fit.
+    Text is read as the number it is, and said (scaling/table/number_text.py). Losses are positive; those of
+    runs with an `objective`, which may be minus a reward, need not be. Where n_tokens is needed and missing,
+    flops / (6·N) stands in; where flops are missing, 6·N·D. Both are written into the conventions. A loss
+    that is missing or infinite is a run that diverged: it stays in the table and out of every fit.
 
     Args:
       table: one row a run; conventions: what is stated of its numbers; name: of the table, for messages.
@@ -146,15 +155,18 @@ def check(
     """
     table, taken = with_our_names(table.reset_index(drop=True), columns or {}, needed, name)
     notes = [f"read {', '.join(f'{theirs} as {ours}' for ours, theirs in taken.items())}"] if taken else []
-    twice = _repeated(table)
+    twice, theirs = _repeated(table), {**taken, **(columns or {})}
+    drop = np.zeros(len(table), bool)
     for column in dict.fromkeys(c for c in (*NUMBERS, *needed) if c in table):
-        values = numbers(table[column])
-        wrong = np.isnan(values) & is_given(table[column])
+        values, unclear = numbers_and_doubts(table[column], unit_of(column, theirs.get(column, "")))
+        notes += name_rows(table, unclear, column, f"{UNCLEAR}, row dropped")
+        drop |= unclear
+        wrong = np.isnan(values) & is_given(table[column]) & ~unclear
         notes += name_rows(table, wrong, column, "is not a number, read as missing")
+        notes += reading(table[column], column, values)
         table[column] = values
     stated, filled = _fill_in(table, needed)
     notes += filled
-    drop = np.zeros(len(table), bool)
     with_flops = ("flops",) if "n_tokens" in needed and {"n_params", "n_active"} & set(needed) else ()
     for column in dict.fromkeys((*needed, *with_flops)):
         values = table[column].to_numpy()
@@ -195,12 +207,17 @@ def read_points(
     """
     path = Path(path)
     given = read_table(path)
-    table, _ = with_our_names(given, columns or {}, needed, path.name)
+    table, taken = with_our_names(given, columns or {}, needed, path.name)
+    theirs = {**taken, **(columns or {})}
     used = [c for c in needed if c in table]
     if len(used) < len(needed):  # the rest is derived
         used += [c for c in ("n_params", "n_tokens", "flops") if c in table and c not in used]
     for column in used:
-        said, table[column] = table[column], numbers(table[column])
+        said = table[column]
+        table[column], unclear = numbers_and_doubts(said, unit_of(column, theirs.get(column, "")))
+        if unclear.any():
+            row = int(unclear.argmax())
+            raise ValueError(f"{path.name}: row {row + 1}: {column}={shown(said.iloc[row])} {UNCLEAR}")
         for wrong, what in unusable(column, table[column].to_numpy())[:1]:
             if wrong.any():
                 row = int(wrong.argmax())

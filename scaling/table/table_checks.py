@@ -11,6 +11,7 @@ import pandas as pd
 FEW_PARAMS, FEW_TOKENS = 1e4, 1e6  # only tiny models and toy tables have medians below these
 SETTINGS = ("n_params", "d_model", "width", "n_layers", "depth", "batch_tokens", "seed")
 CURVE_ROWS = 6  # so many rows of one model, each better than the one before, are rarely runs of their own
+UNITS = "in millions or billions? or with dots between thousands? A name such as tokens (B) says the unit"
 GAPS = {"n_params": 1e3, "n_tokens": 1e3, "loss": 10.0}  # a lone value this far from the next is odd
 
 
@@ -48,9 +49,9 @@ def _apart(table: pd.DataFrame, column: str, gap: float) -> list[str]:
 def _units(n: np.ndarray, d: np.ndarray, flops: np.ndarray) -> list[str]:
     size, tokens = np.median(n), np.median(d)
     if size < FEW_PARAMS and tokens / size > 1e4:
-        return [f"the median n_params is {size:.3g} beside {tokens:.3g} tokens: in millions or billions?"]
+        return [f"the median n_params is {size:.3g} beside {tokens:.3g} tokens: {UNITS}"]
     if tokens < FEW_TOKENS and size / tokens > 1e2:
-        return [f"the median n_tokens is {tokens:.3g} beside {size:.3g} parameters: in millions or billions?"]
+        return [f"the median n_tokens is {tokens:.3g} beside {size:.3g} parameters: {UNITS}"]
     excess = np.median(flops / (6.0 * n * d))
     if not 1e-3 < excess < 1e2:
         return [f"flops are {excess:.2g} times 6 * n_params * n_tokens: another unit (PF-days, GFLOP)?"]

@@ -6,13 +6,32 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scaling.table.cell_values import far_off, is_given, name_rows, numbers, shown, unusable
+from scaling.table.cell_values import (
+    far_off,
+    is_given,
+    name_rows,
+    numbers,
+    numbers_and_doubts,
+    reading,
+    shown,
+    unusable,
+)
 
 
 @pytest.mark.parametrize(
     "cell, number",
-    [(3, 3), (" 1e6 ", 1e6), (10**30, 1e30), (np.float32(0.5), 0.5), (Decimal("1.5"), 1.5), ("inf", np.inf)]
-    + [(odd, np.nan) for odd in (True, None, pd.NA, "7B", "1,000", 1j, [1], {}, 10**400, pd.Timestamp(0))],
+    [
+        (3, 3),
+        (" 1e6 ", 1e6),
+        (10**30, 1e30),
+        (np.float32(0.5), 0.5),
+        (Decimal("1.5"), 1.5),
+        ("inf", np.inf),
+        ("7B", 7e9),
+    ]
+    + [
+        (odd, np.nan) for odd in (True, None, pd.NA, "7 bits", "1,000", 1j, [1], {}, 10**400, pd.Timestamp(0))
+    ],
 )
 def test_numbers_in_any_dress(cell, number):
     np.testing.assert_equal(numbers(pd.Series([cell], dtype=object))[0], number)
@@ -26,6 +45,19 @@ def test_numbers_of_any_type(dtype):
 def test_truth_and_dates_are_no_numbers():
     assert np.isnan(numbers(pd.Series([True, False]))).all()
     assert np.isnan(numbers(pd.to_datetime(pd.Series(["2024-01-01"])))).all()
+
+
+def test_how_text_was_read_is_said_by_an_example():
+    cells = pd.Series(["7.1M", "12", 3, "70B", "many"], dtype=object)
+    values, _ = numbers_and_doubts(cells)
+    assert reading(cells, "n_params", values) == ["n_params: 7.1M is read as 7100000, and 1 more alike"]
+    assert reading(cells[1:3], "n_params", values[1:3]) == []
+
+
+def test_a_unit_is_of_cells_that_have_none_of_their_own():
+    values, unclear = numbers_and_doubts(pd.Series(["7.1", "70B", "1,5", "7,121"], dtype=object), 1e6)
+    np.testing.assert_array_equal(values, [7.1e6, 70e9, 1.5e6, 7.121e6])
+    assert list(numbers_and_doubts(pd.Series([124, 355]), 1e6)[0]) == [124e6, 355e6] and not unclear.any()
 
 
 def test_missing_and_said_to_be_missing_is_not_given():

@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from scaling.table.column_names import with_our_names
+from scaling.table.column_names import unit_of, with_our_names
+from scaling.table.header_units import name_and_unit
 
 NEEDED = ("n_params", "n_tokens", "loss")
 
@@ -32,6 +33,13 @@ def refused(*names, columns=(), needed=NEEDED) -> str:
          {"n_params": "Parameters", "n_tokens": "Training-Tokens", "loss": "Val Loss"}),
         (("N_params", "n_tokens", "loss", "run_name"), {"n_params": "N_params", "run_id": "run_name"}),
         (("n_params", "n_tokens", "loss", "val_loss", "compute"), {"flops": "compute"}),
+        (("params (M)", "tokens_b", "loss (nats)"),
+         {"n_params": "params (M)", "n_tokens": "tokens_b", "loss": "loss (nats)"}),
+        (("params", "params (M)", "D", "loss"), {"n_params": "params", "n_tokens": "D"}),
+        (("config/model/n_params", "config/train/tokens", "eval/tokens", "summary/val/loss", "config.lr"),
+         {"n_params": "config/model/n_params", "n_tokens": "config/train/tokens", "loss": "summary/val/loss",
+          "lr": "config.lr"}),
+        (("N", "D", "loss", "config/model/name"), {"n_params": "N", "n_tokens": "D"}),
     ],
 )  # fmt: skip
 def test_what_can_mean_one_thing_only_is_taken(names, ours):
@@ -55,6 +63,52 @@ def test_a_name_that_says_what_is_counted_is_proposed_not_taken():
 
 def test_compute_is_proposed_where_there_are_no_tokens():
     assert 'flops=c"' in refused("n_params", "c", "loss")
+
+
+def test_two_paths_and_an_unknown_unit_are_asked_for():
+    said = refused("config/n_params", "summary/n_params", "D", "loss")
+    assert "n_params may be config/n_params or summary/n_params; say which" in said
+    said = refused("N", "D", "loss (bits/byte)")
+    assert (
+        'loss may be loss (bits/byte), whose unit is not known; say which, for example --columns "loss='
+        in said
+    )
+    assert "no column loss" in refused("N", "D", "loss_b")  # no losses are counted in billions
+
+
+def test_what_is_spelt_nearly_so_is_proposed_if_it_has_numbers():
+    assert refused("n_parmas", "tokns", "loss").endswith('--columns "n_params=n_parmas,n_tokens=tokns"')
+    for note in (1.0, "good"):
+        with pytest.raises(ValueError, match=r"no column n_tokens; left are Notes, loss$"):
+            with_our_names(
+                table("N", "loss").assign(Notes=note)[["N", "Notes", "loss"]], {}, NEEDED, "runs.csv"
+            )
+    with pytest.raises(ValueError, match=r"no column n_tokens; left are tokns, loss$"):
+        with_our_names(table("N", "tokns", "loss").assign(tokns="many"), {}, NEEDED, "runs.csv")
+    assert refused("N", "D").endswith("no column loss; left are none")
+
+
+@pytest.mark.parametrize(
+    "header, unit",
+    [
+        ("params (M)", 1e6),
+        ("Params [in millions]", 1e6),
+        ("tokens (B tokens)", 1e9),
+        ("N_b", 1e9),
+        ("tokens in trillions", 1e12),
+        ("compute (PF-days)", 8.64e19),
+        ("C (EFLOPs)", 1e18),
+        ("flops (1e18)", 1e18),
+        ("flops (FLOPs)", 1.0),
+        ("n_params", None),
+        ("d_model", None),
+        ("params (active)", None),
+    ],
+)
+def test_units_of_names(header, unit):
+    found = name_and_unit(header)
+    assert (found and found[1]) == unit
+    assert unit_of("n_params", header) == (unit or 1.0)
 
 
 def test_no_column_is_proposed_twice_or_from_nowhere():

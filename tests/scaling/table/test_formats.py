@@ -48,6 +48,13 @@ def test_decimal_commas(tmp_path):
     assert list(table.loss) == [3.125, 2.75]
 
 
+def test_commas_that_no_cell_explains_stay_text(tmp_path):
+    for content in ("n_params;n_tokens\n7,121;950,000\n", "n_params;n_tokens\n7,121,395;3,25\n"):
+        table = read(tmp_path, content)
+        assert table.n_params[0] in ("7,121", "7,121,395")
+    assert read(tmp_path, "lr;loss\n0,001;3,125\n").loss[0] == 3.125
+
+
 def test_thousands_are_never_taken_for_decimals(tmp_path):
     with_points = read(tmp_path, "n_params;loss\n1,000;3.125\n2,000,000;2.75\n")
     assert list(with_points.n_params) == ["1,000", "2,000,000"]  # text: refused when rows are checked

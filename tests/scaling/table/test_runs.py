@@ -98,10 +98,46 @@ def test_a_row_out_of_all_proportion_is_dropped_and_named():
 
 def test_text_among_numbers_is_named_with_what_it_says():
     bad = table().astype(object)
-    bad.loc[2, "n_params"] = "12k"
+    bad.loc[2, "n_params"] = "dozens"
     runs = check(bad, {})
-    assert "row 3: n_params=12k is not a number, read as missing" in runs.notes
+    assert "row 3: n_params=dozens is not a number, read as missing" in runs.notes
     assert len(runs.table) == 7
+
+
+@pytest.mark.parametrize("style", ["{:,}", "{:_}", "{:e}", "dots"])
+def test_numbers_of_people_are_read_and_said(style):
+    given = table(n_params=lambda t: t.n_params.round() * 1e3).astype({"n_params": int})
+    texts = [f"{n:,}".replace(",", ".") if style == "dots" else style.format(n) for n in given.n_params]
+    runs = check(given.assign(n_params=texts), {})
+    np.testing.assert_allclose(runs.table.n_params, given.n_params, rtol=1e-5)
+    said = [note for note in runs.notes if "is read as" in note]
+    assert said == (
+        [] if style in ("{:e}", "{:_}") else [f"n_params: {texts[0]} is read as 10000000, and 7 more alike"]
+    )
+
+
+def test_what_may_be_thousands_or_decimals_is_refused_with_the_reason():
+    given = table().astype(object)
+    given.loc[2, "loss"] = "3,125"
+    runs = check(given, {})
+    assert len(runs.table) == 7 and runs.dropped == 1
+    assert any("row 3: loss=3,125 has a mark of thousands or of decimals" in note for note in runs.notes)
+    with pytest.raises(ValueError, match=r"none of 8 rows is usable; row 1: loss=3,125 has a mark of"):
+        check(table(loss="3,125"), {})
+
+
+def test_a_unit_in_the_name_of_a_column_counts_also_where_the_user_named_it(tmp_path):
+    path = tmp_path / "runs.csv"
+    text = "size (M),tokens (B),loss (nats)\n124,2.5,3.1\n1.5B,300,2.5\n"
+    path.write_text(text)
+    runs = read_runs(path, {"n_params": "size (M)"})
+    assert list(runs.table.n_params) == [124e6, 1.5e9] and list(runs.table.n_tokens) == [2.5e9, 3e11]
+    assert "n_tokens: 2.5 is read as 2500000000, and 1 more alike" in runs.notes
+    _, points = read_points(path, {"n_params": "size (M)"})
+    assert list(points["n_params"]) == [124e6, 1.5e9]
+    path.write_text(text.replace("124", '"7,121"'))
+    with pytest.raises(ValueError, match="row 1: n_params=7,121 has a mark of thousands or of decimals"):
+        read_points(path, {"n_params": "size (M)"})
 
 
 def test_repeated_rows_are_dropped_but_seeds_are_kept():
