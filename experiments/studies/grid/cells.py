@@ -11,7 +11,7 @@ from typing import Any
 from experiments.config import RunConfig
 from experiments.fields import from_json, to_json
 from experiments.studies.grid.definition import Fields, Grid
-from experiments.studies.grid.run_fields import BUDGETS, PRESETS, run_fields
+from experiments.studies.grid.run_fields import BUDGETS, run_fields
 from experiments.training.optim import OPTIMIZERS
 from models import FAMILIES, MuP, count, ladder
 from models.families.published import PUBLISHED
@@ -139,7 +139,7 @@ def with_defaults(grid: Grid, values: Fields) -> tuple[dict[str, Any], list[str]
     given = {name: value for name, value in grid.base.items() if name not in hidden} | dict(values)
     preset = given.get("preset")
     added: dict[str, float] = {}
-    if preset in PRESETS:
+    if preset is not None:
         added |= LADDER_BATCH if preset in FAMILIES else PUBLISHED_BATCH
     if not any(name in given for name in BUDGETS):
         added["tokens_per_param"] = TOKENS_PER_PARAM

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from experiments.fields import from_json, unknown_field
-from experiments.studies.grid.run_fields import BUDGETS, PRESETS, check_name, table_schema
+from experiments.studies.grid.run_fields import BUDGETS, check_name, presets, table_schema
 from experiments.studies.study import check_statistics
 from scaling.table.expression import Expression, parse
 
@@ -148,7 +148,7 @@ def grid_schema() -> dict[str, Any]:
     properties = {
         "base": {
             "description": "Fields of every run, or the name of a preset.",
-            "anyOf": [{"enum": list(PRESETS)}, fields],
+            "anyOf": [{"enum": presets()}, fields],
         },
         "vary": {"description": "Lists of values; every combination is a run."} | lists,
         "zip": {"description": "Lists of one length that go together, value by value."} | lists,
@@ -224,11 +224,11 @@ def _check(grid: Grid) -> None:
             check_name(name, where)
             if where != "base" and (not isinstance(values, list) or not values):
                 raise ValueError(f"{where}.{name}={values!r:.60}; give a list of values")
-    presets = [grid.base["preset"]] if "preset" in grid.base else []
-    for preset in (*presets, *grid.vary.get("preset", []), *grid.zip.get("preset", [])):
-        if preset not in PRESETS:
-            near = difflib.get_close_matches(str(preset), PRESETS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PRESETS)}"
+    base = [grid.base["preset"]] if "preset" in grid.base else []
+    for preset in (*base, *grid.vary.get("preset", []), *grid.zip.get("preset", [])):
+        if preset not in presets():
+            near = difflib.get_close_matches(str(preset), presets(), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(presets())}"
             raise ValueError(f"no preset {preset!r}; {hint}")
     names = grid.swept
     for name in names:

@@ -25,7 +25,11 @@ BUDGETS = {  # of a run; one of them
     "flops": "FLOPs of the whole run, forward and backward, as counted",
 }
 ALIKE = 0.75  # of names, as difflib measures it
-PRESETS = (*FAMILIES, *PUBLISHED)
+
+
+def presets() -> list[str]:
+    """Names of what a model can be: a family's ladder of sizes, or a published shape."""
+    return [*FAMILIES, *PUBLISHED]
 
 
 @functools.cache
@@ -34,7 +38,7 @@ def run_fields() -> dict[str, Schema]:
     found: dict[str, list[Schema]] = {
         "preset": [
             {
-                "enum": list(PRESETS),
+                "enum": presets(),
                 "description": "the model: a family, sized by model.d_model, or a published shape",
             }
         ]

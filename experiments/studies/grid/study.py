@@ -56,7 +56,7 @@ def grid_study(name: str, text: str, overrides: list[str]) -> Study:
 
 def notes(cells: Cells) -> tuple[str, ...]:
     """What the grid left to us, what its conditions leave out, and which combinations are one run."""
-    lines = [f"not said, so taken: {', '.join(cells.assumed)}"] if cells.assumed else []
+    lines = [f"not said in the grid, so taken: {', '.join(cells.assumed)}"] if cells.assumed else []
     lines += [f"left out by where: {cells.left_out} combinations"] if cells.left_out else []
     for one, other in cells.duplicates[:SHOWN]:
         same = f"is the same run as {other}" if one != other else "is there twice"
@@ -87,7 +87,11 @@ def build(name: str, grid: Grid, cells: Cells, files: dict[str, str]) -> Study:
     """
     stages = {
         "tune": Stage("tune", lambda runs: [run for one in tune(grid, cells).values() for run in one]),
-        "grid": Stage("grid", lambda runs: with_rates(grid, cells, runs)),
+        "grid": Stage(
+            "grid",
+            lambda runs: with_rates(grid, cells, runs),
+            like=lambda: [cell.config for cell in cells.cells],
+        ),
         "verify": Stage(
             "verify",
             lambda runs: [verify(grid, cells, runs)],
@@ -95,6 +99,7 @@ def build(name: str, grid: Grid, cells: Cells, files: dict[str, str]) -> Study:
             before=lambda folder, runs, configs: quickstart.predict_run(
                 folder, runs, configs[0], grid.options.n_bootstrap, grid.options.level
             ),
+            like=lambda: larger(grid, cells)[-1:],
         ),
     }
     summary = f"a grid over {', '.join(grid.swept) or 'nothing'}"

@@ -1,7 +1,7 @@
 """Show the configuration of a run with all its fields, defaults too, or what differs between two.
 
 A run is its folder or its config.json; after the folder of a study, the beginning of its id, planned or done.
-The lines are as a grid's base takes them.
+The lines are as the base of a grid takes them.
 
 Example: isoflop config show out/quickstart 3f2a
 Example: isoflop config diff out/quickstart 3f2a 9c1b
@@ -75,8 +75,11 @@ def fields(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def lines(found: dict[str, Any]) -> list[str]:
-    """ "optimizer.lr = 0.001" each."""
-    return [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in found.items()]
+    """ "optimizer.lr = 0.001" each, as TOML, which has no null."""
+    return [
+        f"{'# ' if value is None else ''}{name} = {json.dumps(value, ensure_ascii=False)}"
+        for name, value in found.items()
+    ]
 
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> dict[str, list[Any]]:

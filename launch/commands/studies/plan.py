@@ -74,7 +74,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
         study_file.check_name(store, name)
     from experiments.studies import load_study
     from experiments.studies.grid import InvalidCells, grid_study
-    from launch.driver.stages import PlannedStages, plan_stages
+    from launch.driver.stages import PlannedStages, plan_stages, planned_run
     from launch.workers.pool import machine_slots
 
     try:
@@ -85,7 +85,12 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     planned = write(store, study, name, flags.set) if store else PlannedStages(plan_stages(study))
     if store and cost:
         prices.note(store, cost)
-    runs = [run for plan in planned.plans.values() for run in plan or []]
+    like = {
+        stage.name: [planned_run(stage.name, config) for config in stage.like()]
+        for stage in study.stages
+        if stage.like and planned.plans[stage.name] is None
+    }
+    runs = [run for plan in (*planned.plans.values(), *like.values()) for run in plan or []]
     estimate = len(runs) <= MANY_RUNS if flags.memory is None else flags.memory
     memory, device_bytes = memory_by_shape(runs, flags.device_bytes) if estimate else ({}, 0.0)
     if flags.json:
@@ -97,7 +102,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
         return 0
     measured = rates_of(store) if store else {}
     cost = cost or (prices.read(store) if store else {})
-    print(as_text(planned.plans, measured, len(machine_slots()), memory, cost))
+    print(as_text(planned.plans, measured, len(machine_slots()), memory, like, cost))
     for note in study.notes:
         print(note)
     print(fits(memory, device_bytes) if estimate else "memory: not looked at; --memory does")
@@ -204,6 +209,7 @@ def as_text(
     measured: dict[int, float],
     n_workers: int,
     memory: dict[str, dict[str, Any]],
+    like: dict[str, list[PlannedRun]] | None = None,
     cost: dict[str, Any] | None = None,
 ) -> str:
     """A table of runs a stage, then what it takes.
@@ -213,9 +219,10 @@ def as_text(
       measured: FLOP/s of a worker by parameters of the model; {} before anything ran.
       n_workers: that train at once.
       memory: needs by shape, see `memory_by_shape`; {} leaves them out.
+      like: of stages that wait, runs such as theirs, where that is known.
       cost: prices of a worker, see `prices`; nobody said any: money is left out.
     """
-    rates = measured or ROUGH_RATES
+    rates, like = measured or ROUGH_RATES, like or {}
     lines, known = [], [run for runs in stages.values() for run in runs or []]
     differing = _differing(known)
     header = f"  {'run':<14}{'N':>8}{'D':>8}{'FLOPs':>10}{'lr':>9}{'batch':>8}{'d_model':>9}"
@@ -224,14 +231,17 @@ def as_text(
     previous = ""
     for name, runs in stages.items():
         if runs is None:
-            lines.append(f"{name}: planned after stage {previous}, from its results")
+            about = (
+                f"; about {n_runs(len(like[name]))}, {flops_of(like[name]):.2e} FLOPs" if name in like else ""
+            )
+            lines.append(f"{name}: planned after stage {previous}, from its results{about}")
         else:
             rows = [_row(run, rates, memory, differing) for run in runs[:ROWS_SHOWN]]
             lines += [f"{name}: {n_runs(len(runs))}", header, *rows]
             if len(runs) > ROWS_SHOWN:
                 lines.append(f"  … and {n_runs(len(runs) - ROWS_SHOWN)} more")
         previous = name
-    flops, saved = sum(run.flops for run in known), saved_by_shared_prefixes(known)
+    flops, saved = flops_of(known), saved_by_shared_prefixes(known)
     seconds = sum(run_seconds(run, rates) for run in known) * (1 - saved / flops if flops else 1)
     if saved:
         lines.append(
@@ -244,9 +254,22 @@ def as_text(
         f"in all so far: {n_runs(len(known))}, {flops - saved:.2e} FLOPs, "
         f"about {duration(seconds / n_workers)} with {workers}, {basis}"
     )
+    if later := [run for runs in like.values() for run in runs]:
+        seconds += sum(run_seconds(run, rates) for run in later)
+        unknown = [name for name, runs in stages.items() if runs is None and name not in like]
+        lines.append(
+            f"with the stages that wait: about {n_runs(len(known) + len(later))}, "
+            f"{flops - saved + flops_of(later):.2e} FLOPs, about {duration(seconds / n_workers)}"
+            + (f"; without {', '.join(unknown)}, which depends on results" if unknown else "")
+        )
     if cost:
         lines.append(f"cost: {prices.words(seconds, cost)}")
     return "\n".join(lines)
+
+
+def flops_of(runs: list[PlannedRun]) -> float:
+    """Of all of them together."""
+    return sum(run.flops for run in runs)
 
 
 def saved_by_shared_prefixes(runs: list[PlannedRun]) -> float:

@@ -118,7 +118,7 @@ def test_what_could_be_no_run_is_named_and_what_runs_cost_is_told(here, capsys):
 
 
 GUIDE = (Path(__file__).parents[4] / "docs/howto/grids.md").read_text()
-BLOCK = re.compile(r"^```(toml|sh) ?(\S*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r'^```(toml|sh)(?: title="(\S+)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
 
 
 def test_the_examples_of_the_guide_are_planned_as_they_are_written(here, capsys):

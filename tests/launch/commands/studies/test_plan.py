@@ -41,3 +41,15 @@ def test_many_runs_are_shown_in_part_and_counted_in_full():
     assert len(lines) == 2 + ROWS_SHOWN + 3 and lines[0] == "grid: 1000 runs"
     assert lines[-3:-1] == ["  … and 950 runs more", "verify: planned after stage grid, from its results"]
     assert lines[-1].startswith("in all so far: 1000 runs, 1.00e+14 FLOPs")
+
+
+def test_stages_that_wait_are_counted_by_runs_like_theirs():
+    stages = {"tune": [planned(0), planned(1)], "grid": None, "extend": None, "verify": None}
+    like = {"grid": [planned(k, 200) for k in range(2, 5)], "verify": [planned(9, 800)]}
+    text = as_text(stages, {11_000: 1e9}, 1, {}, like, {"per_hour": 3600, "currency": "EUR"})
+    assert "grid: planned after stage tune, from its results; about 3 runs, 6.00e+11 FLOPs" in text
+    assert "in all so far: 2 runs, 2.00e+11 FLOPs, about 3 min 20 s" in text
+    assert (
+        "with the stages that wait: about 6 runs, 1.60e+12 FLOPs, about 26 min 40 s; without extend" in text
+    )
+    assert "cost: 0.444 worker-hours, 1.6k EUR" in text
