@@ -61,6 +61,7 @@ GROUPS = {  # a folder of launch/commands each
     "checkpoints": {
         "evaluate": "loss, bits per byte and tasks of checkpoints, with intervals",
         "sample": "generate text from a checkpoint",
+        "attention": "a picture of what a checkpoint attends to in a prompt",
         "diversity": "how diverse samples are, and what of them a corpus has",
         "consistency": "whether a checkpoint answers a question the same each time and in other words",
         "serve": "answer requests by the OpenAI protocol from a checkpoint",

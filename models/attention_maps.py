@@ -1,38 +1,69 @@
-"""What a decoder-only transformer attends to, for pictures."""
+"""What a decoder attends to, and which experts its tokens go to, for pictures."""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from models.families import moe
 from models.families.transformer import Block, Ends, TransformerConfig, feed_forward
 from models.layers.attention import causal_mask, softcap, softmax
+from models.layers.linear import project
+from models.layers.moe import MoE
 from models.layers.positions import rope_tables
+from models.model import ModelConfig
 from models.parameters import Params, functional
 
+FAMILIES = ("transformer", "moe")
 
-def attention_maps(config: TransformerConfig, params: Params, tokens_BT: jax.Array) -> jax.Array:
-    """Attention weights [L,B,H,T,T] of every layer and head, float32: rows are queries and sum to one.
 
-    Memory is that of all maps at once.
+class Maps(NamedTuple):
+    """attention_LBHTT: weights of every layer and head, float32; rows are queries and sum to one.
+    routing_LBTE: of a mixture of experts what the router gives each token's chosen experts, float32, and 0 to
+    the others; None without experts. logits_BTV: what comes of just these, float32."""
+
+    attention_LBHTT: jax.Array
+    routing_LBTE: jax.Array | None
+    logits_BTV: jax.Array
+
+
+def attention_maps(config: ModelConfig, params: Params, tokens_BT: jax.Array) -> Maps:
+    """The maps of a network's pass over some tokens, which drops no token, as prefill and decoding do.
+
+    Values are averaged by the maps themselves, so that the logits show whether they are the network's. Memory
+    is that of all maps at once.
 
     Raises:
-      ValueError: a network with experts.
+      ValueError: a network of another family than FAMILIES.
     """
-    if config.family != "transformer":
-        raise ValueError(f"model: family={config.family!r}; attention_maps knows 'transformer' alone")
+    if not isinstance(config, TransformerConfig) or config.family not in FAMILIES:
+        raise ValueError(
+            f"model: family={config.family!r} has no attention maps; {' and '.join(FAMILIES)} have them"
+        )
     _, bind_ends, _ = functional(lambda keys: Ends(config, keys))
-    _, bind_block, _ = functional(lambda keys: Block(config, keys, feed_forward))
+    _, bind_block, _ = functional(
+        lambda keys: Block(config, keys, moe.mixture if config.experts else feed_forward)
+    )
     n, positions_1T, tables = tokens_BT.shape[1], jnp.arange(tokens_BT.shape[1])[None], None
     if config.positions == "rope":
         tables = rope_tables(positions_1T, config.d_head, config.rope_theta, config.rope_scaling)
-    x_BTD, maps = bind_ends(params["ends"]).embed(tokens_BT, positions_1T), []
+    n_shared = config.n_heads // config.n_kv_heads
+    ends, maps, routing = bind_ends(params["ends"]), [], []
+    x_BTD = ends.embed(tokens_BT, positions_1T)
     for i in range(config.n_layers):
         block = bind_block(jax.tree.map(lambda leaf: leaf[i], params["blocks"]))  # noqa: B023
-        window = config.windows[i % len(config.windows)]
-        mask_1TS, attention = causal_mask(n, window), block.attention
+        mask_1TS, attention = causal_mask(n, config.windows[i % len(config.windows)]), block.attention
         read_BTD = x_BTD if block.attention_norm is None else block.attention_norm(x_BTD)
-        q_BTHK, k_BSGK, _ = attention.queries_keys_values(read_BTD, tables)
-        k_BSHK = jnp.repeat(k_BSGK, config.n_heads // config.n_kv_heads, axis=2)
+        q_BTHK, k_BSGK, v_BSGK = attention.queries_keys_values(read_BTD, tables)
+        k_BSHK, v_BSHK = (jnp.repeat(each, n_shared, axis=2) for each in (k_BSGK, v_BSGK))
         scores_BHTS = jnp.einsum("bthk,bshk->bhts", q_BTHK * attention.scale, k_BSHK).astype(jnp.float32)
         maps.append(softmax(softcap(scores_BHTS, attention.softcap), mask_1TS[:, None]))
-        x_BTD, _ = block(x_BTD, tables, mask_1TS, window, True)
-    return jnp.stack(maps)
+        values_BTHK = jnp.einsum("bhts,bshk->bthk", maps[-1].astype(v_BSHK.dtype), v_BSHK)
+        attended_BTD = project(values_BTHK, attention.w_o, attention.b_o)
+        x_BTD = block.add(x_BTD, attended_BTD, block.attention_out_norm)
+        if isinstance(block.mlp, MoE):
+            read_BTD = x_BTD if block.mlp_norm is None else block.mlp_norm(x_BTD)
+            routing.append(block.mlp.routing(read_BTD))
+        x_BTD, _ = block.feed_forward(x_BTD, exact=True)
+    logits_BTV = ends.logits(ends.final_norm(x_BTD))
+    return Maps(jnp.stack(maps), jnp.stack(routing) if routing else None, logits_BTV)

@@ -35,7 +35,7 @@ MAY_IMPORT = {
         "one_row": "model",
         "families": "counting layers model parameters parametrization sharding",
         "models": "counting families layers model parametrization",
-        "attention_maps": "families layers parameters",
+        "attention_maps": "families layers model parameters",
         "decoding": "model one_row",
         "hf": "families layers model models parameters parametrization",
     },

@@ -4,21 +4,32 @@ from pathlib import Path
 
 from experiments.data.cache import read_manifest
 from experiments.data.prepare import prepare
+from experiments.data.vocabularies.hugging_face import hugging_face_vocab
 from experiments.data.vocabularies.vocab import (
     ByteVocab,
     HuggingFaceVocab,
     SentencePieceVocab,
     Vocab,
-    hugging_face_vocab,
+    begun,
+    prompt_ids,
 )
 from experiments.data_configs import DataConfig
 
-__all__ = ["ByteVocab", "HuggingFaceVocab", "SentencePieceVocab", "Vocab", "hugging_face_vocab", "load_vocab"]
+__all__ = [
+    "ByteVocab",
+    "HuggingFaceVocab",
+    "SentencePieceVocab",
+    "Vocab",
+    "begun",
+    "hugging_face_vocab",
+    "load_vocab",
+    "prompt_ids",
+]
 
 
 def load_vocab(config: DataConfig, root: Path | str | None = None) -> Vocab:
     """The vocabulary of a data configuration: a model or tokenizer.json is read from the prepared cache, what
-    is "imported" from the Hugging Face folder at `config.path`.
+    is "imported" from the folder with a Hugging Face tokenizer at `config.path`.
 
     Raises:
       ValueError: unknown vocabulary, or the cache cannot be prepared.
@@ -27,8 +38,8 @@ def load_vocab(config: DataConfig, root: Path | str | None = None) -> Vocab:
         return hugging_face_vocab(Path(config.path))
     if config.vocab == "imported":
         raise ValueError(
-            "the vocabulary of this imported model cannot be read; use it by token ids from Python "
-            "(models.decoding.sample), or import it with --vocab bytes if its tokens are bytes"
+            "this imported model has no tokenizer beside it; put its tokenizer.json or SentencePiece model "
+            "into the folder, or import it with --vocab bytes if its tokens are bytes"
         )
     if config.vocab == "bytes":
         return ByteVocab()

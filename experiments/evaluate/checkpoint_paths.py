@@ -1,7 +1,7 @@
 """Which checkpoints a path names, and what tells one from another: without reading their arrays, or jax."""
 
 import csv
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,16 @@ from experiments.files import read_json
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder that `loaded_model.load_model` loads; `row` is its row of the study's runs.csv, if any."""
+    """A folder that `loaded_model.load_model` loads; `row` is its row of the study's runs.csv, if any, and
+    `label` its name where others are called the same."""
 
     folder: Path
     row: dict[str, Any] = field(default_factory=dict)
+    label: str = ""
 
     @property
     def name(self) -> str:
-        return self.row.get("run_id") or self.folder.name
+        return self.label or self.row.get("run_id") or self.folder.name
 
     @property
     def loss(self) -> float:
@@ -68,6 +70,19 @@ def find_all(study: Path) -> list[Checkpoint]:
     if not found:
         raise ValueError(f"none of the {len(rows)} finished runs in {table} has a checkpoint")
     return sorted(found, key=lambda one: one.loss)
+
+
+def tell_apart(checkpoints: list[Checkpoint]) -> list[Checkpoint]:
+    """The same with different names: of equal ones as much of their paths as differs, and numbers where one
+    is there several times."""
+    paths = [one.folder.absolute().parts for one in checkpoints]
+    names = [one.name for one in checkpoints]
+    for depth in range(2, max(map(len, paths)) + 1):
+        shared = [names.count(name) > 1 for name in names]
+        names = ["/".join(path[-depth:]) if s else name for name, path, s in zip(names, paths, shared)]
+    nth = [names[: i + 1].count(name) for i, name in enumerate(names)]
+    names = [f"{name} ({n})" if names.count(name) > 1 else name for name, n in zip(names, nth)]
+    return [one if one.name == name else replace(one, label=name) for one, name in zip(checkpoints, names)]
 
 
 def describe(folder: Path) -> Checkpoint:

@@ -13,6 +13,8 @@ from experiments.evaluate.tasks.responses import Responses
 if TYPE_CHECKING:  # imports jax, which tasks whose responses are all cached do without
     from experiments.evaluate.language_modelling.text_score import TextScore
 
+ROUNDING = 1e-5  # of a loss: equal networks that are computed in another way differ by less
+
 
 def invalid_items(evaluated: list[CheckpointResponses], texts: "list[TextScore]") -> list[str]:
     """A line for each item or document that was left out, of the first checkpoint; the others' differ by
@@ -173,7 +175,8 @@ def _many(evaluated: list[CheckpointResponses], texts: "list[TextScore]") -> str
     for i, one in enumerate(evaluated):
         line = [one.checkpoint.name, *(_shown(one.checkpoint.row[c]) for c in known)]
         if texts:
-            mark = _mark(texts[i].difference(texts[0]), better=-1) if i else " "
+            rounding = ROUNDING * texts[0].perplexity.bits_per_byte.value
+            mark = _mark(texts[i].difference(texts[0]), better=-1, least=rounding) if i else " "
             line.append(f"{_with_error(texts[i].perplexity.bits_per_byte)}{mark}")
         for name in names:
             estimate = next(r.estimate for r in task_metrics.results(one.responses[name])
@@ -203,9 +206,9 @@ def _seeds(evaluated: list[CheckpointResponses]) -> list[str]:
     return ["\n".join(_aligned(table))]
 
 
-def _mark(apart: Estimate | None, better: int = 1) -> str:
-    """`better` is -1 where less is better, as bits are."""
-    if apart is None or not apart.excludes(0):
+def _mark(apart: Estimate | None, better: int = 1, least: float = 0.0) -> str:
+    """`better` is -1 where less is better, as bits are; what is not above `least` is no difference."""
+    if apart is None or not apart.excludes(0) or abs(apart.value) <= least:
         return " "
     return "+" if apart.value * better > 0 else "-"
 

@@ -13,6 +13,7 @@ from lm_eval import simple_evaluate  # pyright: ignore[reportMissingImports]
 from lm_eval.api.model import LM  # pyright: ignore[reportMissingImports]
 from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
 
+from experiments.data.vocab import prompt_ids
 from experiments.evaluate.loaded_model import LoadedModel
 from experiments.evaluate.tasks.loglikelihood import ScoringRow, encode_pair, score_all
 from models.decoding.sample import sample
@@ -66,7 +67,7 @@ class HarnessModel(LM):
             [[one]] = sample(
                 self.loaded.model,
                 self.loaded.params,
-                [self._tokens(prompt).tolist()],
+                [prompt_ids(self.loaded.vocab, prompt)],
                 [0],
                 SamplingSettings(temperature=0.0),
                 max_tokens=settings.get("max_gen_toks", MAX_TOKENS),
@@ -82,7 +83,7 @@ class HarnessModel(LM):
 
     def _tokens(self, text: str) -> np.ndarray:
         vocab = self.loaded.vocab
-        return np.array([vocab.eos_id, *vocab.encode(text)], np.int32)
+        return np.array([*(vocab.begin_ids or (vocab.eos_id,)), *vocab.encode(text)], np.int32)
 
 
 def rolling_windows(tokens: list[int], context: int) -> list[ScoringRow]:

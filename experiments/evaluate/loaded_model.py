@@ -6,7 +6,8 @@ from typing import Any
 
 import models
 from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
-from experiments.data.vocab import Vocab, hugging_face_vocab, load_vocab
+from experiments.data.vocab import Vocab, load_vocab
+from experiments.data.vocabularies.hugging_face import special_ids
 from experiments.data_configs import DataConfig
 from experiments.evaluate.checkpoint_paths import find_run, is_hugging_face
 from experiments.fields import from_json
@@ -48,9 +49,16 @@ def load_model(path: Path) -> LoadedModel:
     """
     folder = find_run(path)
     if is_hugging_face(folder):
-        return _load_hugging_face(folder)
-    config, params = load(folder)
-    return LoadedModel(folder, config, models.build(config.model), params, load_vocab(config.data))
+        load_vocab(run_of(folder, hf.load_config(folder)).data)  # before the parameters, if it cannot be read
+        network, params = hf.load(folder)
+        config = run_of(folder, network)
+    else:
+        config, params = load(folder)
+    vocab = load_vocab(config.data)
+    foreign = is_hugging_face(folder) or config.data.vocab == "imported"
+    ends = special_ids(folder).get("eos_token_id", ()) if foreign else ()
+    others = tuple(token for token in ends if token != vocab.eos_id)
+    return LoadedModel(folder, config, models.build(config.model), params, vocab, others)
 
 
 def chat_template(loaded: LoadedModel) -> ChatTemplate:
@@ -70,28 +78,23 @@ def chat_template(loaded: LoadedModel) -> ChatTemplate:
     return load_template("gold" if examples.task == "gold" else examples.template, loaded.vocab)
 
 
-def _load_hugging_face(folder: Path) -> LoadedModel:
-    """Optimizer, schedule and tokens of its configuration are stand-ins, unless we exported it."""
-    exported = folder / EXPORTED
-    vocab = None if exported.is_file() else hugging_face_vocab(folder)
-    network, params = hf.load(folder)
-    if exported.is_file():
-        config = replace(from_json(RunConfig, read_json(exported)), model=network)
-        vocab = load_vocab(config.data)
-    else:
-        data = DataConfig("imported", str(folder), "imported", network.vocab_size)
-        config = placeholder_run(network, data)
-    assert vocab is not None
-    return LoadedModel(folder, config, models.build(network), params, vocab, _end_ids(folder, vocab))
+def run_of(folder: Path, network: ModelConfig, seq_len: int | None = None) -> RunConfig:
+    """The run that a Hugging Face folder was exported from, or a stand-in for one that never was. A foreign
+    vocabulary is that of the folder.
 
-
-def _end_ids(folder: Path, vocab: Vocab) -> tuple[int, ...]:
-    """What config.json and generation_config.json call ends, besides that of the vocabulary."""
-    found: dict[int, None] = {}
-    for file in (folder / "config.json", folder / "generation_config.json"):
-        ids = read_json(file).get("eos_token_id") if file.is_file() else None
-        found |= dict.fromkeys(ids if isinstance(ids, list) else [] if ids is None else [ids])
-    return tuple(token for token in found if token != vocab.eos_id)
+    Args:
+      folder: of Hugging Face.
+      network: what its config.json describes.
+      seq_len: tokens a row; None: as it was trained, or is meant for.
+    """
+    data = DataConfig("imported", str(folder.absolute()), "imported", network.vocab_size)
+    if not (folder / EXPORTED).is_file():
+        return placeholder_run(network, data, seq_len)
+    found = from_json(RunConfig, read_json(folder / EXPORTED))
+    if seq_len:
+        found = replace(found, seq_len=seq_len, batch_tokens=seq_len, micro_batches=1)
+    data = data if found.data.vocab == "imported" else found.data
+    return replace(found, model=network, data=data)
 
 
 def placeholder_run(network: ModelConfig, data: DataConfig, seq_len: int | None = None) -> RunConfig:

@@ -84,7 +84,9 @@ def fingerprint(folder: Path) -> str:
     files = [file for file in folder.iterdir() if file.suffix in (".json", ".safetensors", ".model")]
     if (folder / "checkpoints").is_dir():
         steps = [step for step in (folder / "checkpoints").iterdir() if step.name.isdigit()]
-        files = [folder / "config.json", *(file for step in steps for file in (step / "params").rglob("*"))]
+        imported = [folder / name for name in ("tokenizer.json", "generation_config.json")]
+        files = [folder / "config.json", *imported, *folder.glob("*.model")]
+        files += [file for step in steps for file in (step / "params").rglob("*")]
     digest = hashlib.sha256()
     for file in sorted(file for file in files if file.is_file()):
         digest.update(f"{file.relative_to(folder)} {_sha256(file)}\n".encode())

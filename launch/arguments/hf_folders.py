@@ -1,14 +1,14 @@
-"""What belongs to a Hugging Face checkpoint besides the network: the run it is of, tokenizer files."""
+"""What belongs to a Hugging Face checkpoint besides the network: its tokenizer and what is said of tokens."""
 
 import json
 import shutil
 from pathlib import Path
 
+from experiments.data.vocabularies.hugging_face import special_ids
 from experiments.data.vocabularies.vocab import byte_letters
+from experiments.files import read_json
 
-RUN_FILE = "isoflop.json"  # the run that a checkpoint was exported from
 HUB_BLOBS = "../../blobs"  # what links of a snapshot in the hub's cache point to
-# And what else belongs to a checkpoint besides the network; carried along unread.
 TOKENIZER_FILES = (
     "added_tokens.json",
     "chat_template.jinja",
@@ -24,7 +24,8 @@ TOKENIZER_FILES = (
 
 
 def copy_tokenizer_files(source: Path, target: Path) -> None:
-    """Copies tokenizer and the like from one folder to another.
+    """Copies tokenizer and the like from one folder to another; what their config.json says of tokens goes to
+    generation_config.json, as a run has a config.json of its own.
 
     Raises:
       ValueError: one of them is a link to a file outside the checkpoint, which may be anything of the user's.
@@ -33,6 +34,10 @@ def copy_tokenizer_files(source: Path, target: Path) -> None:
         if not any(file.resolve().is_relative_to(home.resolve()) for home in (source, source / HUB_BLOBS)):
             raise ValueError(f"{file} is a link to {file.resolve()}; put the file itself there")
         shutil.copyfile(file, target / file.name)
+    if said := special_ids(source):
+        file = target / "generation_config.json"
+        kept = read_json(file) if file.is_file() else {}
+        file.write_text(json.dumps(kept | said, indent=1) + "\n", encoding="utf-8")
 
 
 def write_byte_tokenizer(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """What commands of post-training share: flags, and the run that they and a checkpoint make."""
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from absl import flags as absl_flags
 
 from experiments.files import read_json
-from launch.arguments.hf_folders import RUN_FILE, copy_tokenizer_files
+from launch.arguments.hf_folders import copy_tokenizer_files
 
 HF_LR = 1e-5  # of checkpoints that others trained: nobody says with what learning rate
 SOFTER = 0.1  # times the learning rate of pretraining; adapters take all of it
@@ -45,8 +46,9 @@ def define_flags(values: absl_flags.FlagValues) -> None:
     text("mesh", "", "spread the run over all devices: data=2,fsdp=4", flag_values=values)
     text(
         "template",
-        "default",
-        "chat template: default, gold (of that world), a .jinja file, a folder of a Hugging Face tokenizer",
+        None,
+        "chat template: default, gold (of that world), a .jinja file, a folder of a Hugging Face tokenizer "
+        "(default: the checkpoint's own, if it has one)",
         flag_values=values,
     )
 
@@ -70,10 +72,11 @@ def run_from(checkpoint: str, examples: Any, objective: Any, flags: absl_flags.F
     from experiments.evaluate.checkpoint_paths import find_run, is_hugging_face
     from experiments.fields import apply_overrides
     from experiments.objective_configs import InitConfig, LoRAConfig
+    from experiments.training.checkpoints.load import read_config
     from experiments.training.objectives import data_of
 
     folder = find_run(Path(checkpoint)).absolute()
-    base = _of_hugging_face(folder) if is_hugging_face(folder) else _of_run(folder)
+    base: Any = _of_hugging_face(folder) if is_hugging_face(folder) else read_config(folder)
     lora = LoRAConfig(rank=flags.lora_rank) if flags.lora_rank else None
     pretrained = HF_LR if is_hugging_face(folder) else base.optimizer.lr * (1.0 if lora else SOFTER)
     seq_len = flags.seq_len or base.seq_len
@@ -99,12 +102,12 @@ def run_from(checkpoint: str, examples: Any, objective: Any, flags: absl_flags.F
 
 
 def pairs(source: str, template: str) -> Any:
-    """ExamplesConfig of pairs of responses: at a path, or of the gold world."""
+    """ExamplesConfig of pairs of responses: at a path, in the form of `template_of`, or of the gold world."""
     from experiments.objective_configs import ExamplesConfig, GoldConfig
 
     if source == "gold":
         return ExamplesConfig("gold", gold=GoldConfig())
-    return ExamplesConfig("preferences", source, absolute(template))
+    return ExamplesConfig("preferences", source, template)
 
 
 def count_pairs(row: dict[str, Any]) -> str:
@@ -115,40 +118,63 @@ def count_pairs(row: dict[str, Any]) -> str:
     return f"{row['epochs']:.1f} epochs of {train['n_pairs']:,} pairs{ties}{left_out}"
 
 
-def absolute(template: str) -> str:
-    """A template's name as a run keeps it."""
-    return template if template in NAMED_TEMPLATES else str(Path(template).expanduser().absolute())
+def absolute(name: str) -> str:
+    """A path as a run keeps it."""
+    return str(Path(name).expanduser().absolute())
 
 
-def keep_template(template: str, out: Path) -> None:
-    """Copies a Jinja template, and the tokenizer beside it, into a run's folder, for `isoflop sample --chat`
-    and `isoflop export`. A named one needs no copy."""
-    if template in NAMED_TEMPLATES:
-        return
-    source = Path(template).expanduser()
+def template_of(checkpoint: str, template: str | None) -> str:
+    """A template's name as a run keeps it: what --template says, else that of the checkpoint's folder, else
+    the default.
+
+    Args:
+      checkpoint: as `run_from` takes it.
+      template: of the flag; None where it is not given.
+    """
+    from experiments.evaluate.checkpoint_paths import find_run
+    from experiments.posttraining.data.chat_template import has_template
+
+    if template is None:
+        folder = find_run(Path(checkpoint))
+        template = str(folder) if has_template(folder) else "default"
+    return template if template in NAMED_TEMPLATES else absolute(template)
+
+
+def keep_tokenizer(config: Any, out: Path) -> None:
+    """Copies an imported tokenizer and a Jinja template into a run's folder, for `isoflop sample --chat` and
+    `isoflop export`. With a named template the run has no other.
+
+    Args:
+      config: RunConfig of the run.
+      out: its folder.
+    """
+    template = config.examples.template
+    named = config.examples.task == "gold" or template in NAMED_TEMPLATES
     out.mkdir(parents=True, exist_ok=True)
+    if config.data.vocab == "imported":
+        copy_tokenizer_files(Path(config.data.path), out)
+    if named:
+        return _drop_template(out)
+    source = Path(template)
     copy_tokenizer_files(source.parent if source.is_file() else source, out)
     if source.is_file():
         shutil.copyfile(source, out / "chat_template.jinja")
 
 
-def _of_run(folder: Path) -> Any:
-    from experiments.config import RunConfig
-    from experiments.fields import from_json
-
-    return from_json(RunConfig, read_json(folder / "config.json"))
+def _drop_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    settings = folder / "tokenizer_config.json"
+    if settings.is_file():
+        said = read_json(settings)
+        said.pop("chat_template", None)
+        settings.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _of_hugging_face(folder: Path) -> Any:
     """The run that was exported, or a stand-in with the folder's tokenizer as vocabulary."""
-    from experiments.config import RunConfig
-    from experiments.data_configs import DataConfig
-    from experiments.evaluate.loaded_model import placeholder_run
-    from experiments.fields import from_json
+    from experiments.evaluate.loaded_model import run_of
     from models import hf
 
-    network = hf.load_config(folder)
-    if (folder / RUN_FILE).is_file():
-        exported = from_json(RunConfig, read_json(folder / RUN_FILE))
-        return dataclasses.replace(exported, model=network, init=None, examples=None, objective=None)
-    return placeholder_run(network, DataConfig("imported", str(folder), "imported", network.vocab_size))
+    return dataclasses.replace(
+        run_of(folder, hf.load_config(folder)), init=None, examples=None, objective=None
+    )

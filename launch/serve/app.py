@@ -14,6 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
+from experiments.data.vocab import Vocab, prompt_ids
 from experiments.evaluate.loaded_model import LoadedModel, chat_template
 from experiments.posttraining.data.chat_template import ChatTemplate
 from launch.serve import answers, protocol
@@ -92,8 +93,7 @@ class Server:
 
     async def _completions(self, request: web.Request) -> web.StreamResponse:
         asked, vocab = protocol.read_completion(await _body(request)), self.loaded.vocab
-        texts = [([vocab.eos_id, *vocab.encode(one)], 1) if isinstance(one, str) else (list(one), 0)
-                 for one in asked.prompts]  # fmt: skip
+        texts = [_begun(vocab, one) if isinstance(one, str) else (list(one), 0) for one in asked.prompts]
         return await self._answer(request, asked, texts, vocab.eos_id)
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
@@ -211,6 +211,12 @@ async def _body(request: web.Request) -> Any:
         return await request.json()
     except (ValueError, RecursionError) as error:
         raise RequestError(f"the body is no JSON: {error}") from None
+
+
+def _begun(vocab: Vocab, text: str) -> tuple[list[int], int]:
+    """A prompt's ids, and how many of them are not the text's."""
+    ids = prompt_ids(vocab, text)
+    return ids, len(ids) - len(vocab.encode(text))
 
 
 async def _stream(

@@ -99,9 +99,7 @@ class MoE(nnx.Module):
 
     def __call__(self, x_BTD: jax.Array, exact: bool = False) -> tuple[jax.Array, Aux]:
         """Output [B,T,D] and the router's losses and measurements; `exact` drops nothing."""
-        logits_BTE = project(x_BTD.astype(jnp.float32) * self.router_scale, self.router)
-        logits_BTE = constrain(logits_BTE, "batch", "length", None)
-        choice_BTK, weight_BTK = choose(logits_BTE, self.experts.top_k, self.experts.renormalize)
+        logits_BTE, choice_BTK, weight_BTK = self.route(x_BTD)
         weight_BTK = weight_BTK.astype(x_BTD.dtype)
         if exact or self.experts.dispatch == "dropless":
             out_BTD, drop_rate = self.dropless(x_BTD, choice_BTK, weight_BTK), jnp.float32(0)
@@ -113,6 +111,17 @@ class MoE(nnx.Module):
                 shared_BTD = shared_BTD * jax.nn.sigmoid(project(x_BTD, self.shared_gate))
             out_BTD = out_BTD + shared_BTD
         return out_BTD, router_aux(self.experts, logits_BTE, choice_BTK) | {"drop_rate": drop_rate}
+
+    def route(self, x_BTD: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The router's logits [B,T,E], and each token's experts and their weights [B,T,K] (`choose`)."""
+        logits_BTE = project(x_BTD.astype(jnp.float32) * self.router_scale, self.router)
+        logits_BTE = constrain(logits_BTE, "batch", "length", None)
+        return logits_BTE, *choose(logits_BTE, self.experts.top_k, self.experts.renormalize)
+
+    def routing(self, x_BTD: jax.Array) -> jax.Array:
+        """The weight of every expert for each token [B,T,E], float32: 0 of those that were not chosen."""
+        _, choice_BTK, weight_BTK = self.route(x_BTD)
+        return (jax.nn.one_hot(choice_BTK, self.experts.n_experts) * weight_BTK[..., None]).sum(axis=2)
 
     def with_capacity(self, x_BTD, choice_BTK, weight_BTK) -> tuple[jax.Array, jax.Array]:
         """Output [B,T,D] and the share of choices dropped; rows are served apart from each other."""

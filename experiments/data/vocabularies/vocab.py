@@ -3,23 +3,29 @@
 import functools
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from experiments.data.cache import EOS
 from experiments.files import read_json
 from experiments.files.extras import install_command
 
+NOTHING: Mapping[str, int] = MappingProxyType({})
 END_TOKENS = ("<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>", "<|im_end|>", "[SEP]")
 
 
 class Vocab(Protocol):
-    """`size` counts every id (0 is padding); `eos_id` ends a document."""
+    """`size` counts every id (0 is padding); `eos_id` ends a document. A text that is to be continued stands
+    between `begin_ids` and `source_end_ids`: of ours it begins as after another document, and it has an end
+    only where an encoder reads it and a decoder goes on from another token (T5)."""
 
     size: int
     eos_id: int
+    begin_ids: tuple[int, ...]
+    source_end_ids: tuple[int, ...]
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text, no end-of-document id among them."""
@@ -34,11 +40,23 @@ class Vocab(Protocol):
         ...
 
 
+def begun(vocab: Vocab, ids: Sequence[int]) -> list[int]:
+    """The ids of a text as those of a prompt; not empty, as a network needs a token to go on from."""
+    return [*vocab.begin_ids, *ids, *vocab.source_end_ids] or [vocab.eos_id]
+
+
+def prompt_ids(vocab: Vocab, text: str) -> list[int]:
+    """A text as a network is asked to continue it."""
+    return begun(vocab, vocab.encode(text))
+
+
 class ByteVocab:
     """UTF-8 bytes shifted by three (ByT5, arXiv:2105.13626): 0 padding, 1 end of document, 2 unknown."""
 
     size = 259
     eos_id = EOS
+    begin_ids: tuple[int, ...] = (EOS,)
+    source_end_ids: tuple[int, ...] = ()
 
     def encode(self, text: str) -> list[int]:
         return [byte + 3 for byte in text.encode("utf-8")]
@@ -52,27 +70,49 @@ class ByteVocab:
 
 
 class SentencePieceVocab:
-    """A SentencePiece model. Any text without U+2581 survives encode and decode (bytes are the fallback)."""
+    """A SentencePiece model. Any text without U+2581 survives encode and decode (bytes are the fallback).
+
+    `added` are the ids of tokens besides the model's, by their text, and of those that a text names although
+    the model does not read them in it, such as "</s>". They are special: `decode` leaves them out.
+    """
 
     eos_id = EOS
+    begin_ids: tuple[int, ...] = (EOS,)
+    source_end_ids: tuple[int, ...] = ()
 
-    def __init__(self, model: Path | str):
+    def __init__(self, model: Path | str, added: Mapping[str, int] = NOTHING):
         import sentencepiece  # here: byte models, the default, do without it
 
-        self._processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
-        self.size: int = self._processor.vocab_size()
+        self._processor: Any = sentencepiece.SentencePieceProcessor(model_file=str(model))
+        self._added, self._added_ids = dict(added), set(added.values())
+        names = sorted(map(re.escape, added), key=len, reverse=True)
+        self._cut = re.compile(f"({'|'.join(names)})") if names else None
+        self.size: int = max([self._processor.vocab_size(), *(i + 1 for i in self._added_ids)])
 
     def encode(self, text: str) -> list[int]:
-        return self._processor.encode(text)
+        if self._cut is None:
+            return self._processor.encode(text)
+        pieces = [
+            [self._added[piece]] if piece in self._added else self._processor.encode(piece)
+            for piece in self._cut.split(text)
+        ]
+        return list(itertools.chain.from_iterable(pieces))
 
     def decode(self, ids: Iterable[int]) -> str:
-        return self._processor.decode([int(i) for i in ids])
+        return self._processor.decode([int(i) for i in ids if int(i) not in self._added_ids])
+
+    def id_of(self, token: str) -> int | None:
+        """The id of a token by its name."""
+        known = self._added.get(token, self._processor.piece_to_id(token))
+        return None if known == self._processor.unk_id() else known
 
     def token_bytes(self) -> list[bytes]:
         """Unlike `decode`, with the space in front of a first word."""
         model = self._processor
 
         def bytes_of(i: int) -> bytes:
+            if i in self._added_ids or i >= model.vocab_size():
+                return b""
             piece = model.id_to_piece(i)
             if model.is_byte(i):
                 return bytes([int(piece[1:-1], 16)])  # <0xNN>
@@ -84,6 +124,8 @@ class SentencePieceVocab:
 
 class HuggingFaceVocab:
     """A Hugging Face tokenizer.json, read by their `tokenizers` library; no special tokens are added."""
+
+    source_end_ids: tuple[int, ...] = ()
 
     def __init__(self, file: Path, eos_id: int):
         try:
@@ -97,6 +139,7 @@ class HuggingFaceVocab:
         except Exception as error:  # the library raises nothing more precise
             raise ValueError(f"{file} is no tokenizer that can be read: {error}") from None
         self.size, self.eos_id = self._tokenizer.get_vocab_size(), eos_id
+        self.begin_ids: tuple[int, ...] = (eos_id,)
 
     def encode(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False).ids
@@ -107,6 +150,12 @@ class HuggingFaceVocab:
     def id_of(self, token: str) -> int | None:
         """The id of a token by its name."""
         return self._tokenizer.token_to_id(token)
+
+    def ids_in_front(self) -> tuple[int, ...]:
+        """The special tokens that the tokenizer itself puts in front of a text, as Llama's <s>."""
+        made = self._tokenizer.encode("a")
+        special = zip(made.ids, made.special_tokens_mask)
+        return tuple(i for i, _ in itertools.takewhile(lambda each: each[1], special))
 
     def token_bytes(self) -> list[bytes]:
         """Unlike `decode`, with the space in front of a first word."""
@@ -134,33 +183,6 @@ def byte_letters() -> list[str]:
     return [chr(byte if byte in printable else next(others)) for byte in range(256)]
 
 
-def hugging_face_vocab(folder: Path) -> Vocab:
-    """The tokenizer of a Hugging Face folder: tokenizer.json, or a SentencePiece model, or bytes (ByT5).
-
-    Raises:
-      ValueError: none of these is there, or no token that ends a text.
-    """
-    config = read_json(folder / "config.json")
-    eos_id = config.get("eos_token_id")
-    eos_id = eos_id[0] if isinstance(eos_id, list) else eos_id
-    settings = folder / "tokenizer_config.json"
-    if settings.is_file() and "ByT5" in str(read_json(settings).get("tokenizer_class")):
-        return ByteVocab()
-    if eos_id is None:
-        raise ValueError(f"{folder}/config.json has no eos_token_id; documents need a token that ends them")
-    if (folder / "tokenizer.json").is_file():
-        return HuggingFaceVocab(folder / "tokenizer.json", eos_id)
-    for name in ("tokenizer.model", "spiece.model"):
-        if (folder / name).is_file():
-            vocab = SentencePieceVocab(folder / name)
-            vocab.eos_id = eos_id
-            return vocab
-    raise ValueError(
-        f"{folder} has no tokenizer that can be read: tokenizer.json, tokenizer.model or spiece.model; if "
-        "its tokens are bytes, isoflop import it with --vocab bytes"
-    )
-
-
 def read_tokenizer(file: Path) -> HuggingFaceVocab:
     """A tokenizer.json to train with; the token that ends a text is that of tokenizer_config.json beside it,
     or one that goes by a usual name (END_TOKENS).
@@ -175,7 +197,7 @@ def read_tokenizer(file: Path) -> HuggingFaceVocab:
     for token in (said, *END_TOKENS):
         eos_id = vocab.id_of(token) if token else None
         if eos_id is not None:
-            vocab.eos_id = eos_id
+            vocab.eos_id, vocab.begin_ids = eos_id, (eos_id,)
             return vocab
     raise ValueError(
         f"{file} has no token that ends a text ({', '.join(END_TOKENS)}); name it as eos_token in "

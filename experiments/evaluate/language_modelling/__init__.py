@@ -4,8 +4,9 @@
     perplexity       token losses, and their sums by document, group and position with intervals
     bits_per_byte    of single texts, in a process that those ask which must not import jax
     text_score       the same for a checkpoint on disk, from the cache where it is known
+    attention_picture  the weights of its attention to a prompt, as SVG
 
 Imports models, experiments.data and experiments.evaluate's paths, cache, statistics and task items.
 """
 
-__all__ = ["bits_per_byte", "perplexity", "text_score", "tokenized_text"]
+__all__ = ["attention_picture", "bits_per_byte", "perplexity", "text_score", "tokenized_text"]

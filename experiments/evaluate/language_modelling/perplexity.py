@@ -109,8 +109,8 @@ def loss_batches(
     """
     if model.has_encoder:
         raise ValueError(
-            f"perplexity of a running text is for decoders; a {model.config.family} predicts a target from a "
-            "source"
+            f"perplexity of a running text is for decoders; family {model.config.family} predicts a target "
+            "from a source: ask it --tasks"
         )
     n = len(tokens) - 1
     if n < 1:

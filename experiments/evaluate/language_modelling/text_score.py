@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,16 @@ from experiments.evaluate.language_modelling.perplexity import (
     loss_batches,
     summarise,
 )
-from experiments.evaluate.language_modelling.tokenized_text import TokenizedText, read_files, read_split
+from experiments.evaluate.language_modelling.tokenized_text import (
+    TokenizedText,
+    first_documents,
+    read_files,
+    read_split,
+)
 from experiments.evaluate.statistics.intervals import Estimate
 from experiments.evaluate.tasks.responses import Loader, Progress
-from experiments.fields import from_json
-from experiments.files import cache_folder, fingerprint, read_json
+from experiments.files import cache_folder, fingerprint
+from experiments.training.checkpoints.load import read_config
 
 FORMAT = 2
 
@@ -97,7 +103,9 @@ def score_text(
     loader: Loader,
     name: str,
     is_file: bool,
-    by: list[str],
+    *,
+    by: Sequence[str] = (),
+    limit: int | None = None,
     progress: Progress = lambda done, total: None,
 ) -> TextScore:
     """Loss and bits per byte on a split or a file, and by each of `by`: a field of a JSONL file's lines,
@@ -108,6 +116,7 @@ def score_text(
       name: of a split of its corpus, or of a file.
       is_file: which of the two.
       by: what to break the score down by.
+      limit: documents, from the first on; None for all.
       progress: called with windows done and windows in all.
 
     Raises:
@@ -115,6 +124,7 @@ def score_text(
     """
     config, vocab = _config_and_vocab(checkpoint, loader)
     text = read_files(name, vocab) if is_file else read_split(config.data, name)
+    text = text if limit is None else first_documents(text, limit)
     labels = {field: _labels(text, field, name) for field in by if field not in ("length", "position")}
     if len(text.tokens) < 2:
         raise ValueError("the text is empty; give at least one document")
@@ -135,7 +145,7 @@ def _config_and_vocab(checkpoint: Checkpoint, loader: Loader) -> tuple[RunConfig
     if is_hugging_face(checkpoint.folder):
         loaded = loader()
         return loaded.config, loaded.vocab
-    config = from_json(RunConfig, read_json(checkpoint.folder / "config.json"))
+    config = read_config(checkpoint.folder)
     return config, load_vocab(config.data)
 
 

@@ -1,7 +1,7 @@
 """The text that a checkpoint is evaluated on: a split of a prepared corpus, or the user's own files."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +35,31 @@ def read_split(data: DataConfig, split: str) -> TokenizedText:
     """A split of a corpus, which is prepared first if it is not there.
 
     Raises:
-      ValueError: the corpus cannot be prepared, or is not the one the configuration was made with.
+      ValueError: the corpus cannot be prepared, is not the one the configuration was made with, or there is
+        none, as of an imported checkpoint.
     """
+    if data.task == "imported":
+        raise ValueError("an imported checkpoint has no corpus of its own; give a text by --file, or --tasks")
     cache = open_cache(prepare(data), split)
     return TokenizedText(cache.tokens, cache.offsets, n_bytes=cache.n_bytes)
+
+
+def first_documents(text: TokenizedText, n: int) -> TokenizedText:
+    """The text up to the end of its n-th document; bytes that are known of all together are counted anew."""
+    offsets = text.offsets[: n + 1]
+    n_bytes = text.n_bytes[:n] if isinstance(text.n_bytes, np.ndarray) else None
+    return replace(
+        text, tokens=text.tokens[: offsets[-1]], offsets=offsets, fields=text.fields[:n], n_bytes=n_bytes
+    )
 
 
 def read_files(path: str, vocab: Vocab) -> TokenizedText:
     """Documents of a file, a folder or a pattern, cut as for training on them
     (`experiments.data.sources.textfiles`).
 
-    An EOS goes in front, as if another document had just ended, so that the first token is counted too. In a
-    single JSONL file, lines that hold no text are left out and listed.
+    What begins a text goes in front, so that the first token is counted too: an EOS, as if another document
+    had just ended, or what a foreign tokenizer puts there. In a single JSONL file, lines that hold no text
+    are left out and listed.
 
     Raises:
       ValueError: nothing there, or nothing that can be read.
@@ -59,7 +72,7 @@ def read_files(path: str, vocab: Vocab) -> TokenizedText:
         documents, fields = _read_jsonl(files[0], invalid)
     else:
         documents, fields = [document.decode() for document in textfiles.documents(path)], ()
-    pieces = [np.array([vocab.eos_id], np.int32)]
+    pieces = [np.array(vocab.begin_ids or [vocab.eos_id], np.int32)]
     pieces += [np.array([*vocab.encode(document), vocab.eos_id], np.int32) for document in documents]
     offsets = np.cumsum([len(piece) for piece in pieces])
     n_bytes = np.array([len(document.encode()) for document in documents])

@@ -74,6 +74,8 @@ def converse(
         )
         text = answer.text or ""
         print("" if stream else printable(text), flush=True)
+        if answer.finish == "time":
+            print("the answer was ended by --max_seconds", file=sys.stderr)
         turns.append(Turn("assistant", text))
         if len(prompt) + len(answer.tokens) >= context:
             print(full, file=sys.stderr)

@@ -47,16 +47,40 @@ def read_requests(prompt: str | None, prompts: str | None, seed: int) -> list[di
     return requests
 
 
-def read_bias(pairs: Sequence[str]) -> tuple[tuple[int, float], ...]:
-    """Pairs of token and number from TOKEN=NUMBER."""
+def read_bias(pairs: Sequence[str], said: Sequence[bytes]) -> tuple[tuple[int, float], ...]:
+    """Pairs of token and number from TOKEN=NUMBER. A token is its id, or its text, which may stand in double
+    quotes, and must if it is a number.
+
+    Args:
+      pairs: as the flag gives them.
+      said: the bytes of each token.
+
+    Raises:
+      ValueError: not of this form, or a text that is no token's.
+    """
     biases = []
     for pair in pairs:
-        token, _, number = pair.partition("=")
+        token, _, number = pair.rpartition("=")
         try:
-            biases.append((int(token), float(number)))
+            bias = float(number)
         except ValueError:
-            raise ValueError(f"logit_bias={pair!r}; give TOKEN=NUMBER, such as 13=-2.5") from None
+            token = ""
+        if not token:
+            raise ValueError(f"logit_bias={pair!r}; give TOKEN=NUMBER, such as 13=-2.5 or ' the'=-inf")
+        biases += [(i, bias) for i in _tokens_that_say(token, said)]
     return tuple(biases)
+
+
+def _tokens_that_say(token: str, said: Sequence[bytes]) -> list[int]:
+    try:
+        return [int(token)]
+    except ValueError:
+        quoted = len(token) > 2 and token[0] == token[-1] == '"'
+        text = token[1:-1] if quoted else token
+    found = [i for i, each in enumerate(said) if each == text.encode()]
+    if not found:
+        raise ValueError(f"logit_bias: no single token says {text!r}; give tokens by id, or a shorter text")
+    return found
 
 
 def as_json(one, said: Sequence[bytes]) -> dict[str, Any]:
@@ -113,6 +137,18 @@ def warn_of_cut_json(samples: list) -> None:
     for i, one in enumerate(samples, 1):
         if one.text.lstrip()[:1] in ("{", "[") and json_state(one.text) == "cut":
             print(f"sample {i} is JSON cut short: it was ended by {one.finish}", file=sys.stderr)
+
+
+def warn_of_time(groups: Sequence[Sequence[Any]], seconds: float) -> None:
+    """Tells on stderr of samples that the budget of time has ended."""
+    cut = [one for some in groups for one in some if one.finish == "time"]
+    if cut:
+        total, most = sum(map(len, groups)), max(len(one.tokens) for one in cut)
+        print(
+            f"{len(cut)} of {total} samples were ended by --max_seconds {seconds:g}, after {most} tokens at "
+            "most; loading is not counted, compiling is",
+            file=sys.stderr,
+        )
 
 
 def warn_of_unfulfilled(groups: list[list]) -> int:

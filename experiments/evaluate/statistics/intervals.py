@@ -36,11 +36,23 @@ class SeedMean:
     se_items: float
 
 
-def mean(values: np.ndarray, clusters: np.ndarray | None = None, level: float = 0.9) -> Estimate:
+def mean(
+    values: np.ndarray,
+    clusters: np.ndarray | None = None,
+    level: float = 0.9,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> Estimate:
     """Mean of values [n]; those with equal `clusters` [n] are taken together.
 
     The interval of zeros and ones is Wilson's (1927), of as many items as would have this standard error: it
-    keeps inside [0, 1] and is not empty at its ends. Else it is Student's, by the number of clusters.
+    keeps inside [0, 1] and is not empty at its ends. Else it is Student's, by the number of clusters, as far
+    as it lies within the bounds of what is measured.
+
+    Args:
+      values: of the items [n].
+      clusters: items with equal ones are taken together [n]; None: each on its own.
+      level: of the interval.
+      bounds: the least and the largest that the mean can be.
     """
     values = np.asarray(values, np.float64)
     value, (se, n_clusters) = float(values.mean()), _clustered_se(values, clusters)
@@ -52,7 +64,13 @@ def mean(values: np.ndarray, clusters: np.ndarray | None = None, level: float = 
         half = z / (1 + z**2 / n) * math.sqrt(variance / n + z**2 / (4 * n**2))
         return Estimate(value, se, min(value, middle - half), max(value, middle + half))
     half = _t(level, n_clusters - 1) * se
-    return Estimate(value, se, value - half, value + half)
+    return within(Estimate(value, se, value - half, value + half), *bounds)
+
+
+def within(estimate: Estimate, least: float, most: float) -> Estimate:
+    """The part of the interval between two bounds: what is measured is nowhere else. nan stays nan."""
+    lo, hi = np.maximum(estimate.lo, least), np.minimum(estimate.hi, most)
+    return Estimate(estimate.value, estimate.se, float(lo), float(hi))
 
 
 def difference(
@@ -70,11 +88,11 @@ def difference(
     """
     apart = np.asarray(a, np.float64) - np.asarray(b, np.float64)
     n, value, (se, n_clusters) = len(apart), float(apart.mean()), _clustered_se(apart, clusters)
-    middle, spread = value, se
+    middle, spread, most = value, se, math.inf
     if np.isin(apart, (-1, 0, 1)).all():
-        middle, spread = value * n / (n + 2), math.hypot(se * n, 1) / (n + 2)
+        middle, spread, most = value * n / (n + 2), math.hypot(se * n, 1) / (n + 2), 1.0
     half = _t(level, n_clusters - 1) * spread
-    return Estimate(value, se, middle - half, middle + half)
+    return within(Estimate(value, se, middle - half, middle + half), -most, most)
 
 
 def mean_over_seeds(
@@ -103,6 +121,8 @@ def mean_over_seeds(
         _t(level, n_clusters - 1) * se_items, _t(level, n_seeds - 1) * math.sqrt(between / n_seeds)
     )
     estimate = Estimate(value, math.sqrt(se_items**2 + between / n_seeds), value - half, value + half)
+    if np.isin(values_SN, (0, 1)).all():
+        estimate = within(estimate, 0, 1)
     return SeedMean(estimate, n_seeds, math.sqrt(between), se_items)
 
 

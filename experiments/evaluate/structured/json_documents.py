@@ -20,6 +20,7 @@ import jsonschema
 import pandas as pd
 from absl import flags
 
+from experiments.data.vocab import prompt_ids
 from experiments.evaluate.loaded_model import LoadedModel, load_model
 from experiments.files import write_atomic
 from models.decoding.constraints.constrained_sampling import sample_constrained
@@ -56,7 +57,7 @@ def compare(loaded: LoadedModel, schemas: dict[str, Any], asked: DocumentSamplin
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
     words = [f"A JSON document of the schema {json.dumps(schema)}:\n" for schema in schemas.values()]
-    prompts = [[loaded.vocab.eos_id, *loaded.vocab.encode(text)] for text in words]
+    prompts = [prompt_ids(loaded.vocab, text) for text in words]
     seeds = [asked.seed + i for i in range(len(prompts))]
     settings = SamplingSettings(temperature=asked.temperature)
     model, params = loaded.model, loaded.params

@@ -24,6 +24,7 @@ import numpy as np
 
 from experiments.data.sources import queries
 from experiments.data.sources.queries import Question
+from experiments.data.vocab import prompt_ids
 from experiments.evaluate.loaded_model import LoadedModel, chat_template
 from experiments.evaluate.structured.json_documents import timed
 from experiments.objective_configs import ClassifierConfig
@@ -78,7 +79,7 @@ def prompts_by_example(
         own = examples[i * shots : (i + 1) * shots]
         lines = [line for one in own for line in (one.text, json.dumps(one.query))]
         text = queries.in_lines([*lines, question.text])
-        prompts.append([loaded.vocab.eos_id, *loaded.vocab.encode(text)])
+        prompts.append(prompt_ids(loaded.vocab, text))
     return prompts
 
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.data.vocab import Vocab
+from experiments.data.vocab import Vocab, begun
 from models.model import Model
 
 TOKENS_PER_BATCH = 2**13
@@ -42,7 +42,7 @@ def encode_pair(vocab: Vocab, context: str, continuation: str) -> ScoringRow:
 
 
 def encode_choices(vocab: Vocab, context: str, continuations: Sequence[str]) -> list[ScoringRow]:
-    """A text and each of its continuations as tokens, begun by the token that ends documents.
+    """A text and each of its continuations as tokens; a text begins as the vocabulary says (`begun`).
 
     As in the lm-evaluation-harness, spaces at the end of the context go to the continuation, and tokens are
     those of one text, split where those of the context alone end. Where one of the texts has a token across
@@ -57,7 +57,7 @@ def encode_choices(vocab: Vocab, context: str, continuations: Sequence[str]) -> 
     before, wholes = vocab.encode(stripped), [vocab.encode(stripped + ending) for ending in endings]
     n = len(before)
     if all(len(whole) > n and whole[:n] == before for whole in wholes):
-        return [ScoringRow([vocab.eos_id, *before], whole[n:]) for whole in wholes]
+        return [ScoringRow(begun(vocab, before), whole[n:]) for whole in wholes]
     rows = []
     for whole, ending in zip(wholes, endings):
         own, shared = vocab.encode(ending), n
@@ -67,7 +67,7 @@ def encode_choices(vocab: Vocab, context: str, continuations: Sequence[str]) -> 
             own = whole[shared:]
         if not own:
             raise ValueError(f"the vocabulary has no token for {ending!r} after {stripped[-40:]!r}")
-        rows.append(ScoringRow([vocab.eos_id, *before[:shared]], own))
+        rows.append(ScoringRow(begun(vocab, before[:shared]), own))
     return rows
 
 

@@ -15,7 +15,7 @@ from experiments.files import cache_folder
 if TYPE_CHECKING:  # imports jax, which a task whose responses are all cached does without
     from experiments.evaluate.loaded_model import LoadedModel
 
-FORMAT = 3  # raised when the same item may get another response
+FORMAT = 4  # raised when the same item may get another response
 GENERATED_AT_ONCE = 64
 
 Progress = Callable[[int, int], None]  # (done, of how many)
@@ -101,6 +101,7 @@ def cache_path(checkpoint: str, task: Task, shots: int, seed: int) -> Path:
 
 def _respond(loaded: "LoadedModel", task: Task, prompts: dict[int, str]) -> Iterator[Records]:
     """Batches of records by item; what is too long for the context comes first, as invalid."""
+    from experiments.data.vocab import prompt_ids
     from experiments.evaluate.tasks.loglikelihood import ScoringRow, encode_choices
 
     vocab, context = loaded.vocab, loaded.config.seq_len
@@ -108,7 +109,7 @@ def _respond(loaded: "LoadedModel", task: Task, prompts: dict[int, str]) -> Iter
         # A text that fills the context goes on from its last half (see `sample`); a prompt must not, so that
         # the first token of the answer counts. Of a text that is scored the last token is not read.
         places = 1
-        questions = {i: [ScoringRow([vocab.eos_id, *vocab.encode(prompts[i])], [])] for i in prompts}
+        questions = {i: [ScoringRow(prompt_ids(vocab, prompts[i]), [])] for i in prompts}
     else:
         places = -1
         targets = {i: task.items[i].choices if task.metric == "multiple_choice" else (task.items[i].target,)

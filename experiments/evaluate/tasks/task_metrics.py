@@ -4,6 +4,7 @@ The names are those of the lm-evaluation-harness: of the choices' log-probabilit
 `acc_norm` the largest by character of the choice, `acc_bytes` by UTF-8 byte; of equals, the first.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from experiments.evaluate.tasks.task import Item, Task
 
 # The number that stands for a task, by how it is asked.
 MAIN = {"multiple_choice": "acc", "cloze": "acc", "exact_match": "exact_match"}
+BOUNDS = {"prob": (0, 1), "brier": (0, 2)}  # of means; nats are at least 0
 BOUNDED = ("acc", "acc_norm", "acc_bytes", "exact_match")  # those that chance and ceiling are about
 
 
@@ -80,7 +82,7 @@ def results(responses: Responses, level: float = 0.9) -> list[MetricEstimate]:
         MetricEstimate(
             task.name,
             name,
-            intervals.mean(values, groups, level),
+            intervals.mean(values, groups, level, BOUNDS.get(name, (0, math.inf))),
             len(values),
             task.chance if name in BOUNDED else None,
             task.ceiling if name in BOUNDED else None,

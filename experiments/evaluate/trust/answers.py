@@ -87,12 +87,13 @@ def _seed(prompt: str, asking: Asking) -> int:
 
 
 def _draw(loaded: "LoadedModel", prompts: Sequence[str], asking: Asking, k: int) -> list[list[str]]:
+    from experiments.data.vocab import prompt_ids
     from models.decoding.sample import sample
     from models.decoding.settings import SamplingSettings
     from models.decoding.stop import StopCriteria
 
     vocab, context = loaded.vocab, loaded.config.seq_len
-    tokens = [[vocab.eos_id, *vocab.encode(prompt)] for prompt in prompts]
+    tokens = [prompt_ids(vocab, prompt) for prompt in prompts]
     for prompt, encoded in zip(prompts, tokens):
         if len(encoded) >= context:
             raise ValueError(

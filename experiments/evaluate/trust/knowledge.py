@@ -27,7 +27,7 @@ from experiments.data.sources.biographies import (
     question,
     statements,
 )
-from experiments.data.vocab import Vocab
+from experiments.data.vocab import Vocab, prompt_ids
 from experiments.evaluate.loaded_model import LoadedModel
 from experiments.evaluate.tasks.loglikelihood import bucket, encode_pair, score_all
 from models.counting import Counts
@@ -173,7 +173,7 @@ def tokens_of(vocab: Vocab, pool: Sequence[str]) -> np.ndarray:
 
 def in_one_pass(loaded: LoadedModel, documents: Sequence[list[Place]]) -> Iterator[tuple[Place, np.ndarray]]:
     """Each place with the log-probabilities of all tokens there, float[vocabulary]."""
-    encoded = [[loaded.vocab.eos_id, *loaded.vocab.encode(places[-1].before)] for places in documents]
+    encoded = [prompt_ids(loaded.vocab, places[-1].before) for places in documents]
     length = bucket(max(map(len, encoded)))
     n_rows = min(TOKENS_PER_BATCH // length, bucket(len(documents), 1))
     n_places = max(map(len, documents))

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import models
+from experiments.data.vocab import prompt_ids
 from experiments.evaluate.loaded_model import LoadedModel, load_model
 from experiments.files import read_json
 from models import sharding
@@ -68,7 +69,7 @@ class Said:
 
 def encoded(loaded: LoadedModel, prompts: Sequence[str]) -> list[list[int]]:
     """Token ids of prompts that begin documents."""
-    return [[loaded.vocab.eos_id, *loaded.vocab.encode(prompt)] for prompt in prompts]
+    return [prompt_ids(loaded.vocab, prompt) for prompt in prompts]
 
 
 def run_cell(

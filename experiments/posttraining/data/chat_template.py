@@ -13,21 +13,24 @@ speak in another's place.
 
 A Jinja template of a Hugging Face tokenizer renders text; what is between {% generation %} and
 {% endgeneration %} is the assistant's, as in transformers' `apply_chat_template` with its
-`return_assistant_tokens_mask`. Each stretch of text is tokenized by itself, so no token lies across a border:
-masks are exact, and a prompt is a prefix of its conversation to the token.
+`return_assistant_tokens_mask`. Few templates have such blocks: in those without, what a turn of the assistant
+adds to its prompt is the assistant's, up to white space at its end. Each stretch of text is tokenized by
+itself, so no token lies across a border: masks are exact, and a prompt is a prefix of its conversation to the
+token.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from experiments.data.vocab import Vocab
-from experiments.files import read_json
+from experiments.data.vocab import Vocab, prompt_ids
+from experiments.data.vocabularies.hugging_face import tokenizer_settings
 from experiments.posttraining.data.conversations import Conversation, Turn
 
 MARKERS = {"system": "\x01", "user": "\x05", "assistant": "\x06"}
@@ -83,15 +86,18 @@ def load_template(name: str, vocab: Vocab) -> ChatTemplate:
 
 def has_template(folder: Path) -> bool:
     """Whether a folder holds a Jinja template, as a Hugging Face tokenizer's does."""
-    return (folder / "chat_template.jinja").is_file() or "chat_template" in _settings(folder)
+    return (folder / "chat_template.jinja").is_file() or bool(tokenizer_settings(folder).get("chat_template"))
 
 
 def default_template(vocab: Vocab) -> ChatTemplate:
-    """The template of this module.
+    """The template of this module; where prompts are sources of an encoder (T5), one turn of the user, which
+    is the source, and one of the assistant.
 
     Raises:
       ValueError: a vocabulary that cannot say the markers.
     """
+    if vocab.source_end_ids:
+        return _source_and_target(vocab)
     ids = {role: vocab.encode(marker) for role, marker in MARKERS.items()}
     for role, marker in MARKERS.items():
         if vocab.decode(ids[role]) != marker:
@@ -110,6 +116,19 @@ def default_template(vocab: Vocab) -> ChatTemplate:
         return [*found, (ids["assistant"], False)] if add_generation_prompt else found
 
     return ChatTemplate("default 1", vocab.eos_id, parts)
+
+
+def _source_and_target(vocab: Vocab) -> ChatTemplate:
+    def parts(conversation: Conversation, add_generation_prompt: bool) -> list[Part]:
+        if [turn.role for turn in conversation] not in (["user"], ["user", "assistant"]):
+            raise ValueError(
+                f"a conversation of {', '.join(turn.role for turn in conversation)}; a network with an "
+                "encoder reads one turn of the user and answers it: give one of each, or a Jinja template"
+            )
+        found = [(prompt_ids(vocab, conversation[0].content), False)]
+        return found + [([*vocab.encode(turn.content), vocab.eos_id], True) for turn in conversation[1:]]
+
+    return ChatTemplate("source and target 1", vocab.eos_id, parts)
 
 
 def gold_template(vocab: Vocab) -> ChatTemplate:
@@ -141,10 +160,12 @@ def jinja_template(source: str, vocab: Vocab, special: Mapping[str, str] | None 
         special tokens. Without an eos_token it is the vocabulary's token that ends a document.
 
     Raises:
-      ValueError: it is no template; it has no generation block, or one without the end of the turn in it; or
-        it renders a prompt that its conversation does not begin with.
+      ValueError: it is no template; its responses have no end of turn in their generation block, or behind
+        them; or it renders a prompt that its conversation does not begin with.
     """
     render = _compile(source, {"eos_token": EOS} | dict(special or {}))
+    if BEGIN not in render(PROBE, False):
+        render = functools.partial(_with_blocks, render)
 
     def encode(text: str) -> list[int]:
         first, *others = (vocab.encode(piece) if piece else [] for piece in text.split(EOS))
@@ -228,6 +249,31 @@ def _compile(source: str, special: Mapping[str, str]) -> Callable[[Conversation,
     return render
 
 
+def _with_blocks(
+    render: Callable[[Conversation, bool], str], conversation: Conversation, add_generation_prompt: bool
+) -> str:
+    """What a template without generation blocks renders, with a block around each response: what its turn
+    adds to its prompt.
+
+    Raises:
+      ValueError: a conversation up to a turn is not how the whole one begins.
+    """
+    text = render(conversation, add_generation_prompt)
+    for i in reversed(range(len(conversation))):
+        if conversation[i].role == "assistant":
+            prompt, through = render(conversation[:i], True), render(conversation[: i + 1], False).rstrip()
+            if not (through.startswith(prompt) and text.startswith(through)):
+                raise ValueError(
+                    "template: it has no generation block, and a conversation does not begin with the prompt "
+                    "of its response (add_generation_prompt), so it does not say which tokens are the "
+                    "assistant's; put {% generation %} and {% endgeneration %} around the response and the "
+                    "end of its turn"
+                )
+            said = text[len(prompt) : len(through)]
+            text = f"{text[: len(prompt)]}{BEGIN}{said}{END}{text[len(through) :]}"
+    return text
+
+
 def _stretches(text: str) -> Iterator[tuple[str, bool]]:
     """Rendered text cut at BEGIN and END: (stretch, whether the assistant says it)."""
     before, *rest = text.split(BEGIN)
@@ -245,15 +291,10 @@ def _end_of_turn(
 ) -> int:
     """The token behind the text of a response in its generation block."""
     said = [text for text, said in _stretches(render(PROBE, False)) if said]
-    if not said:
-        raise ValueError(
-            "template: no generation block, so it does not say which tokens are the assistant's; put "
-            "{% generation %} and {% endgeneration %} around the response and the end of its turn"
-        )
     ids = encode("".join(said).partition(PROBE[1].content)[2])
     if not ids or vocab.token_bytes()[ids[0]]:
         raise ValueError(
-            "template: its generation block has no special token behind the response, so a model would not "
+            "template: no special token behind the response, in its generation block, so a model would not "
             "learn to stop; put {% endgeneration %} behind the token that ends the turn, or {{ eos_token }}"
         )
     return ids[0]
@@ -264,7 +305,7 @@ def _of_tokenizer(folder: Path) -> str:
     file = folder / "chat_template.jinja"
     if file.is_file():
         return file.read_text(encoding="utf-8")
-    found = _settings(folder).get("chat_template")
+    found = tokenizer_settings(folder).get("chat_template")
     if isinstance(found, list):  # several, by name
         found = next((each["template"] for each in found if each.get("name") == "default"), None)
     if not isinstance(found, str):
@@ -277,12 +318,6 @@ def _of_tokenizer(folder: Path) -> str:
 
 def _special_tokens(folder: Path) -> dict[str, str]:
     """bos_token and the like of a tokenizer_config.json, if there is one."""
-    named = {name: value for name, value in _settings(folder).items() if name.endswith("_token")}
+    named = {name: value for name, value in tokenizer_settings(folder).items() if name.endswith("_token")}
     texts = {n: value.get("content") if isinstance(value, dict) else value for n, value in named.items()}
     return {name: text for name, text in texts.items() if isinstance(text, str)}
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    """tokenizer_config.json; {} where there is none."""
-    file = folder / "tokenizer_config.json"
-    return read_json(file) if file.is_file() else {}

@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments.config import RunConfig
 from experiments.data.sources import queries
-from experiments.data.vocab import Vocab, load_vocab
+from experiments.data.vocab import Vocab, load_vocab, prompt_ids
 from experiments.objective import RunData
 from experiments.objective_configs import ClassifierConfig, ExamplesConfig, QueriesConfig
 from experiments.posttraining.data.examples import SPLITS, Example, Examples, RaggedColumn
@@ -136,4 +136,4 @@ def bytes_of(label: str) -> np.ndarray:
 
 def tokens_of(text: str, vocab: Vocab) -> np.ndarray:
     """int32[n]: the text as the beginning of a document."""
-    return np.array([vocab.eos_id, *vocab.encode(text)], np.int32)
+    return np.array(prompt_ids(vocab, text), np.int32)

@@ -289,7 +289,8 @@ def map_example(settings: Settings, config: TransformerConfig, params: Any) -> t
     right = predicted_BT[:, first : first + n] == row_BT[:, first + 1 : first + n + 1]
     [source] = draw(settings, n, 1, "example")
     shown = strings.row(source, settings.strings)
-    maps_LHTS = jax.jit(functools.partial(attention_maps, config))(params, encode([shown]))[:, 0]
+    found = jax.jit(functools.partial(attention_maps, config))(params, encode([shown]))
+    maps_LHTS = found.attention_LBHTT[:, 0]
     maps_LHTS = maps_LHTS[:, :, first : first + n, first - n : first + n]
     target, read = strings.target_of(source, settings.strings), shown[first - n : first + n]
     tables = [

@@ -17,6 +17,7 @@ from jax.sharding import SingleDeviceSharding
 import models
 from experiments.config import Recipe, RunConfig
 from experiments.data.vocab import load_vocab
+from experiments.data.vocabularies.hugging_face import has_tokenizer
 from experiments.fields import from_json, to_json
 from experiments.files import read_json
 from experiments.objective import Objective
@@ -51,11 +52,24 @@ def load(run: Path) -> tuple[RunConfig, Any]:
     return config, objective.network(params)
 
 
-def load_whole(run: Path) -> tuple[RunConfig, Objective, Any]:
-    """As `load`, with the objective and its whole tree of parameters, heads included; raises as it does."""
+def read_config(run: Path) -> RunConfig:
+    """The configuration in a run's folder. An imported vocabulary is that of the tokenizer which lies there,
+    wherever it came from: the folder may move.
+
+    Raises:
+      ValueError: `run` is no run directory.
+    """
     if not (run / "config.json").is_file():
         raise ValueError(f"{run} is not a run: it has no config.json; give a folder runs/<run_id> of a study")
     config = from_json(RunConfig, read_json(run / "config.json"))
+    if config.data.vocab != "imported" or not has_tokenizer(run):
+        return config
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, path=str(run.absolute())))
+
+
+def load_whole(run: Path) -> tuple[RunConfig, Objective, Any]:
+    """As `load`, with the objective and its whole tree of parameters, heads included; raises as it does."""
+    config = read_config(run)
     if not (run / "checkpoints").is_dir():
         raise ValueError(f"{run} has no checkpoints; train it first")
     begun = Start(config.recipe)

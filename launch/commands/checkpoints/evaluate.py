@@ -37,7 +37,9 @@ flags.DEFINE_enum(
 flags.DEFINE_string("file", None, "text to score instead of a split", flag_values=FLAGS)
 flags.DEFINE_list("by", [], "groups of the text: JSON fields, length, position", flag_values=FLAGS)
 flags.DEFINE_integer("shots", 0, "solved examples before each item", 0, flag_values=FLAGS)
-flags.DEFINE_integer("limit", None, "first items of each task (built-in: 200)", 1, flag_values=FLAGS)
+flags.DEFINE_integer(
+    "limit", None, "first items of each task (built-in: 200), first documents of a text", 1, flag_values=FLAGS
+)
 flags.DEFINE_integer("seed", 0, "of built-in items and of the examples", 0, flag_values=FLAGS)
 flags.DEFINE_bool(
     "contamination", False, "how many items of the tasks the runs have read in training", flag_values=FLAGS
@@ -68,7 +70,8 @@ def run(args: list[str], flags) -> int:
             from experiments.evaluate.language_modelling.text_score import score_text
 
             shown = functools.partial(showing, text)
-            texts.append(score_text(checkpoint, loader, text, bool(flags.file), flags.by, shown))
+            how = {"by": flags.by, "limit": flags.limit, "progress": shown}
+            texts.append(score_text(checkpoint, loader, text, bool(flags.file), **how))
         asked = {"shots": flags.shots, "seed": flags.seed, "limit": flags.limit, "loader": loader}
         evaluated.append(checkpoint_comparison.evaluate_tasks(checkpoint, tasks, **asked, progress=showing))
         showing.done += 1
@@ -144,7 +147,7 @@ def _contamination(checkpoint, tasks: list) -> dict:
 
 def _checkpoints(args: list[str], everything: bool) -> list:
     """What the paths name, in their order; runs of --all begin with the lowest loss."""
-    from experiments.evaluate.checkpoint_paths import describe, find_all, find_run
+    from experiments.evaluate.checkpoint_paths import describe, find_all, find_run, tell_apart
 
     if everything:
         return find_all(Path(args[0]))
@@ -152,7 +155,7 @@ def _checkpoints(args: list[str], everything: bool) -> list:
     for path, folder in zip(args, folders):
         if folder != Path(path):
             print(f"evaluating the study's verification run, {folder}", file=sys.stderr)
-    return [describe(folder) for folder in folders]
+    return tell_apart([describe(folder) for folder in folders])
 
 
 def _draw(evaluated, path: str) -> None:

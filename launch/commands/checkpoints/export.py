@@ -18,7 +18,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments.files import read_json
-from launch.arguments.hf_folders import RUN_FILE, copy_tokenizer_files, write_byte_tokenizer
+from launch.arguments.hf_folders import copy_tokenizer_files, write_byte_tokenizer
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()
@@ -31,7 +31,8 @@ def run(args: list[str], flags) -> int:
     if len(args) != 1 or not flags.out:
         raise ValueError(f"expected one run or study folder and --out, got {args}; usage: {USAGE}")
     prepare_process()  # before anything imports jax
-    from experiments.evaluate.loaded_model import find_run
+    from experiments.data.vocabularies.hugging_face import special_ids
+    from experiments.evaluate.loaded_model import EXPORTED, find_run
     from experiments.fields import to_json
     from experiments.objective_configs import ClassifierConfig, RewardConfig
     from experiments.training.checkpoints.load import load_whole
@@ -54,10 +55,14 @@ def run(args: list[str], flags) -> int:
         if isinstance(model, TransformerConfig) and not model.max_len:
             model = dataclasses.replace(model, max_len=config.seq_len)
         hf.save(model, params, folder, head=whole["head"] if has_head else None)
-        (folder / RUN_FILE).write_text(json.dumps(to_json(config), indent=1) + "\n")
+        (folder / EXPORTED).write_text(json.dumps(to_json(config), indent=1) + "\n")
         copy_tokenizer_files(source, folder)
         if config.data.vocab == "bytes" and not (folder / "tokenizer_config.json").is_file():
             write_byte_tokenizer(folder)
-        [name] = read_json(folder / "config.json").get("architectures", [model.family])
+        described = read_json(folder / "config.json")
+        if config.data.vocab == "imported":
+            ends = special_ids(source)
+            (folder / "config.json").write_text(json.dumps(described | ends, indent=2) + "\n")
+        [name] = described.get("architectures", [model.family])
     print(f"{out}: {name}")
     return 0

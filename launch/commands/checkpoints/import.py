@@ -1,9 +1,10 @@
-"""Turn a Hugging Face checkpoint into a run's folder, which sample, evaluate and export open.
+"""Turn a Hugging Face checkpoint into a run's folder, for sample, evaluate, sft, dpo, rl, serve and export.
 
 The folder has parameters and no training: in its config.json, optimizer, schedule and tokens are stand-ins,
 and import.json says where the parameters come from. What `isoflop export` wrote comes back with its data and
-its vocabulary. Tokenizers of others are copied along but not read yet: such a model is used by token ids,
-from Python, unless its tokens are bytes (--vocab bytes).
+its vocabulary. Tokenizers of others are kept in the folder with their added tokens, chat template and the
+tokens that end a text, and go back out: tokenizer.json (needs pip install tokenizers), tokenizer.model or
+spiece.model. Where tokens are bytes and no tokenizer says so, give --vocab bytes.
 
 Example: isoflop import ~/models/Qwen3-0.6B --out out/qwen3
 """
@@ -15,8 +16,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments.files import read_json
-from launch.arguments.hf_folders import RUN_FILE, copy_tokenizer_files
+from launch.arguments.hf_folders import copy_tokenizer_files
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()
@@ -56,27 +56,38 @@ def run(args: list[str], flags) -> int:
         checkpoints.close()
     print(f"{out}: {models.count(model).n_total:,} parameters, {config.model.family}")
     if config.data.vocab == "imported":
-        print("its tokenizer is not read: sample and evaluate need one; use token ids from Python")
+        print(_tokenizer(out))
     return 0
+
+
+def _tokenizer(out: Path) -> str:
+    """What the folder's tokenizer is, or why it cannot be read."""
+    from experiments.data.vocab import hugging_face_vocab
+    from experiments.data.vocabularies.hugging_face import special_ids
+    from experiments.posttraining.data.chat_template import has_template
+
+    try:
+        vocab = hugging_face_vocab(out)
+    except ValueError as error:
+        return f"no tokenizer: {error}; without one it is used by token ids, from Python"
+    ends = special_ids(out).get("eos_token_id", [vocab.eos_id])
+    template = "a chat template" if has_template(out) else "no chat template"
+    return f"tokenizer of {vocab.size:,} tokens, {template}; a text ends with {' or '.join(map(str, ends))}"
 
 
 def _run_config(source: Path, model, flags):
     """The run that was exported, or a stand-in for one that never was."""
-    from experiments.config import RunConfig
     from experiments.data_configs import DataConfig
-    from experiments.evaluate.loaded_model import placeholder_run
-    from experiments.fields import from_json
+    from experiments.evaluate.loaded_model import run_of
     from experiments.objective_configs import SFTConfig
 
-    if (source / RUN_FILE).is_file():
-        found = from_json(RunConfig, read_json(source / RUN_FILE))
-        changed: dict[str, Any] = {"init": None, "micro_batches": 1}  # the parameters are whole
-        if found.objective:
-            changed["objective"] = SFTConfig()  # a stand-in, with which it keeps its chat template
-        if flags.seq_len:
-            changed |= {"seq_len": flags.seq_len, "batch_tokens": flags.seq_len}
-        return dataclasses.replace(found, model=model, **changed)
-    data = DataConfig() if flags.vocab else DataConfig("imported", "", "imported", model.vocab_size)
+    config = run_of(source, model, flags.seq_len)
+    data = config.data
+    if data.vocab == "imported":  # the tokenizer beside the run, wherever that is
+        data = DataConfig() if flags.vocab else dataclasses.replace(data, path="")
     if flags.vocab and model.vocab_size < data.vocab_size:
         raise ValueError(f"--vocab bytes needs {data.vocab_size} tokens; {source} has {model.vocab_size}")
-    return placeholder_run(model, data, flags.seq_len)
+    changed: dict[str, Any] = {"init": None, "micro_batches": 1, "data": data}  # the parameters are whole
+    if config.objective:
+        changed["objective"] = SFTConfig()  # a stand-in, with which it keeps its chat template
+    return dataclasses.replace(config, **changed)

@@ -11,7 +11,8 @@ the text is the answer, up to the end of its turn. Without a prompt it is a conv
 is a turn, answered in view of all before, up to Ctrl-D or as many tokens as the model was trained on.
 
 With --schema (JSON Schema), --regex, --grammar (Lark or GBNF) or --choices every text has that form, if
---max_tokens are enough; if not, the command says so and exits with 1. --beam K prints the best of K beams.
+--max_tokens are enough; if not, the command says so and exits with 1. --beam K prints the best of K beams,
+--n K --best BY the best of K samples: by log-probability, by a vote among equal answers, or by a reward.
 
 Example: isoflop sample out/quickstart --prompt "Returns the " --temperature 0.8 --top_p 0.9 --stop "." --n 4
 """
@@ -42,6 +43,12 @@ flags.DEFINE_bool(
     flag_values=FLAGS,
 )
 flags.DEFINE_integer("n", 1, "samples to draw", flag_values=FLAGS)
+flags.DEFINE_string(
+    "best", None,
+    "print the best of --n samples alone: by logprob, logprob_per_token, vote, gold, the folder of a reward "
+    "model, or reward.py:name, a function (prompt, text) -> number",
+    flag_values=FLAGS,
+)  # fmt: skip
 flags.DEFINE_bool("pick", False, "show the samples and ask which one to print", flag_values=FLAGS)
 flags.DEFINE_integer("max_tokens", 200, "longest continuation, in tokens", flag_values=FLAGS)
 flags.DEFINE_float("max_seconds", math.inf, "end what is unfinished after this time", flag_values=FLAGS)
@@ -67,7 +74,7 @@ for _name, (_default, _text) in KNOBS.items():
         _name, _default, _text, flag_values=FLAGS
     )
 flags.DEFINE_multi_string(
-    "logit_bias", [], "TOKEN=NUMBER is added to that token's logit, -inf bans it",
+    "logit_bias", [], "TOKEN=NUMBER is added to that token's logit, -inf bans it; TOKEN is an id or a text",
     flag_values=FLAGS,
 )  # fmt: skip
 flags.DEFINE_string("schema", None, "file of a JSON schema that the text must fulfil", flag_values=FLAGS)
@@ -87,6 +94,10 @@ def run(args: list[str], flags) -> int:
         return _converse(Path(args[0]), flags)
     if flags.pick:
         sample_output.check_pick(flags.n, flags.prompts)
+    if flags.best and (flags.n < 2 or flags.pick or flags.beam):
+        raise ValueError(
+            f"--best {flags.best}: it chooses from --n samples, 2 at least, without --pick and --beam"
+        )
     requests = sample_output.read_requests(flags.prompt, flags.prompts, flags.seed)
     if flags.n * len(requests) > MAX_SAMPLES:
         raise ValueError(
@@ -100,19 +111,23 @@ def run(args: list[str], flags) -> int:
         neutral = {name: default for name, (default, _) in KNOBS.items()}
         constraint_flags.check_beam(flags, {name: getattr(flags, name) for name in KNOBS}, neutral)
     prepare_process()  # before anything imports jax
+    from experiments.data.vocab import prompt_ids
     from experiments.evaluate.loaded_model import chat_template, load_model
+    from experiments.evaluate.samples.best_of import best_of, scores_by
+    from experiments.evaluate.samples.best_of import said as chosen
     from models.decoding.beam import beam_search
     from models.decoding.sample import sample
 
+    scores = scores_by(flags.best) if flags.best else None
     settings, stop = _settings(flags)
     loaded = load_model(Path(args[0]))
-    stop = dataclasses.replace(stop, tokens=loaded.end_ids)
+    settings, stop = _of_vocabulary(settings, stop, loaded, flags)
     if loaded.folder != Path(args[0]):
         print(f"sampling from the study's verification run, {loaded.folder}", file=sys.stderr)
     vocab, said = loaded.vocab, loaded.token_bytes()
     template = chat_template(loaded) if flags.chat else None
     prompts = [
-        template.question(request["prompt"]) if template else [vocab.eos_id, *vocab.encode(request["prompt"])]
+        template.question(request["prompt"]) if template else prompt_ids(vocab, request["prompt"])
         for request in requests
     ]
     eos_id = template.end_id if template else vocab.eos_id
@@ -160,9 +175,19 @@ def run(args: list[str], flags) -> int:
         )
     if flags.pick:
         groups = [[sample_output.pick(shown_prompt, groups[0])]]
+    sample_output.warn_of_time(groups, flags.max_seconds)
+    about = [{} for _ in groups]
+    if scores is not None:
+        found = [
+            best_of(request["prompt"], some, flags.best, scores) for request, some in zip(requests, groups)
+        ]
+        groups, about = [[one] for one, _ in found], [{"best_of": each} for _, each in found]
+        if not (flags.json or flags.prompts):
+            print(chosen(found[0][1]), file=sys.stderr)
     rows = [
         {**request, "prompt_tokens": prompt, "samples": [sample_output.as_json(one, said) for one in group]}
-        for request, prompt, group in zip(requests, prompts, groups)
+        | more
+        for request, prompt, group, more in zip(requests, prompts, groups, about)
     ]
     if flags.prompts:
         print("\n".join(json.dumps(each) for each in rows))
@@ -177,7 +202,7 @@ def run(args: list[str], flags) -> int:
 
 def _converse(path: Path, flags) -> int:
     """Answers line after line."""
-    alone = ("n", "pick", "json", "beam", "top_logprobs", "schema", "regex", "grammar", "choices")
+    alone = ("n", "pick", "best", "json", "beam", "top_logprobs", "schema", "regex", "grammar", "choices")
     if given := [name for name in alone if flags[name].present]:
         raise ValueError(
             f"--{given[0]} with --chat and no prompt, which is a conversation; give --prompt for one turn"
@@ -187,10 +212,10 @@ def _converse(path: Path, flags) -> int:
     from experiments.evaluate.samples.conversation import converse, lines_of_user
 
     (settings, stop), loaded = _settings(flags), load_model(path)
+    settings, stop = _of_vocabulary(settings, stop, loaded, flags)
     lines, stream = lines_of_user(sys.stdin.isatty()), sys.stdout.isatty()
     converse(
-        *(loaded, chat_template(loaded), lines, settings, flags.seed, flags.max_tokens, stream),
-        stop=dataclasses.replace(stop, tokens=loaded.end_ids),
+        *(loaded, chat_template(loaded), lines, settings, flags.seed, flags.max_tokens, stream), stop=stop
     )
     return 0
 
@@ -201,5 +226,10 @@ def _settings(flags) -> tuple[Any, Any]:
     from models.decoding.stop import StopCriteria
 
     knobs = {name: getattr(flags, name) for name in KNOBS}
-    settings = SamplingSettings(logit_bias=sample_output.read_bias(flags.logit_bias), **knobs)
-    return settings, StopCriteria(tuple(flags.stop), seconds=flags.max_seconds)
+    return SamplingSettings(**knobs), StopCriteria(tuple(flags.stop), seconds=flags.max_seconds)
+
+
+def _of_vocabulary(settings: Any, stop: Any, loaded: Any, flags) -> tuple[Any, Any]:
+    """The same with what needs the checkpoint's tokens: biases, and further ends of a text."""
+    bias = sample_output.read_bias(flags.logit_bias, loaded.token_bytes())
+    return dataclasses.replace(settings, logit_bias=bias), dataclasses.replace(stop, tokens=loaded.end_ids)

@@ -41,10 +41,10 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     from experiments.objective_configs import DPOConfig
 
     checkpoint, source = args
-    examples = posttraining.pairs(source, flags.template)
+    examples = posttraining.pairs(source, posttraining.template_of(checkpoint, flags.template))
     objective = DPOConfig(loss=flags.loss, beta=flags.beta, label_smoothing=flags.label_smoothing)
     config = posttraining.run_from(checkpoint, examples, objective, flags)
-    keep = functools.partial(posttraining.keep_template, flags.template)
+    keep = functools.partial(posttraining.keep_tokenizer, config)
     return foreground.train_and_report(config, Path(flags.out), flags.mesh, _summary, keep)
 
 

@@ -37,9 +37,9 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     from experiments.objective_configs import RewardConfig
 
     checkpoint, source = args
-    examples = posttraining.pairs(source, flags.template)
+    examples = posttraining.pairs(source, posttraining.template_of(checkpoint, flags.template))
     config = posttraining.run_from(checkpoint, examples, RewardConfig(), flags)
-    keep = functools.partial(posttraining.keep_template, flags.template)
+    keep = functools.partial(posttraining.keep_tokenizer, config)
     return foreground.train_and_report(config, Path(flags.out), flags.mesh, _summary, keep)
 
 

@@ -66,14 +66,14 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     from experiments.posttraining.rl.diagnosis import diagnose
     from experiments.training.metrics import read
 
-    template = posttraining.absolute(flags.template)
+    template = posttraining.template_of(checkpoint, flags.template)
     examples = ExamplesConfig("prompts", prompts, template)
     if reward == "exact":
         examples = ExamplesConfig("questions", prompts, template, abstention=flags.abstention)
     if prompts == "gold":
         examples = ExamplesConfig("gold", gold=GoldConfig())
     config = posttraining.run_from(checkpoint, examples, _objective(reward, flags), flags)
-    keep = functools.partial(posttraining.keep_template, flags.template)
+    keep = functools.partial(posttraining.keep_tokenizer, config)
 
     def summary(row: dict[str, Any], path: Path) -> str:
         for sentence in diagnose(config, read(path.parent / "metrics.jsonl")):

@@ -48,13 +48,13 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     from experiments.objective_configs import ExamplesConfig, GoldConfig, SFTConfig
 
     checkpoint, data = args
-    examples = ExamplesConfig("conversations", data, posttraining.absolute(flags.template))
+    examples = ExamplesConfig("conversations", data, posttraining.template_of(checkpoint, flags.template))
     if data == "gold":
         examples = ExamplesConfig("gold", gold=GoldConfig())
     config = posttraining.run_from(
         checkpoint, examples, SFTConfig(weight_by=flags.weight_by, patience=flags.patience), flags
     )
-    keep = functools.partial(posttraining.keep_template, flags.template)
+    keep = functools.partial(posttraining.keep_tokenizer, config)
     return foreground.train_and_report(config, Path(flags.out), flags.mesh, _summary, keep)
 
 

@@ -55,9 +55,10 @@ def _prediction(verify: dict[str, Any]) -> str:
 
 def _verified(verify: dict[str, Any]) -> list[tuple[str, bool]]:
     error = verify["measured"] / verify["predicted"] - 1
-    side = "above" if error > 0 else "below"
+    apart, side = f"{abs(error):.1%}", "above" if error > 0 else "below"
+    how = "as predicted" if apart == "0.0%" else f"{apart} {side}"
     where = "inside" if verify["lo"] <= verify["measured"] <= verify["hi"] else "outside"
-    verdict = f", {abs(error):.1%} {side} and {where} the {verify['level']:.0%} interval."
+    verdict = f", {how} and {where} the {verify['level']:.0%} interval."
     return [(_prediction(verify), False), (f"measured {verify['measured']:.3f}", True), (verdict, False)]
 
 

@@ -56,6 +56,17 @@ def test_all_right_or_all_wrong_leaves_doubt():
     assert same.lo < 0 < same.hi and not same.excludes(0)
 
 
+def test_intervals_end_where_what_is_measured_does():
+    nearly = np.array([0.99, 0.98, 1.0, 0.7])
+    assert mean(nearly).hi > 1 and mean(nearly, bounds=(0, 1)).hi == 1
+    assert mean(1 - nearly, bounds=(0, 1)).lo == 0
+    inside = np.array([0.4, 0.5, 0.6])
+    assert mean(inside, bounds=(0, 1)) == mean(inside)
+    assert math.isnan(mean(nearly[:1], bounds=(0, 1)).lo)
+    assert difference(np.ones(2), np.zeros(2)).hi == 1
+    assert mean_over_seeds(np.array([[1, 1, 1], [1, 1, 0]])).estimate.hi == 1
+
+
 def test_pairs_are_sharper_than_two_intervals_and_hold_the_truth():
     """Two models that find the same items hard and differ on some: P(right) differs by 0.1."""
     rng, held, se, unpaired = np.random.default_rng(0), [], [], []

@@ -52,7 +52,8 @@ def vocab(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def templates(vocab):
-    return default_template(vocab), jinja_template(JINJA, vocab)
+    without_blocks = JINJA.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+    return default_template(vocab), jinja_template(JINJA, vocab), jinja_template(without_blocks, vocab)
 
 
 def responses(tokens, mask, end_id):
@@ -118,7 +119,8 @@ def test_nobody_speaks_in_anothers_place(vocab, role):
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("{% for m in messages %}{{ m.content }}{% endfor %}", "no generation block"),
+        ("{% for m in messages %}{{ m.content }}{% endfor %}", "no special token behind the response"),
+        ("{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}", "no generation block"),
         ("{{ messages[", "not Jinja"),
         (JINJA.replace("{{ eos_token }}", ""), "no special token behind the response"),
         (JINJA.replace("{{ eos_token }}", "</s>"), "no special token behind the response"),

@@ -54,6 +54,22 @@ def test_a_file_of_the_users_own(run, capsys, tmp_path):
     assert printed["loss_ci"] == [None, None] and printed["loss_se"] is None
 
 
+def test_equal_weights_are_ties_by_names_that_differ_on_the_first_documents(run, tmp_path, capsys):
+    copies = [tmp_path / name / "same" for name in "ab"]
+    for copy in copies:
+        shutil.copytree(run, copy)
+    arguments = ["evaluate", str(run), *map(str, copies), str(copies[1]), "--split=test", "--limit=5"]
+    assert isoflop(*arguments) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[0] for line in lines[1:4]] == [run.name, "a/same", "b/same"]
+    assert lines[4][:2] == ["b/same", "(2)"]
+    assert not any(line[-1][-1] in "+-" for line in lines[1:5])
+    assert isoflop("evaluate", str(run), "--split=test", "--limit=5", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["n_documents"] == 5
+    assert found["n_bytes"] == sum(len(document) for document in DOCUMENTS["test"][:5]) - 1
+
+
 def test_the_table_is_for_people(run, capsys):
     assert isoflop("evaluate", str(run)) == 0
     out = capsys.readouterr().out

@@ -20,7 +20,7 @@ from experiments.objective_configs import ExamplesConfig, SFTConfig
 from experiments.posttraining.data.conversations import Turn
 from experiments.training.objectives import data_of
 from experiments.training.train import train
-from launch.arguments.posttraining import keep_template, run_from
+from launch.arguments.posttraining import keep_tokenizer, run_from
 from launch.cli import command_module
 from models.decoding.settings import SamplingSettings
 from tests.tiny_run import Hooks, isoflop
@@ -155,7 +155,9 @@ def test_a_foreign_checkpoint_brings_its_tokenizer(run, tmp_path):
 def test_a_jinja_template_goes_with_the_run(taught, tmp_path, capsys):
     folder = shutil.copytree(taught[0], tmp_path / "run")
     (tmp_path / "mine.jinja").write_text(JINJA)
-    keep_template(str(tmp_path / "mine.jinja"), folder)
+    config = load_model(folder).config
+    examples = dataclasses.replace(config.examples, template=str(tmp_path / "mine.jinja"))
+    keep_tokenizer(dataclasses.replace(config, examples=examples), folder)
     (tmp_path / "mine.jinja").unlink()
     assert isoflop("sample", str(folder), "--chat", "--prompt", "x", "--json", "--max_tokens=2") == 0
     prompt = json.loads(capsys.readouterr().out)["prompt_tokens"]

@@ -47,6 +47,7 @@ def key(head) -> dict[str, tuple[str, str]]:
     "measured, verdict",
     [
         (2.03, "measured 2.030, 1.5% above and inside the 90% interval."),
+        (1.9995, "measured 2.000, as predicted and inside the 90% interval."),
         (1.90, "measured 1.900, 5.0% below and outside the 90% interval."),
         (2.05, "measured 2.050, 2.5% above and inside the 90% interval."),
         (2.06, "measured 2.060, 3.0% above and outside the 90% interval."),
