@@ -78,7 +78,8 @@ def tell_apart(checkpoints: list[Checkpoint]) -> list[Checkpoint]:
     paths = [one.folder.absolute().parts for one in checkpoints]
     names = [one.name for one in checkpoints]
     for depth in range(2, max(map(len, paths)) + 1):
-        shared = [names.count(name) > 1 for name in names]
+        known = set(zip(names, paths))
+        shared = [sum(other == name for other, _ in known) > 1 for name in names]
         names = ["/".join(path[-depth:]) if s else name for name, path, s in zip(names, paths, shared)]
     nth = [names[: i + 1].count(name) for i, name in enumerate(names)]
     names = [f"{name} ({n})" if names.count(name) > 1 else name for name, n in zip(names, nth)]

@@ -195,7 +195,7 @@ class Engine:
                     self._batch.add([row])
 
     def _row(self, question: Question, sample: int) -> Continuation:
-        stop = StopCriteria(strings=question.stop, tokens=self.loaded.end_ids)
+        stop = StopCriteria(strings=question.stop, tokens=(*self.loaded.end_ids, self.loaded.vocab.eos_id))
         limits = Limits(question.max_tokens, question.eos_id, None, stop)
         progress = None if question.constraint is None else question.constraint.start()
         return Continuation(

@@ -24,7 +24,7 @@ def hugging_face_vocab(folder: Path) -> Vocab:
     said, settings = special_ids(folder), tokenizer_settings(folder)
     if "ByT5" in str(settings.get("tokenizer_class")):
         vocab = ByteVocab()
-        vocab.source_end_ids = _source_end(said, vocab.eos_id)
+        vocab.begin_ids, vocab.source_end_ids = (), _source_end(said, vocab.eos_id)
         return vocab
     file = next((folder / name for name in MODELS if (folder / name).is_file()), None)
     if file is None:

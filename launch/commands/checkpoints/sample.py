@@ -232,4 +232,5 @@ def _settings(flags) -> tuple[Any, Any]:
 def _of_vocabulary(settings: Any, stop: Any, loaded: Any, flags) -> tuple[Any, Any]:
     """The same with what needs the checkpoint's tokens: biases, and further ends of a text."""
     bias = sample_output.read_bias(flags.logit_bias, loaded.token_bytes())
-    return dataclasses.replace(settings, logit_bias=bias), dataclasses.replace(stop, tokens=loaded.end_ids)
+    ends = (*loaded.end_ids, loaded.vocab.eos_id)  # of a text, where that of a turn is another
+    return dataclasses.replace(settings, logit_bias=bias), dataclasses.replace(stop, tokens=ends)

@@ -11,7 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.data.vocab import ByteVocab, HuggingFaceVocab, hugging_face_vocab
+from experiments.data.vocab import (
+    ByteVocab,
+    HuggingFaceVocab,
+    SentencePieceVocab,
+    hugging_face_vocab,
+    prompt_ids,
+)
 from experiments.data_configs import DataConfig
 from experiments.evaluate.loaded_model import load_model, placeholder_run
 from models import ladder
@@ -86,6 +92,32 @@ def test_a_foreign_sentencepiece_model_is_read(tmp_path, name):
     say(tmp_path, eos_token_id=None)
     with pytest.raises(ValueError, match="no eos_token_id; documents need a token that ends them"):
         hugging_face_vocab(tmp_path)
+
+
+def test_tokens_that_were_added_to_a_sentencepiece_model_are_read_by_name(tmp_path):
+    from experiments.data.vocabularies.training import train_sentencepiece
+
+    (tmp_path / "spiece.model").write_bytes(train_sentencepiece([text.encode() for text in CORPUS], 300))
+    plain = SentencePieceVocab(tmp_path / "spiece.model")
+    say(tmp_path, eos_token_id=1, decoder_start_token_id=0)
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "</s>", "extra_ids": 2}')
+    vocab = hugging_face_vocab(tmp_path)
+    words = plain.encode("the number")
+    assert vocab.encode("the number<extra_id_0> the number</s>") == [*words, 301, *words, 1]
+    assert (vocab.size, vocab.decode([*words, 301, 1]), vocab.token_bytes()[299:]) == (
+        302,
+        "the number",
+        [plain.token_bytes()[299], b"", b""],
+    )
+    assert prompt_ids(vocab, "the number") == [
+        *words,
+        1,
+        0,
+    ]  # what T5's encoder reads, and its decoder's start
+    listed = {"300": {"content": "<tool>", "special": True}}
+    settings = {"eos_token": {"content": "</s>"}, "extra_ids": 2, "added_tokens_decoder": listed}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert hugging_face_vocab(tmp_path).encode("<tool>the number") == [300, *words]
 
 
 def test_a_context_is_what_the_network_is_meant_for_and_not_too_long():

@@ -100,6 +100,17 @@ def test_default_template_by_hand():
     assert mask.nonzero()[0].tolist() == [9, 10, 11]
 
 
+def test_an_encoder_reads_one_turn_and_its_decoder_answers():
+    vocab = ByteVocab()
+    vocab.begin_ids, vocab.source_end_ids = (), (1, 0)
+    template = default_template(vocab)
+    tokens, mask = template.render((Turn("user", "a"), Turn("assistant", "b")))
+    assert (tokens.tolist(), mask.tolist()) == ([100, 1, 0, 101, 1], [False] * 3 + [True] * 2)
+    assert template.question("a") == [100, 1, 0] and template.end_id == 1
+    with pytest.raises(ValueError, match="a conversation of system, user; a network with an encoder reads"):
+        template.render((Turn("system", "a"), Turn("user", "b")))
+
+
 def test_jinja_template_by_hand():
     template = jinja_template(JINJA, ByteVocab())
     tokens, mask = template.render((Turn("user", "a"), Turn("assistant", "b")))
