@@ -72,7 +72,7 @@ def _votes(samples: Sequence[Any]) -> list[float]:
 
 def _function(path: str, name: str) -> Callable[[str, str], float]:
     try:
-        found = runpy.run_path(path).get(name)
+        found: Any = runpy.run_path(path).get(name)
     except Exception as error:
         raise ValueError(f"{path}: {type(error).__name__}: {error}") from None
     if not callable(found):
