@@ -47,8 +47,7 @@ def define_flags(values: absl_flags.FlagValues) -> None:
     text(
         "template",
         None,
-        "chat template: default, gold (of that world), a .jinja file, a folder of a Hugging Face tokenizer "
-        "(default: the checkpoint's own, if it has one)",
+        "chat template: default, gold, a .jinja file, a Hugging Face folder (default: the checkpoint's own)",
         flag_values=values,
     )
 

@@ -3,7 +3,7 @@
 import runpy
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from experiments.evaluate.trust.consistency import normalised
 from models.decoding.best_of_n import best
@@ -72,9 +72,9 @@ def _votes(samples: Sequence[Any]) -> list[float]:
 
 def _function(path: str, name: str) -> Callable[[str, str], float]:
     try:
-        found: Any = runpy.run_path(path).get(name)
+        found = runpy.run_path(path).get(name)
     except Exception as error:
         raise ValueError(f"{path}: {type(error).__name__}: {error}") from None
     if not callable(found):
         raise ValueError(f"{path} has no function {name!r}; it is reward(prompt, text) -> number")
-    return found
+    return cast(Callable[[str, str], float], found)

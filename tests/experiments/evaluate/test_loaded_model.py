@@ -103,7 +103,7 @@ def test_tokens_that_were_added_to_a_sentencepiece_model_are_read_by_name(tmp_pa
     (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "</s>", "extra_ids": 2}')
     vocab = hugging_face_vocab(tmp_path)
     words = plain.encode("the number")
-    assert vocab.encode("the number<extra_id_0> the number</s>") == [*words, 301, *words, 1]
+    assert vocab.encode("the number<extra_id_0>the number</s>") == [*words, 301, *words, 1]
     assert (vocab.size, vocab.decode([*words, 301, 1]), vocab.token_bytes()[299:]) == (
         302,
         "the number",
@@ -135,7 +135,7 @@ def test_a_tokenizer_needs_its_library(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     say(tmp_path, eos_token_id=0)
     (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"tokenizer\.json: reading it needs the tokenizers library: pip"):
+    with pytest.raises(ValueError, match=r"tokenizer\.json: reading it needs the tokenizers .*pip install"):
         hugging_face_vocab(tmp_path)
 
 
