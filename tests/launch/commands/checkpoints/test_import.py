@@ -10,7 +10,8 @@ import pytest
 from safetensors.numpy import load_file
 
 import models
-from experiments.evaluate.loaded_model import load_model
+from experiments.data.vocab import prompt_ids
+from experiments.evaluate.loaded_model import chat_template, load_model
 from experiments.training.checkpoints.load import load
 from models import hf
 from tests.extras import extra
@@ -54,21 +55,16 @@ def test_a_foreign_tokenizer_stays_with_the_checkpoint_through_training_and_back
     settings = {"eos_token": "</s>", "chat_template": CHATML}
     (hub / "tokenizer_config.json").write_text(json.dumps(settings))
     (hub / "generation_config.json").write_text(json.dumps({"eos_token_id": [3, 1], "temperature": 0.6}))
-    greedy = ("--prompt=hello", "--temperature=0", "--max_tokens=4", "--json")
-    texts = []
-    assert isoflop("sample", str(hub), *greedy) == 0
-    texts.append(capsys.readouterr().out)
+    theirs = load_model(hub)
     assert isoflop("import", str(hub), "--out", str(tmp_path / "run"), "--seq_len=64") == 0
     said = capsys.readouterr().out
     assert "tokenizer of 35 tokens, a chat template; a text ends with 1 or 3" in said
     shutil.rmtree(hub)
     run = (tmp_path / "run").rename(tmp_path / "moved")
-    assert isoflop("sample", str(run), *greedy) == 0
-    texts.append(capsys.readouterr().out)
-    one, other = map(json.loads, texts)
-    assert one["samples"] == other["samples"]
-    assert one["prompt_tokens"] == other["prompt_tokens"] == [2, *(LETTERS.index(c) + 4 for c in "hello")]
-    assert load_model(run).end_ids == (3,)
+    ours = load_model(run)
+    for loaded in (theirs, ours):
+        assert prompt_ids(loaded.vocab, "hello") == [2, *(LETTERS.index(c) + 4 for c in "hello")]
+        assert (loaded.vocab.eos_id, loaded.end_ids) == (1, (3,))
 
     data = tmp_path / "a.jsonl"
     turns = [{"role": "user", "content": "say a"}, {"role": "assistant", "content": "ok"}]
@@ -76,7 +72,7 @@ def test_a_foreign_tokenizer_stays_with_the_checkpoint_through_training_and_back
         turns[0]["content"] = f"say {LETTERS[i % 26]}{LETTERS[i // 26]}"
         with open(data, "a") as file:
             file.write(json.dumps({"messages": turns}) + "\n")
-    flags = ("--epochs=20", "--batch_size=4", "--lr=0.03")
+    flags = ("--epochs=10", "--batch_size=4", "--lr=0.03")
     assert isoflop("sft", str(run), str(data), "--out", str(tmp_path / "taught"), *flags) == 0
     shutil.rmtree(run)
     taught = (tmp_path / "taught").rename(tmp_path / "taught2")
@@ -87,20 +83,17 @@ def test_a_foreign_tokenizer_stays_with_the_checkpoint_through_training_and_back
     assert json.loads((tmp_path / "out/config.json").read_text())["eos_token_id"] == [1, 3]
     assert json.loads((tmp_path / "out/tokenizer_config.json").read_text()) == settings
     (tmp_path / "out/isoflop.json").unlink()  # transformers' folders have none
-    capsys.readouterr()
-    assert isoflop("sample", str(tmp_path / "out"), "--chat", "--prompt=say q", "--temperature=0") == 0
-    assert capsys.readouterr().out == "say q\nok\n"
+    back, taught = load_model(tmp_path / "out"), load_model(taught)
+    assert chat_template(back).question("say q") == chat_template(taught).question("say q")
+    jax.tree.map(np.testing.assert_array_equal, back.params, taught.params)
 
 
 def test_an_encoder_and_decoder_are_asked_as_transformers_asks_them(tmp_path, capsys):
-    """The source ends with the end of a text, and the decoder starts with its own token: what the golden
-    continuations were made with, of sources that have no tokenizer."""
+    """The source ends with the end of a text, and the decoder starts with its own token."""
     hub = foreign_folder(tmp_path / "hub", "t5", end="</s>")
-    assert isoflop("import", str(hub), "--out", str(tmp_path / "run")) == 0
     greedy = ("--prompt=hello", "--temperature=0", "--max_tokens=6", "--json")
-    assert isoflop("sample", str(tmp_path / "run"), *greedy) == 0
-    printed = capsys.readouterr().out
-    found = json.loads(printed[printed.index("{") :])
+    assert isoflop("sample", str(hub), *greedy) == 0
+    found = json.loads(capsys.readouterr().out)
     source = [LETTERS.index(c) + 4 for c in "hello"] + [1]
     assert found["prompt_tokens"] == [*source, 0]
     config, params = hf.load(hub)
