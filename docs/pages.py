@@ -42,7 +42,11 @@ class JointNames(griffe.Extension):
 
 
 def on_config(config):
-    """Adds the pages that are made here to the navigation."""
+    """Adds the pages that are made here to the navigation, and how-to pages that it does not place."""
+    how_to = next(section["How to"] for section in config.nav if "How to" in section)
+    placed = {page for entry in how_to for page in entry.values()}
+    there = [f"howto/{path.name}" for path in sorted((ROOT / "docs/howto").glob("*.md"))]
+    how_to += [page for page in there if page not in placed]
     packages = {room: [page for page in package_pages() if page.split(".")[0] == room] for room in ROOMS}
     config.nav += [
         {"Gallery": ["gallery/index.md", *[{name: f"gallery/{name}.md"} for name in STUDIES]]},
@@ -65,7 +69,9 @@ def on_files(files, config):
     pages = {f"commands/{verb}.md": command_page(verb) for verb in verbs}
     pages |= {f"python/{name}.md": text for name, text in package_pages().items()}
     pages |= {f"gallery/{name}.md": study_page(name) for name in STUDIES}
-    pages |= {page: copied(path, page) for path, page in FROM_THE_REPOSITORY.items()}
+    pages |= {
+        page: as_page((ROOT / path).read_text(), path, page) for path, page in FROM_THE_REPOSITORY.items()
+    }
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
     for path, page in PICTURES.items():
@@ -74,13 +80,13 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Written pages link to files of the repository; here those become pages, and studies cards."""
+    """Links of written pages to files of the repository lead to pages here, and studies become cards."""
     if page.file.src_uri == "gallery/index.md":
         return TABLE.sub(
             lambda table: f'<div class="grid cards" markdown>\n\n{cards(table[1])}</div>\n', markdown
         )
     if (ROOT / "docs" / page.file.src_uri).exists():
-        return relinked(markdown, f"docs/{page.file.src_uri}", page.file.src_uri)
+        return as_page(markdown, f"docs/{page.file.src_uri}", page.file.src_uri)
     return markdown
 
 
@@ -170,7 +176,7 @@ def study_page(name: str) -> str:
     return "\n\n".join(
         [
             *(f"# {name}", plain(about), f"```sh\nisoflop study {name} --out out/{name}\n```", picture(name)),
-            *("## What was measured", relinked(found, "benchmarks/RESULTS.md", f"gallery/{name}.md")),
+            *("## What was measured", as_page(found, "benchmarks/RESULTS.md", f"gallery/{name}.md")),
             *("## Settings", "`--set FIELD=VALUE` changes them.", f"```python\n{settings(file)}\n```"),
         ]
     )
@@ -202,14 +208,8 @@ def names_in_all(tree: ast.Module) -> list[str] | None:
     return None
 
 
-def copied(path: str, page: str) -> str:
-    """A file of the repository as a page: links lead to pages, blocks that are files have a title."""
-    text = relinked((ROOT / path).read_text(), path, page)
-    return re.sub(r"^```(\w+) (\S+)$", r'```\1 title="\2"', text, flags=re.MULTILINE)
-
-
-def relinked(text: str, path: str, page: str) -> str:
-    """Links between files of the repository as links between pages.
+def as_page(text: str, path: str, page: str) -> str:
+    """A file of the repository as a page: links lead to pages, and blocks that are files bear their names.
 
     Args:
       text: Markdown.
@@ -222,4 +222,4 @@ def relinked(text: str, path: str, page: str) -> str:
         shown = FROM_THE_REPOSITORY.get(target) or PICTURES.get(target) or target.removeprefix("docs/")
         return match[1] + os.path.relpath(shown, posixpath.dirname(page) or ".") + match[3]
 
-    return LINK.sub(changed, text)
+    return re.sub(r"^```(\w+) ([\w./-]+)$", r'```\1 title="\2"', LINK.sub(changed, text), flags=re.MULTILINE)

@@ -66,7 +66,7 @@ def test_the_site_builds_without_a_warning(tmp_path):
 
 
 NUMBER = re.compile(r"\d[\d,]*\.?\d*(?:e[+-]?\d+)?")
-FILE = re.compile(r'^```\w+ title="(\S+)"\n(.*?)^```', re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"^```\w+ (\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 CONSOLE = re.compile(r"^\$ isoflop (.*)\n((?:(?!\$|```).*\n)*)", re.MULTILINE)
 
 
@@ -96,3 +96,26 @@ def test_the_tutorial_of_a_table_prints_what_it_shows(tmp_path, monkeypatch, cap
     (example,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     exec(example, {})
     assert "E " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_commands_of_post_training_follow_each_other(run, cache_of_run, tmp_path, monkeypatch):
+    """On an untrained network and few examples."""
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs/tutorial/post_training.md").read_text().replace("out/quickstart", str(run))
+    few = ["--set", "examples.gold.n_examples=64"]
+    less = {"sft": few, "dpo": few, "reward": few, "rl": [*few, "--max_new", "8"]}
+    for command in re.findall(r"^isoflop (.*)", text, re.MULTILINE):
+        words = shlex.split(command)
+        assert main([*words, *less.get(words[0], [])]) == 0, command
+    assert (tmp_path / "out/hf/config.json").exists()
+
+
+@pytest.mark.slow
+def test_the_grids_of_the_tutorial_can_be_planned(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name, content in FILE.findall((ROOT / "docs/tutorial/own_grid.md").read_text()):
+        Path(name).write_text(content)
+        assert main(["plan", name, "--nomemory", "--set", "data.task=walks"]) == 0
+    printed = capsys.readouterr().out
+    assert "grid: 12 runs" in printed and "tune:" in printed
