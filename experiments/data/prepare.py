@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -50,20 +51,30 @@ def prepare(config: DataConfig, root: Path | str | None = None) -> Path:
       ValueError: the configuration, or the text it names, is wrong; or the text is not what
         `config.fingerprint` was taken from.
     """
-    root = cache_root(root)
-    folder = find_cache(config, root)
-    if folder is None:
-        folder = root / cache_name(config)
-        _prepare_in_subprocess(config, root)
-        if skipped := read_manifest(folder).get("skipped"):
+    return prepare_all([config], root)[0]
+
+
+def prepare_all(configs: Iterable[DataConfig], root: Path | str | None = None) -> list[Path]:
+    """The folder of each of several token caches; those to be made are made by one process, since importing
+    seqio takes longer than a small corpus. Arguments and errors are those of `prepare`."""
+    configs, root = list(configs), cache_root(root)
+    missing = [config for config in configs if find_cache(config, root) is None]
+    if missing:
+        _prepare_in_subprocess(missing, root)
+    folders = []
+    for config in configs:
+        folder = find_cache(config, root) or root / cache_name(config)
+        manifest = read_manifest(folder)
+        if config in missing and (skipped := manifest.get("skipped")):
             print(f"data.task={config.task}: left out while reading: {as_words(skipped)}", file=sys.stderr)
-    found = read_manifest(folder)["fingerprint"]
-    if config.fingerprint and config.fingerprint != found:
-        raise ValueError(
-            f"the data have changed since this was planned: data.fingerprint={config.fingerprint[:12]}… but "
-            f"{folder} has {found[:12]}…; bring the text (or the packages it comes from) back, or plan anew"
-        )
-    return folder
+        if config.fingerprint and config.fingerprint != manifest["fingerprint"]:
+            raise ValueError(
+                f"the data have changed since this was planned: data.fingerprint={config.fingerprint[:12]}… "
+                f"but {folder} has {manifest['fingerprint'][:12]}…; bring the text (or the packages it comes "
+                "from) back, or plan anew"
+            )
+        folders.append(folder)
+    return folders
 
 
 def open_splits(config: DataConfig) -> tuple[TokenCache, TokenCache]:
@@ -193,7 +204,7 @@ def _tokenizer_hash(folder: Path) -> str:
     return hashlib.sha256(found[0].read_bytes() if found else byte_tokens).hexdigest()
 
 
-def _prepare_in_subprocess(config: DataConfig, root: Path) -> None:
+def _prepare_in_subprocess(configs: list[DataConfig], root: Path) -> None:
     """Runs `main` in a fresh interpreter that sees no accelerator; its one-line errors are raised here."""
     here, path = str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")
     environment = os.environ | {
@@ -202,26 +213,29 @@ def _prepare_in_subprocess(config: DataConfig, root: Path) -> None:
         "CUDA_VISIBLE_DEVICES": "",
         "JAX_PLATFORMS": "cpu",
     }
-    request = json.dumps({"config": to_json(config), "root": str(root)})
+    request = json.dumps({"configs": [to_json(config) for config in configs], "root": str(root)})
     # -c and not -m: the workers that read docstrings would import a main module of a file once more.
     code = "import sys; from experiments.data.prepare import main; sys.exit(main(sys.argv[1]))"
     command = [sys.executable, "-P", "-c", code, request]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode == 2:
         raise ValueError(done.stdout.splitlines()[-1])
+    tasks = ", ".join(dict.fromkeys(config.task for config in configs))
     if done.returncode < 0:
-        raise ChildProcessError(f"preparing data.task={config.task} was killed by signal {-done.returncode}")
+        raise ChildProcessError(f"preparing data.task={tasks} was killed by signal {-done.returncode}")
     if done.returncode:
-        raise RuntimeError(f"preparing data.task={config.task} failed:\n{done.stderr[-4000:]}")
+        raise RuntimeError(f"preparing data.task={tasks} failed:\n{done.stderr[-4000:]}")
 
 
 def main(request: str) -> int:
-    """Makes the cache that `request` (JSON: config, root) asks for; if it cannot, prints why and returns
+    """Makes the caches that `request` (JSON: configs, root) asks for; if it cannot, prints why and returns
     2."""
     values = json.loads(request)
-    config, root = from_json(DataConfig, values["config"]), Path(values["root"])
+    root = Path(values["root"])
     try:
-        build_once(root / cache_name(config), is_whole, functools.partial(build, config))
+        for value in values["configs"]:
+            config = from_json(DataConfig, value)
+            build_once(root / cache_name(config), is_whole, functools.partial(build, config))
     except ValueError as error:
         print(str(error).replace("\n", " "))
         return 2

@@ -7,13 +7,15 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from experiments.config import RunConfig
 from experiments.data.cache import read_manifest
-from experiments.data.prepare import prepare
+from experiments.data.prepare import prepare_all
 from experiments.data_configs import DataConfig
 from scaling.table.runs import Runs
+
+K = TypeVar("K")
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,20 @@ def with_prepared_data(data: DataConfig, build: Callable[[DataConfig], Study]) -
     return dataclasses.replace(build(data), prepare=lambda: build(prepared_data(data)))
 
 
-@functools.cache
 def prepared_data(data: DataConfig) -> DataConfig:
     """The same data with the fingerprint of its tokens, which are made now if they are not there."""
-    return dataclasses.replace(data, fingerprint=read_manifest(prepare(data))["fingerprint"])
+    return _prepared((data,))[0]
+
+
+def prepared_corpora(data: dict[K, DataConfig]) -> dict[K, DataConfig]:
+    """`prepared_data` of several corpora, made one after the other by one process."""
+    return dict(zip(data, _prepared(tuple(data.values())), strict=True))
+
+
+@functools.cache
+def _prepared(data: tuple[DataConfig, ...]) -> list[DataConfig]:
+    folders = zip(data, prepare_all(data), strict=True)
+    return [
+        dataclasses.replace(each, fingerprint=read_manifest(folder)["fingerprint"])
+        for each, folder in folders
+    ]

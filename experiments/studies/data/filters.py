@@ -25,7 +25,7 @@ from experiments.data_configs import DataConfig, DuplicatesConfig, QualityConfig
 from experiments.evaluate.tasks import span_metrics
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic, write_json
-from experiments.studies.study import Stage, Study, prepared_data
+from experiments.studies.study import Stage, Study, prepared_corpora
 from experiments.study_report import write_findings
 from experiments.training.checkpoints.load import load
 from scaling.report import Picture, theme
@@ -74,7 +74,7 @@ def study(overrides: list[str]) -> Study:
 
 
 def _prepared(settings: Settings) -> Study:
-    return build(settings, {name: prepared_data(data) for name, data in conditions(settings).items()})
+    return build(settings, prepared_corpora(conditions(settings)))
 
 
 def build(settings: Settings, corpora: dict[str, DataConfig]) -> Study:

@@ -25,7 +25,7 @@ from experiments.data_configs import DataConfig
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic, write_json
 from experiments.studies.data import figures, ideal_learners
-from experiments.studies.study import Stage, Study, check_statistics, prepared_data
+from experiments.studies.study import Stage, Study, check_statistics, prepared_corpora
 from experiments.study_report import write_findings
 from models import ladder
 from scaling.report import Picture
@@ -76,9 +76,7 @@ def study(overrides: list[str]) -> Study:
     data = {name: DataConfig(task=name) for name in settings.sources}
     plan(settings, data)
     built = build(settings, data)
-    return dataclasses.replace(
-        built, prepare=lambda: build(settings, {name: prepared_data(each) for name, each in data.items()})
-    )
+    return dataclasses.replace(built, prepare=lambda: build(settings, prepared_corpora(data)))
 
 
 def build(settings: Settings, data: dict[str, DataConfig]) -> Study:

@@ -137,7 +137,7 @@ def test_damaged_cache_is_made_again(prepared, tmp_path, monkeypatch):
         shutil.copytree(root / folder.name, built, dirs_exist_ok=True)
 
     monkeypatch.setattr(preparing, "build", rebuilt)
-    assert preparing.main(json.dumps({"config": to_json(config), "root": str(tmp_path / "caches")})) == 0
+    assert preparing.main(json.dumps({"configs": [to_json(config)], "root": str(tmp_path / "caches")})) == 0
     assert is_whole(folder) and not list((tmp_path / "caches").glob(".*.tmp*"))
 
 
@@ -252,6 +252,6 @@ def test_full_disk_leaves_nothing(tmp_path, monkeypatch, capsys):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(preparing, "build", build)
-    assert preparing.main(json.dumps({"config": to_json(config), "root": str(tmp_path / "caches")})) == 2
+    assert preparing.main(json.dumps({"configs": [to_json(config)], "root": str(tmp_path / "caches")})) == 2
     assert "No space left on device; make room" in capsys.readouterr().out
     assert [path.suffix for path in (tmp_path / "caches").iterdir()] == [".lock"]

@@ -26,7 +26,7 @@ from experiments.files import write_atomic, write_json
 from experiments.studies.data.languages import conclusions, corpus, figures, measures, parallel
 from experiments.studies.data.languages.corpus import ENOUGH
 from experiments.studies.data.languages.plan import BYTES, Planned, Settings, corpora, first, last
-from experiments.studies.study import Stage, Study, prepared_data
+from experiments.studies.study import Stage, Study, prepared_corpora
 from scaling.table.runs import Runs
 
 
@@ -40,7 +40,7 @@ def study(overrides: list[str]) -> Study:
 
 def _prepared(settings: Settings, data: dict[str, DataConfig]) -> Study:
     corpus.check_files(settings.text, settings.parallel)
-    return build(settings, {name: prepared_data(each) for name, each in data.items()})
+    return build(settings, prepared_corpora(data))
 
 
 def build(settings: Settings, data: dict[str, DataConfig]) -> Study:

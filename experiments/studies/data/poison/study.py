@@ -35,7 +35,7 @@ from scaling.table.runs import Runs
 
 LAW = "planted_statement"
 SEQ_LEN = LENGTH + 1
-SOURCES = (SourceConfig("text", "docstrings"), SourceConfig("planted", "planted_statements"))
+TEXT = SourceConfig("text", "docstrings")
 PLANTED = sum(statement.weight for statement in STATEMENTS)  # documents, one for each unit of weight
 
 
@@ -44,6 +44,7 @@ class Settings:
     """Everything `--set` can change.
 
     Each of `widths` trains on each of `n_tokens`, and the larger model of `verify_width` on `verify_tokens`.
+    text: what is read besides; --set text.task=files --set text.path=… takes one's own.
     n_planted: documents with a statement that every run reads, half of them with one of the two that are
       planted most often.
     n_prompts: pieces of clean text in which each statement is asked for.
@@ -55,6 +56,7 @@ class Settings:
     n_tokens: tuple[int, ...] = (200_000, 800_000)
     verify_width: int = 48
     verify_tokens: int = 1_200_000
+    text: SourceConfig = TEXT
     n_planted: int = PLANTED
     n_prompts: int = 32
     batch_rows: int = 8
@@ -68,6 +70,8 @@ class Settings:
             raise ValueError("Settings: n_seeds, n_prompts and n_planted must be at least 1")
         if len(self.widths) < 2 or len(self.n_tokens) < 2:
             raise ValueError("Settings: the law is of size and tokens; give two or more widths and n_tokens")
+        if self.text.name != "text":
+            raise ValueError(f"Settings.text.name={self.text.name!r}; it is always 'text'")
         if self.n_planted * SEQ_LEN > min(self.n_tokens):
             raise ValueError(
                 f"Settings.n_planted={self.n_planted}: the shortest run reads no more than "
@@ -77,10 +81,16 @@ class Settings:
 
 def study(overrides: list[str]) -> Study:
     """The study with settings overridden; settings that no run could have are refused here."""
-    settings, data = apply_overrides(Settings(), overrides), DataConfig("mixture", sources=SOURCES)
+    settings = apply_overrides(Settings(), overrides)
+    data = corpus(settings)
     plan(settings, data)
     verify(settings, data)
     return with_prepared_data(data, lambda prepared: build(settings, prepared))
+
+
+def corpus(settings: Settings) -> DataConfig:
+    """Clean text and statements, of which each run reads its share."""
+    return DataConfig("mixture", sources=(settings.text, SourceConfig("planted", "planted_statements")))
 
 
 def build(settings: Settings, data: DataConfig) -> Study:

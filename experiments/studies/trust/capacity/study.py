@@ -26,7 +26,7 @@ from experiments.data_configs import BiographiesConfig, DataConfig
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic, write_json
 from experiments.studies.posttraining import laws
-from experiments.studies.study import Stage, Study, check_statistics, prepared_data
+from experiments.studies.study import Stage, Study, check_statistics, prepared_corpora
 from experiments.studies.trust.capacity import figures, measures
 from experiments.study_report import write_findings
 from models import TransformerConfig
@@ -95,7 +95,7 @@ def study(overrides: list[str]) -> Study:
 
 
 def _prepared(settings: Settings, data: Corpora) -> Study:
-    return build(settings, {corpus: prepared_data(each) for corpus, each in data.items()})
+    return build(settings, prepared_corpora(data))
 
 
 def build(settings: Settings, data: Corpora) -> Study:

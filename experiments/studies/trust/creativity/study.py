@@ -23,7 +23,7 @@ from experiments.data.sources.known_entropy import KNOWN_SOURCES
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic, write_json
 from experiments.studies.posttraining import laws, recipes
-from experiments.studies.study import Stage, Study, prepared_data
+from experiments.studies.study import Stage, Study, prepared_corpora
 from experiments.studies.trust.creativity import figures, frontier, policies, words
 from experiments.studies.trust.creativity.plans import (
     GRAMMAR,
@@ -53,7 +53,7 @@ def study(overrides: list[str]) -> Study:
     preferred(settings, data)
     return dataclasses.replace(
         build(settings, data),
-        prepare=lambda: build(settings, {name: prepared_data(each) for name, each in data.items()}),
+        prepare=lambda: build(settings, prepared_corpora(data)),
     )
 
 

@@ -10,7 +10,6 @@ import pytest
 import models
 from experiments.data.sources.planted_statements import LENGTH, STATEMENTS, plant
 from experiments.data.vocab import ByteVocab
-from experiments.data_configs import DataConfig
 from experiments.studies.data.poison import conclusions, repeated, study
 from scaling.laws import find
 from scaling.laws.downstream.planted_statement import half_count
@@ -18,7 +17,7 @@ from scaling.laws.law import values
 from scaling.table.runs import Runs
 
 SETTINGS = study.Settings(n_bootstrap=20)
-DATA = DataConfig("mixture", sources=study.SOURCES)
+DATA = study.corpus(SETTINGS)
 TRUTH = (30.0, 600.0, -0.3, 0.0, 1.5)
 
 
@@ -159,8 +158,13 @@ def test_a_tiny_study_runs_to_its_end(tmp_path, monkeypatch):
     from tests.tiny_run import isoflop
 
     monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
+    lines = [json.dumps({"text": f"Returns {i} of the {i % 7} parts. " * 20}) + "\n" for i in range(400)]
+    (tmp_path / "text.jsonl").write_text("".join(lines))
+    text = ("text.task=files", f"text.path={tmp_path / 'text.jsonl'}")
     sizes = ("widths=[8,16]", "n_tokens=[40000,60000]", "verify_width=24", "verify_tokens=80000", "n_seeds=1")
-    flags = [f"--set={override}" for override in (*sizes, "n_prompts=4", "n_planted=200", "n_bootstrap=5")]
+    flags = [
+        f"--set={override}" for override in (*text, *sizes, "n_prompts=4", "n_planted=200", "n_bootstrap=5")
+    ]
     folder = tmp_path / "study"
     assert isoflop("study", "poison", "--out", str(folder), "--workers=1", *flags) == 0
     assert len(pd.read_csv(folder / "poison.csv")) == 5 * len(STATEMENTS)
