@@ -153,7 +153,7 @@ def finish(settings: Settings, corpora: dict[str, DataConfig], folder: Path, run
     title = "What filters save on clean text"
     caption = "What each condition saves against no filter at equal tokens, with intervals over seeds."
     write_findings(folder, [Picture("filters", title, caption, figure(found))])
-    return last_words(found, settings.level)
+    return conclusion(found, settings.level)
 
 
 def clean_loss(run: Path, tokens: np.ndarray) -> float:
@@ -198,7 +198,7 @@ def figure(found: pd.DataFrame) -> bytes:
     return theme.png(chart.configure(**theme.config()).to_dict(validate=False))
 
 
-def last_words(found: pd.DataFrame, level: float) -> str:
+def conclusion(found: pd.DataFrame, level: float) -> str:
     """A line a condition."""
     lines = [f"nats a token on clean text at equal tokens; saved, {level:.0%} interval over seeds:"]
     for row in found.to_dict("records"):

@@ -264,7 +264,7 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
         figures.mixture(losses, result),
     )
     write_findings(folder, [picture])
-    return last_words(settings, result)
+    return conclusion(settings, result)
 
 
 def verification(settings: Settings, runs: Runs) -> dict[str, Any]:
@@ -286,7 +286,7 @@ def verification(settings: Settings, runs: Runs) -> dict[str, Any]:
     }
 
 
-def last_words(settings: Settings, result: dict[str, Any]) -> str:
+def conclusion(settings: Settings, result: dict[str, Any]) -> str:
     """What was predicted, what was measured, and how proxies rank mixtures."""
     shares = ", ".join(
         f"{name} {share:.0%} ({result['lo'][name]:.0%} to {result['hi'][name]:.0%})"

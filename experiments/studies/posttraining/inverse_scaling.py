@@ -130,7 +130,7 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
         figures.probes(table),
     )
     write_findings(folder, [picture])
-    return last_words(table, found)
+    return conclusion(table, found)
 
 
 def trends(table: pd.DataFrame, settings: Settings) -> list[dict[str, Any]]:
@@ -151,7 +151,7 @@ def trends(table: pd.DataFrame, settings: Settings) -> list[dict[str, Any]]:
     return found
 
 
-def last_words(table: pd.DataFrame, found: list[dict[str, Any]]) -> str:
+def conclusion(table: pd.DataFrame, found: list[dict[str, Any]]) -> str:
     """Each trend with what it is of: the probability of the right answer at either end."""
     columns, lines = {"steps": "steps", "sizes": "n_params"}, []
     for one in found:

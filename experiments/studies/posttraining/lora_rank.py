@@ -117,7 +117,7 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
         figures.lora_rank(table),
     )
     write_findings(folder, [picture], {"lora_rank.csv": "Each size, rank and seed"})
-    return last_words(table)
+    return conclusion(table)
 
 
 def n_trained(config: RunConfig) -> int:
@@ -136,7 +136,7 @@ def at_best_rates(table: pd.DataFrame) -> pd.DataFrame:
     return rows.sort_values(["d_model", "rank", "seed"], ignore_index=True)
 
 
-def last_words(table: pd.DataFrame) -> str:
+def conclusion(table: pd.DataFrame) -> str:
     """For each width what all parameters come to, and how far each rank stays above that, seed by seed."""
     lines = ["validation loss, nats a response token, at each rank's best learning rate:"]
     for width, of_width in table.groupby("d_model"):

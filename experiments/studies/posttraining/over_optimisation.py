@@ -297,7 +297,7 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     write_atomic(folder / "over_optimisation.csv", table.to_csv(index=False))
     write_json(folder / "over_optimisation.json", result)
     write_findings(folder, [picture(pd.DataFrame(table[table["kl"] <= FAR]), said)])
-    return last_words(result, said)
+    return conclusion(result, said)
 
 
 def picture(table: pd.DataFrame, said: dict[str, Any]) -> Picture:
@@ -369,7 +369,7 @@ def number(value: Any) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def last_words(result: dict[str, Any], said: dict[str, Any]) -> str:
+def conclusion(result: dict[str, Any], said: dict[str, Any]) -> str:
     """The lines that matter: peaks predicted and measured."""
     lines = ["pairs that reward models rank wrongly, by width and number of pairs:"]
     for width, found in result["errors"].items():

@@ -170,10 +170,10 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
         figures.reward_model(table),
     )
     write_findings(folder, [picture], {"reward_model.csv": "Each size, number of pairs, noise and seed"})
-    return last_words(table, fit, result)
+    return conclusion(table, fit, result)
 
 
-def last_words(table: pd.DataFrame, fit: scaling.Fit, result: dict[str, Any]) -> str:
+def conclusion(table: pd.DataFrame, fit: scaling.Fit, result: dict[str, Any]) -> str:
     """The law, what it said of the largest width, and what the size does where pairs are many."""
     most = table[table["n_pairs"] == table["n_pairs"].max()]
     lines = [

@@ -146,7 +146,7 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
         figures.rl_compute(table),
     )
     write_findings(folder, [picture])
-    return last_words(result, settings)
+    return conclusion(result, settings)
 
 
 def fit_law(curve: pd.DataFrame, settings: Settings) -> scaling.Fit:
@@ -186,7 +186,7 @@ def tells_ceiling(fit: scaling.Fit, start: float) -> bool:
     return bool(high - low < fit.params["A"] - start)
 
 
-def last_words(result: dict[str, Any], settings: Settings) -> str:
+def conclusion(result: dict[str, Any], settings: Settings) -> str:
     """For each recipe its ceiling, if it is known, and how well its beginning predicted the rest."""
     lines = [f"true reward, by the law of the first {settings.known:.0%} of the compute:"]
     for name, found in result.items():

@@ -146,7 +146,7 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
         figures.sft_data(table),
     )
     write_findings(folder, [picture], {"sft_data.csv": "Each size, number of demonstrations and seed"})
-    return last_words(table, fit, result)
+    return conclusion(table, fit, result)
 
 
 def lowest(settings: Settings, folder: Path, runs: Runs, widths: Iterable[int]) -> pd.DataFrame:
@@ -179,7 +179,7 @@ def lowest(settings: Settings, folder: Path, runs: Runs, widths: Iterable[int]) 
     return pd.DataFrame(rows)
 
 
-def last_words(table: pd.DataFrame, fit: scaling.Fit, result: dict[str, Any]) -> str:
+def conclusion(table: pd.DataFrame, fit: scaling.Fit, result: dict[str, Any]) -> str:
     """The law, and what it said of the largest width."""
     lines = [f"loss = E + A / (N^alpha n_examples^beta): {laws.in_words(fit)}"]
     lines.append("of the largest width, predicted before it was fine-tuned:")

@@ -147,7 +147,7 @@ def answer_tokens(loaded: LoadedModel, asked: Asked) -> np.ndarray:
     return np.array([loaded.vocab.encode(f" {text}")[0] for text in asked.table["answer"]])
 
 
-def told_right(run: Path, config: BiographiesConfig, k: int, seed: int) -> dict[str, float]:
+def detection(run: Path, config: BiographiesConfig, k: int, seed: int) -> dict[str, float]:
     """How well consistency tells right greedy answers from wrong ones, on the facts of known people.
 
     AUROC of agreement at temperature 1 ("exact"), of the same from k answers ("sampled"), of agreement with

@@ -133,10 +133,12 @@ def measured(settings: Settings, folder: Path, widths: Sequence[int]) -> pd.Data
     for config in readers(settings, widths):
         run = folder / "runs" / config.run_id
         table = measures.measured(run, settings.biographies, settings.n_unseen, settings.temperatures)
-        told = measures.told_right(run, settings.biographies, settings.k, config.seed)
+        found = measures.detection(run, settings.biographies, settings.k, config.seed)
         size = models.count(config.model).n_params
         about = {"run_id": config.run_id, "d_model": config.model.d_model, "n_params": size}
-        parts.append(table.assign(**about, seed=config.seed, **{f"told_{n}": v for n, v in told.items()}))
+        parts.append(
+            table.assign(**about, seed=config.seed, **{f"detection_{n}": v for n, v in found.items()})
+        )
     return pd.concat(parts, ignore_index=True)
 
 
@@ -187,7 +189,7 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
             for name in PREDICTED
         },
         "effects": summary.effects(table, settings.level),
-        "told": summary.told(table, settings.level),
+        "detection": summary.detection(table, settings.level),
         "orders": [measures.orders(run, settings.biographies, 16) for run in last],
         "sampled": measures.sampled(last[0], settings.biographies, 24, settings.k),
     }

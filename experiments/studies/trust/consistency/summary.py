@@ -9,7 +9,7 @@ from scipy.stats import ttest_1samp
 
 from experiments.evaluate.statistics.intervals import mean
 
-TOLD = ("exact", "sampled", "wordings", "probability", "spearman")
+DETECTORS = ("exact", "sampled", "wordings", "probability", "spearman")
 
 
 def effects(table: pd.DataFrame, level: float) -> dict[str, dict[str, float]]:
@@ -54,16 +54,16 @@ def _tested(values: np.ndarray, level: float) -> dict[str, float]:
     return {"mean": one.value, "lo": one.lo, "hi": one.hi, "p": p, "n": len(values)}
 
 
-def told(table: pd.DataFrame, level: float) -> dict[str, dict[str, dict[str, float]]]:
-    """By width, how well each score of TOLD tells right from wrong, {"mean", "lo", "hi", "p", "n"} over
+def detection(table: pd.DataFrame, level: float) -> dict[str, dict[str, dict[str, float]]]:
+    """By width, how well each score of DETECTORS tells right from wrong, {"mean", "lo", "hi", "p", "n"} over
     seeds; p against 0.5, of the rank correlation against 0."""
     models: Any = table.drop_duplicates(["d_model", "seed"])
     made: dict[str, dict[str, dict[str, float]]] = {}
     for width, rows in models.groupby("d_model"):
         made[str(width)] = {}
-        for name in TOLD:
+        for name in DETECTORS:
             chance = 0.0 if name == "spearman" else 0.5
-            one = _tested(rows[f"told_{name}"].to_numpy(float) - chance, level)
+            one = _tested(rows[f"detection_{name}"].to_numpy(float) - chance, level)
             made[str(width)][name] = one | {each: one[each] + chance for each in ("mean", "lo", "hi")}
     return made
 
@@ -95,7 +95,7 @@ def in_words(table: pd.DataFrame, found: dict[str, Any], laid_out: pd.DataFrame,
             f"{one['n']} models"
         )
     lines.append("does consistency tell right from wrong (AUROC; spearman: rank correlation), largest width:")
-    for name, one in found["told"][str(table["d_model"].max())].items():
+    for name, one in found["detection"][str(table["d_model"].max())].items():
         lines.append(f"  {name}: {one['mean']:.3f} [{one['lo']:.3f}, {one['hi']:.3f}], p={one['p']:.1g}")
     lines.append("the largest width, predicted before it was trained:")
     last: Any = laid_out[laid_out["n_params"] == laid_out["n_params"].max()]

@@ -176,7 +176,7 @@ def finish(settings: Settings, data: dict[str, DataConfig], folder: Path, runs: 
     ]
     tables = {"creativity.csv": "Each run and sampler", "policies.csv": "Each policy"}
     write_findings(folder, pictures, tables)
-    return words.last_words(result)
+    return words.conclusion(result)
 
 
 def sampled(

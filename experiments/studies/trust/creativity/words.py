@@ -50,7 +50,7 @@ def best_of(best: pd.DataFrame, level: float) -> list[dict[str, Any]]:
     return found
 
 
-def last_words(result: dict[str, Any]) -> str:
+def conclusion(result: dict[str, Any]) -> str:
     """The prediction, which sampler is better where, and what post-training does to diversity."""
     return "\n".join([*_predicted(result), *_samplers(result), *_creative(result), *_policies(result)])
 

@@ -47,7 +47,10 @@ def planted() -> pd.DataFrame:
                     row = {"d_model": width, "n_params": 100 * width, "seed": seed, "questioned": questioned}
                     row |= {"temperature": temperature, "exposures": exposures, "run_id": f"{width} {seed}"}
                     row |= dict.fromkeys(measures.MEASURES, here) | {"slips": here - 0.3 + 0.01 * seed}
-                    row |= {"nats": 1.0, **{f"told_{name}": 0.8 + 0.01 * seed for name in summary.TOLD}}
+                    row |= {
+                        "nats": 1.0,
+                        **{f"detection_{name}": 0.8 + 0.01 * seed for name in summary.DETECTORS},
+                    }
                     rows.append(row)
     return pd.DataFrame(rows)
 
@@ -58,8 +61,8 @@ def test_differences_are_those_planted():
     for name, value in expected.items():
         assert found[name]["mean"] == pytest.approx(value)
     assert found["slips"]["lo"] < -0.29 < found["slips"]["hi"] and found["slips"]["p"] < 1e-6
-    told = summary.told(planted(), 0.9)["24"]["exact"]
-    assert told["lo"] < 0.81 < told["hi"] and told["p"] < 0.01
+    found = summary.detection(planted(), 0.9)["24"]["exact"]
+    assert found["lo"] < 0.81 < found["hi"] and found["p"] < 0.01
 
 
 def test_settings_that_say_nothing_are_refused():

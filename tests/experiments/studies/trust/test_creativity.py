@@ -113,4 +113,4 @@ def test_a_tiny_study_runs_to_its_end(tmp_path, monkeypatch):
     found = json.loads((folder / "creativity.json").read_text())
     assert 0 <= found["prediction"]["valid"]["lo"] <= found["prediction"]["valid"]["hi"] <= 1
     assert found["source"]["valid"] == 1
-    assert "said before it trained" in words.last_words(found)
+    assert "said before it trained" in words.conclusion(found)
