@@ -190,6 +190,7 @@ class ContinuousBatch:
 
         Raises:
           ConstraintFailed: `remove` its row to go on without it.
+          ValueError: processors have banned every token of a row, or the model's logits are no numbers.
         """
         self._fill_places()
         rows = [row for row in self.places if row is not None]
@@ -320,6 +321,7 @@ class ContinuousBatch:
             if row is None:
                 continue
             before, limits = len(row.tokens), self._limits(row)
+            _check_drawn(row, drawn, lengths[b], b)
             for token in drawn["tokens"][: lengths[b], b].tolist():
                 limits.take(row, token)
                 if row.finish:
@@ -344,6 +346,17 @@ class ContinuousBatch:
 
 
 _settings_of_rows = functools.lru_cache(maxsize=4)(per_row)  # the rows change more seldom than steps are made
+
+
+def _check_drawn(row: Continuation, drawn: dict[str, np.ndarray], n: int, b: int) -> None:
+    no_numbers = np.isnan(drawn["logprobs"][:n, b])
+    lost = np.flatnonzero(no_numbers | np.isnan(drawn["sampling_logprobs"][:n, b]))
+    if not len(lost):
+        return
+    where = f"sample {row.sample} of prompt {row.source}, after {len(row.tokens) + lost[0]} tokens"
+    if no_numbers[lost[0]]:
+        raise ValueError(f"{where}: the model's logits are not numbers; its parameters are damaged")
+    raise ValueError(f"{where}: every token is banned; relax no_repeat_ngram_size or logit_bias")
 
 
 def _ends(limits: Sequence[Limits]) -> np.ndarray:

@@ -8,7 +8,8 @@ Constrained sampling is biased: it draws tokens from p(token | text, allowed), n
 Each sample therefore carries its log-probability under the model and under the sampler. Their difference is
 its log importance weight; without processors this is the log of the product of the mass that was allowed at
 each step. `importance_weights` of samples of one prompt make averages over them estimate the model's own
-averages over valid texts (self-normalised importance sampling; Lew et al. 2023).
+averages over valid texts (self-normalised importance sampling; Lew et al. 2023). Not so with top-k, top-p,
+min-p and their kin: what they cut is never drawn, and no weight brings it back.
 """
 
 import functools
@@ -92,7 +93,7 @@ def sample_constrained(
 
     Raises:
       ValueError: no prompt or an empty one, seeds or constraints that do not pair with prompts, `n`,
-        `max_tokens` or `width` below 1, or a vocabulary that is not the model's.
+        `max_tokens` or `width` below 1, or vocabularies that differ or are not the model's.
     """
     _check(model, prompts, seeds, constraints, {"n": n, "max_tokens": max_tokens, "width": width})
     rows = [
@@ -223,3 +224,5 @@ def _check(model: Model, prompts, seeds, constraints, counts: dict[str, int]) ->
                 f"the constraint's vocabulary has {constraint.vocabulary.size} tokens, the model's "
                 f"{model.config.vocab_size}; make it from the model's tokens"
             )
+        if constraint.vocabulary is not constraints[0].vocabulary:
+            raise ValueError("constraints of two vocabularies; make all of one batch with one Vocabulary")

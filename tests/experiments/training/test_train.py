@@ -115,7 +115,7 @@ train(from_json(RunConfig, json.loads(sys.argv[1])), Path(sys.argv[2]), Hooks())
 
 @pytest.mark.slow
 def test_kill_9_at_random_times_changes_no_bit(tmp_path):
-    run = config(n_tokens=64 * 600)
+    run = config(n_tokens=64 * 400)
     argument = json.dumps(to_json(run))
     rng = np.random.default_rng(0)
 
@@ -129,7 +129,7 @@ def test_kill_9_at_random_times_changes_no_bit(tmp_path):
         child = start(tmp_path / "killed")
         assert child.stdout is not None
         first_steps.append(int(child.stdout.readline()))
-        if kills == 4:
+        if kills == 2:
             child.communicate(timeout=300)
             assert child.returncode == 0
             break
@@ -138,7 +138,7 @@ def test_kill_9_at_random_times_changes_no_bit(tmp_path):
         child.send_signal(signal.SIGKILL)
         kills += child.wait() == -signal.SIGKILL
         child.stdout.close()
-    assert kills == 4 and first_steps[-1] > 1, "it went on from a checkpoint"
+    assert kills == 2 and first_steps[-1] > 1, "it went on from a checkpoint"
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 

@@ -233,6 +233,21 @@ def test_rows_that_come_later_say_what_they_would_alone():
     np.testing.assert_allclose(plain.sampling_logprobs, drawn, atol=1e-4)
 
 
+def test_a_row_that_may_draw_no_token_is_an_error_and_so_is_a_model_without_numbers():
+    """Only tokens 2 and 3 are allowed, and no pair of tokens twice: 2 2 3 3 2 and no further."""
+    only = SamplingSettings(logit_bias=((0, -np.inf), (1, -np.inf)))
+    pairs_once = dataclasses.replace(only, no_repeat_ngram_size=2)
+    table = np.zeros((4, 4), np.float32)
+    [[whole]] = sample(BIGRAM, table, [[2]], [0], only, max_tokens=9, eos_id=-1)
+    assert set(whole.tokens) <= {2, 3}
+    with pytest.raises(
+        ValueError, match=r"sample 0 of prompt 0, after [3-5] tokens: every token is banned; relax"
+    ):
+        sample(BIGRAM, table, [[2]], [0], pairs_once, max_tokens=9, eos_id=-1)
+    with pytest.raises(ValueError, match="after 0 tokens: the model's logits are not numbers"):
+        sample(BIGRAM, table * np.nan, [[2]], [0], GREEDY, max_tokens=9, eos_id=-1)
+
+
 def test_settings_that_rows_must_share_are_refused_where_they_differ():
     with pytest.raises(ValueError, match="min_new_tokens is 0 and 3 in one batch"):
         per_row([SamplingSettings(), SamplingSettings(min_new_tokens=3)], 4)

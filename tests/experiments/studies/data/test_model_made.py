@@ -159,7 +159,7 @@ def test_other_words_are_compared_seed_by_seed():
 @pytest.mark.slow
 def test_a_tiny_study_runs_to_its_end_and_again(tmp_path, monkeypatch):
     monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
-    sizes = ("n_documents=128", "n_generations=2", "n_tokens=60000", "width=16", "n_seeds=2")
+    sizes = ("n_documents=128", "n_generations=3", "n_tokens=60000", "width=16", "n_seeds=2")
     parts = ("real_shares=[0.0,1.0]", "rephrased=[0.5]", "longer=[]", "n_measured=64")
     flags = [f"--set={override}" for override in (*sizes, *parts)]
     folder = tmp_path / "study"
@@ -167,5 +167,5 @@ def test_a_tiny_study_runs_to_its_end_and_again(tmp_path, monkeypatch):
     assert (folder / "model_made.png").read_bytes().startswith(b"\x89PNG")
     table = pd.read_csv(folder / "model_made.csv")
     chains = table[table["arm"].notna()]
-    assert set(chains["generation"]) == {0, 1, 2} and (chains["distinct"] > 0).all()
+    assert set(chains["generation"]) == {0, 1, 2, 3} and (chains["distinct"] > 0).all()
     assert (pd.read_csv(folder / "runs.csv")["status"] == "done").all()

@@ -177,6 +177,8 @@ def test_wrong_requests_are_refused():
         ask([digit], jnp.zeros((4, 4)), model=bigram_model(4), max_tokens=3)
     with pytest.raises(ValueError, match="max_tokens=0"):
         ask([digit], max_tokens=0)
+    with pytest.raises(ValueError, match="constraints of two vocabularies"):
+        ask([digit, regex("[a-z]", Vocabulary(BYTES, EOS))], max_tokens=3)
     with pytest.raises(ValueError, match="2 constraints"):
         sample_constrained(BIGRAM, UNTRAINED, [[1]], [0], SamplingSettings(), [digit, digit], max_tokens=1)
 
