@@ -87,7 +87,7 @@ def prepared_data(data: DataConfig) -> DataConfig:
     return _prepared((data,))[0]
 
 
-def prepared_corpora(data: dict[K, DataConfig]) -> dict[K, DataConfig]:
+def prepared_corpora(data: Mapping[K, DataConfig]) -> dict[K, DataConfig]:
     """`prepared_data` of several corpora, made one after the other by one process."""
     return dict(zip(data, _prepared(tuple(data.values())), strict=True))
 
