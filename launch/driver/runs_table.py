@@ -6,7 +6,10 @@ the names that they have in a configuration, such as optimizer.weight_decay; run
 more than others do.
 """
 
+import contextlib
+import functools
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +20,8 @@ from experiments.fields import default
 from experiments.files import write_atomic
 from launch.monitor.text import short
 from launch.store import PlannedRun, Store, settings
+from models import count, ladder
+from models.counting import Counts
 from scaling.table.formats import as_csv
 from scaling.table.runs import Runs
 
@@ -25,6 +30,7 @@ COLUMNS = (
     *("loss", "loss_se", "bits_per_byte", "lr", "batch_tokens", "seq_len", "family", "d_model", "n_layers"),
     *("seed", "epochs", "unique_tokens", "n_steps", "wall_seconds", "flops_per_second"),
 )
+WIDTHS = (*range(8, 256, 8), *range(256, 4097, 64))  # of the ladder, to models of 10 billion parameters
 
 
 def read_table(
@@ -91,6 +97,34 @@ def final_table(runs: Runs) -> str:
     return "\n".join(lines)
 
 
+def _ladder_costs(results: list[dict[str, Any]]) -> dict[str, list[int]] | None:
+    """FLOPs a token of the ladder's models, also of larger ones than were trained; None for runs that are not
+    all of one ladder (another depth, say, or several families)."""
+    ladders = {
+        (row.get("family"), row["data"]["tokenizer"].get("size"), row.get("seq_len")) for row in results
+    }
+    family, vocab_size, seq_len = ladders.pop()
+    if ladders or not (family and vocab_size and seq_len):
+        return None
+    known = _ladder(family, vocab_size, (*WIDTHS, *(row["d_model"] for row in results)))
+    costs = {counts.n_params: counts.flops_per_token(seq_len) for counts in known}
+    for row in results:
+        if not math.isclose(row["flops"], row["n_tokens"] * costs.get(row["n_params"], 0)):
+            return None
+    n_active = [counts.n_active for counts in known]
+    return {"n_params": [*costs], "n_active": n_active, "flops": [*costs.values()]}
+
+
+@functools.cache
+def _ladder(family: str, vocab_size: int, widths: tuple[int, ...]) -> list[Counts]:
+    """Counts of the ladder's models of these widths, as far as it has them, by size."""
+    found = []
+    for width in sorted(set(widths)):
+        with contextlib.suppress(ValueError):
+            found.append(count(ladder(width, vocab_size, family)))
+    return sorted(found, key=lambda counts: counts.n_params)
+
+
 def _sidecar(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """What all rows share: conventions and versions; and every kind of device that was used."""
     if not results:
@@ -102,5 +136,7 @@ def _sidecar(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
     for result in results.values():
         if kind := result.get("post_training", {}).get("objective"):
             conventions[f"loss_{kind}"] = result["conventions"]["loss"]
+    if costs := _ladder_costs([*results.values()]):
+        conventions["ladder"] = costs
     devices = sorted({result["device"] for result in results.values()})
     return {"conventions": conventions, "versions": first["versions"], "device": ", ".join(devices)}

@@ -40,16 +40,25 @@ class JointCovariance:
     floor: float
 
 
-def joint_covariance(fit: Fit, target: DesignTarget, table: pd.DataFrame) -> JointCovariance:
-    """Of a target and of candidate runs: a table of the law's columns and flops, a row a run."""
+def joint_covariance(
+    fit: Fit, target: DesignTarget, table: pd.DataFrame, typical_runs: float = TYPICAL_RUNS
+) -> JointCovariance:
+    """The covariance of a target and of candidate runs.
+
+    Args:
+      fit, target: what is known so far, and what is to be predicted.
+      table: the candidates: the law's columns and flops, a row a run.
+      typical_runs: how many runs the typical noise and error of a law count as, beside those of the fit; 0
+        takes both as the fit has them, and the target is as uncertain as the fit predicts it.
+    """
     forecast, law = fit.forecast, laws.find(fit.forecast.law)
     n_left = max(len(forecast.y) - len(law.params), 0)
-    noise = _shrunk(forecast.noise, NOISE, n_left)
+    noise = _shrunk(forecast.noise, NOISE, n_left, typical_runs)
     here, fitted = locations(law, forecast.x), forecast.discrepancy
     assert here is not None and fitted is not None  # the law has sizes and tokens: `find` has seen to that
     error = ModelDiscrepancy(
-        _shrunk(fitted.profile, PROFILE, n_left),
-        _shrunk(fitted.drift, DRIFT, n_left),
+        _shrunk(fitted.profile, PROFILE, n_left, typical_runs),
+        _shrunk(fitted.drift, DRIFT, n_left, typical_runs),
         float(here[:, 0].max()),
     )
     known = covariance(error, here, noise * forecast.spread)
@@ -76,9 +85,11 @@ def joint_covariance(fit: Fit, target: DesignTarget, table: pd.DataFrame) -> Joi
     return JointCovariance(slopes @ parameters @ slopes.T + left, (noise * spread) ** 2, floor)
 
 
-def _shrunk(found: float, typical: float, n_left: int) -> float:
+def _shrunk(found: float, typical: float, n_left: int, typical_runs: float) -> float:
     """A standard deviation estimated with `n_left` degrees of freedom, shrunk towards the typical one."""
-    return float(np.sqrt((n_left * found**2 + TYPICAL_RUNS * typical**2) / (n_left + TYPICAL_RUNS)))
+    if typical_runs == 0:
+        return found
+    return float(np.sqrt((n_left * found**2 + typical_runs * typical**2) / (n_left + typical_runs)))
 
 
 def _excess(theta: np.ndarray, spend: Spending, x: dict[str, np.ndarray], flops: np.ndarray) -> np.ndarray:

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from scaling import laws
 from scaling.design.design_target import DesignTarget, find_target
 from scaling.design.joint_covariance import JointCovariance, joint_covariance, remaining_variance
 from scaling.fitting.result import Fit
-from scaling.fitting.uncertainty import TAILS
-from scaling.optimum.families import flops_per_token
 from scaling.optimum.frontier import best_sizes, check_positive, spending
 from scaling.table.runs import Runs
 
@@ -117,9 +115,10 @@ def next_runs(
     joint = joint_covariance(fit, wanted, table)
     chosen = _choose(joint, table["flops"].to_numpy(), float(budget))
     new = table.iloc[chosen].sort_values("flops", ignore_index=True)
-    return DesignPlan(
-        new, wanted, *_interval(wanted, remaining_variance(joint, chosen), joint, fit.level), fit.level
-    )
+    if wanted.x:  # of a loss, whose interval now holds the noise and the law's errors that this fit has found
+        joint = joint_covariance(fit, wanted, table, typical_runs=0)
+    lo, hi = _interval(fit, wanted, remaining_variance(joint, chosen) + joint.floor)
+    return DesignPlan(new, wanted, lo, hi, fit.level)
 
 
 def candidates(
@@ -143,19 +142,26 @@ def candidates(
     else:
         ladder = np.unique(check_positive("sizes", sizes))
         n_params = np.broadcast_to(ladder, (len(budgets), len(ladder)))
-    per_token = flops_per_token(fitted.assign(n_params=fitted[spend.size]))
-    n_tokens = (budgets[:, None] / per_token(n_params)).round()
+    n_tokens = spend.n_tokens(n_params, budgets[:, None]).round()
     near = (np.abs(np.log(n_params / best[:, None])) <= np.log(SPREAD) + 0.01) & (n_tokens >= 1)
     if not near.any():
         raise ValueError(f"no size is within {SPREAD:g} times the best of any budget up to {flops:g} FLOPs")
     x = spend.x(n_params[near], n_tokens[near])
-    return pd.DataFrame({**x, "flops": x["n_tokens"] * per_token(x[spend.size])})
+    return pd.DataFrame({**x, "flops": x["n_tokens"] * spend.cost(x[spend.size])})
 
 
 def _fitted(fit: Fit, runs: Runs) -> pd.DataFrame:
     """The runs that a law is fitted to."""
     law = laws.find(fit.law)
     return runs.usable(law.target, law.columns).table
+
+
+def _interval(fit: Fit, wanted: DesignTarget, variance: float) -> tuple[float, float]:
+    """As predictions have it: of a loss Student's t, of a size Gaussian; more runs make nothing less sure."""
+    tail = (1 + fit.level) / 2
+    width = special.stdtrit(fit.forecast.dof, tail) if wanted.x else special.ndtri(tail)
+    lo, hi = wanted.around(float(width * np.sqrt(variance)))
+    return max(lo, wanted.lo), min(hi, wanted.hi)
 
 
 def _choose(joint: JointCovariance, flops: np.ndarray, budget: float) -> list[int]:
@@ -172,12 +178,3 @@ def _choose(joint: JointCovariance, flops: np.ndarray, budget: float) -> list[in
         free[best] = False
         column = shared[:, best + 1]
         shared = shared - np.outer(column, column) / (column[best + 1] + joint.noise[best])
-
-
-def _interval(
-    wanted: DesignTarget, variance: float, joint: JointCovariance, level: float
-) -> tuple[float, float]:
-    """As predictions have it: of a loss Student's t, with a new run's noise; of a size Gaussian."""
-    tail = (1 + level) / 2
-    width = stats.t.ppf(tail, TAILS) if wanted.x else stats.norm.ppf(tail)
-    return wanted.around(float(width * np.sqrt(variance + joint.floor)))

@@ -16,6 +16,7 @@ from scaling.fitting.uncertainty import forecast, resample
 from scaling.laws import Law
 from scaling.profiles import isoflop
 from scaling.profiles.envelope import envelope
+from scaling.table.flops_per_token import FlopsPerToken, flops_per_token
 from scaling.table.runs import Runs, UsableRuns
 
 APPROACHES = (1, 2, 3)
@@ -90,8 +91,9 @@ def fit(
         status=_status(form, solution, found, int(run.max()) + 1),
         diagnostics=found,
         notes=usable.notes,
-        conventions=usable.conventions,
+        conventions={k: v for k, v in usable.conventions.items() if k != "ladder"},
         evidence=evidence({n: usable.table[n].to_numpy(float) for n in form.columns if n in form.positive}),
+        flops_per_token=_cost(usable, form),
     )
 
 
@@ -210,6 +212,13 @@ def _of_envelope(usable: UsableRuns, n_bootstrap: int, seed: int, level: float):
     a = found.exponent
     ends = {"a": (found.lo, found.hi), "b": (1 - found.hi, 1 - found.lo)} if np.isfinite(found.lo) else {}
     return {"a": a, "b": 1 - a}, ends
+
+
+def _cost(usable: UsableRuns, law: Law) -> FlopsPerToken | None:
+    """What a token costs; None for 6·N, and where the law has no sizes and tokens to spend FLOPs on."""
+    if law.size is None or law.idle_params or not {"n_tokens", "flops"} <= set(usable.table):
+        return None
+    return flops_per_token(usable, law.size) if "n_tokens" in law.columns else None
 
 
 def _exponents(law: Law, params: dict[str, float], samples: np.ndarray, level: float):

@@ -11,6 +11,7 @@ from scaling.fitting.diagnostics import Diagnostics
 from scaling.fitting.reach import evidence
 from scaling.fitting.uncertainty import Forecast
 from scaling.profiles.isoflop import Profiles
+from scaling.table.flops_per_token import FlopsPerToken
 
 
 class Prediction(NamedTuple):
@@ -40,6 +41,7 @@ class Fit:
       status: "converged", or what is wrong and what to do; notes: rows left out and other remarks.
       holdout: errors on runs that were held out, if any.
       evidence: the smallest and the largest value of each column of the runs; see scaling/fitting/reach.py.
+      flops_per_token: what a token costs, as the runs were counted; None: 6·N.
     """
 
     law: str
@@ -62,6 +64,7 @@ class Fit:
     holdout: dict[str, float] = field(default_factory=dict)
     diagnostics: Diagnostics | None = None
     evidence: dict[str, tuple[float, float]] = field(default_factory=dict)
+    flops_per_token: FlopsPerToken | None = None
 
     @property
     def predicted_by(self) -> str:
@@ -113,6 +116,7 @@ class Fit:
             "isoflop": self.profiles.to_json() if self.profiles else None,
             "forecast": self.forecast.to_json(),
             "evidence": {name: list(ends) for name, ends in self.evidence.items()},
+            "flops_per_token": self.flops_per_token.to_json() if self.flops_per_token else None,
             "samples": self.samples.tolist(),
         }
 
@@ -128,7 +132,7 @@ class Fit:
             law = laws.find(content["law"], run_files=False)
             laws.find(content["forecast"]["law"], run_files=False)
             ci, frontier = dict(content["ci"]), dict(content["frontier"])
-            forecast = Forecast.from_json(content["forecast"])
+            forecast, cost = Forecast.from_json(content["forecast"]), content.get("flops_per_token")
             return Fit(
                 level=ci.pop("level"),
                 ci={k: tuple(v) for k, v in ci.items()},
@@ -139,6 +143,7 @@ class Fit:
                 diagnostics=Diagnostics.from_json(found) if (found := content["diagnostics"]) else None,
                 profiles=Profiles.from_json(content["isoflop"]) if content["isoflop"] else None,
                 notes=tuple(content["notes"]),
+                flops_per_token=FlopsPerToken.from_json(cost) if cost else None,
                 evidence={
                     k: (lo, hi) for k, (lo, hi) in (content.get("evidence") or _evidence(forecast)).items()
                 },

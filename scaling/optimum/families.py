@@ -4,7 +4,6 @@ N is the number of active parameters, so that a mixture of experts is charged fo
 with, as its FLOPs are.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -58,17 +57,14 @@ def compare(runs: Runs, *, n_bootstrap: int = 1000, seed: int = 0, level: float 
         name: fit(part, relax=False, n_bootstrap=n_bootstrap, seed=seed, level=level)
         for name, part in parts.items()
     }
-    costs = {name: flops_per_token(part.table) for name, part in parts.items()}
     lows, highs = zip(*((part.table.flops.min(), part.table.flops.max()) for part in parts.values()))
     flops = np.geomspace(max(lows) / BEYOND, min(highs) * BEYOND, POINTS)
     reference = names[0]
     frontiers = [
-        _frontier(fits[name], costs[name], flops).assign(
-            family=name, **_worth(fits[name], costs[name], fits[reference], costs[reference], flops, level)
-        )
+        _frontier(fits[name], flops).assign(family=name, **_worth(fits[name], fits[reference], flops, level))
         for name in names
     ]
-    n_tokens = float(frontier(fits[reference], min(highs), costs[reference]).n_tokens)
+    n_tokens = float(frontier(fits[reference], min(highs)).n_tokens)
     tried = np.concatenate([part.table["n_params"].to_numpy(float) for part in parts.values()])
     n_params = np.geomspace(tried.min(), tried.max(), POINTS)
     sizes = [
@@ -90,28 +86,15 @@ def of_family(runs: Runs, name: str) -> Runs:
     return replace(runs, table=table, conventions=conventions)
 
 
-def flops_per_token(table: pd.DataFrame) -> Callable[[np.ndarray], np.ndarray]:
-    """FLOPs a token as a function of N, from the runs themselves: 6·N times their counted excess over it.
-
-    The excess is a power law through the sizes tried: on a ladder of models it falls slowly with N.
-    """
-    log_n = np.log(table["n_params"].to_numpy())
-    excess = np.log(table["flops"] / (6.0 * table["n_params"] * table["n_tokens"]))
-    line = np.polyfit(log_n, excess, 1 if len(np.unique(log_n)) > 1 else 0)
-    return lambda n_params: 6.0 * n_params * np.exp(np.polyval(line, np.log(n_params)))
-
-
-def _frontier(law: Fit, cost: Callable, flops: np.ndarray) -> pd.DataFrame:
-    best = frontier(law, flops, cost)
+def _frontier(law: Fit, flops: np.ndarray) -> pd.DataFrame:
+    best = frontier(law, flops)
     return pd.DataFrame({
         "flops": flops, "n_params": best.n_params, "n_lo": best.n_params_lo, "n_hi": best.n_params_hi,
         "n_tokens": best.n_tokens, "loss": best.loss, "lo": best.loss_lo, "hi": best.loss_hi,
     })  # fmt: skip
 
 
-def _worth(
-    law: Fit, cost: Callable, reference: Fit, reference_cost: Callable, flops: np.ndarray, level: float
-) -> dict[str, np.ndarray]:
+def _worth(law: Fit, reference: Fit, flops: np.ndarray, level: float) -> dict[str, np.ndarray]:
     """How many times the compute the reference needs for this law's best loss, with its interval.
 
     Draws of the two laws are paired at random, as the laws are fitted to different runs.
@@ -119,8 +102,8 @@ def _worth(
     if law is reference:
         return dict.fromkeys(("worth", "worth_lo", "worth_hi"), np.ones(len(flops)))
     wide = np.geomspace(flops.min() / FAR, flops.max() * FAR, 4 * POINTS)
-    _, losses = draws(law, flops, cost)
-    _, reference_losses = draws(reference, wide, reference_cost)
+    _, losses = draws(law, flops)
+    _, reference_losses = draws(reference, wide)
     worth = [
         np.exp(np.interp(-loss, -curve, np.log(wide))) / flops
         for loss, curve in zip(losses, reference_losses)

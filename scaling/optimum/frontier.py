@@ -68,11 +68,9 @@ def frontier(
     return Optimum(*[shaped_like(flops, value) for value in found], level=fit.level)
 
 
-def draws(
-    fit: Fit, flops: np.ndarray, flops_per_token: Callable[[np.ndarray], np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
+def draws(fit: Fit, flops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Optimal N and the loss there by each of the forecast's draws, [draws, budgets] both."""
-    spend = spending(fit, flops_per_token)
+    spend = spending(fit)
     theta = forecast_draws(fit, spend)
     n_params = best_sizes(spend, theta, flops)
     return n_params, losses(spend, theta, n_params, flops)
@@ -100,8 +98,11 @@ class Spending:
 
         A token served costs a third of one trained on, 2N of 6N.
         """
-        cost = 6.0 * n_params if self.flops_per_token is None else self.flops_per_token(n_params)
-        return np.minimum(flops / cost - self.inference_tokens / 3, self.max_tokens)
+        return np.minimum(flops / self.cost(n_params) - self.inference_tokens / 3, self.max_tokens)
+
+    def cost(self, n_params: np.ndarray) -> np.ndarray:
+        """FLOPs of training on a token at these sizes."""
+        return 6.0 * n_params if self.flops_per_token is None else self.flops_per_token(n_params)
 
     def x(self, n_params: np.ndarray, n_tokens: np.ndarray) -> dict[str, np.ndarray]:
         """The law's columns."""
@@ -122,8 +123,9 @@ def spending(
     """What a budget may be spent on.
 
     Args:
-      flops_per_token: training FLOPs a token as a function of n_params, elementwise; 6·N if not given, for
-        which some laws have a closed form (`Law.best_size`).
+      flops_per_token: training FLOPs a token as a function of n_params, elementwise; if not given, as the
+        fitted runs were counted (`Fit.flops_per_token`), or 6·N, for which some laws have a closed form
+        (`Law.best_size`).
       sizes: the only values n_params may take: a ladder of models, or the one that is given.
       max_params, max_tokens: upper limits, of memory and of data. Where both bind, budget is left over. Under
         a law that knows the worth of repeated tokens (data_constrained), give unique_tokens instead.
@@ -148,6 +150,7 @@ def spending(
             f"splitting a budget by the law {fit.law} takes {', '.join(sorted(others)) or 'no other columns'}"
             f" to be given, not {', '.join(sorted(columns)) or 'nothing'}"
         )
+    flops_per_token = flops_per_token or fit.flops_per_token
     if law.idle_params and flops_per_token is None:
         raise ValueError(f"the law {fit.law} counts idle experts in n_params; give flops_per_token")
     check_positive("max_params", np.minimum(max_params, 1e300))

@@ -117,9 +117,14 @@ const between2 = (rows, [i, share], at) => between([between(rows[i], at), betwee
 
 // flops, n_params and n_tokens from those of them that are given; throws the reason why not.
 function completed({ flops, n_params, n_tokens }) {
-  const { per_token, exponent, ...table } = calculator;
-  const cost = (size) => per_token * size ** exponent;
-  const size_of = (spent, tokens) => (spent / tokens / per_token) ** (1 / exponent);
+  const table = calculator;
+  const within = (xs, x, ys) => {
+    const at = place(xs, x);
+    if (!at) throw "Outside what the calculator covers: no model in its range.";
+    return between(ys, at);
+  };
+  const cost = (size) => within(table.sizes, size, table.per_token);
+  const size_of = (spent, tokens) => within(table.per_token, spent / tokens, table.sizes);
   if (flops && n_params && n_tokens) throw "Leave one of the three empty.";
   if (n_params && n_tokens) flops = cost(n_params) * n_tokens;
   else if (flops && n_tokens) n_params = size_of(flops, n_tokens);

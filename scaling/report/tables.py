@@ -8,7 +8,6 @@ import pandas as pd
 import scaling
 from scaling import laws
 from scaling.fitting.result import Fit
-from scaling.optimum.families import flops_per_token
 from scaling.profiles.isoflop import budgets
 from scaling.report.data import ReportData
 from scaling.report.theme import e_notation, is_done, of_stage, si
@@ -60,7 +59,7 @@ def frontier(data: ReportData, table: pd.DataFrame) -> pd.DataFrame:
     low, high = table["flops"].min() / BEYOND, table["flops"].max() * AHEAD
     if data.verify:
         high = max(table["flops"].max(), data.verify["flops"]) * BEYOND
-    best = scaling.frontier(data.fit, np.geomspace(low, high, BUDGETS), flops_per_token(table))
+    best = scaling.frontier(data.fit, np.geomspace(low, high, BUDGETS))
     drawn = pd.DataFrame({
         "flops": best.flops, "n_params": best.n_params, "n_lo": best.n_params_lo, "n_hi": best.n_params_hi,
         "n_tokens": best.n_tokens, "loss": best.loss, "lo": best.loss_lo, "hi": best.loss_hi,

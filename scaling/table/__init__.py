@@ -7,6 +7,7 @@
   cell_values     which cells are numbers that can be used; table_checks: what is odd about the whole
   curves          loss curves: their ends, cuts at budgets, points inside a decay
   conventions     what N, the loss and FLOPs count, and conversions
+  flops_per_token what a token costs by size, as the runs were counted
 
 Imports nothing else of scaling.
 """

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 import scaling
-from scaling.optimum.families import flops_per_token
+from scaling.optimum.frontier import Spending, spending
 from scaling.outlook.cost import HARDWARE, MFU, PUE
 from scaling.report.data import ReportData
 from scaling.report.tables import BEYOND, splits_budgets
@@ -20,6 +20,7 @@ from scaling.report.theme import sci
 
 AHEAD = 1e3  # the grid ends so far past the largest run
 PER_DECADE = 8  # budgets
+SIZES_PER_DECADE = 24  # at which the cost of a token is given
 RATIOS = np.geomspace(1 / 30, 30, 17)
 DIGITS = 6
 
@@ -28,19 +29,19 @@ def grid(data: ReportData, law: pd.DataFrame) -> dict[str, Any]:
     """Empty where no law splits a budget, or it knows no best size.
 
     flops, n_params, n_lo, n_hi, d_lo, d_hi [budgets]; loss, lo, hi and what was swept of lr, lr_lo, lr_hi,
-    batch_tokens, batch_lo, batch_hi [budgets, ratios]; FLOPs a token are per_token · N^exponent.
+    batch_tokens, batch_lo, batch_hi [budgets, ratios]; per_token: FLOPs a token at `sizes` [sizes].
     """
     if data.fit is None or not splits_budgets(data.fit):
         return {}
     spent = law["flops"].to_numpy(float)
     low, high = float(spent.min() / BEYOND), float(spent.max() * AHEAD)
     flops = np.geomspace(low, high, round(PER_DECADE * math.log10(high / low)) + 1)
-    per_token = flops_per_token(law)
-    best = scaling.frontier(data.fit, flops, per_token)
+    best = scaling.frontier(data.fit, flops)
     if not np.all(np.isfinite(best.n_params)):
         return {}
     n_params = best.n_params[:, None] * RATIOS
-    n_tokens = flops[:, None] / per_token(n_params)
+    spend = spending(data.fit)
+    n_tokens = spend.n_tokens(n_params, flops[:, None])
     predicted = data.fit.predict(n_params, n_tokens)
     ends = {
         "n_lo": best.n_params_lo,
@@ -54,13 +55,11 @@ def grid(data: ReportData, law: pd.DataFrame) -> dict[str, Any]:
         **ends,
         **predicted._asdict(),
         **_settings(data, n_params, n_tokens),
+        **_costs(spend, n_params.min(), n_params.max()),
     }
-    one, ten = np.log(per_token(np.array([1.0, 10.0])))
     return {
         **{name: _rounded(values) for name, values in columns.items() if np.all(np.isfinite(values))},
         "ratios": RATIOS.tolist(),
-        "per_token": float(np.exp(one)),
-        "exponent": float((ten - one) / np.log(10)),
         "level": data.fit.level,
         "hardware": {key: asdict(device) for key, device in HARDWARE.items()},
         "pue": PUE,
@@ -68,6 +67,11 @@ def grid(data: ReportData, law: pd.DataFrame) -> dict[str, Any]:
         "first": f"{10 * spent.max():.0e}".replace("e+", "e"),
         "reach": [sci(low), sci(high)],
     }
+
+
+def _costs(spend: Spending, smallest: float, largest: float) -> dict[str, np.ndarray]:
+    sizes = np.geomspace(smallest, largest, round(SIZES_PER_DECADE * math.log10(largest / smallest)) + 1)
+    return {"sizes": sizes, "per_token": spend.cost(sizes)}
 
 
 def _settings(data: ReportData, n_params: np.ndarray, n_tokens: np.ndarray) -> dict[str, np.ndarray]:

@@ -161,6 +161,7 @@ def law_source(data: ReportData) -> str:
 def about(data: ReportData) -> Section:
     """Conventions, data, fit and versions: what somebody needs to compare these numbers with others."""
     conventions = dict(data.runs.conventions)
+    conventions.pop("ladder", None)  # hundreds of numbers
     corpus = conventions.pop("data", {})
     fit = data.fit.to_json() if data.fit else {}
     study = {name: data.study.get(name) for name in ("name", "overrides", "seed")}

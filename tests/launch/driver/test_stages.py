@@ -206,6 +206,28 @@ def test_settings_that_a_width_does_not_settle_are_shown():
     assert settings.telling(run.as_json for run in wide) == ("model.d_model", "model.d_ff")
 
 
+def of_ladder(width: int, **changes) -> dict:
+    """The result of a run of our ladder's model of this width."""
+    counts, tokenizer = count(ladder(width, 259)), {"name": "bytes", "size": 259}
+    row = {"family": "transformer", "d_model": width, "seq_len": 8, "n_params": counts.n_params}
+    row |= {"n_tokens": 640, "flops": 640 * counts.flops_per_token(8)}
+    return result(0.1, **row, data={"task": "docstrings", "tokenizer": tokenizer}) | changes
+
+
+def test_runs_of_one_ladder_state_what_its_larger_models_cost():
+    results = {"a": of_ladder(16), "b": of_ladder(40)}
+    stated = read_table(results, dict.fromkeys(results, "grid"), dict.fromkeys("ab", RUN)).conventions[
+        "ladder"
+    ]
+    large = count(ladder(256, 259))
+    assert (large.n_params, large.flops_per_token(8)) in zip(stated["n_params"], stated["flops"])
+    for other in (of_ladder(40, n_params=1000), of_ladder(40, seq_len=16), of_ladder(40, family="rnn")):
+        mixed = read_table(
+            {"a": of_ladder(16), "b": other}, {"a": "grid", "b": "grid"}, dict.fromkeys("ab", RUN)
+        )
+        assert "ladder" not in mixed.conventions
+
+
 def test_the_sidecar_names_every_device_once(store):
     planned = next(stages(study(SWEEP), store))
     for run_id, device in zip(store.plan.runs(), ("H100", "2 cores", "H100")):

@@ -1,8 +1,11 @@
 """Plans: what they promise, and that they beat the uniform grid."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import special
 
 import scaling
 from scaling.design.design_target import find_target
@@ -10,8 +13,9 @@ from scaling.design.joint_covariance import joint_covariance, remaining_variance
 from scaling.design.next_runs import NEAREST, SPREAD, candidates, first_grid, next_runs
 from scaling.optimum.frontier import frontier
 from scaling.outlook.cost import cost
+from scaling.table.flops_per_token import flops_per_token
 from scaling.table.runs import check
-from tests.scaling.planted import TRUTH, best_size, chinchilla
+from tests.scaling.planted import TRUTH, best_size, chinchilla, isoflop_runs
 
 NOISE = 0.004
 TARGETS = ("loss@1e20", "n_params@1e20", "a")
@@ -52,6 +56,21 @@ def test_a_grid_that_makes_no_sense_is_refused(arguments, words):
         first_grid(**{"flops": 1e20, "target_flops": 1e22, **arguments})
 
 
+def variance_now(fit, target, table) -> float:
+    """Of the target, on the scale of its interval's half-width."""
+    joint = joint_covariance(fit, target, table, typical_runs=0)
+    width = special.stdtrit(fit.forecast.dof, (1 + fit.level) / 2)
+    return float(width**2 * (joint.shared[0, 0] + joint.floor))
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-4, 0.02])
+def test_expected_is_no_wider_than_now_however_little_noise_the_runs_show(noise):
+    """Of clean runs an interval of typical noise, wider than now, was expected."""
+    runs = isoflop_runs((1e17, 3e17), noise=noise, sizes=4)
+    plan = next_runs(scaling.fit(runs, n_bootstrap=50), runs, "loss@1e20", 1e18)
+    assert plan.target.lo <= plan.lo < plan.hi <= plan.target.hi
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_plan_keeps_to_its_budget_and_its_range_and_promises_a_narrower_interval(fit, runs, target):
     plan = next_runs(fit, runs, target, 1e19)
@@ -62,6 +81,10 @@ def test_a_plan_keeps_to_its_budget_and_its_range_and_promises_a_narrower_interv
     off = table["n_params"] / frontier(fit, table["flops"].to_numpy()).n_params
     assert off.between(0.98 / SPREAD, 1.02 * SPREAD).all()
     now = plan.target
+    if target.startswith("loss"):  # what is known now is what the fit predicts, and its noise is expected on
+        best = frontier(fit, now.flops)
+        assert (now.lo, now.hi) == (best.loss_lo, best.loss_hi)
+        assert variance_now(fit, now, table) == pytest.approx((np.log(now.hi / now.lo) / 2) ** 2)
     assert now.lo < plan.lo < now.value < plan.hi < now.hi
     less = next_runs(fit, runs, target, 1e18)
     assert less.hi - less.lo > plan.hi - plan.lo
@@ -82,7 +105,7 @@ def test_a_plan_of_given_sizes(fit, runs):
 
 def test_the_runs_so_far_say_what_a_token_costs(fit, runs):
     expensive = check(runs.table.assign(flops=1.3 * runs.table["flops"]), {})
-    table = candidates(fit, expensive, 1e19)
+    table = candidates(replace(fit, flops_per_token=flops_per_token(expensive)), expensive, 1e19)
     np.testing.assert_allclose(table["flops"], 1.3 * 6 * table["n_params"] * table["n_tokens"])
 
 

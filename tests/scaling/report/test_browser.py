@@ -11,7 +11,6 @@ import pytest
 import scaling
 from experiments.study_report import read_data, write_report
 from scaling.outlook.cost import cost
-from scaling.report import tables
 from tests.scaling.report.synthetic_study import write_study
 from tests.scaling.report.test_report import EVIL
 
@@ -278,16 +277,12 @@ def calculated(browser, **fields) -> dict[str, float]:
 
 
 def test_calculator_agrees_with_python(browser, study):
-    from scaling.optimum.families import flops_per_token
-
     open_page(browser, study)
     data = read_data(study)
-    runs = tables.runs(data)
-    per_token = flops_per_token(runs[runs["stage"] != "tune"])
     machine = {"hardware": "a100", "n_devices": 16, "mfu": 0.3}
     for flops in (2.3e11, 7.7e12, 1.9e15):
         shown = calculated(browser, flops=f"{flops:g}", **machine)
-        best = scaling.frontier(data.fit, flops, per_token)
+        best = scaling.frontier(data.fit, flops)
         setting = data.lr.predict(best.n_params, best.n_tokens)
         spent = cost(flops, **machine)
         expected = {"flops": flops, "n_params": best.n_params, "n_tokens": best.n_tokens, "loss": best.loss}

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import scaling
-from scaling.optimum.families import flops_per_token
 from scaling.report.sections.calculator import RATIOS
 from scaling.report.sections.calculator import grid as calculator_grid
 
@@ -17,8 +16,8 @@ def data(grid):
 
 
 def test_middle_of_the_grid_is_the_frontier(data):
-    table, law = calculator_grid(data, data.runs.table), data.runs.table
-    best = scaling.frontier(data.fit, np.array(table["flops"]), flops_per_token(law))
+    table = calculator_grid(data, data.runs.table)
+    best = scaling.frontier(data.fit, np.array(table["flops"]))
     middle = len(RATIOS) // 2
     for name, expected in (("loss", best.loss), ("lo", best.loss_lo), ("hi", best.loss_hi)):
         assert np.array(table[name])[:, middle] == pytest.approx(expected, rel=1e-5)
@@ -28,9 +27,10 @@ def test_middle_of_the_grid_is_the_frontier(data):
 
 def test_flops_a_token_are_those_of_the_runs(data):
     table = calculator_grid(data, data.runs.table)
-    n_params = np.array([2e4, 3e5])
-    predicted = table["per_token"] * n_params ** table["exponent"]
-    assert predicted == pytest.approx(flops_per_token(data.runs.table)(n_params), rel=1e-9)
+    counted = 6.3 * np.array(table["sizes"])  # as the synthetic runs are
+    assert table["per_token"] == pytest.approx(counted, rel=1e-5)
+    largest = table["n_params"][-1] * RATIOS[-1]
+    assert table["sizes"][-1] == pytest.approx(largest, rel=1e-5)
 
 
 def test_what_was_not_swept_is_not_shown(data):
