@@ -18,7 +18,8 @@ from experiments.objective_configs import (
     ObjectiveConfig,
     static,
 )
-from models import FAMILIES, ModelConfig
+from models import ModelConfig
+from models.families import CONFIGS
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,7 @@ class RunConfig:
     the memory of one of them, and gives the same gradient.
     """
 
-    model: ModelConfig = field(
-        metadata={"by": ("family", {name: family.Config for name, family in FAMILIES.items()})}
-    )
+    model: ModelConfig = field(metadata={"by": ("family", CONFIGS)})
     data: DataConfig
     optimizer: OptimizerConfig
     schedule: ScheduleConfig

@@ -216,5 +216,10 @@ def _one_of(name: str, kinds: dict[str, type], value: Any, where: str) -> Any:
         raise ValueError(f"{where}: expected an object with a field {name!r}, got {value!r}")
     kind = value.get(name, next(iter(kinds)))
     if not isinstance(kind, str) or kind not in kinds:
-        raise ValueError(f"{where}.{name}={kind!r}; allowed are {', '.join(map(repr, kinds))}")
+        own = (
+            " (code of your own runs only if you name its file: --code FILE.py)"
+            if ".py:" in str(kind)
+            else ""
+        )
+        raise ValueError(f"{where}.{name}={kind!r}; allowed are {', '.join(map(repr, kinds))}{own}")
     return from_json(kinds[kind], value, where)

@@ -4,6 +4,7 @@ it is asked for."""
 import copy
 import difflib
 import importlib
+import importlib.metadata
 import os
 import sys
 import traceback
@@ -13,6 +14,7 @@ from types import ModuleType
 from absl import flags
 
 from experiments.fields import number_of
+from experiments.files import user_code
 
 GROUPS = {  # a folder of launch/commands each
     "studies": {
@@ -68,8 +70,17 @@ GROUPS = {  # a folder of launch/commands each
         "import": "turn a Hugging Face checkpoint into a run's folder",
         "export": "write a checkpoint in Hugging Face's format",
     },
+    "setup": {
+        "doctor": "what of this machine a study can use, and what stands in its way",
+        "completion": "a script that completes commands, flags and names in bash or zsh",
+    },
 }
 VERBS = {verb: group for group, verbs in GROUPS.items() for verb in verbs}
+TAKES_CODE = (  # verbs that may meet families, optimizers, tasks and studies of the user's own
+    *("study", "plan", "submit", "train", "prepare", "data", "sft", "reward", "dpo", "rl", "label"),
+    *("evaluate", "sample", "diversity", "consistency", "serve", "export", "config", "attention"),
+)
+SHOWN_VERSIONS = ("isoflop", "jax", "jaxlib")
 PACKAGES = ("models", "experiments", "scaling", "launch")
 ROOT = Path(__file__).parents[1]
 
@@ -108,6 +119,9 @@ def _dispatch(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("--help", "-h", "help"):
         print(_overview())
         return 0
+    if arguments == ["--version"]:
+        print(" · ".join(f"{name} {importlib.metadata.version(name)}" for name in SHOWN_VERSIONS))
+        return 0
     verb, rest = arguments[0], arguments[1:]
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, n=1)
@@ -115,16 +129,39 @@ def _dispatch(arguments: list[str]) -> int:
         raise UsageError(f"unknown command {verb!r}; {hint}")
     command = command_module(verb)
     if "--help" in rest or "-h" in rest:
-        print(_help(command))
+        print(_help(command, command_flags(verb)))
         return 0
-    values = copy.deepcopy(command.FLAGS)  # a second command in this process starts from the defaults
+    values = command_flags(verb)
     values.set_gnu_getopt(True)  # flags may follow positional arguments
     _read_numbers_as_people_write_them(values)
     try:
         positional = values([f"isoflop {verb}", *[_with_underscores(word, values) for word in rest]])[1:]
     except flags.Error as error:
         raise UsageError(f"{_one_line(error)}; see `isoflop {verb} --help`") from None
-    return command.run(positional, values)
+    with user_code.of_one_command():
+        _run_user_code(verb, positional, values)
+        return command.run(positional, values)
+
+
+def command_flags(verb: str) -> flags.FlagValues:
+    """The flags of one of VERBS at their defaults."""
+    values = copy.deepcopy(command_module(verb).FLAGS)  # so that each command starts from the defaults
+    if verb in TAKES_CODE:
+        about = "FILE.py of yours that may run: it has a family, optimizer, task or study that data name"
+        flags.DEFINE_multi_string("code", [], about, flag_values=values)
+    return values
+
+
+def _run_user_code(verb: str, positional: list[str], values: flags.FlagValues) -> None:
+    """Runs the files of the user's own that the command line names: nothing else may."""
+    if verb not in TAKES_CODE:
+        return
+    studies = positional[:1] if verb in ("study", "plan") else []
+    for given in [*(name for name in studies if name.endswith(".py")), *values.code]:
+        user_code.run(given)
+    for name in ("set", "vary", "tasks"):
+        if name in values:
+            values[name].value = [user_code.run_named(text) for text in values[name].value or []]
 
 
 class _Number(flags.FloatParser):
@@ -168,12 +205,13 @@ def _overview() -> str:
         "isoflop: scaling studies, from a grid of small runs to a prediction with an interval.\n\n"
         f"usage: isoflop COMMAND …\n\n{listed}\n\n"
         "Example: isoflop study quickstart --out out/quickstart\n"
-        "`isoflop COMMAND --help` says more. ISOFLOP_DEBUG=1 shows where an error comes from."
+        "`isoflop COMMAND --help` says more, `isoflop --version` what is installed.\n"
+        "ISOFLOP_DEBUG=1 shows where an error comes from."
     )
 
 
-def _help(command: ModuleType) -> str:
-    known = [command.FLAGS[name] for name in sorted(command.FLAGS) if name == command.FLAGS[name].name]
+def _help(command: ModuleType, values: flags.FlagValues) -> str:
+    known = [values[name] for name in sorted(values) if name == values[name].name]
     width = max((len(flag.name) for flag in known), default=0)
     lines = []
     for flag in known:

@@ -69,10 +69,12 @@ def ladder(d_model: int, vocab_size: int, family: str = "transformer", **changes
       ValueError: an unknown family, or a width that the ladder does not have.
     """
     if family not in FAMILIES:
-        raise ValueError(f"no ladder for family {family!r}; there are {', '.join(FAMILIES)}")
+        raise ValueError(
+            f"no ladder for family {family!r}; there are {', '.join(FAMILIES)}, and FILE.py:NAME for your own"
+        )
     config = FAMILIES[family].ladder(d_model, vocab_size)
     if changes.get("mup") and hasattr(config, "embedding_scale"):
         # Under muP a table does not shrink with width, so what lifts its rows is the base size's, too.
         base = FAMILIES[family].ladder(changes["mup"].base_d_model, vocab_size)
         changes = {"embedding_scale": base.embedding_scale} | changes
-    return replace(config, **changes)
+    return replace(config, **({"family": family} | changes))

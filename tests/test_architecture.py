@@ -57,7 +57,7 @@ MAY_IMPORT = {
     "experiments": {
         "experiments": "",
         "fields": "",
-        "files": "",
+        "files": "| models",
         "objective": "",
         "objective_configs": "fields",
         "data_configs": "fields",
@@ -82,7 +82,7 @@ MAY_IMPORT = {
         "backends": "driver monitor store workers | experiments",
         "arguments": "store | experiments models scaling",
         "serve": "| experiments models",
-        "commands": "arguments backends driver monitor serve store workers | experiments models scaling",
+        "commands": "arguments backends cli driver monitor serve store workers | experiments models scaling",
     },
 }
 # Where a library may be imported: elsewhere in the rooms it may not.

@@ -1,4 +1,5 @@
-"""The worked examples of CONTRIBUTING.md: added to a copy of the repository as written, their commands run.
+"""The worked examples of CONTRIBUTING.md: added to a copy of the repository as written, their commands run;
+and those of docs/howto/extending.md, which stay in a folder of their own.
 
 A block of Python is the file that it names; a diff adds lines to one of the repository's.
 """
@@ -13,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from launch import cli
+
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 SECTIONS = dict(re.findall(r"^### (.+?)\n(.*?)(?=^### |\Z)", TEXT, re.MULTILINE | re.DOTALL))
-BLOCK = re.compile(r"^```(python|diff|sh) ?(\S*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(python|diff|csv|sh) ?(\S*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 COMMANDS = {
     ".venv/bin/pytest": ["pytest", "-q", "-p", "no:cacheprovider", "--assert=plain"],
     ".venv/bin/isoflop": ["launch.cli"],
@@ -85,3 +88,18 @@ def test_the_examples_are_of_the_repository(repository):
         text=True,
     )
     assert ran.returncode == 0, ran.stdout[-3000:]
+
+
+@pytest.mark.slow
+def test_things_of_ones_own_work_from_files_outside_of_the_repository(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
+    for kind, path, block in BLOCK.findall((ROOT / "docs" / "howto" / "extending.md").read_text()):
+        if kind != "sh":
+            Path(path).write_text(block)
+            continue
+        for command in block.splitlines():
+            assert cli.main(shlex.split(command)[1:]) == 0, f"{command}\n{capfd.readouterr()}"
+    said = capfd.readouterr().out
+    for part in ("over 2 seeds", "successor", "hestness: loss = E + B / D^beta"):
+        assert part in said

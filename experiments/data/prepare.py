@@ -7,9 +7,13 @@ import functools
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterable
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ import numpy as np
 from experiments.data.cache import (
     FORMAT,
     SPLITS,
+    Encoded,
     TokenCache,
     build_once,
     cache_root,
@@ -29,8 +34,8 @@ from experiments.data.cache import (
 )
 from experiments.data.cleaning import source as cleaned
 from experiments.data.sources.left_out import Skipped, as_words, totals
+from experiments.data.splits import READ
 from experiments.data.tasks import (
-    TASKS,
     components_source,
     encode,
     find_task,
@@ -39,6 +44,10 @@ from experiments.data.tasks import (
 from experiments.data.vocabularies.training import is_tokenizer, make_vocabulary, vocabulary_identity
 from experiments.data_configs import DataConfig
 from experiments.fields import from_json, to_json
+from experiments.files import user_code
+
+PROGRESS = "progress: "  # begins a line of the process that prepares
+PROGRESS_SECONDS = 0.5
 
 
 def prepare(config: DataConfig, root: Path | str | None = None) -> Path:
@@ -93,8 +102,8 @@ def find_cache(config: DataConfig, root: Path | str | None = None) -> Path | Non
       ValueError: as `prepare`.
     """
     root = cache_root(root)
-    if config.fingerprint and config.task in TASKS:
-        for folder in sorted(root.glob(f"{config.task}-*")):
+    if config.fingerprint:
+        for folder in sorted(root.glob(f"{_in_file_names(config.task)}-*")):
             if is_whole(folder) and read_manifest(folder)["fingerprint"] == config.fingerprint:
                 return folder
     folder = root / cache_name(config)
@@ -112,7 +121,11 @@ def cache_name(config: DataConfig) -> str:
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     name = "tokenizer" if is_tokenizer(config) else config.vocab
     vocab = name if name == "bytes" else f"{name}{config.vocab_size}"
-    return f"{config.task}-{vocab}-{digest[:10]}"
+    return f"{_in_file_names(config.task)}-{vocab}-{digest[:10]}"
+
+
+def _in_file_names(task: str) -> str:
+    return re.sub(r"[^\w.-]", "_", task)
 
 
 def made_from(config: DataConfig) -> dict[str, Any]:
@@ -135,7 +148,7 @@ def build(config: DataConfig, folder: Path) -> None:
     Raises:
       ValueError: the text cannot be read, or a split would be empty.
     """
-    task = TASKS[config.task]
+    task = find_task(config.task)
     cleaning: dict[str, Any] = {}
     skipped: Skipped = {}
     if config.quality or config.duplicates:
@@ -145,9 +158,11 @@ def build(config: DataConfig, folder: Path) -> None:
     else:
         source = task.source(config, skipped)
     vocabulary = make_vocabulary(config, source, folder)
-    seqio_task = language_modelling(config.task, source, vocabulary, config.has_components)
+    seqio_task = language_modelling(_in_file_names(config.task), source, vocabulary, config.has_components)
     dtype = np.dtype("<u2" if vocabulary.vocab_size <= 1 << 16 else "<u4")
-    splits = {split: write_split(folder, split, encode(seqio_task, split), dtype) for split in SPLITS}
+    splits = {
+        split: write_split(folder, split, _counted(encode(seqio_task, split)), dtype) for split in SPLITS
+    }
     for split, info in splits.items():
         info["n_near_duplicates"] = (source.num_input_examples(split) or 0) - info["n_documents"]
     if not all(info["n_documents"] for info in splits.values()):
@@ -178,6 +193,27 @@ def build(config: DataConfig, folder: Path) -> None:
     write_manifest(folder, manifest)
 
 
+N_TOKENIZED = [0, 0]  # documents and tokens that this process has made so far
+
+
+def _counted(pieces: Iterator[Encoded]) -> Iterator[Encoded]:
+    for piece in pieces:
+        N_TOKENIZED[0] += len(piece.lengths)
+        N_TOKENIZED[1] += int(piece.lengths.sum())
+        yield piece
+
+
+def _say_progress() -> None:
+    """Prints how far this process is, again and again."""
+    began = time.monotonic()
+    while True:
+        time.sleep(PROGRESS_SECONDS)
+        n_documents, n_tokens = N_TOKENIZED
+        done = f"{READ[0]:,} documents read" if READ[0] else "reading"
+        done += f", {n_documents:,} tokenized to {n_tokens:,} tokens" if n_documents else ""
+        print(f"{PROGRESS}preparing data: {done}, {time.monotonic() - began:.0f} s", flush=True)
+
+
 def _check_components(splits: dict[str, Any]) -> None:
     """Refuses components of which a split has nothing."""
     names = sorted(set().union(*(splits[split]["components"] for split in SPLITS)))
@@ -194,7 +230,7 @@ def _check_components(splits: dict[str, Any]) -> None:
 def _licence(config: DataConfig) -> str:
     """That of the task, or those of the tasks of the sources."""
     tasks = [source.task for source in config.sources] or [config.task]
-    return "; ".join(dict.fromkeys(TASKS[task].licence for task in tasks))
+    return "; ".join(dict.fromkeys(find_task(task).licence for task in tasks))
 
 
 def _tokenizer_hash(folder: Path) -> str:
@@ -205,7 +241,8 @@ def _tokenizer_hash(folder: Path) -> str:
 
 
 def _prepare_in_subprocess(configs: list[DataConfig], root: Path) -> None:
-    """Runs `main` in a fresh interpreter that sees no accelerator; its one-line errors are raised here."""
+    """Runs `main` in a fresh interpreter that sees no accelerator; its one-line errors are raised here. A
+    terminal sees how far it is."""
     here, path = str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")
     environment = os.environ | {
         "PYTHONPATH": f"{here}{os.pathsep}{path}" if path else here,
@@ -213,25 +250,50 @@ def _prepare_in_subprocess(configs: list[DataConfig], root: Path) -> None:
         "CUDA_VISIBLE_DEVICES": "",
         "JAX_PLATFORMS": "cpu",
     }
-    request = json.dumps({"configs": [to_json(config) for config in configs], "root": str(root)})
+    asked = {"configs": [to_json(config) for config in configs], "root": str(root)}
+    request = json.dumps(asked | {"code": user_code.given()})
     # -c and not -m: the workers that read docstrings would import a main module of a file once more.
     code = "import sys; from experiments.data.prepare import main; sys.exit(main(sys.argv[1]))"
     command = [sys.executable, "-P", "-c", code, request]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode == 2:
-        raise ValueError(done.stdout.splitlines()[-1])
+    last, shown = "", sys.stderr.isatty()
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True) as done,
+    ):
+        assert done.stdout
+        try:
+            for line in done.stdout:
+                if not line.startswith(PROGRESS):
+                    last = line.rstrip("\n")
+                elif shown:
+                    words = line.removeprefix(PROGRESS).rstrip("\n")
+                    print(f"\r\033[K{words}", end="", file=sys.stderr, flush=True)
+        except BaseException:
+            done.kill()
+            raise
+        finally:
+            if shown:
+                print("\r\033[K", end="", file=sys.stderr, flush=True)
+        code = done.wait()
+        errors.seek(0)
+        said = errors.read()
+    if code == 2:
+        raise ValueError(last)
     tasks = ", ".join(dict.fromkeys(config.task for config in configs))
-    if done.returncode < 0:
-        raise ChildProcessError(f"preparing data.task={tasks} was killed by signal {-done.returncode}")
-    if done.returncode:
-        raise RuntimeError(f"preparing data.task={tasks} failed:\n{done.stderr[-4000:]}")
+    if code < 0:
+        raise ChildProcessError(f"preparing data.task={tasks} was killed by signal {-code}")
+    if code:
+        raise RuntimeError(f"preparing data.task={tasks} failed:\n{said[-4000:]}")
 
 
 def main(request: str) -> int:
-    """Makes the caches that `request` (JSON: configs, root) asks for; if it cannot, prints why and returns
-    2."""
+    """Makes the caches that `request` (JSON: configs, root, code) asks for; if it cannot, prints why and
+    returns 2."""
     values = json.loads(request)
+    for given in values["code"]:
+        user_code.run(given)
     root = Path(values["root"])
+    threading.Thread(target=_say_progress, daemon=True).start()
     try:
         for value in values["configs"]:
             config = from_json(DataConfig, value)

@@ -29,6 +29,8 @@ BOILERPLATE = 50  # a shingle in more held-out documents than this is not distin
 BATCH_BYTES = 1 << 22
 BATCH_DOCUMENTS = 1024
 
+READ = [0]  # documents that this process has divided so far, for who shows progress
+
 _BASE = 0x9E3779B97F4A7C15  # odd and without pattern (2^64 divided by the golden ratio)
 _LOWER = bytes(range(256)).lower()
 _NOT_LETTERS = bytes(b for b in range(128) if not chr(b).isalnum())
@@ -47,6 +49,7 @@ class SplitCorpus(Generic[T]):
         self.n_assigned = {split: 0 for split in ("train", *HELD_OUT)}
         assigned: dict[str, list[T]] = {split: [] for split in HELD_OUT}
         for document in documents():
+            READ[0] += 1
             split = split_of(text(document))
             self.n_assigned[split] += 1
             if split in assigned:

@@ -17,7 +17,6 @@ from experiments.data.cache import SPLITS, Encoded
 from experiments.data.document import Document
 from experiments.data.sources import (
     biographies,
-    c4,
     docstrings,
     hugging_face,
     known_entropy,
@@ -26,6 +25,7 @@ from experiments.data.sources import (
     queries,
     strings,
     textfiles,
+    tfds,
     walks,
 )
 from experiments.data.sources.left_out import Skipped
@@ -38,6 +38,7 @@ from experiments.data_configs import (
     check_name,
 )
 from experiments.fields import to_json
+from experiments.files import user_code
 
 if TYPE_CHECKING:
     import seqio
@@ -120,6 +121,11 @@ def queries_source(config: DataConfig, skipped: Skipped) -> seqio.DataSource:
 def hugging_face_source(config: DataConfig, skipped: Skipped) -> seqio.DataSource:
     """The dataset of the Hugging Face hub that `config.path` names; raises as `hugging_face.records`."""
     return split_source(lambda: _texts(hugging_face.records(config.path, config.text_field, skipped)))
+
+
+def tfds_source(config: DataConfig, skipped: Skipped) -> seqio.DataSource:
+    """The dataset of TFDS that `config.path` names; raises as `tfds.records_of_any`."""
+    return split_source(lambda: _texts(tfds.records_of_any(config.path, config.text_field, skipped)))
 
 
 def not_made(config: DataConfig, skipped: Skipped) -> seqio.DataSource:
@@ -207,16 +213,17 @@ def _records(config: DataConfig, where: str, skipped: Skipped) -> Iterable[Docum
 
 
 def find_task(name: str, where: str = "data.task") -> TextTask:
-    """The task of that name.
+    """The task of that name, or FILE.py:NAME@HASH of a file that this process has run.
 
     Raises:
       ValueError: there is none; the nearest name is suggested.
     """
-    if name not in TASKS:
+    found = TASKS.get(name) or user_code.find(name, where, TextTask)
+    if found is None:
         near = difflib.get_close_matches(name, TASKS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(TASKS)}"
         raise ValueError(f"{where}={name!r} does not exist; {hint}")
-    return TASKS[name]
+    return found
 
 
 def _texts(documents: Iterable[Document]) -> Iterator[bytes]:
@@ -256,19 +263,26 @@ TASKS = {
     ),
     "c4": TextTask(
         "C4 (English) from TensorFlow Datasets; needs network, or data.path=TFDS_FOLDER",
-        c4.LICENCE,
-        c4.identity,
-        lambda config, skipped: c4.source(config),
-        lambda config, skipped: c4.records(config),
+        tfds.LICENCE,
+        tfds.identity,
+        lambda config, skipped: tfds.source(config),
+        lambda config, skipped: tfds.records(config),
         own_splits=True,
     ),
     "mc4": TextTask(
         "C4 in 108 languages from TensorFlow Datasets (data.language=sw); needs network, or data.path",
-        c4.LICENCE,
-        c4.identity,
-        lambda config, skipped: c4.source(config),
-        lambda config, skipped: c4.records(config),
+        tfds.LICENCE,
+        tfds.identity,
+        lambda config, skipped: tfds.source(config),
+        lambda config, skipped: tfds.records(config),
         own_splits=True,
+    ),
+    "tfds": TextTask(
+        "a dataset of TensorFlow Datasets (data.path=NAME[/CONFIG][:VERSION], or a prepared one's folder)",
+        tfds.ANY_LICENCE,
+        lambda config: tfds.identity_of_any(config.path, config.text_field),
+        tfds_source,
+        lambda config, skipped: tfds.records_of_any(config.path, config.text_field, skipped),
     ),
     "hugging_face": TextTask(
         "a dataset of the Hugging Face hub (data.path=OWNER/NAME[:CONFIG][@REVISION]); needs network once",

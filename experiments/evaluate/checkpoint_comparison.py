@@ -12,7 +12,7 @@ from typing import Any
 from experiments.evaluate.checkpoint_paths import Checkpoint
 from experiments.evaluate.statistics.intervals import Estimate, SeedMean
 from experiments.evaluate.tasks import task_metrics
-from experiments.evaluate.tasks.builtin_tasks import BUILTIN_TASKS, builtin_task
+from experiments.evaluate.tasks.builtin_tasks import BUILTIN_TASKS, builtin_task, find
 from experiments.evaluate.tasks.responses import Responses, collect_responses
 from experiments.evaluate.tasks.task import METRICS, Task, read_task
 from experiments.files import fingerprint, read_json
@@ -38,16 +38,17 @@ class SeedGroup:
 
 
 def find_task(name: str, limit: int | None = None, seed: int = 0) -> Task:
-    """A built-in task, posed in another way as NAME:METRIC, or a file of the user's own.
+    """A built-in task or one of the user's own FILE.py, posed in another way as NAME:METRIC, or a JSONL file.
 
     Raises:
       ValueError: neither, or a metric that there is not.
     """
-    known, _, metric = name.partition(":")
-    if known not in BUILTIN_TASKS:
-        if not (Path(name).suffix or "/" in name):
-            raise ValueError(f"no task {name!r}; there are {', '.join(BUILTIN_TASKS)}, or give a .jsonl file")
+    file, colon, rest = name.partition(".py:")
+    known, _, metric = (rest if colon else name).partition(":")
+    known = f"{file}{colon}{known}" if colon else known
+    if known not in BUILTIN_TASKS and not colon and (Path(name).suffix or "/" in name):
         return read_task(name)
+    find(known)
     if metric and metric not in METRICS:
         raise ValueError(f"--tasks {name}: no metric {metric!r}; there are {', '.join(METRICS)}")
     return replace(builtin_task(known, limit, seed, metric or "multiple_choice"), name=name)

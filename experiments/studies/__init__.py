@@ -6,11 +6,10 @@ which compute. May import models, scaling and all of experiments; only launch im
 
 import difflib
 import importlib
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
-from experiments.files import GRID_SUFFIXES
+from experiments.files import GRID_SUFFIXES, user_code
 from experiments.studies.study import Stage, Study
 
 __all__ = ["STUDIES", "Stage", "Study", "load_study", "study_module"]
@@ -45,18 +44,19 @@ STUDIES = {  # name: module of this package
 }
 
 
-def load_study(name: str, overrides: list[str]) -> Study:
+def load_study(name: str, overrides: list[str], where: str = "") -> Study:
     """The study `name`, that of a grid file (`experiments.studies.grid`), or the one in a user's own .py
     file, with "FIELD=VALUE" overrides of its settings.
 
     A file of Python has a function `study(overrides: list[str]) -> Study`, as the modules of this package do.
+    With `where`, which says what data name it, it is one that this process has run (`user_code`).
 
     Raises:
       ValueError: no such study, or an override that does not fit; the nearest name is suggested.
       OSError: the file cannot be read.
     """
     if name.endswith(".py"):
-        return _load_file(Path(name)).study(overrides)
+        return _own_module(name, where).study(overrides)
     if name.endswith(GRID_SUFFIXES):
         from experiments.studies.grid import grid_study
 
@@ -77,16 +77,10 @@ def study_module(name: str) -> ModuleType:
     return importlib.import_module(f"experiments.studies.{STUDIES[name]}")
 
 
-def _load_file(path: Path) -> ModuleType:
-    """The user's module; it is code and runs as such."""
-    if not path.is_file():
-        raise ValueError(f"no study file {path}; give a .py file that defines study(overrides) -> Study")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def _own_module(name: str, where: str) -> ModuleType:
+    module = user_code.study_module(name, where) if where else user_code.load(name).module
     if not hasattr(module, "study"):
         raise ValueError(
-            f"{path} defines no function study(overrides) -> Study; see experiments/studies/quickstart.py"
+            f"{name} defines no function study(overrides) -> Study; see experiments/studies/quickstart.py"
         )
     return module

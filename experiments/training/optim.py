@@ -5,7 +5,7 @@ one compilation.
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
@@ -15,12 +15,14 @@ import optax
 from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from experiments.config import RunConfig
+from experiments.files import user_code
 from experiments.objective_configs import traced
 from models.model import Model
 from models.parameters import Axes
 from models.parametrization import is_hidden, multipliers
 
 Hyper = dict[str, jax.Array]
+Direction = Callable[[Any, Hyper], optax.GradientTransformation]
 
 
 def hyperparameters(config: RunConfig) -> Hyper:
@@ -118,7 +120,19 @@ def muon(axes: Any, hyper: Hyper) -> optax.GradientTransformation:
 
 
 # (axes of the parameters, hyperparameters) -> direction of descent, before decay and learning rate
-OPTIMIZERS = {"adamw": adam, "muon": muon, "lion": lion}
+OPTIMIZERS: dict[str, Direction] = {"adamw": adam, "muon": muon, "lion": lion}
+
+
+def find_direction(name: str) -> Direction:
+    """One of OPTIMIZERS, or the user's own.
+
+    Raises:
+      ValueError: there is no such optimizer.
+    """
+    found = OPTIMIZERS.get(name) or user_code.find(name, "optimizer.name")
+    if found is None:
+        raise ValueError(f"optimizer: name={name!r}; there are {', '.join(OPTIMIZERS)}, or FILE.py:NAME")
+    return found
 
 
 def optimizer(name: str, model: Model, hyper: Hyper, lr: jax.Array) -> optax.GradientTransformation:
@@ -129,7 +143,7 @@ def optimizer(name: str, model: Model, hyper: Hyper, lr: jax.Array) -> optax.Gra
     model's parametrisation come into the compiled step as constants, those of 1 not at all.
 
     Args:
-      name: one of OPTIMIZERS.
+      name: one of OPTIMIZERS, or FILE.py:NAME@HASH of a file that this process has run.
       model: the network, for the axes of its parameters and its parametrisation.
       hyper: traced float32 scalars, see `hyperparameters`.
       lr: learning rate of this step, a float32 scalar.
@@ -137,8 +151,7 @@ def optimizer(name: str, model: Model, hyper: Hyper, lr: jax.Array) -> optax.Gra
     Raises:
       ValueError: an unknown name.
     """
-    if name not in OPTIMIZERS:
-        raise ValueError(f"optimizer: name={name!r}; there are {', '.join(OPTIMIZERS)}")
+    direction = find_direction(name)
     factors = multipliers(model.config, model.axes, muon=name == "muon")
 
     def step(update, param, a: Axes, lr_factor: float, decay_factor: float):
@@ -150,7 +163,7 @@ def optimizer(name: str, model: Model, hyper: Hyper, lr: jax.Array) -> optax.Gra
         optax.clip_by_global_norm(hyper["clip_norm"]),  # type: ignore[arg-type]
         # Adam of g/c with ε is Adam of g with c·ε.
         optax.stateless(lambda grads, _: jax.tree.map(lambda g, c: _times(g, 1 / c), grads, factors.eps)),
-        OPTIMIZERS[name](model.axes, hyper),
+        direction(model.axes, hyper),
         optax.stateless(
             lambda updates, params: jax.tree.map(
                 step, updates, params, model.axes, factors.lr, factors.weight_decay

@@ -4,18 +4,19 @@ import contextlib
 import importlib.metadata
 import json
 import platform
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.files import GRID_SUFFIXES, read_json, write_atomic
+from experiments.files import GRID_SUFFIXES, read_json, user_code, write_atomic
 from launch.store.store import Store
 
 LIBRARIES = ("isoflop", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pandas")
 
 
 def read(store: Store) -> dict[str, Any] | None:
-    """{"name", "file", "overrides", "cwd", "seed", "versions"}; None in a folder without a study."""
+    """{"name", "file", "overrides", "code", "cwd", "seed", "versions"}; None in a folder without a study."""
     path = store.folder / "study.json"
     return read_json(path) if path.exists() else None
 
@@ -23,7 +24,8 @@ def read(store: Store) -> dict[str, Any] | None:
 def write(
     store: Store, name: str, overrides: list[str], settings: Any, files: Mapping[str, str] | None = None
 ) -> None:
-    """Describes the study in its folder; nothing happens where that is as it should be.
+    """Describes the study in its folder, and keeps the user's own code that it is made with; nothing happens
+    where that is as it should be.
 
     Of a user's own file the name is its file name, and `file` says where it was last; a grid is kept whole.
     `cwd` is the folder that relative paths in the settings, such as data.path, start from.
@@ -35,6 +37,7 @@ def write(
       settings: of the study; the seed is written down.
       files: what the folder keeps of its definition, by name.
     """
+    user_code.keep(store.folder)
     there = read(store)
     for kept, text in (files or {}).items():
         path = store.folder / kept
@@ -42,6 +45,7 @@ def write(
             write_atomic(path, text)
     file = str(Path(name).resolve()) if name.endswith(".py") else ""
     now = {"name": short_name(name), "file": file, "overrides": overrides}
+    now |= {"code": [each.copy for each in user_code.RUN]} if user_code.RUN else {}
     if there is None or now != {key: there.get(key) for key in now}:
         rest = {"cwd": str(Path.cwd()), "seed": getattr(settings, "seed", None), "versions": _versions()}
         write_atomic(store.folder / "study.json", json.dumps(now | rest, indent=1) + "\n")
@@ -89,11 +93,39 @@ def check_same_grid(store: Store, name: str) -> None:
             )
 
 
+def check_code(store: Store) -> None:
+    """Raises ValueError if the study was planned with a file of the user's own that has not run here."""
+    names = {file.path.name for file in user_code.RUN}
+    missing = [copy for copy in (read(store) or {}).get("code", []) if Path(copy).name not in names]
+    if missing:
+        flags = " ".join(f"--code {shlex.quote(str(store.folder / copy))}" for copy in missing)
+        raise ValueError(
+            f"{store.folder}: was planned with code of your own, which runs only if you name it: add {flags}"
+        )
+
+
+def worker_code(store: Store, folder: str | Path) -> list[str]:
+    """What the command line of a worker says to run the files that configurations name: all but the study's
+    own, unless a setting names what is in that, too.
+
+    Args:
+      store: the study's folder.
+      folder: the same, as the worker sees it.
+    """
+    there = read(store) or {}
+    settings = " ".join(there.get("overrides", []))
+    return [
+        flag
+        for file, flag in zip(user_code.RUN, user_code.flags(folder))
+        if file.path.name != there.get("name") or file.sha256[:12] in settings
+    ]
+
+
 def load(store: Store) -> Any:
     """The study that the folder describes. Imports jax.
 
     Raises:
-      ValueError: the folder describes none, or the user's file is gone.
+      ValueError: the folder describes none, or one of the user's own whose file this process has not run.
     """
     from experiments.studies import load_study
 
@@ -108,12 +140,7 @@ def load(store: Store) -> Any:
             )
         return load_study(str(kept), there["overrides"])
     name = there.get("file") or there["name"]
-    if name.endswith(".py") and not Path(name).is_file():
-        raise ValueError(
-            f"{store.folder}: its study was defined in {name}, which is gone; "
-            f"`isoflop plan FILE.py --out {store.folder}` with the same settings says where it is now"
-        )
-    return load_study(name, there["overrides"])
+    return load_study(name, there["overrides"], str(store.folder))
 
 
 def prepared(store: Store) -> Any:

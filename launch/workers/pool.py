@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiments.files import write_atomic
+from launch.store import Store, study_file
 from launch.workers.process import STORAGE_FAILED
 
 WORKER = (sys.executable, "-P", "-m", "launch.workers.worker")  # -P: not what the working directory has
@@ -128,6 +129,7 @@ class WorkerPool:
 
     def _start(self, slot: WorkerSlot) -> subprocess.Popen:
         command = [*self.command, str(self.folder), "--wait", "--pack", self.pack]
+        command += study_file.worker_code(Store(self.folder), self.folder)
         if slot.cores:
             command += ["--cores", ",".join(map(str, slot.cores))]
         # Workers that share a GPU, or follow each other on it, must not each reserve most of its memory.

@@ -1,6 +1,7 @@
 """A worker process: claims planned runs, trains those that fit together, and records what came of each.
 
     python -P -m launch.workers.worker DIR [--pack auto|K] [--seconds S] [--wait] [--cores 0,1] [--hosts]
+        [--code FILE.py@SHA256]
 
 It prefers runs whose compiled step it already has. On SIGTERM, SIGINT or SIGUSR1 it checkpoints, releases
 its runs and exits with 0, within 20 s: if that does not suffice, it gives up the steps since the last
@@ -8,7 +9,8 @@ checkpoint. With --seconds it leaves in time before so much wall time is over; i
 are left then. With --wait it stays for runs planned later, until the study is finished, and its exit code is
 75 if it had to leave before; where its standard input is a pipe, from a pool that started it, it leaves when
 that ends. With --hosts it trains each run on all devices of all hosts that were started together
-(launch/workers/multihost_worker.py).
+(launch/workers/multihost_worker.py). With --code it runs a file of the user's own that the study was planned
+with, so that configurations may name what is in it.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import os
 import sys
 from pathlib import Path
 
+from experiments.files import user_code
 from launch.store import Store
 from launch.workers import multihost_worker, work_loop
 from launch.workers.hooks import STOP_SECONDS
@@ -41,6 +44,7 @@ def main(trainer: Trainer | None = None) -> int:
     parser.add_argument("--wait", action="store_true", help="wait for more runs until the study is finished")
     parser.add_argument("--cores", default="", help="cores to stay on, for example 0,1")
     parser.add_argument("--hosts", action="store_true", help="train runs together with the other hosts")
+    parser.add_argument("--code", action="append", default=[], help="a file of yours to run: FILE.py@SHA256")
     arguments = parser.parse_args()
     stop = stop_on_signals()
     if arguments.wait:
@@ -50,6 +54,8 @@ def main(trainer: Trainer | None = None) -> int:
         stop_in(max(arguments.seconds - LEAVE_SECONDS, arguments.seconds / 2), stop, WORK_LEFT)
     prepare_process(arguments.cores)
     store = Store(arguments.folder)
+    for given in arguments.code:
+        user_code.run(given)
     try:
         if arguments.hosts:
             return multihost_worker.run(store, stop, arguments.wait)

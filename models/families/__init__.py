@@ -7,13 +7,14 @@ RWKVs have in common.
 Imports models.layers and what serves all families (model, parameters, parametrization, counting, sharding).
 """
 
+import dataclasses
 from typing import Any, Protocol
 
 from models.counting import Counts
 from models.families import encdec, moe, rnn, rwkv4, rwkv7, transformer
 from models.model import Model
 
-__all__ = ["FAMILIES", "Family"]
+__all__ = ["CONFIGS", "FAMILIES", "Family", "add_family"]
 
 
 class Family(Protocol):
@@ -42,3 +43,16 @@ FAMILIES: dict[str, Family] = {
     "rwkv4": rwkv4,
     "rwkv7": rwkv7,
 }
+CONFIGS: dict[str, type] = {name: family.Config for name, family in FAMILIES.items()}
+
+
+def add_family(name: str, family: Family) -> None:
+    """Adds a family of the user's own under the name that configurations then have in `family`.
+
+    Raises:
+      ValueError: its Config cannot have that name.
+    """
+    types = {field.name: field.type for field in dataclasses.fields(family.Config)}
+    if types.get("family") not in (str, "str"):
+        raise ValueError(f'family {name}: its Config needs a field for that name, as family: str = "mine"')
+    FAMILIES[name], CONFIGS[name] = family, family.Config

@@ -66,7 +66,7 @@ def test_the_examples_of_every_verb_are_command_lines_that_it_takes(verb, monkey
 @pytest.mark.parametrize("wrong", ["argument", "flag"])
 def test_every_verb_refuses_what_it_cannot_take_in_one_line(verb, wrong, capsys):
     """A missing argument, or one too many where none is needed; and a flag that it does not know."""
-    needs_none = verb in ("forecast", "prepare")
+    needs_none = verb in ("forecast", "prepare", "doctor")
     arguments = {"flag": ["--no-such-flag=1"], "argument": ["x"] if needs_none else []}[wrong]
     assert cli.main([verb, *arguments]) == 2
     out, err = capsys.readouterr()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.data.cache import SPLITS
 from experiments.data.cleaning.decision import Decision, Grouped, decide
 from experiments.data.quality import chain, model_perplexity
-from experiments.data.sources import c4, textfiles
+from experiments.data.sources import textfiles, tfds
 from experiments.data.sources.left_out import Skipped
 from experiments.data.splits import BATCH_DOCUMENTS, batched, split_source
 from experiments.data.tasks import component_documents, find_task
@@ -83,7 +83,7 @@ def _in_own_splits(config: DataConfig, source: seqio.DataSource) -> tuple[seqio.
 
     def documents(split: str) -> Iterator[Grouped]:
         n_documents[split] = 0
-        for document in c4.documents(source, split):
+        for document in tfds.documents(source, split):
             n_documents[split] += 1
             yield split, document
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from experiments.evaluate.tasks.task import Item, Task
+from experiments.files import user_code
 
 T = TypeVar("T")
 
@@ -37,21 +38,33 @@ class BuiltinTask:
     ceiling: float = 1.0
 
 
+def find(name: str) -> BuiltinTask:
+    """One of BUILTIN_TASKS, or FILE.py:NAME@HASH of a file that this process has run.
+
+    Raises:
+      ValueError: there is no such task.
+    """
+    found = BUILTIN_TASKS.get(name) or user_code.find(name, "--tasks", BuiltinTask)
+    if found is None:
+        raise ValueError(f"no task {name!r}; there are {', '.join(BUILTIN_TASKS)}, or give a .jsonl file")
+    return found
+
+
 def item(name: str, i: int, seed: int | str = 0) -> Item:
     """Item i of a built-in task."""
-    return BUILTIN_TASKS[name].make(random.Random(f"{seed}/{name}/{i}"))
+    return find(name).make(random.Random(f"{seed}/{name}/{i}"))
 
 
 def builtin_task(name: str, n: int | None = None, seed: int = 0, metric: str = "multiple_choice") -> Task:
     """The first `n` items; examples come from a stream of their own.
 
     Args:
-      name: of one of BUILTIN_TASKS.
+      name: see `find`.
       n: how many items; None: N_ITEMS.
       seed: of items and examples.
       metric: what responses are judged by, one of the task metrics.
     """
-    about = BUILTIN_TASKS[name]
+    about = find(name)
     items = tuple(item(name, i, seed) for i in range(n or N_ITEMS))
     pool = tuple(item(name, i, f"{seed}/examples") for i in range(N_EXAMPLES))
     content = hashlib.sha256(repr((name, seed, pool)).encode()).hexdigest()  # of the generator, not of `n`

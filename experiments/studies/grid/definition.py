@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from experiments.fields import from_json, unknown_field
+from experiments.files import user_code
 from experiments.studies.grid.run_fields import BUDGETS, check_name, presets, table_schema
 from experiments.studies.study import check_statistics
 from scaling.table.expression import Expression, parse
@@ -180,7 +181,7 @@ def _document(name: str, text: str) -> dict[str, Any]:
             found = tomllib.loads(text)
         else:
             found = json.loads(text) if name.endswith(".json") else yaml.load(text, _Yaml)
-        found = json.loads(json.dumps(found))
+        found = user_code.qualified(json.loads(json.dumps(found)))
     except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{name} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict):

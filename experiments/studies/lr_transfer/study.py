@@ -23,7 +23,7 @@ from experiments.files import write_atomic, write_json
 from experiments.studies.lr_transfer import coordinate_check, figures
 from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
 from experiments.study_report import write_findings
-from experiments.training.optim import OPTIMIZERS
+from experiments.training.optim import find_direction
 from models import ModelConfig, MuP, ladder
 from scaling.hparams import transfer
 from scaling.report import Picture
@@ -77,10 +77,7 @@ class Settings:
             )
         if len(self.lrs) < 3:
             raise ValueError(f"Settings.lrs={list(self.lrs)}; an optimum takes three at least")
-        if self.optimizer.name not in OPTIMIZERS:
-            raise ValueError(
-                f"Settings.optimizer.name={self.optimizer.name!r}; there are {', '.join(OPTIMIZERS)}"
-            )
+        find_direction(self.optimizer.name)  # refuses one that there is not
 
     def sizes(self, along: str) -> list[Size]:
         """The row of sizes along "width" or "depth"."""

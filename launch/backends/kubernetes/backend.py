@@ -16,7 +16,7 @@ from experiments.files.extras import install_command
 from launch.backends.interface import JobLog, Submission
 from launch.backends.kubernetes.cluster import folder_in_pods, read_cluster
 from launch.backends.kubernetes.jobset import GRACE_SECONDS, JOBSET, MANIFEST, ROLE, jobset
-from launch.store import Store
+from launch.store import Store, study_file
 
 JOBSETS = {"group": "jobset.x-k8s.io", "version": "v1alpha2", "plural": "jobsets"}
 TIMEOUT_SECONDS = 30  # of one call
@@ -37,7 +37,8 @@ def submit(submission: Submission) -> str:
     if not submission.more_stages:
         n_workers = max(1, min(n_workers, len(submission.unfinished)))
     folder = folder_in_pods(submission.store.folder, cluster)
-    manifest = jobset(cluster, folder, n_workers, submission.pack)
+    code = study_file.worker_code(submission.store, folder)
+    manifest = jobset(cluster, folder, n_workers, submission.pack, code)
     if submission.dry_run:
         return yaml.safe_dump(manifest, sort_keys=False)
     name, namespace = manifest["metadata"]["name"], cluster.namespace

@@ -17,9 +17,11 @@ import hashlib
 import json
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from experiments.files import user_code
 from launch.backends.kubernetes.cluster import Cluster
 from launch.workers.process import WORK_LEFT
 
@@ -35,7 +37,9 @@ POD_INDEX = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
 MANIFEST = "isoflop/manifest"  # annotation: a hash of all the rest
 
 
-def jobset(cluster: Cluster, folder: str, n_workers: int, pack: str) -> dict[str, Any]:
+def jobset(
+    cluster: Cluster, folder: str, n_workers: int, pack: str, code: Sequence[str] = ()
+) -> dict[str, Any]:
     """The manifest. The same study and settings give the same name and the same bytes.
 
     Args:
@@ -43,6 +47,7 @@ def jobset(cluster: Cluster, folder: str, n_workers: int, pack: str) -> dict[str
       folder: of the study, as pods see it.
       n_workers: pods that train.
       pack: how many runs train as one program, a number or "auto".
+      code: what workers are told of the user's own files.
     """
     slug = re.sub(r"[^a-z0-9]+", "-", PurePosixPath(folder).name.lower()).strip("-")[:18].rstrip("-")
     # Pods are called NAME-workers-JOB-POD-xxxxx, which must stay below 64 characters.
@@ -61,7 +66,10 @@ def jobset(cluster: Cluster, folder: str, n_workers: int, pack: str) -> dict[str
         "successPolicy": {"operator": "All", "targetReplicatedJobs": ["driver"]},
         "failurePolicy": {"maxRestarts": 0, "rules": [gave_up]},
         "ttlSecondsAfterFinished": KEEP_SECONDS,
-        "replicatedJobs": [_driver(cluster, folder), _workers(cluster, folder, n_workers, pack, name)],
+        "replicatedJobs": [
+            _driver(cluster, folder),
+            _workers(cluster, folder, n_workers, [pack, *code], name),
+        ],
     }
     made = {
         "apiVersion": "jobset.x-k8s.io/v1alpha2",
@@ -78,18 +86,20 @@ def _digest(manifest: dict[str, Any]) -> str:
 
 
 def _driver(cluster: Cluster, folder: str) -> dict[str, Any]:
-    command = f"isoflop submit {shlex.quote(folder)} --on local --workers 0"
+    command = shlex.join(
+        ["isoflop", "submit", folder, "--on", "local", "--workers", "0", *user_code.flags(folder)]
+    )
     resources = {"requests": {"cpu": "1", "memory": "2Gi"}}
     pod = _pod(cluster, command, {"JAX_PLATFORMS": "cpu"}, resources)
     gave_up = {"action": "FailJob", "onExitCodes": {"operator": "In", "values": DRIVER_GAVE_UP}}
     return {"name": "driver", "replicas": 1, "template": _job(pod, 1, gave_up, {"backoffLimit": 6})}
 
 
-def _workers(cluster: Cluster, folder: str, n_workers: int, pack: str, name: str) -> dict[str, Any]:
-    hosts = " --hosts" if cluster.is_multi_device else ""
-    command = (
-        f"python -P -m launch.workers.worker {shlex.quote(folder)} --wait --pack {shlex.quote(pack)}{hosts}"
-    )
+def _workers(
+    cluster: Cluster, folder: str, n_workers: int, pack_and_code: list[str], name: str
+) -> dict[str, Any]:
+    words = ["python", "-P", "-m", "launch.workers.worker", folder, "--wait", "--pack", *pack_and_code]
+    command = shlex.join([*words, *(["--hosts"] if cluster.is_multi_device else [])])
     resources: dict[str, Any] = {"cpu": str(cluster.cpus), "memory": cluster.memory}
     selector, annotations = {}, {}
     if cluster.gpus:

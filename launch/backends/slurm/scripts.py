@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from experiments.files import user_code
 from launch.backends.interface import Submission
 from launch.backends.slurm.site import Site
-from launch.store import Store
+from launch.store import Store, study_file
 
 SIGNAL_SECONDS = 60  # before the time limit Slurm sends USR1, up to a minute earlier: so often it looks
 MARGIN_SECONDS = 120  # before the time limit the worker leaves by itself, ahead of that signal
@@ -70,7 +71,8 @@ def slots_script(store: Store, site: Site, pack: str) -> str:
         *site.options,
     ]
     python = site.python or ("python3" if site.container else sys.executable)
-    command = shlex.join([python, "-P", "-m", "launch.workers.worker", str(store.folder), "--pack", pack])
+    words = [python, "-P", "-m", "launch.workers.worker", str(store.folder), "--pack", pack]
+    command = shlex.join([*words, *study_file.worker_code(store, store.folder)])
     worker = f"{site.container} {command}" if site.container else command
     return _directives(options) + SLOT.format(setup=_setup(site), worker=worker, margin=MARGIN_SECONDS)
 
@@ -81,7 +83,7 @@ def controller_script(store: Store, site: Site, submission: Submission) -> str:
     options = [*_place(site, store, "next", "controller-%j.log"), f"--time={site.controller.time}"]
     python = sys.executable if site.container or not site.python else site.python
     submit = [python, "-P", "-m", "launch.cli", "submit", str(store.folder), "--on", "slurm"]
-    submit += ["--pack", submission.pack]
+    submit += ["--pack", submission.pack, *user_code.flags(store.folder)]
     submit += ["--workers", str(submission.n_workers)] if submission.n_workers else []
     submit += ["--site", str(folder_of_logs(store) / "site.toml")] if submission.site else []
     return _directives(options) + CONTROLLER.format(setup=_setup(site), submit=shlex.join(submit))

@@ -1,19 +1,24 @@
-"""Read, clean, split and tokenize a corpus, once, and say what is kept of it and what is not.
+"""Read, clean, split and tokenize a corpus, once, and say what is kept of it, what is not, and what the first
+documents are as tokens. A terminal sees how far it is.
 
 Studies do this themselves for data that are not prepared yet; what is prepared here they find. The folder of
 all prepared data is ~/.cache/isoflop, or environment variable ISOFLOP_CACHE.
 
 Example: isoflop prepare --set data.task=files --set data.path=crawl/ --set 'data.quality={}'
+Example: isoflop prepare --set data.task=files --set data.path=a.parquet --set data.text_field=content
 """
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from experiments.data_configs import DataConfig
 from launch.workers.process import prepare_process
+
+N_SHOWN, TOKENS_SHOWN = 3, 24  # documents, and tokens of each
 
 FLAGS = flags.FlagValues()
 USAGE = "isoflop prepare [--set data.FIELD=VALUE …] [--json]"
@@ -43,9 +48,27 @@ def run(args: list[str], flags) -> int:
     print(
         json.dumps({"folder": str(folder)} | manifest, ensure_ascii=False)
         if flags.json
-        else f"{as_text(manifest)}\nin {folder}"
+        else f"{as_text(manifest)}\n{first_documents(settings.data, folder)}\nin {folder}"
     )
     return 0
+
+
+def first_documents(data: DataConfig, folder: Path) -> str:
+    """The first documents that are trained on: how many tokens, and the first of these, between bars."""
+    from experiments.data.cache import open_cache
+    from experiments.data.vocab import load_vocab
+    from experiments.evaluate.terminal import printable
+
+    cache, vocab = open_cache(folder, "train"), load_vocab(data)
+    size = cache.manifest["tokenizer"]["size"]
+    lines = [f"the first documents of train, in tokens of {data.vocab} ({size:,} there are):"]
+    for start, end in zip(cache.offsets[:N_SHOWN], cache.offsets[1:]):
+        first = cache.tokens[start : min(end, start + TOKENS_SHOWN)].tolist()
+        texts = (vocab.decode([token]) or f"<{token}>" for token in first)
+        pieces = printable("|".join(texts).replace("\n", "⏎").replace("\t", "⇥"))
+        lines += [f"  {end - start:>6,} tokens  {pieces}{' …' if end - start > TOKENS_SHOWN else ''}"]
+        lines += [f"  {'':>6}         {' '.join(map(str, first[:12]))} …"]
+    return "\n".join(lines)
 
 
 def as_text(manifest: dict[str, Any]) -> str:

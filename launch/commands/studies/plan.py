@@ -13,6 +13,8 @@ import gc
 import itertools
 import json
 import math
+import os
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -21,6 +23,7 @@ from typing import Any
 
 from absl import flags
 
+from experiments.files import user_code
 from launch.arguments import grids
 from launch.arguments.studies import read_site
 from launch.monitor import prices
@@ -152,7 +155,8 @@ def changes(store: Store, planned: Any) -> str:
         some = ", ".join(planned.dropped[:5]) + (" …" if len(planned.dropped) > 5 else "")
         lines.append(f"{n_runs(len(planned.dropped))} no longer in the study, set aside: {some}")
     if planned.stage:
-        lines.append(f"`isoflop submit {store.argument}` trains them")
+        code = "".join(f" --code {shlex.quote(os.path.relpath(file.path))}" for file in user_code.RUN)
+        lines.append(f"`isoflop submit {store.argument}{code}` trains them")
     return "\n".join(lines)
 
 

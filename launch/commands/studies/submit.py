@@ -6,6 +6,7 @@ Example: isoflop submit out/quickstart --on slurm --site site.toml
 
 from absl import flags
 
+from experiments.files import user_code
 from launch.arguments.studies import check_pack, open_study, read_site
 from launch.backends import BACKENDS, load_backend
 from launch.backends.interface import Submission
@@ -40,6 +41,9 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     if store.finished.exists():
         print(summary(store))
         return 0
+    study_file.check_code(store)
+    if not flags.dry_run:
+        user_code.keep(store.folder)
     if not _unfinished(store) and not flags.dry_run and (code := _advance(store)) is not None:
         return code
     if "cost" in site and not flags.dry_run:

@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments.files import read_json
+from experiments.files import read_json, user_code
 from launch.monitor.text import short
 from launch.workers import foreground
 from launch.workers.process import prepare_process
@@ -28,7 +28,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     """Trains the run and writes result.json into its folder."""
     if len(args) != 1 or not flags.out:
         raise ValueError(f"expected a configuration and --out, got {args}; usage: {USAGE}")
-    values = read_json(Path(args[0]))
+    values = user_code.qualified(read_json(Path(args[0])))
     prepare_process()  # before anything imports jax
     from experiments.config import RunConfig
     from experiments.fields import from_json

@@ -224,6 +224,44 @@ def test_c4_is_read_from_a_tfds_folder(tmp_path, name, config, train):
     assert len(texts["validation"]) == len(texts["test"]) == 50
 
 
+def test_the_folder_of_a_dataset_of_tfds_is_a_corpus(tmp_path):
+    features = {name: tfds.features.Text() for name in ("words", "lang")}
+    rows = tf.data.Dataset.from_tensor_slices({"words": [*TEXTS[:50], " "], "lang": ["en"] * 51})
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="mine",
+        config="plain",
+        version="1.0.0",
+        data_dir=tmp_path,
+        features=tfds.features.FeaturesDict(features),
+        split_datasets={"train": rows},
+    )
+    folder, skipped = str(tmp_path / "mine" / "plain" / "1.0.0"), {}
+    config = DataConfig(task="tfds", path=folder, text_field="words")
+    found = list(tasks.TASKS["tfds"].records(config, skipped))
+    assert sorted(document.text for document in found) == sorted(TEXTS[:50])
+    assert found[0].fields == {"lang": "en"} and skipped == {folder: {"empty": 1}}
+    identity = tasks.TASKS["tfds"].identity(config)
+    assert "dataset_info.json" in identity["files"] and identity["text_field"] == "words"
+    with pytest.raises(
+        ValueError, match=r"no feature 'text' \(it has lang, words\); data.text_field says which"
+    ):
+        list(tasks.TASKS["tfds"].records(DataConfig(task="tfds", path=folder), {}))
+
+
+def test_a_dataset_that_tfds_cannot_give_is_refused_in_one_line(monkeypatch):
+    def unreachable(name):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(tfds, "builder", unreachable)
+    said = (
+        r"data.path=imdb_reviews: .* \(ConnectionError: no route to host\); it needs network, or the folder"
+    )
+    with pytest.raises(ValueError, match=said):
+        list(tasks.TASKS["tfds"].records(DataConfig(task="tfds", path="imdb_reviews"), {}))
+    with pytest.raises(ValueError, match=r"data.path is empty; task 'tfds' needs data.path=NAME"):
+        tasks.TASKS["tfds"].identity(DataConfig(task="tfds"))
+
+
 def test_c4_may_be_a_component_whose_own_held_out_text_is_not_read(tmp_path):
     store_c4(tmp_path, "multilingual", "sw", "sw-validation")
     mine = [{"text": f"{text[::-1]}.", "of": "mine"} for text in TEXTS[:200]]

@@ -56,13 +56,13 @@ def test_a_dry_run_says_who_would_train_and_touches_nothing(tmp_path, n_workers,
 def test_submitting_here_runs_the_study_to_its_end(tmp_path):
     folder = tmp_path / "x"
     assert run_isoflop("plan", STUDY, "--out", folder, "--nomemory")[0] == 0
-    code, out, _ = run_isoflop("submit", folder, "--dry_run")
+    code, out, _ = run_isoflop("submit", folder, "--code", STUDY, "--dry_run")
     assert code == 0 and "7 runs would be trained here by" in out
-    code, out, err = run_isoflop("submit", folder)
+    code, out, err = run_isoflop("submit", folder, "--code", STUDY)
     assert (code, err) == (0, "") and out.splitlines()[-1] == "predicted 2.1, measured 2.164"
     check_finished(folder)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    code, again, _ = run_isoflop("submit", folder)
+    code, again, _ = run_isoflop("submit", folder, "--code", STUDY)
     assert code == 0 and again.splitlines()[-1] == out.splitlines()[-1]
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
@@ -73,7 +73,7 @@ def test_a_driver_without_workers_lets_others_do_the_work(tmp_path):
     assert run_isoflop("plan", STUDY, "--out", folder, "--nomemory")[0] == 0
     worker = [sys.executable, str(LAUNCH / "fake_worker.py"), str(folder), "--wait"]
     with subprocess.Popen(worker, stdin=subprocess.DEVNULL) as process:
-        code, out, err = run_isoflop("submit", folder, "--workers", "0")
+        code, out, err = run_isoflop("submit", folder, "--code", STUDY, "--workers", "0")
         assert (code, err) == (0, "") and out.splitlines()[-1] == "predicted 2.1, measured 2.164"
         assert process.wait(10) == 0  # the study is finished
     check_finished(folder)
@@ -83,7 +83,7 @@ def test_a_driver_without_workers_lets_others_do_the_work(tmp_path):
 def test_cancelling_stops_the_study_that_runs_here(tmp_path):
     folder = tmp_path / "x"
     assert run_isoflop("plan", STUDY, "--out", folder, "--set", "n_steps=100000", "--nomemory")[0] == 0
-    process, store = start("submit", folder, "--workers", "2"), Store(folder)
+    process, store = start("submit", folder, "--code", STUDY, "--workers", "2"), Store(folder)
     wait_until(lambda: "running" in store.states().values())
     code, out, _ = run_isoflop("status", folder, "--scheduler")
     assert code == 0 and f"process {process.pid} drives the study" in out

@@ -6,24 +6,29 @@ from pathlib import Path
 
 import pytest
 
+from experiments.files import user_code
 from launch.store import Store, study_file
 from tests.launch.commands.studies.test_study import STUDY
 
 
-def test_the_study_is_found_again_also_after_its_file_moved(tmp_path):
+def test_the_study_is_found_again_also_after_its_file_moved_but_only_if_it_is_named(tmp_path):
     store, file = Store(tmp_path / "x"), tmp_path / "mine.py"
     store.create()
     shutil.copy(STUDY, file)
-    study_file.write(store, str(file), ["seed=3"], None)
-    assert study_file.load(store).settings.seed == 3
-    file.rename(tmp_path / "moved.py")
-    with pytest.raises(ValueError, match=r"mine.py, which is gone; `isoflop plan FILE.py --out"):
+    with user_code.of_one_command():
+        user_code.run(str(file))
+        study_file.write(store, str(file), ["seed=3"], None)
+        assert study_file.load(store).settings.seed == 3
+    with pytest.raises(ValueError, match=rf"runs only if you name it: add --code {file}"):
         study_file.load(store)
+    with pytest.raises(ValueError, match=r"code of your own, .*: add --code .*/x/code/\w{12}/mine.py"):
+        study_file.check_code(store)
     (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "moved.py").rename(tmp_path / "elsewhere" / "mine.py")
-    study_file.check_name(store, str(tmp_path / "elsewhere" / "mine.py"))
-    study_file.write(store, str(tmp_path / "elsewhere" / "mine.py"), ["seed=3"], None)
-    assert study_file.load(store).settings.seed == 3
+    with user_code.of_one_command():
+        user_code.run(str(file.rename(tmp_path / "elsewhere" / "mine.py")))
+        study_file.check_code(store)
+        study_file.check_name(store, str(tmp_path / "elsewhere" / "mine.py"))
+        assert study_file.load(store).settings.seed == 3
 
 
 def test_an_equal_description_is_not_written_again(tmp_path):

@@ -225,6 +225,7 @@ def test_the_commands_of_the_pods_bring_a_study_to_its_end(tmp_path):
     site = tmp_path / "site.toml"
     site.write_text(f'[kubernetes]\nimage = "x"\nclaim = "x"\nmount = "{tmp_path}"\nworkers = 2\n')
     command = [sys.executable, "-m", "launch.cli", "submit", str(folder), "--on", "kubernetes"]
+    command += ["--code", str(LAUNCH / "fake_study.py")]
     shown = subprocess.run([*command, "--site", site, "--dry-run"], check=True, capture_output=True)
     scripts = {
         part["name"]: part["template"]["spec"]["template"]["spec"]["containers"][0]["command"]

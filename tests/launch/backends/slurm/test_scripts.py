@@ -133,7 +133,8 @@ def test_a_study_of_two_stages_throttled_cancelled_and_retried_ends_like_a_local
     """Four slots in arrays of three at most, two at a time; the second stage waits for the first."""
     file, study = tmp_path / "site.toml", tmp_path / "study"
     file.write_text(slurm.as_toml({"slurm": site["slurm"] | {"workers": 4, "throttle": 2}}))
-    submit = ("submit", study, "--on", "slurm", "--site", file)
+    code = ("--code", LAUNCH / "fake_study.py")
+    submit = ("submit", study, "--on", "slurm", "--site", file, *code)
     plan = ("plan", LAUNCH / "fake_study.py", "--set", "n_steps=2000", "--out")
     isoflop(*plan, study)
     call("scontrol", "update", "partition=main", "state=down")
@@ -157,10 +158,10 @@ def test_a_study_of_two_stages_throttled_cancelled_and_retried_ends_like_a_local
 
     local = tmp_path / "local"
     isoflop(*plan, local)
-    code = "import sys; from launch import cli; from launch.workers import pool; "
-    code += "pool.WORKER = (sys.executable, sys.argv[1]); "
-    code += "sys.exit(cli.main(sys.argv[2:]))"
-    call(sys.executable, "-c", code, LAUNCH / "fake_worker.py", "submit", local, "--on", "local")
+    program = "import sys; from launch import cli; from launch.workers import pool; "
+    program += "pool.WORKER = (sys.executable, sys.argv[1]); "
+    program += "sys.exit(cli.main(sys.argv[2:]))"
+    call(sys.executable, "-c", program, LAUNCH / "fake_worker.py", "submit", local, "--on", "local", *code)
     tables = [pd.read_csv(folder / "runs.csv").drop(columns="wall_seconds") for folder in (study, local)]
     pd.testing.assert_frame_equal(*tables)
     assert len(tables[0]) == 8

@@ -1,8 +1,14 @@
 """`isoflop prepare`: what is kept and what is not, in words and as JSON; wrong input in one line."""
 
+import io
 import json
 import random
+import re
 
+import pytest
+
+from experiments.data.prepare import prepare
+from experiments.data_configs import DataConfig
 from launch import cli
 
 WORDS = ["".join(random.Random(i).choices("abcdefghijklmnop", k=2 + i % 9)) for i in range(500)]
@@ -22,6 +28,13 @@ def test_what_is_kept_and_what_is_not_is_said(tmp_path, monkeypatch, capsys):
     words = "1 with NUL bytes, 1 empty, 1 not JSON, 1 not UTF-8"
     assert f"left out while reading: {words}" in printed.out and words in printed.err
     assert "cleaned: 303 documents" in printed.out
+    first, ids = printed.out.partition("in tokens of bytes (259 there are):\n")[2].splitlines()[:2]
+    assert re.fullmatch(r" +\d+ tokens  T\|e\|x\|t\| \|\d.* …", first) and ids.split()[:4] == [
+        "87",
+        "104",
+        "123",
+        "119",
+    ]
     words = " ".join(printed.out.split())
     assert "equal texts 2" in words and "markup.page 1 has <html>: <html>Text 1:" in words
     assert cli.main([*command, "--json"]) == 0
@@ -31,6 +44,22 @@ def test_what_is_kept_and_what_is_not_is_said(tmp_path, monkeypatch, capsys):
     assert manifest["skipped"] == {"with NUL bytes": 1, "empty": 1, "not JSON": 1, "not UTF-8": 1}
     assert sum(split["n_documents"] for split in manifest["splits"].values()) == 300
     assert manifest["folder"].startswith(str(tmp_path / "cache"))
+
+
+def test_a_terminal_sees_how_far_it_is_and_nothing_stays_of_that(tmp_path, monkeypatch):
+    """`main` runs in another process, which says it in lines; here a script says the same."""
+    lines = ["progress: preparing data: 7 documents read, 1 s", "data.path=x: no such file"]
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines) + "exit 2\n")
+    script.chmod(0o755)
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr("sys.executable", str(script))
+    monkeypatch.setattr("sys.stderr", terminal)
+    with pytest.raises(ValueError, match=r"^data.path=x: no such file$"):
+        prepare(DataConfig(task="walks"), tmp_path / "cache")
+    clear = "\r\033[K"
+    assert terminal.getvalue() == f"{clear}preparing data: 7 documents read, 1 s{clear}"
 
 
 def test_wrong_input_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys):

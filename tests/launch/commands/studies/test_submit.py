@@ -44,7 +44,8 @@ def backend(monkeypatch) -> Backend:
 
 
 def isoflop(*arguments) -> int:
-    return cli.main([str(argument) for argument in arguments])
+    own = ["--code", STUDY] if arguments[0] == "submit" else []
+    return cli.main([str(argument) for argument in (*arguments, *own)])
 
 
 @pytest.fixture

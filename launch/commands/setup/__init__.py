@@ -1,0 +1,1 @@
+"""Commands about this machine and this shell: what is installed and reachable, and completion."""
