@@ -4,6 +4,7 @@
 per_hour = 2.5
 currency = "EUR"
 watts = 700
+flops_per_second = 4e14  # for plans before anything was measured
 """
 
 import json
@@ -13,7 +14,12 @@ from experiments.files import read_json, write_atomic
 from launch.monitor.text import short
 from launch.store import Store
 
-KEYS = {"per_hour": (int, float), "currency": (str,), "watts": (int, float)}
+KEYS = {
+    "per_hour": (int, float),
+    "currency": (str,),
+    "watts": (int, float),
+    "flops_per_second": (int, float),
+}
 
 
 def note(store: Store, table: dict[str, Any]) -> None:
@@ -42,6 +48,11 @@ def read(store: Store) -> dict[str, Any]:
     """The prices kept with the study; {} if nobody said any."""
     path = store.root / "prices.json"
     return read_json(path) if path.exists() else {}
+
+
+def said_rates(prices: dict[str, Any]) -> dict[int, float]:
+    """FLOP/s of a worker as `measured_rates` gives them, the same for every size; {} if nobody said any."""
+    return {1: prices["flops_per_second"]} if prices.get("flops_per_second") else {}
 
 
 def words(worker_seconds: float, prices: dict[str, Any]) -> str:

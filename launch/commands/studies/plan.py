@@ -226,7 +226,8 @@ def as_text(
       like: of stages that wait, runs such as theirs, where that is known.
       cost: prices of a worker, see `prices`; nobody said any: money is left out.
     """
-    rates, like = measured or ROUGH_RATES, like or {}
+    said = prices.said_rates(cost or {})
+    rates, like = measured or said or ROUGH_RATES, like or {}
     lines, known = [], [run for runs in stages.values() for run in runs or []]
     differing = _differing(known)
     header = f"  {'run':<14}{'N':>8}{'D':>8}{'FLOPs':>10}{'lr':>9}{'batch':>8}{'d_model':>9}"
@@ -252,7 +253,8 @@ def as_text(
             f"shared prefixes save {saved:.2e} of {flops:.2e} FLOPs ({saved / flops:.0%}): runs that differ "
             "in their length train their first steps once"
         )
-    basis = "at the speeds measured here" if measured else "guessed from one CPU core's speed on tiny models"
+    guessed = "at [cost].flops_per_second" if said else "guessed from one CPU core's speed on tiny models"
+    basis = "at the speeds measured here" if measured else guessed
     workers = f"{n_workers} worker{'' if n_workers == 1 else 's'}"
     lines.append(
         f"in all so far: {n_runs(len(known))}, {flops - saved:.2e} FLOPs, "

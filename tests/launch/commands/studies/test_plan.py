@@ -53,3 +53,6 @@ def test_stages_that_wait_are_counted_by_runs_like_theirs():
         "with the stages that wait: about 6 runs, 1.60e+12 FLOPs, about 26 min 40 s; without extend" in text
     )
     assert "cost: 0.444 worker-hours, 1.6k EUR" in text
+    text = as_text(stages, {}, 1, {}, like, {"flops_per_second": 1e9})
+    assert "about 3 min 20 s with 1 worker, at [cost].flops_per_second" in text
+    assert "cost: 0.444 worker-hours" in text
