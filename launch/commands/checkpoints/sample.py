@@ -45,8 +45,7 @@ flags.DEFINE_bool(
 flags.DEFINE_integer("n", 1, "samples to draw", flag_values=FLAGS)
 flags.DEFINE_string(
     "best", None,
-    "print the best of --n samples alone: by logprob, logprob_per_token, vote, gold, the folder of a reward "
-    "model, or reward.py:name, a function (prompt, text) -> number",
+    "print the best of --n: logprob, logprob_per_token, vote, gold, a reward model, or reward.py:name",
     flag_values=FLAGS,
 )  # fmt: skip
 flags.DEFINE_bool("pick", False, "show the samples and ask which one to print", flag_values=FLAGS)
