@@ -196,6 +196,33 @@ def packages_without_a_docstring() -> Iterator[str]:
             yield module
 
 
+def names_of_packages_that_are_not_there() -> Iterator[str]:
+    """What `__all__` names is a module of the package, or bound in it: the reference pages follow it."""
+    for module, path in files().items():
+        body = ast.parse(path.read_text()).body
+        listed = [node.value for node in body if isinstance(node, ast.Assign) and "__all__" in _bound(node)]
+        bound = {name for node in body for name in _bound(node)}
+        for name in ast.literal_eval(listed[0]) if listed else []:
+            if name not in bound and f"{module}.{name}" not in files():
+                yield f"{module}.__all__ names {name}"
+
+
+def _bound(node: ast.stmt) -> set[str]:
+    """Names that a statement at the top of a module binds."""
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return {alias.asname or alias.name for alias in node.names}
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return {node.name}
+    targets = (
+        node.targets
+        if isinstance(node, ast.Assign)
+        else [node.target]
+        if isinstance(node, ast.AnnAssign)
+        else []
+    )
+    return {each.id for target in targets for each in ast.walk(target) if isinstance(each, ast.Name)}
+
+
 def functions_that_do_not_describe_their_arguments() -> Iterator[str]:
     """Public ones of four or more; a method of a protocol may say `As …` where the protocol does."""
     for module, path in files().items():
@@ -224,6 +251,7 @@ RULES = (
     full_folders,
     long_files,
     packages_without_a_docstring,
+    names_of_packages_that_are_not_there,
     functions_that_do_not_describe_their_arguments,
     documents_with_unresolved_conflicts,
 )
