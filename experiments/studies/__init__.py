@@ -60,7 +60,11 @@ def load_study(name: str, overrides: list[str], where: str = "") -> Study:
     if name.endswith(GRID_SUFFIXES):
         from experiments.studies.grid import grid_study
 
-        return grid_study(Path(name).name, Path(name).read_text(encoding="utf-8"), overrides)
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{name} is no text in UTF-8 ({error})") from None
+        return grid_study(Path(name).name, text, overrides)
     if name not in STUDIES:
         near = difflib.get_close_matches(name, STUDIES, n=1)
         hint = (

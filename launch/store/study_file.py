@@ -41,7 +41,7 @@ def write(
     there = read(store)
     for kept, text in (files or {}).items():
         path = store.folder / kept
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
+        if _text(path) != text:
             write_atomic(path, text)
     file = str(Path(name).resolve()) if name.endswith(".py") else ""
     now = {"name": short_name(name), "file": file, "overrides": overrides}
@@ -84,13 +84,13 @@ def check_settings(store: Store, overrides: list[str]) -> None:
 def check_same_grid(store: Store, name: str) -> None:
     """Raises ValueError if the folder keeps another grid than this file's."""
     there = read(store)
-    if there and is_grid(name):
-        kept = kept_grid(store, there["name"])
-        if not kept.is_file() or kept.read_text(encoding="utf-8") != Path(name).read_text(encoding="utf-8"):
-            raise ValueError(
-                f"{store.folder}: {name} is not the grid that is planned here; `isoflop plan {name} --out "
-                f"{store.folder}` plans it, and keeps the runs that are in both"
-            )
+    if not there or not is_grid(name):
+        return
+    if _text(kept_grid(store, there["name"])) != Path(name).read_text(encoding="utf-8", errors="replace"):
+        raise ValueError(
+            f"{store.folder}: {name} is not the grid that is planned here; `isoflop plan {name} --out "
+            f"{store.folder}` plans it, and keeps the runs that are in both"
+        )
 
 
 def check_code(store: Store) -> None:
@@ -162,6 +162,11 @@ def is_grid(name: str) -> bool:
 def kept_grid(store: Store, name: str) -> Path:
     """Where the folder keeps the grid of this file name."""
     return store.folder / f"grid{Path(name).suffix}"
+
+
+def _text(path: Path) -> str | None:
+    """The content of a file; None if there is none."""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
 
 
 def _settings(overrides: list[str]) -> dict[str, str]:

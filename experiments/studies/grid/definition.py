@@ -18,6 +18,7 @@ from experiments.studies.study import check_statistics
 from scaling.table.expression import Expression, parse
 
 STAGES = ("tune", "grid", "verify")
+MAX_SEEDS = 100_000
 MIN_RATES = 3  # of a sweep whose best rate is to be found
 Fields = Mapping[str, Any]  # values, or lists of them, by dotted name
 
@@ -125,10 +126,10 @@ def read_grid(name: str, text: str, overrides: list[str]) -> Grid:
     where = [where] if isinstance(where, str) else where
     if not isinstance(where, list) or not all(isinstance(each, str) for each in where):
         raise ValueError(f"{name}: where={where!r}; give a condition in quotes, or a list of them")
-    if isinstance(seeds, int) and not isinstance(seeds, bool):
+    if type(seeds) is int and 1 <= seeds <= MAX_SEEDS:
         seeds = list(range(seeds))
     if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds):
-        raise ValueError(f"{name}: seeds={seeds!r}; give how many, or a list of integers")
+        raise ValueError(f"{name}: seeds={seeds!r}; give how many, 1 to {MAX_SEEDS:,}, or a list of integers")
     grid = Grid(
         **tables,
         where=tuple(parse(each) for each in where),

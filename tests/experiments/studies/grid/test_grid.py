@@ -132,6 +132,8 @@ def test_runs_that_are_the_same_are_one_and_named():
         (["where=n_params > 1e9"], "conditions leave out all 2 combinations"),
         (["vary.optimizer.lr=0.1"], "vary.optimizer.lr=0.1; give a list"),
         (["vary.seed=[1]", "seeds=2"], "seed varies twice"),
+        (["seeds=0"], "seeds=0; give how many"),
+        (["seeds=1e12"], "give how many, 1 to 100,000"),
         (["zip.seed=[1]", "zip.optimizer.lr=[1, 2]"], "lists that go together have one length"),
         (["vary.optimizer.name=[\"adam\"]"], "optimizer.name='adam'; there are adamw, muon, lion"),
         (["optimizer.lr=\"fast\""], "run.optimizer.lr='fast'; expected a value of type float"),
@@ -155,6 +157,7 @@ def test_files_that_are_no_grids_are_refused():
     assert "expected the keys base" in refusal("[]", name="grid.json")
     assert "cannot be read" in refusal("a: &a [*a]", name="grid.yaml")
     assert "cannot be read" in refusal("base: {seed: 2026-01-01}", name="grid.yaml")
+    assert "give how many" in refusal('base = "rnn"\nseeds = 1_000_000_000_000')
     assert "optimizer.lr is there twice" in refusal(
         "vary: {optimizer.lr: [1], optimizer: {lr: [2]}}", name="g.yml"
     )

@@ -4,8 +4,11 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from experiments.data.prepare import cache_name
@@ -106,6 +109,9 @@ def test_what_could_be_no_run_is_named_and_what_runs_cost_is_told(here, capsys):
         lines[1]
         == "  optimizer.lr=0.01 model.d_model=12 seed=0: model: d_model=12; the ladder has multiples of 8"
     )
+    (here / "binary.toml").write_bytes(b"base = \xff")
+    assert isoflop("plan", "binary.toml") == 2 and "is no text in UTF-8" in capsys.readouterr().err
+    assert isoflop("plan", "none.yaml") == 2 and "none.yaml: No such file" in capsys.readouterr().err
     (here / "site.toml").write_text("[cost]\nper_hour = 3600\ncurrency = 'EUR'\n")
     plan = ["plan", "lr.toml", "--set", "vary.optimizer.lr=[0.01, 1e-2]", "--nomemory", "--out", "out"]
     for with_site in (["--site", "site.toml"], []):  # prices stay with the study
@@ -135,3 +141,28 @@ def test_the_examples_of_the_guide_are_planned_as_they_are_written(here, capsys)
     assert ran >= 5
     out = capsys.readouterr().out
     assert "grid: 12 runs" in out and "tune: 12 runs" in out and "schedule.name" in out
+
+
+@pytest.mark.slow
+def test_a_grid_of_the_guide_is_tuned_trained_and_verified(here):
+    """The one with all stages, on a hundredth of its compute."""
+    (text,) = [text for _, name, text in BLOCK.findall(GUIDE) if name == "widths.toml"]
+    (here / "widths.toml").write_text(text)
+    small = ["batch_tokens=128", "seq_len=32", "n_val_tokens=256", "vary.flops=[1e9, 2e9, 4e9]"]
+    small += ["vary.model.d_model=[8, 16, 24]", "vary.optimizer.lr=[0.01, 0.02, 0.04]", "n_bootstrap=20"]
+    study = [sys.executable, "-m", "launch.cli", "study", "widths.toml", "--out", "out"]
+    settings = [word for setting in small for word in ("--set", setting)]
+    ran = subprocess.run([*study, *settings], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-2000:]
+    table = pd.read_csv(here / "out" / "runs.csv")
+    assert dict(table.stage.value_counts()) == {"tune": 9, "grid": 9, "verify": 1}
+    verification = json.loads((here / "out" / "verify.json").read_text())
+    assert verification["flops"] == pytest.approx(8 * 4e9, rel=0.05)
+    assert verification["measured"] == pytest.approx(table.loss.iloc[-1])
+    assert "lowest losses of 9 settings" in ran.stdout and "predicted" in ran.stdout
+    assert (here / "out" / "report.html").exists()
+    again = subprocess.run([*study, *settings], capture_output=True, text=True)
+    assert again.returncode == 0 and "lowest losses" in again.stdout
+    shutil.move(here / "out", here / "moved")
+    (here / "widths.toml").unlink()
+    assert isoflop("plan", str(here / "moved" / "grid.toml"), *settings, "--out", "moved", "--nomemory") == 0
