@@ -159,9 +159,11 @@ def _run_user_code(verb: str, positional: list[str], values: flags.FlagValues) -
     studies = positional[:1] if verb in ("study", "plan") else []
     for given in [*(name for name in studies if name.endswith(".py")), *values.code]:
         user_code.run(given)
-    for name in ("set", "vary", "tasks"):
+    for name in ("set", "vary", "zip", "tasks"):
         if name in values:
             values[name].value = [user_code.run_named(text) for text in values[name].value or []]
+    if "base" in values and values.base:
+        values.base = user_code.run_named(values.base)
 
 
 class _Number(flags.FloatParser):

@@ -12,7 +12,7 @@ from experiments.config import RunConfig
 from experiments.fields import from_json, to_json
 from experiments.studies.grid.definition import Fields, Grid
 from experiments.studies.grid.run_fields import BUDGETS, run_fields
-from experiments.training.optim import OPTIMIZERS
+from experiments.training.optim import find_direction
 from models import FAMILIES, MuP, count, ladder
 from models.families.published import PUBLISHED
 from scaling.table.expression import check_names
@@ -190,8 +190,7 @@ def _with_budget(nested: dict[str, Any], budget: str, values: Fields) -> RunConf
 
 def _checked(run: RunConfig) -> RunConfig:
     """Refuses what a run would only notice when it trains."""
-    if run.optimizer.name not in OPTIMIZERS:
-        raise ValueError(f"optimizer.name={run.optimizer.name!r}; there are {', '.join(OPTIMIZERS)}")
+    find_direction(run.optimizer.name)
     if run.data.vocab_size > run.model.vocab_size:
         raise ValueError(
             f"model.vocab_size={run.model.vocab_size:,} is less than data.vocab_size={run.data.vocab_size:,}"

@@ -176,7 +176,7 @@ def grid_schema() -> dict[str, Any]:
 
 
 def _document(name: str, text: str) -> dict[str, Any]:
-    """The content as plain values."""
+    """The content as plain values, names of the user's own code as configurations have them."""
     try:
         if name.endswith(".toml"):
             found = tomllib.loads(text)
@@ -231,6 +231,8 @@ def _check(grid: Grid) -> None:
         if preset not in presets():
             near = difflib.get_close_matches(str(preset), presets(), n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(presets())}"
+            file, own, _ = str(preset).partition(".py:")
+            hint = user_code.not_run(f"{file}.py") if own else hint
             raise ValueError(f"no preset {preset!r}; {hint}")
     names = grid.swept
     for name in names:

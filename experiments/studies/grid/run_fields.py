@@ -32,9 +32,14 @@ def presets() -> list[str]:
     return [*FAMILIES, *PUBLISHED]
 
 
-@functools.cache
 def run_fields() -> dict[str, Schema]:
     """The schema of every field of a run, and of its parts, by dotted name; with what grids alone have."""
+    return _run_fields(tuple(FAMILIES))
+
+
+@functools.cache
+def _run_fields(families: tuple[str, ...]) -> dict[str, Schema]:
+    """For these families: there may be the user's own."""
     found: dict[str, list[Schema]] = {
         "preset": [
             {

@@ -6,18 +6,16 @@ Runs that differ in more than size, budget, rate and seed are groups: each has a
 import dataclasses
 import functools
 import statistics
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from experiments.config import RunConfig
-from experiments.data_configs import DataConfig
 from experiments.studies import quickstart
 from experiments.studies.grid.cells import Cell, Cells, cells_of, configure, label, with_defaults
 from experiments.studies.grid.definition import Grid, read_grid
 from experiments.studies.grid.run_fields import BUDGETS
-from experiments.studies.study import Stage, Study, prepared_data
+from experiments.studies.study import Stage, Study, prepared_corpora
 from experiments.study_report import write_report
 from models import FAMILIES, count
 from scaling.hparams import HparamLaws, fit_hparams
@@ -50,7 +48,7 @@ def grid_study(name: str, text: str, overrides: list[str]) -> Study:
     kept = {f"grid{Path(name).suffix}": text}
     return dataclasses.replace(
         build(name, grid, cells, kept),
-        prepare=lambda: build(name, grid, _on_data(cells, prepared_data), kept),
+        prepare=lambda: build(name, grid, _on_prepared_data(cells), kept),
     )
 
 
@@ -108,10 +106,11 @@ def build(name: str, grid: Grid, cells: Cells, files: dict[str, str]) -> Study:
     return Study(name, summary, grid, listed, end, files=files, notes=notes(cells))
 
 
-def _on_data(cells: Cells, prepared: Callable[[DataConfig], DataConfig]) -> Cells:
+def _on_prepared_data(cells: Cells) -> Cells:
     """The runs on data whose tokens are known by their fingerprint."""
+    data = prepared_corpora({cell.config.data: cell.config.data for cell in cells.cells})
     on_data = tuple(
-        dataclasses.replace(cell, config=dataclasses.replace(cell.config, data=prepared(cell.config.data)))
+        dataclasses.replace(cell, config=dataclasses.replace(cell.config, data=data[cell.config.data]))
         for cell in cells.cells
     )
     return dataclasses.replace(cells, cells=on_data)

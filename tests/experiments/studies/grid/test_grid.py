@@ -135,7 +135,7 @@ def test_runs_that_are_the_same_are_one_and_named():
         (["seeds=0"], "seeds=0; give how many"),
         (["seeds=1e12"], "give how many, 1 to 100,000"),
         (["zip.seed=[1]", "zip.optimizer.lr=[1, 2]"], "lists that go together have one length"),
-        (["vary.optimizer.name=[\"adam\"]"], "optimizer.name='adam'; there are adamw, muon, lion"),
+        (["vary.optimizer.name=[\"adam\"]"], "optimizer: name='adam'; there are adamw, muon, lion"),
         (["optimizer.lr=\"fast\""], "run.optimizer.lr='fast'; expected a value of type float"),
         (["flops=-1"], "flops=-1; a budget is a positive number"),
         (["model.vocab_size=100"], "model.vocab_size=100 is less than data.vocab_size=259"),

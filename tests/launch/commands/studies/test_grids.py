@@ -123,6 +123,48 @@ def test_what_could_be_no_run_is_named_and_what_runs_cost_is_told(here, capsys):
         assert "worker-hours" in cost and cost.endswith("EUR")
 
 
+OWN = """
+import dataclasses
+import optax
+from models.families import transformer
+
+@dataclasses.dataclass(frozen=True)
+class Config(transformer.TransformerConfig):
+    mine: int = 1
+    family: str = "own"
+
+class own:
+    Config, build, count = Config, staticmethod(transformer.build), staticmethod(transformer.count)
+
+    @staticmethod
+    def ladder(d_model, vocab_size):
+        return Config(**vars(transformer.ladder(d_model, vocab_size)))
+
+def momentum(axes, hyper):
+    return optax.trace(0.9)
+"""
+
+
+def test_models_and_optimizers_of_ones_own_are_swept_once_the_command_line_names_their_file(here, capsys):
+    (here / "own.py").write_text(OWN)
+    text = "base = {n_tokens = 10_240, model.d_model = 16, optimizer.lr = 0.01}\n"
+    text += '[vary]\npreset = ["rnn", "own.py:own"]\noptimizer.name = ["lion", "own.py:momentum"]\n'
+    (here / "own.toml").write_text(text)
+    assert isoflop("plan", "own.toml", "--out", "out") == 2
+    assert "no preset 'own.py:own'; a file of your own runs only if you name it" in capsys.readouterr().err
+    as_json = ["--json", "--nomemory"]
+    assert isoflop("plan", "own.toml", "--code", "own.py", "--set", "model.mine=2", *as_json) == 2  # no rnn's
+    assert "no field 'mine'" in capsys.readouterr().err
+    assert isoflop("plan", "own.toml", "--code", "own.py", *as_json) == 0
+    configs = [run["config"] for run in json.loads(capsys.readouterr().out)["grid"]]
+    kinds = [(each["model"]["family"][:10], each["optimizer"]["name"][:15]) for each in configs]
+    assert kinds == [(m, o) for m in ("rnn", "own.py:own") for o in ("lion", "own.py:momentum")]
+    shell = ["--vary", "optimizer.lr=0.01,0.02", "--set", "model.d_model=16", "--set", "n_tokens=10240"]
+    assert isoflop("plan", "--base", "own.py:own", *shell, "--set", "model.mine=3", *as_json) == 0
+    configs = [run["config"] for run in json.loads(capsys.readouterr().out)["grid"]]
+    assert [each["model"]["mine"] for each in configs] == [3, 3]
+
+
 GUIDE = (Path(__file__).parents[4] / "docs/howto/grids.md").read_text()
 BLOCK = re.compile(r'^```(toml|sh)(?: title="(\S+)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
 
