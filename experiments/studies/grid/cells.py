@@ -1,10 +1,11 @@
 """Every combination of a grid as a run: which are left out, which cannot be, which are the same run."""
 
 import dataclasses
+import functools
 import itertools
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,11 +88,12 @@ def cells_of(grid: Grid) -> Cells:
     invalid, duplicates, assumed, left_out = [], [], {}, 0
     for values in combinations(grid):
         filled, added = with_defaults(grid, values)
+        run = functools.cache(functools.partial(configure, filled))
         try:
-            if not _holds(grid, filled):
+            if not _holds(grid, filled, run):
                 left_out += 1
                 continue
-            cell = Cell(values, configure(filled))
+            cell = Cell(values, run())
         except ValueError as error:
             invalid.append((label(values), str(error)))
             continue
@@ -254,19 +256,19 @@ def _nested(values: Fields) -> dict[str, Any]:
     return found
 
 
-def _holds(grid: Grid, values: Fields) -> bool:
-    """Whether all conditions hold, one after the other: a later one may need what an earlier one ensures."""
-    for condition in grid.where:
-        if not condition.holds({name: measured(values, name) for name in condition.names}):
-            return False
-    return True
+def _holds(grid: Grid, values: Fields, run: Callable[[], RunConfig]) -> bool:
+    """Whether all conditions hold, one after the other: a later one may need what an earlier one ensures, so
+    that these values are a run."""
+    return all(
+        condition.holds(
+            {name: values[name] if name in values else measured(run(), name) for name in condition.names}
+        )
+        for condition in grid.where
+    )
 
 
-def measured(values: Fields, name: str) -> Any:
-    """A field of the run of these values, given or not, or one of MEASURES."""
-    if name in values:
-        return values[name]
-    config = configure(values)
+def measured(config: RunConfig, name: str) -> Any:
+    """A field of a run, or one of MEASURES or BUDGETS; None where its kind of model has no such field."""
     if name == "n_params":
         return count(config.model).n_params
     if name == "flops":

@@ -126,13 +126,12 @@ def group(cell: Cell) -> str:
 
 def tune(grid: Grid, cells: Cells) -> dict[str, list[RunConfig]]:
     """By group, all rates at the smallest models, each on the cheapest of its budgets."""
+    cheapest: dict[str, dict[int, RunConfig]] = {}
+    for cell in sorted(cells.cells, key=lambda cell: flops(cell.config)):
+        cheapest.setdefault(group(cell), {}).setdefault(count(cell.config.model).n_params, cell.config)
     plan: dict[str, list[RunConfig]] = {}
-    for name in dict.fromkeys(map(group, cells.cells)):
-        own = [cell.config for cell in cells.cells if group(cell) == name]
-        cheapest: dict[int, RunConfig] = {}
-        for config in sorted(own, key=flops):
-            cheapest.setdefault(count(config.model).n_params, config)
-        small = [cheapest[n] for n in sorted(cheapest)[: grid.options.tune_sizes]]
+    for name, of_size in cheapest.items():
+        small = [of_size[n] for n in sorted(of_size)[: grid.options.tune_sizes]]
         plan[name] = [_at_rate(config, lr) for config in small for lr in grid.vary["optimizer.lr"]]
     return plan
 
