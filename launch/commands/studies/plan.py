@@ -1,7 +1,8 @@
 """Show the runs of a study, what they cost and whether they fit a device's memory; nothing runs. A stage can
-be planned when those before it are done. With --out the plan is written to the study's folder, for `isoflop
-submit`: again it changes nothing; with other settings it adds the new runs and sets aside those that no
-longer belong. A grid of one's own is a file, which `isoflop init` begins, or is said by --base and --vary.
+be planned when those before it are done; until then its part of the total is an estimate. With --out the plan
+is written to the study's folder, for `isoflop submit`: again it changes nothing; with other settings it adds
+the new runs and sets aside those that no longer belong. A grid of one's own is a file, which `isoflop init`
+begins, or is said by --base and --vary.
 
 Example: isoflop plan quickstart --out out/quickstart
 Example: isoflop plan grid.toml --out out/grid
@@ -16,7 +17,7 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
         study_file.check_name(store, name)
     from experiments.studies import load_study
     from experiments.studies.grid import InvalidCells, grid_study
+    from launch.driver.rehearsal import rehearse
     from launch.driver.stages import PlannedStages, plan_stages, planned_run
     from launch.workers.pool import machine_slots
 
@@ -105,7 +107,10 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
         return 0
     measured = rates_of(store) if store else {}
     cost = cost or (prices.read(store) if store else {})
-    print(as_text(planned.plans, measured, len(machine_slots()), memory, like, cost))
+    expected = rehearse(study, planned.plans | like, store.results() if store else {})
+    like |= {name: list(each.runs) for name, each in expected.items()}
+    settled = {name for name, each in expected.items() if not each.from_results}
+    print(as_text(planned.plans, measured, len(machine_slots()), memory, like, cost, settled))
     for note in study.notes:
         print(note)
     print(fits(memory, device_bytes) if estimate else "memory: not looked at; --memory does")
@@ -215,6 +220,7 @@ def as_text(
     memory: dict[str, dict[str, Any]],
     like: dict[str, list[PlannedRun]] | None = None,
     cost: dict[str, Any] | None = None,
+    settled: Set[str] = frozenset(),
 ) -> str:
     """A table of runs a stage, then what it takes.
 
@@ -223,8 +229,9 @@ def as_text(
       measured: FLOP/s of a worker by parameters of the model; {} before anything ran.
       n_workers: that train at once.
       memory: needs by shape, see `memory_by_shape`; {} leaves them out.
-      like: of stages that wait, runs such as theirs, where that is known.
+      like: of stages that wait, runs such as theirs, where that is known or can be told by made-up results.
       cost: prices of a worker, see `prices`; nobody said any: money is left out.
+      settled: stages that wait, but plan the same whatever the results.
     """
     said = prices.said_rates(cost or {})
     rates, like = measured or said or ROUGH_RATES, like or {}
@@ -236,10 +243,15 @@ def as_text(
     previous = ""
     for name, runs in stages.items():
         if runs is None:
-            about = (
-                f"; about {n_runs(len(like[name]))}, {flops_of(like[name]):.2e} FLOPs" if name in like else ""
+            how = (
+                ":"
+                if name in settled
+                else ", from its results; about"
+                if name in like
+                else ", from its results"
             )
-            lines.append(f"{name}: planned after stage {previous}, from its results{about}")
+            take = f" {n_runs(len(like[name]))}, {flops_of(like[name]):.2e} FLOPs" if name in like else ""
+            lines.append(f"{name}: planned after stage {previous}{how}{take}")
         else:
             rows = [_row(run, rates, memory, differing) for run in runs[:ROWS_SHOWN]]
             lines += [f"{name}: {n_runs(len(runs))}", header, *rows]
@@ -264,8 +276,9 @@ def as_text(
         seconds += sum(run_seconds(run, rates) for run in later)
         unknown = [name for name, runs in stages.items() if runs is None and name not in like]
         lines.append(
-            f"with the stages that wait: about {n_runs(len(known) + len(later))}, "
-            f"{flops - saved + flops_of(later):.2e} FLOPs, about {duration(seconds / n_workers)}"
+            f"with the stages that wait: {'' if settled >= like.keys() else 'about '}"
+            f"{n_runs(len(known) + len(later))}, {flops - saved + flops_of(later):.2e} FLOPs, "
+            f"about {duration(seconds / n_workers)}"
             + (f"; without {', '.join(unknown)}, which depends on results" if unknown else "")
         )
     if cost:

@@ -16,7 +16,7 @@ from launch.backends import backends_of
 from launch.monitor import prices
 from launch.monitor.display import LOG_SECONDS, Display
 from launch.monitor.progress import FAILURES_SHOWN, Failure, StudyProgress, read_progress
-from launch.monitor.text import duration, n_runs, running_line, short
+from launch.monitor.text import duration, n_runs, running_line, short, summary
 from launch.store import STATES, UNFINISHED, Store
 
 FLAGS = flags.FlagValues()
@@ -82,6 +82,7 @@ def as_json(store: Store, seen: StudyProgress) -> dict:
         "worker_seconds": {"spent": spent, "left": left},
         "prices": prices.read(store),
         "n_workers": seen.n_workers,
+        "found": _found(store),
         "running": [{"run_id": run.run_id, "stage": run.stage, **progress} for run, progress in seen.running],
         "failures": [asdict(failure) | {"log": str(_log(store, failure))} for failure in seen.failures],
     }
@@ -112,7 +113,15 @@ def as_lines(store: Store, seen: StudyProgress) -> list[str]:
     for job in store.jobs()[-1:]:
         if job["kind"] == "stopped":
             lines.append(f"{job['backend']} controller {job['id']} stopped: {job['reason']}")
-    return lines + _time_and_cost(store, seen) + _explained(store, seen)
+    return lines + _time_and_cost(store, seen) + _explained(store, seen) + _found(store)
+
+
+def _found(store: Store) -> list[str]:
+    """Of a finished study, what it found and where its page is."""
+    if not store.finished.exists():
+        return []
+    _, _, conclusion = summary(store).strip().partition("\n\n")  # after the table of its stages
+    return conclusion.splitlines()
 
 
 def _time_and_cost(store: Store, seen: StudyProgress) -> list[str]:

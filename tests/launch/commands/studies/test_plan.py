@@ -53,6 +53,11 @@ def test_stages_that_wait_are_counted_by_runs_like_theirs():
         "with the stages that wait: about 6 runs, 1.60e+12 FLOPs, about 26 min 40 s; without extend" in text
     )
     assert "cost: 0.444 worker-hours, 1.6k EUR" in text
+    text = as_text(stages, {11_000: 1e9}, 1, {}, like | {"extend": [planned(10)]}, settled={"extend"})
+    assert "extend: planned after stage grid: 1 run, 1.00e+11 FLOPs" in text and "without" not in text
+    assert "with the stages that wait: about 7 runs, 1.70e+12 FLOPs" in text
+    text = as_text({"a": [planned(0)], "b": None}, {}, 1, {}, {"b": [planned(1)]}, settled={"b"})
+    assert "with the stages that wait: 2 runs, 2.00e+11 FLOPs" in text
     text = as_text(stages, {}, 1, {}, like, {"flops_per_second": 1e9})
     assert "about 3 min 20 s with 1 worker, at [cost].flops_per_second" in text
     assert "cost: 0.444 worker-hours" in text

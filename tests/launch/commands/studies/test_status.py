@@ -130,8 +130,11 @@ def test_nothing_runs_and_at_last_nothing_is_left(tmp_path):
     finish(store, a)
     assert shown(store)[-1] == "nothing runs now; spent about 1 worker-hour; left about 1 worker-hour"
     finish(store, b)
-    store.finished.write_text("all is well\n")
-    assert shown(store)[0].endswith(": finished") and shown(store)[-1] == "spent about 2 worker-hours"
+    store.finished.write_text("\nstage  runs\ntune   2\n\npredicted 2.1,\nmeasured 2.2\n")
+    (store.folder / "report.html").touch()
+    assert shown(store)[0].endswith(": finished")
+    page = f"report: {store.folder / 'report.html'}"
+    assert shown(store)[-4:] == ["spent about 2 worker-hours", "predicted 2.1,", "measured 2.2", page]
 
 
 def test_of_many_running_runs_and_errors_the_first_are_shown(tmp_path):

@@ -1,0 +1,36 @@
+"""What stages that wait will come to: exact where they do not look at results, else by made-up ones."""
+
+from experiments.studies import Stage
+from launch.driver.rehearsal import made_up, rehearse
+from launch.driver.stages import plan_stages, planned_run
+from tests.launch.driver.test_stages import EXTEND, RATES, SWEEP, config, study
+
+
+def test_a_stage_that_plans_from_results_is_estimated_and_counts_only_what_is_new():
+    same = Stage("again", lambda runs: [config(lr=RATES[0]), config(48)])
+    odd = Stage("odd", lambda runs: [config(lr=runs.table["gone"].max())])
+    made = study(SWEEP, EXTEND, same, odd)
+    expected = rehearse(made, plan_stages(made))
+    assert list(expected) == ["extend", "again"]  # the last needs what nobody can make up
+    (larger,), (wide,) = expected["extend"].runs, expected["again"].runs
+    assert expected["extend"].from_results and not expected["again"].from_results
+    assert larger.config["model"]["d_model"] == 32 and wide.config["model"]["d_model"] == 48
+
+
+def test_what_has_been_measured_decides_over_what_is_made_up():
+    made, best = study(SWEEP, EXTEND), config(lr=RATES[2])
+    measured = made_up([planned_run("sweep", best)])
+    measured[best.run_id]["loss"] = 0.1
+    (larger,) = rehearse(made, plan_stages(made), measured)["extend"].runs
+    assert larger.config["optimizer"]["lr"] == RATES[2]
+
+
+def test_made_up_losses_fall_with_size_and_tokens_and_are_lowest_at_the_middle_rate():
+    runs = [planned_run("a", each) for each in (config(lr=0.1), config(lr=0.2), config(lr=0.4))]
+    more = [
+        planned_run("b", each) for each in (config(lr=0.2), config(48, lr=0.2), config(lr=0.2, n_tokens=9600))
+    ]
+    low, middle, high = (result["loss"] for result in made_up(runs).values())
+    assert low == high > middle
+    first, larger, longer = (result["loss"] for result in made_up(more).values())
+    assert first > larger and first > longer
