@@ -14,7 +14,7 @@ import griffe
 from mkdocs.structure.files import File
 
 from experiments.studies import STUDIES
-from launch.cli import GROUPS, command_module
+from launch.cli import GROUPS, command_flags, command_module
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("models", "scaling", "experiments", "launch")
@@ -94,7 +94,8 @@ def command_page(verb: str) -> str:
     """The help of a command."""
     command = command_module(verb)
     about, *examples = re.split(r"^Example: ", (command.__doc__ or "").strip(), flags=re.MULTILINE)
-    known = [command.FLAGS[name] for name in sorted(command.FLAGS) if name == command.FLAGS[name].name]
+    values = command_flags(verb)
+    known = [values[name] for name in sorted(values) if name == values[name].name]
     rows = [f"| `--{flag.name}` | {cell(flag.help)} | {default(flag)} |" for flag in known]
     return "\n".join(
         [

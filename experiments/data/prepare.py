@@ -203,11 +203,10 @@ def _counted(pieces: Iterator[Encoded]) -> Iterator[Encoded]:
         yield piece
 
 
-def _say_progress() -> None:
+def _say_progress(over: threading.Event) -> None:
     """Prints how far this process is, again and again."""
     began = time.monotonic()
-    while True:
-        time.sleep(PROGRESS_SECONDS)
+    while not over.wait(PROGRESS_SECONDS):
         n_documents, n_tokens = N_TOKENIZED
         done = f"{READ[0]:,} documents read" if READ[0] else "reading"
         done += f", {n_documents:,} tokenized to {n_tokens:,} tokens" if n_documents else ""
@@ -293,7 +292,8 @@ def main(request: str) -> int:
     for given in values["code"]:
         user_code.run(given)
     root = Path(values["root"])
-    threading.Thread(target=_say_progress, daemon=True).start()
+    over = threading.Event()
+    threading.Thread(target=_say_progress, args=(over,), daemon=True).start()
     try:
         for value in values["configs"]:
             config = from_json(DataConfig, value)
@@ -304,4 +304,6 @@ def main(request: str) -> int:
     except OSError as error:
         print(f"token cache in {root} cannot be written: {error}; make room, or set ISOFLOP_CACHE elsewhere")
         return 2
+    finally:
+        over.set()
     return 0

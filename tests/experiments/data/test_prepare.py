@@ -44,6 +44,11 @@ print(prepare(from_json(DataConfig, json.loads(sys.argv[1])), sys.argv[2]))
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
 
+def request(config: DataConfig, root: Path) -> str:
+    """What `prepare` asks of the process that does the work."""
+    return json.dumps({"configs": [to_json(config)], "root": str(root), "code": []})
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory) -> tuple[DataConfig, Path]:
     """A small corpus and the folder of caches it is prepared in."""
@@ -137,7 +142,7 @@ def test_damaged_cache_is_made_again(prepared, tmp_path, monkeypatch):
         shutil.copytree(root / folder.name, built, dirs_exist_ok=True)
 
     monkeypatch.setattr(preparing, "build", rebuilt)
-    assert preparing.main(json.dumps({"configs": [to_json(config)], "root": str(tmp_path / "caches")})) == 0
+    assert preparing.main(request(config, tmp_path / "caches")) == 0
     assert is_whole(folder) and not list((tmp_path / "caches").glob(".*.tmp*"))
 
 
@@ -252,6 +257,6 @@ def test_full_disk_leaves_nothing(tmp_path, monkeypatch, capsys):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(preparing, "build", build)
-    assert preparing.main(json.dumps({"configs": [to_json(config)], "root": str(tmp_path / "caches")})) == 2
+    assert preparing.main(request(config, tmp_path / "caches")) == 2
     assert "No space left on device; make room" in capsys.readouterr().out
     assert [path.suffix for path in (tmp_path / "caches").iterdir()] == [".lock"]
