@@ -139,7 +139,8 @@ def _dispatch(arguments: list[str]) -> int:
     except flags.Error as error:
         raise UsageError(f"{_one_line(error)}; see `isoflop {verb} --help`") from None
     with user_code.of_one_command():
-        _run_user_code(verb, positional, values)
+        if verb in TAKES_CODE:
+            _run_user_code(values)
         return command.run(positional, values)
 
 
@@ -152,12 +153,9 @@ def command_flags(verb: str) -> flags.FlagValues:
     return values
 
 
-def _run_user_code(verb: str, positional: list[str], values: flags.FlagValues) -> None:
-    """Runs the files of the user's own that the command line names: nothing else may."""
-    if verb not in TAKES_CODE:
-        return
-    studies = positional[:1] if verb in ("study", "plan") else []
-    for given in [*(name for name in studies if name.endswith(".py")), *values.code]:
+def _run_user_code(values: flags.FlagValues) -> None:
+    """Runs the user's own files that flags name; those of studies run where a command makes the study."""
+    for given in values.code:
         user_code.run(given)
     for name in ("set", "vary", "zip", "tasks"):
         if name in values:

@@ -76,6 +76,8 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     store = Store(Path(flags.out)) if flags.out else None
     if store:
         study_file.check_name(store, name)
+    if name.endswith(".py"):
+        user_code.run(name)
     from experiments.studies import load_study
     from experiments.studies.grid import InvalidCells, grid_study
     from launch.driver.rehearsal import rehearse

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.files import GRID_SUFFIXES
+from experiments.files import GRID_SUFFIXES, user_code
 from launch.arguments.studies import check_pack
 from launch.driver.drive import run_study
 from launch.driver.outcome import exit_code_of
@@ -51,6 +51,8 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
 
     is_file = args[0].endswith((".py", *GRID_SUFFIXES))
     name = str(Path(args[0]).resolve()) if is_file else args[0]
+    if name.endswith(".py"):
+        user_code.run(name)
     with study_file.where_it_was_planned(store):  # begun there, continued from anywhere
         study = load_study(name, flags.set).prepared()
     if not store.root.exists():
