@@ -56,7 +56,12 @@ def on_config(config):
                 for group, verbs in GROUPS.items()
             ]
         },
-        {"Python": [{room: [{p: f"python/{p}.md"} for p in pages]} for room, pages in packages.items()]},
+        {
+            "Python": [
+                {room: [{p.removeprefix(f"{room}."): f"python/{p}.md"} for p in pages]}
+                for room, pages in packages.items()
+            ]
+        },
         {"Results": "results.md"},
         {"More": [{"Contributing": "contributing.md"}, {"Changes": "changelog.md"}]},
     ]
@@ -123,7 +128,8 @@ def cell(text: str) -> str:
 def plain(text: str) -> str:
     """Text whose signs are no Markdown, but for code between backticks."""
     parts = re.split(r"(`[^`]*`)", text)
-    return "".join(p if p.startswith("`") else re.sub(r"([*_<\[\]{}~])", r"\\\1", p) for p in parts)
+    escaped = [re.sub(r"([*_\[\]{}])", r"\\\1", part).replace("<", "&lt;") for part in parts]
+    return "".join(part if part.startswith("`") else better for part, better in zip(parts, escaped))
 
 
 def package_pages() -> dict[str, str]:
