@@ -145,8 +145,8 @@ def warn_of_time(groups: Sequence[Sequence[Any]], seconds: float) -> None:
     if cut:
         total, most = sum(map(len, groups)), max(len(one.tokens) for one in cut)
         print(
-            f"{len(cut)} of {total} samples were ended by --max_seconds {seconds:g}, after {most} tokens at "
-            "most; loading is not counted, compiling is",
+            f"{len(cut)} of {total} samples ended by --max_seconds {seconds:g}; tokens of the longest: "
+            f"{most}; compiling takes of that time, loading does not",
             file=sys.stderr,
         )
 

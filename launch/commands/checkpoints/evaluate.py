@@ -137,11 +137,12 @@ def _contamination(checkpoint, tasks: list) -> dict:
     from experiments.fields import from_json
     from experiments.files import read_json
 
-    if is_hugging_face(checkpoint.folder):
+    foreign = is_hugging_face(checkpoint.folder)
+    config = None if foreign else from_json(RunConfig, read_json(checkpoint.folder / "config.json"))
+    if config is None or config.data.task == "imported":
         raise ValueError(
             f"--contamination: {checkpoint.folder} is of Hugging Face; what it has read is not known"
         )
-    config = from_json(RunConfig, read_json(checkpoint.folder / "config.json"))
     return contamination(config, tasks)
 
 

@@ -1,8 +1,9 @@
 """Generate text from a checkpoint: the newest of a run, of a study's verification run, or Hugging Face's.
 
 The prompt begins a document: the token that ends one is put in front of it, as in the training text, so an
-empty prompt works too. The model never sees more tokens than it was trained on at a time: when that many are
-there, it goes on from the last half of them. Sample j depends on the prompt, the seed and j, not on --n.
+empty prompt works too; with a tokenizer of Hugging Face's, what that puts there. The model never sees more
+tokens than it was trained on at a time: when that many are there, it goes on from the last half of them.
+Sample j depends on the prompt, the seed and j, not on --n.
 On a terminal a single sample appears as it is made. A file of prompts has one JSON object a line, such as
 {"prompt": "Returns the ", "seed": 7}, and gives one a line.
 

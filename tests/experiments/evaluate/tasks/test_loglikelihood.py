@@ -91,7 +91,7 @@ def test_spaces_at_the_end_of_a_context_belong_to_what_follows():
 class LongestFirst:
     """Letters, and some tokens that are taken wherever they match; `space` goes in front of any text."""
 
-    size, eos_id = 300, 1
+    size, eos_id, begin_ids, source_end_ids = 300, 1, (1,), ()
 
     def __init__(self, *tokens: str, space: str = ""):
         self.tokens = [*sorted(tokens, key=len, reverse=True), *map(chr, range(32, 127))]

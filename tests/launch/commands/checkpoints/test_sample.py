@@ -234,7 +234,7 @@ def test_a_bias_by_text_and_a_word_when_time_has_ended_it(run, capsys):
     assert isoflop("sample", str(run), "--prompt=A", *flags) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("Aq") and len(printed.out) < 200
-    assert "1 of 1 samples were ended by --max_seconds 1e-09, after " in printed.err
+    assert "1 of 1 samples ended by --max_seconds 1e-09; tokens of the longest: " in printed.err
 
 
 def test_beams_are_the_likeliest(run, capsys):
