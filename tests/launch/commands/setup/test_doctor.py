@@ -81,13 +81,8 @@ def test_extras_are_those_of_setup_and_installed_from_this_clone(monkeypatch):
     (given,) = (keyword.value for keyword in keywords if keyword.arg == "extras_require")
     assert isinstance(given, ast.Dict)
     names = {key.value for key in given.keys if isinstance(key, ast.Constant)}
-    assert set(EXTRAS) == names - {
-        "beam",
-        "clients",
-        "dev",
-        "docs",
-        "hf",
-    }  # of developers, or an environment of its own
+    of_developers = {"beam", "clients", "dev", "docs", "hf"}
+    assert set(EXTRAS) == names - of_developers
     assert install_command("web").endswith(f"-e '{ROOT}[web]'")
     monkeypatch.setattr("experiments.files.extras.ROOT", ROOT / "nowhere")
     assert install_command("web").endswith("-m pip install 'isoflop[web]'")
