@@ -149,4 +149,4 @@ def test_the_same_table_gives_the_same_fit():
     new = scaling.fit(scaling.read_runs(OLD / "table.csv"), n_bootstrap=0).to_json()
     assert new["params"] == pytest.approx(old["params"], rel=1e-5)
     assert old.keys() >= {"law", "params", "ci", "frontier", "n_points", "dropped", "objective", "delta"}
-    assert new.keys() - {"evidence"} == old.keys()  # how far the runs reach, which is newer
+    assert new.keys() >= old.keys()  # those who read it find what they know; what came later is beside it
