@@ -147,6 +147,13 @@ def test_a_study_keeps_what_it_was_planned_with_for_its_workers(file, tmp_path, 
     capsys.readouterr()
     assert cli.main(["submit", str(folder), "--on", "kubernetes"]) == 2
     assert f"runs only if you name it: add --code {copy}\n" in capsys.readouterr().err
+    site = tmp_path / "site.toml"
+    site.write_text(f'[kubernetes]\nimage = "x"\nclaim = "x"\nmount = "{tmp_path}"\n[slurm]\ntime = "30"\n')
+    for backend, processes in (("kubernetes", ("driver", "worker")), ("slurm", ("worker", "controller"))):
+        command = ["submit", str(folder), "--on", backend, "--site", str(site), "--dry-run"]
+        assert cli.main([*command, "--code", str(copy)]) == 0
+        said = "".join(capsys.readouterr().out.split())  # lines are wrapped
+        assert said.count(f"--code={copy}@{sha256}") == len(processes), backend
     with user_code.of_one_command():
         user_code.run(str(copy))
         flags = study_file.worker_code(Store(folder), "/studies/x")
