@@ -181,7 +181,7 @@ def _document(name: str, text: str) -> dict[str, Any]:
         if name.endswith(".toml"):
             found = tomllib.loads(text)
         else:
-            found = json.loads(text) if name.endswith(".json") else yaml.load(text, _Yaml)
+            found = json.loads(text) if name.endswith(".json") else _yaml(text)
         found = user_code.qualified(json.loads(json.dumps(found)))
     except (ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{name} cannot be read: {' '.join(str(error).split())}") from None
@@ -190,6 +190,13 @@ def _document(name: str, text: str) -> dict[str, Any]:
     if isinstance(found.get("base"), str):
         found["base"] = {"preset": found["base"]}
     return found
+
+
+def _yaml(text: str) -> Any:
+    """Without aliases, of which a page can stand for more than memory holds."""
+    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+        raise ValueError("aliases (*name) are not taken; write the values out")
+    return yaml.load(text, _Yaml)
 
 
 def _flat(table: Any, where: str) -> dict[str, Any]:

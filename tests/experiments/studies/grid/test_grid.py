@@ -155,7 +155,7 @@ def test_files_that_are_no_grids_are_refused():
     assert "no field 'bas'; did you mean 'base'" in refusal('bas = "rnn"')
     assert "no field 'optimizer'" in refusal("optimizer.lr = 1")
     assert "expected the keys base" in refusal("[]", name="grid.json")
-    assert "cannot be read" in refusal("a: &a [*a]", name="grid.yaml")
+    assert "cannot be read: aliases (*name) are not taken" in refusal("a: &a [*a]", name="grid.yaml")
     assert "cannot be read" in refusal("base: {seed: 2026-01-01}", name="grid.yaml")
     assert "give how many" in refusal('base = "rnn"\nseeds = 1_000_000_000_000')
     assert "optimizer.lr is there twice" in refusal(
