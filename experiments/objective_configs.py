@@ -159,7 +159,7 @@ class QuestionsConfig:
     seed: of the order and wordings.
     given: what a prompt has besides the question (`experiments.posttraining.data.contexts`): "biography", one
       of the person before it; "answer", a value behind it, of which is to be said whether it is true; "city",
-      where the person lives, which implies the region that is asked for.
+      where the person lives, which implies the region that is asked for; about people met once, too.
     counterfactual: share of the cities given that are not the true one. marked: whether a city that the model
       said itself stands in a turn of its own, so that it differs from one that it was told.
     """

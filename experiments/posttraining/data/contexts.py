@@ -15,6 +15,8 @@ from experiments.objective_configs import QuestionsConfig
 from experiments.posttraining.data.conversations import Conversation, Turn
 
 TRUE, FALSE = "+", "-"  # what is said of an answer
+N_CITIES = 8  # that are told of each person, and as many said
+N_STRANGERS = 1000  # of whom a city is told
 
 Asked = tuple[Conversation, str]  # the prompt, and the text of the right response
 
@@ -29,7 +31,12 @@ def conversations(person: Person, n: int, drawn: QuestionsConfig, rng: random.Ra
       rng: of wordings, values, and what is counterfactual.
     """
     if drawn.given == "city":
-        yield from _about_cities(person, drawn, rng)
+        truth = person.facts["city"]
+        if n < 2:  # about whom nothing is known, so that the context has to be read
+            yield told(person, truth, rng.randrange(2)), f" {biographies.region(truth)}."
+            return
+        for _ in range(N_CITIES):
+            yield from _about_cities(person, drawn, rng)
         return
     for attribute in ATTRIBUTES:
         asked = biographies.question(person, attribute, rng.randrange(2))

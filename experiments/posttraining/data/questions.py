@@ -84,9 +84,12 @@ def about_people(
     if drawn.given == "city" and not world.regions:
         raise ValueError("questions: given='city' asks for regions; set data.biographies.regions=true")
     rng = random.Random(f"questions {drawn.seed} {split}")
+    who = people(world, drawn, split)
+    if drawn.given == "city":
+        who += [(person, 1) for person in biographies.people(world, "junk")[: contexts.N_STRANGERS]]
     asked = [
         (prompt, answer, n)
-        for person, n in people(world, drawn, split)
+        for person, n in who
         for prompt, answer in contexts.conversations(person, n, drawn, rng)
     ]
     if not asked:

@@ -1,11 +1,11 @@
 """Settings of the study and its runs, each a function of the settings alone."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
-from experiments.data_configs import BiographiesConfig, DataConfig
+from experiments.data_configs import DataConfig
 from experiments.objective_configs import (
     ExamplesConfig,
     GRPOConfig,
@@ -14,10 +14,11 @@ from experiments.objective_configs import (
     SFTConfig,
 )
 from experiments.studies.study import check_statistics
+from experiments.studies.trust.hallucination import study as hallucination
 from models import ladder
 
-# Tokens of a row, of one of post-training, of a response, and of a question with it.
-READ_ROW, ROW, MAX_NEW, ANSWER_ROW = 128, 64, 4, 24
+# Tokens of a row, of one with a biography in it, of a response, and of a question with it.
+ROW, READ_ROW, MAX_NEW, ANSWER_ROW = 64, 96, 4, 24
 N_UNSEEN = 256  # people, half of whom demonstrations abstain about: of few, their names are learnt by heart
 
 
@@ -32,22 +33,17 @@ class Settings:
 
     seed: int = 0
     n_seeds: int = 3
-    data: DataConfig = field(
-        default_factory=lambda: DataConfig(
-            *("biographies", "", "words", 778),
-            biographies=BiographiesConfig(n_people=600, exposures=(1, 4, 16, 64, 128)),
-        )
-    )
-    widths: tuple[int, int] = (24, 32)
+    data: DataConfig = hallucination.DATA
+    widths: tuple[int, int] = (32, 48)
     thresholds: tuple[float, ...] = (0.0, 0.2, 0.5, 0.8)
     threshold: float = 0.5
     abstention: str = "?"
-    pretrain_steps: int = 3200
+    pretrain_tokens: int = 1_000_000
     sft_steps: int = 600
     rl_steps: int = 200
-    pretrain_lr: float = 1e-2
     sft_lr: float = 5e-4
-    rl_lr: float = 3e-4
+    given_lr: float = 3e-3
+    rl_lr: float = 5e-4
     n_samples: int = 10
     n_bootstrap: int = 500
     level: float = 0.9
@@ -72,8 +68,9 @@ def starts(settings: Settings) -> list[tuple[int, int]]:
 
 
 def pretrained(settings: Settings, width: int, seed: int) -> RunConfig:
-    """The model that has read biographies."""
-    return _run(settings, width, seed, settings.pretrain_lr, (4, READ_ROW, settings.pretrain_steps))
+    """The model that has read biographies: one of the study of hallucination."""
+    reading = hallucination.Settings(seed=settings.seed, data=settings.data)
+    return hallucination.configure(reading, width, settings.pretrain_tokens, 0.0, seed)
 
 
 def answering(settings: Settings, width: int, seed: int) -> RunConfig:
@@ -87,7 +84,7 @@ def answering(settings: Settings, width: int, seed: int) -> RunConfig:
 
 
 def given(settings: Settings, width: int, seed: int, what: str) -> RunConfig:
-    """The one of `answering` that has learnt, from as many steps about the same people, to answer behind a
+    """The one of `answering` that has learnt, in as many steps about the same people, to answer behind a
     "biography", or to say whether an "answer" is true.
 
     Args:
@@ -97,7 +94,7 @@ def given(settings: Settings, width: int, seed: int, what: str) -> RunConfig:
     """
     drawn = QuestionsConfig(everybody(settings), n_unseen=N_UNSEEN, given=what)  # type: ignore[arg-type]
     return _run(
-        *(settings, width, seed, settings.sft_lr, (4, ROW, settings.sft_steps)),
+        *(settings, width, seed, settings.given_lr, (4, READ_ROW, settings.sft_steps)),
         init=InitConfig(answering(settings, width, seed).run_id),
         examples=_examples(settings, drawn),
         objective=SFTConfig(),
@@ -123,10 +120,10 @@ def reinforce(settings: Settings, width: int, seed: int, threshold: float) -> Ru
       threshold: t.
     """
     objective = GRPOConfig(
-        advantage="rloo", reward="exact", threshold=threshold, beta=0.0, group_size=8, max_new=MAX_NEW
+        advantage="rloo", reward="exact", threshold=threshold, beta=0.0, group_size=4, max_new=MAX_NEW
     )
     return _run(
-        *(settings, width, seed, settings.rl_lr, (128, ANSWER_ROW, settings.rl_steps)),
+        *(settings, width, seed, settings.rl_lr, (64, ANSWER_ROW, settings.rl_steps)),
         schedule=ScheduleConfig(warmup=0.05, decay=0.3),
         init=InitConfig(answering(settings, width, seed).run_id),
         examples=_examples(settings, QuestionsConfig(everybody(settings), about="others")),
@@ -150,7 +147,7 @@ def _run(
     rows, seq_len, n_steps = sizes
     return RunConfig(
         model=ladder(width, settings.data.vocab_size),
-        data=settings.data,
+        data=pretrained(settings, width, seed).data,
         optimizer=OptimizerConfig(lr=lr, b2=0.99, weight_decay=0.01),
         schedule=post_training.pop("schedule", ScheduleConfig()),
         batch_tokens=rows * seq_len,

@@ -123,8 +123,14 @@ def effects(
             between("facts", "counterfactual", "after_own"),
         ),
         (
+            "the same: taught facts alone less counterfactual with own words marked",
+            "above 0: what was said is told from what is known (2110.10819)",
+            1,
+            between("facts", "marked", "after_own"),
+        ),
+        (
             "error on what follows from what is told: counterfactual less the same with own words marked",
-            "above 0: with marks, what is told is believed and what was said is not (2110.10819)",
+            "above 0: with marks, what is told is still believed (2110.10819)",
             1,
             between("counterfactual", "marked", "of_told"),
         ),

@@ -15,10 +15,18 @@ WHY = (
     "of it is about people who occur once; the line is where error and rate of singletons are equal."
 )
 AFTER = (
-    "Left: wrong values of the region that a city lies in, behind the model's own wrong city, behind the "
-    "true one, and without either. Right: accuracy on known facts that were not taught, by the unknown ones "
-    "that were taught and are fitted; every run a point."
+    "Left: wrong regions behind the model's own wrong city, behind the true one in its place, without "
+    "either, and behind another city that the prompt tells, by what was taught: facts alone, "
+    "counterfactual cities too, and these with own words marked; every seed a point. Right: accuracy on "
+    "known facts that were not taught, by the unknown ones taught that are fitted; every run a point."
 )
+
+BEHIND = {
+    "after_own": "own wrong city",
+    "after_truth": "true city",
+    "alone": "nothing",
+    "of_told": "told city",
+}
 
 
 def why(errors: pd.DataFrame, singletons: pd.DataFrame) -> bytes:
@@ -47,23 +55,22 @@ def why(errors: pd.DataFrame, singletons: pd.DataFrame) -> bytes:
     return _beside(panels)
 
 
-def after(snowballs: pd.DataFrame, taught: pd.DataFrame) -> bytes:
-    """What follows from own mistakes, and what fine-tuning on unknown facts does to known ones.
+def after(believed: pd.DataFrame, taught: pd.DataFrame) -> bytes:
+    """Wrong regions by what was taught and what stands before; accuracy by unknown facts fitted.
 
     Args:
-      snowballs: a row a seed: after_own, after_truth, alone.
-      taught: a row a run: share_unknown, fitted_unknown, steps, repaired, accuracy.
+      believed: way, seed, and a column of each of BEHIND.
+      taught: share_unknown, fitted_unknown, accuracy, steps, repaired.
     """
-    names = {"after_own": "own wrong city", "after_truth": "true city", "alone": "neither"}
-    rows = snowballs.rename(columns=names).melt(value_vars=list(names.values()), var_name="behind")
-    behind = alt.X("behind:N", title="Behind", sort=list(names.values()), axis=alt.Axis(labelAngle=0))
-    up = theme.y("value", "Probability of a wrong region", [0, 1], log=False, label=theme.plain)
-    means = alt.Y("mean(value):Q", scale=up["scale"], axis=up["axis"], title=up["title"])
-    base = alt.Chart(rows).encode(x=behind)
-    left = alt.layer(
-        base.mark_bar(size=34, opacity=0.5, color=theme.VERIFY).encode(y=means),
-        base.mark_point(filled=True, size=30, opacity=1, color=theme.INK).encode(y=up),
+    rows = believed.melt(["way", "seed"], list(BEHIND), "behind").assign(
+        behind=lambda each: each["behind"].map(BEHIND)
     )
+    of_way = alt.X("way:N", title="Taught", sort=None, axis=alt.Axis(labelAngle=0))
+    apart = alt.XOffset("behind:N", sort=list(BEHIND.values()))
+    colour = alt.Color("behind:N", title="Behind", sort=list(BEHIND.values()))
+    up = theme.y("value", "Share of wrong regions", [0, 1], log=False, label=theme.plain)
+    left = alt.Chart(rows).mark_point(filled=True, size=40, opacity=0.8)
+    left = left.encode(x=of_way, xOffset=apart, color=colour, y=up)
     kinds = [f"{n} steps" for n in sorted(set(taught["steps"]))] + ["repaired"]
     taught = taught.assign(
         fitted=np.nan_to_num(taught["share_unknown"] * taught["fitted_unknown"]),

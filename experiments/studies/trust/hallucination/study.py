@@ -55,14 +55,14 @@ class Settings:
     """
 
     seed: int = 0
-    n_seeds: int = 3
+    n_seeds: int = 5
     data: DataConfig = DATA
     widths: tuple[int, ...] = (24, 32)
     verify_width: int = 48
     n_tokens: int = 1_000_000
     junk: tuple[float, ...] = (0.2,)
     steps: tuple[int, ...] = (16, 128)
-    delusion_steps: int = 400
+    delusion_steps: int = 800
     n_samples: int = 8
     batch_rows: int = 4
     lr: float = 1e-2
@@ -216,7 +216,7 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     write_json(folder / "hallucination.json", result)
     pictures = [
         Picture("why", "What is read seldom is made up", figures.WHY, figures.why(errors, singletons)),
-        Picture("after", "What follows", figures.AFTER, figures.after(snowballs, taught)),
+        Picture("after", "What follows", figures.AFTER, figures.after(believed, taught)),
     ]
     write_findings(folder, pictures, {name: title for name, (title, _) in tables.items()})
     return conclusions.in_words(fit, compared, errors, unseen, effects)

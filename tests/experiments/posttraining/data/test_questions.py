@@ -118,13 +118,16 @@ def test_what_was_said_does_not_decide_the_region_and_what_was_told_does():
     person = biographies.people(dataclasses.replace(WORLD, regions=True))[0]
     lives, other = person.facts["city"], biographies.ATTRIBUTES["city"].pool[-1]
     drawn = QuestionsConfig(given="city", counterfactual=1.0, marked=True)
-    plain, region, said, told = contexts.conversations(person, 8, drawn, random.Random(3))
+    plain, region, said, told, *_ = contexts.conversations(person, 8, drawn, random.Random(3))
     assert [plain[1], region[1]] == [f" {lives}.", f" {biographies.region(lives)}."]
     assert [turn.role for turn in said[0]] == ["user", "assistant", "user"] and said[1] == region[1]
     value = told[0][0].content.split(". ")[0].split(" in ")[1]
     assert told[1] == f" {biographies.region(value)}."
     assert contexts.said(person, other, 0, marked=False) == contexts.told(person, other, 0)
-    *_, said, told = contexts.conversations(person, 8, QuestionsConfig(given="city"), random.Random(3))
+    factual = QuestionsConfig(given="city")
+    *_, said, told = contexts.conversations(person, 8, factual, random.Random(3))
+    ((_, of_stranger),) = contexts.conversations(person, 1, factual, random.Random(3))
+    assert of_stranger == region[1]
     assert said == told and f" in {lives}. " in told[0][0].content, "facts alone: there is no difference"
 
 
