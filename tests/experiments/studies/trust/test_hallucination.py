@@ -13,7 +13,7 @@ from scaling.laws import find
 from scaling.laws.law import values
 from scaling.table.runs import Runs
 
-SETTINGS = Settings(n_bootstrap=20)
+SETTINGS = Settings(n_seeds=3, n_bootstrap=20)
 PLANTED = np.array([[0.95, 900.0, -0.4, 1.3]])
 MEASURED = ("nats", "wrong", "invented", "stated")
 
