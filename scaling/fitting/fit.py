@@ -17,7 +17,8 @@ from scaling.laws import Law
 from scaling.profiles import isoflop
 from scaling.profiles.envelope import envelope
 from scaling.table.flops_per_token import FlopsPerToken, flops_per_token
-from scaling.table.runs import Runs, UsableRuns
+from scaling.table.runs import Runs, UsableRuns, read_runs
+from scaling.table.table_checks import unmodelled
 
 APPROACHES = (1, 2, 3)
 MANY_RUNS = 10_000  # from here on resamples are approximated to first order, see `resampled`
@@ -25,7 +26,7 @@ UNDETERMINED = 1e7  # condition number of the slopes, from where on some paramet
 
 
 def fit(
-    runs: Runs,
+    runs: Runs | pd.DataFrame,
     law: str = "chinchilla",
     approach: int = 3,
     n_bootstrap: int = 1000,
@@ -40,7 +41,8 @@ def fit(
     appendix D.3, and carry no prior: they are what others report. Forecasts have one.
 
     Args:
-      runs: the table; those that are finished and, of a study, in its grid are used (`Runs.usable`).
+      runs: the table; those that are finished and, of a study, in its grid are used (`Runs.usable`). A data
+        frame is checked as a file is (`read_runs`).
       law: a name that `laws.find` knows.
       approach: 3 takes the frontier's exponents from the law, 2 from the minima of IsoFLOP profiles, 1 from
         the envelope of the runs.
@@ -55,6 +57,8 @@ def fit(
     """
     _check(approach, n_bootstrap, level, delta)
     form = laws.find(law)
+    if not isinstance(runs, Runs):
+        runs = read_runs(runs, needed=(*form.columns, form.target))
     usable = runs.usable(form.target, form.columns, form.positive)
     _refuse_few(form, usable)
     rng = np.random.default_rng(seed)
@@ -90,7 +94,7 @@ def fit(
         profiles=profiles,
         status=_status(form, solution, found, int(run.max()) + 1),
         diagnostics=found,
-        notes=usable.notes,
+        notes=(*usable.notes, *unmodelled(usable.table, form.columns, form.target)),
         conventions={k: v for k, v in usable.conventions.items() if k != "ladder"},
         evidence=evidence({n: usable.table[n].to_numpy(float) for n in form.columns if n in form.positive}),
         flops_per_token=_cost(usable, form),

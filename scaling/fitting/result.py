@@ -1,10 +1,13 @@
 """A fitted law: its parameters with intervals, what it predicts, its JSON and its text."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from scaling import laws
 from scaling.fitting.diagnostics import Diagnostics
@@ -12,6 +15,8 @@ from scaling.fitting.reach import evidence
 from scaling.fitting.uncertainty import Forecast
 from scaling.profiles.isoflop import Profiles
 from scaling.table.flops_per_token import FlopsPerToken
+
+AHEAD = 10.0  # times the largest run's compute: as far as a chart shows the best loss
 
 
 class Prediction(NamedTuple):
@@ -95,6 +100,51 @@ class Fit:
         found = self.forecast.predict(law, {name: value.ravel() for name, value in x.items()}, self.level)
         return Prediction(*[v.reshape(shape) if shape else float(v[0]) for v in found])
 
+    def plot(self) -> Any:
+        """A small chart of altair's: loss against compute, of the runs and at the best size of each budget.
+
+        Of a law of other columns than size and tokens: what was measured against what it predicts. Of very
+        many runs, those that lie close together are drawn as one.
+        """
+        from scaling import notebook
+
+        law, seen = laws.find(self.forecast.law), self.forecast
+        x = {name: seen.units[name] * seen.x[name] for name in law.columns}
+        measured = seen.units[law.target] * (np.exp(seen.y) if law.scale == "log" else seen.y)
+        if law.target != "loss" or set(law.columns) != {law.size, "n_tokens"}:
+            return notebook.measured_chart(
+                pd.DataFrame({"predicted": self.predict(**x).loss, "measured": measured})
+            )
+        n, d = x[law.size or "n_params"], x["n_tokens"]
+        cost = self.flops_per_token or _six_n
+        runs = pd.DataFrame({"n_params": n, "n_tokens": d, "flops": cost(n) * d, "loss": measured})
+        return notebook.points_and_line(runs, self._frontier(law.size or "n_params", runs))
+
+    def _frontier(self, size: str, runs: pd.DataFrame) -> pd.DataFrame:
+        """flops, loss, lo, hi at the best of many sizes, up to AHEAD times the largest run's compute."""
+        c = np.geomspace(runs["flops"].min(), AHEAD * runs["flops"].max(), 40)[:, None]
+        cost = self.flops_per_token or _six_n
+        n = np.geomspace(runs["n_params"].min() / AHEAD, AHEAD * runs["n_params"].max(), 160)
+        found = self.predict(**{size: np.broadcast_to(n, (len(c), len(n))), "n_tokens": c / cost(n)})
+        best = np.argmin(found.loss, axis=1)[:, None]
+        at = [np.take_along_axis(np.asarray(value), best, axis=1)[:, 0] for value in found]
+        return pd.DataFrame(dict(zip(("flops", "loss", "lo", "hi"), (c[:, 0], *at))))
+
+    def _repr_html_(self) -> str:
+        from scaling import notebook
+
+        law = laws.find(self.law)
+        names = {"a": "N* ~ C^a", "b": "D* ~ C^b"}
+        rows = [(k, v, self.ci.get(k)) for k, v in self.params.items()]
+        rows += [(names[k], v, self.exponents_ci.get(k)) for k, v in self.exponents.items()]
+        interval = f"{100 * self.level:.6g}% interval"
+        table = [
+            {"": name, "value": f"{value:.4g}", interval: f"{ends[0]:.4g} to {ends[1]:.4g}" if ends else ""}
+            for name, value, ends in rows
+        ]
+        caption = f"{self.law}: {law.target} = {law.formula}; {self.n_points} runs, {self.dropped} dropped"
+        return notebook.html(caption, table, (self.status, *self.notes))
+
     def to_json(self) -> dict[str, Any]:
         """Plain values; `from_json` gives back the same fit."""
         frontier = {**self.exponents, "ci": {k: list(v) for k, v in self.exponents_ci.items()}}
@@ -121,14 +171,15 @@ class Fit:
         }
 
     @staticmethod
-    def from_json(content: Mapping[str, Any]) -> "Fit":
-        """The fit that `to_json` gave. It runs no file: a law of the user's own must be known already.
+    def from_json(content: Mapping[str, Any] | Path | str) -> "Fit":
+        """The fit that `to_json` gave, or that is in a file. It runs no code: a law of the user's own must be
+        known already.
 
         Raises:
-          ValueError: a key is missing, or the law is unknown.
+          ValueError: a key is missing, the law is unknown, or the file is not JSON.
         """
         try:
-            content = _renamed(content)
+            content = _renamed(content if isinstance(content, Mapping) else _read(Path(content)))
             law = laws.find(content["law"], run_files=False)
             laws.find(content["forecast"]["law"], run_files=False)
             ci, frontier = dict(content["ci"]), dict(content["frontier"])
@@ -171,6 +222,17 @@ class Fit:
         about = [f"predictions are by {self.predicted_by}"]
         about += [str(self.diagnostics)] if self.diagnostics else []
         return "\n".join([head, *rows, tail, *about, *[f"note: {note}" for note in self.notes]])
+
+
+def _six_n(n_params: np.ndarray) -> np.ndarray:
+    return 6.0 * n_params
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error})") from None
 
 
 def _evidence(forecast: Forecast) -> dict[str, tuple[float, float]]:

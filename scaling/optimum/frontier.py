@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import pandas as pd
 
 from scaling import laws
 from scaling.fitting.result import Fit
@@ -41,6 +42,31 @@ class Optimum:
     loss_lo: Any
     loss_hi: Any
     level: float
+
+    def plot(self) -> Any:
+        """Two small charts of altair's: best size and loss against compute, with their intervals."""
+        from scaling import notebook
+
+        return notebook.frontier_chart(self._table())
+
+    def _repr_html_(self) -> str:
+        from scaling import notebook
+
+        table = self._table()
+        columns = {
+            name: [
+                notebook.with_interval(row, digits)
+                for row in table[[name, f"{name}_lo", f"{name}_hi"]].itertuples(index=False)
+            ]
+            for name, digits in (("n_params", 3), ("n_tokens", 3), ("loss", 4))
+        }
+        rows = pd.DataFrame({"flops": [f"{c:.4g}" for c in table["flops"]], **columns}).to_dict("records")
+        return notebook.html(f"best split of a budget, {100 * self.level:.6g}% intervals", rows)
+
+    def _table(self) -> pd.DataFrame:
+        """A row a budget."""
+        fields = {name: np.atleast_1d(value) for name, value in vars(self).items() if name != "level"}
+        return pd.DataFrame(fields)
 
 
 def frontier(

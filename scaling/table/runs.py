@@ -70,6 +70,32 @@ class Runs:
         runs = runs.without(~finished(runs.table, (target, *columns)), "diverged or not finished")
         return UsableRuns(**vars(runs)).usable(target, columns, (*positive, "loss"))
 
+    def plot(self) -> Any:
+        """A small chart of altair's: loss against compute, coloured by size.
+
+        Raises:
+          ValueError: the table has no loss or no flops.
+        """
+        from scaling import notebook
+
+        if not {"flops", "loss"} <= set(self.table):
+            raise ValueError(f"no flops and loss to plot; the table has {', '.join(map(str, self.table))}")
+        shown = [name for name in ("run_id", "n_params", "n_tokens", "flops", "loss") if name in self.table]
+        return notebook.points_and_line(self.table.loc[finished(self.table), shown])
+
+    def _repr_html_(self) -> str:
+        from scaling import notebook
+
+        columns = {name: numbers(self.table[name]) for name in NUMBERS if name in self.table}
+        known = {name: values[np.isfinite(values)] for name, values in columns.items()}
+        ends = (("smallest", np.min), ("median", np.median), ("largest", np.max))
+        rows = [
+            {"": name, "rows": len(values), **{end: f"{of(values):.4g}" for end, of in ends}}
+            for name, values in known.items()
+            if len(values)
+        ]
+        return notebook.html(f"{len(self.table)} rows, {self.dropped} dropped", rows, self.notes)
+
     @property
     def run_numbers(self) -> np.ndarray:
         """The run of each row [rows], numbered from 0: points of one curve share a run_id."""
@@ -110,9 +136,11 @@ class UsableRuns(Runs):
 
 
 def read_runs(
-    path: Path | str, columns: Mapping[str, str] | None = None, needed: Sequence[str] = NEEDED
+    path: Path | str | pd.DataFrame,
+    columns: Mapping[str, str] | None = None,
+    needed: Sequence[str] = NEEDED,
 ) -> Runs:
-    """Reads and checks a table (see `read_table`), or the runs.csv of a study directory.
+    """Reads and checks a table (see `read_table`), the runs.csv of a study directory, or a data frame.
 
     A JSON file beside it, of the same name, may state its conventions, as runs.json does in a study:
     {"conventions": {"n_params": "without embeddings", …}}.
@@ -125,6 +153,9 @@ def read_runs(
     Raises:
       ValueError: the file cannot be read, a column is missing or unclear, or no row is usable.
     """
+    if isinstance(path, pd.DataFrame):
+        named = any(name is not None for name in path.index.names)
+        return check(path.reset_index() if named else path, {}, "the data frame", needed, columns)
     path = Path(path)
     source = path / "runs.csv" if path.is_dir() else path
     sidecar = (source.with_suffix("") if source.suffix in PACKED else source).with_suffix(".json")

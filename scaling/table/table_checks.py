@@ -10,6 +10,12 @@ import pandas as pd
 
 FEW_PARAMS, FEW_TOKENS = 1e4, 1e6  # only tiny models and toy tables have medians below these
 SETTINGS = ("n_params", "d_model", "width", "n_layers", "depth", "batch_tokens", "seed")
+# What tells runs apart, where they ran or what came of them, but not how they were set up.
+NO_SETTINGS = (
+    *("run_id", "stage", "status", "seed", "flops", "loss", "n_steps", "epochs", "n_embed", "n_total"),
+    *("device", "host", "user", "tags", "notes", "name", "created"),
+)
+SHOWN_VALUES = 4  # of a setting
 CURVE_ROWS = 6  # so many rows of one model, each better than the one before, are rarely runs of their own
 UNITS = "in millions or billions? or with dots between thousands? A name such as tokens (B) says the unit"
 GAPS = {"n_params": 1e3, "n_tokens": 1e3, "loss": 10.0}  # a lone value this far from the next is odd
@@ -129,3 +135,25 @@ def mixed_run(table: pd.DataFrame) -> str | None:
     first = table["n_params"].groupby(names).transform("first")
     mixed = np.flatnonzero(table["n_params"].to_numpy() != first.to_numpy())
     return names.iloc[mixed[0]] if len(mixed) else None
+
+
+def unmodelled(table: pd.DataFrame, columns: Sequence[str], target: str) -> list[str]:
+    """A line where rows that a law of these columns takes for alike were made with different settings.
+
+    Settings are numbers that differ at the same place of the law, or words that differ at the same size, and
+    that come again: what was measured is another number in every row.
+    """
+    place = [np.round(np.log(table[name].clip(lower=1e-300).to_numpy(float)), 3) for name in columns]
+    at_place, at_size = pd.MultiIndex.from_arrays(place), place[0]
+    found = []
+    for name in table.columns.difference([*columns, target, *NO_SETTINGS], sort=False):
+        cells = table[name].astype(str)
+        values = cells.unique()
+        if table[name].isna().to_numpy().all() or not 1 < len(values) <= len(table) / 2:
+            continue
+        is_number = pd.api.types.is_numeric_dtype(table[name]) and not pd.api.types.is_bool_dtype(table[name])
+        if (cells.groupby(at_place if is_number else at_size).nunique().to_numpy() > 1).any():
+            few = [*sorted(values)[:SHOWN_VALUES], *(["…"] if len(values) > SHOWN_VALUES else [])]
+            found.append(f"{name} ({', '.join(few)})")
+    what = " and in ".join(found)
+    return [f"rows differ in {what}, which the law does not read: they are fitted as alike"] if what else []

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 
 from scaling.table.runs import NEEDED, check
-from scaling.table.table_checks import remarks
+from scaling.table.table_checks import remarks, unmodelled
 from tests.scaling.planted import isoflop_runs
 
 SOUND = isoflop_runs(noise=0.003).table
+LAW = (("n_params", "n_tokens"), "loss")
 
 
 def said(**columns) -> str:
@@ -47,3 +48,33 @@ def test_a_sweep_of_learning_rates_is_remarked(public_data):
 )
 def test_what_is_odd_is_said(columns, words):
     assert words in said(**columns)
+
+
+@pytest.mark.parametrize(
+    "columns, words",
+    [
+        ({"weight_decay": [0.0, 0.1]}, "rows differ in weight_decay (0.0, 0.1), which the law does not read"),
+        ({"optimizer": ["adamw", "muon"]}, "rows differ in optimizer (adamw, muon), which"),
+        (
+            {"optimizer": ["adamw", "muon"], "lr": [1e-3, 2e-3]},
+            "optimizer (adamw, muon) and in lr (0.001, 0.002)",
+        ),
+        ({"seed": [0, 1], "device": ["a", "b"], "constant": [3, 3], "nothing": [np.nan, np.nan]}, ""),
+    ],
+)
+def test_settings_in_which_rows_differ_that_a_law_takes_for_alike_are_said(columns, words):
+    twice = pd.concat(
+        [SOUND.assign(**{k: v[i] for k, v in columns.items()}) for i in (0, 1)], ignore_index=True
+    )
+    twice["wall_seconds"] = np.arange(len(twice)) * 1.5
+    said = unmodelled(twice, *LAW)
+    assert len(said) == bool(words) and words in "".join(said)
+
+
+def test_what_follows_the_size_or_is_read_by_the_law_is_no_setting():
+    size = SOUND.n_params
+    follows = SOUND.assign(d_model=size.rank(), lr=size**-0.5, model=size.map(str))
+    assert unmodelled(follows, *LAW) == []
+    repeated = pd.concat([SOUND.assign(unique_tokens=tokens) for tokens in (1e8, 1e9)])
+    assert unmodelled(repeated, *LAW) and not unmodelled(repeated, (*LAW[0], "unique_tokens"), "loss")
+    assert not unmodelled(repeated.rename(columns={"unique_tokens": "accuracy"}), LAW[0], "accuracy")
