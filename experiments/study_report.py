@@ -15,6 +15,8 @@ import pandas as pd
 
 import scaling
 from experiments.files import read_json, write_atomic, write_json
+from scaling import laws
+from scaling.fitting.fit import cost_of
 from scaling.fitting.result import Fit
 from scaling.hparams import HparamLaws
 from scaling.report import MissingRuns, Picture, ReportData, data_of_study, data_of_table, render_report
@@ -77,7 +79,7 @@ def read_data(path: Path, fit: Path | None = None, columns: dict[str, str] | Non
     runs = scaling.read_runs(path, columns)
     folder = path if path.is_dir() else None
     saved = fit or (folder / "fit.json" if folder and (folder / "fit.json").exists() else None)
-    law = Fit.from_json(read_json(saved)) if saved else None
+    law = saved_fit(saved) if saved else None
     if folder is None:
         return data_of_table(runs, path.stem, path.name, law)
     lr, verify, study, about = (
@@ -91,6 +93,7 @@ def read_data(path: Path, fit: Path | None = None, columns: dict[str, str] | Non
         fit=law,
         lr=HparamLaws.from_json(lr) if lr else None,
         verify=verify or None,
+        further=saved_fit(folder / "further.json") if (folder / "further.json").exists() else None,
         curves=read_curves(folder, runs.table),
         emergence=_table_if_there(folder / "emergence.csv"),
         misprints=_table_if_there(folder / "misprints.csv"),
@@ -104,6 +107,16 @@ def read_data(path: Path, fit: Path | None = None, columns: dict[str, str] | Non
         device=str(about.get("device", "")),
         settings=tuple(map(str, about.get("settings", ()))),
     )
+
+
+def saved_fit(path: Path) -> Fit:
+    """The fit in a JSON file; one of before fits knew what a token costs has it from the runs beside it."""
+    content = read_json(path)
+    fit = Fit.from_json(content)
+    if "flops_per_token" not in content and (path.parent / "runs.csv").exists():
+        usable = scaling.read_runs(path.parent / "runs.csv").usable()
+        return replace(fit, flops_per_token=cost_of(usable, laws.find(fit.law, run_files=False)))
+    return fit
 
 
 def write_findings(

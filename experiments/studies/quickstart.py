@@ -30,12 +30,15 @@ from experiments.studies.budgets import GridBudget, Sweep
 from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
 from experiments.study_report import write_report
 from models import ModelConfig, count, ladder
+from scaling.fitting.doubts import too_few
 from scaling.hparams import HparamLaws, fit_hparams
+from scaling.laws import LAWS
 from scaling.profiles.isoflop import profiles
 from scaling.table.runs import Runs
 
 TASKS = ("word_end", "next_word")  # those that models of this size move on; of the default corpus
 SWEPT = 1.0  # a rate that the sweeps replace
+FURTHER = 10.0  # times the compute of the verification run, where the law that knows it looks next
 TASK_LENGTH = 64  # tokens of a context that holds their items
 
 
@@ -113,7 +116,10 @@ def build(settings: Settings) -> Study:
         ),
     )
     summary = "learning-rate sweep, IsoFLOP grid, law, and one larger run to check the prediction"
-    return Study("quickstart", summary, settings, stages, functools.partial(finish, settings))
+    n_runs = sum(len(budget.d_models) for budget in settings.grid)
+    few = too_few(n_runs, len(LAWS["chinchilla"].params), len(settings.grid))
+    notes = (f"the prediction will be in doubt: a grid of {', '.join(few)}",) if few else ()
+    return Study("quickstart", summary, settings, stages, functools.partial(finish, settings), notes=notes)
 
 
 def tune(settings: Settings) -> list[RunConfig]:
@@ -205,6 +211,7 @@ def predict_run(folder: Path, runs: Runs, config: RunConfig, n_bootstrap: int, l
         "lo": float(prediction.lo),
         "hi": float(prediction.hi),
         "level": level,
+        "doubt": fit.doubt,
     }
     if len(tuned(runs).table):
         write_json(folder / "lr.json", fit_hparams(tuned(runs), level=level).to_json())
@@ -221,14 +228,32 @@ def verified(folder: Path, runs: Runs) -> dict:
     return verification
 
 
-def finish(settings: Settings, folder: Path, runs: Runs) -> str:
-    """Adds the measured loss to verify.json, evaluates the runs on TASKS, writes the report and says how good
-    the prediction was."""
+def outcome(folder: Path, runs: Runs) -> str:
+    """Writes the measured loss into verify.json and, as further.json, the law fitted with that run, too;
+    returns the conclusion."""
     verification = verified(folder, runs)
+    said = conclusion(verification)
+    if not math.isfinite(verification["measured"]):
+        return said
+    n_bootstrap = len(read_json(folder / "fit.json")["samples"])
+    further = fit_grid(runs.with_verification(), n_bootstrap=n_bootstrap, level=verification["level"])
+    write_json(folder / "further.json", further.to_json())
+    best = scaling.frontier(further, FURTHER * verification["flops"])
+    half = (best.loss_hi - best.loss_lo) / 2
+    return (
+        f"{said}\nfitted again with this run (further.json), the law expects {best.loss:.4f} ± {half:.4f} at "
+        f"{best.flops:.2e} FLOPs, N = {best.n_params:.3g}, D = {best.n_tokens:.3g}"
+    )
+
+
+def finish(settings: Settings, folder: Path, runs: Runs) -> str:
+    """Adds the measured loss to verify.json, fits the law again with that run, evaluates the runs on TASKS,
+    writes the report and says how good the prediction was, and what is expected further on."""
+    said = outcome(folder, runs)
     if settings.data.task == DataConfig().task and settings.seq_len >= TASK_LENGTH:
         write_atomic(folder / "tasks.csv", evaluate_runs(folder))
     write_report(folder, folder / "report.html")
-    return conclusion(verification)
+    return said
 
 
 def evaluate_runs(folder: Path) -> str:
@@ -241,13 +266,14 @@ def evaluate_runs(folder: Path) -> str:
 
 
 def conclusion(v: dict) -> str:
-    """The line that matters: predicted and measured."""
+    """The line that matters: predicted and measured, and why the prediction was in doubt if it was."""
     half = (v["hi"] - v["lo"]) / 2
     inside = "inside" if v["lo"] <= v["measured"] <= v["hi"] else "OUTSIDE"
     return (
         f"at {v['flops']:.2e} FLOPs, N = {v['n_params']:,}, D = {v['n_tokens']:,}, lr = {v['lr']:g}:\n"
         f"predicted {v['predicted']:.4f} ± {half:.4f} nats per token ({v['level']:.0%} interval), "
         f"measured {v['measured']:.4f}: {v['measured'] / v['predicted'] - 1:+.2%}, {inside} the interval"
+        + (f"\n{doubt}" if (doubt := v.get("doubt")) else "")
     )
 
 

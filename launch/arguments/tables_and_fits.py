@@ -1,6 +1,7 @@
 """Columns of a table of runs, a fit.json and what else its law reads, and where output goes."""
 
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -34,16 +35,37 @@ def run_law(name: str | None) -> None:
 
 
 def read_fit(path: Path):
-    """The fit in a JSON file.
+    """The fit in a JSON file, or the one of a study's folder.
 
     Raises:
       ValueError: it is not there, not JSON, or not a fit.
     """
-    from scaling import Fit
+    from experiments.study_report import saved_fit
 
+    path = path / "fit.json" if path.is_dir() else path
     if not path.is_file():
         raise ValueError(f"{path} is no file; make one with: isoflop fit TABLE --out fit.json")
-    return Fit.from_json(read_json(path))
+    return saved_fit(path)
+
+
+def form_of_study(path: str, law: str | None = None) -> dict[str, Any]:
+    """How a study fitted the law of its fit.json, as arguments of `scaling.fit`: made anew it is the same.
+
+    Args:
+      path: of a study's folder; there is nothing to say of a table, or of a study without a fit of this law.
+      law: that is to be fitted; None: whichever it is.
+    """
+    saved = Path(path) / "fit.json"
+    if not saved.is_file():
+        return {}
+    fit = read_json(saved)
+    if fit["law"] != (law or fit["law"]):
+        return {}
+    return {
+        "relax": fit["forecast"]["law"] != fit["law"],
+        "level": fit["ci"]["level"],
+        "n_bootstrap": len(fit["samples"]),
+    }
 
 
 def has_frontier(law) -> bool:

@@ -5,6 +5,7 @@
   solver             least squares: robust, many problems at once, for the parameters and their resamples; and
                      generalised, under a prior, for the parameters of a forecast
   uncertainty        Forecast: the predictive distribution of a new run; model_discrepancy: errors of the law
+  doubts             what makes a fit doubtful, in words
   reach              how far a prediction lies beyond the runs
   diagnostics        what the runs leave open, and what a single run does to a fit
 
@@ -13,6 +14,7 @@ Imports scaling.table, scaling.laws and scaling.profiles.
 
 __all__ = [
     "diagnostics",
+    "doubts",
     "fit",
     "model_discrepancy",
     "reach",

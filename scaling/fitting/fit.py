@@ -97,7 +97,8 @@ def fit(
         notes=(*usable.notes, *unmodelled(usable.table, form.columns, form.target)),
         conventions={k: v for k, v in usable.conventions.items() if k != "ladder"},
         evidence=evidence({n: usable.table[n].to_numpy(float) for n in form.columns if n in form.positive}),
-        flops_per_token=_cost(usable, form),
+        flops_per_token=cost_of(usable, form),
+        n_runs=int(run.max()) + 1,
     )
 
 
@@ -218,7 +219,7 @@ def _of_envelope(usable: UsableRuns, n_bootstrap: int, seed: int, level: float):
     return {"a": a, "b": 1 - a}, ends
 
 
-def _cost(usable: UsableRuns, law: Law) -> FlopsPerToken | None:
+def cost_of(usable: UsableRuns, law: Law) -> FlopsPerToken | None:
     """What a token costs; None for 6·N, and where the law has no sizes and tokens to spend FLOPs on."""
     if law.size is None or law.idle_params or not {"n_tokens", "flops"} <= set(usable.table):
         return None

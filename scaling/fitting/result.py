@@ -11,6 +11,7 @@ import pandas as pd
 
 from scaling import laws
 from scaling.fitting.diagnostics import Diagnostics
+from scaling.fitting.doubts import doubts
 from scaling.fitting.reach import evidence
 from scaling.fitting.uncertainty import Forecast
 from scaling.profiles.isoflop import Profiles
@@ -46,6 +47,7 @@ class Fit:
       status: "converged", or what is wrong and what to do; notes: rows left out and other remarks.
       holdout: errors on runs that were held out, if any.
       evidence: the smallest and the largest value of each column of the runs; see scaling/fitting/reach.py.
+      n_runs: runs behind the points, of which one may have many; 0: as many as points.
       flops_per_token: what a token costs, as the runs were counted; None: 6·N.
     """
 
@@ -70,12 +72,39 @@ class Fit:
     diagnostics: Diagnostics | None = None
     evidence: dict[str, tuple[float, float]] = field(default_factory=dict)
     flops_per_token: FlopsPerToken | None = None
+    n_runs: int = 0
+
+    @property
+    def relaxed(self) -> bool:
+        """Whether predictions are by the relaxed forms of laws, where they have one."""
+        return self.forecast.law != self.law or laws.find(self.law, run_files=False).relaxed is None
 
     @property
     def predicted_by(self) -> str:
-        """The form that predictions are made with, in words."""
+        """The form that predictions are made with, what it was fitted to and what FLOPs count, in words."""
         form = laws.find(self.forecast.law)
-        return "the law itself" if form.name == self.law else f"its relaxed form {form.name}: {form.formula}"
+        name = "the law itself" if form.name == self.law else f"its relaxed form {form.name}: {form.formula}"
+        said = [name, f"fitted to {self.points}"]
+        if "flops" in self.evidence:
+            said.append(str(self.flops_per_token or "C = 6·N·D"))
+        return "; ".join(said)
+
+    @property
+    def points(self) -> str:
+        """How many runs were fitted, in words; of curves, how many points of theirs."""
+        n_runs = self.n_runs or self.n_points
+        return (
+            f"{n_runs:,} runs" if n_runs == self.n_points else f"{self.n_points:,} points of {n_runs:,} runs"
+        )
+
+    @property
+    def doubt(self) -> str:
+        """Why not to lean on what is predicted, in words; empty where there is no reason."""
+        low, high = self.evidence.get("flops", (1.0, float("inf")))
+        condition = self.diagnostics.condition if self.diagnostics else 1.0
+        params, n_runs = list(self.params), self.n_runs or self.n_points
+        found = doubts(n_runs, params, self.status, condition, self.profiles, high / low)
+        return f"in doubt: {', '.join(found)}" if found else ""
 
     def predict(self, n_params=None, n_tokens=None, **columns) -> Prediction:
         """The target of new runs, from the columns that the law reads; scalars, or arrays that broadcast.
@@ -155,6 +184,7 @@ class Fit:
             "ci": {"level": self.level, **{k: list(v) for k, v in self.ci.items()}},
             "frontier": frontier,
             "n_points": self.n_points,
+            "n_runs": self.n_runs,
             "dropped": self.dropped,
             "objective": self.objective,
             "delta": self.delta,
@@ -195,6 +225,7 @@ class Fit:
                 profiles=Profiles.from_json(content["isoflop"]) if content["isoflop"] else None,
                 notes=tuple(content["notes"]),
                 flops_per_token=FlopsPerToken.from_json(cost) if cost else None,
+                n_runs=content.get("n_runs", 0),
                 evidence={
                     k: (lo, hi) for k, (lo, hi) in (content.get("evidence") or _evidence(forecast)).items()
                 },
@@ -214,12 +245,14 @@ class Fit:
             _line(f"N* ~ C^{k}" if k == "a" else f"D* ~ C^{k}", v, self.exponents_ci.get(k))
             for k, v in self.exponents.items()
         ]
-        how = f"approach {self.approach}, {self.n_points} runs, {self.dropped} dropped, delta {self.delta:g}"
+        dropped = f"{self.dropped} {'dropped' if self.n_runs in (0, self.n_points) else 'points dropped'}"
+        how = f"approach {self.approach}, {self.points}, {dropped}, delta {self.delta:g}"
         noise, target = self.forecast.noise, law.target
         scatter = f"{noise:.2%} of the {target}" if law.scale == "log" else f"{noise:.3g} in {target}"
         tail = f"objective {self.objective:.10g}; noise {scatter}; {self.status}"
         head = f"{self.law}: {law.target} = {law.formula}  ({how}; {self.level:.0%} intervals)"
-        about = [f"predictions are by {self.predicted_by}"]
+        about = [self.doubt] if self.doubt else []
+        about += [f"predictions are by {self.predicted_by}"]
         about += [str(self.diagnostics)] if self.diagnostics else []
         return "\n".join([head, *rows, tail, *about, *[f"note: {note}" for note in self.notes]])
 

@@ -63,13 +63,19 @@ class LawComparison:
 
 
 def compare_laws(
-    runs: Runs, laws: Sequence[str] | None = None, n_cuts: int = 4, level: float = 0.9, seed: int = 0
+    runs: Runs,
+    laws: Sequence[str] | None = None,
+    n_cuts: int = 4,
+    level: float = 0.9,
+    seed: int = 0,
+    relax: bool = True,
 ) -> LawComparison:
     """Compares laws of the loss by what they predict of larger runs.
 
     Args:
       laws: their names; by default all laws of the loss that read sizes and tokens and that the table feeds.
       n_cuts: budgets at which the table is cut; level: of the intervals; seed: of the resampling of octaves.
+      relax: laws forecast with their relaxed forms, as in `scaling.fit`.
 
     Raises:
       ValueError: fewer than two laws, an unknown one, too few runs to hold any out, or no level.
@@ -85,7 +91,7 @@ def compare_laws(
     rng = np.random.default_rng(seed)
     held_out = pd.concat(
         [
-            _scored(law, table.loc[below], table.loc[above], level).assign(law=law.name, cut=cut)
+            _scored(law, relax, table.loc[below], table.loc[above], level).assign(law=law.name, cut=cut)
             for cut, below, above in _cuts(table, found, n_cuts)
             for law in found
         ],
@@ -100,7 +106,7 @@ def compare_laws(
     ranked = tuple(candidates[i] for i in order)
     lead = float(_weights(drawn[:, order[:2]])[0])
     decided = lead >= DECISIVE
-    next_run = None if decided else _distinguishing_run([found[i] for i in order[:2]], table)
+    next_run = None if decided else _distinguishing_run([found[i] for i in order[:2]], relax, table)
     return LawComparison(ranked, held_out, decided, _verdict(ranked, lead, decided, next_run), next_run)
 
 
@@ -144,15 +150,18 @@ def _cuts(table: pd.DataFrame, laws: Sequence[Law], n_cuts: int):
     return cuts
 
 
-def fit_forecast(law: Law, table: pd.DataFrame, n_draws: int = 1, seed: int = 0) -> tuple[Law, Forecast]:
+def fit_forecast(
+    law: Law, table: pd.DataFrame, n_draws: int = 1, seed: int = 0, relax: bool = True
+) -> tuple[Law, Forecast]:
     """The form that a law forecasts with, and its forecast from these runs.
 
     Args:
       table: usable runs, with the law's columns and its target.
       n_draws: of the parameters; seed: of the draws.
+      relax: whether that is its relaxed form, where it has one.
     """
     x, y, units = in_units(law, table)
-    form = law.relaxed or law
+    form = law.relaxed if relax and law.relaxed else law
     return form, forecast(form, x, y, units, n_draws, np.random.default_rng(seed))
 
 
@@ -160,9 +169,9 @@ def _predict(form: Law, known: Forecast, table: pd.DataFrame | Mapping[str, np.n
     return known.predict(form, {name: np.asarray(table[name], float) for name in form.columns}, level)
 
 
-def _scored(law: Law, below: pd.DataFrame, above: pd.DataFrame, level: float) -> pd.DataFrame:
+def _scored(law: Law, relax: bool, below: pd.DataFrame, above: pd.DataFrame, level: float) -> pd.DataFrame:
     """Held-out runs, one row a run, with what was predicted of them."""
-    form, known = fit_forecast(law, below)
+    form, known = fit_forecast(law, below, relax=relax)
     predicted, lo, hi = _predict(form, known, above, level)
     loss = above["loss"].to_numpy(float)
     spread = np.log(hi / lo) / (2 * stats.t.ppf((1 + level) / 2, known.dof))
@@ -188,7 +197,7 @@ def _candidate(held_out: pd.DataFrame, weight: float) -> Candidate:
     )
 
 
-def _distinguishing_run(laws: Sequence[Law], table: pd.DataFrame) -> dict[str, Any] | None:
+def _distinguishing_run(laws: Sequence[Law], relax: bool, table: pd.DataFrame) -> dict[str, Any] | None:
     """The cheapest run of a grid of sizes and budgets about which two laws clearly disagree."""
     flops = table["flops"].to_numpy().max() * np.geomspace(0.1, 100, 13)
     low, high = np.quantile(table["n_tokens"] / table["n_params"], [0.1, 0.9])
@@ -198,7 +207,7 @@ def _distinguishing_run(laws: Sequence[Law], table: pd.DataFrame) -> dict[str, A
     x = {"n_params": n_params, "n_active": n_params, "n_tokens": budget / 6 / n_params}
     last = table.iloc[int(np.argmax(table["flops"]))]
     x |= {c: np.full(len(budget), float(last[c])) for law in laws for c in law.columns if c not in x}
-    predicted = [_predict(*fit_forecast(law, table), x, 0.68) for law in laws]
+    predicted = [_predict(*fit_forecast(law, table, relax=relax), x, 0.68) for law in laws]
     spread = np.sqrt(sum((np.log(hi / lo) / 2) ** 2 for _, lo, hi in predicted) / 2)
     clear = np.flatnonzero(np.abs(np.log(predicted[0][0] / predicted[1][0])) > CLEAR * spread)
     if not len(clear):

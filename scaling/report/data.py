@@ -49,6 +49,7 @@ class ReportData:
         brier and of the run.
       misprints: loss near a misprint; columns place, loss, se and of the run.
       tasks: accuracies; columns run_id, task, metric, value, lo, hi, n, chance.
+      further: the law fitted with the verification run, too.
       conclusion: of the study, as it was printed; pictures, findings: those of its own, tables by title.
       study: name, overrides, seed; {} for a table. versions: of the software; device: what it ran on.
       settings: columns of the runs to show besides those of every table, as a study states them.
@@ -70,6 +71,7 @@ class ReportData:
     tasks: pd.DataFrame = field(default_factory=pd.DataFrame)
     post_training: pd.DataFrame = field(default_factory=pd.DataFrame)
     texts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    further: Fit | None = None
     conclusion: str = ""
     pictures: list[Picture] = field(default_factory=list)
     findings: dict[str, pd.DataFrame] = field(default_factory=dict)

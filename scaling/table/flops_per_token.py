@@ -42,8 +42,8 @@ class FlopsPerToken:
     def __str__(self) -> str:
         """How many times 6·N it is at the smallest and at the largest size."""
         ratio = self.flops / (6.0 * self.n_params)
-        ends = [f"{ratio[i]:.3g} times 6·N·D at N = {self.n_params[i]:.3g}" for i in (0, -1)]
-        return f"C as counted: {' and '.join(dict.fromkeys(ends))}"
+        ends = [f"{ratio[i]:.3g} at N = {self.n_params[i]:.3g}" for i in (0, -1)]
+        return f"C as counted, over 6·N·D {' and '.join(dict.fromkeys(ends))}"
 
     def to_json(self) -> dict[str, list[float]]:
         return {"n_params": self.n_params.tolist(), "flops": self.flops.tolist()}

@@ -96,6 +96,22 @@ class Runs:
         ]
         return notebook.html(f"{len(self.table)} rows, {self.dropped} dropped", rows, self.notes)
 
+    def with_verification(self) -> Self:
+        """A study's runs with its verification run among those that a law is fitted to.
+
+        Raises:
+          ValueError: there is no finished run of the stage "verify".
+        """
+        table = self.table
+        verifying = (
+            (table["stage"] == "verify").to_numpy() if "stage" in table else np.zeros(len(table), bool)
+        )
+        if not (verifying & finished(table)).any():
+            raise ValueError("there is no finished verification run (stage verify) to fit the law to as well")
+        stage = table["stage"].mask(verifying, GRID_STAGES[-1])
+        note = "the verification run is among the runs fitted"
+        return replace(self, table=table.assign(stage=stage), notes=(*self.notes, note))
+
     @property
     def run_numbers(self) -> np.ndarray:
         """The run of each row [rows], numbered from 0: points of one curve share a run_id."""

@@ -196,7 +196,7 @@ def finish(grid: Grid, cells: Cells, folder: Path, runs: Runs) -> str:
     """
     conclusion = best(cells, with_rates(grid, cells, runs), runs)
     if "verify" in grid.options.stages:
-        conclusion += "\n" + quickstart.conclusion(quickstart.verified(folder, runs))
+        conclusion += "\n" + quickstart.outcome(folder, runs)
     write_report(folder, folder / "report.html")
     return conclusion
 

@@ -1,6 +1,7 @@
 """Which law predicts larger runs best? Each is fitted to a table's cheaper runs, scored on the larger.
 
-Says, too, when the runs cannot tell two laws apart, and which run would.
+Says, too, when the runs cannot tell two laws apart, and which run would. This is about runs within the table;
+`isoflop fit` and the page keep to their law, Chinchilla's unless --law says otherwise.
 
 Example: isoflop compare runs.csv --laws chinchilla,kaplan
 """
@@ -10,7 +11,7 @@ import json
 
 from absl import flags
 
-from launch.arguments.tables_and_fits import parse_columns
+from launch.arguments.tables_and_fits import form_of_study, parse_columns
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()
@@ -31,10 +32,12 @@ def run(args: list[str], flags) -> int:
     columns = parse_columns(flags.columns)
     prepare_process()  # before anything imports jax
     import scaling
+    from scaling import laws
     from scaling.prediction.law_comparison import compare_laws
 
     runs = scaling.read_runs(args[0], columns)
-    found = compare_laws(runs, flags.laws or None, flags.cuts, flags.level)
+    relax = form_of_study(args[0]).get("relax", True)
+    found = compare_laws(runs, flags.laws or None, flags.cuts, flags.level, relax=relax)
     if flags.json:
         content = {"verdict": found.verdict, "told_apart": found.decided, "next_run": found.next_run}
         candidates = [dataclasses.asdict(candidate) for candidate in found.candidates]
@@ -48,4 +51,7 @@ def run(args: list[str], flags) -> int:
             f"{c.coverage:6.0%}  {c.half_width:10.2%}"
         )
     print(found.verdict)
+    for candidate in found.candidates[:2]:
+        if use := laws.find(candidate.law).use:
+            print(f"{candidate.law} is for: {use}")
     return 0

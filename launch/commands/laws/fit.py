@@ -1,10 +1,12 @@
 """Fit a scaling law to a table of runs: parameters and frontier with intervals, and what they predict.
 
 TABLE is .csv, .jsonl or .parquet with the columns of the law: for most n_params, loss (nats per token) and
-n_tokens or flops. DIR is a study. Rows that cannot be used are named and left out.
+n_tokens or flops. DIR is a study; its runs are fitted as it fitted them, in the form, with the intervals and
+resamples of its fit.json, as far as no flag says otherwise. Rows that cannot be used are named and left out.
 
 Example: isoflop fit runs.csv --columns n_params=N,n_tokens=D,loss=L --out fit.json
 Example: isoflop fit out/quickstart --approach 2
+Example: isoflop fit out/quickstart --with_verify --out further.json
 Example: isoflop fit tasks.csv --law downstream --delta 0.01
 Example: isoflop fit runs.csv --law my_laws.py:my_law
 """
@@ -13,7 +15,7 @@ import json
 
 from absl import flags
 
-from launch.arguments.tables_and_fits import check_out, has_frontier, parse_columns
+from launch.arguments.tables_and_fits import check_out, form_of_study, has_frontier, parse_columns
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()
@@ -40,10 +42,12 @@ flags.DEFINE_list(
     "n_params=non_embedding:total,vocab_size=50304,tied=1",
     flag_values=FLAGS,
 )
-flags.DEFINE_integer("bootstrap", 1000, "resamples behind the intervals; 0 for none", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "bootstrap", None, "resamples behind the intervals, 0 for none; default: 1000", flag_values=FLAGS
+)
 flags.DEFINE_string("holdout", None, "column whose true rows are not fitted but predicted", flag_values=FLAGS)
 flags.DEFINE_integer("drop_highest", 0, "leave out the runs of the highest losses", flag_values=FLAGS)
-flags.DEFINE_float("level", 0.9, "level of the intervals", flag_values=FLAGS)
+flags.DEFINE_float("level", None, "level of the intervals; default: 0.9", flag_values=FLAGS)
 flags.DEFINE_float(
     "delta",
     1e-3,
@@ -51,7 +55,16 @@ flags.DEFINE_float(
     flag_values=FLAGS,
 )
 flags.DEFINE_bool(
-    "relax", True, "forecast with the law's relaxed form; --norelax with the law itself", flag_values=FLAGS
+    "relax",
+    None,
+    "forecast with the law's relaxed form, the default; --norelax with the law itself",
+    flag_values=FLAGS,
+)
+flags.DEFINE_bool(
+    "with_verify",
+    False,
+    "of a study: fit its verification run, too, to look further ahead",
+    flag_values=FLAGS,
 )
 flags.DEFINE_integer("seed", 0, "seed of the resampling", 0, flag_values=FLAGS)
 flags.DEFINE_string("out", None, "write the fit to this JSON file", flag_values=FLAGS)
@@ -78,18 +91,14 @@ def run(args: list[str], flags) -> int:
     law = laws.find(flags.law)
     whole = scaling.read_runs(args[0], columns, (*law.columns, law.target))
     runs, test = split(conventions.applied(whole, convert) if convert else whole, flags.holdout)
+    runs = runs.with_verification() if flags.with_verify else runs
     if flags.drop_highest:
         runs = drop_highest(runs, flags.drop_highest)
     usable = runs.usable(law.target, law.columns, law.positive)
+    given = {"relax": flags.relax, "level": flags.level, "n_bootstrap": flags.bootstrap}
+    form = form_of_study(args[0], flags.law) | {k: v for k, v in given.items() if v is not None}
     fit = scaling.fit(
-        usable,
-        law=flags.law,
-        approach=flags.approach,
-        n_bootstrap=flags.bootstrap,
-        seed=flags.seed,
-        level=flags.level,
-        delta=flags.delta,
-        relax=flags.relax,
+        usable, law=flags.law, approach=flags.approach, seed=flags.seed, delta=flags.delta, **form
     )
     if test is not None:
         fit = held_out(fit, test)
@@ -99,7 +108,7 @@ def run(args: list[str], flags) -> int:
     if flags.json:
         print(content)
     else:
-        ahead = as_frontier(fit, float(runs.table["flops"].to_numpy().max())) if has_frontier(law) else []
+        ahead = as_frontier(fit, float(usable.table["flops"].to_numpy().max())) if has_frontier(law) else []
         print(as_text(fit, [*as_approaches(usable, fit), *ahead]))
     return 0
 
@@ -157,4 +166,4 @@ def as_frontier(fit, largest: float) -> list[str]:
         best.flops, best.n_params, best.n_tokens, best.loss, best.loss_lo, best.loss_hi
     ):
         lines.append(f"{c:10.3g}  {n:9.3g}  {d:9.3g}  {loss:.4f}  [{lo:.4f}, {hi:.4f}]")
-    return [*lines, "(optimal split of a budget of C = 6·N·D)"]
+    return [*lines, "(optimal split of a budget)"]

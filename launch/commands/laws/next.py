@@ -1,7 +1,8 @@
 """The runs to make next: those that narrow the interval of a target most for their FLOPs, and what they cost.
 
-TABLE is what `isoflop fit` takes, DIR a study; the law is fitted to it here. Without either, a first grid for
-the budget is shown: spend a part of the compute on it, and the rest on what this command then proposes.
+TABLE is what `isoflop fit` takes, DIR a study; the law is fitted to it here, as `isoflop fit` does. Without
+either, a first grid for the budget is shown: spend a part of the compute on it, and the rest on what this
+command then proposes.
 
 Example: isoflop next out/quickstart --flops 1e14 --target loss@1e15
 Example: isoflop next runs.csv --flops 2e20 --target n_params@1e22 --hardware a100 --out next.csv
@@ -12,7 +13,7 @@ import json
 
 from absl import flags
 
-from launch.arguments.tables_and_fits import check_out, number, parse_columns, parse_given
+from launch.arguments.tables_and_fits import check_out, form_of_study, number, parse_columns, parse_given
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()
@@ -23,6 +24,9 @@ flags.DEFINE_string(
     None,
     "loss@FLOPS, n_params@FLOPS (the best size) or a, its exponent; default: loss at 10 times the largest",
     flag_values=FLAGS,
+)
+flags.DEFINE_bool(
+    "with_verify", False, "of a study: its verification run is among the runs so far", flag_values=FLAGS
 )
 flags.DEFINE_list("sizes", [], "the only values that n_params may take, as 1e8,2e8", flag_values=FLAGS)
 flags.DEFINE_string("law", "chinchilla", "form of the law; `isoflop list laws` shows them", flag_values=FLAGS)
@@ -55,8 +59,8 @@ def run(args: list[str], flags) -> int:
 
     cost(0.0, flags.hardware, flags.n_devices, flags.mfu)  # refuses what it does not know before the fit
     if args:
-        plan = _planned(args[0], flags, columns, sizes, given)
-        table, expected = plan.runs, about(plan)
+        fit, plan = _planned(args[0], flags, columns, sizes, given)
+        table, expected = plan.runs, about(plan) | {"predicted_by": fit.predicted_by, "doubt": fit.doubt}
     else:
         table, expected = _first(flags), {}
     paid = cost(table["flops"].to_numpy(), flags.hardware, flags.n_devices, flags.mfu)
@@ -75,9 +79,11 @@ def _planned(path: str, flags, columns: dict[str, str], sizes: list[float] | Non
     from scaling.design.next_runs import next_runs
 
     runs = scaling.read_runs(path, columns)
+    runs = runs.with_verification() if flags.with_verify else runs
     largest = float(runs.usable().table["flops"].to_numpy().max())
     target = flags.target or f"loss@{AHEAD * largest:.3g}"
-    return next_runs(scaling.fit(runs, law=flags.law), runs, target, flags.flops, sizes, **given)
+    fit = scaling.fit(runs, law=flags.law, **form_of_study(path, flags.law))
+    return fit, next_runs(fit, runs, target, flags.flops, sizes, **given)
 
 
 def _first(flags):
@@ -111,5 +117,7 @@ def _expected(expected: dict) -> list[str]:
     return [
         f"{expected['target']}: {expected['value']:.5g}, now [{expected['lo']:.5g}, {expected['hi']:.5g}], "
         f"expected with these runs [{expected['expected_lo']:.5g}, {expected['expected_hi']:.5g}] "
-        f"({expected['level']:.0%} intervals)"
+        f"({expected['level']:.0%} intervals)",
+        *([expected["doubt"]] if expected["doubt"] else []),
+        f"predictions are by {expected['predicted_by']}",
     ]

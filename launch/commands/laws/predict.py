@@ -4,7 +4,8 @@ Intervals are for the measured loss of one new run, so they hold run-to-run nois
 of another target than the loss, is asked by a table: --points. The column `form` of tables and JSON names the
 form of the law that predicts: its relaxed form, unless it was fitted with --norelax. A prediction of a model
 larger or smaller than the runs, of more or fewer tokens, or of other compute carries a warning that says by
-which factor; JSON has these factors as `reach`, tables and JSON the words as `warning`.
+which factor; JSON has these factors as `reach`. Where the fit is in doubt, the warning says why; tables and
+JSON have its words as `warning`.
 
 Example: isoflop predict fit.json --flops 1e21
 Example: isoflop predict fit.json --loss 2.1 --inference_tokens 1e13
@@ -33,8 +34,8 @@ from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()
 define_law(FLAGS)
-USAGE = "isoflop predict FIT.json (--flops C | --loss L | --params N --tokens D | --points P.csv) [flags]"
-flags.DEFINE_list("flops", [], "budgets to split best between size and tokens, C = 6·N·D", flag_values=FLAGS)
+USAGE = "isoflop predict FIT.json|DIR (--flops C | --loss L | --params N --tokens D | --points P.csv) [flags]"
+flags.DEFINE_list("flops", [], "budgets to split best between size and tokens", flag_values=FLAGS)
 flags.DEFINE_list("loss", [], "losses to reach with the least compute", flag_values=FLAGS)
 flags.DEFINE_float(
     "inference_tokens", 0.0, "tokens to serve, which the budget pays for too, 2·N each", flag_values=FLAGS
@@ -59,7 +60,7 @@ flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
 def run(args: list[str], flags) -> int:
     """Prints, or with --out writes, what is predicted."""
     if len(args) != 1:
-        raise ValueError(f"expected one fit.json, got {args}; usage: {USAGE}")
+        raise ValueError(f"expected one fit.json, or a study with one, got {args}; usage: {USAGE}")
     one_model = flags.params is not None or flags.tokens is not None
     if sum([bool(flags.flops), bool(flags.loss), one_model, flags.points is not None]) != 1:
         raise ValueError("give one of --flops C, --loss L, --params N with --tokens D, and --points P.csv")
@@ -109,7 +110,8 @@ def run(args: list[str], flags) -> int:
         name = law.target
         table = table.assign(**{f"{name}_pred": value, f"{name}_lo": lo, f"{name}_hi": hi})
     beyond = reaches(fit, law, pd.DataFrame(dict(points)))
-    table = table.assign(form=fit.forecast.law, warning=[in_words(each) for each in beyond])
+    warnings = ["; ".join(filter(None, [in_words(each), fit.doubt])) for each in beyond]
+    table = table.assign(form=fit.forecast.law, warning=warnings)
     if flags.out:
         write_atomic(flags.out, as_csv(table))
     elif flags.json:

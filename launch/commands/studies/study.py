@@ -58,6 +58,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     if not store.root.exists():
         check(study)  # what cannot be planned is refused before anything is written
         store.create()
+        print("\n".join(study.notes), end="\n" if study.notes else "", flush=True)
     with exclusive_lock(store.root / "driver.lock"):
         study_file.write(store, args[0], flags.set, study.settings, study.files)
         store.retry([run_id for run_id, state in store.states().items() if state == "failed"])

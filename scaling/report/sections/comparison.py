@@ -7,7 +7,10 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from scaling.prediction.law_comparison import LawComparison, compare_laws
+import scaling
+from scaling import laws
+from scaling.prediction.law_comparison import LawComparison, compare_laws, fit_forecast
+from scaling.report import tables
 from scaling.report.charts import chart, reach
 from scaling.report.data import ReportData
 from scaling.report.page import Cell, Column, Figure, Section, Table, TableRow
@@ -32,7 +35,7 @@ def section(data: ReportData) -> Section | None:
         return None
     try:
         rows = thinned(table, MOST_ROWS).reset_index(drop=True)
-        found = compare_laws(replace(data.law_runs, table=rows), level=data.fit.level)
+        found = compare_laws(replace(data.law_runs, table=rows), level=data.fit.level, relax=data.fit.relaxed)
     except ValueError:
         return None
     held_out = found.held_out.assign(
@@ -44,7 +47,7 @@ def section(data: ReportData) -> Section | None:
     held_out["edge"] = np.clip(held_out["error"], -limit, limit)
     held_out["inside"] = np.where((held_out["lo"] <= 0) & (held_out["hi"] >= 0), "holds it", "misses it")
     best, level = found.candidates[0].law, f"{data.fit.level:.0%}"
-    laws = [candidate.law for candidate in found.candidates]
+    names = [candidate.law for candidate in found.candidates]
     beyond = ""
     if (held_out["error"].abs().to_numpy() > limit).any():
         beyond = " Errors beyond the axis are drawn at its edge."
@@ -53,7 +56,7 @@ def section(data: ReportData) -> Section | None:
         "How far each law was off on runs it had not seen",
         "Each law was fitted to the runs below a budget and predicted those above it, at "
         f"{held_out['cut'].nunique()} budgets. 0 is right; above it, too high a loss was predicted.{beyond}",
-        _errors(thinned(held_out, MOST * len(laws)), laws, limit),
+        _errors(thinned(held_out, MOST * len(names)), names, limit),
     )
     intervals = Figure(
         "laws_intervals",
@@ -62,13 +65,45 @@ def section(data: ReportData) -> Section | None:
         f"times the compute it has. {level} of them should cross 0; {found.candidates[0].coverage:.0%} do.",
         _intervals(thinned(held_out.loc[held_out["law"] == best], MOST)),
     )
-    return Section("laws", "Which law", _text(found), figures=[errors, intervals], tables=[_table(found)])
+    return Section(
+        "laws", "Which law", _text(found, data), figures=[errors, intervals], tables=[_table(found)]
+    )
 
 
-def _text(found: LawComparison) -> str:
-    return (
+def _text(found: LawComparison, data: ReportData) -> str:
+    """The verdict, and what it has to do with the law that the page predicts with."""
+    assert data.fit is not None
+    own, names = data.fit.law, [candidate.law for candidate in found.candidates]
+    text = (
         f"{found.verdict} Score: mean log density of the measured loss under the forecast, higher is better. "
         "Weight: how often a law comes out ahead when the held-out runs are resampled."
+    )
+    if own not in names or own == names[0]:
+        return f"{text} The predictions of this page are by {own}."
+    before = found.candidates[: names.index(own)]
+    uses = "; ".join(f"{each.law}, for {use}" for each in before if (use := laws.find(each.law).use))
+    return (
+        f"{text} The predictions of this page are by {own}, as it was chosen beforehand, though it weighs "
+        f"{found.candidates[names.index(own)].weight:.0%} here: this table is about runs within the table, a "
+        f"few times larger than those fitted, and not about the way ahead. Before it came {uses}."
+        f"{_ahead(names[0], data)}"
+    )
+
+
+def _ahead(other: str, data: ReportData) -> str:
+    """What the law that came first says of the run in the headline."""
+    assert data.fit is not None
+    law = laws.find(other)
+    table = data.law_runs.usable(law.target, law.columns).table
+    if not tables.splits_budgets(data.fit) or set(law.columns) != {"n_params", "n_tokens"}:
+        return ""
+    best = scaling.frontier(data.fit, tables.AHEAD * table["flops"].to_numpy().max())
+    at = data.verify or {"n_params": best.n_params, "n_tokens": best.n_tokens, "predicted": best.loss}
+    form, known = fit_forecast(law, table, relax=data.fit.relaxed)
+    x = {name: np.array([float(at[name])]) for name in form.columns}
+    expected = known.predict(form, x, data.fit.level)[0][0]
+    return (
+        f" Of the run in the headline {other} expects {expected:.3f}, {data.fit.law} {at['predicted']:.3f}."
     )
 
 

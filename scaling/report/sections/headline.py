@@ -5,10 +5,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+import scaling
+from scaling.fitting.result import Fit
 from scaling.report.data import ReportData
 from scaling.report.page import PageHead
 from scaling.report.sections import families, missing
 from scaling.report.theme import is_done, plain, sci, si
+
+FURTHER = 10.0  # times the compute of the verification run
 
 
 def head(data: ReportData, runs: pd.DataFrame, law: pd.DataFrame, frontier: pd.DataFrame) -> PageHead:
@@ -20,7 +24,7 @@ def head(data: ReportData, runs: pd.DataFrame, law: pd.DataFrame, frontier: pd.D
       frontier: of `tables.frontier`; may be empty.
     """
     if data.verify and data.verify.get("measured") is not None:
-        headline, lede = _verified(data.verify), _how(data.verify, law)
+        headline, lede = _verified(data.verify), _how(data.verify, law) + _further(data.verify, data.further)
     elif data.verify:
         headline, lede = _waiting(data.verify), _how(data.verify, law)
     elif data.families:
@@ -31,6 +35,8 @@ def head(data: ReportData, runs: pd.DataFrame, law: pd.DataFrame, frontier: pd.D
         flops = runs["flops"].to_numpy()
         low, high = sci(flops.min()), sci(flops.max())
         headline, lede = [(f"{len(runs)} runs from {low} to {high} FLOPs.", False)], data.no_fit
+    if data.fit is not None and data.fit.doubt and (data.verify or len(frontier)):
+        headline = [*headline, (f" It is {data.fit.doubt}.", False)]
     maker = f"isoflop {data.versions.get('isoflop', '')}".strip()
     return PageHead(
         title=f"{data.name}: {''.join(words for words, _ in headline)}",
@@ -77,6 +83,18 @@ def _how(verify: dict[str, Any], law: pd.DataFrame) -> str:
         f"The law was fitted to {(law['run_id'] != verify['run_id']).sum()} runs. The run it predicted has "
         f"{_times(verify, law)} times the compute of the largest of them, {si(verify['n_params'])} "
         f"parameters and {si(verify['n_tokens'])} tokens; the prediction was on disk before it trained."
+    )
+
+
+def _further(verify: dict[str, Any], fit: Fit | None) -> str:
+    """What the law says that knows the verification run."""
+    if fit is None:
+        return ""
+    best = scaling.frontier(fit, FURTHER * verify["flops"])
+    return (
+        f" Fitted again with this run, the law expects {best.loss:.3f} ({best.loss_lo:.3f} to "
+        f"{best.loss_hi:.3f}) at {sci(best.flops)} FLOPs, ten times as many, with {si(best.n_params, 2)} "
+        f"parameters on {si(best.n_tokens, 2)} tokens (further.json); all else on this page is without it."
     )
 
 

@@ -12,6 +12,8 @@ import numpy as np
 
 from scaling import laws
 from scaling.fitting.result import Fit
+from scaling.laws.law import values
+from scaling.report import tables
 from scaling.report.data import ReportData
 from scaling.report.sections.headline import n_runs
 from scaling.report.theme import four
@@ -94,7 +96,7 @@ def _sentences(data: ReportData, fit: Fit) -> list[Sentence]:
             "The compute-optimal frontier has ", Math(f"N^* \\propto C^{{{a}}}"), " and ",
             Math(f"D^* \\propto C^{{{b}}}"), f", by {how}.",
         ])  # fmt: skip
-    return [*said, *_held_out(data, fit), [_made_with(data)]]
+    return [*said, *_forecast(fit), *_held_out(data, fit), [_made_with(data)]]
 
 
 def _n_runs(data: ReportData) -> str:
@@ -138,6 +140,38 @@ def _method(fit: Fit, law: laws.Law) -> Sentence:
     ]
 
 
+def _forecast(fit: Fit) -> list[Sentence]:
+    """What predictions are made with: not the parameters above, but others, and what the runs say beside."""
+    form = laws.find(fit.forecast.law)
+    known = [
+        (name, mean, spread) for name, (mean, spread) in zip(form.params, form.prior) if np.isfinite(spread)
+    ]
+    prior: Sentence = []
+    for name, mean, spread in known:
+        prior += [", " if prior else "", Math(f"{_symbols(name)} = {mean:g} \\pm {spread:g}")]
+    of_data = "in units of the data: the geometric means of the columns, the smallest of the target"
+    how = [" under a normal prior (", *prior, f"; {of_data})"] if prior else [" without prior"]
+    error = "log loss" if form.scale == "log" else form.target
+    said: list[Sentence] = [[
+        "Predictions are made with ", *_equation(form, "f"), ", by generalised least squares", *how,
+        f"; its parameters are those called “forecast”. To its {error} comes ", Math("c"),
+        ", what it is off by at nearby runs (a Gaussian process over size and tokens).",
+    ]]  # fmt: skip
+    return said
+
+
+def _correction(fit: Fit, n_params: float, n_tokens: float) -> Sentence:
+    """The sum that gives the predicted loss of one run from the printed parameters."""
+    form = laws.find(fit.forecast.law)
+    at = {"n_params": np.array([n_params]), "n_tokens": np.array([n_tokens])}
+    plain = float(values(form, fit.forecast.theta[None], at)[0, 0])
+    predicted = float(fit.predict(n_params, n_tokens).loss)
+    return [
+        Math(f"f = {plain:.6f}"), ", ", Math(f"c = {np.log(predicted / plain):.6f}"), ", ",
+        Math(f"f e^c = {predicted:.6f}"),
+    ]  # fmt: skip
+
+
 def _held_out(data: ReportData, fit: Fit) -> list[Sentence]:
     """Errors on runs that the fit has not seen, if any."""
     said: list[Sentence] = []
@@ -150,8 +184,12 @@ def _held_out(data: ReportData, fit: Fit) -> list[Sentence]:
         error = verify["measured"] / verify["predicted"] - 1
         inside = "inside" if verify["lo"] <= verify["measured"] <= verify["hi"] else "outside"
         between = f"{verify['level']:.0%} interval {verify['lo']:.4f} to {verify['hi']:.4f}"
+        size, tokens = verify["n_params"], verify["n_tokens"]
+        own = tables.splits_budgets(fit) and np.isclose(fit.predict(size, tokens).loss, verify["predicted"])
         said.append([
-            "A larger run, ", Math(f"C = {_power(verify['flops'])}"), ", was predicted before it trained: "
+            "A larger run, ", Math(f"C = {_power(verify['flops'])}"), ", ", Math(f"N = {size:.0f}"), " and ",
+            Math(f"D = {tokens:.0f}"), ", was predicted before it trained",
+            *([" (", *_correction(fit, size, tokens), ")"] if own else [" by another fit than this"]), ": "
             f"{verify['predicted']:.4f} ({between}), measured {verify['measured']:.4f}, {error:+.2%}, "
             f"{inside} the interval.",
         ])  # fmt: skip
@@ -172,10 +210,13 @@ def _rows(fit: Fit) -> list[tuple[Math, str, str]]:
     exponents = {"a": "a \\; (N^* \\propto C^a)", "b": "b \\; (D^* \\propto C^b)"}
     found = [(_symbols(name), value, fit.ci.get(name)) for name, value in fit.params.items()]
     found += [(exponents[name], value, fit.exponents_ci.get(name)) for name, value in fit.exponents.items()]
-    return [
+    rows = [
         (Math(name), four(value), f"[{four(ends[0])}, {four(ends[1])}]" if ends else "")
         for name, value, ends in found
     ]
+    form = laws.find(fit.forecast.law)
+    used = [(Math(_symbols(name)), f"{value:.10g}") for name, value in zip(form.params, fit.forecast.theta)]
+    return [*rows, *[(Math(f"{name} \\; \\mathrm{{(forecast)}}"), value, "") for name, value in used]]
 
 
 # ---- mathematics -------------------------------------------------------------------------------------------
@@ -184,8 +225,11 @@ def _rows(fit: Fit) -> list[tuple[Math, str, str]]:
 def _formula(fit: Fit) -> Sentence:
     """Up to its first comma a law's formula is mathematics, what follows are words."""
     law = laws.find(fit.law)
+    return _equation(law, "L" if law.target == "loss" else _symbols(law.target))
+
+
+def _equation(law: laws.Law, target: str) -> Sentence:
     formula, comma, words = law.formula.partition(", ")
-    target = "L" if law.target == "loss" else _symbols(law.target)
     return [Math(f"{target} = {_symbols(formula)}"), comma + words]
 
 

@@ -136,6 +136,8 @@ def test_points_of_one_curve_count_as_one_run():
     )
     alone = scaling.fit(check(table, {}), n_bootstrap=200)
     together = scaling.fit(check(five_times, {}), n_bootstrap=200)
+    assert together.points == "120 points of 24 runs" and alone.points == "24 runs"
+    assert scaling.Fit.from_json(together.to_json()).points in str(together)
     width = [np.subtract(*fit.ci["alpha"][::-1]) for fit in (alone, together)]
     assert width[1] == pytest.approx(width[0], rel=0.3)
 
@@ -145,7 +147,10 @@ def test_a_law_the_runs_do_not_determine_says_so():
     pure = check(
         pd.DataFrame({"n_params": n_params, "n_tokens": 20 * n_params, "loss": 30 * n_params**-0.1}), {}
     )
-    assert scaling.fit(pure, n_bootstrap=0).status != "converged"
+    fit = scaling.fit(pure, n_bootstrap=0)
+    assert fit.status != "converged"
+    assert fit.doubt.startswith("in doubt: 12 runs for 5 parameters") and "condition number" in fit.doubt
+    assert fit.doubt in str(fit)
 
 
 @pytest.mark.parametrize(

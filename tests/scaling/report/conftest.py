@@ -26,10 +26,10 @@ def laws_compared_once_a_table():
     """Most pages here show the same grid: its laws are compared for the first of them only."""
     found = {}
 
-    def compared(runs: Runs, level: float):
-        key = runs.usable().table[["n_params", "n_tokens", "loss"]].to_csv(), level
+    def compared(runs: Runs, level: float, relax: bool):
+        key = runs.usable().table[["n_params", "n_tokens", "loss"]].to_csv(), level, relax
         if key not in found:
-            found[key] = compare_laws(runs, level=level)
+            found[key] = compare_laws(runs, level=level, relax=relax)
         return found[key]
 
     with pytest.MonkeyPatch.context() as patch:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from scaling.optimum.frontier import frontier
 from scaling.report.data import ReportData
 from scaling.report.sections.headline import head
 from scaling.table.runs import Runs
@@ -28,9 +29,9 @@ BEST = pd.DataFrame({
 })  # fmt: skip
 
 
-def top(verify=None, frontier=BEST, runs=RUNS, law=LAW, **fields):
+def top(verify=None, frontier=BEST, runs=RUNS, law=LAW, n_runs=21, **fields):
     table = Runs(runs)
-    fit = replace(known(TRUTH), n_points=len(law))
+    fit = replace(known(TRUTH), n_points=len(law), n_runs=n_runs, status="converged")
     data = ReportData("x", "x.csv", table, table, fit, "No law was fitted: few.", verify=verify, **fields)
     return head(data, runs, law, frontier)
 
@@ -58,6 +59,20 @@ def test_a_tested_prediction_is_the_headline_with_its_verdict(measured, verdict)
     assert words(found) == f"Predicted 2.000 ± 0.050 nats per token at 7.2×10¹² FLOPs; {verdict}"
     assert [piece for piece, is_measured in found.headline if is_measured] == [f"measured {measured:.3f}"]
     assert found.title == f"x: {words(found)}"
+
+
+@pytest.mark.parametrize("verify", [VERIFY, None])
+def test_a_fit_in_doubt_says_so_in_the_headline(verify):
+    """Ten runs predicted 2.12 ± 0.11 without a word, and 1.99 was measured."""
+    assert words(top(verify, n_runs=10)).endswith(" It is in doubt: 10 runs for 5 parameters.")
+    assert "in doubt" not in words(top(verify))
+
+
+def test_the_law_that_knows_the_verification_run_looks_ten_times_further():
+    lede = top(VERIFY, further=known(TRUTH)).lede
+    best = frontier(known(TRUTH), 7.2e13)
+    assert f"Fitted again with this run, the law expects {best.loss:.3f} (" in lede
+    assert "at 7.2×10¹³ FLOPs, ten times as many" in lede
 
 
 def test_under_it_stands_how_far_the_law_was_stretched():

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import scaling
@@ -46,6 +47,28 @@ def test_ranges_are_of_the_rows_that_were_fitted(data):
     """The fit left out the runs of the highest losses; among them is the fewest tokens."""
     held = replace(data, fit=scaling.fit(data.runs))
     assert appendix(data).latex.split("$D$ from")[1][:20] != appendix(held).latex.split("$D$ from")[1][:20]
+
+
+def number_after(text: str, name: str) -> float:
+    return float(re.search(rf"{re.escape(name)} = (-?[\d.]+)", text)[1])
+
+
+def test_the_predicted_loss_follows_from_what_is_printed(study):
+    """The parameters of the plain fit, which stood there alone, give another loss."""
+    text = appendix(study).markdown
+    E, K, gamma, p, q, g, a = (
+        float(re.search(rf"\| \${re.escape(name)} .*forecast.*?\| (\S+) \|", text)[1])
+        for name in ("E", "K", r"\gamma", "p", "q", "g", "a")
+    )
+    log_n, log_nd = np.log(number_after(text, "N")), np.log(number_after(text, "N") * number_after(text, "D"))
+    u = log_n - g - a * log_nd
+    f = E + K * np.exp(-gamma * log_nd) * (q * np.exp(-p * u) + p * np.exp(q * u)) / (p + q)
+    assert f == pytest.approx(number_after(text, "f"), abs=2e-6)
+    predicted = f * np.exp(number_after(text, "c"))
+    assert predicted == pytest.approx(study.verify["predicted"], rel=2e-6)
+    assert f"{predicted:.4f} (90% interval" in text
+    other = replace(study, verify=study.verify | {"predicted": 1.0})
+    assert "by another fit than this" in appendix(other).markdown
 
 
 def test_no_law_no_appendix(data):
