@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import scaling
 from experiments.data_configs import DataConfig
 from experiments.studies import load_study, quickstart
 from experiments.studies.budgets import GridBudget
 from experiments.studies.quickstart import Settings
+from launch.arguments.tables_and_fits import read_fit
 from models import count
 from scaling.table.runs import Runs
 
@@ -85,6 +87,24 @@ def test_stages_find_what_was_planted(tmp_path):
     )
     assert len(json.loads((tmp_path / "lr.json").read_text())["optima"]) == 3
 
+    all_runs = Runs(pd.concat([runs.table, trained("verify", plans["verify"])], ignore_index=True))
+    said = quickstart.outcome(tmp_path, all_runs).splitlines()
+    further = read_fit(tmp_path / "further.json")
+    assert further.n_points == read_fit(tmp_path).n_points + 1
+    best = scaling.frontier(further, 10 * verification["flops"])
+    assert said[-1].startswith("fitted again with this run (further.json), the law expects")
+    assert f"{best.loss:.4f} ± {(best.loss_hi - best.loss_lo) / 2:.4f} at {best.flops:.2e} FLOPs" in said[-1]
+    assert best.loss == pytest.approx(
+        loss(best.n_params, best.n_tokens, BEST_LR * best.n_params**-0.45), rel=0.02
+    )
+
+
+def test_a_grid_too_small_for_its_law_is_warned_of_before_anything_trains():
+    small = Settings(grid=(GridBudget(1e11, (16, 24, 32, 40, 48)), GridBudget(2e11, (16, 24, 32, 40, 48))))
+    (note,) = quickstart.build(small).notes
+    assert note == "the prediction will be in doubt: a grid of 10 runs for 5 parameters, 2 budgets of compute"
+    assert quickstart.build(Settings()).notes == ()
+
 
 def test_plans_are_the_same_however_often_they_are_made():
     settings = Settings()
@@ -119,7 +139,7 @@ def test_seeds_and_data_reach_every_run():
     [
         ("quickstrat", [], "did you mean 'quickstart'"),
         ("quickstart", ["sed=1"], "did you mean 'seed'"),
-        ("missing.py", [], "no study file"),
+        ("missing.py", [], "no Python file"),
         ("quickstart", ["lrs=[-1,1,2]"], "must be positive"),
         ("quickstart", ["seq_len=-4"], "at least 1"),
         ("quickstart", ["verify_factor=0.5"], "larger than 1"),
