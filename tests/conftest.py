@@ -43,6 +43,7 @@ SLOW_FILES = (
     "launch/commands/studies/test_study.py",
     "models/decoding/test_sample.py",
     "test_examples.py",
+    "test_handbook.py",
     "models/test_sharding.py",
     "test_compatibility.py",
     "scaling/laws/test_laws.py",
