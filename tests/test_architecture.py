@@ -51,7 +51,7 @@ MAY_IMPORT = {
         "optimum": "fitting laws notebook profiles table",
         "hparams": "profiles table",
         "design": "fitting laws optimum table",
-        "outlook": "fitting optimum",
+        "outlook": "fitting optimum table",
         "scaling": "fitting hparams optimum profiles table",
         "report": "emergence fitting hparams laws optimum outlook prediction profiles scaling table",
     },

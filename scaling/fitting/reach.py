@@ -38,7 +38,8 @@ def in_words(beyond: Mapping[str, float]) -> str:
     parts = []
     for name in sorted(beyond, key=lambda name: name != "flops"):
         end = "largest" if beyond[name] > 1 else "smallest"
-        parts.append(f"{beyond[name]:.3g} times their {end} {'FLOPs (6·N·D)' if name == 'flops' else name}")
+        factor = f"{beyond[name]:,.0f}" if beyond[name] >= 100 else f"{beyond[name]:.3g}"
+        parts.append(f"{factor} times their {end} {'FLOPs (6·N·D)' if name == 'flops' else name}")
     return f"reaches further than the runs: {', '.join(parts)}" if parts else ""
 
 

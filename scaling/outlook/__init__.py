@@ -4,7 +4,7 @@
   inputs      every input of the outlook with its interval, unit, year and source
   projection  inputs carried forward year by year, and when a need exceeds what there is
 
-It imports `scaling.fitting` and `scaling.optimum`; `cost` and `inputs` import no other part of `scaling`.
+It imports `scaling.fitting`, `scaling.optimum` and, to read numbers, `scaling.table`; `cost` imports none.
 """
 
 from scaling.outlook.cost import HARDWARE, Cost, Hardware, cost

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from scaling.outlook.cost import HARDWARE, KG_CO2_PER_KWH, MFU, PUE
+from scaling.table.number_text import read_numbers
 
 FASTEST = 100.0  # times a year that anything may grow or shrink
 Z = 1.6449  # standard normal numbers lie between -Z and Z nine times in ten
@@ -152,7 +153,7 @@ SCENARIOS = {
     ),
 }
 # fmt: on
-NUMBER = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+NUMBER = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+|[kKmMbBtT])?"
 
 
 def apply_settings(
@@ -185,6 +186,10 @@ def apply_settings(
     return found
 
 
+def _number(text: str) -> float:
+    return float(read_numbers([text])[0][0])
+
+
 def _parsed(text: str, before: Input) -> Input:
     match = re.fullmatch(rf"({NUMBER})(?::({NUMBER}):({NUMBER}))?(?:@({NUMBER}))?", text)
     if not match:
@@ -193,9 +198,9 @@ def _parsed(text: str, before: Input) -> Input:
     if year and before.year is None:
         raise ValueError("this input is of no year")
     return Input(
-        value=float(value),
-        lo=float(lo or value),
-        hi=float(hi or value),
+        value=_number(value),
+        lo=_number(lo or value),
+        hi=_number(hi or value),
         unit=before.unit,
         source="given",
         year=float(year) if year else before.year,

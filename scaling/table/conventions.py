@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scaling.table.number_text import read_numbers
 from scaling.table.runs import Runs
 
 # What n_params may count. The matrix of vocab_size * d_model numbers is counted never, once or twice.
@@ -154,10 +155,9 @@ def _value(name: str, said: Any) -> float:
     allowed = [*(field.name for field in fields(Architecture)), "tokens_per_byte"]
     if name not in allowed:
         raise ValueError(f"unknown {name!r}; allowed are n_params, loss, {', '.join(allowed)}")
-    try:
-        value = float(said)
-    except ValueError:
-        raise ValueError(f"{name}={said}: expected a number") from None
+    value = float(read_numbers([said])[0][0])
+    if value != value:
+        raise ValueError(f"{name}={said}: expected a number")
     if value < 0 or (value == 0 and name != "tied"):
         raise ValueError(f"{name}={said}: it must be positive")
     return value

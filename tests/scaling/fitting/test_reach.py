@@ -18,6 +18,7 @@ def test_by_how_much_each_column_and_compute_lie_outside():
     assert reach(seen, {"n_params": 1e8, "n_tokens": 1e9}) == pytest.approx({"flops": 10.0})
     assert reach(seen, {"n_params": 1.04e8, "n_tokens": 1e8}) == {} and in_words({}) == ""
     said = in_words({"n_params": 12.34, "flops": 0.5})
+    assert in_words({"n_tokens": 4210.4}).endswith("4,210 times their largest n_tokens")
     assert said == (
         "reaches further than the runs: 0.5 times their smallest FLOPs (6·N·D), "
         "12.3 times their largest n_params"

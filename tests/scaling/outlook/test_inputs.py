@@ -44,7 +44,7 @@ def test_what_grows_has_a_year():
 
 
 def test_a_value_alone_is_certain_and_an_interval_is_kept():
-    found = apply_settings(SCENARIOS, ["text_stock=3e14", "mfu = 0.35:0.3:0.4", "largest_run=1e27@2026.25"])
+    found = apply_settings(SCENARIOS, ["text_stock=300T", "mfu = 0.35:0.3:0.4", "largest_run=1e27@2026.25"])
     for inputs in found.values():
         assert (inputs.text_stock.value, inputs.text_stock.lo, inputs.text_stock.hi) == (3e14, 3e14, 3e14)
         assert inputs.text_stock.year == CENTRAL.text_stock.year and inputs.text_stock.source == "given"
