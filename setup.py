@@ -64,7 +64,7 @@ setup(
     },
     package_data={
         "experiments.studies.grid": ["template.toml"],
-        "scaling.report": ["page.css", "page.html", "page.js"],
+        "scaling.report": ["page.css", "page.html", "page.js", "live.js"],
     },
     entry_points={"console_scripts": ["isoflop = launch.cli:main"]},
 )

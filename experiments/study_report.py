@@ -19,7 +19,15 @@ from scaling import laws
 from scaling.fitting.fit import cost_of
 from scaling.fitting.result import Fit
 from scaling.hparams import HparamLaws
-from scaling.report import MissingRuns, Picture, ReportData, data_of_study, data_of_table, render_report
+from scaling.report import (
+    MissingRuns,
+    Picture,
+    ReportData,
+    data_of_study,
+    data_of_table,
+    live_page,
+    render_report,
+)
 from scaling.table.cell_values import is_given
 from scaling.table.runs import post_trained
 
@@ -65,6 +73,31 @@ def write_report(
         write_atomic(out.parent / f"{own}{name}", text)
     write_atomic(out, report.html)
     return out
+
+
+def live_report(
+    source: Path, fit: Path | None, missing: MissingRuns, running: pd.DataFrame, version: str
+) -> str:
+    """The page of a study that runs, with the curves of runs that are not finished.
+
+    Args:
+      source: the study's folder; without its runs.csv no run is finished.
+      fit: as of `write_report`.
+      missing: what is not there yet.
+      running: of the runs that train now run_id, stage, n_params, n_tokens, flops and loss.
+      version: by which the page tells whether there is a newer one.
+
+    Raises:
+      ValueError: a file is not what it should be.
+      OSError: a file cannot be read.
+    """
+    if missing.count("finished"):
+        data = read_data(source, fit)
+        data = replace(data, curves=pd.concat([data.curves, read_curves(source, running)]))
+    else:
+        nothing = scaling.Runs(pd.DataFrame())
+        data = ReportData(source.resolve().name, source.name, nothing, nothing, None, "")
+    return live_page(replace(data, missing=missing), version)
 
 
 def read_data(path: Path, fit: Path | None = None, columns: dict[str, str] | None = None) -> ReportData:

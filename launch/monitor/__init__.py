@@ -4,6 +4,7 @@
     speed        measured speeds, and times by them
     text         all that in words
     display      the words on a screen, redrawn in place
+    live_page    the page of a study that runs, served to a browser here
     prices       worker-hours, money and energy
     tensorboard, wandb    training curves for other programs
 

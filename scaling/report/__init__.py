@@ -13,7 +13,7 @@ It imports the other sub-packages of `scaling`; of them none imports it.
 
 from scaling.report.data import MissingRuns, ReportData, data_of_study, data_of_table
 from scaling.report.page import Picture
-from scaling.report.render import Report, render_report
+from scaling.report.render import Report, live_page, render_report
 
 __all__ = [
     "MissingRuns",
@@ -22,5 +22,6 @@ __all__ = [
     "ReportData",
     "data_of_study",
     "data_of_table",
+    "live_page",
     "render_report",
 ]

@@ -22,10 +22,12 @@ class MissingRuns:
       runs: stage -> state -> number of runs; states are the keys of `sections.missing.STATES`, and
         a stage that cannot be planned yet has {}.
       when: the moment they were counted, in words.
+      now: what runs at that moment, in lines.
     """
 
     runs: dict[str, dict[str, int]]
     when: str
+    now: tuple[str, ...] = ()
 
     def count(self, state: str) -> int:
         """Runs of all stages in a state."""

@@ -130,8 +130,14 @@ def bundled(process: subprocess.Popen[bytes]) -> str:
     return script.decode()
 
 
-def render(head: PageHead, sections: list[Section], vega: str) -> str:
-    """The HTML. All text is escaped; only the three scripts named in its security policy can run."""
+def render(head: PageHead, sections: list[Section], vega: str, live: str = "") -> str:
+    """The HTML. All text is escaped; only the scripts named in its security policy can run.
+
+    Args:
+      head: top of the page; sections: the rest.
+      vega: the libraries, see `bundled`.
+      live: of a page that is served while its study runs, its version: it asks the server for newer ones.
+    """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -139,12 +145,15 @@ def render(head: PageHead, sections: list[Section], vega: str) -> str:
     calculators = [section.calculator for section in sections if section.calculator]
     own_scope = "(() => {" + vega.replace("</script", "<\\/script") + "})();"
     scripts = {"vega": own_scope, "script": theme.text("page.js")}
+    scripts |= {"live_script": theme.text("live.js")} if live else {}
     hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts.values())
     policy = (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'"
     )
+    policy += "; connect-src 'self'" if live else ""
     return environment.from_string(theme.text("page.html")).render(
         policy=policy,
+        live=live,
         css=Markup(theme.text("page.css")),
         sections=sections,
         data=Markup(_json_in_html({"specs": specs, "calculator": calculators[0] if calculators else None})),

@@ -1,11 +1,15 @@
 """A whole report: the HTML of the page, its figures as PNG and PDF, and the text for an appendix."""
 
+import functools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from scaling.report import page, theme
 from scaling.report.contents import build
 from scaling.report.data import ReportData
+from scaling.report.sections import missing
+
+NOTHING_YET = [("No run is finished yet.", False)]
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,28 @@ class Report:
     html: str
     figures: dict[str, bytes]
     snippets: dict[str, str]
+
+
+def live_page(data: ReportData, version: str) -> str:
+    """The page of a study that runs, which asks whoever serves it for newer versions. Before any run has
+    finished it says what is missing.
+
+    Raises:
+      OSError: the libraries that draw the page could not be bundled.
+    """
+    assert data.missing is not None
+    if len(data.runs.table):
+        head, sections = build(data)
+    else:
+        head = page.PageHead(data.name, f"Scaling study “{data.name}”", NOTHING_YET, "", [], "")
+        sections = [missing.section(data.missing)]
+    return page.render(head, sections, _libraries(), live=version)
+
+
+@functools.cache
+def _libraries() -> str:
+    with page.start_bundling() as bundling:
+        return page.bundled(bundling)
 
 
 def render_report(data: ReportData, with_forecast: bool = False) -> Report:

@@ -169,7 +169,8 @@ def _rate_law(data: ReportData, table: pd.DataFrame) -> pd.DataFrame:
     """The law over all sizes, with as many tokens as runs of that size had (a power law through them)."""
     assert data.lr is not None
     n_params = np.geomspace(table["n_params"].min() / MARGIN, table["n_params"].max() * MARGIN, DRAWN)
-    line = np.polyfit(np.log(table["n_params"]), np.log(table["n_tokens"]), 1)
+    degree = min(len(set(table["n_params"])) - 1, 1)  # of one size so far its tokens stand for all
+    line = np.polyfit(np.log(table["n_params"]), np.log(table["n_tokens"]), degree)
     n_tokens = np.exp(np.polyval(line, np.log(n_params)))
     best = data.lr.predict(n_params, n_tokens)
     return pd.DataFrame({"n_params": n_params, "lr": best.lr, "lo": best.lr_lo, "hi": best.lr_hi})

@@ -38,4 +38,5 @@ def section(missing: MissingRuns) -> Section:
         cells = [Cell(str(n), n) if n else Cell("" if counts else "–", 0) for n in numbers]
         rows.append(TableRow([Cell(stage, kind="text"), *cells], mark="" if counts else "waits"))
     text = "Failed runs have used up their attempts; isoflop status says why. A dash: not planned yet."
-    return Section("missing", "What is missing", text, tables=[Table("Runs by stage", columns, rows)])
+    table = Table("Runs by stage", columns, rows)
+    return Section("missing", "What is missing", text, tables=[table], said="\n".join(missing.now))

@@ -3,14 +3,19 @@
 import io
 import json
 import shutil
+import threading
 import time
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 import scaling
 from experiments.study_report import read_data, write_report
+from launch.monitor.live_page import LivePage, server_of
+from launch.store import Store
 from scaling.outlook.cost import cost
+from scaling.report import MissingRuns, live_page
 from tests.scaling.report.synthetic_study import write_study
 from tests.scaling.report.test_report import EVIL
 
@@ -70,8 +75,12 @@ def open_page(browser, study, width=1280, scheme="light", media=""):
     for log in ("browser", "performance"):
         browser.get_log(log)
     browser.get(f"file://{study / 'report.html'}")
+    wait_for(browser, "return document.documentElement.dataset.ready")
+
+
+def wait_for(browser, condition):
     until = time.monotonic() + 60
-    while not browser.execute_script("return document.documentElement.dataset.ready"):
+    while not browser.execute_script(condition):
         assert time.monotonic() < until, browser.get_log("browser")
         time.sleep(0.05)
 
@@ -342,3 +351,30 @@ def test_snippet_is_copied(browser, study):
         "return [copied, [...document.querySelectorAll('.snippet pre')].map((pre) => pre.textContent)]"
     )
     assert [text.strip() for text in copied] == [text.strip() for text in shown] and len(shown) == 2
+
+
+def test_a_served_page_is_renewed_where_its_reader_is(browser, study):
+    """The newer version comes by itself; scroll, filter and the calculator stay as they were."""
+    data = replace(read_data(study), missing=MissingRuns({"grid": {"left": 1}}, "noon", ("1 worker",)))
+    page = LivePage(Store(study), str, str, live_page(data, "one"), "one", ["1 worker"])
+    with server_of(page, 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        browser.get(f"http://127.0.0.1:{server.server_address[1]}/")
+        wait_for(browser, "return document.documentElement.dataset.ready")
+        browser.execute_script("""
+            const type = (input, text) => {
+              input.value = text; input.dispatchEvent(new Event("input", { bubbles: true }));
+            };
+            type(document.querySelector(".filter input"), "verify");
+            type(document.querySelector("#calculate [name=n_devices]"), "3");
+            scrollTo(0, 1500);""")
+        page.lines = ["2 workers"]
+        wait_for(browser, "return document.getElementById('now').textContent == '2 workers'")
+        page.html, page.version = live_page(data, "two"), "two"
+        wait_for(browser, "return document.documentElement.dataset.version == 'two'")
+        wait_for(browser, "return scrollY == 1500")
+        shown = "return document.querySelectorAll('#runs-table tbody tr:not([hidden])').length"
+        assert browser.execute_script(shown) == 1
+        assert browser.execute_script("return document.getElementById('calculate').n_devices.value") == "3"
+        server.shutdown()
+    wait_for(browser, "return document.getElementById('now').textContent.startsWith('nobody serves')")

@@ -25,6 +25,17 @@ def test_security_policy_lets_only_the_pages_own_scripts_run():
     assert len(scripts) == 2 and allowed == [f"'sha256-{made}'" for made in hashes]
 
 
+def test_only_a_page_that_is_served_asks_for_newer_ones():
+    section = Section("missing", "Missing", said="1 worker")
+    served, written = (render(HEAD, [section], "vega", live) for live in ("3 of 9", ""))
+    policy = html.unescape(re.search('Content-Security-Policy" content="(.*?)"', served)[1])
+    scripts = re.findall("<script>(.*?)</script>", served, re.DOTALL)
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    assert len(scripts) == 3 and all(f"'sha256-{made}'" in policy for made in hashes)
+    assert "connect-src 'self'" in policy and 'data-version="3 of 9"' in served and 'id="now"' in served
+    assert "connect-src" not in written and "data-version" not in written and "now.json" not in written
+
+
 def test_figures_and_calculator_come_back_from_the_page_as_they_were():
     spec, calculator = (
         {"title": EVIL, "height": 3, "ß": ["&", None]},

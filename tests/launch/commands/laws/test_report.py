@@ -5,7 +5,9 @@ import json
 import pandas as pd
 import pytest
 
+from experiments.study_report import live_report
 from launch.cli import main
+from launch.commands.laws.report import missing_runs, running_runs
 from launch.store import PlannedRun, Store
 from tests.scaling.report.synthetic_study import CONVENTIONS, make_runs
 
@@ -32,8 +34,10 @@ def running(tmp_path):
     store = Store(tmp_path / "study")
     store.create()
     rows = make_runs(verify=False).to_dict("records")
-    shared = {"data": {"task": "docstrings", "tokenizer": "bytes"}, "versions": {}, "device": "cpu"}
-    store.plan.add([PlannedRun(row["run_id"], row["stage"], "s", 1, 1, 1.0, {}) for row in rows])
+    shared = {"data": {"task": "docstrings", "tokenizer": {"name": "bytes"}}, "versions": {}, "device": "cpu"}
+    store.plan.add(
+        [PlannedRun(row["run_id"], row["stage"], "s", 1, 1, 1.0, {"optimizer": {"lr": 0.01}}) for row in rows]
+    )
     for row in rows[:20]:
         store.finish(store.claim(row["run_id"]), row | shared | {"conventions": CONVENTIONS})
     in_work, failed, cancelled = (row["run_id"] for row in rows[20:23])
@@ -67,10 +71,18 @@ def test_report_of_a_running_study_is_of_what_is_finished_and_says_what_is_missi
 def test_a_study_without_a_finished_run_has_no_page_yet(tmp_path, capsys):
     store = Store(tmp_path)
     store.create()
-    store.plan.add([PlannedRun("a", "grid", "s", 1, 1, 1.0, {})])
+    store.plan.add([PlannedRun("a", "grid", "s", 1, 1, 1.0, {"optimizer": {"lr": 0.01}})])
     assert main(["report", str(tmp_path)]) == 2
     assert "no run is finished yet" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.*"))
+    store.claim("a")
+    missing, running = missing_runs(store), running_runs(store)
+    assert missing.now[:2] == ("grid · 0/1 runs · 1 running · 0 left", "1 worker at work")
+    assert running["run_id"].tolist() == ["a"] and running["loss"].isna().all()
+    page = live_report(tmp_path, None, missing, running, "0 of 1")
+    assert "No run is finished yet." in page and 'data-version="0 of 1"' in page
+    assert main(["report", str(tmp_path / "nothing"), "--serve"]) == 2
+    assert "--serve follows a study's folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
