@@ -144,16 +144,17 @@ def unmodelled(table: pd.DataFrame, columns: Sequence[str], target: str) -> list
     that come again: what was measured is another number in every row.
     """
     place = [np.round(np.log(table[name].clip(lower=1e-300).to_numpy(float)), 3) for name in columns]
-    at_place, at_size = pd.MultiIndex.from_arrays(place), place[0]
+    at_place, at_size = pd.MultiIndex.from_arrays(place).factorize()[0], place[0]
     found = []
     for name in table.columns.difference([*columns, target, *NO_SETTINGS], sort=False):
-        cells = table[name].astype(str)
-        values = cells.unique()
-        if table[name].isna().to_numpy().all() or not 1 < len(values) <= len(table) / 2:
-            continue
         is_number = pd.api.types.is_numeric_dtype(table[name]) and not pd.api.types.is_bool_dtype(table[name])
-        if (cells.groupby(at_place if is_number else at_size).nunique().to_numpy() > 1).any():
-            few = [*sorted(values)[:SHOWN_VALUES], *(["…"] if len(values) > SHOWN_VALUES else [])]
+        cells = table[name] if is_number else table[name].astype(str)
+        which, values = pd.factorize(cells, use_na_sentinel=False)
+        if not 1 < len(values) <= len(table) / 2:
+            continue
+        kinds = pd.Series(which).groupby(at_place if is_number else at_size).nunique().to_numpy()
+        if (kinds > 1).any():
+            few = [*sorted(map(str, values))[:SHOWN_VALUES], *(["…"] if len(values) > SHOWN_VALUES else [])]
             found.append(f"{name} ({', '.join(few)})")
     what = " and in ".join(found)
     return [f"rows differ in {what}, which the law does not read: they are fitted as alike"] if what else []
