@@ -5,6 +5,7 @@ Runs that differ in more than size, budget, rate and seed are groups: each has a
 
 import dataclasses
 import functools
+import math
 import statistics
 from pathlib import Path
 
@@ -210,8 +211,11 @@ def best(cells: Cells, plan: list[RunConfig], runs: Runs) -> str:
         losses.setdefault(label(values), []).append(float(loss[config.run_id]))
     lines = [f"lowest losses of {len(losses)} settings, in nats per token:"]
     for name, of_seeds in sorted(losses.items(), key=lambda item: statistics.fmean(item[1]))[:SHOWN]:
-        spread = f" ± {statistics.stdev(of_seeds):.4f} over {len(of_seeds)} seeds" if of_seeds[1:] else ""
-        lines.append(f"  {statistics.fmean(of_seeds):.4f}{spread}  {name}")
+        n_lost = sum(not math.isfinite(each) for each in of_seeds)
+        said = f"diverged in {n_lost} of {len(of_seeds)}" if n_lost else f"{statistics.fmean(of_seeds):.4f}"
+        if of_seeds[1:] and not n_lost:
+            said += f" ± {statistics.stdev(of_seeds):.4f} over {len(of_seeds)} seeds"
+        lines.append(f"  {said}  {name}")
     return "\n".join(lines)
 
 

@@ -232,6 +232,9 @@ def test_the_best_settings_are_means_over_seeds():
     first = rows.sort_values("loss").iloc[0]
     assert said[1].endswith(f"over 3 seeds  model.d_model={first.d_model} optimizer.lr={first.lr:g}")
     assert f"{first.loss + 0.001:.4f} ± 0.0010" in said[1]
+    rows.loc[rows.run_id == first.run_id, "loss"] = np.inf
+    last = best(cells, plan, Runs(rows)).splitlines()[-1]
+    assert last == f"  diverged in 1 of 3  model.d_model={first.d_model} optimizer.lr={first.lr:g}"
 
 
 def test_the_template_is_a_grid_whose_every_key_counts():
