@@ -99,11 +99,13 @@ def serve_page(store: Store, fit: Path | None, flags: Any) -> int:
         return live_report(store.folder, fit, missing_runs(store), running_runs(store), version)
 
     def final() -> str:
-        missing_runs(store)  # the table once more, which an older look may have written over
+        if live.version:  # then an earlier look may have written an older table over the last one
+            missing_runs(store)
         page = store.folder / "report.html"
         return (page if page.exists() else write_report(store.folder, page, fit)).read_text(encoding="utf-8")
 
-    live_page.serve(live_page.LivePage(store, make, final), flags.port)
+    live = live_page.LivePage(store, make, final)
+    live_page.serve(live, flags.port)
     return 0
 
 
