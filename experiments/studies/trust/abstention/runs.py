@@ -36,7 +36,7 @@ class Settings:
     data: DataConfig = hallucination.DATA
     widths: tuple[int, int] = (32, 48)
     thresholds: tuple[float, ...] = (0.0, 0.2, 0.5, 0.8)
-    threshold: float = 0.5
+    threshold: float = 0.2
     abstention: str = "?"
     pretrain_tokens: int = 1_000_000
     sft_steps: int = 600
