@@ -128,7 +128,8 @@ def metrics(run: Path) -> pd.DataFrame:
     "which, flops, n_params, loss, lo, hi",
     [
         ("fit.json", 1e21, 2892677313.2444115, 2.244148838258359, 2.214853525787378, 2.273831632485032),
-        ("study", 6e9, 30354.839977982036, 1.765653649431538, 1.525535871472273, 2.043565718806877),
+        # Its budget is spent as its runs were counted, as its page and verify.json (1.7835) always had it.
+        ("study", 6e9, 29740.48056024129, 1.783150791330894, 1.544536694328153, 2.058628167462915),
     ],
 )
 def test_a_fit_predicts_what_it_predicted(study, which, flops, n_params, loss, lo, hi, capsys):
