@@ -105,14 +105,13 @@ def build(settings: Settings) -> Study:
     """The study of settings whose data are prepared."""
     stages = (
         Stage("tune", lambda runs: tune(settings)),
-        Stage("grid", lambda runs: grid(settings, runs), like=lambda: untuned(settings)),
+        Stage("grid", lambda runs: grid(settings, runs)),
         Stage("extend", lambda runs: extend(settings, runs)),
         Stage(
             "verify",
             lambda runs: verify(settings, runs),
             whole_machine=True,
             before=lambda folder, runs, configs: predict(settings, folder, runs, configs[0]),
-            like=lambda: untuned(settings, settings.verify_factor)[-1:],
         ),
     )
     summary = "learning-rate sweep, IsoFLOP grid, law, and one larger run to check the prediction"
@@ -134,15 +133,6 @@ def grid(settings: Settings, runs: Runs) -> list[RunConfig]:
     laws = fit_hparams(runs)
     return [
         with_lr(settings, laws, d_model, budget.flops)
-        for budget in settings.grid
-        for d_model in budget.d_models
-    ]
-
-
-def untuned(settings: Settings, factor: float = 1.0) -> list[RunConfig]:
-    """All sizes of all budgets, `factor` times as large, at the first rate: for what they cost."""
-    return [
-        configure(settings, d_model, factor * budget.flops, settings.lrs[0])
         for budget in settings.grid
         for d_model in budget.d_models
     ]

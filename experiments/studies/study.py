@@ -25,14 +25,12 @@ class Stage:
     plan(runs so far) -> configurations to train: pure, the same runs give the same answer; may be none.
     whole_machine: its runs are large, so they go one at a time to all cores or GPUs.
     before(folder, runs so far, configurations): writes what must be on disk before the first of them trains.
-    like(): runs of the sizes and lengths of those that it will plan, for what they cost; None: not known.
     """
 
     name: str
     plan: Callable[[Runs], list[RunConfig]]
     whole_machine: bool = False
     before: Callable[[Path, Runs, list[RunConfig]], None] | None = None
-    like: Callable[[], list[RunConfig]] | None = None
 
 
 @dataclass(frozen=True)

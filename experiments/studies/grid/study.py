@@ -89,7 +89,6 @@ def build(name: str, grid: Grid, cells: Cells, files: dict[str, str]) -> Study:
         "grid": Stage(
             "grid",
             lambda runs: with_rates(grid, cells, runs),
-            like=lambda: [cell.config for cell in cells.cells],
         ),
         "verify": Stage(
             "verify",
@@ -98,7 +97,6 @@ def build(name: str, grid: Grid, cells: Cells, files: dict[str, str]) -> Study:
             before=lambda folder, runs, configs: quickstart.predict_run(
                 folder, runs, configs[0], grid.options.n_bootstrap, grid.options.level
             ),
-            like=lambda: larger(grid, cells)[-1:],
         ),
     }
     summary = f"a grid over {', '.join(grid.swept) or 'nothing'}"

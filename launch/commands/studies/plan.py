@@ -17,7 +17,7 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     from experiments.studies import load_study
     from experiments.studies.grid import InvalidCells, grid_study
     from launch.driver.rehearsal import rehearse
-    from launch.driver.stages import PlannedStages, plan_stages, planned_run
+    from launch.driver.stages import PlannedStages, plan_stages
     from launch.workers.pool import machine_slots
 
     try:
@@ -92,12 +92,9 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     planned = write(store, study, name, flags.set) if store else PlannedStages(plan_stages(study))
     if store and cost:
         prices.note(store, cost)
-    like = {
-        stage.name: [planned_run(stage.name, config) for config in stage.like()]
-        for stage in study.stages
-        if stage.like and planned.plans[stage.name] is None
-    }
-    runs = [run for plan in (*planned.plans.values(), *like.values()) for run in plan or []]
+    expected = rehearse(study, planned.plans, store.results() if store else {})
+    runs = [run for plan in planned.plans.values() for run in plan or []]
+    runs += [run for each in expected.values() for run in each.runs]
     estimate = len(runs) <= MANY_RUNS if flags.memory is None else flags.memory
     memory, device_bytes = memory_by_shape(runs, flags.device_bytes) if estimate else ({}, 0.0)
     if flags.json:
@@ -109,10 +106,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
         return 0
     measured = rates_of(store) if store else {}
     cost = cost or (prices.read(store) if store else {})
-    expected = rehearse(study, planned.plans | like, store.results() if store else {})
-    like |= {name: list(each.runs) for name, each in expected.items()}
-    settled = {name for name, each in expected.items() if not each.from_results}
-    print(as_text(planned.plans, measured, len(machine_slots()), memory, like, cost, settled))
+    print(as_text(planned.plans, measured, len(machine_slots()), memory, expected, cost))
     for note in study.notes:
         print(note)
     print(fits(memory, device_bytes) if estimate else "memory: not looked at; --memory does")
@@ -220,9 +214,8 @@ def as_text(
     measured: dict[int, float],
     n_workers: int,
     memory: dict[str, dict[str, Any]],
-    like: dict[str, list[PlannedRun]] | None = None,
+    expected: dict[str, Any] | None = None,
     cost: dict[str, Any] | None = None,
-    settled: Set[str] = frozenset(),
 ) -> str:
     """A table of runs a stage, then what it takes.
 
@@ -231,12 +224,11 @@ def as_text(
       measured: FLOP/s of a worker by parameters of the model; {} before anything ran.
       n_workers: that train at once.
       memory: needs by shape, see `memory_by_shape`; {} leaves them out.
-      like: of stages that wait, runs such as theirs, where that is known or can be told by made-up results.
+      expected: what stages that wait will come to, see `rehearsal.rehearse`.
       cost: prices of a worker, see `prices`; nobody said any: money is left out.
-      settled: stages that wait, but plan the same whatever the results.
     """
     said = prices.said_rates(cost or {})
-    rates, like = measured or said or ROUGH_RATES, like or {}
+    rates, expected = measured or said or ROUGH_RATES, expected or {}
     lines, known = [], [run for runs in stages.values() for run in runs or []]
     differing = _differing(known)
     header = f"  {'run':<14}{'N':>8}{'D':>8}{'FLOPs':>10}{'lr':>9}{'batch':>8}{'d_model':>9}"
@@ -245,14 +237,10 @@ def as_text(
     previous = ""
     for name, runs in stages.items():
         if runs is None:
-            how = (
-                ":"
-                if name in settled
-                else ", from its results; about"
-                if name in like
-                else ", from its results"
-            )
-            take = f" {n_runs(len(like[name]))}, {flops_of(like[name]):.2e} FLOPs" if name in like else ""
+            about, how = expected.get(name), ", from its results"
+            if about:
+                how = f"{how}; about" if about.from_results else ":"
+            take = f" {n_runs(len(about.runs))}, {flops_of(about.runs):.2e} FLOPs" if about else ""
             lines.append(f"{name}: planned after stage {previous}{how}{take}")
         else:
             rows = [_row(run, rates, memory, differing) for run in runs[:ROWS_SHOWN]]
@@ -274,13 +262,13 @@ def as_text(
         f"in all so far: {n_runs(len(known))}, {flops - saved:.2e} FLOPs, "
         f"about {duration(seconds / n_workers)} with {workers}, {basis}"
     )
-    if later := [run for runs in like.values() for run in runs]:
+    if later := [run for each in expected.values() for run in each.runs]:
         seconds += sum(run_seconds(run, rates) for run in later)
-        unknown = [name for name, runs in stages.items() if runs is None and name not in like]
+        unknown = [name for name, runs in stages.items() if runs is None and name not in expected]
+        about = "about " if any(each.from_results for each in expected.values()) else ""
         lines.append(
-            f"with the stages that wait: {'' if settled >= like.keys() else 'about '}"
-            f"{n_runs(len(known) + len(later))}, {flops - saved + flops_of(later):.2e} FLOPs, "
-            f"about {duration(seconds / n_workers)}"
+            f"with the stages that wait: {about}{n_runs(len(known) + len(later))}, "
+            f"{flops - saved + flops_of(later):.2e} FLOPs, about {duration(seconds / n_workers)}"
             + (f"; without {', '.join(unknown)}, which depends on results" if unknown else "")
         )
     if cost:
@@ -288,7 +276,7 @@ def as_text(
     return "\n".join(lines)
 
 
-def flops_of(runs: list[PlannedRun]) -> float:
+def flops_of(runs: Sequence[PlannedRun]) -> float:
     """Of all of them together."""
     return sum(run.flops for run in runs)
 

@@ -59,10 +59,6 @@ def stages(settings: Settings) -> tuple[Runs, dict]:
 def test_stages_find_what_was_planted(tmp_path):
     settings = Settings(n_bootstrap=50)
     runs, plans = stages(settings)
-    for stage in quickstart.build(settings).stages:
-        if stage.like:  # costs what will be planned
-            spent = [trained(stage.name, each).flops.sum() for each in (stage.like(), plans[stage.name])]
-            assert spent[0] == pytest.approx(spent[1], rel=0.02)
     assert len(plans["tune"]) == 15 and len(plans["grid"]) == sum(len(b.d_models) for b in settings.grid)
     for config in plans["grid"]:
         best = BEST_LR * count(config.model).n_params ** -0.45

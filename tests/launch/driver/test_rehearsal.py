@@ -1,6 +1,8 @@
 """What stages that wait will come to: exact where they do not look at results, else by made-up ones."""
 
-from experiments.studies import Stage
+import pytest
+
+from experiments.studies import Stage, quickstart
 from launch.driver.rehearsal import made_up, rehearse
 from launch.driver.stages import plan_stages, planned_run
 from tests.launch.driver.test_stages import EXTEND, RATES, SWEEP, config, study
@@ -34,3 +36,13 @@ def test_made_up_losses_fall_with_size_and_tokens_and_are_lowest_at_the_middle_r
     assert low == high > middle
     first, larger, longer = (result["loss"] for result in made_up(more).values())
     assert first > larger and first > longer
+
+
+def test_the_default_study_is_estimated_by_its_budgets():
+    settings = quickstart.Settings()
+    made = quickstart.build(settings)
+    expected = rehearse(made, plan_stages(made))
+    spent = {name: sum(run.flops for run in each.runs) for name, each in expected.items()}
+    grid = sum(budget.flops * len(budget.d_models) for budget in settings.grid)
+    assert spent["grid"] == pytest.approx(grid, rel=0.02)
+    assert spent["verify"] == pytest.approx(8 * max(budget.flops for budget in settings.grid), rel=0.02)

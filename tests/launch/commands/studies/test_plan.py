@@ -3,6 +3,7 @@
 import pytest
 
 from launch.commands.studies.plan import ROWS_SHOWN, as_text, saved_by_shared_prefixes
+from launch.driver.rehearsal import Expected
 from launch.store import PlannedRun
 
 
@@ -43,21 +44,25 @@ def test_many_runs_are_shown_in_part_and_counted_in_full():
     assert lines[-1].startswith("in all so far: 1000 runs, 1.00e+14 FLOPs")
 
 
-def test_stages_that_wait_are_counted_by_runs_like_theirs():
+def test_stages_that_wait_are_counted_by_what_they_will_come_to():
     stages = {"tune": [planned(0), planned(1)], "grid": None, "extend": None, "verify": None}
-    like = {"grid": [planned(k, 200) for k in range(2, 5)], "verify": [planned(9, 800)]}
-    text = as_text(stages, {11_000: 1e9}, 1, {}, like, {"per_hour": 3600, "currency": "EUR"})
+    expected = {
+        "grid": Expected(tuple(planned(k, 200) for k in range(2, 5)), True),
+        "verify": Expected((planned(9, 800),), True),
+    }
+    text = as_text(stages, {11_000: 1e9}, 1, {}, expected, {"per_hour": 3600, "currency": "EUR"})
     assert "grid: planned after stage tune, from its results; about 3 runs, 6.00e+11 FLOPs" in text
     assert "in all so far: 2 runs, 2.00e+11 FLOPs, about 3 min 20 s" in text
     assert (
         "with the stages that wait: about 6 runs, 1.60e+12 FLOPs, about 26 min 40 s; without extend" in text
     )
     assert "cost: 0.444 worker-hours, 1.6k EUR" in text
-    text = as_text(stages, {11_000: 1e9}, 1, {}, like | {"extend": [planned(10)]}, settled={"extend"})
+    sure = {"extend": Expected((planned(10),), False)}
+    text = as_text(stages, {11_000: 1e9}, 1, {}, expected | sure)
     assert "extend: planned after stage grid: 1 run, 1.00e+11 FLOPs" in text and "without" not in text
     assert "with the stages that wait: about 7 runs, 1.70e+12 FLOPs" in text
-    text = as_text({"a": [planned(0)], "b": None}, {}, 1, {}, {"b": [planned(1)]}, settled={"b"})
+    text = as_text({"a": [planned(0)], "b": None}, {}, 1, {}, {"b": Expected((planned(1),), False)})
     assert "with the stages that wait: 2 runs, 2.00e+11 FLOPs" in text
-    text = as_text(stages, {}, 1, {}, like, {"flops_per_second": 1e9})
+    text = as_text(stages, {}, 1, {}, expected, {"flops_per_second": 1e9})
     assert "about 3 min 20 s with 1 worker, at [cost].flops_per_second" in text
     assert "cost: 0.444 worker-hours" in text
