@@ -83,6 +83,7 @@ def test_its_runs_are_planned_again(copy, overrides, token_cache, capsys):
     assert not any((copy / "store/dropped").iterdir())
 
 
+@pytest.mark.slow
 def test_its_report_is_written(copy, capsys):
     assert isoflop("report", str(copy), "--out", str(copy / "report.html")) == 0
     assert "1.78" in (copy / "report.html").read_text()

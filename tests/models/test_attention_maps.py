@@ -28,7 +28,9 @@ OTHER = TransformerConfig(
 )
 
 
-@pytest.mark.parametrize("config", [CONFIG, OTHER], ids=["windows", "experts"])
+@pytest.mark.parametrize(
+    "config", [pytest.param(CONFIG, marks=pytest.mark.slow), OTHER], ids=["windows", "experts"]
+)
 def test_maps_are_causal_distributions_whose_logits_are_the_networks(config):
     """So they are the weights inside its pass, and routing what its experts are added up with."""
     model, tokens_BT = models.build(config), jnp.array([[3, 1, 4, 1, 5], [2, 7, 1, 8, 2]])

@@ -78,7 +78,10 @@ def test_under_mup_embeddings_are_lifted_as_at_the_base_size(family):
         ((264, 259), "model: d_model=264; from 256 on the ladder has multiples of 16"),
         ((528, 259), "model: d_model=528; from 512 on the ladder has multiples of 32"),
         ((264, 259, "rwkv7"), "model: d_model=264; from 256 on the ladder has multiples of 16"),
-        ((16, 259, "lstm"), f"no ladder for family 'lstm'; there are {', '.join(FAMILIES)}"),
+        (
+            (16, 259, "lstm"),
+            f"no ladder for family 'lstm'; there are {', '.join(FAMILIES)}, and FILE.py:NAME for your own",
+        ),
     ],
 )
 def test_what_the_ladder_does_not_have_is_refused(wrong, message):

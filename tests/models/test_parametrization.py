@@ -114,7 +114,13 @@ def test_multipliers_of_rwkv(family):
 
 
 @pytest.mark.parametrize(
-    "family, name", [("transformer", "muon"), ("moe", "adamw"), ("rwkv4", "lion"), ("rwkv7", "adamw")]
+    "family, name",
+    [
+        ("transformer", "muon"),
+        ("rwkv4", "lion"),
+        pytest.param("moe", "adamw", marks=pytest.mark.slow),
+        pytest.param("rwkv7", "adamw", marks=pytest.mark.slow),
+    ],
 )
 def test_at_the_base_size_mup_is_standard(family, name):
     """Initial parameters, loss and a step of the optimizer are the same program."""

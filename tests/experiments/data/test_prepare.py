@@ -169,6 +169,7 @@ def write_tokenizer(path: Path, size: int, **settings: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_tokenizer_of_the_user_makes_the_tokens(tmp_path):
     """With an end token of its own: id 2."""
     tokenizer = write_tokenizer(tmp_path / "tokenizer.json", 300, eos_token="<unk>")

@@ -49,7 +49,9 @@ def test_the_loss_is_the_cross_entropy_of_the_head_on_pooled_states():
         assert measured["accuracy"] == pytest.approx(right)
 
 
-@pytest.mark.parametrize("config", [DECODER, ENCDEC], ids=["decoder", "encoder"])
+@pytest.mark.parametrize(
+    "config", [DECODER, pytest.param(ENCDEC, marks=pytest.mark.slow)], ids=["decoder", "encoder"]
+)
 def test_gradients_reach_head_and_body_and_equal_differences(config):
     """Along a direction by chance; and what lies behind a text's end changes nothing."""
     model = models.build(config)

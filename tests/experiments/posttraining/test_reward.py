@@ -130,6 +130,7 @@ def trained():
     return state[0]
 
 
+@pytest.mark.slow
 def test_a_reward_model_learns_the_gold_reward_from_preferences(trained):
     """Of 512 held-out pairs more than chance could, which is 0.5 ± 0.022; and it starts there."""
     measure = jax.jit(objective(MODEL, Recipe(RewardConfig())).measure)

@@ -53,6 +53,7 @@ def test_a_dry_run_says_who_would_train_and_touches_nothing(tmp_path, n_workers,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_submitting_here_runs_the_study_to_its_end(tmp_path):
     folder = tmp_path / "x"
     assert run_isoflop("plan", STUDY, "--out", folder, "--nomemory")[0] == 0

@@ -133,6 +133,7 @@ def test_packed_weights_decode_to_the_same_logits(network):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), fast, plain)
 
 
+@pytest.mark.slow
 def test_rematerialisation_changes_no_number(network):
     tokens_BT = network.tokens_BT[:2, :5]
     source = {name: each[:2] for name, each in network.source.items()}

@@ -263,6 +263,7 @@ def test_noisy_labels_are_worth_fewer_right_ones():
     )
 
 
+@pytest.mark.slow
 def test_hoffmanns_runs_have_a_floor_and_nearly_one_exponent(public_data):
     table = public_data / "runs/epoch_chinchilla/svg_extracted_data.csv"
     runs = read_runs(table, {"n_params": "Model Size", "flops": "Training FLOP"})

@@ -14,6 +14,7 @@ from scaling.laws.law import values
 from scaling.laws.pretraining.chinchilla import CHINCHILLA_DECOUPLED
 from scaling.table.runs import check
 from tests.scaling.planted_laws import PLANTED
+from tests.tiers import slow_but
 
 FORM_LIST = list(FORMS.values())
 
@@ -43,10 +44,12 @@ def test_starts_and_priors_lie_inside_the_bounds(law):
 
 
 NOISE = 3e-4
+QUICK = ("chinchilla", "kaplan", "data_constrained", "annealing")  # of each kind; all others in the slow tier
 
 
-@pytest.mark.parametrize("law", LAWS.values(), ids=lambda law: law.name)
-def test_a_law_recovers_planted_parameters_and_survives_json(law):
+@pytest.mark.parametrize("name", slow_but(QUICK, LAWS))
+def test_a_law_recovers_planted_parameters_and_survives_json(name):
+    law = LAWS[name]
     truth, table = PLANTED[law.name]
     target = values(law, np.array([truth]), {name: table[name].to_numpy() for name in law.columns})[0]
     noise = NOISE * np.random.default_rng(1).standard_normal(len(target))

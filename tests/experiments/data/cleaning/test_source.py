@@ -94,7 +94,7 @@ def test_what_is_kept_is_a_part_of_the_identity_and_stands_in_the_manifest(confi
     names = {cache_name(config), *(cache_name(dataclasses.replace(config, **change)) for change in changes)}
     assert len(names) == 6
     assert from_json(DataConfig, to_json(config)) == config
-    assert main(json.dumps({"configs": [to_json(config)], "root": str(tmp_path)})) == 0
+    assert main(json.dumps({"configs": [to_json(config)], "root": str(tmp_path), "code": []})) == 0
     manifest = read_manifest(tmp_path / cache_name(config))
     assert manifest["cleaning"]["filters"]["markup.page"]["examples"][0]["text"].startswith("<html>")
     assert sum(manifest["splits"][split]["n_documents"] for split in SPLITS) == 300

@@ -50,6 +50,7 @@ def test_a_fact_has_the_probability_that_its_continuation_has(asked, wording):
         np.testing.assert_allclose(found[name][1], alone, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_values_of_several_tokens_have_the_product_of_their_probabilities():
     bytewise = untrained()
     pool, prompt = ATTRIBUTES["month"].pool, question(PEOPLE[0], "month").prompt

@@ -39,7 +39,7 @@ def test_runs_meet_facts_as_often_as_they_should_and_junk_takes_its_share_of_the
             useful = run.corpus.n_people * run.corpus.exposures[0]
             assert len(people(run.corpus, "junk")) == settings.junk * useful
             assert run.corpus.source == (run.kind == "source")
-    assert {run.kind for run in stages[2]} == {"plain", "gated", "junk", "source"}
+    assert {run.kind for run in stages[2]} == {"most", "plain", "gated", "junk", "source"}
     assert {run.width for run in stages[1]} == {settings.widths[-1]}, "the law has not seen it"
     assert settings.widths[-1] not in {run.width for run in stages[0]}
 

@@ -213,7 +213,7 @@ def test_no_cluster_no_configuration_no_client(tmp_path, monkeypatch):
         raise ImportError(name)
 
     monkeypatch.setattr(kubernetes, "importlib", SimpleNamespace(import_module=absent))
-    with pytest.raises(ValueError, match=r"isoflop\[kubernetes\]"):
+    with pytest.raises(ValueError, match=r"pip install .*\[kubernetes\]"):
         kubernetes.submit(request_in(tmp_path))
 
 

@@ -61,6 +61,7 @@ def test_inputs_are_listed_with_their_sources(capsys):
     )
 
 
+@pytest.mark.slow
 def test_out_holds_tables_and_figures_and_is_replaced_whole(folder, fit, capsys):
     (folder / "fit.json").write_text(fit)
     call(*FEW, "--fit", "fit.json", "--out", "out")

@@ -14,6 +14,7 @@ from experiments.training import metrics
 from experiments.training.objectives import data_of
 from experiments.training.train import Stopped, train
 from launch.driver.runs_table import read_table
+from launch.driver.stages import planned_run
 from scaling.table.runs import check
 from tests.mixed_run import SIZES, make_mixed_cache, mixed_config
 from tests.tiny_run import Hooks, assert_same_run
@@ -78,7 +79,7 @@ def test_stopped_and_resumed_it_is_the_same_run(trained, tmp_path):
 def test_runs_of_a_table_with_components_are_read_again(trained):
     config, _, row = trained
     results = {config.run_id: json.loads(json.dumps(row))}
-    table = read_table(results, {config.run_id: "grid"}).table
+    table = read_table(results, {config.run_id: "grid"}, {config.run_id: planned_run("grid", config)}).table
     names = ("share", "loss", "bits_per_byte", "epochs", "unique_tokens")
     assert {f"{name}_{component}" for name in names for component in SIZES} <= set(table.columns)
     found = check(table, {}, needed=("share_code", "share_verse", "loss_prose"))
