@@ -55,7 +55,8 @@ def rehearse(
     """
     known, expected = dict(plans), {}
     ended = dict(results or {})
-    for stage in study.stages:
+    waiting = [i for i, stage in enumerate(study.stages) if known[stage.name] is None]
+    for stage in study.stages[: waiting[-1] + 1] if waiting else ():
         so_far = PlannedStages(dict(known))
         if known[stage.name] is None and (made := _asked(stage, so_far, ended)):
             configs, from_results = made

@@ -44,7 +44,8 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
 
     lines, about = label(args[0], flags.reward, flags.pairs, flags.temperature, flags.seed)
     write_atomic(Path(flags.out), "".join(line + "\n" for line in lines))
-    said = f"{about['n_pairs']:,} pairs of {about['n_prompts']:,} prompts"
+    n_pairs = about["n_pairs"]
+    said = f"{n_pairs:,} pair{'' if n_pairs == 1 else 's'} of {about['n_prompts']:,} prompts"
     rewards = f"reward {about['reward']:.3f}, of the best {about['best']:.3f}"
     print(f"{said} · {rewards} · {about['left_out']} · {flags.out}")
     return 0
