@@ -21,6 +21,7 @@ from experiments.studies.data.domains.runs import (
 )
 from experiments.training.train import train
 from launch.driver.runs_table import read_table
+from launch.driver.stages import planned_run
 from models import count
 from scaling.laws import find
 from scaling.laws.law import values
@@ -200,9 +201,9 @@ def test_it_runs_through(tmp_path, monkeypatch):
     (root / "docstrings-mixed").rename(root / "mixture-mixed")
     data = DataConfig("mixture", sources=SOURCES[:2], fingerprint=fingerprint)
     settings = dataclasses.replace(TINY, data=data)
-    results, stage_of = {}, {}
+    results, stage_of, planned = {}, {}, {}
     built = study.build(settings)
-    table = functools.partial(read_table, results, stage_of)
+    table = functools.partial(read_table, results, stage_of, planned)
     for stage in built.stages:
         configs = stage.plan(table())
         if stage.before:
@@ -210,6 +211,7 @@ def test_it_runs_through(tmp_path, monkeypatch):
         for config in configs:
             results[config.run_id] = train(config, tmp_path / "runs" / config.run_id, Hooks())
             stage_of[config.run_id] = stage.name
+            planned[config.run_id] = planned_run(stage.name, config)
     said = built.finish(tmp_path, table())
     assert "predicted" in said and len(measured(settings, table())) == len(results)
     assert laws.sizes_of(measured(settings, table()))[-1][0] == 16

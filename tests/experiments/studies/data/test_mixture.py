@@ -15,6 +15,7 @@ from experiments.studies.budgets import Sweep
 from experiments.studies.data import mixture
 from experiments.training.train import train
 from launch.driver.runs_table import read_table
+from launch.driver.stages import planned_run
 from scaling.table.runs import Runs
 from tests.mixed_run import SIZES, make_mixed_cache
 from tests.tiny_run import Hooks
@@ -109,9 +110,9 @@ def test_settings_that_cannot_be_are_refused(override, words):
 
 @pytest.mark.slow
 def test_it_runs_through(settings, tmp_path):
-    results, stage_of = {}, {}
+    results, stage_of, planned = {}, {}, {}
     study = mixture.build(settings)
-    table = functools.partial(read_table, results, stage_of)
+    table = functools.partial(read_table, results, stage_of, planned)
     for stage in study.stages:
         configs = stage.plan(table())
         if stage.before:
@@ -119,5 +120,6 @@ def test_it_runs_through(settings, tmp_path):
         for config in configs:
             results[config.run_id] = train(config, tmp_path / "runs" / config.run_id, Hooks())
             stage_of[config.run_id] = stage.name
+            planned[config.run_id] = planned_run(stage.name, config)
     words = study.finish(tmp_path, table())
     assert "rank correlation" in words and len(results) == 14 + 3 + 4
