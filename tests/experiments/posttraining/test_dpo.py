@@ -243,6 +243,7 @@ def test_true_rewards_are_compared_where_they_are_known():
     np.testing.assert_array_equal(known["gold_accuracy"], [1 - plain["accuracy"][0], plain["accuracy"][1]])
 
 
+@pytest.mark.slow
 def test_with_an_encoder_responses_have_the_decoders_probabilities():
     """By hand, row by row and without padding."""
     model = models.build(models.ladder(16, 20, "encdec"))

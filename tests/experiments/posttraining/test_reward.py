@@ -219,6 +219,7 @@ def test_a_checkpoint_becomes_the_body_under_a_new_head():
     assert reward.network(params) is network and reward.new == ("head/*",)
 
 
+@pytest.mark.slow
 def test_with_an_encoder_the_reward_is_read_where_the_decoder_ends():
     """Row by row and without padding; the decoder begins with the last token of the prompt."""
     model = models.build(models.ladder(16, 20, "encdec"))

@@ -24,6 +24,7 @@ from tests.extras import extra
 
 GOLDENS = sorted(path.parent for path in Path("tests/data/hf").glob("*/config.json"))
 GOLDEN = pytest.mark.parametrize("folder", GOLDENS, ids=lambda path: path.name)
+QUICK = ("gemma2", "gpt2", "llama-yarn", "mixtral", "olmo2", "qwen3", "rwkv", "rwkv7", "t5")  # by default
 SMALL = TransformerConfig(vocab_size=31, d_model=16, n_layers=2, n_heads=4, n_kv_heads=2, d_head=6, d_ff=24)
 MIX = Experts(n_experts=4, top_k=2, d_expert=10, dispatch="dropless")
 
@@ -53,7 +54,11 @@ def write(folder: Path, fields: dict, tensors: dict[str, np.ndarray]) -> Path:
 compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
-@GOLDEN
+@pytest.mark.parametrize(
+    "folder",
+    [folder if folder.name in QUICK else pytest.param(folder, marks=pytest.mark.slow) for folder in GOLDENS],
+    ids=lambda path: path.name,
+)
 def test_logits_and_greedy_continuation_are_those_of_transformers(folder):
     config, params = loaded(folder)
     golden, model = np.load(folder / "golden.npz"), models.build(config)

@@ -160,7 +160,7 @@ def test_other_words_are_compared_seed_by_seed():
 def test_a_tiny_study_runs_to_its_end_and_again(tmp_path, monkeypatch):
     monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
     sizes = ("n_documents=128", "n_generations=3", "n_tokens=60000", "width=16", "n_seeds=2")
-    parts = ("real_shares=[0.0,1.0]", "rephrased=[0.5]", "longer=[]", "n_measured=64")
+    parts = ("real_shares=[0.0]", "rephrased=[0.5]", "longer=[]", "n_measured=32")
     flags = [f"--set={override}" for override in (*sizes, *parts)]
     folder = tmp_path / "study"
     assert isoflop("study", "model_made", "--out", str(folder), "--workers=1", *flags) == 0

@@ -15,6 +15,7 @@ WORDS = ["".join(random.Random(i).choices("abcdefghijklmnop", k=2 + i % 9)) for 
 TEXTS = [f"Text {i}: {' '.join(random.Random(i).choices(WORDS, k=40))}." for i in range(300)]
 
 
+@pytest.mark.slow
 def test_what_is_kept_and_what_is_not_is_said(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
     texts = [*TEXTS, TEXTS[0], TEXTS[0], f"<html>{TEXTS[1]}</html>", "NUL \0", ""]

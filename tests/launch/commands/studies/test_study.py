@@ -188,6 +188,7 @@ def test_an_interrupted_study_stops_its_workers_and_continues(tmp_path, number):
     check_finished(tmp_path, 400)
 
 
+@pytest.mark.slow
 def test_a_study_survives_kill_9_of_driver_and_workers(tmp_path):
     draw = random.Random(0)
     for _ in range(4):
