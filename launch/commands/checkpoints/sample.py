@@ -92,24 +92,7 @@ def run(args: list[str], flags) -> int:
         raise ValueError(f"expected one run or study folder, got {args}; usage: {USAGE}")
     if flags.chat and flags["prompt"].value is None and flags["prompts"].value is None:
         return _converse(Path(args[0]), flags)
-    if flags.pick:
-        sample_output.check_pick(flags.n, flags.prompts)
-    if flags.best and (flags.n < 2 or flags.pick or flags.beam):
-        raise ValueError(
-            f"--best {flags.best}: it chooses from --n samples, 2 at least, without --pick and --beam"
-        )
-    requests = sample_output.read_requests(flags.prompt, flags.prompts, flags.seed)
-    if flags.n * len(requests) > MAX_SAMPLES:
-        raise ValueError(
-            f"--n {flags.n} of {len(requests)} prompts; at most {MAX_SAMPLES:,} samples are held at a "
-            "time: ask several times, with other seeds"
-        )
-    if flags.top_logprobs and not (flags.json or flags.prompts):
-        raise ValueError("--top_logprobs without --json; add that to see them")
-    form = constraint_flags.read_form(flags)
-    if flags["beam"].present:
-        neutral = {name: default for name, (default, _) in KNOBS.items()}
-        constraint_flags.check_beam(flags, {name: getattr(flags, name) for name in KNOBS}, neutral)
+    requests, form = _checked(flags)
     prepare_process()  # before anything imports jax
     from experiments.data.vocab import prompt_ids
     from experiments.evaluate.loaded_model import chat_template, load_model
@@ -198,6 +181,29 @@ def run(args: list[str], flags) -> int:
         print("" if stream else sample_output.as_text(shown_prompt, groups[0], dim))
         sample_output.warn_of_cut_json(groups[0])
     return sample_output.warn_of_unfulfilled(groups) if form else 0
+
+
+def _checked(flags) -> tuple[list[dict[str, Any]], Any]:
+    """What is asked for and the form that it must have; refuses, before jax comes in, what cannot be done."""
+    if flags.pick:
+        sample_output.check_pick(flags.n, flags.prompts)
+    if flags.best and (flags.n < 2 or flags.pick or flags.beam):
+        raise ValueError(
+            f"--best {flags.best}: it chooses from --n samples, 2 at least, without --pick and --beam"
+        )
+    requests = sample_output.read_requests(flags.prompt, flags.prompts, flags.seed)
+    if flags.n * len(requests) > MAX_SAMPLES:
+        raise ValueError(
+            f"--n {flags.n} of {len(requests)} prompts; at most {MAX_SAMPLES:,} samples are held at a "
+            "time: ask several times, with other seeds"
+        )
+    if flags.top_logprobs and not (flags.json or flags.prompts):
+        raise ValueError("--top_logprobs without --json; add that to see them")
+    form = constraint_flags.read_form(flags)
+    if flags["beam"].present:
+        neutral = {name: default for name, (default, _) in KNOBS.items()}
+        constraint_flags.check_beam(flags, {name: getattr(flags, name) for name in KNOBS}, neutral)
+    return requests, form
 
 
 def _converse(path: Path, flags) -> int:
