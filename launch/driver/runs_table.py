@@ -3,7 +3,7 @@
 Where runs were post-trained, columns for where they started, their objective and its measurements follow;
 where their data are mixed, those of each component. Then come the settings that differ between the runs, by
 the names that they have in a configuration, such as optimizer.weight_decay; runs.json says which of them say
-more than others do.
+more than others do. Last are columns by the names that laws read (`launch.driver.law_columns`).
 """
 
 import contextlib
@@ -18,6 +18,7 @@ import pandas as pd
 from experiments.config import RunConfig
 from experiments.fields import default
 from experiments.files import write_atomic
+from launch.driver.law_columns import annealing_at_end, law_columns
 from launch.monitor.text import short
 from launch.store import PlannedRun, Store, settings
 from models import count, ladder
@@ -37,8 +38,12 @@ def read_table(
     results: dict[str, dict[str, Any]], stage_of: dict[str, str], planned: Mapping[str, PlannedRun]
 ) -> Runs:
     """The finished ones of the runs in `stage_of`, a row each; all of them are `planned`."""
+    table = table_of(results, stage_of, planned)
+    configs = [planned[run_id].config for run_id in table["run_id"]]
+    if any(name.startswith("schedule.") for name in settings.varied(configs)):
+        table = pd.concat([table, annealing_at_end(configs)], axis=1)
     conventions = _sidecar(_of(results, stage_of)).get("conventions", {})
-    return Runs(table_of(results, stage_of, planned), conventions)
+    return Runs(table, conventions)
 
 
 def table_of(
@@ -59,7 +64,8 @@ def table_of(
         for column, name in names.items()
         if column not in table
     }
-    return table.assign(**differing)
+    read_by_laws = {n: pd.Series(v, table.index) for n, v in law_columns(configs).items() if n not in table}
+    return table.assign(**differing, **read_by_laws)
 
 
 def setting(config: dict[str, Any], name: str) -> Any:

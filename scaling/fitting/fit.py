@@ -95,7 +95,7 @@ def fit(
         status=_status(form, solution, found, int(run.max()) + 1),
         diagnostics=found,
         notes=(*usable.notes, *unmodelled(usable.table, form.columns, form.target)),
-        conventions={k: v for k, v in usable.conventions.items() if k != "ladder"},
+        conventions={k: v for k, v in usable.conventions.items() if k != "ladder"} | dict(form.conventions),
         evidence=evidence({n: usable.table[n].to_numpy(float) for n in form.columns if n in form.positive}),
         flops_per_token=cost_of(usable, form),
         n_runs=int(run.max()) + 1,

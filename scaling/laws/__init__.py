@@ -27,13 +27,14 @@ from scaling.laws.downstream.rl_compute import RL_COMPUTE
 from scaling.laws.downstream.task_accuracy import DOWNSTREAM
 from scaling.laws.downstream.u_shaped import u_shaped
 from scaling.laws.law import FREE, Columns, Law
+from scaling.laws.pretraining.batch import BATCH
 from scaling.laws.pretraining.broken import broken
 from scaling.laws.pretraining.chinchilla import CHINCHILLA
 from scaling.laws.pretraining.data_constrained import DATA_CONSTRAINED, OVERFITTING
 from scaling.laws.pretraining.kaplan import KAPLAN
 from scaling.laws.pretraining.low_resource import LOW_RESOURCE
 from scaling.laws.pretraining.mixture import mixture, mixture_exponential, mixture_own
-from scaling.laws.pretraining.moe import GRANULARITY, MOE
+from scaling.laws.pretraining.moe import GRANULARITY, MOE, SPARSITY
 from scaling.laws.pretraining.over_training import OVER_TRAINING
 from scaling.laws.pretraining.precision import PRECISION
 from scaling.laws.pretraining.transfer import TRANSFER
@@ -64,9 +65,11 @@ LAWS = {
         DATA_CONSTRAINED,
         OVERFITTING,
         TRANSFER,
+        BATCH,
         PRECISION,
         MOE,
         GRANULARITY,
+        SPARSITY,
         broken(),
         logistic(),
         u_shaped(),

@@ -51,6 +51,7 @@ class Law:
         budget of 6·N·D buys [thetas, budgets], NaN where there is none, in the table's own units. None where
         it has no closed form: the best size is then searched for (scaling/optimum/frontier.py).
       size_exponent: theta [..., n_params] -> a [...] of N* ~ C^a and D* ~ C^(1-a); None as above.
+      conventions: (column, what the law takes it to be), said with every fit.
       idle_params: whether the size counts parameters that a token does not meet: its FLOPs are not 6·N.
     """
 
@@ -72,6 +73,7 @@ class Law:
     relaxed: "Law | None" = None
     best_size: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     size_exponent: Callable[[np.ndarray], np.ndarray] | None = None
+    conventions: tuple[tuple[str, str], ...] = ()
     idle_params: bool = False
 
     @property

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from scaling import laws
 from scaling.fitting.result import Fit
 from scaling.optimum.frontier import (
     DRAWS,
@@ -57,7 +58,7 @@ def best_experts(
     2502.05172).
 
     Args:
-      fit: of a law of n_active, n_tokens and n_experts.
+      fit: of a law of n_active, n_tokens and n_experts, or expansion, which is n_experts of full width.
       max_total: the most parameters that fit the memory, active or not.
       terms: what else a budget may be spent on; see `frontier.spending`.
 
@@ -69,10 +70,11 @@ def best_experts(
         check_positive("flops", flops).ravel(),
     )
     check_positive("max_total", np.minimum(max_total, 1e300))
+    column = "expansion" if "expansion" in laws.find(fit.forecast.law).columns else "n_experts"
     optima, drawn = [], []
     for each, growth in zip(choices, _growth(choices)):
         limits = terms | {
-            "n_experts": each,
+            column: each,
             "max_params": min(terms.get("max_params", np.inf), max_total / growth),
         }
         optima.append(frontier(fit, budget, **limits))

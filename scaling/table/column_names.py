@@ -48,7 +48,8 @@ def with_our_names(
 
     Args:
       columns: what the user says: {ours: theirs}.
-      needed: our names that must be there; n_tokens may come from flops, and flops from n_tokens.
+      needed: our names that must be there; n_tokens may come from flops, flops from n_tokens and batch_tokens
+        from n_steps.
       name: of the table, for messages.
 
     Raises:
@@ -131,7 +132,9 @@ def _renamed(table: pd.DataFrame, columns: Mapping[str, str], name: str) -> pd.D
 
 
 def _follows(column: str, table: pd.DataFrame, needed: Sequence[str]) -> bool:
-    """Whether the column follows from C = 6·N·D (a size that is missing is reported by itself)."""
+    """Whether the column follows from C = 6·N·D (a size that is missing is reported by itself) or n_steps."""
+    if column == "batch_tokens":
+        return "n_steps" in table
     other = {"n_tokens": "flops", "flops": "n_tokens"}.get(column)
     return other in table and not {"n_params", "n_active"}.isdisjoint((*table.columns, *needed))
 

@@ -302,11 +302,15 @@ def _has_objective(table: pd.DataFrame) -> np.ndarray:
 
 
 def _fill_in(table: pd.DataFrame, needed: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Adds n_tokens and flops to the table where they follow from C = 6·N·D: (conventions, notes).
+    """Adds n_tokens and flops to the table where they follow from C = 6·N·D, and batch_tokens from n_steps:
+    (conventions, notes).
 
     N are the active parameters, where the table tells them apart.
     """
     conventions, notes = {}, []
+    if "batch_tokens" in needed and "batch_tokens" not in table and {"n_tokens", "n_steps"} <= set(table):
+        table["batch_tokens"] = numbers(table["n_tokens"]) / numbers(table["n_steps"])
+        conventions["batch_tokens"] = "n_tokens / n_steps: the table has no batch_tokens"
     size = "n_active" if "n_active" in table else "n_params"
     if size not in table:
         return conventions, notes

@@ -68,6 +68,14 @@ PLANTED = {
         (0.8, 18.1, 30.8, 0.15, 0.147, 4.0, 0.58),
         grid(n_active=SIZES, n_tokens=TOKENS, granularity=(1, 2, 4, 8, 16)),
     ),
+    "sparsity": (
+        (1.8, 400.0, 1500.0, 0.35, 0.36, 0.3, 0.05, 0.06),
+        grid(n_active=SIZES, n_tokens=TOKENS, expansion=(1, 4, 16), granularity=(1, 4)),
+    ),
+    "batch": (
+        (1.8, 400.0, 1500.0, 0.35, 0.36, 25.0, 0.47),
+        grid(n_params=SIZES, n_tokens=TOKENS, batch_tokens=np.geomspace(1e5, 3e7, 4)),
+    ),
     "logistic": ((3e5, 0.8), grid(n_params=np.geomspace(1e4, 1e7, 40))),
     "broken": ((1.5, 100.0, 0.1, 0.15, 3e20, 0.4), grid(flops=np.geomspace(1e16, 1e24, 60))),
     "u_shaped": ((2.2, 5e20, 0.06, 0.11), grid(flops=np.geomspace(1e18, 1e23, 20))),

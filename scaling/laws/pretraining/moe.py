@@ -1,4 +1,4 @@
-"""Laws of mixtures of experts: by number of experts, and by granularity."""
+"""Laws of mixtures of experts: by number of experts, by granularity, and by both."""
 
 from collections.abc import Mapping
 
@@ -85,4 +85,44 @@ GRANULARITY = Law(
     use="experts of varied width, at one ratio of total to active parameters; of varied number: moe",
     dimensionless=("granularity",),
     idle_params=True,
+)
+
+
+def _sparsity(theta: Array, x: Columns) -> Array:
+    E, A, B, alpha, beta, rho, eta, omega = theta
+    log_x = jnp.log(x["expansion"])
+    log_n = jnp.log(x["n_active"]) + (rho + eta * jnp.log(x["granularity"])) * log_x
+    few_tokens = B * jnp.exp(omega * log_x - beta * jnp.log(x["n_tokens"]))
+    return E + A * jnp.exp(-alpha * log_n) + few_tokens
+
+
+def _unscale_sparsity(theta: np.ndarray, units: Mapping[str, float]) -> np.ndarray:
+    E, A, B, alpha, beta, rho, eta, omega = np.moveaxis(theta, -1, 0)
+    n, d, loss = units["n_active"], units["n_tokens"], units["loss"]
+    return np.stack([loss * E, loss * A * n**alpha, loss * B * d**beta, alpha, beta, rho, eta, omega], -1)
+
+
+# Fewer parameters than `moe`, for tables that also vary the granularity: without saturation in the number of
+# experts, and exponents that do not depend on it. A dense model has expansion 1, whatever its granularity.
+SPARSITY = Law(
+    name="sparsity",
+    params=("E", "A", "B", "alpha", "beta", "rho", "eta", "omega"),
+    columns=("n_active", "n_tokens", "expansion", "granularity"),
+    value=_sparsity,
+    unscale=_unscale_sparsity,
+    bounds=(
+        *((0.0, 1.0), (0.0, 50.0), (0.0, 50.0), (0.0, 4.0), (0.0, 4.0)),
+        *((-1.0, 2.0), (-1.0, 1.0), (-1.0, 1.0)),
+    ),
+    starts=tuple((0.6, 0.3, 0.3, a, b, 0.3, 0.0, 0.0) for a in (0.2, 0.5, 1.0) for b in (0.2, 0.5, 1.0)),
+    prior=(
+        *((0.65, 0.15), FREE, FREE, (0.5, 0.2), (0.5, 0.2)),
+        *((0.3, 0.3), (0.0, 0.1), (0.0, 0.1)),
+    ),
+    formula="E + A / N'^alpha + B x^omega / D^beta, N' = N active * x^(rho + eta log G), "
+    "x = all experts / those of a token (expansion), G = granularity",
+    source="terms of Ludziejewski et al. 2025 (arXiv 2502.05172); a power of the share of active experts "
+    "that depends on log G: Tian et al. 2025 (arXiv 2507.17702)",
+    use="experts of varied number and width together; moe or granularity where one of them varies",
+    dimensionless=("expansion", "granularity"),
 )
