@@ -1,6 +1,6 @@
 """What planning saves: intervals and coverage against FLOPs, of `next_runs` and of a uniform IsoFLOP grid.
 
-`python benchmarks/scaling/design_gain.py [tables] [design_gain.csv]` simulates tables (scaling/simulate.py)
+`python benchmarks/scaling/design_gain.py [tables] [design_gain.csv]` simulates tables (scaling/simulate/)
 that follow Chinchilla's law exactly, have profiles more curved than the law's, or lose by warm-ups at small
 budgets. The grid has five budgets over two decades with seven sizes each. The plan starts with four sizes at
 each of the grid's three smallest budgets and then makes what `next_runs` proposes, in two rounds, up to a

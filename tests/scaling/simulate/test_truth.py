@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scaling.simulate import SimulatedTruth, isoflop_grid, measure, random_truth
+from scaling.simulate.truth import SimulatedTruth, isoflop_grid, measure, random_truth
 
 PLAIN = SimulatedTruth(E=1.8, A=400.0, B=1500.0, alpha=0.35, beta=0.36, noise=0.0)
 BUDGETS = np.geomspace(1e17, 1e19, 5)

@@ -1,12 +1,13 @@
-"""Tables of runs from a known truth, with what real tables add to a law: for checking what is said of them.
+"""A known truth and tables of runs from it, with what real tables add to a law.
 
-A simulated truth is Chinchilla's law (Hoffmann et al. 2022, arXiv 2203.15556, eq. 2) and the ways in which
+The truth is Chinchilla's law (Hoffmann et al. 2022, arXiv 2203.15556, eq. 2) and the ways in which
 reality is not it: noise from seed to seed, learning rates beside their best, profiles more curved than the
 law's, small budgets that lose by warm-ups, outliers, runs that are missing, and sizes counted by another
 convention.
 """
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -69,15 +70,21 @@ def random_truth(rng: np.random.Generator, flops: float = 1e19, **reality: float
     return replace(truth, **{"noise": 10 ** rng.uniform(-2.7, -2.1), **reality})
 
 
+class HasFrontier(Protocol):
+    """A truth that knows the compute-optimal N at given FLOPs."""
+
+    def best_size(self, flops) -> np.ndarray: ...
+
+
 def isoflop_grid(
-    truth: SimulatedTruth, budgets, sizes: int = 7, reach: float = 1.5, rng: np.random.Generator | None = None
+    truth: HasFrontier, budgets, sizes: int = 7, reach: float = 1.5, rng: np.random.Generator | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """(n_params, n_tokens): sizes evenly spaced in the logarithm, e^±reach around the best of each budget.
 
     With `rng` the grids' middles are off by up to half of that, as before the best sizes are known.
 
     Args:
-      truth: the law of the simulated runs.
+      truth: of the simulated runs.
       budgets: FLOPs, 6·N·D.
       sizes: of each budget.
       reach: of the sizes, in log units, to either side.
