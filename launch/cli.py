@@ -47,7 +47,7 @@ GROUPS = {  # a folder of launch/commands each
         "fit": "fit a scaling law to a table of runs",
         "predict": "loss, or the best model for a budget, from a fitted law",
         "mixture": "the best mixture of training data for a weighted target, from fitted laws",
-        "compare": "which law predicts larger runs best",
+        "compare": "what a recipe is worth in compute; or which law predicts larger runs best",
         "next": "the runs that would sharpen a prediction most, and what they cost",
         "hparams": "laws of the best learning rate and batch, and the setting for a new size",
         "forecast": "when text, power and money run short, by scenario and with intervals",

@@ -4,7 +4,8 @@
   result             Fit and Prediction: parameters, what is predicted, JSON, text
   solver             least squares: robust, many problems at once, for the parameters and their resamples; and
                      generalised, under a prior, for the parameters of a forecast
-  uncertainty        Forecast: the predictive distribution of a new run; model_discrepancy: errors of the law
+  uncertainty        Forecast: the predictive distribution of a new run; model_discrepancy: errors of the law;
+                     joint_draws: whole curves that the runs allow
   doubts             what makes a fit doubtful, in words
   reach              how far a prediction lies beyond the runs
   diagnostics        what the runs leave open, and what a single run does to a fit
@@ -16,6 +17,7 @@ __all__ = [
     "diagnostics",
     "doubts",
     "fit",
+    "joint_draws",
     "model_discrepancy",
     "reach",
     "result",

@@ -22,6 +22,7 @@ from scaling.report.theme import (
     groups,
     is_done,
     plain,
+    ramp,
     signed,
     stages,
     tips,
@@ -31,6 +32,7 @@ from scaling.report.theme import (
 
 LOSS = "Loss, nats per token"
 COMPUTE = "Training compute C, FLOPs"
+MOST_GAIN = 10.0  # as far as the axis of a recipe's gain goes
 FAR = 3.0  # intervals that reach further than this factor beyond all sizes are cut off
 CROSS = "M-.7,-.7L.7,.7M-.7,.7L.7,-.7"
 HOLLOW = {"stroke": INK, "fill": "var(--paper)", "strokeWidth": 1.8, "opacity": 1}
@@ -306,3 +308,47 @@ def _menu(table: pd.DataFrame, field: str, title: str) -> alt.Parameter:
     present = stages(table) if field == "stage" else list(table.sort_values("n_params")[field].unique())
     menu = alt.binding_select(options=[None, *present], labels=["all", *present], name=f"{title} ")
     return alt.selection_point(fields=[field], bind=menu, name=f"only_{field}")
+
+
+def recipe_gain(curves: pd.DataFrame, pairs: pd.DataFrame, reference: str) -> dict[str, Any]:
+    """How many times the compute the reference needs for the loss of each recipe, against compute.
+
+    Args:
+      curves: recipe, flops, gain, lo, hi, beyond: whether there are no runs to compare, where it is dashed.
+      pairs: recipe, flops, gain, lo, hi and what tips show of pairs of runs; may be empty.
+      reference: name of the recipe that others are measured by.
+    """
+    names = list(dict.fromkeys(curves["recipe"]))
+    across = x("flops", COMPUTE, curves["flops"], label=e_notation)
+    ends = [*curves["lo"], *curves["hi"], *(pairs["gain"] if len(pairs) else ()), 1.0]
+    title = f"Compute that {reference} needs for the same loss, ×"
+    up = y("gain", title, np.clip(ends, 1 / MOST_GAIN, MOST_GAIN), label=plain, pad=0.08)
+    colour = alt.Color(
+        "recipe:N",
+        scale=alt.Scale(domain=names, range=[ACCENT, VERIFY, *ramp(max(len(names), 3))]),
+        legend=alt.Legend(title="Recipe", symbolType="circle", symbolOpacity=1),
+    )
+    between = {"y": alt.Y("lo:Q", scale=up["scale"]), "y2": "hi:Q", "x": across, "color": colour}
+    within = curves.loc[~curves["beyond"]]
+    last = within.groupby("recipe", sort=False).tail(1)
+    further = pd.concat([last, curves.loc[curves["beyond"]]])
+    layers = [
+        chart("one").mark_rule(stroke="var(--line)", strokeWidth=1.5).encode(y=up),
+        chart("within", "band").mark_area(fillOpacity=0.14, opacity=1, clip=True).encode(**between),
+        chart("further", "band_ahead").mark_area(fillOpacity=0.06, opacity=1, clip=True).encode(**between),
+        chart("pairs", "reach").mark_rule(strokeWidth=1, opacity=0.25, clip=True).encode(**between),
+        chart("within").mark_line(strokeWidth=2, clip=True).encode(x=across, y=up, color=colour),
+        chart("further")
+        .mark_line(strokeWidth=2, strokeDash=[5, 4], clip=True)
+        .encode(x=across, y=up, color=colour),
+        chart("pairs")
+        .mark_point(filled=True, size=42, opacity=1, clip=True)
+        .encode(
+            x=across,
+            y=up,
+            color=colour,
+            tooltip=tips(pairs, "n_params", "n_tokens", "loss_a", "loss_b", "gain", "lo", "hi"),
+        ),
+    ]
+    tables = {"one": pd.DataFrame({"gain": [1.0]}), "within": within, "further": further, "pairs": pairs}
+    return finish(layers, tables)

@@ -35,6 +35,8 @@ TIPS = {
     "name": ("Name", None), "share": ("Share", ".3~%"), "web": ("Of Common Crawl", ".3~%"),
     "speakers": ("Speakers, millions", ".4~g"), "documents": ("Documents", ","),
     "tokens_per_sentence": ("Tokens a sentence", ".4~g"), "vocabulary": ("Vocabulary", None),
+    "recipe": ("Recipe", None), "gain": ("Gain in compute, ×", ".3~g"),
+    "loss_a": ("Loss of the first", ".4f"), "loss_b": ("Loss", ".4f"),
 }  # fmt: skip
 SHOWN = {
     *TIPS,
