@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from scaling.prediction.recipe_comparison import RecipeComparison, compare_recipes
-from scaling.simulate import LR_CURVATURE, SimulatedTruth, isoflop_grid, random_truth
+from scaling.simulate import SimulatedTruth, isoflop_grid, random_truth
+from scaling.simulate.truth import LR_CURVATURE
 from scaling.table.runs import Runs, check
 
 TOP = 1e19
