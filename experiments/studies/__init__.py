@@ -17,6 +17,7 @@ __all__ = ["STUDIES", "Stage", "Study", "load_study", "study_module"]
 STUDIES = {  # name: module of this package
     "quickstart": "quickstart",
     "families": "families",
+    "batch_size": "pretraining.batch_size",
     "lr_transfer": "lr_transfer.study",
     "emergence": "emergence",
     "test_time_compute": "test_time_compute.study",

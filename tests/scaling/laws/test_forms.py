@@ -130,6 +130,25 @@ def test_fine_experts_approach_chinchilla_without_the_term_of_granularity():
     assert coarse == pytest.approx(chinchilla(0.8, 22.1, 30.8, 0.15, 0.147))
 
 
+def test_experts_multiply_the_parameters_by_a_power_of_their_number_and_dense_models_have_none():
+    theta = (1.8, *EXCESS, 0.3, 0.05, 0.0)
+    columns = {"n_active": SIZES, "n_tokens": TOKENS}
+    dense = law_values("sparsity", theta, **columns, expansion=1, granularity=4)
+    assert dense == pytest.approx(chinchilla(1.8, *EXCESS))
+    sparse = law_values("sparsity", theta, **columns, expansion=8, granularity=np.e**2)
+    assert sparse == pytest.approx(chinchilla(1.8, *EXCESS, n_params=SIZES * 8**0.4))
+
+
+def test_a_critical_batch_takes_twice_the_tokens_and_far_larger_ones_are_worth_their_steps():
+    theta, critical = (1.8, *EXCESS, 25.0, 0.47), 25.0 * TOKENS**0.47
+    once, columns = chinchilla(1.8, *EXCESS), {"n_params": SIZES, "n_tokens": TOKENS}
+    assert law_values("batch", theta, **columns, batch_tokens=1e-3) == pytest.approx(once, rel=1e-6)
+    twice = columns | {"n_tokens": 2 * TOKENS, "batch_tokens": critical}
+    assert law_values("batch", theta, **twice) == pytest.approx(once)
+    huge = columns | {"n_tokens": TOKENS / critical * 1e16, "batch_tokens": 1e16}
+    assert law_values("batch", theta, **huge) == pytest.approx(once, rel=1e-4)
+
+
 def test_weights_of_gamma_log_2_bits_count_half():
     predicted = law_values(
         "precision", (1.8, *EXCESS, 2.7), n_params=SIZES, n_tokens=TOKENS, weight_bits=2.7 * np.log(2)

@@ -1,0 +1,141 @@
+"""The pictures of the studies of pretraining, as PNG."""
+
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+import scaling
+from experiments.studies.data.figures import by_size, finished
+from scaling.hparams.critical_batch import trade_off as hyperbola
+from scaling.report import theme
+
+WIDTH, HEIGHT = 300, 260  # of a panel, CSS pixels
+TRADE_OFF = (
+    "Steps and tokens to one loss, a colour a loss, a point a batch. Lines: (S / S_min - 1)(D / D_min - 1) = "
+    "1 through them; where one bends is its critical batch."
+)
+CRITICAL = (
+    "Left: critical batches by the tokens that small batches need, bars their intervals; the line is the law "
+    "of all runs. Middle: the loss of the middle width by batch, a colour a number of tokens; lines are the "
+    "law. Right: the best learning rate by batch."
+)
+
+
+def trade_off(points: pd.DataFrame, critical: pd.DataFrame) -> bytes:
+    """Steps against tokens to equal loss, a panel a size, a colour a loss, with the hyperbolas through them.
+
+    Args:
+      points: n_params, target, batch_tokens, n_tokens, steps.
+      critical: n_params, target, batch_tokens (the critical one), least_steps.
+    """
+    panels = []
+    for n_params in np.unique(points["n_params"].to_numpy(float)):
+        own, lines = points.loc[points["n_params"] == n_params], []
+        for row in critical.loc[critical["n_params"] == n_params].to_dict("records"):
+            batch = np.geomspace(own["batch_tokens"].min() / 2, own["batch_tokens"].max() * 2, 60)
+            steps, tokens = hyperbola(batch, row["batch_tokens"], row["least_steps"])
+            lines.append(pd.DataFrame({"steps": steps, "n_tokens": tokens, "target": row["target"]}))
+        law = pd.concat(lines).assign(loss=lambda table: table["target"].map("{:.3f}".format))
+        own = own.assign(loss=own["target"].map("{:.3f}".format))
+        colour = by_size("loss", "Loss reached", sorted(own["loss"].unique(), reverse=True))
+        across = theme.x("steps", "Steps", own["steps"])
+        up = theme.y("n_tokens", "Tokens", own["n_tokens"])
+        base = alt.Chart(law).mark_line(strokeWidth=1.5, clip=True)
+        panels.append(
+            alt.layer(
+                base.encode(x=across, y=up, color=colour, order="steps:Q"),
+                alt.Chart(own)
+                .mark_point(filled=True, size=45, opacity=1)
+                .encode(x=across, y=up, color=colour),
+            ).properties(width=WIDTH, height=HEIGHT, title=f"{theme.si(n_params)} parameters")
+        )
+    return finished(alt.hconcat(*panels).resolve_scale(color="independent"))
+
+
+def critical_batch(critical: pd.DataFrame, table: pd.DataFrame, law: scaling.Fit, lr: pd.DataFrame) -> bytes:
+    """The critical batch by tokens, the loss by batch, and the best rate by batch.
+
+    Args:
+      critical: n_params, least_tokens, batch_tokens, lo, hi.
+      table: the runs: n_params, n_tokens, batch_tokens, loss.
+      law: of size, tokens and batch.
+      lr: batch_tokens, lr, lo, hi.
+    """
+    panels = {
+        "Critical batch": _growth(critical, law),
+        "Loss": _losses(table, law),
+        "Best learning rate": _rates(lr),
+    }
+    each = (panel.properties(width=WIDTH, height=HEIGHT, title=name) for name, panel in panels.items())
+    return finished(alt.hconcat(*each).resolve_scale(color="independent"))
+
+
+def _growth(critical: pd.DataFrame, law: scaling.Fit) -> Any:
+    sizes = [theme.si(n) for n in sorted(critical["n_params"].unique())]
+    tokens = np.geomspace(critical["least_tokens"].min() / 1.5, critical["least_tokens"].max() * 1.5, 40)
+    names = list(law.params)
+    b, kappa = (law.samples[:, names.index(name)] for name in ("b", "kappa"))
+    lo, hi = np.quantile(b * tokens[:, None] ** kappa, [(1 - law.level) / 2, (1 + law.level) / 2], axis=1)
+    line = law.params["b"] * tokens ** law.params["kappa"]
+    band = pd.DataFrame({"least_tokens": tokens, "batch_tokens": line, "lo": lo, "hi": hi})
+    seen = np.array([*critical["batch_tokens"], *line])
+    up = theme.y("batch_tokens", "Critical batch, tokens", [seen.min() / 2, seen.max() * 2])
+    low, high = up["scale"]["domain"]
+    across = theme.x("least_tokens", "Tokens that small batches need", tokens)
+    own = critical.assign(size=[theme.si(n) for n in critical["n_params"]])
+    own = own.assign(lo=own["lo"].clip(low, high), hi=own["hi"].clip(low, high))
+    colour = by_size("size", "Parameters", sizes)
+    ends = {"y": alt.Y("lo:Q", scale=up["scale"]), "y2": "hi:Q"}
+    area = alt.Chart(band.assign(lo=band["lo"].clip(low, high), hi=band["hi"].clip(low, high)))
+    return alt.layer(
+        area.mark_area(opacity=0.15, color=theme.VERIFY).encode(x=across, **ends),
+        alt.Chart(band).mark_line(color=theme.VERIFY, strokeWidth=1.5, clip=True).encode(x=across, y=up),
+        alt.Chart(own).mark_rule(strokeWidth=1.5).encode(x=across, color=colour, **ends),
+        alt.Chart(own).mark_point(filled=True, size=45, opacity=1).encode(x=across, y=up, color=colour),
+    )
+
+
+def _losses(table: pd.DataFrame, law: scaling.Fit) -> Any:
+    """The loss of the middle size by batch."""
+    sizes = sorted(table["n_params"].unique())
+    n_params = sizes[len(sizes) // 2]
+    own = table[table["n_params"] == n_params]
+    own = own.assign(tokens=[theme.si(n) for n in own["n_tokens"]])
+    order = list(own.sort_values("n_tokens")["tokens"].drop_duplicates())
+    batch = np.geomspace(own["batch_tokens"].min(), own["batch_tokens"].max(), 40)
+    lines = [
+        pd.DataFrame(
+            {
+                "batch_tokens": batch,
+                "tokens": theme.si(n),
+                "loss": law.predict(n_params, n, batch_tokens=batch).loss,
+            }
+        )
+        for n in sorted(own["n_tokens"].unique())
+    ]
+    colour = by_size("tokens", "Tokens", order)
+    across = theme.x("batch_tokens", "Batch, tokens", batch)
+    up = theme.y("loss", "Loss, nats per token", own["loss"], label=theme.plain)
+    return alt.layer(
+        alt.Chart(pd.concat(lines))
+        .mark_line(strokeWidth=1.5, clip=True)
+        .encode(x=across, y=up, color=colour),
+        alt.Chart(own).mark_point(filled=True, size=45, opacity=1).encode(x=across, y=up, color=colour),
+    )
+
+
+def _rates(lr: pd.DataFrame) -> Any:
+    across = theme.x("batch_tokens", "Batch, tokens", lr["batch_tokens"])
+    up = theme.y("lr", "Best learning rate", [*lr["lo"], *lr["hi"]], label=theme.plain)
+    base = alt.Chart(lr.assign(shape=np.where(lr["at_edge"], "only a bound", "best")))
+    shape = alt.Shape(
+        "shape:N", title=None, scale=alt.Scale(domain=["best", "only a bound"], range=["circle", "triangle"])
+    )
+    return alt.layer(
+        base.mark_rule(color=theme.MUTED, strokeWidth=1.5).encode(
+            x=across, y=alt.Y("lo:Q", scale=up["scale"]), y2="hi:Q"
+        ),
+        base.mark_point(filled=True, size=50, color=theme.INK, opacity=1).encode(x=across, y=up, shape=shape),
+    )
