@@ -77,7 +77,7 @@ MAY_IMPORT = {
         "launch": "",
         "cli": "| experiments",
         "store": "| experiments",
-        "monitor": "store | experiments",
+        "monitor": "store | experiments scaling",
         "workers": "monitor store | experiments models",
         "driver": "monitor store workers | experiments models scaling",
         "backends": "driver monitor store workers | experiments",
@@ -212,6 +212,8 @@ def _bound(node: ast.stmt) -> set[str]:
     """Names that a statement at the top of a module binds."""
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         return {alias.asname or alias.name for alias in node.names}
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":  # bound when first used
+        return {name for each in node.body for name in _bound(each)}
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         return {node.name}
     targets = (

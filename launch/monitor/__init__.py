@@ -4,9 +4,10 @@
     speed        measured speeds, and times by them
     text         all that in words
     display      the words on a screen, redrawn in place
+    bands        running runs in their bands, and curves that do not collapse
     live_page    the page of a study that runs, served to a browser here
     prices       worker-hours, money and energy
     tensorboard, wandb    training curves for other programs
 
-It may import launch.store and experiments, and must not import jax. Import from its modules.
+It may import launch.store, experiments and what of scaling needs no jax. Import from its modules.
 """

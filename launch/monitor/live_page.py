@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from launch.monitor.bands import Bands, read_bands
 from launch.monitor.progress import StudyProgress, read_progress
 from launch.monitor.text import headline, running_line
 from launch.store import UNFINISHED, Store
@@ -21,8 +22,9 @@ SECONDS = 2.0
 PAUSE, LONGEST = 20.0, 60.0
 
 
-def now_lines(seen: StudyProgress) -> list[str]:
-    """How far the stages are that have runs to do, time left, and what each worker trains."""
+def now_lines(seen: StudyProgress, bands: Bands) -> list[str]:
+    """How far the stages are that have runs to do, time left, and what each worker trains, with what is
+    expected of it; and what is not as it should be."""
     lines = [
         headline(seen, stage, stage)
         for stage, counts in seen.stages.items()
@@ -30,7 +32,9 @@ def now_lines(seen: StudyProgress) -> list[str]:
     ]
     if seen.n_workers:
         lines.append(f"{seen.n_workers} worker{'' if seen.n_workers == 1 else 's'} at work")
-    return lines + [running_line(run, at, columns=110, names=seen.settings) for run, at in seen.running]
+    for run, at in seen.running:
+        lines += [running_line(run, at, columns=110, names=seen.settings), *bands.lines(run.run_id)]
+    return lines + bands.doubts()
 
 
 @dataclass
@@ -51,7 +55,7 @@ class LivePage:
             self.html, self.version, self.lines = self.final(), "finished", ["finished"]
             return False
         seen = read_progress(self.store)
-        self.lines = now_lines(seen)
+        self.lines = now_lines(seen, read_bands(self.store, seen))
         steps = [at.get("step", 0) for _, at in seen.running]
         version = f"{len(seen.ended)} of {len(seen.states)}, {sum(steps)} steps"
         if version != self.version and time.monotonic() >= self._due:

@@ -25,6 +25,7 @@ from absl import flags
 
 from launch.arguments.tables_and_fits import check_out, define_law, parse_columns, run_law
 from launch.monitor import live_page
+from launch.monitor.bands import read_bands
 from launch.monitor.progress import read_progress
 from launch.store import Store
 from launch.workers.process import plan_on_cpu, prepare_process
@@ -131,5 +132,6 @@ def missing_runs(store: Store) -> "MissingRuns":
     if stage_of := {r: planned[r].stage for r, state in states.items() if WORDS[state] == "finished"}:
         write_table(store, stage_of)
     waiting: dict[str, dict[str, int]] = {stage: {} for stage in store.plan.waiting_stages()}
-    now = tuple(live_page.now_lines(read_progress(store)))
+    seen = read_progress(store)
+    now = tuple(live_page.now_lines(seen, read_bands(store, seen)))
     return MissingRuns(runs | waiting, time.strftime("%Y-%m-%d at %H:%M"), now)

@@ -14,6 +14,7 @@ from absl import flags
 from launch.arguments.studies import open_study
 from launch.backends import backends_of
 from launch.monitor import prices
+from launch.monitor.bands import read_bands
 from launch.monitor.display import LOG_SECONDS, Display
 from launch.monitor.progress import FAILURES_SHOWN, Failure, StudyProgress, read_progress
 from launch.monitor.text import duration, n_runs, running_line, short, summary
@@ -72,6 +73,7 @@ def scheduler_lines(store: Store) -> list[str]:
 def as_json(store: Store, seen: StudyProgress) -> dict:
     """The state as plain values."""
     spent, left = seen.worker_seconds or (None, None)
+    bands = read_bands(store, seen)
     return {
         "folder": str(store.folder),
         "finished": store.finished.exists(),
@@ -83,13 +85,19 @@ def as_json(store: Store, seen: StudyProgress) -> dict:
         "prices": prices.read(store),
         "n_workers": seen.n_workers,
         "found": _found(store),
-        "running": [{"run_id": run.run_id, "stage": run.stage, **progress} for run, progress in seen.running],
+        "running": [
+            {"run_id": run.run_id, "stage": run.stage, **progress} | bands.as_json(run.run_id)
+            for run, progress in seen.running
+        ],
+        "doubts": bands.doubts(),
         "failures": [asdict(failure) | {"log": str(_log(store, failure))} for failure in seen.failures],
     }
 
 
 def as_lines(store: Store, seen: StudyProgress) -> list[str]:
-    """The state as a small table, the running runs, time and cost, and the first failures."""
+    """The state as a small table, the running runs and what is expected of them, what is not as it should be,
+    time and cost, and the first failures."""
+    bands = read_bands(store, seen)
     lines = [f"{store.folder}: {'finished' if store.finished.exists() else 'not finished'}"]
     width = max([5, *map(len, seen.stages), *map(len, store.plan.waiting_stages())])
     lines.append(f"  {'stage':<{width}}" + "".join(f"{state:>10}" for state in STATES))
@@ -102,12 +110,12 @@ def as_lines(store: Store, seen: StudyProgress) -> list[str]:
     if seen.running:
         workers = f"{seen.n_workers} worker{'' if seen.n_workers == 1 else 's'}"
         lines.append(f"{len(seen.running)} running on {workers}, {short(seen.tokens_per_second)} tokens/s")
-        lines += [
-            running_line(run, progress, columns=110, names=seen.settings)
-            for run, progress in seen.running[:RUNNING_SHOWN]
-        ]
+        for run, progress in seen.running[:RUNNING_SHOWN]:
+            lines.append(running_line(run, progress, columns=110, names=seen.settings))
+            lines += bands.lines(run.run_id)
         if len(seen.running) > RUNNING_SHOWN:
             lines.append(f"  and {len(seen.running) - RUNNING_SHOWN} more")
+    lines += bands.doubts()
     for stray in store.strays():
         lines.append(f"{stray} is no file of ours and was left alone")
     for job in store.jobs()[-1:]:
