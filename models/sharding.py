@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -77,6 +78,13 @@ def device_memory() -> int:
     return stats.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def platform() -> str:
+    """Of the devices that the program being traced is for, "cpu", "gpu" or "tpu": those of the mesh in use,
+    which need not be here, or else jax's own choice."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return device.platform if device is not None else jax.default_backend()
+
+
 def on_mesh(function: Callable, mesh: Mesh | AbstractMesh | None) -> Callable:
     """`function` for `jax.jit`, traced with `mesh` in use for `constrain`; as it is without a mesh."""
     if mesh is None:
@@ -122,25 +130,39 @@ def constrain(x: jax.Array, *names: str | None) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, spec(names, x.shape, mesh))
 
 
-def gathered(w: jax.Array, names: tuple[str, ...]) -> jax.Array:
-    """A parameter as its product reads it: collected along fsdp, still spread along the other axes.
+def gathered(w: jax.Array, names: tuple[str, ...], dtype: Any) -> jax.Array:
+    """A parameter as its product reads it: in the compute type, collected along fsdp, still spread along the
+    other axes.
 
-    Said outright because the partitioner may find it cheaper to sum partial activations instead. The gradient
-    goes back the same way: summed, and each device keeps its share (ZeRO stage 3, Rajbhandari et al. 2020).
+    Said outright because the partitioner may find it cheaper to sum partial activations instead, and cast
+    first: that halves what bfloat16 sends. The gradient goes back the same way: summed over the devices while
+    it is scattered, so that each receives its share alone (ZeRO stage 3, Rajbhandari et al. 2020).
     """
-    return w if jax.sharding.get_abstract_mesh().empty else _gathered(w, names)
+    return w.astype(dtype) if jax.sharding.get_abstract_mesh().empty else _gathered(w, names, dtype)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _gathered(w: jax.Array, names: tuple[str, ...]) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _gathered(w: jax.Array, names: tuple[str, ...], dtype: Any) -> jax.Array:
+    w, parts = w.astype(dtype), spec(names, w.shape, jax.sharding.get_abstract_mesh())
+    if "fsdp" in parts:
+        # By hand: left to constraints, XLA gathers some weights before the cast, and those of a backward pass
+        # that computes its forward pass again twice.
+        i = parts.index("fsdp")
+        w = jax.shard_map(
+            functools.partial(jax.lax.all_gather, axis_name="fsdp", axis=i, tiled=True),
+            in_specs=PartitionSpec(*(None,) * i, "fsdp"),
+            out_specs=PartitionSpec(),
+            axis_names={"fsdp"},
+            check_vma=False,
+        )(w)
     return constrain(w, *(None if name == "embed" else name for name in names))
 
 
-def _gathered_backward(names: tuple[str, ...], _, dw: jax.Array) -> tuple[jax.Array]:
-    return (constrain(_gathered(dw, names), *names),)
+def _gathered_backward(names: tuple[str, ...], dtype: Any, _, dw: jax.Array) -> tuple[jax.Array]:
+    return (constrain(dw, *names).astype(jnp.float32),)
 
 
-_gathered.defvjp(lambda w, names: (_gathered(w, names), None), _gathered_backward)
+_gathered.defvjp(lambda w, names, dtype: (_gathered(w, names, dtype), None), _gathered_backward)
 
 
 def put(x: Any, mesh: Mesh | None, names: tuple[str | None, ...] = ()) -> jax.Array:

@@ -81,9 +81,11 @@ MAY_IMPORT = {
         "workers": "monitor store | experiments models",
         "driver": "monitor store workers | experiments models scaling",
         "backends": "driver monitor store workers | experiments",
+        "accelerators": "| experiments models",
         "arguments": "store | experiments models scaling",
         "serve": "| experiments models",
-        "commands": "arguments backends cli driver monitor serve store workers | experiments models scaling",
+        "commands": "accelerators arguments backends cli driver monitor serve store workers"
+        " | experiments models scaling",
     },
 }
 # Where a library may be imported: elsewhere in the rooms it may not.

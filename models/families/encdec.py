@@ -168,7 +168,7 @@ class Ends(nnx.Module):
         self.config, self.dtype = config, jnp.dtype(config.dtype)
 
     def embed(self, tokens_BT: jax.Array) -> jax.Array:
-        return lookup(self.embedding, tokens_BT).astype(self.dtype)
+        return lookup(self.embedding, tokens_BT, self.dtype)
 
     def bias(self, key_minus_query_BTS: jax.Array, bidirectional: bool) -> jax.Array:
         """What is added to the scores [B,H,T,S] of keys at these distances from their queries."""

@@ -31,7 +31,7 @@ class Ends(nnx.Module):
         self.logit_scale, self.dtype = logit_scale(config), jnp.dtype(config.dtype)
 
     def embed(self, tokens: jax.Array) -> jax.Array:
-        return self.embedding_norm(lookup(self.embedding, tokens)).astype(self.dtype)
+        return self.embedding_norm(lookup(self.embedding, tokens, jnp.float32)).astype(self.dtype)
 
     def logits(self, x: jax.Array) -> jax.Array:
         x = x if self.logit_scale == 1 else x * self.logit_scale

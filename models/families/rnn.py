@@ -89,7 +89,7 @@ class Ends(nnx.Module):
 
     def embed(self, tokens_BT: jax.Array) -> jax.Array:
         """Stream [T,B,D]."""
-        return lookup(self.embedding, tokens_BT).astype(self.dtype).swapaxes(0, 1)
+        return lookup(self.embedding, tokens_BT, self.dtype).swapaxes(0, 1)
 
     def align(self, x_BTD: jax.Array, source_BSD: jax.Array, mask_BS: jax.Array) -> jax.Array:
         """How much each target token attends to each token of the source: weights [B,T,S], float32."""

@@ -21,7 +21,7 @@ from models.layers.norms import LayerNorm
 from models.model import Dtype, Model, check_dtype, check_positive, check_sizes, last_token
 from models.parameters import Keys, constant, weight
 from models.parametrization import MuP, branch_scale
-from models.sharding import constrain
+from models.sharding import constrain, platform
 
 HEAD_EPS = 64e-5  # of the norm of each head's output, whatever the head size
 SLOWEST = math.exp(-0.5)  # of log-decays a token, the largest: a channel keeps at least 0.545 of itself
@@ -166,7 +166,10 @@ class TimeMix(nnx.Module):
             r_BTHK, log_w_BTHK, k_BTHK, v_BTHK, removed_BTHK, replaced_BTHK = edits
             forgets_BTHK, puts_in_BTHK = log_w_BTHK * real_BT11, k_BTHK * real_BT11
             edits = (r_BTHK, forgets_BTHK, puts_in_BTHK, v_BTHK, removed_BTHK, replaced_BTHK * real_BT11)
-        y_BTHK, state_BHKK = delta_rule(*edits, self.chunk, first_BT)
+        # What the rule makes of its six arrays is ten times their size: an accelerator, which has no room for
+        # all layers', computes it again in the backward pass; a CPU rather has the memory than the time.
+        rule = delta_rule if platform() == "cpu" else jax.checkpoint(delta_rule, static_argnums=6)
+        y_BTHK, state_BHKK = rule(*edits, self.chunk, first_BT)
         return self.output(y_BTHK, edits, gate_BTHK), v_first_BTHK, {"matrix": state_BHKK}
 
     def decode(

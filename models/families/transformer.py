@@ -192,7 +192,7 @@ class Ends(nnx.Module):
 
     def embed(self, tokens_BT: jax.Array, positions_BT: jax.Array) -> jax.Array:
         # The product in the compute type rounds the scale to it, as Gemma 2 was trained.
-        x_BTD = lookup(self.embedding, tokens_BT).astype(self.dtype) * self.config.embedding_scale
+        x_BTD = lookup(self.embedding, tokens_BT, self.dtype) * self.config.embedding_scale
         if self.config.positions == "learned":
             x_BTD = x_BTD + self.position[...][positions_BT]
         if self.config.positions == "sinusoidal":

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from models.layers import fused_attention
 from models.layers.linear import project
 from models.layers.norms import RMSNorm
 from models.layers.positions import rope
 from models.parameters import Keys, constant, weight
-from models.sharding import constrain
+from models.sharding import constrain, platform
 
 QKNorm = Literal["none", "head", "width"]
 
@@ -85,8 +86,9 @@ class Attention(nnx.Module):
         so these take the path that has scores anyway.
         """
         q, k, v = self.queries_keys_values(x_BTD, tables)
-        if window is not None and flash_fits(q, self.softcap):
-            return project(flash(q, k, v, self.scale, window), self.w_o, self.b_o), (k, v)
+        if window is not None and not fused_attention.missing(q, k, self.softcap):
+            values = fused_attention.fused_attention(q, k, v, self.scale, window, self.softcap)
+            return project(values, self.w_o, self.b_o), (k, v)
         return self.output(q, k, v, mask_BTS), (k, v)
 
     def decode(self, x_B1D, tables, cache, position_B):
@@ -139,7 +141,7 @@ def in_parts(slots_BSGK: jax.Array) -> list[jax.Array]:
     On a CPU parts that no row has reached are not read. An accelerator would have to stop and ask: one part.
     """
     n_slots = slots_BSGK.shape[1]
-    n_parts = 4 if jax.default_backend() == "cpu" and n_slots >= 64 and n_slots % 4 == 0 else 1
+    n_parts = 4 if platform() == "cpu" and n_slots >= 64 and n_slots % 4 == 0 else 1
     return jnp.split(slots_BSGK.swapaxes(1, 2), n_parts, axis=2)
 
 
@@ -219,30 +221,6 @@ def attend(
 def _scores(q_BGRK: jax.Array, k_BGSK: jax.Array) -> jax.Array:
     """Products [B,G,R,S] of few queries and many keys; as q kᵀ, XLA would transpose all the keys first."""
     return (k_BGSK @ q_BGRK.swapaxes(2, 3)).swapaxes(2, 3)
-
-
-def flash_fits(q_BTHK: jax.Array, cap: float) -> bool:
-    """Whether cuDNN's fused attention can do this: on a GPU, in half precision, no softcap, whole tiles."""
-    on_gpu, half = jax.default_backend() == "gpu", q_BTHK.dtype == jnp.bfloat16
-    return on_gpu and half and not cap and q_BTHK.shape[-1] % 8 == 0 and q_BTHK.shape[1] % 64 == 0
-
-
-def flash(q_BTHK, k_BTGK, v_BTGK, scale: float, window: int) -> jax.Array:
-    """Causal attention [B,T,H,K] without the matrix of scores in memory (Dao et al. 2022), by cuDNN.
-
-    Args:
-      q_BTHK, k_BTGK, v_BTGK: bfloat16.
-      scale: multiplies the scores.
-      window: tokens that a query sees, itself included; 0 for all before it.
-    """
-    local = (window - 1, 0) if window else None
-    return jax.nn.dot_product_attention(
-        *(q_BTHK, k_BTGK, v_BTGK),
-        scale=scale,
-        is_causal=True,
-        local_window_size=local,
-        implementation="cudnn",
-    )
 
 
 def softcap(x: jax.Array, cap: float) -> jax.Array:

@@ -4,8 +4,10 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from models.parameters import Axes
@@ -40,7 +42,7 @@ def project(x: jax.Array, w: nnx.Param, bias: nnx.Param | None = None) -> jax.Ar
     rows = x.shape[: x.ndim - n_inputs]
 
     def as_matrix(w: jax.Array) -> jax.Array:
-        return gathered(w, names).reshape(n_in, -1).astype(x.dtype)
+        return gathered(w, names, x.dtype).reshape(n_in, -1)
 
     if isinstance(value := w.get_value(), Packed):
         y = value.product(x.reshape(-1, n_in))
@@ -52,7 +54,7 @@ def project(x: jax.Array, w: nnx.Param, bias: nnx.Param | None = None) -> jax.Ar
 
 def unembed(x: jax.Array, table: nnx.Param) -> jax.Array:
     """x [..., D] times the transpose of a table [V, D], in the type of x."""
-    return matmul(x, table[...], lambda w: gathered(w, table.axes.names).T.astype(x.dtype))
+    return matmul(x, table[...], lambda w: gathered(w, table.axes.names, x.dtype).T)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -81,9 +83,27 @@ def _matmul_backward(as_matrix: Callable, saved, dy: jax.Array):
 matmul.defvjp(_matmul_forward, _matmul_backward)
 
 
-def lookup(table: nnx.Param, tokens_BT: jax.Array) -> jax.Array:
-    """Rows [B,T,D] of a table [V,D], which may lie on several devices."""
+def lookup(table: nnx.Param, tokens_BT: jax.Array, dtype: Any) -> jax.Array:
+    """Rows [B,T,D], in the type given, of a table [V,D], which may lie on several devices."""
+    tokens_BT = constrain(tokens_BT, "batch", "length")
+    rows_BTD: Any = _rows(table[...], tokens_BT, table.axes.names, jnp.dtype(dtype))
+    return constrain(rows_BTD, "batch", "length", None)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _rows(table_VD: jax.Array, tokens_BT: jax.Array, names: tuple[str, ...], dtype: Any) -> jax.Array:
     # Looked up where it lies, rows would come out spread along D; from there to rows spread along B the
     # partitioner knows no way but to copy everything everywhere.
-    table_VD = gathered(table[...], table.axes.names)
-    return constrain(table_VD[constrain(tokens_BT, "batch", "length")], "batch", "length", None)
+    return gathered(table_VD, names, dtype)[tokens_BT]
+
+
+def _rows_backward(names: tuple[str, ...], dtype: Any, saved, d_rows_BTD: jax.Array):
+    table_VD, tokens_BT = saved
+    # A token's gradients of a whole batch are summed, which a half-precision type is too coarse for. First
+    # where its rows are, then across devices: the other way round XLA may copy all rows everywhere.
+    d_table_VD = jnp.zeros(table_VD.shape, jnp.float32).at[tokens_BT].add(d_rows_BTD.astype(jnp.float32))
+    d_table_VD = constrain(d_table_VD, *(None if name == "embed" else name for name in names))
+    return constrain(d_table_VD, *names), None
+
+
+_rows.defvjp(lambda w, tokens, *static: (_rows(w, tokens, *static), (w, tokens)), _rows_backward)

@@ -264,7 +264,7 @@ def block_weights(w_EDF: jax.Array, owner_X: jax.Array | None, names: tuple[str,
       names: logical axes of w.
       dtype: the compute type.
     """
-    w_EDF = gathered(w_EDF, names).astype(dtype)
+    w_EDF = gathered(w_EDF, names, dtype)
     return w_EDF if owner_X is None else w_EDF[owner_X]
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from experiments.training.memory.jaxpr_memory import n_bytes, peak_bytes
 from experiments.training.objectives import batch_like
 from experiments.training.train import training_functions
 from models import sharding
+from models.counting import itemsize
 from models.layers.heads import scalar
 
 MAX_DEVICES = 4096
@@ -52,13 +54,15 @@ class Memory:
 @dataclass(frozen=True)
 class Traced:
     """A step on one device: abstract parameters, those that are not trained with their axes, optimizer state,
-    bytes of what the step makes at its busiest moment, bytes of its residuals."""
+    bytes of what the step makes at its busiest moment, a call for those of loss and gradient alone, bytes of
+    the residuals."""
 
     params: Any
     opt_state: Any
     axes: Any
     fixed: tuple[tuple[Any, Any], ...]
     peak: int
+    gradient_peak: Callable[[], int]
     residuals: int
 
 
@@ -91,15 +95,18 @@ def training_memory(run: RunConfig, mesh: dict[str, int] | None = None) -> Memor
     # Sharded weights are gathered where they are read: a layer's is among the work, as on one device; a
     # table is not.
     leaves = zip(jax.tree.leaves(traced.params), jax.tree.leaves(traced.axes))
-    tables = sum(n_bytes(leaf) for leaf, axes in leaves if "layers" not in axes.copies)
+    tables = sum(leaf.size for leaf, axes in leaves if "layers" not in axes.copies) * itemsize(run.model)
     gathered = tables if sizes["fsdp"] > 1 else 0
-    activations = min(traced.residuals, traced.peak - gradients)  # some may be gone by the busiest moment
+    made = traced.peak - gradients
+    if mesh:  # what the update makes of the gradients is spread like them
+        made = max(made * trained // gradients, traced.gradient_peak() - gradients)
+    activations = min(traced.residuals, made)  # some may be gone by the busiest moment
     return Memory(
         parameters=trained + fixed,
         optimizer=bytes_a_device(traced.opt_state, opt_state_at),
         gradients=trained,
         activations=activations // sizes["sequence"],
-        working=(traced.peak - gradients - activations) // sizes["sequence"] + gathered,
+        working=(made - activations) // sizes["sequence"] + gathered,
     )
 
 
@@ -131,7 +138,7 @@ def trace(run: RunConfig) -> Traced:
         stored.append((fixed["reward"], reward.axes))
     step = compiled.step.trace(params, opt_state, number, batch, hyper, fixed).jaxpr
 
-    def backward(params: Any, fixed: Any, batch: Any, hyper: Any) -> Any:
+    def backward(params: Any, fixed: Any, batch: Any, hyper: Any, transform: Callable) -> Any:
         def whole(params: Any) -> Any:
             return parts.whole(params, fixed["frozen"], hyper)
 
@@ -139,12 +146,20 @@ def trace(run: RunConfig) -> Traced:
             batch, _ = objective.collect(whole(params), batch, hyper, fixed)
         n_updates = objective.minibatches * recipe.micro_batches
         part = jax.tree.map(lambda x: x[: len(x) // n_updates], batch)
-        return jax.vjp(lambda p: objective.loss(whole(p), part, hyper)[0], params)[1]
+        return transform(lambda p: objective.loss(whole(p), part, hyper)[0], params)
 
-    forward = jax.make_jaxpr(backward)(params, fixed, batch, hyper).jaxpr
+    def traced(transform: Callable) -> Any:
+        return jax.make_jaxpr(backward, static_argnums=4)(params, fixed, batch, hyper, transform).jaxpr
+
+    @functools.cache
+    def gradient_peak() -> int:
+        return peak_bytes(traced(lambda loss, params: jax.grad(loss)(params)))
+
+    forward = traced(lambda loss, params: jax.vjp(loss, params)[1])
     outputs = {var for var in forward.outvars if isinstance(var, Var)}
     residuals = sum(n_bytes(var.aval) for var in outputs - {*forward.invars, *forward.constvars})
-    return Traced(params, opt_state, parts.axes, tuple(stored), peak_bytes(step.jaxpr), residuals)
+    peak = peak_bytes(step.jaxpr)
+    return Traced(params, opt_state, parts.axes, tuple(stored), peak, gradient_peak, residuals)
 
 
 def bytes_a_device(tree: Any, shardings: Any) -> int:

@@ -2,11 +2,13 @@
 be planned when those before it are done; until then its part of the total is an estimate. With --out the plan
 is written to the study's folder, for `isoflop submit`: again it changes nothing; with other settings it adds
 the new runs and sets aside those that no longer belong. A grid of one's own is a file, which `isoflop init`
-begins, or is said by --base and --vary.
+begins, or is said by --base and --vary. With --compile the training step of every shape is compiled for
+accelerators that need not be here, and what it would do on them is said instead.
 
 Example: isoflop plan quickstart --out out/quickstart
 Example: isoflop plan grid.toml --out out/grid
 Example: isoflop plan --base llama-60m --vary optimizer.lr=1e-3,2e-3 --vary seed=0,1,2 --out out/lr
+Example: isoflop plan out/one/config.json --compile h100:8x8 --mesh auto
 """
 
 import contextlib
@@ -24,7 +26,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments.files import user_code
+from experiments.files import read_json, user_code
 from launch.arguments import grids
 from launch.arguments.studies import read_site
 from launch.monitor import prices
@@ -49,10 +51,23 @@ flags.DEFINE_bool(
     "show what runs need of a device's memory; each shape takes a moment (default: for up to 1000 runs)",
     flag_values=FLAGS,
 )
+flags.DEFINE_string(
+    "compile",
+    None,
+    "compile every shape's step for accelerators: h100:8, h100:8x8 (hosts x cards), v5e:4x4, v5p:2x2x4",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "mesh",
+    None,
+    "with --compile: data=2,fsdp=4, or auto, the fastest of a few that fits (default: fsdp over all)",
+    flag_values=FLAGS,
+)
 flags.DEFINE_string("site", None, "TOML file with the prices [cost] of a worker", flag_values=FLAGS)
 flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
 grids.define_flags(FLAGS)
 USAGE = "isoflop plan NAME|GRID.toml|FILE.py|--base PRESET [--out DIR] [--set FIELD=VALUE …] [flags]"
+USAGE_COMPILE = "isoflop plan NAME|GRID.toml|CONFIG.json --compile h100:8 [--mesh AXIS=SIZE,…|auto]"
 
 
 @contextlib.contextmanager
@@ -72,6 +87,12 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     if len(args) != (not grid):
         raise ValueError(f"expected the name of a study, or a grid by --base, got {args}; usage: {USAGE}")
     name = grids.NAME if grid else args[0]
+    if flags.mesh and not flags.compile:
+        raise ValueError(f"--mesh={flags.mesh} without --compile; usage: {USAGE_COMPILE}")
+    if flags.compile:
+        os.environ["JAX_PLATFORMS"] = "cpu"  # before anything imports jax: no device of this machine is used
+        if not grid and name.endswith(".json") and "batch_tokens" in (config := read_json(Path(name))):
+            return compiled([user_code.qualified(config)], flags)
     cost = prices.checked(read_site(flags.site).get("cost", {})) if flags.site else {}
     store = Store(Path(flags.out)) if flags.out else None
     if store:
@@ -95,6 +116,8 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     expected = rehearse(study, planned.plans, store.results() if store else {})
     runs = [run for plan in planned.plans.values() for run in plan or []]
     runs += [run for each in expected.values() for run in each.runs]
+    if flags.compile:
+        return compiled(list({run.shape: run.config for run in runs}.values()), flags)
     estimate = len(runs) <= MANY_RUNS if flags.memory is None else flags.memory
     memory, device_bytes = memory_by_shape(runs, flags.device_bytes) if estimate else ({}, 0.0)
     if flags.json:
@@ -113,6 +136,27 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     if store:
         print(changes(store, planned))
     return 0
+
+
+def compiled(configs: list[dict[str, Any]], flags: flags.FlagValues) -> int:
+    """Prints what runs of these shapes would do on --compile's accelerators; 1 if one does not fit."""
+    from experiments.config import RunConfig
+    from experiments.fields import from_json
+    from launch.accelerators import step, topology, words
+    from models.sharding import parse_mesh
+
+    there = topology.parse_topology(flags.compile)
+    mesh = step.default_mesh(there) if flags.mesh in (None, "auto") else parse_mesh(flags.mesh)
+    all_fit = True
+    for config in configs:
+        run, tried = from_json(RunConfig, config), []
+        if flags.mesh == "auto":
+            report, tried = step.fastest_mesh(run, there)
+        else:
+            report = step.compile_step(run, there, mesh)
+        all_fit &= report.fits
+        print(json.dumps(words.as_json(report)) if flags.json else words.report(report, tried), flush=True)
+    return 0 if all_fit else 1
 
 
 def refused(error: Any) -> int:

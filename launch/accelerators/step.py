@@ -1,0 +1,227 @@
+"""A run's training step, compiled for accelerators that are not here, and the mesh on which it is fastest."""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding
+
+import models
+from experiments.config import RunConfig
+from experiments.training import optim
+from experiments.training.memory import training_memory
+from experiments.training.objectives import batch_like
+from experiments.training.train import training_functions
+from launch.accelerators.hlo import Collective, Program, read_program
+from launch.accelerators.topology import Topology, devices
+from models import sharding
+from models.layers import fused_attention
+
+USABLE = 0.92  # of a device's memory: the rest is the driver's, and lost between arrays
+MESHES_TRIED = 4  # of those on which a run should fit, the most promising
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """Bytes, FLOPs and seconds are those of one device and one step.
+
+    arguments: parameters, optimizer state and batch; temporaries: what the step makes and drops; output: what
+      it returns beyond what takes its arguments' place; predicted: `isoflop plan`'s forecast of all of it.
+    counted: FLOPs as `models.count` has them, with what remat computes again; useful: without that.
+    no_kernel: why attention is not a fused kernel, "" where it is one.
+    """
+
+    run: RunConfig
+    topology: Topology
+    mesh: dict[str, int]
+    arguments: int
+    temporaries: int
+    output: int
+    predicted: int
+    program: Program
+    counted: float
+    useful: float
+    no_kernel: str
+
+    @property
+    def total(self) -> int:
+        """Bytes a device needs."""
+        return self.arguments + self.temporaries + self.output
+
+    @property
+    def fits(self) -> bool:
+        return self.total <= USABLE * self.topology.card.memory
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """The least time for products, for memory and for messages.
+
+        Memory: arguments are read and written once, temporaries written and read once; a real step does more.
+        """
+        card = self.topology.card
+        sent = {"link": 0.0, "network": 0.0}
+        for each in self.program.collectives:
+            hosts = {device // self.topology.per_host for device in each.group}
+            sent["link" if len(hosts) == 1 else "network"] += each.sent * each.times / len(hosts)
+            sent["link"] += each.sent * each.times * (len(hosts) - 1) / len(hosts)
+        return {
+            "products": self.program.flops / card.peak,
+            "memory": 2 * (self.arguments + self.temporaries) / card.bandwidth,
+            "messages": max(sent["link"] / card.link, sent["network"] / card.network),
+        }
+
+    @property
+    def step_seconds(self) -> tuple[float, float]:
+        """The least time of a step, if all of this overlaps and if none of it does."""
+        return max(self.seconds.values()), sum(self.seconds.values())
+
+    @property
+    def mfu(self) -> tuple[float, float]:
+        """Shares of the peak that these times allow; what is computed again does not count as useful."""
+        least, most = self.step_seconds
+        ideal = self.useful / self.topology.card.peak
+        return ideal / least, ideal / most
+
+    def axes(self, collective: Collective) -> tuple[str, ...]:
+        """The mesh axes along which a group's devices differ."""
+        sizes = [self.mesh.get(axis, 1) for axis in sharding.MESH_AXES]
+        places = [_place(device, sizes) for device in collective.group]
+        return tuple(
+            axis for i, axis in enumerate(sharding.MESH_AXES) if len({place[i] for place in places}) > 1
+        )
+
+
+def compile_step(run: RunConfig, topology: Topology, mesh: dict[str, int]) -> StepReport:
+    """The report of a run's step on a mesh of the topology's devices.
+
+    Args:
+      run: pretraining from fresh parameters.
+      topology: to compile for.
+      mesh: sizes by axis, whose product is the number of devices.
+
+    Raises:
+      ValueError: the compiler is not installed, the mesh does not fit devices or batch, the run is not
+        pretraining, or no compiled program fits a device at all.
+    """
+    if run.objective is not None or run.init:
+        raise ValueError("--compile: only pretraining from fresh parameters is compiled so far; leave it out")
+    placed = sharding.make_mesh(mesh, devices(topology))
+    sharding.check_batch(run.batch_size, placed)
+    step, arguments = _step_and_arguments(run, placed)
+    try:
+        compiled = step.lower(*arguments).compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        said = next((line for line in str(error).splitlines() if "memory" in line.lower()), str(error))
+        raise ValueError(
+            f"--compile {topology.text}, mesh {mesh}: it does not fit; {said.strip()[:200]}"
+        ) from None
+    memory, counts = compiled.memory_analysis(), models.count(run.model)
+    tokens = run.batch_size * run.seq_len / topology.n_devices
+    program = read_program(compiled.as_text())
+    return StepReport(
+        run,
+        topology,
+        mesh,
+        arguments=memory.argument_size_in_bytes,
+        temporaries=memory.temp_size_in_bytes,
+        output=memory.output_size_in_bytes - memory.alias_size_in_bytes,
+        predicted=training_memory(run, mesh).total,
+        program=program,
+        counted=tokens * counts.hardware_flops_per_token(run.seq_len, run.model.remat),
+        useful=tokens * counts.flops_per_token(run.seq_len),
+        no_kernel="" if program.attention_kernels else _no_kernel(run, placed),
+    )
+
+
+def fastest_mesh(run: RunConfig, topology: Topology) -> tuple[StepReport, list[StepReport]]:
+    """The report on the fastest mesh of those that fit, by its bound, and the reports on all that were tried.
+
+    If none fits, it is the one that needs least.
+
+    Raises:
+      ValueError: no mesh of these devices divides the batch; or as `compile_step`.
+    """
+    meshes = sorted(_meshes(run, topology), key=lambda mesh: training_memory(run, mesh).total)
+    if not meshes:
+        raise ValueError(
+            f"--mesh auto: no mesh of {topology.n_devices} devices divides the batch's {run.batch_size} rows"
+        )
+    most = USABLE * topology.card.memory
+    likely = [mesh for mesh in meshes if training_memory(run, mesh).total <= 1.5 * most] or meshes[:1]
+    # Splitting products costs messages of activations, so what splits fewer comes first.
+    likely.sort(key=lambda mesh: (mesh.get("tensor", 1), mesh.get("expert", 1)))
+    tried = [compile_step(run, topology, mesh) for mesh in likely[:MESHES_TRIED]]
+    fitting = [report for report in tried if report.fits]
+    best = min(fitting, key=lambda r: sum(r.step_seconds)) if fitting else min(tried, key=lambda r: r.total)
+    return best, tried
+
+
+def _meshes(run: RunConfig, topology: Topology) -> Iterator[dict[str, int]]:
+    """Meshes over all devices: rows by data and fsdp, products by tensor and expert within a host."""
+    n, host = topology.n_devices, topology.per_host
+    n_experts = getattr(getattr(run.model, "experts", None), "n_experts", 1)
+    for tensor in (size for size in (1, 2, 4, 8) if host % size == 0):
+        for expert in (size for size in (1, 2, 4, 8) if n_experts % size == 0):
+            rows = n // (tensor * expert)
+            for data in sorted({1, n // host if rows % (n // host) == 0 else 1, rows}):
+                mesh = {"data": data, "fsdp": rows // data, "tensor": tensor, "expert": expert}
+                by_rows = rows * expert
+                if rows * tensor * expert == n and run.batch_size % by_rows == 0:
+                    yield {axis: size for axis, size in mesh.items() if size > 1}
+
+
+def _step_and_arguments(run: RunConfig, mesh: Any) -> tuple[Any, list[Any]]:
+    """The jitted step, and shapes of its arguments as they lie on the mesh."""
+    functions = training_functions(run.model, run.optimizer.name, run.schedule.name, mesh, 1, run.recipe)
+    axes = models.build(run.model).axes
+    params_at, opt_state_at, whole = sharding.training_shardings(axes, functions.init, mesh)
+    params, opt_state = jax.eval_shape(functions.init, jax.random.key(0))
+
+    def placed(tree: Any, at: Any) -> Any:
+        return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, at)
+
+    def everywhere(tree: Any) -> Any:
+        return placed(tree, jax.tree.map(lambda _: whole, tree))
+
+    batch = batch_like(run)
+    at = NamedSharding(mesh, sharding.spec(("batch", "length"), batch.shape, mesh))
+    number = jax.ShapeDtypeStruct((), jnp.int32)
+    hyper = everywhere(jax.eval_shape(lambda: optim.hyperparameters(run)))
+    state = placed(params, params_at), placed(opt_state, opt_state_at)
+    return functions.step, [*state, everywhere(number), placed(batch, at), hyper]
+
+
+def _no_kernel(run: RunConfig, mesh: Any) -> str:
+    """Why attention is not a fused kernel; "" for networks without attention."""
+    config: Any = run.model
+    if not hasattr(config, "n_kv_heads"):
+        return ""
+    queries, keys = (
+        jax.ShapeDtypeStruct((run.batch_size, run.seq_len, n, config.d_head), jnp.dtype(config.dtype))
+        for n in (config.n_heads, config.n_kv_heads)
+    )
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+        return fused_attention.missing(queries, keys, getattr(config, "attention_softcap", 0.0))
+
+
+def _place(device: int, sizes: list[int]) -> tuple[int, ...]:
+    place = []
+    for size in reversed(sizes):
+        device, at = divmod(device, size)
+        place.append(at)
+    return tuple(reversed(place))
+
+
+def default_mesh(topology: Topology) -> dict[str, int]:
+    """Parameters and rows spread over all devices (ZeRO stage 3)."""
+    return {"fsdp": topology.n_devices} if topology.n_devices > 1 else {}
+
+
+def with_batch(run: RunConfig, rows: int) -> RunConfig:
+    """The run with another number of rows a batch."""
+    return dataclasses.replace(run, batch_tokens=rows * run.seq_len)
