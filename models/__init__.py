@@ -3,7 +3,7 @@
 families/ has an architecture a file, layers/ what they are made of, decoding/ ways from logits to text, hf/
 Hugging Face's checkpoints. What serves all is here: model (what a family provides, and the letters of
 shapes), one_row (prompt and response, also with an encoder), parameters, parametrization (muP), sharding,
-counting, partial_training, attention_maps.
+counting, partial_training, quantization (weights of few bits), attention_maps.
 
 What other packages use is in `__all__`, and in the sub-packages' own; nothing here imports another package of
 the project.

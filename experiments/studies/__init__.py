@@ -18,6 +18,7 @@ STUDIES = {  # name: module of this package
     "quickstart": "quickstart",
     "families": "families",
     "batch_size": "pretraining.batch_size",
+    "moe_sparsity": "pretraining.moe_sparsity",
     "lr_transfer": "lr_transfer.study",
     "emergence": "emergence",
     "test_time_compute": "test_time_compute.study",

@@ -14,6 +14,7 @@ COLUMNS = {
     "model.family": "family",
     "model.d_model": "d_model",
     "model.n_layers": "n_layers",
+    "model.weight_bits": "weight_bits",
     "optimizer.lr": "lr",
     "init.source": "init",
     "objective.kind": "objective",

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import jax
@@ -27,6 +27,7 @@ from models.parametrization import (
     head_std,
     logit_scale,
 )
+from models.quantization import FULL, quantised
 from models.sharding import constrain
 
 Cache = dict[str, Any]
@@ -41,7 +42,8 @@ class TransformerConfig:
     `windows` are repeated through the layers; 0 sees everything before it, w only the last w tokens.
     `attention_scale` multiplies the scores; 0 stands for 1/√d_head. A softcap c turns x into c·tanh(x/c).
     `dtype` is the compute type; parameters are always float32. `remat` recomputes each block in the
-    backward pass: less memory, about a third more time, the same numbers.
+    backward pass: less memory, about a third more time, the same numbers. `weight_bits` below 32 rounds the
+    blocks' matrices to so many bits wherever they are used (models/quantization.py).
     """
 
     vocab_size: int
@@ -75,6 +77,7 @@ class TransformerConfig:
     dtype: Dtype = "float32"
     remat: bool = False
     family: Literal["transformer", "moe"] = "transformer"
+    weight_bits: int = field(default=FULL, metadata={"later": True})  # left out of the JSON where it is 32
 
     def __post_init__(self):
         sizes = ("vocab_size", "d_model", "n_layers", "n_heads", "n_kv_heads", "d_head", "d_ff")
@@ -98,6 +101,10 @@ class TransformerConfig:
             )
         if (self.family == "moe") != (self.experts is not None):
             raise ValueError(f"model: family={self.family!r} with experts={self.experts}; 'moe' has them")
+        if not 2 <= self.weight_bits <= FULL:
+            raise ValueError(
+                f"model: weight_bits={self.weight_bits}; allowed are 2 to {FULL}, which is no rounding"
+            )
         check_dtype(self.dtype)
 
 
@@ -238,7 +245,8 @@ def build(config: TransformerConfig, make_mlp: Callable = feed_forward) -> Model
         def block(kind: int, x_BTD, layer):
             window = config.windows[kind]
             only_causal = window if segments_BT is None else None
-            return bind_block(layer)(x_BTD, tables_BT, masks[window], only_causal, exact)
+            bound = bind_block(quantised(block_axes, layer, config.weight_bits))
+            return bound(x_BTD, tables_BT, masks[window], only_causal, exact)
 
         block = jax.checkpoint(block, static_argnums=0) if config.remat else block
         x_BTD = ends.embed(tokens_BT, positions_BT)
@@ -269,7 +277,7 @@ def build(config: TransformerConfig, make_mlp: Callable = feed_forward) -> Model
         blocks = []
         for i in range(config.n_layers):
             layer = jax.tree.map(lambda leaf, i=i: leaf[i], params["blocks"])
-            blocks.append(jax.tree.map(form, block_axes, layer))
+            blocks.append(jax.tree.map(form, block_axes, quantised(block_axes, layer, config.weight_bits)))
         head = {name: form(ends_axes[name], params["ends"][name]) for name in ends_axes if name == "head"}
         return {"blocks": blocks, "head": head}
 

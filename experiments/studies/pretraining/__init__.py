@@ -1,7 +1,10 @@
 """Studies of how models are pretrained and of what shape, one a file.
 
-batch_size    the critical batch, how it grows, and a larger run predicted in a larger batch
-figures       the pictures of these studies
+batch_size         the critical batch, how it grows, and a larger run predicted in a larger batch
+batch_size_laws    what it computes from its runs
+moe_sparsity       experts of several numbers and widths: one law, and the best sparsity at a budget
+moe_sparsity_laws  what it computes from its law
+figures            the pictures of these studies
 """
 
-__all__ = ["batch_size", "figures"]
+__all__ = ["batch_size", "batch_size_laws", "figures", "moe_sparsity", "moe_sparsity_laws"]

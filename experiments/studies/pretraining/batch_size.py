@@ -48,17 +48,17 @@ class Settings:
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     seq_len: int = 128
     widths: tuple[int, ...] = (16, 24, 32)
-    batches: tuple[int, ...] = (512, 1024, 2048, 4096, 8192)
-    lengths: tuple[int, ...] = (65_536, 131_072, 262_144, 524_288)
-    lrs: tuple[float, ...] = (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2)
+    batches: tuple[int, ...] = (256, 512, 1024, 2048, 4096)
+    lengths: tuple[int, ...] = (32_768, 65_536, 131_072, 262_144)
+    lrs: tuple[float, ...] = (4e-3, 8e-3, 1.6e-2, 3.2e-2)
     tune_width: int = 24
-    tune_tokens: int = 131_072
+    tune_tokens: int = 65_536
     larger_width: int = 40
-    larger_tokens: int = 1_048_576
-    larger_batch: int = 4096
-    warmup_tokens: int = 16_384
+    larger_tokens: int = 524_288
+    larger_batch: int = 2048
+    warmup_tokens: int = 8_192
     n_targets: int = 4
-    n_val_tokens: int = 65_536
+    n_val_tokens: int = 32_768
     n_bootstrap: int = 1000
     level: float = 0.9
 

@@ -1,5 +1,6 @@
 """The pictures of the studies of pretraining, as PNG."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -20,6 +21,12 @@ CRITICAL = (
     "Left: critical batches by the tokens that small batches need, bars their intervals; the line is the law "
     "of all runs. Middle: the loss of the middle width by batch, a colour a number of tokens; lines are the "
     "law. Right: the best learning rate by batch."
+)
+
+SPARSITY = (
+    "Left and middle: losses on the most tokens, a colour a width; lines are the law of all runs. Right: by "
+    "the law, the loss of each number of experts at its own best size, over that of the dense model; rings "
+    "are the best, dashed lines within a memory, for which experts are taken to be two thirds of a block."
 )
 
 
@@ -139,3 +146,71 @@ def _rates(lr: pd.DataFrame) -> Any:
         ),
         base.mark_point(filled=True, size=50, color=theme.INK, opacity=1).encode(x=across, y=up, shape=shape),
     )
+
+
+def sparsity(table: pd.DataFrame, law: scaling.Fit, best: pd.DataFrame, expansions: Sequence[int]) -> bytes:
+    """Loss by expansion and by granularity, and what each expansion gains at a budget.
+
+    Args:
+      table: the runs: n_active, n_tokens, d_model, expansion, granularity, loss.
+      law: of sparsity.
+      best: flops, memory, expansion, losses.
+      expansions: of `losses`.
+    """
+    sparse = table.loc[table["expansion"] > 1]
+    common = {name: sparse[name].mode().iloc[0] for name in ("expansion", "granularity")}
+    longest = table.loc[table["n_tokens"] == table["n_tokens"].max()]
+    dense = longest["expansion"] == 1
+    by_number = longest.loc[dense | (longest["granularity"] == common["granularity"])]
+    by_width = longest.loc[longest["expansion"] == common["expansion"]]
+    panels = {
+        f"Number of experts, granularity {common['granularity']:.0f}": _by_choice(
+            by_number, law, "expansion", "All experts over a token's", common
+        ),
+        f"Width of experts, expansion {common['expansion']:.0f}": _by_choice(
+            by_width, law, "granularity", "Dense width over an expert's", common
+        ),
+        "At a budget": _gains(best, expansions),
+    }
+    each = (panel.properties(width=WIDTH, height=HEIGHT, title=name) for name, panel in panels.items())
+    return finished(alt.hconcat(*each).resolve_scale(color="independent"))
+
+
+def _by_choice(own: pd.DataFrame, law: scaling.Fit, name: str, title: str, common: dict[str, float]) -> Any:
+    """Measured losses and the law's, a colour a width."""
+    values, lines = np.geomspace(own[name].min(), own[name].max(), 40), []
+    widths = [str(width) for width in sorted(own["d_model"].unique())]
+    for width in widths:
+        rows = own.loc[own["d_model"].astype(str) == width].sort_values(name)
+        n_active = np.interp(values, rows[name], rows["n_active"])  # routers of more experts have more
+        columns = common | {"n_active": n_active, "n_tokens": rows["n_tokens"].iloc[0]}
+        loss = law.predict(**{**columns, name: values}).loss
+        lines.append(pd.DataFrame({name: values, "loss": loss, "width": width}))
+    points, colour = own.assign(width=own["d_model"].astype(str)), by_size("width", "Width", widths)
+    across = theme.x(name, title, values, label=theme.plain)
+    up = theme.y("loss", "Loss, nats per token", own["loss"], label=theme.plain)
+    return alt.layer(
+        alt.Chart(pd.concat(lines))
+        .mark_line(strokeWidth=1.5, clip=True)
+        .encode(x=across, y=up, color=colour),
+        alt.Chart(points).mark_point(filled=True, size=45, opacity=1).encode(x=across, y=up, color=colour),
+    )
+
+
+def _gains(best: pd.DataFrame, expansions: Sequence[int]) -> Any:
+    """Loss of each expansion at its best size over the dense model's, a colour a budget; rings: the best."""
+    rows = []
+    for row in best.to_dict("records"):
+        limit = "no limit" if np.isinf(row["memory"]) else f"{row['memory']:g} dense models"
+        for expansion, loss in zip(expansions, row["losses"]):
+            gain = 100 * (loss / row["losses"][0] - 1)
+            about = {"budget": theme.e_notation(row["flops"]), "memory": limit, "gain": gain}
+            rows.append(about | {"expansion": expansion, "best": expansion == row["expansion"]})
+    table = pd.DataFrame(rows).dropna()
+    colour = by_size("budget", "FLOPs", list(table["budget"].drop_duplicates()))
+    dash = alt.StrokeDash("memory:N", title="All parameters", sort=list(table["memory"].drop_duplicates()))
+    across = theme.x("expansion", "All experts over a token's", expansions, label=theme.plain)
+    up = theme.y("gain", "Loss above the dense model's, %", table["gain"], log=False, label=theme.plain)
+    base = alt.Chart(table).encode(x=across, y=up, color=colour)
+    rings = base.transform_filter("datum.best").mark_point(size=90, strokeWidth=2)
+    return alt.layer(base.mark_line(strokeWidth=1.5).encode(strokeDash=dash), rings)

@@ -80,6 +80,12 @@ def batch() -> Iterable[Made]:
         yield run, sizes | {"batch_tokens": each}
 
 
+def precision() -> Iterable[Made]:
+    for bits, width, tokens in itertools.product((3, 4, 8, 32), (16, 32, 64), TOKENS):
+        run, sizes = sized(width, tokens)
+        yield replace(run, model=replace(run.model, weight_bits=bits)), sizes | {"weight_bits": bits}
+
+
 def mixture() -> Iterable[Made]:
     for i, share in enumerate(np.linspace(0, 1, 11)):
         run, sizes = sized(16, 512_000, seed=i)
@@ -101,6 +107,7 @@ LAWS = {  # law: (runs, its true parameters)
     "moe": (moe, (*CHINCHILLA, -0.1, 0.0, 0.05, 0.0, 2.0, 300.0)),
     "granularity": (granularity, (*CHINCHILLA, 40.0, 0.8)),
     "data_constrained": (data_constrained, (*CHINCHILLA, 12.0, 5.0)),
+    "precision": (precision, (*CHINCHILLA, 2.0)),
     "batch": (batch, (*CHINCHILLA, 3.0, 0.5)),
     "mixture_exponential:web,code": (mixture, (1.5, 0.8, -1.0)),
     "annealing": (annealing, (2.0, 0.5, 0.01, 0.5)),

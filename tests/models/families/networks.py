@@ -38,7 +38,7 @@ VARIANTS = {
             output_bias=True,
             mlp_bias=True,
         ),
-        "mistral": TransformerConfig(**DENSE, windows=(3,), positions="sinusoidal"),
+        "mistral": TransformerConfig(**DENSE, windows=(3,), positions="sinusoidal", weight_bits=6),
         "qwen3": TransformerConfig(**DENSE, qk_norm="head", positions="none"),
         "olmo2": TransformerConfig(**DENSE, qk_norm="width", norm_position="post"),
         "gemma2": TransformerConfig(  # three layers of two kinds: the last cycle is cut short
