@@ -9,6 +9,7 @@ import pandas as pd
 
 from scaling import laws
 from scaling.fitting.diagnostics import Diagnostics, diagnose, resampled
+from scaling.fitting.doubts import design_doubts
 from scaling.fitting.reach import evidence
 from scaling.fitting.result import Fit
 from scaling.fitting.solver import ROUGH, Problems, Solution, best_of_starts, solve
@@ -99,13 +100,17 @@ def fit(
         evidence=evidence({n: usable.table[n].to_numpy(float) for n in form.columns if n in form.positive}),
         flops_per_token=cost_of(usable, form),
         n_runs=int(run.max()) + 1,
+        unfit=usable.unfit,
+        design=tuple(
+            design_doubts(form, {name: usable.table[name].to_numpy(float) for name in form.columns})
+        ),
     )
 
 
 def held_out(fit: Fit, runs: Runs) -> Fit:
     """The fit with its errors on runs that it has not seen: relative, and the share inside the interval."""
     law = laws.find(fit.law)
-    table = runs.usable(law.target, law.columns).table
+    table = replace(runs, keep_all=True).usable(law.target, law.columns).table
     if table.empty:
         raise ValueError("no finished run is held out; mark some, or leave --holdout away")
     found = fit.predict(**{name: table[name].to_numpy(float) for name in law.columns})

@@ -33,14 +33,31 @@ def reach(seen: Mapping[str, tuple[float, float]], point: Mapping[str, float]) -
     return beyond
 
 
-def in_words(beyond: Mapping[str, float]) -> str:
-    """What `reach` found, as a line to be read beside the prediction; "" where there is nothing to say."""
+def in_words(beyond: Mapping[str, float], seen: Mapping[str, tuple[float, float]] | None = None) -> str:
+    """What `reach` found, as a line to be read beside the prediction; "" where there is nothing to say.
+
+    Of the runs' evidence `seen` it says, too, where a prediction lies further from them than they lie apart.
+    """
     parts = []
     for name in sorted(beyond, key=lambda name: name != "flops"):
         end = "largest" if beyond[name] > 1 else "smallest"
         factor = f"{beyond[name]:,.0f}" if beyond[name] >= 100 else f"{beyond[name]:.3g}"
         parts.append(f"{factor} times their {end} {'FLOPs (6·N·D)' if name == 'flops' else name}")
-    return f"reaches further than the runs: {', '.join(parts)}" if parts else ""
+    short = lever_arm(beyond, seen or {})
+    return (
+        "; ".join([f"reaches further than the runs: {', '.join(parts)}", *([short] if short else [])])
+        if parts
+        else ""
+    )
+
+
+def lever_arm(beyond: Mapping[str, float], seen: Mapping[str, tuple[float, float]]) -> str:
+    """Where compute lies more decades beyond the runs than they span: how many of each; "" elsewhere."""
+    if "flops" not in beyond or "flops" not in seen:
+        return ""
+    low, high = seen["flops"]
+    ahead, span = abs(np.log10(beyond["flops"])), np.log10(high / low)
+    return f"{ahead:.1f} decades beyond runs that span {span:.1f}" if ahead > 1.001 * span else ""
 
 
 def _with_flops(columns: Mapping) -> dict:

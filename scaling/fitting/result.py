@@ -49,6 +49,8 @@ class Fit:
       evidence: the smallest and the largest value of each column of the runs; see scaling/fitting/reach.py.
       n_runs: runs behind the points, of which one may have many; 0: as many as points.
       flops_per_token: what a token costs, as the runs were counted; None: 6·N.
+      unfit: runs that were left out as unfit, and why; see scaling/table/unfit_rows.py.
+      design: what the places of the runs leave open, whatever their losses are.
     """
 
     law: str
@@ -73,6 +75,8 @@ class Fit:
     evidence: dict[str, tuple[float, float]] = field(default_factory=dict)
     flops_per_token: FlopsPerToken | None = None
     n_runs: int = 0
+    unfit: tuple[dict[str, Any], ...] = ()
+    design: tuple[str, ...] = ()
 
     @property
     def relaxed(self) -> bool:
@@ -84,7 +88,8 @@ class Fit:
         """The form that predictions are made with, what it was fitted to and what FLOPs count, in words."""
         form = laws.find(self.forecast.law)
         name = "the law itself" if form.name == self.law else f"its relaxed form {form.name}: {form.formula}"
-        said = [name, f"fitted to {self.points}"]
+        left_out = f" ({len(self.unfit)} unfit rows left out)" if self.unfit else ""
+        said = [name, f"fitted to {self.points}{left_out}"]
         if "flops" in self.evidence:
             said.append(str(self.flops_per_token or "C = 6·N·D"))
         return "; ".join(said)
@@ -103,7 +108,7 @@ class Fit:
         low, high = self.evidence.get("flops", (1.0, float("inf")))
         condition = self.diagnostics.condition if self.diagnostics else 1.0
         params, n_runs = list(self.params), self.n_runs or self.n_points
-        found = doubts(n_runs, params, self.status, condition, self.profiles, high / low)
+        found = [*doubts(n_runs, params, self.status, condition, self.profiles, high / low), *self.design]
         return f"in doubt: {', '.join(found)}" if found else ""
 
     def predict(self, n_params=None, n_tokens=None, **columns) -> Prediction:
@@ -191,6 +196,8 @@ class Fit:
             "status": self.status,
             "diagnostics": self.diagnostics.to_json() if self.diagnostics else None,
             "notes": list(self.notes),
+            "unfit": list(self.unfit),
+            "design": list(self.design),
             "conventions": self.conventions,
             "holdout": self.holdout,
             "isoflop": self.profiles.to_json() if self.profiles else None,
@@ -226,6 +233,8 @@ class Fit:
                 notes=tuple(content["notes"]),
                 flops_per_token=FlopsPerToken.from_json(cost) if cost else None,
                 n_runs=content.get("n_runs", 0),
+                unfit=tuple(content.get("unfit", ())),
+                design=tuple(content.get("design", ())),
                 evidence={
                     k: (lo, hi) for k, (lo, hi) in (content.get("evidence") or _evidence(forecast)).items()
                 },

@@ -26,6 +26,7 @@ from scaling.table.column_names import unit_of, with_our_names
 from scaling.table.formats import PACKED, read_table
 from scaling.table.number_text import UNCLEAR
 from scaling.table.table_checks import mixed_run, remarks, rows_and_runs
+from scaling.table.unfit_rows import judge, tuned_elsewhere
 
 NEEDED = ("n_params", "n_tokens", "loss")  # what most laws read and predict
 NUMBERS = ("n_params", "n_active", "n_tokens", "flops", "loss", "lr")
@@ -42,12 +43,15 @@ class Runs:
       table: one row a run; n_params, n_tokens, flops and loss (nats per token) are float.
       conventions: what N counts, how FLOPs were counted, the loss's unit, …
       notes: what was left out, filled in or is odd, one line each; dropped: how many rows were left out.
+      keep_all: fit unfit runs (scaling/table/unfit_rows.py), too; unfit: those that were left out, and why.
     """
 
     table: pd.DataFrame
     conventions: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     dropped: int = 0
+    keep_all: bool = False
+    unfit: tuple[dict[str, Any], ...] = ()
 
     def usable(
         self, target: str = "loss", columns: Sequence[str] = (), positive: Sequence[str] = ()
@@ -57,7 +61,8 @@ class Runs:
         The rates of a study's tune runs are varied on purpose, and its verify run is what is to be predicted.
         Runs with an `objective`, where others have none, were post-trained: their loss is of another kind.
         Rows need a finite number in `target` and in all of `columns`, and one above 0 where it is a loss or
-        one of those that are `positive` (of which the logarithm is taken).
+        one of those that are `positive` (of which the logarithm is taken). Of a law of the loss by tokens,
+        runs that are unfit are left out, unless all are to be kept.
 
         Raises:
           ValueError: the table has no such column.
@@ -65,10 +70,13 @@ class Runs:
         runs = self
         in_grid = np.isin(self.table["stage"], GRID_STAGES) if "stage" in self.table else np.zeros(1, bool)
         if in_grid.any():
+            further = tuned_elsewhere(self.table, in_grid)
             runs = runs.without(~in_grid, "other stages than the grid")
+            runs = replace(runs, notes=(*runs.notes, *further))
         runs = runs.without(post_trained(runs.table), "post-trained, with a loss of its own")
         runs = runs.without(~finished(runs.table, (target, *columns)), "diverged or not finished")
-        return UsableRuns(**vars(runs)).usable(target, columns, (*positive, "loss"))
+        runs = UsableRuns(**vars(runs)).usable(target, columns, (*positive, "loss"))
+        return runs.without_unfit(columns) if target == "loss" and "n_tokens" in (columns or NEEDED) else runs
 
     def plot(self) -> Any:
         """A small chart of altair's: loss against compute, coloured by size.
@@ -149,6 +157,13 @@ class UsableRuns(Runs):
             if name in positive:
                 runs = runs.without(numbers(runs.table[name]) <= 0, f"{name} is not positive")
         return runs
+
+    def without_unfit(self, columns: Sequence[str]) -> "UsableRuns":
+        """Without runs that say little of well-made ones, each noted; see scaling/table/unfit_rows.py."""
+        unfit, notes, left_out = judge(self.table, columns, self.keep_all)
+        kept = self.table.loc[~unfit].reset_index(drop=True)
+        counted = {"dropped": self.dropped + int(unfit.sum()), "unfit": (*self.unfit, *left_out)}
+        return replace(self, table=kept, notes=(*self.notes, *notes), **counted)
 
 
 def read_runs(

@@ -18,6 +18,8 @@ NO_SETTINGS = (
 SHOWN_VALUES = 4  # of a setting
 CURVE_ROWS = 6  # so many rows of one model, each better than the one before, are rarely runs of their own
 UNITS = "in millions or billions? or with dots between thousands? A name such as tokens (B) says the unit"
+ALIKE = 0.1  # standard deviation of a logarithm: 10 % apart tells nothing of powers
+SIZES = 10.0  # from the smallest to the largest model, beyond which one learning rate is not the best of all
 GAPS = {"n_params": 1e3, "n_tokens": 1e3, "loss": 10.0}  # a lone value this far from the next is odd
 
 
@@ -29,8 +31,9 @@ def remarks(table: pd.DataFrame, needed: Sequence[str]) -> list[str]:
     n, d, loss = (columns.get(name) for name in ("n_params", "n_tokens", "loss"))
     if n is not None and d is not None:
         made += _units(n, d, table["flops"].to_numpy(float))
-        made += _ratio(d / n)
+        made += in_line(n, d)
         made += _sweep(table)
+        made += _one_rate(table, n)
     if loss is not None and np.isfinite(loss).any():
         made += _losses(loss[np.isfinite(loss)], n)
         if n is not None and d is not None:
@@ -64,13 +67,23 @@ def _units(n: np.ndarray, d: np.ndarray, flops: np.ndarray) -> list[str]:
     return []
 
 
-def _ratio(per_param: np.ndarray) -> list[str]:
-    if len(per_param) > 2 and np.ptp(np.log(per_param)) < 1e-3:
-        return [
-            f"n_tokens / n_params is {np.median(per_param):.4g} in every row: what size and data each do for "
-            "the loss cannot be told apart; add runs at other ratios"
-        ]
-    return []
+def in_line(n: np.ndarray, d: np.ndarray) -> list[str]:
+    """A line where tokens grow with size, from row to row, along one line of their logarithms [rows]."""
+    log = np.log(np.stack([n, d], axis=1))
+    if len(log) < 3 or not np.isfinite(log).all():
+        return []
+    strength, directions = np.linalg.svd(log - log.mean(axis=0), full_matrices=False)[1:]
+    along, aside = strength / np.sqrt(len(log))
+    up = directions[0, 0] * directions[0, 1]
+    if aside > ALIKE or along < ALIKE or up < ALIKE:  # fixed size, tokens or compute is another thing
+        return []
+    per_param = log[:, 1] - log[:, 0]
+    what = (
+        f"n_tokens / n_params is {np.exp(np.median(per_param)):.4g} in every row"
+        if np.std(per_param) < ALIKE
+        else "n_tokens follow n_params along one line"
+    )
+    return [f"{what}: what size and data each do for the loss cannot be told apart; add runs at other ratios"]
 
 
 def _sweep(table: pd.DataFrame) -> list[str]:
@@ -82,7 +95,19 @@ def _sweep(table: pd.DataFrame) -> list[str]:
         return []
     return [
         f"{len(rates)} pairs of n_params and n_tokens have {np.median(rates):.0f} learning rates each: a "
-        "sweep? The law of well-tuned runs needs the best of each pair alone"
+        "sweep? A law of the loss is fitted to the best of each pair alone"
+    ]
+
+
+def _one_rate(table: pd.DataFrame, n: np.ndarray) -> list[str]:
+    """A learning rate that was tuned at one size, if at any, and kept at all others."""
+    rates = set(table["lr"].to_numpy(float)) if "lr" in table else set()
+    mup = "parametrization" in table and set(map(str, table["parametrization"])) == {"mup"}
+    if mup or len(rates) != 1 or not n.max() > SIZES * n.min() > 0:
+        return []
+    return [
+        f"lr is {rates.pop():.4g} at every size from {n.min():.3g} to {n.max():.3g} parameters: "
+        "without muP the best falls with size, so runs far from where it was tuned lose"
     ]
 
 

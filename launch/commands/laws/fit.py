@@ -2,7 +2,8 @@
 
 TABLE is .csv, .jsonl or .parquet with the columns of the law: for most n_params, loss (nats per token) and
 n_tokens or flops. DIR is a study; its runs are fitted as it fitted them, in the form, with the intervals and
-resamples of its fit.json, as far as no flag says otherwise. Rows that cannot be used are named and left out.
+resamples of its fit.json, as far as no flag says otherwise. Rows that cannot be used are named and left out,
+and so are runs that say little of well-made ones: by what rule is said, of each of them in JSON (`unfit`).
 
 Example: isoflop fit runs.csv --columns n_params=N,n_tokens=D,loss=L --out fit.json
 Example: isoflop fit out/quickstart --approach 2
@@ -11,6 +12,7 @@ Example: isoflop fit tasks.csv --law downstream --delta 0.01
 Example: isoflop fit runs.csv --law my_laws.py:my_law
 """
 
+import dataclasses
 import json
 
 from absl import flags
@@ -66,6 +68,12 @@ flags.DEFINE_bool(
     "of a study: fit its verification run, too, to look further ahead",
     flag_values=FLAGS,
 )
+flags.DEFINE_bool(
+    "keep_all",
+    False,
+    "fit the runs, too, that are starved of steps, mostly warm-up or mistuned; they are said, not left out",
+    flag_values=FLAGS,
+)
 flags.DEFINE_integer("seed", 0, "seed of the resampling", 0, flag_values=FLAGS)
 flags.DEFINE_string("out", None, "write the fit to this JSON file", flag_values=FLAGS)
 flags.DEFINE_bool("json", False, "print the fit as JSON", flag_values=FLAGS)
@@ -94,6 +102,7 @@ def run(args: list[str], flags) -> int:
     runs = runs.with_verification() if flags.with_verify else runs
     if flags.drop_highest:
         runs = drop_highest(runs, flags.drop_highest)
+    runs = dataclasses.replace(runs, keep_all=flags.keep_all)
     usable = runs.usable(law.target, law.columns, law.positive)
     given = {"relax": flags.relax, "level": flags.level, "n_bootstrap": flags.bootstrap}
     form = form_of_study(args[0], flags.law) | {k: v for k, v in given.items() if v is not None}
@@ -159,11 +168,15 @@ def as_approaches(usable, fit) -> list[str]:
 def as_frontier(fit, largest: float) -> list[str]:
     """What the fit predicts at the largest run's budget and beyond, a line each."""
     import scaling
+    from scaling.fitting.reach import lever_arm
 
     lines = ["", f"{'flops':>10}  {'params':>9}  {'tokens':>9}  loss of a new run"]
     best = scaling.frontier(fit, [largest * factor for factor in AHEAD])
     for c, n, d, loss, lo, hi in zip(
         best.flops, best.n_params, best.n_tokens, best.loss, best.loss_lo, best.loss_hi
     ):
-        lines.append(f"{c:10.3g}  {n:9.3g}  {d:9.3g}  {loss:.4f}  [{lo:.4f}, {hi:.4f}]")
+        far = lever_arm({"flops": c / largest}, fit.evidence)
+        lines.append(
+            f"{c:10.3g}  {n:9.3g}  {d:9.3g}  {loss:.4f}  [{lo:.4f}, {hi:.4f}]" + (f"  {far}" if far else "")
+        )
     return [*lines, "(optimal split of a budget)"]

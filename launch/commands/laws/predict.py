@@ -110,7 +110,7 @@ def run(args: list[str], flags) -> int:
         name = law.target
         table = table.assign(**{f"{name}_pred": value, f"{name}_lo": lo, f"{name}_hi": hi})
     beyond = reaches(fit, law, pd.DataFrame(dict(points)))
-    warnings = ["; ".join(filter(None, [in_words(each), fit.doubt])) for each in beyond]
+    warnings = ["; ".join(filter(None, [in_words(each, fit.evidence), fit.doubt])) for each in beyond]
     table = table.assign(form=fit.forecast.law, warning=warnings)
     if flags.out:
         write_atomic(flags.out, as_csv(table))

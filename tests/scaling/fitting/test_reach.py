@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import scaling
-from scaling.fitting.reach import evidence, in_words, reach
+from scaling.fitting.reach import evidence, in_words, lever_arm, reach
 from tests.scaling.planted import isoflop_runs
 
 SEEN = {"n_params": np.array([1e6, 1e8]), "n_tokens": np.array([1e9, 1e8])}
@@ -23,6 +23,13 @@ def test_by_how_much_each_column_and_compute_lie_outside():
         "reaches further than the runs: 0.5 times their smallest FLOPs (6·N·D), "
         "12.3 times their largest n_params"
     )
+
+
+def test_a_lever_arm_that_is_shorter_than_the_distance_is_said():
+    seen = evidence(SEEN)  # one decade of compute
+    assert "decades" not in in_words({"flops": 9.9}, seen) and lever_arm({}, seen) == ""
+    assert in_words({"flops": 100.0}, seen).endswith("FLOPs (6·N·D); 2.0 decades beyond runs that span 1.0")
+    assert lever_arm({"flops": 1e-3}, seen) == "3.0 decades beyond runs that span 1.0"
 
 
 def test_a_mixture_of_experts_computes_with_its_active_parameters():

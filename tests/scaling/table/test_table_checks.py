@@ -20,6 +20,12 @@ def test_a_sound_table_has_none():
     assert said() == ""
 
 
+def test_one_learning_rate_is_right_with_mup_and_a_single_budget_is_no_line():
+    assert said(lr=0.01, parametrization="mup") == ""
+    one = SOUND[SOUND.n_params * SOUND.n_tokens < 1.01 * (SOUND.n_params * SOUND.n_tokens).min()]
+    assert remarks(one, NEEDED) == []
+
+
 def test_nor_has_a_public_one(public_data):
     table = check(pd.read_csv(public_data / "runs/epoch_chinchilla/kyo_takano_df.csv"), {}).table
     assert not remarks(table, NEEDED)
@@ -40,6 +46,8 @@ def test_a_sweep_of_learning_rates_is_remarked(public_data):
         ({"loss": SOUND.loss.where(SOUND.index != 3, 99.0)}, "loss=99 stands alone"),
         ({"flops": SOUND.flops / 8.64e19}, "another unit"),
         ({"n_tokens": 20 * SOUND.n_params, "flops": 120 * SOUND.n_params**2}, "is 20 in every row"),
+        ({"n_tokens": 900 * SOUND.n_params**0.8}, "n_tokens follow n_params along one line"),
+        ({"lr": 0.01}, "lr is 0.01 at every size"),
         ({"loss": 3.0}, "every loss is 3"),
         ({"loss": np.exp(SOUND.loss)}, "perplexity"),
         ({"loss": SOUND.loss / 4}, "per byte"),
