@@ -43,12 +43,8 @@ def in_words(beyond: Mapping[str, float], seen: Mapping[str, tuple[float, float]
         end = "largest" if beyond[name] > 1 else "smallest"
         factor = f"{beyond[name]:,.0f}" if beyond[name] >= 100 else f"{beyond[name]:.3g}"
         parts.append(f"{factor} times their {end} {'FLOPs (6·N·D)' if name == 'flops' else name}")
-    short = lever_arm(beyond, seen or {})
-    return (
-        "; ".join([f"reaches further than the runs: {', '.join(parts)}", *([short] if short else [])])
-        if parts
-        else ""
-    )
+    further = f"reaches further than the runs: {', '.join(parts)}"
+    return "; ".join(filter(None, [further, lever_arm(beyond, seen or {})])) if parts else ""
 
 
 def lever_arm(beyond: Mapping[str, float], seen: Mapping[str, tuple[float, float]]) -> str:

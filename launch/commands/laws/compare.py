@@ -180,6 +180,9 @@ def _laws(path: str, flags, columns: dict[str, str]) -> int:
             f"{c.coverage:6.0%}  {c.half_width:10.2%}"
         )
     print(found.verdict)
+    for note in runs.usable().notes:
+        if note.startswith(("left out", "kept")):
+            print(f"note: {note}")
     for candidate in found.candidates[:2]:
         if use := laws.find(candidate.law).use:
             print(f"{candidate.law} is for: {use}")
