@@ -53,7 +53,7 @@ def lever_arm(beyond: Mapping[str, float], seen: Mapping[str, tuple[float, float
         return ""
     low, high = seen["flops"]
     ahead, span = abs(np.log10(beyond["flops"])), np.log10(high / low)
-    return f"{ahead:.1f} decades beyond runs that span {span:.1f}" if ahead > 1.001 * span else ""
+    return f"{ahead:.1f} decades of compute beyond runs that span {span:.1f}" if ahead > 1.001 * span else ""
 
 
 def _with_flops(columns: Mapping) -> dict:

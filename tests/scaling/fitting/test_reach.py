@@ -28,8 +28,10 @@ def test_by_how_much_each_column_and_compute_lie_outside():
 def test_a_lever_arm_that_is_shorter_than_the_distance_is_said():
     seen = evidence(SEEN)  # one decade of compute
     assert "decades" not in in_words({"flops": 9.9}, seen) and lever_arm({}, seen) == ""
-    assert in_words({"flops": 100.0}, seen).endswith("FLOPs (6·N·D); 2.0 decades beyond runs that span 1.0")
-    assert lever_arm({"flops": 1e-3}, seen) == "3.0 decades beyond runs that span 1.0"
+    assert in_words({"flops": 100.0}, seen).endswith(
+        "FLOPs (6·N·D); 2.0 decades of compute beyond runs that span 1.0"
+    )
+    assert lever_arm({"flops": 1e-3}, seen) == "3.0 decades of compute beyond runs that span 1.0"
 
 
 def test_a_mixture_of_experts_computes_with_its_active_parameters():
