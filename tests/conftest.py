@@ -1,6 +1,7 @@
 """Shared fixtures: public tables, a tiny run; programs compiled quickly and once a session; no deadlines."""
 
 import gc
+import json
 import os
 import signal
 import sys
@@ -39,12 +40,20 @@ settings.load_profile("isoflop")
 
 # Files that take long, the longest first: one process must not be left with them when all others are done.
 SLOW_FILES = (
+    "experiments/studies/posttraining/test_whole_studies.py",
+    "experiments/studies/trust/test_structured_output.py",
+    "models/test_sharding.py",
+    "experiments/studies/data/test_model_made.py",
+    "experiments/studies/trust/test_creativity.py",
+    "experiments/studies/trust/test_capacity.py",
+    "experiments/studies/data/test_poison.py",
+    "launch/workers/test_multihost_worker.py",
+    "experiments/training/test_processes.py",
     "models/families/test_contract.py",
     "launch/commands/studies/test_study.py",
     "models/decoding/test_sample.py",
     "test_examples.py",
     "test_handbook.py",
-    "models/test_sharding.py",
     "test_compatibility.py",
     "scaling/laws/test_laws.py",
     "models/decoding/constraints/test_constrained_sampling.py",
@@ -100,6 +109,27 @@ def run(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("tiny")
     return make_study(folder / "study", folder / "cache")
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory) -> Path:
+    """The token caches that tests share."""
+    return tmp_path_factory.mktemp("prepared")
+
+
+@pytest.fixture
+def prepares_here(prepared, monkeypatch):
+    """Corpora are prepared once, and by this process, which imports TensorFlow once, where a process for
+    each of them would import it anew: ten seconds a study."""
+    from experiments.data import prepare
+    from experiments.fields import to_json
+
+    def in_this_process(configs, root):
+        request = {"configs": [to_json(config) for config in configs], "root": str(root), "code": []}
+        assert prepare.main(json.dumps(request)) == 0
+
+    monkeypatch.setenv("ISOFLOP_CACHE", str(prepared))
+    monkeypatch.setattr(prepare, "_prepare_in_subprocess", in_this_process)
 
 
 @pytest.fixture

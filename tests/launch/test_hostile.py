@@ -75,14 +75,14 @@ def test_any_cells(rows):
 
 
 @pytest.mark.slow
-@settings(max_examples=950)
+@settings(max_examples=300)
 @given(ROWS_OF_CELLS)
-def test_a_thousand_tables_of_any_cells(rows):
+def test_many_tables_of_any_cells(rows):
     check_cells(rows)
 
 
 @pytest.mark.slow
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(
     st.lists(st.sampled_from(BAD), min_size=4, max_size=4), st.sampled_from(LAW_COLUMNS), st.integers(0, 2)
 )
@@ -147,7 +147,7 @@ TYPES = {
 
 
 @pytest.mark.slow
-@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.sampled_from(sorted(VALUES)), min_size=1, max_size=3, unique=True),
     st.sampled_from(sorted(TYPES)),
@@ -244,9 +244,9 @@ def test_any_damage_to_a_file(tmp_path, name, damages):
 
 
 @pytest.mark.slow
-@settings(max_examples=1050, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(FILES, DAMAGES)
-def test_a_thousand_damages_to_files(tmp_path, name, damages):
+def test_many_damages_to_files(tmp_path, name, damages):
     check_damage(tmp_path, name, damages)
 
 

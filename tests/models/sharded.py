@@ -21,14 +21,11 @@ from experiments.training.train import training_functions
 from models import ladder, sharding
 
 BATCH, SEQ_LEN, VOCAB, D_MODEL, LAYERS = 8, 32, 256, 64, 4
-MESHES = (
-    {"data": 8},
-    {"fsdp": 8},
-    {"data": 2, "fsdp": 4},
-    {"fsdp": 2, "tensor": 4},
-    {"data": 2, "tensor": 2, "sequence": 2},
-)
-FOR_EXPERTS = ({"fsdp": 4, "expert": 2},)
+EVERYWHERE = ({"data": 8}, {"fsdp": 8}, {"data": 2, "tensor": 2, "sequence": 2})
+MESHES = {  # of every family, and of some what besides
+    "transformer": (*EVERYWHERE, {"data": 2, "fsdp": 4}, {"fsdp": 2, "tensor": 4}),
+    "moe": (*EVERYWHERE, {"fsdp": 4, "expert": 2}),
+}
 B1 = 0.9
 
 
@@ -134,7 +131,7 @@ def main() -> None:
         state = first_state(run)
         alone = Step(run, state, None)
         expected = alone.run()
-        for shape in MESHES + (FOR_EXPERTS if family == "moe" else ()):
+        for shape in MESHES.get(family, EVERYWHERE):
             print(f"{family} {shape}", file=sys.stderr, flush=True)
             step = Step(run, state, sharding.make_mesh(shape))
             found = step.run()

@@ -164,20 +164,15 @@ def slow(*case):
 
 
 @pytest.mark.parametrize(
-    "family, name, width",
-    [
-        ("transformer", "adamw", 128),
-        slow("transformer", "muon", 256),
-        slow("moe", "adamw", 256),
-        slow("rwkv7", "adamw", 256),
-    ],
+    "family, name",
+    [("transformer", "adamw"), slow("transformer", "muon"), slow("moe", "adamw"), slow("rwkv7", "adamw")],
 )
-def test_activations_change_alike_at_every_width_under_mup(family, name, width):
+def test_activations_change_alike_at_every_width_under_mup(family, name):
     """From width 32 on by less than 1.5 times more or less.
 
     The change of logits has a part that vanishes as width grows, so it may fall; it must not grow.
     """
-    ratio = changes(family, width, 2, True, name) / changes(family, 32, 2, True, name)
+    ratio = changes(family, 128, 2, True, name) / changes(family, 32, 2, True, name)
     assert (np.abs(np.log(ratio[:-1])) < np.log(1.5)).all() and 1 / 4 < ratio[-1] < 1.2, ratio
 
 

@@ -170,6 +170,7 @@ def write_tokenizer(path: Path, size: int, **settings: str) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("prepares_here")
 def test_a_tokenizer_of_the_user_makes_the_tokens(tmp_path):
     """With an end token of its own: id 2."""
     tokenizer = write_tokenizer(tmp_path / "tokenizer.json", 300, eos_token="<unk>")
@@ -206,7 +207,8 @@ def test_a_tokenizer_that_does_not_fit_is_said(tmp_path):
         cache_name(config)
 
 
-@pytest.mark.slow  # each starts a process that imports TensorFlow
+@pytest.mark.slow
+@pytest.mark.usefixtures("prepares_here")
 @pytest.mark.parametrize("vocab", ["unigram", "parity_bpe"])
 def test_vocabularies_are_trained_on_the_corpus(tmp_path, vocab):
     extra("tokenizers", "hf")

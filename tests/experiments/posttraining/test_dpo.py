@@ -103,36 +103,6 @@ def hyper(beta: float, label_smoothing: float = 0.0) -> dict[str, jax.Array]:
 
 
 @pytest.mark.slow
-def test_preferences_of_the_exact_model_lead_to_the_optimal_policy():
-    """π* ∝ π_ref exp(r/β): two responses of the reference, of which one wins by Bradley and Terry's model."""
-    dpo = objective(POLICY, Recipe(DPOConfig()))
-    start, beta, n_pairs, n_steps = POLICY.init(jax.random.key(0)), 0.5, 4096, 400
-    reference_R = response_logps(POLICY, start, PROMPT_P, RESPONSES)
-    optimizer = optax.adam(optax.cosine_decay_schedule(0.1, n_steps))
-
-    def sampled(key):
-        keys = jax.random.split(key, 3)
-        first_B, second_B = (jax.random.categorical(k, reference_R, shape=(n_pairs,)) for k in keys[:2])
-        wins_B = jax.random.bernoulli(keys[2], jax.nn.sigmoid(REWARDS_R[first_B] - REWARDS_R[second_B]))
-        return pairs(jnp.where(wins_B, first_B, second_B), jnp.where(wins_B, second_B, first_B))
-
-    def step(state, key):
-        params, opt_state = state
-        batch, _ = dpo.collect(params, sampled(key), hyper(beta), {"reference": start})  # type: ignore[misc]
-        gradient = jax.grad(lambda params: dpo.loss(params, batch, hyper(beta))[0])(params)
-        updates, opt_state = optimizer.update(gradient, opt_state)
-        return (optax.apply_updates(params, updates), opt_state), None
-
-    train = jax.jit(lambda keys: jax.lax.scan(step, (start, optimizer.init(start)), keys)[0][0])
-    trained_R = response_logps(
-        POLICY, train(jax.random.split(jax.random.key(2), n_steps)), PROMPT_P, RESPONSES
-    )
-    best_R, _ = optimum(reference_R, REWARDS_R, beta)
-    assert total_variation(reference_R, best_R) > 0.3
-    assert total_variation(trained_R, best_R) < 0.02
-
-
-@pytest.mark.slow
 def test_a_transformer_learns_the_optimal_policy_from_labels_of_the_exact_model():
     """Every two of its 40 responses, each labelled 1,000 times by Bradley and Terry's model. The mean loss of
     a pair's labels, of which a share says otherwise, is that of one label with this smoothing."""

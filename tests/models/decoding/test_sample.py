@@ -17,6 +17,7 @@ from models.decoding.sample import Sample, sample
 from models.decoding.settings import SamplingSettings
 from models.decoding.stop import StopCriteria
 from models.model import Model
+from tests.tiers import slow_but
 
 EOS = 1
 GREEDY = SamplingSettings(temperature=0.0)
@@ -100,8 +101,7 @@ def assert_same(got: list[list[Sample]], expected: list[list[Sample]]) -> None:
             np.testing.assert_allclose(one.sampling_logprobs, other.sampling_logprobs, atol=1e-4)
 
 
-QUICK = ("transformer", "rwkv7")  # caches that grow and states that do not; all others in the slow tier
-EVERY_FAMILY = [each if each in QUICK else pytest.param(each, marks=pytest.mark.slow) for each in FAMILIES]
+EVERY_FAMILY = slow_but(["transformer"], FAMILIES)
 
 
 @pytest.mark.parametrize("family", EVERY_FAMILY)

@@ -22,14 +22,11 @@ from tests.tiers import slow_but
 ROWS, LENGTH, SOURCE_LENGTHS = 3, 12, (9, 6, 1)
 
 
-def slow_but_first(configs):
-    """By default the first variant of every family and two kinds of layers; all others in the slow tier."""
-    first = {next(name for name in configs if name.startswith(family)) for family in FAMILIES}
-    quick = first | {"transformer-gemma2"}
-    return slow_but(quick, configs)
+FIRST = [next(name for name in CONFIGS if name.startswith(family)) for family in FAMILIES]  # of a family
 
 
-@pytest.fixture(params=slow_but_first(CONFIGS), scope="module")
+# By default also two kinds of layers; all others in the slow tier.
+@pytest.fixture(params=slow_but([*FIRST, "transformer-gemma2"], CONFIGS), scope="module")
 def network(request):
     """A model, parameters, a batch, and the forward pass compiled once."""
     model = models.build(CONFIGS[request.param])
@@ -134,6 +131,7 @@ def test_packed_weights_decode_to_the_same_logits(network):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("network", FIRST, indirect=True)
 def test_rematerialisation_changes_no_number(network):
     tokens_BT = network.tokens_BT[:2, :5]
     source = {name: each[:2] for name, each in network.source.items()}

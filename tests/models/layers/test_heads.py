@@ -34,7 +34,9 @@ HEADS = {
 
 
 @pytest.mark.parametrize(
-    "name, config", [("last", DENSE), ("mean", MIXTURE), ("scalar", ENCDEC)], ids=["dense", "moe", "encdec"]
+    "name, config",
+    [("last", DENSE), pytest.param("mean", MIXTURE, marks=pytest.mark.slow), ("scalar", ENCDEC)],
+    ids=["dense", "moe", "encdec"],
 )
 def test_padding_changes_nothing_and_gradients_reach_body_and_head(name, config):
     head, params, tokens_BT, source = built(HEADS[name], config)

@@ -108,7 +108,7 @@ def test_a_tenth_of_the_training_is_most_of_the_way():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", ["ppo", "grpo"])
 def test_the_optimum_of_reward_less_divergence_is_reached(name):
     assert trained(name, 1200 if name == "grpo" else 400).gain >= 0.995
 

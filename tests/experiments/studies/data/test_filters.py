@@ -55,10 +55,10 @@ def test_wrong_settings_are_errors(changes, message):
 
 
 @pytest.mark.slow
-def test_a_tiny_study_says_what_each_filter_buys(tmp_path, monkeypatch, capsys):
+@pytest.mark.usefixtures("prepares_here")
+def test_a_tiny_study_says_what_each_filter_buys(tmp_path, capsys):
     from experiments.data.sources import planted_dirt
 
-    monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
     documents = planted_dirt.records(map(clean, range(600)), is_training)
     lines = [json.dumps({"text": each.text}) + "\n" for each in documents]
     random.Random(0).shuffle(lines)
@@ -72,7 +72,7 @@ def test_a_tiny_study_says_what_each_filter_buys(tmp_path, monkeypatch, capsys):
     settings |= {"d_model": 16, "n_tokens": 20_000, "seq_len": 32, "batch_tokens": 256, "n_val_tokens": 2000}
     out = tmp_path / "study"
     overrides = [f"--set={name}={value}" for name, value in settings.items()]
-    assert isoflop("study", "filters", "--out", str(out), *overrides) == 0
+    assert isoflop("study", "filters", "--out", str(out), "--workers=1", *overrides) == 0
     assert "default chain, no duplicates" in capsys.readouterr().out
     table = pd.read_csv(out / "filters.csv")
     assert len(table) == 10 and np.isfinite(table.loss).all()

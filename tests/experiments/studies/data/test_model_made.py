@@ -157,8 +157,8 @@ def test_other_words_are_compared_seed_by_seed():
 
 
 @pytest.mark.slow
-def test_a_tiny_study_runs_to_its_end_and_again(tmp_path, monkeypatch):
-    monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
+@pytest.mark.usefixtures("prepares_here")
+def test_a_tiny_study_runs_to_its_end(tmp_path):
     sizes = ("n_documents=128", "n_generations=3", "n_tokens=60000", "width=16", "n_seeds=2")
     parts = ("real_shares=[0.0]", "rephrased=[0.5]", "longer=[]", "n_measured=32")
     flags = [f"--set={override}" for override in (*sizes, *parts)]

@@ -154,10 +154,10 @@ def test_half_is_where_the_law_is_one_half():
 
 
 @pytest.mark.slow
-def test_a_tiny_study_runs_to_its_end(tmp_path, monkeypatch):
+@pytest.mark.usefixtures("prepares_here")
+def test_a_tiny_study_runs_to_its_end(tmp_path):
     from tests.tiny_run import isoflop
 
-    monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
     lines = [json.dumps({"text": f"Returns {i} of the {i % 7} parts. " * 20}) + "\n" for i in range(400)]
     (tmp_path / "text.jsonl").write_text("".join(lines))
     text = ("text.task=files", f"text.path={tmp_path / 'text.jsonl'}")

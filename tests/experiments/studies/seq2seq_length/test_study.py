@@ -163,9 +163,9 @@ def test_untrained_networks_give_tables_and_figures_that_agree(tmp_path, monkeyp
 
 
 @pytest.mark.slow
-def test_the_whole_study_runs_and_the_rnn_with_attention_learns_to_reverse(tmp_path, monkeypatch):
-    monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
-    flags = [f"--set={override}" for override in TINY]
+@pytest.mark.usefixtures("prepares_here")
+def test_the_whole_study_runs_and_the_rnn_with_attention_learns_to_reverse(tmp_path):
+    flags = ["--workers=1", *(f"--set={override}" for override in TINY)]
     assert isoflop("study", "seq2seq_length", "--out", str(tmp_path / "out"), *flags) == 0
     check_results(tmp_path / "out")
     accuracy = pd.read_csv(tmp_path / "out" / "accuracy.csv")

@@ -69,12 +69,12 @@ def test_too_few_runs_for_the_law_are_refused():
 
 
 @pytest.mark.slow
-def test_the_whole_study_tiny(tmp_path, monkeypatch):
-    monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
-    small = {"widths": "[8,12,16]", "n_people": "[32]", "exposures": "[4,8]", "most_exposures": "16"}
-    small |= {"compared_exposures": "8", "n_seeds": "2", "junk": "3", "n_bootstrap": "20"}
+@pytest.mark.usefixtures("prepares_here")
+def test_the_whole_study_tiny(tmp_path):
+    small = {"widths": "[8,12,16]", "n_people": "[32]", "exposures": "[2,4]", "most_exposures": "8"}
+    small |= {"compared_exposures": "4", "n_seeds": "2", "junk": "3", "n_bootstrap": "20"}
     options = [word for item in small.items() for word in ("--set", "=".join(item))]
-    assert isoflop("study", "capacity", "--out", str(tmp_path / "out"), *options) == 0
+    assert isoflop("study", "capacity", "--out", str(tmp_path / "out"), "--workers=1", *options) == 0
     found = json.loads((tmp_path / "out" / "capacity.json").read_text())
     said = json.loads((tmp_path / "out" / "prediction.json").read_text())["rows"]
     assert [row["predicted"] for row in said] == [row["predicted"] for row in found["verify"]["rows"]]

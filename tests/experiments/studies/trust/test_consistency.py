@@ -84,8 +84,8 @@ def test_a_matrix_of_no_and_of_large_differences_is_drawn():
 
 
 @pytest.mark.slow
-def test_a_tiny_study_runs_to_its_end(tmp_path, monkeypatch):
-    monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
+@pytest.mark.usefixtures("prepares_here")
+def test_a_tiny_study_runs_to_its_end(tmp_path):
     folder = tmp_path / "study"
     overrides = ("widths=[8,16,24]", "n_steps=20", "n_seeds=2", "n_bootstrap=20", "matrix_prompts=0")
     small = ("data.biographies.n_people=18", "data.biographies.exposures=[1,2,4]", "data.vocab_size=400")

@@ -94,15 +94,15 @@ def test_temperatures_without_the_predicted_one_are_refused():
     assert len({name for name, *_ in Settings().samplers}) == 7
 
 
-TINY = ("widths=[8,16,24]", "n_tokens=[16320,21760,27200,32640]", "n_seeds=2", "n_sampled=32")
+TINY = ("widths=[8,16,24]", "n_tokens=[16320,21760,27200]", "n_seeds=2", "n_sampled=32")
 TINY += ("temperatures=[0.5,1.0,1.5]", "top_ps=[0.5,0.9]", "top_ks=[2,4]", "min_ps=[0.05,0.3]")
-TINY += ("policy_seeds=2", "policy_width=8", "pretrain_steps=5", "sft_steps=5", "dpo_steps=3", "ppo_steps=3")
+TINY += ("policy_seeds=2", "policy_width=8", "pretrain_steps=4", "sft_steps=4", "dpo_steps=2", "ppo_steps=2")
 TINY += ("n_prompts=8", "n_responses=4", "n_bootstrap=20", "gold.n_examples=256")
 
 
 @pytest.mark.slow
-def test_a_tiny_study_runs_to_its_end(tmp_path, monkeypatch):
-    monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
+@pytest.mark.usefixtures("prepares_here")
+def test_a_tiny_study_runs_to_its_end(tmp_path):
     folder = tmp_path / "study"
     flags = [f"--set={override}" for override in TINY]
     assert isoflop("study", "creativity", "--out", str(folder), "--workers=1", *flags) == 0

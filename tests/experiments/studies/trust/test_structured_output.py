@@ -91,8 +91,8 @@ def test_settings_without_crossings_are_refused():
 
 
 @pytest.mark.slow
-def test_a_tiny_study_runs_to_its_end(tmp_path, monkeypatch):
-    monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
+@pytest.mark.usefixtures("prepares_here")
+def test_a_tiny_study_runs_to_its_end(tmp_path):
     folder = tmp_path / "study"
     changes = (
         *(

@@ -83,10 +83,8 @@ def test_a_tiny_study_runs_through(tmp_path, monkeypatch, capsys):
         "vocab_size": 280,
     }
     out = tmp_path / "study"
-    assert (
-        isoflop("study", "languages", "--out", str(out), *[f"--set={k}={v}" for k, v in settings.items()])
-        == 0
-    )
+    overrides = [f"--set={name}={value}" for name, value in settings.items()]
+    assert isoflop("study", "languages", "--out", str(out), "--workers=1", *overrides) == 0
     assert "a sampling kept apart, languages kept apart" in capsys.readouterr().out
     table = pd.read_csv(out / "languages.csv")
     assert len(table) == 2 * ((4 + 1 + 1) * 4 + 3 * 2) and np.isfinite(table["bits"]).all()
