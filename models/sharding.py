@@ -147,14 +147,11 @@ def _gathered(w: jax.Array, names: tuple[str, ...], dtype: Any) -> jax.Array:
     if "fsdp" in parts:
         # By hand: left to constraints, XLA gathers some weights before the cast, and those of a backward pass
         # that computes its forward pass again twice.
-        i = parts.index("fsdp")
-        w = jax.shard_map(
-            functools.partial(jax.lax.all_gather, axis_name="fsdp", axis=i, tiled=True),
-            in_specs=PartitionSpec(*(None,) * i, "fsdp"),
-            out_specs=PartitionSpec(),
-            axis_names={"fsdp"},
-            check_vma=False,
-        )(w)
+        collect = functools.partial(
+            jax.lax.all_gather, axis_name="fsdp", axis=parts.index("fsdp"), tiled=True
+        )
+        whole = PartitionSpec(*(None if axis == "fsdp" else axis for axis in parts))
+        return jax.shard_map(collect, in_specs=parts, out_specs=whole, check_vma=False)(w)
     return constrain(w, *(None if name == "embed" else name for name in names))
 
 

@@ -59,7 +59,9 @@ class StepReport:
     def seconds(self) -> dict[str, float]:
         """The least time for products, for memory and for messages.
 
-        Memory: arguments are read and written once, temporaries written and read once; a real step does more.
+        Products: those compiled, or counted if these are more, as a loop whose length the data decide counts
+        once. Memory: arguments are read and written once, temporaries written and read once; a real step does
+        more.
         """
         card = self.topology.card
         sent = {"link": 0.0, "network": 0.0}
@@ -68,7 +70,7 @@ class StepReport:
             sent["link" if len(hosts) == 1 else "network"] += each.sent * each.times / len(hosts)
             sent["link"] += each.sent * each.times * (len(hosts) - 1) / len(hosts)
         return {
-            "products": self.program.flops / card.peak,
+            "products": max(self.program.flops, self.counted) / card.peak,
             "memory": 2 * (self.arguments + self.temporaries) / card.bandwidth,
             "messages": max(sent["link"] / card.link, sent["network"] / card.network),
         }

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from launch.accelerators.hlo import Collective
+from launch.accelerators.hlo import Collective, size_of
 from launch.accelerators.step import StepReport
 
 GIB = 2**30
@@ -108,7 +108,8 @@ def faults(each: StepReport) -> list[str]:
             f"{sum(one.times for one in whole)} all-reduces of whole gradients along fsdp, such as "
             f"{shape_words(whole[0])}: a reduce-scatter would send half of their {_sent(whole):.2f} GiB"
         )
-    wide = [one for one in large if one.kind == "all-gather" and "f32" in one.dtypes]
+    wide = [one for one in large if one.kind == "all-gather"]
+    wide = [one for one in wide if size_of([each for each in one.shapes if each[0] == "f32"]) >= LARGE]
     if wide and each.run.model.dtype == "bfloat16":
         found.append(
             f"{sum(one.times for one in wide)} gathers in float32, such as {shape_words(wide[0])}: "
@@ -121,7 +122,7 @@ def faults(each: StepReport) -> list[str]:
             f"{each.program.flops / each.counted:.2f} times the products that were counted: something is "
             "computed more than once, or on every device alike"
         )
-    if abs(each.predicted / each.total - 1) > 0.1:
+    if each.total > 1.1 * each.predicted:
         found.append(
             f"`isoflop plan` forecasts {each.predicted / GIB:.2f} GiB, the compiler takes "
             f"{each.total / GIB:.2f}"

@@ -166,10 +166,7 @@ class TimeMix(nnx.Module):
             r_BTHK, log_w_BTHK, k_BTHK, v_BTHK, removed_BTHK, replaced_BTHK = edits
             forgets_BTHK, puts_in_BTHK = log_w_BTHK * real_BT11, k_BTHK * real_BT11
             edits = (r_BTHK, forgets_BTHK, puts_in_BTHK, v_BTHK, removed_BTHK, replaced_BTHK * real_BT11)
-        # What the rule makes of its six arrays is ten times their size: an accelerator, which has no room for
-        # all layers', computes it again in the backward pass; a CPU rather has the memory than the time.
-        rule = delta_rule if platform() == "cpu" else jax.checkpoint(delta_rule, static_argnums=6)
-        y_BTHK, state_BHKK = rule(*edits, self.chunk, first_BT)
+        y_BTHK, state_BHKK = delta_rule(*edits, self.chunk, first_BT)
         return self.output(y_BTHK, edits, gate_BTHK), v_first_BTHK, {"matrix": state_BHKK}
 
     def decode(
@@ -216,13 +213,18 @@ class Block(nnx.Module):
         self.time_mix = TimeMix(config, keys, layer)
         self.channel_norm = LayerNorm(config.d_model, config.norm_eps)
         self.channel_mix = ChannelMix(config, keys, layer)
-        self.branch_scale = branch_scale(config)
+        self.branch_scale, self.remat = branch_scale(config), config.remat
 
     def __call__(self, stream: tuple, lengths_B: jax.Array | None, first_BT: jax.Array | None = None):
         """The stream (x [B,T,D], …) after the block, and its state after `lengths` tokens, if given."""
         x_BTD, v_first_BTHK, is_first = stream
         read_BTD = self.time_norm(x_BTD)
-        mixed_BTD, v_first_BTHK, state = self.time_mix(read_BTD, v_first_BTHK, is_first, lengths_B, first_BT)
+        mix = self.time_mix
+        if platform() != "cpu" and not self.remat:
+            # Between its projections the layer makes thirty times what it reads, in float32: too much for
+            # an accelerator to keep of all layers. A CPU rather has the memory than the time.
+            mix = jax.checkpoint(mix, policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable)
+        mixed_BTD, v_first_BTHK, state = mix(read_BTD, v_first_BTHK, is_first, lengths_B, first_BT)
         x_BTD = constrain(x_BTD + self.branch_scale * mixed_BTD, "batch", "length", None)
         feed_BTD = self.channel_norm(x_BTD)
         mixed_BTD = self.channel_mix(feed_BTD, shifted(feed_BTD, first_BT))

@@ -6,6 +6,7 @@ Its own process, as the number of devices is fixed once jax has started. One JSO
 before each compilation its name goes to standard error, where XLA complains.
 """
 
+import dataclasses
 import json
 import re
 import sys
@@ -21,10 +22,12 @@ from experiments.training.train import training_functions
 from models import ladder, sharding
 
 BATCH, SEQ_LEN, VOCAB, D_MODEL, LAYERS = 8, 32, 256, 64, 4
+DROPLESS = "moe without drops"  # which is computed another way on a mesh
 EVERYWHERE = ({"data": 8}, {"fsdp": 8}, {"data": 2, "tensor": 2, "sequence": 2})
 MESHES = {  # of every family, and of some what besides
     "transformer": (*EVERYWHERE, {"data": 2, "fsdp": 4}, {"fsdp": 2, "tensor": 4}),
     "moe": (*EVERYWHERE, {"fsdp": 4, "expert": 2}),
+    DROPLESS: ({"fsdp": 8}, {"data": 2, "fsdp": 2, "expert": 2}),
 }
 B1 = 0.9
 
@@ -35,16 +38,20 @@ def run_config(family: str) -> RunConfig:
     A large epsilon, as Adam's first step is nearly the gradient's sign: where a gradient is near zero it
     would show the rounding of that, magnified. No clipping and no warm-up.
     """
-    model = ladder(D_MODEL, VOCAB, family)
+    model = ladder(D_MODEL, VOCAB, "moe" if family == DROPLESS else family)
     layers = {name: LAYERS for name in ("n_layers", "n_decoder_layers") if hasattr(model, name)}
+    model, seq_len = dataclasses.replace(model, **layers), SEQ_LEN
+    if family == DROPLESS:  # of more tokens than every expert has room for
+        model = dataclasses.replace(model, experts=dataclasses.replace(model.experts, dispatch="dropless"))
+        seq_len = 2 * SEQ_LEN
     return RunConfig(
-        ladder(D_MODEL, VOCAB, family, **layers),
+        model,
         DataConfig(),
         OptimizerConfig(lr=0.01, b1=B1, eps=1e-3, clip_norm=float("inf")),
         ScheduleConfig(warmup=0.0),
-        BATCH * SEQ_LEN,
-        SEQ_LEN,
-        100 * BATCH * SEQ_LEN,
+        BATCH * seq_len,
+        seq_len,
+        100 * BATCH * seq_len,
     )
 
 
@@ -54,7 +61,7 @@ class Step:
     def __init__(self, run: RunConfig, state: tuple, mesh: jax.sharding.Mesh | None):
         compiled = training_functions(run.model, run.optimizer.name, run.schedule.name, mesh)
         *places, _ = sharding.training_shardings(models.build(run.model).axes, compiled.init, mesh)
-        tokens = np.random.default_rng(1).integers(0, VOCAB, (BATCH, SEQ_LEN + 1), np.int32)
+        tokens = np.random.default_rng(1).integers(0, VOCAB, (BATCH, run.seq_len + 1), np.int32)
         self.arguments = (
             *(jax.device_put(each, place) for each, place in zip(state, places)),
             sharding.put(np.int32(0), mesh),
@@ -126,7 +133,7 @@ def largest_of_a_layer(run: RunConfig) -> int:
 
 def main() -> None:
     jax.config.update("jax_num_cpu_devices", 8)  # before jax does anything
-    for family in sys.argv[1:] or models.FAMILIES:
+    for family in sys.argv[1:] or (*models.FAMILIES, DROPLESS):
         run = run_config(family)
         state = first_state(run)
         alone = Step(run, state, None)

@@ -17,7 +17,7 @@ from experiments.training import optim
 from experiments.training.memory import training_memory
 from models import ladder, sharding
 from models.sharding import abstract_mesh, check_batch, make_mesh, parse_mesh, spec
-from tests.models.sharded import run_config
+from tests.models.sharded import DROPLESS, run_config
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,11 +50,11 @@ def name(shape: dict[str, int]) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", models.FAMILIES)
+@pytest.mark.parametrize("family", [*models.FAMILIES, DROPLESS])
 def test_a_step_on_every_mesh_equals_that_of_one_device(steps, family):
     """Loss, gradients and parameters after the step, each array to 1e-5 of its size, in float32."""
     rows = {mesh: row for (of, mesh), row in steps[0].items() if of == family}
-    assert len(rows) >= 3
+    assert len(rows) >= (2 if family == DROPLESS else 3)
     errors = {
         mesh: max(row[what] for what in ("loss", "gradients", "parameters")) for mesh, row in rows.items()
     }

@@ -114,7 +114,8 @@ def test_without_the_compiler_the_extra_is_named(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("topology", [pytest.param("h100:8", marks=needs("gpu"))])
 def test_a_layer_gathers_twice_in_half_precision_and_scatters_its_gradients(topology):
     each = compile_step(run_of(MODEL), parse_topology(topology), {"fsdp": 8})
-    assert not faults(each)[:-1] and each.fits and each.program.attention_kernels == 3 * MODEL.n_layers
+    assert each.fits and each.program.attention_kernels == 3 * MODEL.n_layers
+    assert not [said for said in faults(each) if "gradients" in said or "float32" in said or "scores" in said]
     large = [one for one in each.program.collectives if one.n_bytes * 8 >= 2**20]
     gathers = [one for one in large if one.kind == "all-gather"]
     assert {dtype for one in gathers for dtype in one.dtypes} == {"bf16"}

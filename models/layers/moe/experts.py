@@ -1,8 +1,4 @@
-"""Mixture of experts: each token passes the few feed-forward networks that a router chooses for it.
-
-Shape letters besides those of `models.model`: N tokens, K choices of a token, S slots (what the experts
-compute), X blocks of slots that share an expert's weights, M slots of a block.
-"""
+"""The layer: router, experts, and what they compute on one device or left to the partitioner."""
 
 import functools
 import math
@@ -16,6 +12,8 @@ from flax import nnx
 
 from models.layers.linear import project
 from models.layers.mlp import ACTIVATIONS, MLP, Activation
+from models.layers.moe import spread
+from models.layers.moe.slots import collect, owners, places, send, sources, weights_of
 from models.model import Aux, check_sizes
 from models.parameters import Keys, weight
 from models.sharding import constrain, gathered
@@ -145,6 +143,10 @@ class MoE(nnx.Module):
         `jax.lax.ragged_dot` would need no blocks, but on CPUs it multiplies every slot with every expert.
         """
         d, k, n_experts = x_BTD.shape[-1], self.experts.top_k, self.experts.n_experts
+        if x_BTD.shape[0] * x_BTD.shape[1] > FEW and spread.divides(x_BTD.shape[0], n_experts):
+            weights = self.w_gate[...], self.w_up[...], self.w_down[...]
+            names = self.w_gate.axes.names, self.w_up.axes.names, self.w_down.axes.names
+            return spread.dropless(x_BTD, choice_BTK, weight_BTK, weights, names, self.activation)
         choice_NK = choice_BTK.reshape(-1, k)
         n, owner_X = len(choice_NK), None
         if n * k < n_experts:  # a few tokens decoded: fetch the chosen experts only
@@ -156,10 +158,8 @@ class MoE(nnx.Module):
         else:
             size, n_blocks = BLOCK, n * k // BLOCK + n_experts
             place_NK, load_E = places(choice_NK, n_experts)
-            blocks_E = -(-load_E // size)
-            end_E = jnp.cumsum(blocks_E)
-            slot_NK = (end_E - blocks_E)[choice_NK] * size + place_NK
-            owner_X = (jnp.arange(n_blocks)[:, None] >= end_E).sum(axis=1).clip(max=n_experts - 1)
+            owner_X, first_E, _ = owners(load_E, size, n_blocks)
+            slot_NK = first_E[choice_NK] * size + place_NK
         source_S = sources(slot_NK, n_blocks * size)
         x_XMD = send(x_BTD.reshape(n, d), source_S, slot_NK).reshape(n_blocks, size, d)
         weight_XM = weights_of(weight_BTK.reshape(n, k), source_S).reshape(n_blocks, size)
@@ -215,44 +215,6 @@ def router_aux(experts: Experts, logits_BTE: jax.Array, choice_BTK: jax.Array) -
         "expert_load_max": n * share_E.max(),
         "router_entropy": -(probs_BTE * log_probs_BTE).sum(-1).mean(),
     }
-
-
-def places(choice_NK: jax.Array, n_experts: int) -> tuple[jax.Array, jax.Array]:
-    """[N,K]: how many choices of earlier tokens went to the expert of this one; [E]: how many of all do."""
-    chosen_NKE = jax.nn.one_hot(choice_NK, n_experts, dtype=jnp.int32)
-    until_NKE = jnp.cumsum(chosen_NKE.sum(axis=1), axis=0)[:, None]
-    return (until_NKE * chosen_NKE).sum(-1) - 1, until_NKE[-1, 0]
-
-
-def sources(slot_NK: jax.Array, n_slots: int) -> jax.Array:
-    """[S]: the choice n·K + k in each slot, N·K in empty ones; slots beyond the last are dropped."""
-    n_choices = slot_NK.size
-    empty_S = jnp.full(n_slots, n_choices)
-    return empty_S.at[slot_NK.reshape(-1)].set(jnp.arange(n_choices), mode="drop")
-
-
-def weights_of(weight_NK: jax.Array, source_S: jax.Array) -> jax.Array:
-    """[S]: the weight of the choice in each slot, 0 where there is none."""
-    return weight_NK.reshape(-1).at[source_S].get(mode="fill", fill_value=0)
-
-
-@jax.custom_vjp
-def send(x_ND: jax.Array, source_S: jax.Array, slot_NK: jax.Array) -> jax.Array:
-    """[S,D]: the token in each slot, zeros in empty ones.
-
-    Backwards it is `collect` and that one is this, so neither direction has to scatter.
-    """
-    return x_ND.at[source_S // slot_NK.shape[1]].get(mode="fill", fill_value=0)
-
-
-@jax.custom_vjp
-def collect(y_SD: jax.Array, source_S: jax.Array, slot_NK: jax.Array) -> jax.Array:
-    """[N,D]: the sum of each token's slots; dropped choices add nothing."""
-    return y_SD.at[slot_NK].get(mode="fill", fill_value=0).sum(axis=1)
-
-
-send.defvjp(lambda x, *maps: (send(x, *maps), maps), lambda maps, d_SD: (collect(d_SD, *maps), None, None))
-collect.defvjp(lambda y, *maps: (collect(y, *maps), maps), lambda maps, d_ND: (send(d_ND, *maps), None, None))
 
 
 def block_weights(w_EDF: jax.Array, owner_X: jax.Array | None, names: tuple[str, ...], dtype) -> jax.Array:
