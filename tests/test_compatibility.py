@@ -75,7 +75,12 @@ def test_once_finished_it_is_finished(copy, overrides, capsys):
 
 @pytest.mark.slow
 def test_its_runs_are_planned_again(copy, overrides, token_cache, capsys):
-    """Also: the tokens, whose hash is in every run's identity, are still the same."""
+    """Also: the tokens, whose hash is in every run's identity, are still the same. Since then the study
+    refines its rates and repeats runs."""
+    said = json.loads((copy / "study.json").read_text())
+    said["overrides"] += ["refine=0", "again=0"]
+    (copy / "study.json").write_text(json.dumps(said))
+    overrides = [*overrides, "--set=refine=0", "--set=again=0"]
     planned = printed(capsys, "plan", "quickstart", "--out", str(copy), "--nomemory", *overrides)
     rows = pd.read_csv(copy / "runs.csv")
     for stage, runs in planned.items():

@@ -24,7 +24,7 @@ from experiments.data.cache import read_manifest
 from experiments.data.prepare import prepare
 from experiments.data_configs import DataConfig
 from experiments.fields import to_json
-from experiments.studies.quickstart import Settings
+from experiments.studies.quickstart.study import Settings
 from launch.store import Store
 from models import ladder
 

@@ -15,7 +15,7 @@ from experiments.studies.study import Stage, Study
 __all__ = ["STUDIES", "Stage", "Study", "load_study", "study_module"]
 
 STUDIES = {  # name: module of this package
-    "quickstart": "quickstart",
+    "quickstart": "quickstart.study",
     "families": "families",
     "batch_size": "pretraining.batch_size",
     "moe_sparsity": "pretraining.moe_sparsity",
@@ -87,6 +87,7 @@ def _own_module(name: str, where: str) -> ModuleType:
     module = user_code.study_module(name, where) if where else user_code.load(name).module
     if not hasattr(module, "study"):
         raise ValueError(
-            f"{name} defines no function study(overrides) -> Study; see experiments/studies/quickstart.py"
+            f"{name} defines no function study(overrides) -> Study; see "
+            "experiments/studies/quickstart/study.py"
         )
     return module

@@ -19,8 +19,8 @@ from experiments.data_configs import DataConfig
 from experiments.evaluate.tasks import span_metrics
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic
-from experiments.studies import quickstart
 from experiments.studies.budgets import Sweep
+from experiments.studies.quickstart import study as quickstart
 from experiments.studies.study import Stage, Study, with_prepared_data
 from experiments.study_report import write_report
 from experiments.training.checkpoints.load import load

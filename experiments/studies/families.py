@@ -14,8 +14,8 @@ from experiments.config import RunConfig
 from experiments.data_configs import DataConfig
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic
-from experiments.studies import quickstart
 from experiments.studies.budgets import GridBudget, Sweep
+from experiments.studies.quickstart import study as quickstart
 from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
 from experiments.study_report import write_report
 from scaling.optimum.families import Comparison, compare
@@ -86,7 +86,7 @@ def of_family(settings: Settings, family: str) -> quickstart.Settings:
     """The default study's settings for one family."""
     names = {field.name for field in dataclasses.fields(quickstart.Settings)}
     shared = {name: value for name, value in vars(settings).items() if name in names}
-    return quickstart.Settings(family=family, **shared)
+    return quickstart.Settings(family=family, refine=0, again=0.0, **shared)
 
 
 def only(runs: Runs, family: str) -> Runs:

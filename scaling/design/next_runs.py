@@ -121,6 +121,26 @@ def next_runs(
     return DesignPlan(new, wanted, lo, hi, fit.level)
 
 
+def worth_repeating(fit: Fit, runs: Runs, target: str, flops: float) -> pd.DataFrame:
+    """The runs whose repetition under another seed narrows a target's interval most, for `flops` in all.
+
+    A repeated run tells the noise apart from the errors of the law, which are the same at one place.
+
+    Args:
+      fit: a fit to `runs`, with draws.
+      runs: the runs so far; the rows that the law is fitted to are returned, those of them that are chosen.
+      target: see `next_runs`.
+      flops: of all repeated runs together.
+
+    Raises:
+      ValueError: an unknown target, or a fit without draws.
+    """
+    table = _fitted(fit, runs)
+    wanted = find_target(fit, target, float(table["flops"].to_numpy().max()))
+    chosen = _choose(joint_covariance(fit, wanted, table), table["flops"].to_numpy(), flops)
+    return table.iloc[chosen]
+
+
 def candidates(
     fit: Fit, runs: Runs, flops: float, sizes: Sequence[float] | None = None, **columns
 ) -> pd.DataFrame:

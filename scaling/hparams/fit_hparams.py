@@ -7,7 +7,6 @@ where they are sparse. Intervals are of its posterior: resampling sweeps and run
 (`benchmarks/scaling/hparams_transfer.py` measures both).
 """
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ import pandas as pd
 from scaling.hparams.fit_surface import FittedSurfaces, LawPrior, fit_surfaces
 from scaling.hparams.hparam_laws import HparamLaws, HparamOptimum, design_rows, lr_per_batch
 from scaling.hparams.sweep_optima import REACH, SweepOptimum, sweep_centre, sweep_optima
-from scaling.hparams.sweeps import AXES, find_sweeps, swept
+from scaling.hparams.sweeps import AXES, apart, check_apart, find_sweeps, swept
 from scaling.table.runs import Runs
 
 # Exponents of N and D before any sweep is seen, mean and standard deviation: weak, and wide enough for what
@@ -41,12 +40,10 @@ def fit_hparams(runs: Runs, seed: int = 0, level: float = 0.9, n_draws: int = 10
 
     Raises:
       ValueError: the table has neither lr nor batch_tokens, no sweep with three finished settings,
-        sweeps in which no loss differs, or runs
-        of several parametrizations.
+        sweeps in which no loss differs, or runs of several parametrizations, optimizers, schedules or
+        families.
     """
-    if "parametrization" in runs.table and len(set(runs.table["parametrization"])) > 1:
-        names = ", ".join(sorted(set(map(str, runs.table["parametrization"]))))
-        raise ValueError(f"parametrization is {names}; each has laws of its own: use fit_parametrizations")
+    check_apart(runs)
     rng = np.random.default_rng(seed)
     runs = swept(runs)
     axes, groups = find_sweeps(runs.table)
@@ -58,7 +55,7 @@ def fit_hparams(runs: Runs, seed: int = 0, level: float = 0.9, n_draws: int = 10
     sweeps = [(np.log(group[list(axes)].to_numpy()), np.log(group["loss"].to_numpy())) for group in groups]
     sizes = np.log([_size(group) for group in groups])
     origin = sizes.mean(axis=0)
-    optima, apart = sweep_optima(sweeps, level, n_draws, rng)
+    optima, alone = sweep_optima(sweeps, level, n_draws, rng)
     together = _fit(sweeps, sizes - origin, axes, 3, n_draws, rng)
     notes = list(runs.notes)
     if len(groups) >= INTERACTION_SWEEPS:
@@ -66,14 +63,14 @@ def fit_hparams(runs: Runs, seed: int = 0, level: float = 0.9, n_draws: int = 10
         if np.any(np.abs(crossed.law[3]) > SUPPORT * crossed.laws[:, 3].std(axis=0)):
             together = crossed
             notes.append("the runs support a term in log N log D")
-    if apart.noise > NOISY:
+    if alone.noise > NOISY:
         varied = " and ".join(axes)
-        scatter = f"runs scatter by {apart.noise:.1%} about their loss surfaces"
+        scatter = f"runs scatter by {alone.noise:.1%} about their loss surfaces"
         notes.append(f"{scatter}: is more varied than {varied}?")
     params, ci = _natural(together, axes, origin, level)
     per_batch = None
     if axes == AXES:
-        per_batch = _with_interval(lr_per_batch(apart.curvature), lr_per_batch(apart.curvatures), level)
+        per_batch = _with_interval(lr_per_batch(alone.curvature), lr_per_batch(alone.curvatures), level)
     return HparamLaws(
         axes=axes,
         params=params,
@@ -90,31 +87,32 @@ def fit_hparams(runs: Runs, seed: int = 0, level: float = 0.9, n_draws: int = 10
         laws=together.laws,
         deviations=together.scatters * rng.standard_normal(together.scatters.shape),
         trend=together.trend,
-        curvature=apart.curvature,
-        curvatures=apart.curvatures,
-        skew=apart.skew,
-        centres=apart.centre,
-        log_sharpness=apart.log_sharpness,
-        heights=apart.height,
+        curvature=alone.curvature,
+        curvatures=alone.curvatures,
+        skew=alone.skew,
+        centres=alone.centre,
+        log_sharpness=alone.log_sharpness,
+        heights=alone.height,
     )
 
 
-def fit_parametrizations(runs: Runs, **options) -> dict[str, HparamLaws]:
-    """One `fit_hparams` for each value of the column `parametrization`.
+def fit_groups(runs: Runs, **options) -> tuple[str, dict[str, HparamLaws]]:
+    """(what tells the groups apart, one `fit_hparams` for each: see `scaling.hparams.sweeps.apart`).
 
     A rate transfers where its exponent of N is 0; `scaling.hparams.transfer` judges sweeps over widths of
     one budget.
 
     Raises:
-      ValueError: the column is not there, or one of them cannot be fitted.
+      ValueError: one of them cannot be fitted.
     """
-    if "parametrization" not in runs.table:
-        raise ValueError("the table has no column parametrization")
-    names = runs.table["parametrization"].astype(str)
-    return {
-        name: fit_hparams(replace(runs, table=runs.table[(names == name).to_numpy()]), **options)
-        for name in sorted(names.unique())
-    }
+    columns, groups = apart(runs)
+    laws = {}
+    for name, own in groups.items():
+        try:
+            laws[name] = fit_hparams(own, **options)
+        except ValueError as error:
+            raise ValueError(f"{', '.join(columns)} {name}: {error}" if name else str(error)) from error
+    return ", ".join(columns), laws
 
 
 def _fit(sweeps, sizes: np.ndarray, axes, terms: int, n_draws: int, rng) -> FittedSurfaces:

@@ -167,6 +167,20 @@ class HparamLaws:
         return HparamLaws(**known)
 
     @property
+    def by_tokens(self) -> tuple[float, float, float]:
+        """The exponent of D in the best rate at one batch, with its interval; NaN unless both were swept.
+
+        `params` has that at the best batch, which grows with D. Published laws of opposite signs are of
+        either: D^0.31 at the best batch (arXiv 2503.04715), D^-0.32 at one (2409.19913).
+        """
+        if self.axes != AXES:
+            return np.nan, np.nan, np.nan
+        value = self.law[2, 0] - lr_per_batch(self.curvature) * self.law[2, 1]
+        drawn = self.laws[:, 2, 0] - lr_per_batch(self.curvatures) * self.laws[:, 2, 1]
+        lo, hi = np.quantile(drawn, [(1 - self.level) / 2, (1 + self.level) / 2])
+        return float(value), float(lo), float(hi)
+
+    @property
     def formulas(self) -> dict[str, str]:
         """By axis, for example "lr = 2.5 · N^-0.67 · D^0.24"."""
         return {
@@ -185,6 +199,12 @@ class HparamLaws:
         if self.lr_per_batch:
             exponent, lo, hi = self.lr_per_batch
             lines.append(f"at another batch than the best: lr ~ batch^{exponent:.2f} [{lo:.2f}, {hi:.2f}]")
+            value, lo, hi = self.by_tokens
+            best = (self.params["lr"]["D"], *self.ci["lr"]["D"])
+            lines.append(
+                "with more tokens: lr ~ D^{:.2f} [{:.2f}, {:.2f}] at the best batch, ".format(*best)
+                + f"D^{value:.2f} [{lo:.2f}, {hi:.2f}] at one batch"
+            )
         return "\n".join(lines)
 
 

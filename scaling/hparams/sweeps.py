@@ -10,6 +10,8 @@ from scaling.table.runs import Runs, finished, post_trained
 
 AXES = ("lr", "batch_tokens")
 MIN_SETTINGS = 3
+# What a law of the rate cannot cover: runs that differ in one of these have laws of their own.
+APART = ("parametrization", "family", "optimizer", "optimizer.name", "schedule", "schedule.name")
 SAME = 0.02  # runs whose N and D agree within this ratio belong to one sweep
 
 
@@ -55,10 +57,10 @@ def find_sweeps(table: pd.DataFrame) -> tuple[tuple[str, ...], list[pd.DataFrame
       ValueError: there is no such sweep.
     """
     given = [axis for axis in AXES if axis in table]
-    tried = table.groupby(_bins(table, ["n_params", "n_tokens"]))[given].nunique().to_numpy()
+    tried = table.groupby(bins(table, ["n_params", "n_tokens"]))[given].nunique().to_numpy()
     axes = tuple(axis for axis, counts in zip(given, tried.T) if np.any(counts >= MIN_SETTINGS))
     fixed = [axis for axis in given if axis not in axes]
-    together = _bins(table, ["n_params", "n_tokens", *fixed])
+    together = bins(table, ["n_params", "n_tokens", *fixed])
     groups = [group for _, group in table.groupby(together)] if axes else []
     groups = [group for group in groups if len(np.unique(group[list(axes)], axis=0)) >= MIN_SETTINGS]
     if not groups:
@@ -66,6 +68,33 @@ def find_sweeps(table: pd.DataFrame) -> tuple[tuple[str, ...], list[pd.DataFrame
             f"no sweep: no (n_params, n_tokens) has {MIN_SETTINGS} finished values of {' or '.join(given)}"
         )
     return axes, groups
+
+
+def apart(runs: Runs) -> tuple[list[str], dict[str, Runs]]:
+    """(the columns of APART in which the runs differ; by their values, joined, the runs that agree in them).
+
+    Runs that all agree are one group, "".
+    """
+    columns = [name for name in APART if name in runs.table and len(set(map(str, runs.table[name]))) > 1]
+    if not columns:
+        return [], {"": runs}
+    names = runs.table[columns].astype(str).agg(", ".join, axis=1)
+    return columns, {
+        name: replace(runs, table=runs.table[(names == name).to_numpy()]) for name in sorted(names.unique())
+    }
+
+
+def check_apart(runs: Runs) -> None:
+    """Refuses runs that no one law covers.
+
+    Raises:
+      ValueError: they differ in a column of APART.
+    """
+    columns, groups = apart(runs)
+    if columns:
+        raise ValueError(
+            f"{', '.join(columns)} is {' or '.join(groups)}; each has laws of its own: use fit_groups"
+        )
 
 
 def off_best_setting(table: pd.DataFrame) -> np.ndarray:
@@ -76,7 +105,7 @@ def off_best_setting(table: pd.DataFrame) -> np.ndarray:
     return np.any([(setting != setting[best]) & ~np.isnan(setting) for setting in settings], axis=0)
 
 
-def _bins(table: pd.DataFrame, names: list[str]) -> np.ndarray:
+def bins(table: pd.DataFrame, names: list[str]) -> np.ndarray:
     """A number for each row, equal where all the columns agree."""
     logs = np.round(np.log(table[names].to_numpy(float)) / SAME)
     return np.unique(logs, axis=0, return_inverse=True)[1].ravel()

@@ -26,7 +26,7 @@ from scaling.report.sections.calculator import grid
 from scaling.report.sections.headline import head
 from scaling.report.sections.snippet import appendix
 from scaling.report.theme import is_done, of_stage, si, thinned
-from scaling.table.runs import post_trained
+from scaling.table.runs import TUNING, post_trained
 
 MOST = 2000  # points of a figure
 LARGE = 1e18  # FLOPs; a law of smaller runs is no evidence about the largest
@@ -35,7 +35,7 @@ LARGE = 1e18  # FLOPs; a law of smaller runs is no evidence about the largest
 def build(data: ReportData, with_forecast: bool = False) -> tuple[PageHead, list[Section]]:
     """The whole page; the outlook on bottlenecks only where it is asked for."""
     runs = tables.runs(data)
-    law = runs.loc[is_done(runs) & ~of_stage(runs, "tune") & ~post_trained(runs)]
+    law = runs.loc[is_done(runs) & ~of_stage(runs, *TUNING) & ~post_trained(runs)]
     frontier = tables.frontier(data, law)
     profiles = tables.profiles(data, law)
     made = [
@@ -164,7 +164,7 @@ def _learning_rate(data: ReportData, runs: pd.DataFrame) -> Section | None:
         f"with {rates.level:.0%} intervals.{edge}{lost}",
         charts.lr_sweep(rates.runs, rates.curves, rates.optima),
     )
-    given = runs.loc[~of_stage(runs, "tune") & ~post_trained(runs) & runs["lr"].notna().to_numpy()]
+    given = runs.loc[~of_stage(runs, *TUNING) & ~post_trained(runs) & runs["lr"].notna().to_numpy()]
     law = Figure(
         "lr_law",
         "The best rate as a function of size",

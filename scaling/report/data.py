@@ -12,6 +12,7 @@ from scaling.hparams import HparamLaws, fit_hparams
 from scaling.hparams.sweeps import off_best_setting
 from scaling.optimum.families import Comparison, compare
 from scaling.report.page import Picture
+from scaling.table.runs import TUNING
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def data_of_study(
       runs: its runs so far, with their stages.
       name, source: of the study and of its folder.
       fit: its law of the loss; None: as in `data_of_table`.
-      lr: its laws of the learning rate; None: fitted here to the runs of the stage "tune", if any.
+      lr: its laws of the learning rate; None: fitted here to the runs of its sweeps, if any.
       others: further fields of ReportData, such as verify, curves, tasks, study, versions and device.
     """
     lr = lr or _laws_of_tuning(runs)
@@ -137,7 +138,7 @@ def _laws_of_tuning(runs: scaling.Runs) -> HparamLaws | None:
     if "stage" not in table or _several_families(table):
         return None
     try:
-        return fit_hparams(replace(runs, table=table.loc[table["stage"] == "tune"]))
+        return fit_hparams(replace(runs, table=table.loc[table["stage"].isin(TUNING)]))
     except ValueError:  # none, or too few of its runs so far
         return None
 

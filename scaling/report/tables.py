@@ -11,7 +11,7 @@ from scaling.fitting.result import Fit
 from scaling.profiles.isoflop import budgets
 from scaling.report.data import ReportData
 from scaling.report.theme import e_notation, is_done, of_stage, si
-from scaling.table.runs import post_trained
+from scaling.table.runs import TUNING, post_trained
 
 BEYOND = 1.6  # the frontier is drawn this factor past the last compute of interest …
 AHEAD = 10.0  # … or this far where no run has tested the law
@@ -42,7 +42,7 @@ def runs(data: ReportData) -> pd.DataFrame:
         return table.assign(predicted=np.nan, lo=np.nan, hi=np.nan, residual=np.nan)
     forecast = data.fit.predict(table["n_params"].to_numpy(), table["n_tokens"].to_numpy())
     for name, values in zip(("predicted", "lo", "hi"), forecast):
-        table[name] = np.where(of_stage(table, "tune") | post_trained(table), np.nan, values)
+        table[name] = np.where(of_stage(table, *TUNING) | post_trained(table), np.nan, values)
     if data.verify:
         own = table["run_id"] == data.verify["run_id"]
         table.loc[own, ["predicted", "lo", "hi"]] = [data.verify[name] for name in ("predicted", "lo", "hi")]
@@ -148,7 +148,7 @@ class LearningRates:
 
 def learning_rates(data: ReportData, table: pd.DataFrame) -> LearningRates | None:
     """The sweeps behind the law of the learning rate, and the law along the runs that used it."""
-    swept = table.loc[of_stage(table, "tune")] if data.study else table
+    swept = table.loc[of_stage(table, *TUNING)] if data.study else table
     if data.lr is None or swept.empty:
         return None
     best = pd.DataFrame([asdict(optimum) for optimum in data.lr.optima])

@@ -69,6 +69,7 @@ INK, MUTED, ACCENT, VERIFY = "var(--ink)", "var(--muted)", "var(--accent)", "var
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'Liberation Sans', sans-serif"
 STAGES = {  # what a stage is called, its colour and its shape; in the order of a study
     "tune": ("learning-rate sweep", "var(--faint)", "diamond"),
+    "refine": ("rates refined", "var(--muted)", "diamond"),
     "run": ("run", ACCENT, "circle"),
     "grid": ("IsoFLOP grid", ACCENT, "circle"),
     "extend": ("grid, extended", ACCENT, "square"),

@@ -31,6 +31,7 @@ from scaling.table.unfit_rows import judge, tuned_elsewhere
 NEEDED = ("n_params", "n_tokens", "loss")  # what most laws read and predict
 NUMBERS = ("n_params", "n_active", "n_tokens", "flops", "loss", "lr")
 GRID_STAGES = ("grid", "extend")  # the stages of a study whose runs had their hyperparameters tuned
+TUNING = ("tune", "refine")  # those whose rates were varied to find the best
 NOT_FINISHED = ("diverged", "failed", "running", "crashed", "killed", "preempted")
 AGAIN = "in a row that repeats an earlier one in every column, row dropped"
 

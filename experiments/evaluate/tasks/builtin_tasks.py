@@ -1,9 +1,9 @@
 """Tasks made here, small enough for tiny models: copy, reverse, arithmetic, brackets, words of a text.
 
-Each generator is pure: item i of a task is a function of (seed, task, i), words are also of the
-default corpus. Each item has four choices. They are drawn first and the right one from among them, so that
-without the prompt nothing is right more often than once in four. In all but the last two tasks the right
-answer follows from the prompt: a perfect model reaches 1.
+Each generator is pure: item i of a task is a function of (seed, task, i), words are also of a corpus, the
+default one unless another is named. Each item has four choices. They are drawn first and the right one from
+among them, so that without the prompt nothing is right more often than once in four. In all but the last two
+tasks the right answer follows from the prompt: a perfect model reaches 1.
 """
 
 import functools
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from experiments.data_configs import DataConfig
 from experiments.evaluate.tasks.task import Item, Task
 from experiments.files import user_code
 
@@ -24,7 +25,8 @@ N_ITEMS = 200  # asked unless a number is given
 N_EXAMPLES = 64  # in the pool of solved examples
 CLOSING = {"(": ")", "[": "]", "{": "}", "<": ">"}
 CONTEXT = 48  # characters of text before the word that is asked for
-WORD = re.compile(r"(?<= )[a-z]{2,12}(?=[ .,;:)\n])")
+WORD = re.compile(r"(?<= )[a-z]{2,12}(?=[ .,;:)\n])")  # of the default corpus …
+ANY_WORD = re.compile(r"(?<= )[^\W\d_]{2,12}(?=[ .,;:)\n])")  # … and of others, in any script
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,26 @@ def find(name: str) -> BuiltinTask:
     return found
 
 
-def item(name: str, i: int, seed: int | str = 0) -> Item:
-    """Item i of a built-in task."""
-    return find(name).make(random.Random(f"{seed}/{name}/{i}"))
+def item(name: str, i: int, seed: int | str = 0, data: DataConfig | None = None) -> Item:
+    """Item i of a built-in task; of one of OF_TEXT, from the test split of `data` (None: the default corpus).
+
+    Args:
+      name: see `find`.
+      i: its number.
+      seed: of all items.
+      data: of the text.
+    """
+    rng = random.Random(f"{seed}/{name}/{i}")
+    return OF_TEXT[name](rng, data) if data else find(name).make(rng)
 
 
-def builtin_task(name: str, n: int | None = None, seed: int = 0, metric: str = "multiple_choice") -> Task:
+def builtin_task(
+    name: str,
+    n: int | None = None,
+    seed: int = 0,
+    metric: str = "multiple_choice",
+    data: DataConfig | None = None,
+) -> Task:
     """The first `n` items; examples come from a stream of their own.
 
     Args:
@@ -63,10 +79,14 @@ def builtin_task(name: str, n: int | None = None, seed: int = 0, metric: str = "
       n: how many items; None: N_ITEMS.
       seed: of items and examples.
       metric: what responses are judged by, one of the task metrics.
+      data: see `item`.
+
+    Raises:
+      ValueError: no task of that name, or text with too few words.
     """
     about = find(name)
-    items = tuple(item(name, i, seed) for i in range(n or N_ITEMS))
-    pool = tuple(item(name, i, f"{seed}/examples") for i in range(N_EXAMPLES))
+    items = tuple(item(name, i, seed, data) for i in range(n or N_ITEMS))
+    pool = tuple(item(name, i, f"{seed}/examples", data) for i in range(N_EXAMPLES))
     content = hashlib.sha256(repr((name, seed, pool)).encode()).hexdigest()  # of the generator, not of `n`
     chance = about.chance if metric == "multiple_choice" else None
     return Task(name, metric, items, pool, content, about.delimiter, chance=chance, ceiling=about.ceiling)
@@ -112,21 +132,21 @@ def _brackets(rng: random.Random) -> Item:
     return Item(text + rng.choice("abcxyz"), CLOSING[right], tuple(CLOSING.values()))
 
 
-def _next_word(rng: random.Random) -> Item:
-    """A word of the default corpus's test split after the text before it, among words of its length from
+def _next_word(rng: random.Random, data: DataConfig | None = None) -> Item:
+    """A word of a corpus's test split after the text before it, among words of its length from
     elsewhere there, each as often as the corpus has it. Some may fit as well: a perfect model stays below 1.
     """
-    places = _four(_places(rng, shortest=2), key=lambda place: place.word)
+    places = _four(_places(rng, data, shortest=2), key=lambda place: place.word)
     right = rng.choice(places)
-    prompt = _before(right, right.start - 1)
+    prompt = _before(data, right, right.start - 1)
     return Item(prompt, right.word, tuple(place.word for place in places), document=str(right.document))
 
 
-def _word_end(rng: random.Random) -> Item:
+def _word_end(rng: random.Random, data: DataConfig | None = None) -> Item:
     """The second half of a word, after the text before it and its first half, among other words' halves."""
-    places = _four(_places(rng, shortest=4), key=lambda place: place.end)
+    places = _four(_places(rng, data, shortest=4), key=lambda place: place.end)
     right = rng.choice(places)
-    prompt = _before(right, right.start + len(right.word) - len(right.end))
+    prompt = _before(data, right, right.start + len(right.word) - len(right.end))
     return Item(prompt, right.end, tuple(place.end for place in places), document=str(right.document))
 
 
@@ -144,27 +164,30 @@ class _Place:
         return self.word[len(self.word) // 2 :]
 
 
-def _before(place: _Place, stop: int) -> str:
+def _before(data: DataConfig | None, place: _Place, stop: int) -> str:
     """About CONTEXT characters of text, from the beginning of a word up to `stop`."""
-    text, start = _corpus()[place.document], max(0, stop - CONTEXT)
+    text, start = _corpus(data)[place.document], max(0, stop - CONTEXT)
     return text[text.index(" ", start) + 1 if start else 0 : stop]
 
 
-def _places(rng: random.Random, shortest: int) -> Callable[[], _Place]:
+def _places(rng: random.Random, data: DataConfig | None, shortest: int) -> Callable[[], _Place]:
     """Draws words of one length, which is drawn here as often as the corpus has it."""
-    known = {length: places for length, places in _words().items() if length >= shortest}
+    known = {length: places for length, places in _words(data).items() if length >= shortest}
     if not known:
-        raise ValueError("the default corpus's test split has too few words for this task")
+        raise ValueError(
+            f"the test split of corpus {(data or DataConfig()).task} has too few words for this task"
+        )
     [length] = rng.choices(list(known), [len(places) for places in known.values()])
     return lambda: rng.choice(known[length])
 
 
 @functools.cache
-def _words() -> dict[int, list[_Place]]:
+def _words(data: DataConfig | None = None) -> dict[int, list[_Place]]:
     """Words by length that have text enough before them, of lengths with endings enough to choose from."""
     found: dict[int, list[_Place]] = {}
-    for number, text in enumerate(_corpus()):
-        for match in WORD.finditer(text, CONTEXT):
+    word = ANY_WORD if data else WORD
+    for number, text in enumerate(_corpus(data)):
+        for match in word.finditer(text, CONTEXT):
             found.setdefault(len(match[0]), []).append(_Place(number, match.start(), match[0]))
     return {
         length: places
@@ -174,14 +197,14 @@ def _words() -> dict[int, list[_Place]]:
 
 
 @functools.cache
-def _corpus() -> list[str]:
-    """Texts of the default corpus's test split, which is prepared first if need be."""
+def _corpus(data: DataConfig | None = None) -> list[str]:
+    """Texts of a corpus's test split, which is prepared first if need be."""
     from experiments.data.cache import open_cache
     from experiments.data.prepare import prepare
-    from experiments.data.vocab import ByteVocab
-    from experiments.data_configs import DataConfig
+    from experiments.data.vocab import load_vocab
 
-    cache, vocab = open_cache(prepare(DataConfig()), "test"), ByteVocab()
+    data = data or DataConfig()
+    cache, vocab = open_cache(prepare(data), "test"), load_vocab(data)
     return [vocab.decode(cache.tokens[a:b]) for a, b in zip(cache.offsets, cache.offsets[1:])]
 
 
@@ -197,6 +220,8 @@ def _four(draw: Callable[[], T], key: Callable[[T], Any] = lambda value: value) 
         if len({key(one) for one in drawn}) == N_CHOICES:
             return drawn
 
+
+OF_TEXT = {"next_word": _next_word, "word_end": _word_end}  # those whose items are of a corpus
 
 BUILTIN_TASKS = {
     "copy": BuiltinTask("repeat a made-up word, among other made-up words", _copy),

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from experiments.config import RunConfig
-from experiments.studies import quickstart
 from experiments.studies.grid.cells import Cell, Cells, cells_of, configure, label, with_defaults
 from experiments.studies.grid.definition import Grid, read_grid
 from experiments.studies.grid.run_fields import BUDGETS
+from experiments.studies.quickstart import outcome
 from experiments.studies.study import Stage, Study, prepared_corpora
 from experiments.study_report import write_report
 from models import FAMILIES, count
@@ -94,7 +94,7 @@ def build(name: str, grid: Grid, cells: Cells, files: dict[str, str]) -> Study:
             "verify",
             lambda runs: [verify(grid, cells, runs)],
             whole_machine=True,
-            before=lambda folder, runs, configs: quickstart.predict_run(
+            before=lambda folder, runs, configs: outcome.predict_run(
                 folder, runs, configs[0], grid.options.n_bootstrap, grid.options.level
             ),
         ),
@@ -145,7 +145,7 @@ def with_rates(grid: Grid, cells: Cells, runs: Runs) -> list[RunConfig]:
 
 def verify(grid: Grid, cells: Cells, runs: Runs) -> RunConfig:
     """The model whose predicted loss is lowest at the verifying budget, of those of `larger`."""
-    fit = quickstart.fit_grid(runs, n_bootstrap=0)
+    fit = outcome.fit_grid(runs, n_bootstrap=0)
     candidates = larger(grid, cells)
     if "tune" in grid.options.stages:
         law = _law(next(iter(tune(grid, cells).values())), runs)
@@ -195,7 +195,7 @@ def finish(grid: Grid, cells: Cells, folder: Path, runs: Runs) -> str:
     """
     conclusion = best(cells, with_rates(grid, cells, runs), runs)
     if "verify" in grid.options.stages:
-        conclusion += "\n" + quickstart.outcome(folder, runs)
+        conclusion += "\n" + outcome.outcome(folder, runs)
     write_report(folder, folder / "report.html")
     return conclusion
 

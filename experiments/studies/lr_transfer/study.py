@@ -3,13 +3,16 @@
 1. sweep: learning rates a factor of 4 apart for every width and every depth, in both parametrisations.
 2. refine: rates a factor of √2 apart around each best one.
 Then the optimum of each size with its interval, how far optima move, what the base size's rate costs at other
-sizes, a coordinate check, and pictures of it all. (Of the change of logits, a part through the head's initial
+sizes, a coordinate check, and pictures of it all. With `token_factors` and `batches` the rate is swept over
+tokens and batch as well, and a joint law of all four follows for either parametrisation, with interactions
+(scaling/hparams/joint_law.py). (Of the change of logits, a part through the head's initial
 values vanishes as 1/√width under muP; the part that is learnt stays.)
 """
 
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,13 +28,23 @@ from experiments.studies.study import Stage, Study, check_statistics, with_prepa
 from experiments.study_report import write_findings
 from experiments.training.optim import find_direction
 from models import ModelConfig, MuP, ladder
-from scaling.hparams import transfer
+from scaling.hparams import JointLrLaw, fit_joint_lr, transfer
 from scaling.report import Picture
 from scaling.table.runs import Runs
 
 PARAMETRISATIONS = ("standard", "mup")
 Size = tuple[int, int]  # d_model, n_layers
-Losses = dict[tuple[str, Size], dict[float, float]]  # (parametrisation, size) -> learning rate -> loss
+
+
+class Cell(NamedTuple):
+    """What is swept: a size on so many tokens in such batches."""
+
+    size: Size
+    n_tokens: int
+    batch_tokens: int
+
+
+Losses = dict[tuple[str, Cell], dict[float, float]]  # (parametrisation, cell) -> learning rate -> loss
 
 CONVENTIONS = {
     "lr": "minimum of a loss surface in log lr, of one form for all sizes of a row, with its interval",
@@ -46,7 +59,9 @@ CONVENTIONS = {
 class Settings:
     """Everything `--set` can change. The numbers suit two CPU cores and a quarter of an hour.
 
-    Widths are trained at the base depth, depths at the base width, where both parametrisations are the same.
+    Widths are trained at the base depth, depths at the base width, where both parametrisations are the same;
+    all of them for `n_steps` of `batch_tokens`. `token_factors` times as many tokens are tried with each of
+    `batches` at the base size, and with `batch_tokens` at the widest and deepest, where interactions show.
     `optimizer.lr` is the rate of the coordinate check; the sweeps replace it.
     """
 
@@ -62,6 +77,8 @@ class Settings:
     n_steps: int = 256
     seq_len: int = 64
     batch_tokens: int = 512
+    token_factors: tuple[float, ...] = ()
+    batches: tuple[int, ...] = ()
     n_val_tokens: int = 65_536
     checked_widths: tuple[int, ...] = (32, 64, 128, 256, 512)
     checked_depths: tuple[int, ...] = (2, 4, 8, 16, 32)
@@ -77,6 +94,8 @@ class Settings:
             )
         if len(self.lrs) < 3:
             raise ValueError(f"Settings.lrs={list(self.lrs)}; an optimum takes three at least")
+        if any(factor <= 0 for factor in self.token_factors):
+            raise ValueError(f"Settings.token_factors={list(self.token_factors)}; they must be positive")
         find_direction(self.optimizer.name)  # refuses one that there is not
 
     def sizes(self, along: str) -> list[Size]:
@@ -84,6 +103,10 @@ class Settings:
         if along == "width":
             return [(width, self.base_depth) for width in self.widths]
         return [(self.base_width, depth) for depth in self.depths]
+
+    def cell(self, size: Size) -> Cell:
+        """A size on the tokens and in the batches that all sizes have."""
+        return Cell(size, self.n_steps * self.batch_tokens, self.batch_tokens)
 
 
 def study(overrides: list[str]) -> Study:
@@ -107,10 +130,18 @@ def build(settings: Settings) -> Study:
     )
 
 
-def swept(settings: Settings) -> list[tuple[str, Size]]:
+def swept(settings: Settings) -> list[tuple[str, Cell]]:
     """Everything that is swept, each once."""
-    both = dict.fromkeys(settings.sizes("width") + settings.sizes("depth"))
-    return [(name, size) for name in PARAMETRISATIONS for size in both]
+    both = [*settings.sizes("width"), *settings.sizes("depth")]
+    base = settings.cell((settings.base_width, settings.base_depth))
+    tokens = [round(factor * base.n_tokens) for factor in (1.0, *settings.token_factors)]
+    batches = (settings.batch_tokens, *settings.batches)
+    ends = [settings.cell((max(settings.widths), settings.base_depth))]
+    ends.append(settings.cell((settings.base_width, max(settings.depths))))
+    cells = [settings.cell(size) for size in both]
+    cells += [base._replace(n_tokens=n, batch_tokens=batch) for n in tokens for batch in batches]
+    cells += [end._replace(n_tokens=n) for n in tokens for end in ends]
+    return [(name, cell) for name in PARAMETRISATIONS for cell in dict.fromkeys(cells)]
 
 
 def sweep(settings: Settings) -> list[RunConfig]:
@@ -135,7 +166,10 @@ def by_rate(runs: Runs, configs: list[RunConfig]) -> Losses:
     loss, found = dict(zip(runs.table.run_id, runs.table.loss)), {}
     for config in configs:
         name = "mup" if getattr(config.model, "mup", None) else "standard"
-        which = (name, (config.model.d_model, config.model.n_layers))
+        which = (
+            name,
+            Cell((config.model.d_model, config.model.n_layers), config.n_tokens, config.batch_tokens),
+        )
         found.setdefault(which, {})[config.optimizer.lr] = float(loss[config.run_id])
     return found
 
@@ -156,10 +190,31 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
         "grows": grows,
         "conventions": CONVENTIONS,
     }
+    laws = joint_laws(settings, losses)
+    if laws:
+        written["joint"] = {name: law.to_json() for name, law in laws.items()}
     write_json(folder / "transfer.json", written)
     drawn = figures.draw(**tables).items()
     write_findings(folder, [Picture(f"figures/{name}", *figures.CAPTIONS[name], png) for name, png in drawn])
-    return conclusion(settings, moves, grows)
+    found = [f"{name}: {law}" for name, law in laws.items()]
+    return "\n".join([conclusion(settings, moves, grows), *found])
+
+
+def joint_laws(settings: Settings, losses: Losses) -> dict[str, JointLrLaw]:
+    """By parametrisation, the law of the rate over all that was swept; none where only sizes were."""
+    if not settings.token_factors and not settings.batches:
+        return {}
+    rows = [
+        {"parametrisation": name, "d_model": cell.size[0], "n_layers": cell.size[1], **cell._asdict()}
+        | {"lr": lr, "loss": loss}
+        for (name, cell), sweep in losses.items()
+        for lr, loss in sweep.items()
+    ]
+    table = pd.DataFrame(rows).drop(columns="size")
+    return {
+        name: fit_joint_lr(Runs(table.loc[table["parametrisation"] == name]), settings.level)
+        for name in PARAMETRISATIONS
+    }
 
 
 def loss_table(settings: Settings, losses: Losses) -> pd.DataFrame:
@@ -169,7 +224,7 @@ def loss_table(settings: Settings, losses: Losses) -> pd.DataFrame:
         for along in ("width", "depth")
         for name in PARAMETRISATIONS
         for size in settings.sizes(along)
-        for lr, loss in sorted(losses[name, size].items())
+        for lr, loss in sorted(losses[name, settings.cell(size)].items())
     ]
     return pd.DataFrame(rows)
 
@@ -181,7 +236,7 @@ def locate(settings: Settings, losses: Losses) -> tuple[pd.DataFrame, pd.DataFra
         sizes = settings.sizes(along)
         base = sizes.index((settings.base_width, settings.base_depth))
         for name in PARAMETRISATIONS:
-            found = transfer([losses[name, size] for size in sizes], base, settings.level)
+            found = transfer([losses[name, settings.cell(size)] for size in sizes], base, settings.level)
             row = {"along": along, "parametrisation": name}
             for (d_model, n_layers), optimum in zip(sizes, found.optima):
                 numbers = {"size": n_layers if along == "depth" else d_model, "d_model": d_model}
@@ -256,23 +311,23 @@ def conclusion(
     return "\n".join(lines)
 
 
-def configure(settings: Settings, name: str, size: Size, lr: float) -> RunConfig:
-    """A run of one size in one parametrisation.
+def configure(settings: Settings, name: str, cell: Cell, lr: float) -> RunConfig:
+    """A run of one cell in one parametrisation.
 
     Args:
       settings: of the study.
       name: the parametrisation, "standard" or "mup".
-      size: width and depth.
+      cell: size, tokens and batch.
       lr: the largest learning rate of the schedule.
     """
     return RunConfig(
-        model=network(settings, name, size),
+        model=network(settings, name, cell.size),
         data=settings.data,
         optimizer=dataclasses.replace(settings.optimizer, lr=lr),
         schedule=ScheduleConfig(warmup=0.1),
-        batch_tokens=settings.batch_tokens,
+        batch_tokens=cell.batch_tokens,
         seq_len=settings.seq_len,
-        n_tokens=settings.n_steps * settings.batch_tokens,
+        n_tokens=cell.n_tokens,
         seed=settings.seed,
         n_val_tokens=settings.n_val_tokens,
     )

@@ -2,13 +2,16 @@
 
 TABLE has a row a run: n_params, n_tokens (or flops), loss, and lr, batch_tokens or both. Sizes with three
 or more settings tried are used; diverged runs may be in. The penalty is the expected loss at the setting
-given over that at the true optimum, minus 1. A column parametrization gives each
-of its values laws of its own.
+given over that at the true optimum, minus 1. Runs of several parametrizations, optimizers, schedules or
+families (columns of these names) have laws of their own. Where batches were swept, it is said whether the
+rate rises with the tokens at the best batch and at one batch; where width, depth, tokens or batch vary on
+their own (d_model, n_layers, n_tokens, batch_tokens), a joint law of the rate over all follows.
 
 Example: isoflop hparams sweeps.csv --columns n_params=N,n_tokens=D,batch_tokens=bs --out hparams.json
 Example: isoflop hparams sweeps.csv --params 7e9 --tokens 1.4e11
 """
 
+import contextlib
 import json
 import math
 
@@ -46,29 +49,37 @@ def run(args: list[str], flags) -> int:
     prepare_process()  # before anything imports jax
     import scaling
     from experiments.files import write_atomic
-    from scaling.hparams import fit_hparams, fit_parametrizations
+    from scaling.hparams import fit_groups, fit_joint_lr
+    from scaling.hparams.sweeps import apart
 
     runs = scaling.read_runs(args[0], columns)
     options = {"seed": flags.seed, "level": flags.level}
-    if "parametrization" in runs.table:
-        laws = fit_parametrizations(runs, **options)
-    else:
-        laws = {"": fit_hparams(runs, **options)}
+    kind, laws = fit_groups(runs, **options)
+    joint = {}
+    for name, own in apart(runs)[1].items():
+        with contextlib.suppress(ValueError):  # too few sweeps
+            found = fit_joint_lr(own, **options)
+            if len(found.exponents) > 2:  # else the laws have said it
+                joint[name] = found
     size = () if flags.params is None else (flags.params, flags.tokens, flags.batch)
     predicted = {name: law.predict(*size) if size else None for name, law in laws.items()}
     if flags.out:
         contents = {name: law.to_json() for name, law in laws.items()}
         write_atomic(flags.out, json.dumps(contents.get("", contents), allow_nan=False) + "\n")
     if flags.json:
-        contents = {name: as_json(laws[name], predicted[name]) for name in laws}
+        contents = {name: as_json(laws[name], predicted[name], joint.get(name)) for name in laws}
         print(json.dumps(contents.get("", contents), allow_nan=False))
     else:
-        print("\n\n".join(as_text(name, laws[name], predicted[name], size) for name in laws))
+        parts = []
+        for name, law in laws.items():
+            text = as_text(f"{kind} {name}".strip(), law, predicted[name], size)
+            parts += [text, str(joint[name])] if name in joint else [text]
+        print("\n\n".join(parts))
     return 0
 
 
-def as_json(laws, predicted) -> dict:
-    """The laws without their draws, and the setting."""
+def as_json(laws, predicted, joint) -> dict:
+    """The laws without their draws, the setting, and the joint law where there is one."""
     from dataclasses import asdict
 
     from scaling.profiles.isoflop import nan_to_none
@@ -76,19 +87,20 @@ def as_json(laws, predicted) -> dict:
     content = laws.to_json()
     kept = ("axes", "params", "ci", "level", "lr_per_batch", "optima", "scatter", "noise", "notes")
     setting = {"setting": nan_to_none(asdict(predicted))} if predicted else {}
-    return {name: content[name] for name in kept} | setting
+    more = {"joint": joint.to_json()} if joint else {}
+    return {name: content[name] for name in kept} | setting | more
 
 
 def as_text(name: str, laws, predicted, size: tuple) -> str:
     """Laws, optima and setting, a line each.
 
     Args:
-      name: of the parametrization, "" where there is but one.
+      name: of the group, "" where there is but one.
       laws: `HparamLaws`.
       predicted: the `Setting` for a new size, or None.
       size: parameters, tokens and batch (tokens or None) of that, or ().
     """
-    lines = [f"parametrization {name}"] if name else []
+    lines = [name] if name else []
     lines += [str(laws), ""]
     lines.append(f"{'params':>9}  {'tokens':>9}  {'runs':>5}  {'loss':>7}  {_heading(laws)}")
     for o in laws.optima:

@@ -1,5 +1,6 @@
 """The default study's stages are pure functions of the runs so far; here the runs come from a planted law."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,9 +9,11 @@ import pytest
 
 import scaling
 from experiments.data_configs import DataConfig
-from experiments.studies import load_study, quickstart
+from experiments.studies import load_study
 from experiments.studies.budgets import GridBudget
-from experiments.studies.quickstart import Settings
+from experiments.studies.quickstart import outcome
+from experiments.studies.quickstart import study as quickstart
+from experiments.studies.quickstart.study import Settings
 from launch.arguments.tables_and_fits import read_fit
 from models import count
 from scaling.table.runs import Runs
@@ -37,19 +40,26 @@ def trained(stage: str, configs) -> pd.DataFrame:
                 "n_params": counts.n_params,
                 "n_tokens": n_tokens,
                 "flops": float(n_tokens * counts.flops_per_token(config.seq_len)),
-                "loss": loss(counts.n_params, n_tokens, config.optimizer.lr),
+                "loss": loss(counts.n_params, n_tokens, config.optimizer.lr)
+                * (1 + 0.004 * (config.seed > 0)),
                 "lr": config.optimizer.lr,
+                "seed": config.seed,
+                "batch_tokens": config.batch_tokens,
                 "d_model": config.model.d_model,
             }
         )
     return pd.DataFrame(rows)
 
 
+def flops(config) -> float:
+    return config.n_steps * config.batch_tokens * count(config.model).flops_per_token(config.seq_len)
+
+
 def stages(settings: Settings) -> tuple[Runs, dict]:
     """All stages planned one after the other from the planted law."""
     plans = {"tune": quickstart.tune(settings)}
     runs = Runs(trained("tune", plans["tune"]))
-    for name in ("grid", "extend", "verify"):
+    for name in ("refine", "grid", "extend", "verify"):
         plans[name] = getattr(quickstart, name)(settings, runs)
         if name != "verify" and plans[name]:
             runs = Runs(pd.concat([runs.table, trained(name, plans[name])], ignore_index=True))
@@ -59,7 +69,11 @@ def stages(settings: Settings) -> tuple[Runs, dict]:
 def test_stages_find_what_was_planted(tmp_path):
     settings = Settings(n_bootstrap=50)
     runs, plans = stages(settings)
-    assert len(plans["tune"]) == 15 and len(plans["grid"]) == sum(len(b.d_models) for b in settings.grid)
+    assert (
+        len(plans["tune"]) == 10
+        and len(plans["refine"]) == 3
+        and len(plans["grid"]) == sum(len(b.d_models) for b in settings.grid)
+    )
     for config in plans["grid"]:
         best = BEST_LR * count(config.model).n_params ** -0.45
         assert config.optimizer.lr == pytest.approx(best, rel=0.15)
@@ -84,7 +98,8 @@ def test_stages_find_what_was_planted(tmp_path):
     assert len(json.loads((tmp_path / "lr.json").read_text())["optima"]) == 3
 
     all_runs = Runs(pd.concat([runs.table, trained("verify", plans["verify"])], ignore_index=True))
-    said = quickstart.outcome(tmp_path, all_runs).splitlines()
+    said = outcome.outcome(tmp_path, all_runs).splitlines()
+    assert said[2].startswith("runs repeated under another seed end 0.28% apart")  # 0.4 % / √2
     further = read_fit(tmp_path / "further.json")
     assert further.n_points == read_fit(tmp_path).n_points + 1
     best = scaling.frontier(further, 10 * verification["flops"])
@@ -93,6 +108,34 @@ def test_stages_find_what_was_planted(tmp_path):
     assert best.loss == pytest.approx(
         loss(best.n_params, best.n_tokens, BEST_LR * best.n_params**-0.45), rel=0.02
     )
+
+
+def test_runs_that_tell_most_are_repeated_and_the_run_to_come_is_as_wide_as_its_budget_asks_for():
+    settings = Settings()
+    runs, plans = stages(settings)
+    grid = {dataclasses.replace(config, seed=1000): flops(config) for config in plans["grid"]}
+    again = [config for config in plans["extend"] if config.seed]
+    assert len(again) > 3 and set(again) <= set(grid)
+    spent = sum(grid[config] for config in again)
+    assert 0.15 < spent / sum(grid.values()) <= 0.3
+    assert max(grid[config] for config in again) == pytest.approx(7.2e11, rel=0.02)  # nearest to that run
+    assert not [config for config in quickstart.extend(Settings(again=0), runs) if config.seed]
+    (far,) = quickstart.verify(Settings(verify_factor=1e4), runs)
+    assert far.model.d_model > 4 * 64
+    assert 0.5 < far.n_tokens**0.6 / (1500 / 200 * count(far.model).n_params ** 0.6) < 2  # as planted
+
+
+def test_with_batches_tried_every_later_run_has_the_batch_of_their_law():
+    """The planted best batch is 512 tokens at 4e5 tokens of training, and grows as their root."""
+    settings = Settings(batches=(256, 1024))
+    swept = trained("tune", quickstart.tune(settings))
+    assert set(swept.batch_tokens) == {256, 512, 1024} and len(swept) == 30
+    off = np.log(swept.batch_tokens / (512 * np.sqrt(swept.n_tokens / 4e5)))
+    configs = quickstart.grid(settings, Runs(swept.assign(loss=swept.loss * np.exp(0.03 * off**2))))
+    for config in configs:
+        best = 512 * np.sqrt(config.n_tokens / 4e5)
+        assert abs(np.log2(config.batch_tokens / best)) < 0.75  # to a power of two
+    assert len({config.batch_tokens for config in configs}) > 1
 
 
 def test_a_grid_too_small_for_its_law_is_warned_of_before_anything_trains():
@@ -120,7 +163,7 @@ def test_a_minimum_at_the_edge_extends_the_grid_there(d_models, new):
     d_models = (*d_models, 32) if new == (8,) else d_models
     settings = Settings(grid=(inside, GridBudget(flops, d_models)))
     extended = stages(settings)[1]["extend"]
-    assert tuple(config.model.d_model for config in extended) == new
+    assert tuple(config.model.d_model for config in extended if not config.seed) == new
 
 
 def test_seeds_and_data_reach_every_run():
@@ -173,7 +216,7 @@ def test_the_study_grows_to_models_of_a_billion_parameters():
         ("bfloat16", True, 4, 0.95)
     }
     assert {c.schedule.warmup_tokens for c in configs} == {10_000_000}
-    assert [c.model.d_model for c in plans["extend"]] == [768, 1024]
+    assert [c.model.d_model for c in plans["extend"] if not c.seed][:2] == [768, 1024]
     assert plans["verify"][0].model.d_model > 768
     with pytest.raises(ValueError, match="set the lrs"):
         load_study("quickstart", ["optimizer.lr=0.01"])

@@ -2,7 +2,8 @@
 
 import pytest
 
-from experiments.studies import Stage, quickstart
+from experiments.studies import Stage
+from experiments.studies.quickstart import study as quickstart
 from launch.driver.rehearsal import made_up, rehearse
 from launch.driver.stages import plan_stages, planned_run
 from tests.launch.driver.test_stages import EXTEND, RATES, SWEEP, config, study
@@ -44,5 +45,10 @@ def test_the_default_study_is_estimated_by_its_budgets():
     expected = rehearse(made, plan_stages(made))
     spent = {name: sum(run.flops for run in each.runs) for name, each in expected.items()}
     grid = sum(budget.flops * len(budget.d_models) for budget in settings.grid)
-    assert spent["grid"] == pytest.approx(grid, rel=0.02)
+    refined = settings.refine * max(budget.flops for budget in settings.grid)
+    both = (
+        grid + refined - max(budget.flops for budget in settings.grid)
+    )  # made up, the best rate is the middle
+    assert spent["refine"] == pytest.approx(refined, rel=0.02)
+    assert spent["refine"] + spent["grid"] == pytest.approx(both, rel=0.02)
     assert spent["verify"] == pytest.approx(8 * max(budget.flops for budget in settings.grid), rel=0.02)

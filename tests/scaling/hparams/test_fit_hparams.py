@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaling.hparams import HparamLaws, fit_hparams, fit_parametrizations
+from scaling.hparams import HparamLaws, fit_groups, fit_hparams
 from scaling.table.runs import check
 from tests.scaling.planted_sweeps import ORIGIN, Truth, cross, line, planted_sweeps, random_truth
 
@@ -197,15 +197,28 @@ def test_the_surface_of_a_sweep_passes_through_its_optimum():
         )
 
 
+def test_the_rate_at_one_batch_goes_with_tokens_as_the_surface_tells():
+    """d log lr* / d log D at one batch: that at the best batch less what the batch brings along the ridge."""
+    truth = random_truth(np.random.default_rng(3), scatter=0.01)
+    runs, _ = planted_sweeps(truth, cross(3), 0.0005, None, np.random.default_rng(4))
+    laws = fit_hparams(runs)
+    ridge = -truth.curvature[0, 1] / truth.curvature[0, 0]
+    value, lo, hi = laws.by_tokens
+    assert value == pytest.approx(truth.law[2, 0] - ridge * truth.law[2, 1], abs=0.06) and lo < value < hi
+    assert f"at the best batch, D^{value:.2f}" in str(laws)
+    assert np.isnan(fit_hparams(sweeps((1e4, 3e4, 9e4), (5, 40))).by_tokens).all()
+
+
 def test_parametrizations_get_a_law_each():
     standard, mup = sweeps((1e4, 3e4, 9e4), (5, 40)), sweeps((1e4, 3e4, 9e4), (5, 40), a=0.0)
     tables = [
         runs.table.assign(parametrization=name) for name, runs in (("standard", standard), ("mup", mup))
     ]
     both = check(pd.concat(tables), {})
-    with pytest.raises(ValueError, match="parametrization is mup, standard"):
+    with pytest.raises(ValueError, match="parametrization is mup or standard"):
         fit_hparams(both)
-    laws = fit_parametrizations(both)
+    told_by, laws = fit_groups(both)
+    assert told_by == "parametrization"
     assert laws["standard"].params["lr"]["N"] == pytest.approx(-0.4, abs=0.03)
     assert laws["mup"].params["lr"]["N"] == pytest.approx(0.0, abs=0.03)
 

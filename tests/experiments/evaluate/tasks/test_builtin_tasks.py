@@ -6,6 +6,7 @@ import pytest
 
 from experiments.data.vocab import SentencePieceVocab
 from experiments.data.vocabularies.words import train_words
+from experiments.data_configs import DataConfig
 from experiments.evaluate.tasks import builtin_tasks
 from experiments.evaluate.tasks.builtin_tasks import BUILTIN_TASKS, builtin_task, item
 from experiments.evaluate.tasks.loglikelihood import encode_choices
@@ -95,6 +96,20 @@ def test_words_stand_in_the_corpus_after_their_prompt():
         assert len(word.prompt) <= builtin_tasks.CONTEXT and {len(c) for c in word.choices} == {
             len(word.target)
         }
+
+
+def test_words_may_be_of_any_corpus_and_script():
+    greek = {"integer": "ἀριθμός", "index": "τιμήν"}
+    texts = [" ".join(greek.get(word, word) for word in text.split(" ")) for text in TEXTS]
+    own = {"greek": texts, "short": ["no words"]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(builtin_tasks, "_corpus", lambda data=None: own[data.path] if data else TEXTS)
+        task = builtin_task("next_word", 300, data=DataConfig(task="files", path="greek"))
+        with pytest.raises(ValueError, match="test split of corpus files has too few words"):
+            builtin_task("word_end", data=DataConfig(task="files", path="short"))
+    assert "τιμήν" in {one.target for one in task.items}
+    assert all(f"{one.prompt} {one.target}" in texts[int(one.document)] for one in task.items)
+    assert task.content != builtin_task("next_word").content
 
 
 @pytest.mark.parametrize("name", ["next_word", "word_end"])

@@ -22,6 +22,7 @@ def trained(configs) -> pd.DataFrame:
     for config in configs:
         model = config.model
         best = 0.012 if model.mup else 0.012 * (32 / model.d_model) * (2 / model.n_layers) ** 0.5
+        best *= (config.n_tokens / (256 * 512)) ** -0.3 * (config.batch_tokens / 512) ** 0.5
         off = np.log(config.optimizer.lr / best)
         loss = 2.2 * (32 / model.d_model) ** 0.05 * np.exp(0.03 * off**2)
         diverged = not model.mup and config.optimizer.lr * model.d_model > 8
@@ -100,6 +101,18 @@ def test_planted_optima_are_found_written_and_drawn(planted, monkeypatch, tmp_pa
     assert "over 16× width, standard: moves ×1" in words and "over 16× depth, mup     : moves ×1.0" in words
 
 
+def test_with_tokens_and_batches_swept_one_law_covers_all_four():
+    """Exponents of width and depth as planted under standard, none under muP, and the same of the others."""
+    settings = Settings(widths=(16, 32, 128), depths=(2, 8), token_factors=(0.5, 4.0), batches=(128, 2048))
+    sweep, refine, runs = run_all(settings)
+    assert len(sweep) == 2 * (4 + 8 + 4) * 5  # sizes; tokens by batches; tokens at the widest and the deepest
+    laws = lr_transfer.joint_laws(settings, lr_transfer.by_rate(runs, sweep + refine))
+    for name, of_width, of_depth in (("standard", -1.0, -0.5), ("mup", 0.0, 0.0)):
+        planted = {"d_model": of_width, "n_layers": of_depth, "n_tokens": -0.3, "batch_tokens": 0.5}
+        found = {column: each.value for column, each in laws[name].exponents.items()}
+        assert found == pytest.approx(planted, abs=0.05) and laws[name].interactions == {}
+
+
 @pytest.mark.slow
 def test_the_whole_study_runs(monkeypatch, tmp_path):
     """The base size only, a few steps each, on a tiny corpus."""
@@ -111,6 +124,7 @@ def test_the_whole_study_runs(monkeypatch, tmp_path):
     numbers = {"n_steps": 3, "seq_len": 8, "batch_tokens": 32, "n_val_tokens": 64, "base_width": 8}
     numbers |= {"base_depth": 1, "widths": [8], "depths": [1], "lrs": [1e-3, 4e-3, 1.6e-2]}
     numbers |= {"checked_widths": [8], "checked_depths": [1], "checked_steps": 2}
+    numbers |= {"token_factors": [2.0], "batches": [64]}
     overrides = [f"{name}={json.dumps(value)}" for name, value in numbers.items()]
     overrides.append(f"data.fingerprint={fingerprint}")
     study, rows = load_study("lr_transfer", overrides), pd.DataFrame()
@@ -119,11 +133,13 @@ def test_the_whole_study_runs(monkeypatch, tmp_path):
         done = [train(config, tmp_path / config.run_id, Hooks()) for config in configs]
         rows = pd.concat([rows, pd.DataFrame(done)], ignore_index=True)
     words = study.finish(tmp_path, Runs(rows))
-    assert len(rows) == 2 * 7 and (rows.status == "done").all()
+    assert len(rows) == 2 * 7 * 4 and (rows.status == "done").all()
     # Both parametrisations are one at the base size.
     optima = pd.read_csv(tmp_path / "optima.csv")
     assert len(optima) == 4 and len(set(optima.loss)) == 1
     assert words.startswith("best learning rate of adamw") and "activations change" in words
+    joint = json.loads((tmp_path / "transfer.json").read_text())["joint"]
+    assert joint["mup"]["exponents"] == joint["standard"]["exponents"] and "mup: lr over n_tokens" in words
 
 
 class Hooks:

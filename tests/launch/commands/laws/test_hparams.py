@@ -1,6 +1,7 @@
 """isoflop hparams, as it is called."""
 
 import copy
+import itertools
 import json
 from pathlib import Path
 
@@ -78,6 +79,30 @@ def test_each_parametrization_gets_its_laws(capsys):
     printed = capsys.readouterr().out
     assert printed.startswith("parametrization mup\nlr = ") and "\nparametrization standard\nlr = " in printed
     assert set(json.loads(Path("both.json").read_text())) == {"mup", "standard"}
+
+
+def test_optimizers_are_kept_apart_and_a_joint_law_covers_what_varies_on_its_own(capsys):
+    """Lion's best rate is a tenth of AdamW's; width, tokens and batch vary apart."""
+    rows = [
+        {"n_params": 12 * w * w, "d_model": w, "n_layers": 2, "n_tokens": d, "batch_tokens": b, "lr": lr}
+        | {"loss": 2 * np.exp(0.04 * np.log(lr / (best * (w / 32) ** -1 * (b / 512) ** 0.5)) ** 2)}
+        | {"optimizer.name": name}
+        for name, best in (("adamw", 1e-2), ("lion", 1e-3))
+        for w, d, b in itertools.product((16, 64), (1_000_000, 4_000_000), (512, 2048))
+        for lr in best * 2.0 ** np.arange(-3, 4)
+    ]
+    pd.DataFrame(rows).to_csv("two.csv", index=False)
+    assert call("two.csv", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert set(printed) == {"adamw", "lion"}
+    for laws in printed.values():
+        exponents = {name: value for name, (value, _, _) in laws["joint"]["exponents"].items()}
+        planted = {"d_model": -1, "n_tokens": 0, "batch_tokens": 0.5}
+        assert exponents == pytest.approx(planted, abs=0.05)
+    assert printed["adamw"]["joint"]["lr"] == pytest.approx(10 * printed["lion"]["joint"]["lr"], rel=0.02)
+    assert call("two.csv") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("optimizer.name adamw\n") and said.count("at one batch") == 2
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """The default study: tune small, train an IsoFLOP grid, fit a law, predict a larger run, train it, compare.
 
-1. tune: learning-rate sweeps at a few sizes, from which the rate of every later run is extrapolated.
-2. grid: for each budget of FLOPs, models of several sizes, each trained on as many tokens as it pays for.
-3. extend: where the best size of a budget lies at the edge of the grid, sizes beyond that edge.
-4. verify: the size that the fitted law calls best at a budget 8 times the largest, trained once. Its loss is
+1. tune: learning-rate sweeps at a few small sizes.
+2. refine: a few rates around the one that the sweeps extrapolate to, at the middle of the largest budget. The
+   rate of every later run is that of the law through all of these.
+3. grid: for each budget of FLOPs, models of several sizes, each trained on as many tokens as it pays for.
+4. extend: where the best size of a budget lies at the edge of the grid, sizes beyond that edge; and runs of
+   the grid again, under another seed, where that teaches most of the run to come.
+5. verify: the size that the fitted law calls best at a budget 8 times the largest, trained once. Its loss is
    predicted, and the prediction written down, before it trains.
 """
 
@@ -13,43 +16,47 @@ import functools
 import itertools
 import math
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-import scaling
 from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data_configs import DataConfig
-from experiments.evaluate import checkpoint_comparison
-from experiments.evaluate.checkpoint_paths import find_all
 from experiments.fields import apply_overrides
-from experiments.files import read_json, write_atomic, write_json
+from experiments.files import write_atomic
 from experiments.studies.budgets import GridBudget, Sweep
+from experiments.studies.quickstart.outcome import evaluate_runs, fit_grid, outcome, predict_run, tuned
 from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
 from experiments.study_report import write_report
 from models import ModelConfig, count, ladder
+from scaling.design import worth_repeating
 from scaling.fitting.doubts import too_few
 from scaling.hparams import HparamLaws, fit_hparams
 from scaling.laws import LAWS
 from scaling.profiles.isoflop import profiles
 from scaling.table.runs import Runs
 
-TASKS = ("word_end", "next_word")  # those that models of this size move on; of the default corpus
 SWEPT = 1.0  # a rate that the sweeps replace
-FURTHER = 10.0  # times the compute of the verification run, where the law that knows it looks next
-TASK_LENGTH = 64  # tokens of a context that holds their items
+REFINED = 2.5  # ratio of neighbouring rates where the law of the sweeps is refined
+AGAIN = 1000  # added to the seed of a run of the grid that is repeated
+CLOSE = 1.02  # widths that differ less are one candidate for the verification run
+N_DRAWS = 200  # of the fit by which runs are chosen to be repeated
+TASK_LENGTH = 64  # tokens of a context that holds the items of tasks
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything `--set` can change. The numbers suit two CPU cores and six minutes.
+    """Everything `--set` can change. The numbers suit two CPU cores and eight minutes.
 
-    The batch is small and constant: with larger ones these budgets give so few steps that the smallest model
-    always wins. The widths of a budget lie around the best of it, from about 5 to 100 tokens a parameter: far
-    from there no sum of two power laws holds. The sweeps follow the best size. The optimizer's rate is that
-    of the sweeps and their law; `dtype` and `remat` are those of the network (models/model.py).
+    The widths of a budget lie around the best of it, from about 5 to 100 tokens a parameter: far from there
+    no sum of two power laws holds. One sweep has many tokens a parameter and one has few, which tells the
+    rate's exponents of N and D apart; `refine` more rates (0: none) at the middle of the largest budget
+    shorten the way to the run to come. (From sweeps along one line of small sizes its rate came out up to a
+    factor of two apart.) The batch is `batch_tokens` throughout; with `batches` the sweeps try those as well,
+    and every later run has the batch of the law, rounded to `batch_tokens` times a power of two. `again` is
+    the compute of repeated runs, as a share of the grid's. The optimizer's rate is that of the sweeps and
+    their law; `dtype` and `remat` are those of the network (models/model.py).
     """
 
     seed: int = 0
@@ -64,7 +71,9 @@ class Settings:
     optimizer: OptimizerConfig = dataclasses.field(default_factory=lambda: OptimizerConfig(SWEPT, b2=0.99))
     schedule: ScheduleConfig = dataclasses.field(default_factory=ScheduleConfig)
     lrs: tuple[float, ...] = (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2)
-    tune: tuple[Sweep, ...] = (Sweep(24, 8e10), Sweep(32, 1.6e11), Sweep(40, 3.2e11))
+    batches: tuple[int, ...] = ()
+    tune: tuple[Sweep, ...] = (Sweep(32, 8e10), Sweep(16, 1.6e11))
+    refine: int = 3
     grid: tuple[GridBudget, ...] = (
         GridBudget(0.9e11, (16, 24, 32)),
         GridBudget(1.3e11, (16, 24, 32)),
@@ -72,6 +81,7 @@ class Settings:
         GridBudget(3.6e11, (24, 32, 40, 48, 56)),
         GridBudget(7.2e11, (32, 40, 48, 56, 64)),
     )
+    again: float = 0.3
     verify_factor: float = 8.0
     n_bootstrap: int = 1000
     level: float = 0.9
@@ -89,6 +99,16 @@ class Settings:
             )
         if len(self.lrs) < 3 or not self.tune or not self.grid:
             raise ValueError("Settings: a study needs three rates in lrs, and something in tune and in grid")
+        if self.refine < 0 or not 0 <= self.again < math.inf:
+            raise ValueError(
+                f"Settings.refine={self.refine}, again={self.again}; a number of rates and a share of the "
+                "grid's compute, 0 for none"
+            )
+        if self.batches and len({*self.batches, self.batch_tokens}) < 3:
+            raise ValueError(
+                f"Settings.batches={list(self.batches)}; a law takes two at least beside "
+                f"batch_tokens={self.batch_tokens}"
+            )
 
 
 def study(overrides: list[str]) -> Study:
@@ -98,6 +118,7 @@ def study(overrides: list[str]) -> Study:
         for d_model in (part.d_model,) if isinstance(part, Sweep) else part.d_models:
             for lr in settings.lrs:
                 configure(settings, d_model, part.flops, lr)
+    tune(settings)
     return with_prepared_data(settings.data, lambda data: build(dataclasses.replace(settings, data=data)))
 
 
@@ -105,6 +126,7 @@ def build(settings: Settings) -> Study:
     """The study of settings whose data are prepared."""
     stages = (
         Stage("tune", lambda runs: tune(settings)),
+        Stage("refine", lambda runs: refine(settings, runs)),
         Stage("grid", lambda runs: grid(settings, runs)),
         Stage("extend", lambda runs: extend(settings, runs)),
         Stage(
@@ -122,24 +144,39 @@ def build(settings: Settings) -> Study:
 
 
 def tune(settings: Settings) -> list[RunConfig]:
-    """Every rate of the sweep at each size."""
+    """Every rate of the sweep at each size, and at each batch tried."""
+    batches = sorted({settings.batch_tokens, *settings.batches})
     return [
-        configure(settings, sweep.d_model, sweep.flops, lr) for sweep in settings.tune for lr in settings.lrs
+        dataclasses.replace(configure(settings, sweep.d_model, sweep.flops, lr), batch_tokens=batch)
+        for sweep in settings.tune
+        for batch in batches
+        for lr in settings.lrs
     ]
+
+
+def refine(settings: Settings, runs: Runs) -> list[RunConfig]:
+    """Rates around the one that the sweeps extrapolate to, at the middle size of the largest budget."""
+    if not settings.refine:
+        return []
+    budget = max(settings.grid, key=lambda budget: budget.flops)
+    d_model = sorted(budget.d_models)[len(budget.d_models) // 2]
+    middle = tuned_run(settings, fit_hparams(runs), d_model, budget.flops)
+    factors = [REFINED ** (i - (settings.refine - 1) / 2) for i in range(settings.refine)]
+    return [with_lr(middle, factor * middle.optimizer.lr) for factor in factors]
 
 
 def grid(settings: Settings, runs: Runs) -> list[RunConfig]:
     """All sizes of all budgets, each at the rate that the sweeps extrapolate to it."""
     laws = fit_hparams(runs)
     return [
-        with_lr(settings, laws, d_model, budget.flops)
+        tuned_run(settings, laws, d_model, budget.flops)
         for budget in settings.grid
         for d_model in budget.d_models
     ]
 
 
 def extend(settings: Settings, runs: Runs) -> list[RunConfig]:
-    """Two sizes beyond each edge of the grid at which a budget's best size lies; none if all lie inside."""
+    """Two sizes beyond each edge of the grid at which a budget's best size lies, if any; and runs again."""
     laws, configs = fit_hparams(tuned(runs)), []
     for minimum, budget in zip(profiles(runs.usable(), n_bootstrap=0).minima, settings.grid):
         if minimum.at_edge:
@@ -149,20 +186,49 @@ def extend(settings: Settings, runs: Runs) -> list[RunConfig]:
             apart = min((b - a for a, b in itertools.pairwise(sorted(budget.d_models))), default=8)
             edge, step = (min(budget.d_models), -apart) if below else (max(budget.d_models), 2 * apart)
             widths = on_ladder(settings, (edge + step, edge + 2 * step))
-            configs += [with_lr(settings, laws, width, budget.flops) for width in widths]
-    return configs
+            configs += [tuned_run(settings, laws, width, budget.flops) for width in widths]
+    return configs + repeat(settings, runs)
+
+
+def repeat(settings: Settings, runs: Runs) -> list[RunConfig]:
+    """Runs of the grid under another seed: those that tell most of the verification run for their compute.
+
+    What two runs at one place differ by is noise alone, and no error of the law.
+    """
+    planned = {config.run_id: config for config in grid(settings, tuned(runs))}
+    spent = settings.again * sum(budget.flops * len(budget.d_models) for budget in settings.grid)
+    if not spent:
+        return []
+    try:
+        fit = fit_grid(runs, n_bootstrap=N_DRAWS)
+        chosen = worth_repeating(fit, runs, f"loss@{verify_flops(settings):.6g}", spent)
+    except ValueError:  # no law yet, or no best size: a grid that is to be extended first
+        return []
+    configs = [planned[run_id] for run_id in chosen["run_id"] if run_id in planned]
+    return [dataclasses.replace(config, seed=config.seed + AGAIN) for config in configs]
 
 
 def verify(settings: Settings, runs: Runs) -> list[RunConfig]:
-    """The size of the ladder, up to four times the widest of the grid, whose predicted loss is lowest at the
-    verification budget."""
-    flops = settings.verify_factor * max(budget.flops for budget in settings.grid)
+    """The size of the ladder whose predicted loss is lowest at the verification budget.
+
+    The best size grows no faster than compute, and size at least as the square of the width.
+    """
+    flops = verify_flops(settings)
     laws, fit = fit_hparams(tuned(runs)), fit_grid(runs, n_bootstrap=0)
     tried = [d_model for budget in settings.grid for d_model in budget.d_models]
-    widths = on_ladder(settings, range(min(tried), 4 * max(tried) + 1, 8))
-    candidates = [with_lr(settings, laws, d_model, flops) for d_model in widths]
+    widest = max(tried) * max(4, math.ceil(settings.verify_factor**0.5))
+    widths = [min(tried)]
+    for d_model in on_ladder(settings, range(min(tried), widest + 1, 8)):
+        if d_model > CLOSE * widths[-1]:
+            widths.append(d_model)
+    candidates = [tuned_run(settings, laws, d_model, flops) for d_model in widths]
     losses = [fit.predict(count(c.model).n_params, c.n_tokens).loss for c in candidates]
     return [candidates[int(np.argmin(losses))]]
+
+
+def verify_flops(settings: Settings) -> float:
+    """Of the verification run."""
+    return settings.verify_factor * max(budget.flops for budget in settings.grid)
 
 
 def predict(settings: Settings, folder: Path, runs: Runs, config: RunConfig) -> None:
@@ -177,94 +243,15 @@ def predict(settings: Settings, folder: Path, runs: Runs, config: RunConfig) -> 
     predict_run(folder, runs, config, settings.n_bootstrap, settings.level)
 
 
-def predict_run(folder: Path, runs: Runs, config: RunConfig, n_bootstrap: int, level: float) -> None:
-    """Writes fit.json, lr.json where rates were tuned, and verify.json, what the law says of a run to come.
-
-    Args:
-      folder: of the study.
-      runs: those before the run to come.
-      config: of that run.
-      n_bootstrap: resamples that the intervals are from.
-      level: of the intervals.
-    """
-    fit = fit_grid(runs, n_bootstrap=n_bootstrap, level=level)
-    counts = count(config.model)
-    n_tokens = config.n_steps * config.batch_tokens
-    prediction = fit.predict(counts.n_params, n_tokens)
-    verification = {
-        "run_id": config.run_id,
-        "flops": n_tokens * counts.flops_per_token(config.seq_len),
-        "n_params": counts.n_params,
-        "n_tokens": n_tokens,
-        "lr": config.optimizer.lr,
-        "predicted": float(prediction.loss),
-        "lo": float(prediction.lo),
-        "hi": float(prediction.hi),
-        "level": level,
-        "doubt": fit.doubt,
-    }
-    if len(tuned(runs).table):
-        write_json(folder / "lr.json", fit_hparams(tuned(runs), level=level).to_json())
-    write_json(folder / "fit.json", fit.to_json())
-    write_json(folder / "verify.json", verification)
-
-
-def verified(folder: Path, runs: Runs) -> dict:
-    """verify.json with the measured loss, which is written into it."""
-    verification = read_json(folder / "verify.json")
-    table = runs.table.set_index("run_id")
-    verification["measured"] = float(table.loss[verification["run_id"]])
-    write_json(folder / "verify.json", verification)
-    return verification
-
-
-def outcome(folder: Path, runs: Runs) -> str:
-    """Writes the measured loss into verify.json and, as further.json, the law fitted with that run, too;
-    returns the conclusion."""
-    verification = verified(folder, runs)
-    said = conclusion(verification)
-    if not math.isfinite(verification["measured"]):
-        return said
-    n_bootstrap = len(read_json(folder / "fit.json")["samples"])
-    further = fit_grid(runs.with_verification(), n_bootstrap=n_bootstrap, level=verification["level"])
-    write_json(folder / "further.json", further.to_json())
-    best = scaling.frontier(further, FURTHER * verification["flops"])
-    half = (best.loss_hi - best.loss_lo) / 2
-    return (
-        f"{said}\nfitted again with this run (further.json), the law expects {best.loss:.4f} ± {half:.4f} at "
-        f"{best.flops:.2e} FLOPs, N = {best.n_params:.3g}, D = {best.n_tokens:.3g}"
-    )
-
-
 def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     """Adds the measured loss to verify.json, fits the law again with that run, evaluates the runs on TASKS,
     writes the report and says how good the prediction was, and what is expected further on."""
     said = outcome(folder, runs)
-    if settings.data.task == DataConfig().task and settings.seq_len >= TASK_LENGTH:
-        write_atomic(folder / "tasks.csv", evaluate_runs(folder))
+    if settings.seq_len >= TASK_LENGTH:
+        with contextlib.suppress(ValueError):  # a corpus of too few words has no such tasks
+            write_atomic(folder / "tasks.csv", evaluate_runs(folder, settings.data))
     write_report(folder, folder / "report.html")
     return said
-
-
-def evaluate_runs(folder: Path) -> str:
-    """How accurate the runs of the grid and of the verification are on TASKS, as CSV."""
-    found = [one for one in find_all(folder) if one.row["stage"] != "tune"]
-    tasks = [checkpoint_comparison.find_task(name) for name in TASKS]
-    with ThreadPoolExecutor(2) as pool:  # most of the time goes into compiling, which keeps one core busy
-        evaluated = list(pool.map(lambda one: checkpoint_comparison.evaluate_tasks(one, tasks), found))
-    return checkpoint_comparison.as_csv(checkpoint_comparison.rows(evaluated))
-
-
-def conclusion(v: dict) -> str:
-    """The line that matters: predicted and measured, and why the prediction was in doubt if it was."""
-    half = (v["hi"] - v["lo"]) / 2
-    inside = "inside" if v["lo"] <= v["measured"] <= v["hi"] else "OUTSIDE"
-    return (
-        f"at {v['flops']:.2e} FLOPs, N = {v['n_params']:,}, D = {v['n_tokens']:,}, lr = {v['lr']:g}:\n"
-        f"predicted {v['predicted']:.4f} ± {half:.4f} nats per token ({v['level']:.0%} interval), "
-        f"measured {v['measured']:.4f}: {v['measured'] / v['predicted'] - 1:+.2%}, {inside} the interval"
-        + (f"\n{doubt}" if (doubt := v.get("doubt")) else "")
-    )
 
 
 def configure(settings: Settings, d_model: int, flops: float, lr: float) -> RunConfig:
@@ -307,26 +294,28 @@ def on_ladder(settings: Settings, widths: Iterable[int]) -> list[int]:
     return found
 
 
-def with_lr(settings: Settings, laws: HparamLaws, d_model: int, flops: float) -> RunConfig:
-    """A run at the rate that the law gives; three digits of it, so that the plan is the same everywhere.
+def tuned_run(settings: Settings, laws: HparamLaws, d_model: int, flops: float) -> RunConfig:
+    """A run at the rate, and with batches tried at the batch, that the laws give.
 
     Args:
       settings: of the study.
-      laws: of the learning rate.
+      laws: of the learning rate, or of both.
       d_model: the width.
       flops: of the whole run, as counted.
     """
-    config = configure(settings, d_model, flops, lr=1.0)
-    lr = laws.predict(count(config.model).n_params, config.n_tokens).lr
+    config = configure(settings, d_model, flops, lr=SWEPT)
+    n_params = count(config.model).n_params
+    if not settings.batches:
+        return with_lr(config, laws.predict(n_params, config.n_tokens).lr)
+    best = laws.predict(n_params, config.n_tokens).batch_tokens
+    least = settings.seq_len * settings.micro_batches
+    doublings = round(math.log2(max(best, least) / settings.batch_tokens))
+    batch = round(settings.batch_tokens * 2.0**doublings)
+    at_batch = dataclasses.replace(config, batch_tokens=batch)
+    return with_lr(at_batch, laws.predict(n_params, config.n_tokens, batch).lr)
+
+
+def with_lr(config: RunConfig, lr: float) -> RunConfig:
+    """The run at another rate; three digits of it, so that the plan is the same everywhere."""
     optimizer = dataclasses.replace(config.optimizer, lr=float(f"{lr:.3g}"))
     return dataclasses.replace(config, optimizer=optimizer)
-
-
-def fit_grid(runs: Runs, **options) -> scaling.Fit:
-    """Chinchilla's law itself: the grid keeps near the best sizes, where it holds, and has few runs."""
-    return scaling.fit(runs, relax=False, **options)
-
-
-def tuned(runs: Runs) -> Runs:
-    """The runs of the learning-rate sweeps."""
-    return dataclasses.replace(runs, table=runs.table[runs.table.stage == "tune"])
