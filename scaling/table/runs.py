@@ -71,7 +71,7 @@ class Runs:
         runs = self
         in_grid = np.isin(self.table["stage"], GRID_STAGES) if "stage" in self.table else np.zeros(1, bool)
         if in_grid.any():
-            further = tuned_elsewhere(self.table, in_grid)
+            further = tuned_elsewhere(self.table, self.table["stage"].isin(TUNING).to_numpy(), in_grid)
             runs = runs.without(~in_grid, "other stages than the grid")
             runs = replace(runs, notes=(*runs.notes, *further))
         runs = runs.without(post_trained(runs.table), "post-trained, with a loss of its own")

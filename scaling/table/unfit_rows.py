@@ -81,9 +81,8 @@ def judge(table: pd.DataFrame, columns: Sequence[str], keep_all: bool) -> Judgem
     return Judgement(unfit, tuple(notes), tuple(runs))
 
 
-def tuned_elsewhere(table: pd.DataFrame, in_grid: np.ndarray) -> list[str]:
-    """A line where a study's grid [rows] reaches much further than the runs that its rates were tuned on."""
-    tuned = (table["stage"] == "tune").to_numpy()
+def tuned_elsewhere(table: pd.DataFrame, tuned: np.ndarray, in_grid: np.ndarray) -> list[str]:
+    """A line where a study's grid [rows] reaches much further than the runs [rows] that were tuned."""
     said = []
     for name in ("n_params", "n_tokens"):
         if not tuned.any() or name not in table:

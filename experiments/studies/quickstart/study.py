@@ -47,14 +47,15 @@ TASK_LENGTH = 64  # tokens of a context that holds the items of tasks
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything `--set` can change. The numbers suit two CPU cores and eight minutes.
+    """Everything `--set` can change. The numbers suit two CPU cores and less than a quarter of an hour.
 
     The widths of a budget lie around the best of it, from about 5 to 100 tokens a parameter: far from there
     no sum of two power laws holds. One sweep has many tokens a parameter and one has few, which tells the
     rate's exponents of N and D apart; `refine` more rates (0: none) at the middle of the largest budget
     shorten the way to the run to come. (From sweeps along one line of small sizes its rate came out up to a
     factor of two apart.) The batch is `batch_tokens` throughout; with `batches` the sweeps try those as well,
-    and every later run has the batch of the law, rounded to `batch_tokens` times a power of two. `again` is
+    and every later run has the batch of the law, rounded to `batch_tokens` times a power of two. (By default
+    not: two batches triple the tuning, and two small sizes leave the batch's growth to its prior.) `again` is
     the compute of repeated runs, as a share of the grid's. The optimizer's rate is that of the sweeps and
     their law; `dtype` and `remat` are those of the network (models/model.py).
     """
