@@ -52,7 +52,7 @@ MAY_IMPORT = {
         "optimum": "fitting laws notebook profiles table",
         "hparams": "profiles table",
         "design": "fitting laws optimum table",
-        "outlook": "fitting optimum table",
+        "outlook": "fitting laws optimum table",
         "scaling": "fitting hparams optimum profiles table",
         "report": "emergence fitting hparams laws optimum outlook prediction profiles scaling table",
     },

@@ -120,6 +120,13 @@ class OutlookInputs:
         "of the world: 27,700 if 415 are 1.5 % (IEA), 30,856 with losses (Ember 2025)", 2024.5)
     electricity_growth: Input = Input(
         1.035, 1.025, 1.04, _A_YEAR, "1.039 to 2027, IEA, Electricity 2025; 1.025 in 2014-2023, Ember 2025")
+    fixed_run: Input = Input(
+        3.8e25, 3.8e25, 3.8e25, "FLOPs",
+        "whose loss is the fixed one: Llama 3 405B, Grattafiori et al. 2024, arXiv 2407.21783", 2024.5)
+    algorithms_growth: Input = Input(
+        2.83, 1.81, 5.28, _A_YEAR,
+        "compute for a loss halves in 8 months [95 %: 5 to 14], Ho et al. 2024, arXiv 2403.05812; at NeurIPS "
+        "[90 %: 2 to 22]")
 
     def __post_init__(self):
         if self.mfu.hi > 1:

@@ -6,6 +6,7 @@ Nothing feeds back: that a trend asks for more than there is, and when, is the a
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,12 +16,13 @@ from scaling.optimum.frontier import best_sizes, losses, spending
 from scaling.optimum.returns import next_percent
 from scaling.outlook.cost import cost
 from scaling.outlook.inputs import SCENARIOS, OutlookInputs
+from scaling.outlook.quoted import HOURS, QUOTED, needs
+from scaling.outlook.unique_data import ENDLESS, data_worth, reads_unique_tokens
 
 LEVEL = 0.9
 MAX_DRAWS = 100_000
 YEARS = np.arange(2025, 2061)  # whose middles are followed
 SHOWN = YEARS[:8]  # those of the table
-HOURS = 8766.0  # of a year
 BUDGETS = 30  # of the price of the next per cent
 QUANTITIES = {  # of the largest run, and of what there is
     "flops": "compute of the largest run, FLOPs",
@@ -34,6 +36,8 @@ QUANTITIES = {  # of the largest run, and of what there is
     "dollars": "its price, $",
     "tonnes_co2": "its carbon, t CO2",
     "loss": "best loss, nats per token",
+    "fixed_flops": "compute for the loss of fixed_run",
+    "fixed_dollars": "price of that loss, $",
     "sector_twh": "all data centres, TWh a year",
     "sector_share": "of the world's electricity",
 }
@@ -56,6 +60,10 @@ class Outlook:
       returns: with a fit, over budgets `flops`: the best loss, the factor by which compute must grow for 1 %
         less, and the dollars of that growth at the central scenario's prices; _lo and _hi of both are the
         uncertainty of the law.
+      quoted: share of the world's electricity in 2030, as is often said, and each of quoted.NEEDS that it
+        has, with _lo and _hi, in the central scenario.
+      data_worth: what one more unique token is worth, see `unique_data.data_worth`, at the central scenario's
+        prices.
       scenarios: the inputs of each.
       notes: what to keep in mind.
     """
@@ -63,6 +71,8 @@ class Outlook:
     table: pd.DataFrame
     when: pd.DataFrame
     returns: pd.DataFrame | None
+    quoted: pd.DataFrame
+    data_worth: pd.DataFrame
     scenarios: Mapping[str, OutlookInputs]
     notes: tuple[str, ...]
 
@@ -88,7 +98,7 @@ def project(
         raise ValueError(f"n_draws={n_draws}, {len(scenarios)} scenarios; expected at least one of each")
     if n_draws > MAX_DRAWS:
         raise ValueError(f"n_draws={n_draws}; at most {MAX_DRAWS:,}, from which no quantile gains any more")
-    rows, events = [], []
+    rows, events, shares, middle = [], [], [], central(scenarios)
     for name, inputs in scenarios.items():
         drawn = draw_futures(inputs, n_draws, seed, fit)
         for i, year in enumerate(SHOWN):
@@ -97,12 +107,23 @@ def project(
         for event, (what, value, _) in EVENTS.items():
             when = _quantiles(_first_year(drawn[what] / value))
             events.append({"scenario": name, "event": event, **_flat({"year": when})})
-    table, returns, notes = pd.DataFrame(rows), None, ()
+        if name == middle:
+            electricity = drawn["sector_twh"] / drawn["sector_share"]
+            for share in QUOTED:
+                found = needs(share, electricity, drawn["sector_twh"], YEARS, inputs)
+                quantiles = {what: _quantiles(values) for what, values in found.items()}
+                shares.append({"share": share, **_flat(quantiles)})
+    table, returns, notes, inputs = pd.DataFrame(rows), None, (), scenarios[middle]
     if fit is not None:
-        name = central(scenarios)
-        largest = float(table.loc[table["scenario"] == name, "flops"].to_numpy()[-1])
-        returns, notes = _returns(fit, scenarios[name], largest)
-    return Outlook(table, pd.DataFrame(events), returns, dict(scenarios), notes)
+        largest = float(table.loc[table["scenario"] == middle, "flops"].to_numpy()[-1])
+        returns, notes = _returns(fit, inputs, largest)
+    worth = data_worth(fit, dollars_of(1.0, inputs))
+    return Outlook(table, pd.DataFrame(events), returns, pd.DataFrame(shares), worth, dict(scenarios), notes)
+
+
+def dollars_of(flops: Any, inputs: OutlookInputs) -> Any:
+    """The price of FLOPs at a scenario's medians, in the year of its prices."""
+    return cost(flops, "h100", mfu=inputs.mfu.value).device_hours * inputs.dollars_per_hour.value
 
 
 def central(names: Iterable[str]) -> str:
@@ -144,6 +165,9 @@ def draw_futures(
     electricity = grown("electricity", "electricity_growth")
     megawatts = kwh / (24 * days) / 1000
     stock = grown("text_stock", "text_growth")
+    an_hour = drawn["dollars_per_hour"] / growth("price_growth", of="dollars_per_hour")
+    fixed = drawn["fixed_run"] / growth("algorithms_growth", of="fixed_run")
+    fixed_hours = cost(fixed, "h100", mfu=1.0).device_hours / drawn["mfu"]
     found = {
         "flops": flops,
         "tokens": tokens,
@@ -153,10 +177,12 @@ def draw_futures(
         "power_share": megawatts / (sector * 1e6 / HOURS),
         "run_twh": kwh / 1e9,
         "run_share": kwh / 1e9 / electricity,
-        "dollars": h100_hours * drawn["dollars_per_hour"] / growth("price_growth", of="dollars_per_hour"),
+        "dollars": h100_hours * an_hour,
         "tonnes_co2": kwh * grown("kg_co2_per_kwh", "carbon_growth") / 1000,
         "sector_twh": sector,
         "sector_share": sector / electricity,
+        "fixed_flops": fixed,
+        "fixed_dollars": fixed_hours * an_hour,
     }
     return found if loss is None else {**found, "loss": loss}
 
@@ -170,7 +196,7 @@ def _optimum(
     """
     if fit is None:
         return np.sqrt(tokens_per_param * flops / 6), None
-    spend = spending(fit)
+    spend = spending(fit, **_terms(fit))
     theta = fit.forecast.samples if len(fit.forecast.samples) else fit.forecast.theta[None]
     theta = theta[np.random.default_rng(seed).integers(len(theta), size=len(flops))]
     n_params = best_sizes(spend, theta, flops)
@@ -181,14 +207,19 @@ def _optimum(
     return spend.n_tokens(n_params, flops), losses(spend, theta, n_params, flops)
 
 
+def _terms(fit: Fit) -> dict[str, Any]:
+    """What a budget of new text is spent on: a law that reads unique tokens has as many as it likes."""
+    return {"unique_tokens": ENDLESS} if reads_unique_tokens(fit) else {}
+
+
 def _returns(fit: Fit, inputs: OutlookInputs, largest: float) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """The price of the next per cent from the fit's own largest run to `largest`, and how far that is."""
-    spend = spending(fit)
+    spend = spending(fit, **_terms(fit))
     sizes, tokens = (fit.forecast.x[name] * fit.forecast.units[name] for name in (spend.size, "n_tokens"))
     seen = 6 * float(np.max(sizes * tokens))
     flops = np.geomspace(seen, max(largest, 10 * seen), BUDGETS)
-    gain = next_percent(fit, flops)
-    dollars = cost(flops, "h100", mfu=inputs.mfu.value).device_hours * inputs.dollars_per_hour.value
+    gain = next_percent(fit, flops, **_terms(fit))
+    dollars = dollars_of(flops, inputs)
     found = {"flops": flops, "loss": gain.loss}
     for end, factor in {
         "": gain.factor,

@@ -1,11 +1,14 @@
 """When human text, power and money run short if training runs grow as they do, by scenario.
 
-Prints what the largest run of a year needs, and when that is more than there is, with 90 % intervals. With
---fit the tokens at the compute optimum are those of a fitted law, and the price of the next per cent of loss
-is printed too. Every input has a source (--inputs) and can be changed (--set), for all scenarios or for one.
+Prints what the largest run of a year needs, and when that is more than there is, with 90 % intervals; the
+price of a fixed loss by year; what the often quoted 4 to 20 % of the world's electricity would need; and what
+one more unique token is worth in compute. With --fit the tokens at the compute optimum are those of a fitted
+law, the price of the next per cent of loss is printed too, and a law of repeated data says what tokens are
+worth. Every input has a source (--inputs) and can be changed (--set), for all scenarios or for one.
 
 Example: isoflop forecast --out out/forecast
 Example: isoflop forecast --set text_stock=1e15 --set slow.compute_growth=2:1.5:3
+Example: isoflop forecast --set fixed_run=1e24@2025.5 --set algorithms_growth=2:1.5:3
 Example: isoflop forecast --fit fit.json --set largest_run=3e27@2026.5 --json
 """
 
@@ -13,6 +16,7 @@ import json
 import os
 import shutil
 import tempfile
+import textwrap
 from dataclasses import asdict
 from pathlib import Path
 
@@ -39,9 +43,10 @@ flags.DEFINE_string(
 flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
 
 PRINTED = (2026, 2028, 2030)
-TABLES = ("forecast", "when", "inputs", "next_percent")
+TABLES = ("forecast", "when", "inputs", "quoted", "data_worth", "next_percent")
 FIGURES = (
-    *("bottlenecks", "text_stock", "run_power", "electricity", "run_cost", "run_carbon", "next_percent"),
+    *("bottlenecks", "text_stock", "run_power", "electricity", "run_cost", "run_carbon"),
+    *("fixed_loss", "next_percent"),
 )
 define_law(FLAGS)
 
@@ -93,12 +98,7 @@ def files(outlook) -> dict[str, bytes]:
     from scaling.report import theme
     from scaling.report.sections import bottlenecks
 
-    tables = dict(zip(TABLES, (outlook.table, outlook.when, _inputs(outlook.scenarios), outlook.returns)))
-    made = {
-        f"{name}.csv": table.to_csv(index=False).encode()
-        for name, table in tables.items()
-        if table is not None
-    }
+    made = {f"{name}.csv": table.to_csv(index=False).encode() for name, table in tables_of(outlook).items()}
     for figure in bottlenecks.figures(outlook):
         spec = bottlenecks.titled(figure)
         made |= {f"{figure.name}.png": theme.png(spec), f"{figure.name}.pdf": theme.pdf(spec)}
@@ -129,13 +129,18 @@ def publish(folder: Path, contents: dict[str, bytes]) -> None:
     shutil.rmtree(before, ignore_errors=True)
 
 
+def tables_of(outlook) -> dict:
+    """Each of TABLES that there is."""
+    inputs = _inputs(outlook.scenarios)
+    found = (outlook.table, outlook.when, inputs, outlook.quoted, outlook.data_worth, outlook.returns)
+    return {name: table for name, table in zip(TABLES, found, strict=True) if table is not None}
+
+
 def as_json(outlook) -> dict:
     """Plain values; what is infinite or unknown is null."""
-    tables = dict(zip(TABLES, (outlook.table, outlook.when, _inputs(outlook.scenarios), outlook.returns)))
     rows = {
         name: json.loads(str(table.to_json(orient="records", double_precision=15)))
-        for name, table in tables.items()
-        if table is not None
+        for name, table in tables_of(outlook).items()
     }
     return {**rows, "notes": list(outlook.notes)}
 
@@ -154,12 +159,46 @@ def as_text(outlook) -> str:
         for row in outlook.when.loc[outlook.when["scenario"] == scenario].to_dict("records"):
             lines.append(f"  {EVENTS[row['event']][2]}: {_cell('year', row)}")
         lines.append("")
+    lines += [*_quoted(outlook.quoted), "", *_data_worth(outlook.data_worth), ""]
     if outlook.returns is not None:
         lines.append("money for 1 % less loss, $")
         for row in outlook.returns.to_dict("records")[::5]:
             lines.append(f"  at {_number('flops', row['flops'])} FLOPs: {_cell('dollars', row)}")
         lines.append("")
     return "\n".join([*lines, *outlook.notes, "(medians, 90 % intervals; inputs: isoflop forecast --inputs)"])
+
+
+def _quoted(table) -> list[str]:
+    """What each share of the world's electricity needs, a column a share."""
+    from scaling.outlook.quoted import FROM, NEEDS, QUOTED, UNTIL
+
+    shares = table.to_dict("records")
+    title = f"quoted: of the world's electricity in {UNTIL}"
+    lines = [f"{title:<45}" + "".join(f"{row['share']:>25.0%}" for row in shares)]
+    for name, label in NEEDS.items():
+        label += f" from {FROM} on" if name.endswith(("growth", "_a_year")) else ""
+        lines.append(f"  {label:<43}" + "".join(f"{_cell(name, row):>25}" for row in shares))
+    for share, source in QUOTED.items():
+        lines += textwrap.wrap(f"{share:.0%}: {source}", 110, initial_indent="  ", subsequent_indent="    ")
+    return lines
+
+
+def _data_worth(table) -> list[str]:
+    """What text that nobody else has is worth, a line a budget, a column a part of the text that is best."""
+    from scaling.outlook.unique_data import PARTS
+
+    lines = [
+        "text that nobody else has: what a million more tokens are worth, with so much of the best number",
+        f"{'FLOPs':>10}{'best':>12}" + "".join(f"{f'1/{1 / part:g}':>31}" for part in PARTS),
+    ]
+    for flops, rows in table.groupby("flops", sort=False):
+        cells = [
+            f"{_number('flops', row['worth_flops'])} FLOPs, ${_number('dollars', row['dollars'])}"
+            for row in rows.to_dict("records")
+        ]
+        tokens = _number("tokens", rows["tokens"].iloc[0])
+        lines.append(f"{_number('flops', flops):>10}{tokens:>12}" + "".join(f"{cell:>31}" for cell in cells))
+    return lines
 
 
 def inputs_as_text(scenarios) -> str:
@@ -200,11 +239,11 @@ def _number(name: str, value: float) -> str:
         return f"{int(value)}"
     if name == "loss":
         return f"{value:.3f}"
-    if name == "flops":
+    if name.endswith("flops"):
         return f"{value:.1e}".replace("e+", "e")
-    if name.endswith("_share"):
+    if name.endswith("_share") or name == "of_growth":
         return f"{_two(100 * value)}%"
-    large = name in ("tokens", "text_stock", "dollars", "tonnes_co2")
+    large = name in ("tokens", "text_stock", "dollars", "fixed_dollars", "tonnes_co2")
     for limit, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")) if large else ():
         if value >= limit:
             return f"{_two(value / limit)}{unit}"

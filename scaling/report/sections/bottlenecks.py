@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from scaling.outlook.inputs import list_inputs
-from scaling.outlook.projection import EVENTS, HOURS, SHOWN, Outlook, central
+from scaling.outlook.projection import EVENTS, SHOWN, Outlook, central
+from scaling.outlook.quoted import HOURS
 from scaling.report import theme
 from scaling.report.charts import BAND, COMPUTE, LINE, chart
 from scaling.report.page import Cell, Column, Figure, Section, Table, TableRow
@@ -78,6 +79,17 @@ def figures(outlook: Outlook) -> list[Figure]:
             trend(table, "tonnes_co2", "Tonnes of CO₂", si),
         ),
     ]
+    middle = outlook.scenarios[central(outlook.scenarios)]
+    run, year = middle.fixed_run, middle.fixed_run.year or 0
+    made.append(
+        Figure(
+            "fixed_loss",
+            "Money for a fixed loss",
+            f"That of {run.value:.2g} FLOPs in {int(year)}. Each year a dollar buys more FLOPs and methods "
+            f"need fewer. {BANDS}",
+            trend(_of_middle(table), "fixed_dollars", "Dollars", _dollars),
+        )
+    )
     if outlook.returns is not None:
         year = outlook.scenarios[central(outlook.scenarios)].dollars_per_hour.year
         caption = (
@@ -190,6 +202,11 @@ def price(returns: pd.DataFrame) -> dict[str, Any]:
         chart("lines").mark_line(**LINE).encode(x=across, y=up, tooltip=tips),
     ]
     return _finish(layers, {"lines": lines})
+
+
+def _of_middle(table: pd.DataFrame) -> pd.DataFrame:
+    """Of what is the same in all scenarios."""
+    return pd.DataFrame(table[table["scenario"] == central(table["scenario"].unique())])
 
 
 def _of(table: pd.DataFrame, what: str, *others: str) -> pd.DataFrame:

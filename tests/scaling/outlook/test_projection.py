@@ -118,6 +118,27 @@ def test_certain_inputs_give_closed_forms():
     assert when(found, "text") == pytest.approx((year,) * 3)
 
 
+def test_a_fixed_loss_grows_cheaper_by_hardware_and_by_algorithms():
+    """Twice as many FLOPs a dollar and half as many FLOPs each year: a quarter of the price."""
+    found = project(scenarios=certain(price_growth=2, algorithms_growth=2, fixed_run=4e25), n_draws=2)
+    hours = 2e25 / (HARDWARE["h100"].peak_flops * 0.4) / 3600
+    assert in_year(found, 2025, "fixed_flops")[0] == pytest.approx(2e25)  # a year after 2024.5
+    assert in_year(found, 2025, "fixed_dollars") == pytest.approx((2 * hours,) * 3)
+    assert in_year(found, 2028, "fixed_dollars")[0] == pytest.approx(2 * hours / 4**3)
+
+
+def test_a_quoted_share_of_electricity_needs_what_it_says():
+    found = project(scenarios=certain(electricity=30_000, electricity_growth=1.03), n_draws=2).quoted
+    row = found.set_index("share").loc[0.2]
+    world, before, sector = (30_000 * 1.03**6, 30_000 * 1.03, 415 * 1.147)
+    assert row["twh"] == pytest.approx(0.2 * world) and row["growth_lo"] == pytest.approx(row["growth"])
+    assert row["growth"] == pytest.approx((0.2 * world / sector) ** 0.2)
+    assert row["of_growth"] == pytest.approx((0.2 * world - sector) / (world - before))
+    more = (0.2 * world - sector) / 8.766  # GW
+    assert row["gigawatts_a_year"] == pytest.approx(more / 5)
+    assert row["h100s"] == pytest.approx(1000 * more / 1260)
+
+
 def test_runs_stop_growing_longer():
     found = draw_futures(certain(longest_run_days=121)["central"], n_draws=1)
     growth = found["megawatts"][0, 1:] / found["megawatts"][0, :-1]

@@ -38,6 +38,8 @@ def test_prints_each_scenario_with_years_units_and_dates(capsys):
     said = capsys.readouterr().out
     for words in ("slow", "central", "fast", "2030", "its power, MW", "its price, $", "human text: 20"):
         assert words in said, words
+    for words in ("price of that loss, $", "quoted: of the world's electricity in 2030", "nobody else has"):
+        assert words in said, words
     assert max(map(len, said.splitlines())) <= 120
 
 
