@@ -1,6 +1,5 @@
 """A run's training step, compiled for accelerators that are not here, and the mesh on which it is fastest."""
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -222,8 +221,3 @@ def _place(device: int, sizes: list[int]) -> tuple[int, ...]:
 def default_mesh(topology: Topology) -> dict[str, int]:
     """Parameters and rows spread over all devices (ZeRO stage 3)."""
     return {"fsdp": topology.n_devices} if topology.n_devices > 1 else {}
-
-
-def with_batch(run: RunConfig, rows: int) -> RunConfig:
-    """The run with another number of rows a batch."""
-    return dataclasses.replace(run, batch_tokens=rows * run.seq_len)

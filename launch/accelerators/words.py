@@ -115,7 +115,7 @@ def faults(each: StepReport) -> list[str]:
             f"{sum(one.times for one in wide)} gathers in float32, such as {shape_words(wide[0])}: "
             f"cast first, they would send half of their {_sent(wide):.2f} GiB"
         )
-    if each.no_kernel and each.run.seq_len >= 1024 and each.topology.card.platform != "cpu":
+    if each.no_kernel and each.run.seq_len >= 1024:
         found.append(f"attention keeps whole matrices of scores: {each.no_kernel}")
     if each.program.flops > 1.25 * each.counted:
         found.append(

@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec
 
 from models.sharding import platform, spec
 
-KERNELS = {"gpu": "cuDNN's", "cuda": "cuDNN's", "tpu": "the splash kernel"}
+PLATFORMS = ("gpu", "tpu")  # that have a kernel
 TILES = (512, 256, 128)  # positions that the splash kernel takes at once
 
 
@@ -24,7 +24,7 @@ def missing(q_BTHK: Any, k_BTGK: Any, cap: float) -> str:
     """
     place, mesh = platform(), jax.sharding.get_abstract_mesh()
     t, d_head, tile = q_BTHK.shape[1], q_BTHK.shape[3], 128 if place == "tpu" else 64
-    if place not in KERNELS:
+    if place not in PLATFORMS:
         return f"there is no kernel for {place}"
     if q_BTHK.dtype != jnp.bfloat16:
         return f"dtype={q_BTHK.dtype}; it takes bfloat16"
