@@ -1,8 +1,8 @@
 """Runs that say little of well-made ones: starved of steps, mostly warm-up, or not the best of their sweep.
 
 Each rule says what it found, run by run, and such runs are left out of laws of the loss. A rule that more
-than a quarter of the runs break leaves out none of them and is only said: they are how this table was made.
-Of a sweep the best stays, however many others there are.
+than a quarter of the runs break, or that would leave fewer than ten, leaves out none and is only said: they
+are how this table was made. Of a sweep the best stays, however many others there are.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,24 +17,16 @@ FEW_STEPS = 100  # of the optimizer
 # The best batch is 0.58 D^0.571 tokens (Li et al. 2025, arXiv 2503.04715); at ten times that the best run of
 # their sweeps has a loss 2 to 5 % above the best of all batches.
 BEST_BATCH, BEST_BATCH_EXPONENT, LARGE = 0.58, 0.571, 10.0
-WARM_UP = (
-    0.25  # of a run; long warm-ups of short runs bent Kaplan's exponents (Porian et al. 2024, 2406.19146)
-)
+WARM_UP = 0.25  # of a run; long warm-ups of small runs bent Kaplan's exponents (Porian et al., 2406.19146)
 ABOVE = 0.005  # of the loss, over the best of the same size and tokens: more than seeds do
 MOST = 0.25  # of the runs
+FEWEST = 10  # runs that have to be left
 TUNED = 10.0  # times the sizes or tokens that were tuned, beyond which rates are far from what was tried
 SHOWN = 5  # runs named one by one for each rule; the rest is counted
 # What makes runs of one size and tokens differ otherwise than by how well they were tuned, beside all words.
 OTHER = (
-    "unique_tokens",
-    "epochs",
-    "d_model",
-    "width",
-    "n_layers",
-    "depth",
-    "n_experts",
-    "top_k",
-    "granularity",
+    *("unique_tokens", "epochs", "d_model", "width", "n_layers", "depth"),
+    *("n_experts", "top_k", "granularity"),
 )
 
 Found = tuple[np.ndarray, Sequence[str]]  # which rows [rows], and what is the matter with each of these
@@ -67,17 +59,17 @@ def judge(table: pd.DataFrame, columns: Sequence[str], keep_all: bool) -> Judgem
         rows, what = find(left, columns)
         if not rows.any():
             continue
-        kept = keep_all or rows.mean() > most
-        named = [_name(row) for row in left.loc[rows].to_dict("records")]
+        too_many = rows.mean() > most or (most < 1 and np.sum(~rows) < FEWEST)
+        kept = keep_all or too_many
+        about = [_about(row) for row in left.loc[rows].to_dict("records")]
         said = f"{'kept' if kept else 'left out'} {rows.sum()} of {len(table)} rows: {rule}"
         if kept and not keep_all:
-            said += "; too many to leave out, so the law is of such runs"
-        shown = [f"{name}: {each}" for name, each in zip(named[:SHOWN], what)]
-        notes += [said, *shown, *([f"and {len(named) - SHOWN} more such rows"] if len(named) > SHOWN else [])]
+            said += "; without them too few would be left, so the law is of such runs, too"
+        shown = [f"{_name(run)}: {each}" for run, each in zip(about[:SHOWN], what)]
+        notes += [said, *shown, *([f"and {len(about) - SHOWN} more such rows"] if len(about) > SHOWN else [])]
         if not kept:
             unfit[np.flatnonzero(~unfit)[rows]] = True
-            about = left.loc[rows].to_dict("records")
-            runs += [{**_about(row), "why": each} for row, each in zip(about, what)]
+            runs += [{**run, "why": each} for run, each in zip(about, what)]
     return Judgement(unfit, tuple(notes), tuple(runs))
 
 
@@ -183,8 +175,7 @@ def _about(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: kind(row[name]) for name, kind in known.items() if name in row}
 
 
-def _name(row: Mapping[str, Any]) -> str:
-    about = _about(row)
+def _name(about: Mapping[str, Any]) -> str:
     if "run_id" in about:
         return f"run {about['run_id']}"
     return "the run of " + ", ".join(f"{k}={v:.4g}" for k, v in about.items() if k != "loss")

@@ -66,9 +66,11 @@ def test_a_planted_run_is_left_out_by_name_and_rule_and_kept_when_asked(cells, r
 def test_what_most_runs_break_is_how_the_table_was_made():
     runs = usable(SOUND.assign(batch_tokens=SOUND.n_tokens / 50))
     assert (
-        len(runs.table) == len(SOUND) and "too many to leave out, so the law is of such runs" in runs.notes[0]
+        len(runs.table) == len(SOUND) and "too few would be left, so the law is of such runs" in runs.notes[0]
     )
     assert runs.notes[-1] == f"and {len(SOUND) - 5} more such rows"
+    few = usable(planted(4, batch_tokens=SOUND.n_tokens[4] / 60)[:10])
+    assert len(few.table) == 10 and few.notes[0].startswith("kept 1 of 10 rows") and few.unfit == ()
 
 
 def sweep() -> pd.DataFrame:
