@@ -28,7 +28,8 @@ class Settings:
 
     widths: of the smaller and of the larger model. thresholds: t of the smaller ones' rewards. threshold: the
     one of them at which remedies are compared and the larger ones learn. abstention: what is said to abstain,
-    one token. n_samples: answers to a question, for detectors.
+    one token that no question has: where embeddings are tied, making it likelier changes how it is read.
+    n_samples: answers to a question, for detectors.
     """
 
     seed: int = 0
@@ -37,7 +38,7 @@ class Settings:
     widths: tuple[int, int] = (32, 48)
     thresholds: tuple[float, ...] = (0.0, 0.2, 0.5, 0.8)
     threshold: float = 0.2
-    abstention: str = "?"
+    abstention: str = "!"
     pretrain_tokens: int = 1_000_000
     sft_steps: int = 600
     rl_steps: int = 200

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.data.sources.biographies import ALL_ATTRIBUTES
 from experiments.studies.trust.abstention import figures, results
 from experiments.studies.trust.abstention.measures import Answers, drawn_answers
 from experiments.studies.trust.abstention.runs import Settings, answering, reinforce, reinforced, starts
@@ -93,6 +94,11 @@ def test_runs_start_from_the_runs_of_their_seed_and_thresholds_share_a_program()
     assert len({config.pack_key for config in runs}) == settings.n_seeds < len({c.run_id for c in runs})
     assert len(starts(settings)) == 2 * settings.n_seeds
     assert reinforce(settings, 24, 0, 0.5).recipe == reinforce(settings, 24, 2, 0.8).recipe
+
+
+def test_what_is_said_to_abstain_is_in_no_question():
+    asked = [text for each in ALL_ATTRIBUTES.values() for text in each.asked]
+    assert asked and not any(Settings().abstention in text for text in asked)
 
 
 def test_settings_that_give_no_comparison_are_refused():
