@@ -19,6 +19,8 @@ STUDIES = {  # name: module of this package
     "families": "families",
     "batch_size": "pretraining.batch_size",
     "moe_sparsity": "pretraining.moe_sparsity",
+    "precision": "pretraining.precision",
+    "width_depth": "pretraining.width_depth",
     "lr_transfer": "lr_transfer.study",
     "emergence": "emergence",
     "test_time_compute": "test_time_compute.study",

@@ -4,7 +4,17 @@ batch_size         the critical batch, how it grows, and a larger run predicted 
 batch_size_laws    what it computes from its runs
 moe_sparsity       experts of several numbers and widths: one law, and the best sparsity at a budget
 moe_sparsity_laws  what it computes from its law
+precision          weights of few bits in training: as how many parameters they count
+width_depth        the loss by width over depth at matched parameters
 figures            the pictures of these studies
 """
 
-__all__ = ["batch_size", "batch_size_laws", "figures", "moe_sparsity", "moe_sparsity_laws"]
+__all__ = [
+    "batch_size",
+    "batch_size_laws",
+    "figures",
+    "moe_sparsity",
+    "moe_sparsity_laws",
+    "precision",
+    "width_depth",
+]

@@ -50,7 +50,7 @@ class Settings:
     widths: tuple[int, ...] = (16, 24, 32)
     batches: tuple[int, ...] = (256, 512, 1024, 2048, 4096)
     lengths: tuple[int, ...] = (32_768, 65_536, 131_072, 262_144)
-    lrs: tuple[float, ...] = (4e-3, 8e-3, 1.6e-2, 3.2e-2)
+    lrs: tuple[float, ...] = (4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2)
     tune_width: int = 24
     tune_tokens: int = 65_536
     larger_width: int = 40

@@ -10,6 +10,7 @@ import pandas as pd
 import scaling
 from experiments.studies.data.figures import by_size, finished
 from scaling.hparams.critical_batch import trade_off as hyperbola
+from scaling.profiles.parabola import Parabola
 from scaling.report import theme
 
 WIDTH, HEIGHT = 300, 260  # of a panel, CSS pixels
@@ -27,6 +28,16 @@ SPARSITY = (
     "Left and middle: losses on the most tokens, a colour a width; lines are the law of all runs. Right: by "
     "the law, the loss of each number of experts at its own best size, over that of the dense model; rings "
     "are the best, dashed lines within a memory, for which experts are taken to be two thirds of a block."
+)
+
+PRECISION = (
+    "Left: losses on the most tokens, a colour a width; lines are the law of all runs, 32 bits are no "
+    "rounding. Right: the share of its parameters that a model of so many bits counts as, by the law."
+)
+
+WIDTH_DEPTH = (
+    "Loss by width over depth, a colour a number of parameters in the blocks; a point a run, curves through "
+    "their logarithms, bars the interval of the best."
 )
 
 
@@ -177,13 +188,14 @@ def sparsity(table: pd.DataFrame, law: scaling.Fit, best: pd.DataFrame, expansio
 
 
 def _by_choice(own: pd.DataFrame, law: scaling.Fit, name: str, title: str, common: dict[str, float]) -> Any:
-    """Measured losses and the law's, a colour a width."""
+    """Measured losses and the law's by one column, a colour a width; common: other columns of the law."""
+    size = "n_active" if common else "n_params"
     values, lines = np.geomspace(own[name].min(), own[name].max(), 40), []
     widths = [str(width) for width in sorted(own["d_model"].unique())]
     for width in widths:
         rows = own.loc[own["d_model"].astype(str) == width].sort_values(name)
-        n_active = np.interp(values, rows[name], rows["n_active"])  # routers of more experts have more
-        columns = common | {"n_active": n_active, "n_tokens": rows["n_tokens"].iloc[0]}
+        sizes = np.interp(values, rows[name], rows[size])  # routers of more experts have more
+        columns = common | {size: sizes, "n_tokens": rows["n_tokens"].iloc[0]}
         loss = law.predict(**{**columns, name: values}).loss
         lines.append(pd.DataFrame({name: values, "loss": loss, "width": width}))
     points, colour = own.assign(width=own["d_model"].astype(str)), by_size("width", "Width", widths)
@@ -214,3 +226,57 @@ def _gains(best: pd.DataFrame, expansions: Sequence[int]) -> Any:
     base = alt.Chart(table).encode(x=across, y=up, color=colour)
     rings = base.transform_filter("datum.best").mark_point(size=90, strokeWidth=2)
     return alt.layer(base.mark_line(strokeWidth=1.5).encode(strokeDash=dash), rings)
+
+
+def precision(table: pd.DataFrame, law: scaling.Fit, counts_as: list[dict[str, float]]) -> bytes:
+    """Loss by bits, and what a parameter of so many bits counts as.
+
+    Args:
+      table: the runs: n_params, n_tokens, d_model, weight_bits, loss.
+      law: of precision.
+      counts_as: weight_bits, share, lo, hi.
+    """
+    longest, shares = table.loc[table["n_tokens"] == table["n_tokens"].max()], pd.DataFrame(counts_as)
+    up = theme.y("share", "Counts as", [0, 1], log=False, label=theme.plain)
+    base = alt.Chart(shares).encode(
+        x=theme.x("weight_bits", "Bits of a weight", shares["weight_bits"], label=theme.plain)
+    )
+    share = alt.layer(
+        base.mark_rule(color=theme.VERIFY, strokeWidth=2).encode(
+            y=alt.Y("lo:Q", scale=up["scale"]), y2="hi:Q"
+        ),
+        base.mark_point(filled=True, size=45, color=theme.INK, opacity=1).encode(y=up),
+    )
+    panels = {"Loss": _by_choice(longest, law, "weight_bits", "Bits of a weight", {}), "A parameter": share}
+    each = (panel.properties(width=WIDTH, height=HEIGHT, title=name) for name, panel in panels.items())
+    return finished(alt.hconcat(*each).resolve_scale(color="independent"))
+
+
+def width_depth(table: pd.DataFrame, curves: Sequence[Parabola], best: Sequence[dict[str, Any]]) -> bytes:
+    """Loss by width over depth.
+
+    Args:
+      table: the runs: n_blocks, aspect, loss.
+      curves: of log loss by log aspect, one for each of `best`.
+      best: n_blocks, aspect, lo, hi, loss.
+    """
+    sizes = [theme.si(row["n_blocks"]) for row in best]
+    aspect, lines = np.geomspace(table["aspect"].min(), table["aspect"].max(), 60), []
+    for size, curve in zip(sizes, curves):
+        loss = np.exp(np.polyval(curve.curve, np.log(aspect)))
+        lines.append(pd.DataFrame({"aspect": aspect, "loss": loss, "size": size}))
+    ends = pd.DataFrame(best).assign(size=sizes)
+    ends = ends.assign(lo=ends["lo"].clip(aspect[0], aspect[-1]), hi=ends["hi"].clip(aspect[0], aspect[-1]))
+    colour = by_size("size", "Parameters of the blocks", sizes)
+    across = theme.x("aspect", "Width over depth", aspect, label=theme.plain)
+    up = theme.y("loss", "Loss, nats per token", table["loss"], label=theme.plain)
+    points = alt.Chart(table.assign(size=[theme.si(n) for n in table["n_blocks"]]))
+    bars = alt.Chart(ends).mark_rule(strokeWidth=5, opacity=0.45)
+    chart = alt.layer(
+        alt.Chart(pd.concat(lines))
+        .mark_line(strokeWidth=1.5, clip=True)
+        .encode(x=across, y=up, color=colour),
+        bars.encode(x=alt.X("lo:Q", scale=across["scale"]), x2="hi:Q", y=up, color=colour),
+        points.mark_point(filled=True, size=36, opacity=1).encode(x=across, y=up, color=colour),
+    )
+    return finished(chart.properties(width=1.6 * WIDTH, height=HEIGHT))
