@@ -95,7 +95,7 @@ def test_its_report_is_written(copy, capsys):
 
 
 def test_its_runs_are_fitted_as_they_were(study, capsys):
-    fit = printed(capsys, "fit", str(study), "--bootstrap", "0", "--norelax")
+    fit = printed(capsys, "fit", str(study), "--bootstrap", "0", "--norelax", "--keep_all")
     old = json.loads((study / "fit.json").read_text())
     assert fit["n_points"] == old["n_points"] == 9
     assert fit["params"] == pytest.approx(old["params"], rel=1e-4, abs=1e-6)
