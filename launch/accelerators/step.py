@@ -1,5 +1,7 @@
 """A run's training step, compiled for accelerators that are not here, and the mesh on which it is fastest."""
 
+import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -164,16 +166,17 @@ def fastest_mesh(run: RunConfig, topology: Topology) -> tuple[StepReport, list[S
 
 def _meshes(run: RunConfig, topology: Topology) -> Iterator[dict[str, int]]:
     """Meshes over all devices: rows by data and fsdp, products by tensor and expert within a host."""
-    n, host = topology.n_devices, topology.per_host
+    n, n_hosts = topology.n_devices, topology.n_devices // topology.per_host
     n_experts = getattr(getattr(run.model, "experts", None), "n_experts", 1)
-    for tensor in (size for size in (1, 2, 4, 8) if host % size == 0):
-        for expert in (size for size in (1, 2, 4, 8) if n_experts % size == 0):
-            rows = n // (tensor * expert)
-            for data in sorted({1, n // host if rows % (n // host) == 0 else 1, rows}):
-                mesh = {"data": data, "fsdp": rows // data, "tensor": tensor, "expert": expert}
-                by_rows = rows * expert
-                if rows * tensor * expert == n and run.batch_size % by_rows == 0:
-                    yield {axis: size for axis, size in mesh.items() if size > 1}
+    tensors = [size for size in (1, 2, 4, 8) if topology.per_host % size == 0]
+    experts = [size for size in (1, 2, 4, 8) if n_experts % size == 0]
+    for tensor, expert in itertools.product(tensors, experts):
+        rows, rest = divmod(n, tensor * expert)
+        if rest or run.batch_size % (rows * expert):
+            continue
+        for data in sorted({1, math.gcd(n_hosts, rows), rows}):
+            mesh = {"data": data, "fsdp": rows // data, "tensor": tensor, "expert": expert}
+            yield {axis: size for axis, size in mesh.items() if size > 1}
 
 
 def _step_and_arguments(run: RunConfig, mesh: Any) -> tuple[Any, list[Any]]:
