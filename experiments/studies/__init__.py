@@ -21,6 +21,7 @@ STUDIES = {  # name: module of this package
     "moe_sparsity": "pretraining.moe_sparsity",
     "precision": "pretraining.precision",
     "width_depth": "pretraining.width_depth",
+    "recipes": "pretraining.recipes",
     "lr_transfer": "lr_transfer.study",
     "emergence": "emergence",
     "test_time_compute": "test_time_compute.study",

@@ -18,7 +18,9 @@ def joint_draws(
     """The expected target on the scale of the law's errors: (most probable [rows], draws [draws, rows]).
 
     Each draw is one curve: what it is off by at a place, it is off by at the neighbouring ones, too, as
-    `Forecast.predict` has it at one place. Run-to-run noise is not in it.
+    `Forecast.predict` has it at one place. Run-to-run noise is not in it. n runs of a law of p parameters are
+    nearer to it than it is to the truth: the draws spread √(n / (n - p)) times as far as the forecast's
+    covariance, without which intervals of few runs held too little (benchmarks/scaling/recipe_gain.py).
 
     Args:
       known: what the runs say of the law.
@@ -39,7 +41,8 @@ def joint_draws(
         spread = known.discrepancy.between(at, at) - weights @ across.T
     spread = spread + slopes @ known.covariance @ slopes.T
     root = np.linalg.cholesky(spread + JITTER * np.trace(spread) / len(spread) * np.eye(len(spread)))
-    tails = np.sqrt(known.dof / rng.chisquare(known.dof, n_draws))
+    n, p = len(known.y), len(known.center)
+    tails = np.sqrt(n / max(n - p, 1) * known.dof / rng.chisquare(known.dof, n_draws))
     shift = np.log(known.units[law.target]) if law.scale == "log" else 0.0
     drawn = rng.standard_normal((n_draws, len(middle))) @ root.T
     return middle + shift, middle + shift + tails[:, None] * drawn

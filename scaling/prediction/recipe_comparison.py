@@ -18,7 +18,7 @@ from scaling.prediction.recipe_gain import Curve, gain_by_laws, gain_by_pairs
 from scaling.prediction.recipe_pairs import Cell, as_recipe, find_cells
 from scaling.table.runs import Runs, UsableRuns
 
-LAW = "chinchilla"  # of a recipe's loss, forecast with its relaxed form
+LAW = "chinchilla"  # of a recipe's loss; itself, not its relaxed form: recipes are compared with few runs
 FEW, FEW_BY_LAW = 4, 6  # different runs that a curve takes: of A beside pairs, of either recipe without
 PAIRS = 3  # sizes and lengths that match, from where on runs are compared pair by pair
 MOST_PAIRS = 100  # of more, so many are taken, evenly over compute
@@ -182,7 +182,9 @@ def _curve(runs: UsableRuns, name: str, needed: int) -> Curve:
             f"{name} has {n} different runs to compare and its curve takes {needed}; add some{why}"
         )
     law = laws.find(LAW)
-    return Curve(*fit_forecast(law, runs.table), cost_of(runs, law) or (lambda n_params: 6.0 * n_params))
+    return Curve(
+        *fit_forecast(law, runs.table, relax=False), cost_of(runs, law) or (lambda n_params: 6.0 * n_params)
+    )
 
 
 def _table(cells: list[Cell], log_gain: np.ndarray, level: float) -> pd.DataFrame:

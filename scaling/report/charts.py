@@ -310,22 +310,26 @@ def _menu(table: pd.DataFrame, field: str, title: str) -> alt.Parameter:
     return alt.selection_point(fields=[field], bind=menu, name=f"only_{field}")
 
 
-def recipe_gain(curves: pd.DataFrame, pairs: pd.DataFrame, reference: str) -> dict[str, Any]:
+def recipe_gain(
+    curves: pd.DataFrame, pairs: pd.DataFrame, reference: str, held_out: pd.DataFrame | None = None
+) -> dict[str, Any]:
     """How many times the compute the reference needs for the loss of each recipe, against compute.
 
     Args:
       curves: recipe, flops, gain, lo, hi, beyond: whether there are no runs to compare, where it is dashed.
       pairs: recipe, flops, gain, lo, hi and what tips show of pairs of runs; may be empty.
       reference: name of the recipe that others are measured by.
+      held_out: recipe, flops and gain of pairs that were predicted, as stars.
     """
     names = list(dict.fromkeys(curves["recipe"]))
     across = x("flops", COMPUTE, curves["flops"], label=e_notation)
-    ends = [*curves["lo"], *curves["hi"], *(pairs["gain"] if len(pairs) else ()), 1.0]
+    points = [table["gain"] for table in (pairs, held_out) if table is not None and len(table)]
+    ends = pd.concat([curves["lo"], curves["hi"], pd.Series([1.0]), *points])
     title = f"Compute that {reference} needs for the same loss, ×"
     up = y("gain", title, np.clip(ends, 1 / MOST_GAIN, MOST_GAIN), label=plain, pad=0.08)
     colour = alt.Color(
         "recipe:N",
-        scale=alt.Scale(domain=names, range=[ACCENT, VERIFY, *ramp(max(len(names), 3))]),
+        scale=alt.Scale(domain=names, range=[ACCENT, INK, *ramp(max(len(names), 3))]),
         legend=alt.Legend(title="Recipe", symbolType="circle", symbolOpacity=1),
     )
     between = {"y": alt.Y("lo:Q", scale=up["scale"]), "y2": "hi:Q", "x": across, "color": colour}
@@ -350,5 +354,11 @@ def recipe_gain(curves: pd.DataFrame, pairs: pd.DataFrame, reference: str) -> di
             tooltip=tips(pairs, "n_params", "n_tokens", "loss_a", "loss_b", "gain", "lo", "hi"),
         ),
     ]
+    stars = pd.DataFrame() if held_out is None else held_out
+    layers.append(
+        chart("stars")
+        .mark_point(shape=STAR, filled=True, size=280, opacity=1, fill=VERIFY, clip=True)
+        .encode(x=across, y=up, tooltip=tips(stars, "recipe", "flops", "gain"))
+    )
     tables = {"one": pd.DataFrame({"gain": [1.0]}), "within": within, "further": further, "pairs": pairs}
-    return finish(layers, tables)
+    return finish(layers, tables | {"stars": stars})

@@ -5,6 +5,7 @@ batch_size_laws    what it computes from its runs
 moe_sparsity       experts of several numbers and widths: one law, and the best sparsity at a budget
 moe_sparsity_laws  what it computes from its law
 precision          weights of few bits in training: as how many parameters they count
+recipes            what an optimizer is worth, and a larger pair that was predicted
 width_depth        the loss by width over depth at matched parameters
 figures            the pictures of these studies
 """
@@ -16,5 +17,6 @@ __all__ = [
     "moe_sparsity",
     "moe_sparsity_laws",
     "precision",
+    "recipes",
     "width_depth",
 ]
