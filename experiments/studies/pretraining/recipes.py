@@ -63,7 +63,7 @@ class Settings:
     batch_tokens: int = 512
     n_val_tokens: int = 65_536
     optimizer: OptimizerConfig = dataclasses.field(default_factory=lambda: OptimizerConfig(SWEPT, b2=0.99))
-    lrs: tuple[float, ...] = (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2)
+    lrs: tuple[float, ...] = (5e-3, 1e-2, 2e-2, 4e-2, 8e-2)
     tune: tuple[Sweep, ...] = (Sweep(16, 3e10), Sweep(24, 6e10))
     grid: tuple[GridBudget, ...] = (
         GridBudget(0.5e11, (16, 24, 32)),
@@ -193,7 +193,13 @@ def gain_at(found: RecipeComparison, end: str, flops: float) -> float:
 
 
 def log_ratio(law: scaling.Fit, n_params: float, n_tokens: float, gain: float) -> float:
-    """Log of the loss of a recipe of this gain over that of the law's own, at a size and tokens."""
+    """Log of the loss of a recipe of this gain over that of the law's own.
+
+    Args:
+      law: of the recipe that others are measured by.
+      n_params, n_tokens: of both.
+      gain: how many times the compute the law's own needs for the other's loss.
+    """
     grown = math.sqrt(gain)
     loss, own = law.predict(n_params * grown, n_tokens * grown).loss, law.predict(n_params, n_tokens).loss
     return math.log(loss / own)
@@ -221,7 +227,7 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     spec = charts.recipe_gain(curves, pairs, settings.optimizers[0], held_out)
     picture = Picture("gain", title(found[0]), CAPTION, theme.png(spec))
     write_findings(folder, [picture], {"pairs.csv": "Pairs of runs, equal in size, tokens and their order"})
-    return conclusion(found, predicted)
+    return "\n".join([*conclusion(found, predicted), *untuned(settings, runs), DOUBT])
 
 
 def gain_of(law: scaling.Fit, n_params: float, n_tokens: float, ratio: float) -> float:
@@ -244,7 +250,7 @@ def title(found: RecipeComparison) -> str:
     return f"{found.a} needs {found.largest} times the compute for {found.b}'s loss"
 
 
-def conclusion(found: list[RecipeComparison], predicted: dict[str, Any]) -> str:
+def conclusion(found: list[RecipeComparison], predicted: dict[str, Any]) -> list[str]:
     """What each optimizer is worth, why to doubt it, and what became of the prediction."""
     lines = []
     for each, pair in zip(found, predicted["pairs"], strict=True):
@@ -260,4 +266,11 @@ def conclusion(found: list[RecipeComparison], predicted: dict[str, Any]) -> str:
             f"measured {pair['measured_ratio']:.4f} times, {inside} the interval, which is a gain of "
             f"{pair['measured_gain']:.2f}"
         ]
-    return "\n".join([*lines, DOUBT])
+    return lines
+
+
+def untuned(settings: Settings, runs: Runs) -> list[str]:
+    """The optimizers whose best rate may lie beyond those that were tried, in words."""
+    laws = {name: fit_hparams(quickstart.tuned(only(runs, name))) for name in settings.optimizers}
+    names = [name for name, law in laws.items() if any(optimum.lr_at_edge for optimum in law.optima)]
+    return [f"the best rate of {name} may lie beyond the lrs that were tried; try others" for name in names]
