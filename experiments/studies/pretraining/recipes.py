@@ -23,9 +23,10 @@ from experiments.config import OptimizerConfig, RunConfig
 from experiments.data_configs import DataConfig
 from experiments.fields import apply_overrides
 from experiments.files import read_json, write_atomic, write_json
-from experiments.studies import quickstart
 from experiments.studies.budgets import GridBudget, Sweep
-from experiments.studies.quickstart import SWEPT
+from experiments.studies.quickstart import study as quickstart
+from experiments.studies.quickstart.outcome import fit_grid, tuned
+from experiments.studies.quickstart.study import SWEPT
 from experiments.studies.study import Stage, Study, with_prepared_data
 from experiments.study_report import write_findings
 from experiments.training.optim import find_direction
@@ -137,11 +138,11 @@ def verify(settings: Settings, runs: Runs) -> list[RunConfig]:
     """The size that the first optimizer's law calls best, under each optimizer at its own rate."""
     first, *others = settings.optimizers
     (chosen,) = quickstart.verify(of_optimizer(settings, first), only(runs, first))
-    flops = settings.verify_factor * max(budget.flops for budget in settings.grid)
+    flops = quickstart.verify_flops(of_optimizer(settings, first))
     return [chosen] + [
-        quickstart.with_lr(
+        quickstart.tuned_run(
             of_optimizer(settings, name),
-            fit_hparams(quickstart.tuned(only(runs, name))),
+            fit_hparams(tuned(only(runs, name))),
             chosen.model.d_model,
             flops,
         )
@@ -170,7 +171,7 @@ def predict(settings: Settings, folder: Path, runs: Runs, configs: list[RunConfi
     counts, n_tokens = count(reference.model), reference.n_steps * reference.batch_tokens
     flops = float(n_tokens * counts.flops_per_token(reference.seq_len))
     first = only(runs, settings.optimizers[0])
-    law = quickstart.fit_grid(first, n_bootstrap=settings.n_bootstrap, level=settings.level)
+    law = fit_grid(first, n_bootstrap=settings.n_bootstrap, level=settings.level)
     pairs = []
     for found, config in zip(compared(settings, runs), others, strict=True):
         gains = [gain_at(found, end, flops) for end in ("gain", "lo", "hi")]
@@ -271,6 +272,6 @@ def conclusion(found: list[RecipeComparison], predicted: dict[str, Any]) -> list
 
 def untuned(settings: Settings, runs: Runs) -> list[str]:
     """The optimizers whose best rate may lie beyond those that were tried, in words."""
-    laws = {name: fit_hparams(quickstart.tuned(only(runs, name))) for name in settings.optimizers}
+    laws = {name: fit_hparams(tuned(only(runs, name))) for name in settings.optimizers}
     names = [name for name, law in laws.items() if any(optimum.lr_at_edge for optimum in law.optima)]
     return [f"the best rate of {name} may lie beyond the lrs that were tried; try others" for name in names]
