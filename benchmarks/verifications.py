@@ -3,8 +3,8 @@
 `python -m benchmarks.verifications --out DIR [--preset default] [--only NAME …]` takes 24 combinations one
 after the other, each with a seed that no default was chosen by. A combination is a study of its own in
 DIR/PRESET/NAME: it continues if interrupted, and once finished it is a row of DIR/PRESET/rows.csv and is
-skipped. The preset "quick" has budgets of a seventh of the default's and takes 2 to 3 CPU minutes a
-combination, "default" about 15.
+skipped. The preset "quick" has budgets of a seventh of the default's: by its FLOPs 2 to 3 CPU minutes a
+combination of transformers, "default" about 15.
 
 Predictions are pre-registered: what predicts is committed before anything trains, so a tree with changes is
 refused, as is going on with another commit than a study was begun with. Every row says which commit it was.
