@@ -35,11 +35,13 @@ class DesignTarget:
     x: dict[str, np.ndarray] | None = None
     of: Callable[[np.ndarray], np.ndarray] | None = None
 
-    def around(self, half: float) -> tuple[float, float]:
-        """The interval of this half-width around the value, on the scale on which errors are additive."""
+    def narrowed(self, share: float) -> tuple[float, float]:
+        """The interval with both ends at this share of their distance, on the scale of additive errors."""
         if self.log:
-            return self.value * float(np.exp(-half)), self.value * float(np.exp(half))
-        return self.value - half, self.value + half
+            ends = [self.value * (end / self.value) ** share for end in (self.lo, self.hi)]
+        else:
+            ends = [self.value + (end - self.value) * share for end in (self.lo, self.hi)]
+        return float(ends[0]), float(ends[1])
 
     def half_width(self) -> float:
         """Half the interval, on the scale on which errors are additive."""

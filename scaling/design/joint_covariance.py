@@ -77,7 +77,7 @@ def joint_covariance(
     across = error.between(at, here)
     weights = np.linalg.solve(known, across.T).T
     slopes = linearised(law, forecast.center, x)[1] - weights @ seen
-    left = error.between(at, at) - weights @ across.T
+    left = error.between(at, at) + error.ahead(at, at) - weights @ across.T
     if target.of:
         slopes = np.vstack([_gradient(fit, target.of), slopes])
         left = np.pad(left, ((1, 0), (1, 0)))  # a best size is of the law itself

@@ -117,7 +117,11 @@ def next_runs(
     new = table.iloc[chosen].sort_values("flops", ignore_index=True)
     if wanted.x:  # of a loss, whose interval now holds the noise and the law's errors that this fit has found
         joint = joint_covariance(fit, wanted, table, typical_runs=0)
-    lo, hi = _interval(fit, wanted, remaining_variance(joint, chosen) + joint.floor)
+        now = joint.shared[0, 0] + joint.floor  # by one form; what others add narrows as that does
+    else:
+        now = (wanted.half_width() / special.ndtri((1 + fit.level) / 2)) ** 2
+    left = remaining_variance(joint, chosen) + joint.floor
+    lo, hi = wanted.narrowed(min(float(np.sqrt(left / now)), 1.0))  # more runs make nothing less sure
     return DesignPlan(new, wanted, lo, hi, fit.level)
 
 
@@ -174,14 +178,6 @@ def _fitted(fit: Fit, runs: Runs) -> pd.DataFrame:
     """The runs that a law is fitted to."""
     law = laws.find(fit.law)
     return runs.usable(law.target, law.columns).table
-
-
-def _interval(fit: Fit, wanted: DesignTarget, variance: float) -> tuple[float, float]:
-    """As predictions have it: of a loss Student's t, of a size Gaussian; more runs make nothing less sure."""
-    tail = (1 + fit.level) / 2
-    width = special.stdtrit(fit.forecast.dof, tail) if wanted.x else special.ndtri(tail)
-    lo, hi = wanted.around(float(width * np.sqrt(variance)))
-    return max(lo, wanted.lo), min(hi, wanted.hi)
 
 
 def _choose(joint: JointCovariance, flops: np.ndarray, budget: float) -> list[int]:

@@ -10,6 +10,7 @@ import pandas as pd
 from scaling import laws
 from scaling.fitting.diagnostics import Diagnostics, diagnose, resampled
 from scaling.fitting.doubts import design_doubts
+from scaling.fitting.forms import forms_of, mixed
 from scaling.fitting.reach import evidence
 from scaling.fitting.result import Fit
 from scaling.fitting.solver import ROUGH, Problems, Solution, best_of_starts, solve
@@ -50,8 +51,9 @@ def fit(
       n_bootstrap: resamples of the runs behind the intervals; 0 gives values without intervals.
       seed: of the resampling; level: of the intervals, between 0 and 1.
       delta: in log loss, where the Huber loss turns from square to linear.
-      relax: forecast with the law's relaxed form, which extrapolates better on published tables; without it
-        the law itself forecasts: fewer parameters, narrower intervals, for runs near the frontier.
+      relax: forecast with the law's relaxed form mixed with others (scaling/fitting/forms.py), which
+        extrapolates better on published tables; without it the law itself forecasts: fewer parameters,
+        narrower intervals, for runs near the frontier.
 
     Raises:
       ValueError: unknown law or approach, a setting out of range, or too few usable runs.
@@ -78,6 +80,7 @@ def fit(
     elif approach == 2 and profiles:
         exponents, exponents_ci = _of_profiles(profiles)
     relaxed = form.relaxed if relax and form.relaxed else form
+    known = forecast(relaxed, x, y, units, n_bootstrap, rng)
     return Fit(
         law=law,
         approach=approach,
@@ -91,7 +94,8 @@ def fit(
         dropped=usable.dropped,
         objective=float(solution.objective[0]),
         delta=delta,
-        forecast=forecast(relaxed, x, y, units, n_bootstrap, rng),
+        forecast=known,
+        forms=mixed(known, forms_of(form)[1:], x, y) if relax and form.beside else None,
         profiles=profiles,
         status=_status(form, solution, found, int(run.max()) + 1),
         diagnostics=found,

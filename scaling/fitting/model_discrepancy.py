@@ -6,6 +6,7 @@ random walk in log compute, still at the largest budget and wilder towards the s
 equal compute is not quite the law's: a smooth error over the ratio of size to tokens, much the same at
 neighbouring budgets. How strong both are is read off each table by restricted maximum likelihood (Kennedy and
 O'Hagan 2001, "Bayesian calibration of computer models"; Rasmussen and Williams 2006, sections 2.7 and 5.4).
+What a law will be off by beyond the runs no table of them can say; see scaling/fitting/reach.py.
 """
 
 import itertools
@@ -22,7 +23,7 @@ ACROSS, ALONG = 1.5, 5.0  # correlation lengths of the profile's error: half log
 PROFILE = (1e-3, 1.0, 3.0, 10.0)
 DRIFT = (1e-3, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0)
 PROFILE_SCALE, DRIFT_SCALE = 0.02, 0.2  # half-normal priors of both, in log loss
-AHEAD = 0.02  # upwards the drift is no stronger than this: the largest runs are the best made
+AHEAD = 0.01  # as DRIFT, upwards
 NOISE = (2e-4, 0.2)  # range of the standard deviation of the runs' own noise
 RIDGE = 1e-9  # precision of a parameter that neither runs nor prior determine
 
@@ -44,10 +45,13 @@ class ModelDiscrepancy:
     def between(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         """Covariance of the errors at locations [n, 2] and [m, 2], see `locations`: [n, m]."""
         below = [np.maximum(self.top - place[:, 0], 0.0) for place in (one, other)]
+        return self.profile**2 * _smooth(one, other) + self.drift**2 * _walk(*below)
+
+    def ahead(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Covariance of what the law will be off by beyond the largest compute, with which runs there have to
+        be believed: the reach of a forecast (scaling/fitting/reach.py) as errors that neighbours share."""
         above = [np.maximum(place[:, 0] - self.top, 0.0) for place in (one, other)]
-        ahead = min(self.drift, AHEAD)
-        walks = self.drift**2 * _walk(*below) + ahead**2 * _walk(*above)
-        return self.profile**2 * _smooth(one, other) + walks
+        return AHEAD**2 * _walk(*above)
 
 
 def locations(law: Law, x: Mapping[str, np.ndarray]) -> np.ndarray | None:
@@ -60,6 +64,12 @@ def locations(law: Law, x: Mapping[str, np.ndarray]) -> np.ndarray | None:
         log_c = np.log10(x["flops"])
         return np.stack([log_c, np.zeros_like(log_c)], axis=1)
     return None
+
+
+def decades(at: np.ndarray) -> np.ndarray:
+    """`locations` [rows, 2] as log10 of size and of tokens [rows, 2]; compute alone as along a frontier."""
+    half, across = at[:, 0] / 2, at[:, 1] / np.log(10)
+    return np.stack([half + across, half - across], axis=1)
 
 
 def covariance(error: ModelDiscrepancy | None, at: np.ndarray | None, spread: np.ndarray) -> np.ndarray:

@@ -1,10 +1,27 @@
-"""How far a prediction reaches beyond the runs that it rests on, in numbers and in words."""
+"""How far a prediction reaches beyond the runs that it rests on, in numbers and in words.
+
+What a law is off by where no run has been, no table of runs can say. How laws failed elsewhere can: over
+simulated truths of other forms, what forecasts missed grew as the distance from the runs in (log N, log D) to
+the power 1.5, as a random walk's integral does (`python -m benchmarks.scaling.far`), beyond the largest
+compute as in the empty corner of an L of runs. So a forecast's error has a part that grows so.
+"""
 
 from collections.abc import Mapping
 
 import numpy as np
 
+FIRST_DECADE = 0.01  # standard deviation of log loss that one decade from the nearest run adds
 AT_THE_END = 1.05  # times an end of the range: rounding and a size off the ladder reach no further
+
+
+def unseen(at: np.ndarray, runs: np.ndarray) -> np.ndarray:
+    """Standard deviation of log loss for being so far from the nearest run, in size or in tokens [points].
+
+    Args:
+      at [points, 2], runs [rows, 2]: base-10 logarithms of sizes and of tokens.
+    """
+    decades = np.abs(at[:, None] - runs).max(axis=2).min(axis=1)
+    return FIRST_DECADE * decades**1.5
 
 
 def evidence(columns: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import pandas as pd
 from scaling import laws
 from scaling.fitting.diagnostics import Diagnostics
 from scaling.fitting.doubts import doubts
+from scaling.fitting.forms import Forms
 from scaling.fitting.reach import evidence
 from scaling.fitting.uncertainty import Forecast
 from scaling.profiles.isoflop import Profiles
@@ -41,7 +43,9 @@ class Fit:
         approach 2, by the envelope with approach 1); `exponents_ci` their intervals. Empty where the law has
         no such formula.
       objective: summed Huber loss of log loss at `params`; delta: where it turns linear.
-      forecast: what predictions are made with; see scaling/fitting/uncertainty.py.
+      forecast: what best sizes are predicted with, and losses too but for `forms`; see
+        scaling/fitting/uncertainty.py.
+      forms: that forecast mixed with those of other forms; None where the law has none beside it.
       profiles: approach 2 on the same runs, None where the table has no budgets.
       diagnostics: what the runs leave open, and which of them decide.
       status: "converged", or what is wrong and what to do; notes: rows left out and other remarks.
@@ -77,6 +81,7 @@ class Fit:
     n_runs: int = 0
     unfit: tuple[dict[str, Any], ...] = ()
     design: tuple[str, ...] = ()
+    forms: Forms | None = None
 
     @property
     def relaxed(self) -> bool:
@@ -88,6 +93,11 @@ class Fit:
         """The form that predictions are made with, what it was fitted to and what FLOPs count, in words."""
         form = laws.find(self.forecast.law)
         name = "the law itself" if form.name == self.law else f"its relaxed form {form.name}: {form.formula}"
+        if self.forms:
+            shares = zip(self.forms.forecasts, self.forms.weights)
+            name = "a mixture of forms, " + ", ".join(
+                f"{laws.find(known.law).name} {share:.0%}" for known, share in shares
+            )
         left_out = f" ({len(self.unfit)} unfit rows left out)" if self.unfit else ""
         said = [name, f"fitted to {self.points}{left_out}"]
         if "flops" in self.evidence:
@@ -114,8 +124,9 @@ class Fit:
     def predict(self, n_params=None, n_tokens=None, **columns) -> Prediction:
         """The target of new runs, from the columns that the law reads; scalars, or arrays that broadcast.
 
-        It comes from the law's relaxed form, unless the fit was made without (`relax`), and what that is off
-        by (scaling/fitting/uncertainty.py); the interval holds run-to-run noise too.
+        It comes from the law's relaxed form and others beside it, unless the fit was made without (`relax`),
+        and what they are off by (scaling/fitting/forms.py, uncertainty.py); the interval holds run-to-run
+        noise too.
 
         Raises:
           ValueError: a column is missing, or a value is not positive (a column that is never rescaled may
@@ -131,7 +142,9 @@ class Fit:
         if wrong:
             raise ValueError(f"predict: {' and '.join(wrong)} must be positive")
         shape = np.shape(x[law.columns[0]])
-        found = self.forecast.predict(law, {name: value.ravel() for name, value in x.items()}, self.level)
+        x = {name: value.ravel() for name, value in x.items()}
+        known = self.forms.predict if self.forms else partial(self.forecast.predict, law)
+        found = known(x, self.level)
         return Prediction(*[v.reshape(shape) if shape else float(v[0]) for v in found])
 
     def plot(self) -> Any:
@@ -202,6 +215,7 @@ class Fit:
             "holdout": self.holdout,
             "isoflop": self.profiles.to_json() if self.profiles else None,
             "forecast": self.forecast.to_json(),
+            "forms": self.forms.to_json() if self.forms else None,
             "evidence": {name: list(ends) for name, ends in self.evidence.items()},
             "flops_per_token": self.flops_per_token.to_json() if self.flops_per_token else None,
             "samples": self.samples.tolist(),
@@ -228,6 +242,7 @@ class Fit:
                 exponents=frontier,
                 samples=np.asarray(content["samples"], float).reshape(-1, len(law.params)),
                 forecast=forecast,
+                forms=Forms.from_json(saved, forecast) if (saved := content.get("forms")) else None,
                 diagnostics=Diagnostics.from_json(found) if (found := content["diagnostics"]) else None,
                 profiles=Profiles.from_json(content["isoflop"]) if content["isoflop"] else None,
                 notes=tuple(content["notes"]),

@@ -1,9 +1,10 @@
 """Uncertainty: resampling of runs, and the forecast of the measured loss of a new, larger run.
 
-Three things make a new run differ from the law's line, and a forecast's interval holds all three. The
+Four things make a new run differ from the law's line, and a forecast's interval holds them all. The
 parameters are known only roughly. A run repeated with another seed ends elsewhere: its noise is read off the
-residuals. And no law is exactly true: forecasts use the law's relaxed form, where what the law ties together
-may differ within a prior, and what even that is off by; see scaling/fitting/model_discrepancy.py.
+residuals. No law is exactly true: forecasts use the law's relaxed form, where what the law ties together may
+differ within a prior, and what even that is off by; see scaling/fitting/model_discrepancy.py. And it is
+further off where no run has been; see scaling/fitting/reach.py.
 """
 
 from collections.abc import Mapping
@@ -17,9 +18,11 @@ from scaling.fitting.model_discrepancy import (
     RIDGE,
     ModelDiscrepancy,
     covariance,
+    decades,
     estimate_discrepancy,
     locations,
 )
+from scaling.fitting.reach import unseen
 from scaling.fitting.solver import Prior, levenberg_marquardt
 from scaling.laws import Law
 from scaling.laws.law import linearised
@@ -30,7 +33,7 @@ EXCESS = 0.04  # a run whose log loss is this far above that of a cheaper one co
 SAME_COST = 1.05  # runs whose compute differs by less cost the same
 OUTLIER = 2.5  # standard deviations of noise, read off the median error, beyond which a run counts less
 NOISE_FLOOR = 1e-6
-ROUNDS = 4  # of fitting the law and measuring its discrepancy in turn
+ROUNDS = 4
 TAILS = 8  # degrees of freedom of Student's t: the discrepancy's strengths are themselves estimates
 
 
@@ -68,6 +71,11 @@ class Forecast:
         """The target, and both ends of the interval for one new run, at each row of `x`.
 
         The ends are NaN without draws."""
+        width = special.stdtrit(self.dof, (1 + level) / 2)
+        return interval(self, law, *self.moments(law, x), float(width))
+
+    def moments(self, law: Law, x: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """(mean, variance) of one new run at each row of `x`, on the law's scale, in units of the data."""
         x = {name: np.asarray(x[name], float) / self.units[name] for name in law.columns}
         middle, slopes = linearised(law, self.center, x)
         variance = np.full(len(middle), self.noise**2)
@@ -81,13 +89,8 @@ class Forecast:
             slopes = slopes - weights @ seen
             whole = np.array([self.discrepancy.between(place[None], place[None])[0, 0] for place in at])
             variance = variance + np.maximum(whole - np.sum(weights * across, axis=1), 0.0)
-        variance = variance + np.einsum("ij,jk,ik->i", slopes, self.covariance, slopes)
-        half = special.stdtrit(self.dof, (1 + level) / 2) * np.sqrt(variance)
-        half = half if len(self.samples) else np.full_like(half, np.nan)
-        ends = (middle, middle - half, middle + half)
-        unit = self.units[law.target]
-        found = [unit * (np.exp(np.minimum(end, 50.0)) if law.scale == "log" else end) for end in ends]
-        return found[0], found[1], found[2]
+            variance = variance + unseen(decades(at), decades(here)) ** 2
+        return middle, variance + np.einsum("ij,jk,ik->i", slopes, self.covariance, slopes)
 
     def to_json(self) -> dict[str, Any]:
         arrays = {name: value.tolist() for name, value in vars(self).items() if isinstance(value, np.ndarray)}
@@ -106,6 +109,23 @@ class Forecast:
         return Forecast(**{**content, **arrays, "x": x, "discrepancy": error})
 
 
+def interval(
+    known: Forecast, law: Law, mean: np.ndarray, variance: np.ndarray, width: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(middle, both ends) of the interval of these moments, in the target's own unit [rows].
+
+    Args:
+      known: of the units, and of the draws without which the ends are NaN.
+      law: of the scale; mean, variance: on it, in units of the data [rows].
+      width: half of the interval, in standard deviations.
+    """
+    half = width * np.sqrt(variance)
+    half = half if len(known.samples) else np.full_like(half, np.nan)
+    ends, unit = (mean, mean - half, mean + half), known.units[law.target]
+    found = [unit * (np.exp(np.minimum(end, 50.0)) if law.scale == "log" else end) for end in ends]
+    return found[0], found[1], found[2]
+
+
 def resample(run: np.ndarray, n_draws: int, rng: np.random.Generator) -> np.ndarray:
     """Bootstrap weights of the rows [n_draws, rows]: runs are drawn with replacement, with all their rows.
 
@@ -122,6 +142,8 @@ def forecast(
     units: Mapping[str, float],
     n_draws: int,
     rng: np.random.Generator,
+    start: np.ndarray | None = None,
+    rounds: int = ROUNDS,
 ) -> Forecast:
     """What runs say of a law under its prior.
 
@@ -132,6 +154,9 @@ def forecast(
 
     Args:
       x: columns [rows]; y: the target on the scale of the law's errors [rows]; both in units of the data.
+      units: those; n_draws: of the parameters; rng: of the draws.
+      start: parameters to begin from [params]; by default all of the law's starts are tried.
+      rounds: of fitting the law and measuring its discrepancy in turn.
     """
     alone = locations(law, x) is None
     x, y, rows = _grouped(law, x, y, MAX_ALONE if alone else MAX_GROUPS)
@@ -139,8 +164,8 @@ def forecast(
     base = rows**-0.5
     if at is not None and law.target == "loss":
         base = base * np.sqrt(1 + (_excess(at[:, 0], y) / EXCESS) ** 2)
-    spread, noise, error, starts = base, 0.01, None, np.array(law.starts)
-    for _ in range(ROUNDS):
+    spread, noise, error, starts = base, 0.01, None, np.array(law.starts) if start is None else start[None]
+    for _ in range(rounds):
         known = covariance(error, at, noise * spread)
         found = [levenberg_marquardt(law, x, y, known, start, prior) for start in starts]
         theta = min(found, key=lambda each: each[1])[0]

@@ -47,6 +47,8 @@ class Law:
       same_unit: pairs (column, other): the column is measured in the other's unit, since the law reads
         their ratio.
       relaxed: the form that forecasts are made with, because no law is exactly true; None for the law itself.
+      beside: further forms of the same columns that forecasts are mixed with, since runs do not tell which
+        form holds far beyond them.
       best_size: (theta [thetas, n_params], flops [thetas, budgets]) -> the size of the lowest loss that a
         budget of 6·N·D buys [thetas, budgets], NaN where there is none, in the table's own units. None where
         it has no closed form: the best size is then searched for (scaling/optimum/frontier.py).
@@ -71,6 +73,7 @@ class Law:
     dimensionless: tuple[str, ...] = ()
     same_unit: tuple[tuple[str, str], ...] = ()
     relaxed: "Law | None" = None
+    beside: tuple["Law", ...] = ()
     best_size: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     size_exponent: Callable[[np.ndarray], np.ndarray] | None = None
     conventions: tuple[tuple[str, str], ...] = ()

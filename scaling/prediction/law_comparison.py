@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from scaling import laws as known_laws
 from scaling.fitting.fit import check_level, in_units
+from scaling.fitting.forms import log_density
 from scaling.fitting.uncertainty import Forecast, forecast
 from scaling.laws import LAWS, Law
 from scaling.table.runs import Runs
@@ -106,7 +107,8 @@ def compare_laws(
     ranked = tuple(candidates[i] for i in order)
     lead = float(_weights(drawn[:, order[:2]])[0])
     decided = lead >= DECISIVE
-    next_run = None if decided else _distinguishing_run([found[i] for i in order[:2]], relax, table)
+    two = [fit_forecast(found[i], table, relax=relax) for i in ([] if decided else order[:2])]
+    next_run = distinguishing_run(two, table, [found[i].name for i in order[:2]]) if two else None
     return LawComparison(ranked, held_out, decided, _verdict(ranked, lead, decided, next_run), next_run)
 
 
@@ -174,8 +176,8 @@ def _scored(law: Law, relax: bool, below: pd.DataFrame, above: pd.DataFrame, lev
     form, known = fit_forecast(law, below, relax=relax)
     predicted, lo, hi = _predict(form, known, above, level)
     loss = above["loss"].to_numpy(float)
-    spread = np.log(hi / lo) / (2 * stats.t.ppf((1 + level) / 2, known.dof))
-    score = stats.t.logpdf(np.log(loss / predicted) / spread, known.dof) - np.log(spread)
+    spread = np.log(hi / lo) / (2 * special.stdtrit(known.dof, (1 + level) / 2))
+    score = log_density(np.log(loss / predicted), spread, known.dof)
     return pd.DataFrame({
         "row": above.index, "n_params": above["n_params"], "n_tokens": above["n_tokens"],
         "flops": above["flops"], "loss": loss, "predicted": predicted, "lo": lo, "hi": hi,
@@ -197,8 +199,19 @@ def _candidate(held_out: pd.DataFrame, weight: float) -> Candidate:
     )
 
 
-def _distinguishing_run(laws: Sequence[Law], relax: bool, table: pd.DataFrame) -> dict[str, Any] | None:
-    """The cheapest run of a grid of sizes and budgets about which two laws clearly disagree."""
+def distinguishing_run(
+    known: Sequence[tuple[Law, Forecast]], table: pd.DataFrame, names: Sequence[str] = ()
+) -> dict[str, Any] | None:
+    """The cheapest run of a grid of sizes and budgets about which two forecasts clearly disagree.
+
+    Args:
+      known: the two, with their forms; names: what they are called, by default as the forms.
+      table: the runs behind them: n_params, n_tokens, flops and what else the forms read.
+
+    Returns:
+      Its n_params, n_tokens, flops, and by name what each predicts; None if there is none up to a hundred
+      times the largest compute.
+    """
     flops = table["flops"].to_numpy().max() * np.geomspace(0.1, 100, 13)
     low, high = np.quantile(table["n_tokens"] / table["n_params"], [0.1, 0.9])
     ratios = np.geomspace(low / 3, high * 3, 9)
@@ -206,15 +219,16 @@ def _distinguishing_run(laws: Sequence[Law], relax: bool, table: pd.DataFrame) -
     n_params = np.sqrt(budget / 6 / tokens_per_param)
     x = {"n_params": n_params, "n_active": n_params, "n_tokens": budget / 6 / n_params}
     last = table.iloc[int(np.argmax(table["flops"]))]
-    x |= {c: np.full(len(budget), float(last[c])) for law in laws for c in law.columns if c not in x}
-    predicted = [_predict(*fit_forecast(law, table, relax=relax), x, 0.68) for law in laws]
+    x |= {c: np.full(len(budget), float(last[c])) for form, _ in known for c in form.columns if c not in x}
+    predicted = [_predict(*each, x, 0.68) for each in known]
     spread = np.sqrt(sum((np.log(hi / lo) / 2) ** 2 for _, lo, hi in predicted) / 2)
     clear = np.flatnonzero(np.abs(np.log(predicted[0][0] / predicted[1][0])) > CLEAR * spread)
     if not len(clear):
         return None
     at = clear[np.argmin(budget[clear])]
     place = {name: float(x[name][at]) for name in ("n_params", "n_tokens")} | {"flops": float(budget[at])}
-    return place | {law.name: float(t[0][at]) for law, t in zip(laws, predicted)}
+    named = names or [form.name for form, _ in known]
+    return place | {name: float(loss[at]) for name, (loss, _, _) in zip(named, predicted)}
 
 
 def _verdict(ranked: Sequence[Candidate], lead: float, decided: bool, next_run: dict[str, Any] | None) -> str:

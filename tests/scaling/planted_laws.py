@@ -42,6 +42,11 @@ MIXED = mixture_grid(40, ("web", "code", "books"))
 PLANTED = {
     "chinchilla": ((1.8, 400.0, 1500.0, 0.35, 0.36), grid(n_params=SIZES, n_tokens=TOKENS)),
     "kaplan": ((8.8e13**0.076, 5.4e13**0.095, 0.076, 0.095), grid(n_params=SIZES, n_tokens=TOKENS)),
+    "skaling": ((1.8, 250.0, 610.0, 0.3, 0.3, 0.4), grid(n_params=SIZES, n_tokens=TOKENS)),
+    "interacting": (
+        (1.8, 400.0, 18.8, 0.35, 0.153, -0.237, 0.01),
+        grid(n_params=np.geomspace(1e7, 1e11, 9), n_tokens=np.geomspace(2e8, 2e12, 9)),
+    ),
     "over_training": ((1.8, 140.0, 190.0, 0.18), grid(n_params=SIZES, n_tokens=TOKENS)),
     "data_constrained": (
         (1.87, 521.0, 1488.0, 0.353, 0.353, 15.4, 5.3),

@@ -169,6 +169,7 @@ def as_frontier(fit, largest: float) -> list[str]:
     """What the fit predicts at the largest run's budget and beyond, a line each."""
     import scaling
     from scaling.fitting.reach import lever_arm
+    from scaling.prediction.disagreement import parting
 
     lines = ["", f"{'flops':>10}  {'params':>9}  {'tokens':>9}  loss of a new run"]
     best = scaling.frontier(fit, [largest * factor for factor in AHEAD])
@@ -179,4 +180,4 @@ def as_frontier(fit, largest: float) -> list[str]:
         lines.append(
             f"{c:10.3g}  {n:9.3g}  {d:9.3g}  {loss:.4f}  [{lo:.4f}, {hi:.4f}]" + (f"  {far}" if far else "")
         )
-    return [*lines, "(optimal split of a budget)"]
+    return [*lines, "(optimal split of a budget)", *filter(None, [parting(fit)])]

@@ -74,14 +74,16 @@ def run(args: list[str], flags) -> int:
         raise ValueError(f"{', '.join(terms)} go with --flops or --loss; for one model give --points")
     columns = parse_columns(flags.columns)
     prepare_process()  # before anything imports jax
+    import numpy as np
     import pandas as pd
 
     import scaling
     from experiments.files import write_atomic
     from scaling import laws
+    from scaling.fitting import reach
     from scaling.fitting.fit import check_level
-    from scaling.fitting.reach import in_words
     from scaling.optimum.returns import budget_for
+    from scaling.prediction import disagreement
     from scaling.table.formats import as_csv
     from scaling.table.runs import read_points
 
@@ -110,7 +112,12 @@ def run(args: list[str], flags) -> int:
         name = law.target
         table = table.assign(**{f"{name}_pred": value, f"{name}_lo": lo, f"{name}_hi": hi})
     beyond = reaches(fit, law, pd.DataFrame(dict(points)))
-    warnings = ["; ".join(filter(None, [in_words(each, fit.evidence), fit.doubt])) for each in beyond]
+    columns = {name: np.asarray(points[name], float) for name in law.columns}
+    parted = disagreement.in_words(fit, columns)
+    warnings = [
+        "; ".join(filter(None, [reach.in_words(each, fit.evidence), forms, fit.doubt]))
+        for each, forms in zip(beyond, parted)
+    ]
     table = table.assign(form=fit.forecast.law, warning=warnings)
     if flags.out:
         write_atomic(flags.out, as_csv(table))

@@ -7,6 +7,8 @@ import numpy as np
 from jax import Array
 
 from scaling.laws.law import FREE, Columns, Law
+from scaling.laws.pretraining.interacting import INTERACTING
+from scaling.laws.pretraining.skaling import SKALING
 
 
 def _chinchilla(theta: Array, x: Columns) -> Array:
@@ -97,6 +99,7 @@ CHINCHILLA = Law(
     source="Hoffmann et al. 2022 (arXiv 2203.15556), eq. 2; its robust fit: appendix D.3, eq. 3",
     use="models of one kind, trained once through their data",
     relaxed=CHINCHILLA_DECOUPLED,
+    beside=(SKALING, INTERACTING),
     best_size=_best_size_chinchilla,
     size_exponent=_size_exponent_chinchilla,
 )

@@ -66,7 +66,8 @@ def test_a_loss_is_predicted_at_the_best_size(fit):
 def test_an_interval_lies_around_its_value_on_the_scale_of_its_errors(log, ends):
     target = DesignTarget("x", None, 2.0, *ends, np.inf, log)
     assert target.half_width() == pytest.approx(np.log(4) if log else 3.0)
-    assert target.around(target.half_width()) == pytest.approx(ends)
+    assert target.narrowed(1.0) == pytest.approx(ends)
+    assert target.narrowed(0.5) == pytest.approx((1.0, 4.0) if log else (0.5, 3.5))
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_the_covariance_is_that_of_a_joint_gaussian_of_law_error_and_noise(fit):
         pooled(found.drift, DRIFT, n_left) ** 0.5,
         at[: len(forecast.y), 0].max(),
     )
-    values, vectors = np.linalg.eigh(error.between(at, at))
+    values, vectors = np.linalg.eigh(error.between(at, at) + error.ahead(at, at))
     root = vectors * np.sqrt(np.maximum(values, 0))
     slopes = np.hstack([linearised(law, forecast.center, everywhere)[1], root])
     precision = np.append(np.array(law.prior)[:, 1] ** -2.0 + RIDGE, np.ones(len(root)))

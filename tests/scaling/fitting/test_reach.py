@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import scaling
-from scaling.fitting.reach import evidence, in_words, lever_arm, reach
+from scaling.fitting.reach import FIRST_DECADE, evidence, in_words, lever_arm, reach, unseen
 from tests.scaling.planted import isoflop_runs
 
 SEEN = {"n_params": np.array([1e6, 1e8]), "n_tokens": np.array([1e9, 1e8])}
@@ -53,3 +53,19 @@ def test_a_fit_knows_its_evidence_also_one_that_was_saved_without():
     saved.pop("evidence")
     for name, ends in scaling.Fit.from_json(saved).evidence.items():
         assert ends == pytest.approx(fit.evidence[name])
+
+
+@pytest.mark.parametrize(
+    "point, decades",
+    [
+        ((1, 0), 0),  # on a run
+        ((0.3, 0.4), 0.4),  # between runs
+        ((2, 2), 2),  # the empty corner of the L
+        ((3, 0), 1),
+        ((1, -1), 1),
+    ],
+)
+def test_what_is_unseen_grows_from_the_nearest_run(point, decades):
+    an_l = np.array([[0, 0], [1, 0], [2, 0], [0, 1], [0, 2]], float)
+    expected = FIRST_DECADE * decades**1.5
+    assert unseen(np.array([point], float), an_l)[0] == pytest.approx(expected, abs=1e-12)

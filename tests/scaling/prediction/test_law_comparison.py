@@ -55,7 +55,7 @@ def test_held_out_rows_were_not_fitted():
 
 def test_only_laws_that_the_table_feeds_take_part():
     table = isoflop_runs().table
-    assert {"chinchilla", "kaplan", "over_training"} == set(default_laws(table))
+    assert {"chinchilla", "kaplan", "over_training", "skaling", "interacting"} == set(default_laws(table))
     once = table.assign(unique_tokens=table.n_tokens)
     assert "data_constrained" not in default_laws(once), "nothing was repeated"
     assert "data_constrained" in default_laws(table.assign(unique_tokens=np.minimum(table.n_tokens, 1e9)))
