@@ -48,7 +48,7 @@ MAY_IMPORT = {
         "laws": "",
         "profiles": "table",
         "fitting": "laws notebook profiles table",
-        "prediction": "fitting laws table",
+        "prediction": "fitting laws optimum table",
         "optimum": "fitting laws notebook profiles table",
         "hparams": "profiles table",
         "design": "fitting laws optimum table",

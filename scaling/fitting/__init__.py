@@ -6,8 +6,9 @@
                      generalised, under a prior, for the parameters of a forecast
   uncertainty        Forecast: the predictive distribution of a new run; model_discrepancy: errors of the law;
                      joint_draws: whole curves that the runs allow
+  forms              forecasts by several forms, mixed
   doubts             what makes a fit doubtful, in words
-  reach              how far a prediction lies beyond the runs
+  reach              how far a prediction lies beyond the runs, and the doubt that this adds
   diagnostics        what the runs leave open, and what a single run does to a fit
 
 Imports scaling.table, scaling.laws and scaling.profiles.
@@ -17,6 +18,7 @@ __all__ = [
     "diagnostics",
     "doubts",
     "fit",
+    "forms",
     "joint_draws",
     "model_discrepancy",
     "reach",

@@ -2,6 +2,7 @@
 
   two_step         accuracy of a task from a law of the loss and a law of accuracy by loss
   law_comparison   which law predicts larger runs best
+  disagreement     where the forms that a forecast mixes part, and the run that would decide
   recipe_comparison
                    how much compute one recipe is worth, measured by another; recipe_pairs: runs of both
                    that match; recipe_gain: draws of the gain, by pairs and law by law
@@ -10,11 +11,12 @@
   training_band    the loss and the norm of the gradient to be expected of a run in training
   study_curves     both in a study's folder
 
-Imports scaling.table, scaling.laws and scaling.fitting; the last four need no jax.
+Imports scaling.table, scaling.laws, scaling.fitting and scaling.optimum; the last four need no jax.
 """
 
 __all__ = [
     "collapse",
+    "disagreement",
     "law_comparison",
     "recipe_comparison",
     "run_curves",
