@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-FIRST_DECADE = 0.01  # standard deviation of log loss that one decade from the nearest run adds
+FIRST_DECADE = 0.014  # standard deviation of log loss that one decade from the nearest run adds
 AT_THE_END = 1.05  # times an end of the range: rounding and a size off the ladder reach no further
 
 
