@@ -81,8 +81,8 @@ def mixed(first: Forecast, others: Sequence[Law], x: Mapping[str, np.ndarray], y
       first: from these runs; others: forms of the same columns, of errors on the same scale.
       x: columns [rows], y: the target on that scale [rows]; both in units of the data, those of `first`.
     """
-    rng = np.random.default_rng(0)  # of draws that are not used
-    known = (first, *[forecast(form, x, y, first.units, 1, rng) for form in others])
+    rng = np.random.default_rng(0)  # of no draws
+    known = (first, *[forecast(form, x, y, first.units, 0, rng) for form in others])
     scores = [_scores(each, x, y) for each in known]
     total = np.sum(scores, axis=1)
     weights = np.exp(total - total.max()) * np.where(np.arange(len(known)) == 0, FIRST, 1.0)

@@ -38,7 +38,7 @@ def joint_draws(
         weights = np.linalg.solve(covariance(known.discrepancy, here, known.noise * known.spread), across.T).T
         fitted, seen = linearised(law, known.center, known.x)
         middle, slopes = middle + weights @ (known.y - fitted), slopes - weights @ seen
-        spread = known.discrepancy.between(at, at) - weights @ across.T
+        spread = known.discrepancy.between(at, at) + known.discrepancy.ahead(at, at) - weights @ across.T
     spread = spread + slopes @ known.covariance @ slopes.T
     root = np.linalg.cholesky(spread + JITTER * np.trace(spread) / len(spread) * np.eye(len(spread)))
     n, p = len(known.y), len(known.center)

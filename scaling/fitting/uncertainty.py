@@ -90,7 +90,8 @@ class Forecast:
             whole = np.array([self.discrepancy.between(place[None], place[None])[0, 0] for place in at])
             variance = variance + np.maximum(whole - np.sum(weights * across, axis=1), 0.0)
             variance = variance + unseen(decades(at), decades(here)) ** 2
-        return middle, variance + np.einsum("ij,jk,ik->i", slopes, self.covariance, slopes)
+        of_parameters = np.einsum("ij,jk,ik->i", slopes, self.covariance, slopes)
+        return middle, variance + np.maximum(of_parameters, 0.0)  # below 0 by rounding alone
 
     def to_json(self) -> dict[str, Any]:
         arrays = {name: value.tolist() for name, value in vars(self).items() if isinstance(value, np.ndarray)}
@@ -183,8 +184,10 @@ def forecast(
     known = covariance(error, at, noise * spread)
     fitted, slopes = linearised(law, theta, x)
     posterior = np.linalg.inv(slopes.T @ np.linalg.solve(known, slopes) + np.diag(prior.precision + RIDGE))
-    root = np.linalg.cholesky(posterior + 1e-14 * np.diag(np.diag(posterior)))
-    drawn = theta + rng.standard_normal((n_draws, len(theta))) @ root.T
+    drawn = theta + np.zeros((n_draws, 1))
+    if n_draws:
+        root = np.linalg.cholesky(posterior + 1e-14 * np.diag(np.diag(posterior)))
+        drawn = theta + rng.standard_normal((n_draws, len(theta))) @ root.T
     return Forecast(
         law=law.name,
         theta=law.unscale(theta, units),
