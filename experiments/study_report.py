@@ -19,6 +19,10 @@ from scaling import laws
 from scaling.fitting.fit import cost_of
 from scaling.fitting.result import Fit
 from scaling.hparams import HparamLaws
+from scaling.prediction.collapse import Collapse
+from scaling.prediction.run_curves import RunCurve
+from scaling.prediction.study_curves import StudyRun, band_of, by_recipe, judge, recipe_of
+from scaling.prediction.training_band import TrainingBand
 from scaling.report import (
     MissingRuns,
     Picture,
@@ -34,6 +38,7 @@ from scaling.table.runs import post_trained
 CURVE_POINTS = 70  # moments of a curve in the page; more cannot be seen
 CONCLUSION = "conclusion.txt"  # what a study's `finish` said
 FINDINGS = "findings.json"  # the pictures and tables that it wrote
+BANDS = 3  # runs in training whose bands are shown, the largest
 CURVE_START = 0.01  # a curve is shown from this fraction of its run on
 
 
@@ -93,7 +98,9 @@ def live_report(
     """
     if missing.count("finished"):
         data = read_data(source, fit)
-        data = replace(data, curves=pd.concat([data.curves, read_curves(source, running)]))
+        curves = pd.concat([data.curves, read_curves(source, running)])
+        _, bands = read_collapse(source, pd.concat([data.runs.table, running]), [*running["run_id"]])
+        data = replace(data, curves=curves, bands=tuple(bands))
     else:
         nothing = scaling.Runs(pd.DataFrame())
         data = ReportData(source.resolve().name, source.name, nothing, nothing, None, "")
@@ -119,6 +126,7 @@ def read_data(path: Path, fit: Path | None = None, columns: dict[str, str] | Non
         _read_if_there(folder / f"{name}.json") for name in ("lr", "verify", "study", "runs")
     )
     (pictures, findings), conclusion = read_findings(folder), folder / CONCLUSION
+    collapse, bands = read_collapse(folder, runs.table, [verify["run_id"]] if verify else [])
     return data_of_study(
         runs,
         name=study.get("name", path.resolve().name),
@@ -128,6 +136,8 @@ def read_data(path: Path, fit: Path | None = None, columns: dict[str, str] | Non
         verify=verify or None,
         further=saved_fit(folder / "further.json") if (folder / "further.json").exists() else None,
         curves=read_curves(folder, runs.table),
+        collapse=collapse,
+        bands=tuple(bands),
         emergence=_table_if_there(folder / "emergence.csv"),
         misprints=_table_if_there(folder / "misprints.csv"),
         tasks=read_tasks(folder / "tasks.csv"),
@@ -227,6 +237,34 @@ def read_curves(folder: Path, table: pd.DataFrame) -> pd.DataFrame:
             about |= {"stage": run.get("stage", "run"), "final": run["loss"]}
             curves.append(_thin(_train_events(path, CURVE_START * run["flops"])).assign(**about))
     return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
+
+
+def read_collapse(
+    folder: Path, table: pd.DataFrame, banded: Sequence[str]
+) -> tuple[Collapse | None, list[tuple[RunCurve, TrainingBand]]]:
+    """Whether the curves of the recipe that has most runs collapse; and some runs in their bands.
+
+    Args:
+      folder: the study's; it has runs/<run_id>/config.json and metrics.jsonl.
+      table: runs, finished or (without a loss) not.
+      banded: ids of those whose bands are wanted, by the finished runs that are not larger; of three at most.
+    """
+    runs = []
+    for row in table.to_dict("records"):
+        config = folder / "runs" / str(row["run_id"]) / "config.json"
+        if config.exists() and row.get("status", "done") != "diverged":
+            at = (float(row["n_params"]), float(row["n_tokens"]))
+            runs.append(StudyRun(str(row["run_id"]), read_json(config), *at, float(row["loss"])))
+    recipes = by_recipe(runs)
+    finished = {key: [run for run in of if np.isfinite(run.loss)] for key, of in recipes.items()}
+    most = max(finished.values(), key=len, default=[])
+    found = []
+    for run in [run for of in recipes.values() for run in of if run.run_id in banded][-BANDS:]:
+        size = run.n_params * run.n_tokens
+        others = [other for other in finished[recipe_of(run.config)] if other.run_id != run.run_id]
+        band = band_of(folder, run, [other for other in others if other.n_params * other.n_tokens <= size])
+        found += [band] if band else []
+    return judge(folder, most), found
 
 
 def training_curves(folder: Path, table: pd.DataFrame) -> pd.DataFrame:

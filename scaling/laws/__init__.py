@@ -42,6 +42,7 @@ from scaling.laws.pretraining.skaling import SKALING
 from scaling.laws.pretraining.transfer import TRANSFER
 from scaling.laws.training_curve.annealing import ANNEALING
 from scaling.laws.training_curve.multi_power import MULTI_POWER
+from scaling.laws.training_curve.recorded import ANNEALING_CURVES, MULTI_POWER_CURVES
 from scaling.laws.user_law import already_run, from_file
 
 __all__ = ["CHINCHILLA", "FORMS", "FREE", "LAWS", "Columns", "Law", "find"]
@@ -79,6 +80,8 @@ LAWS = {
         u_shaped(),
         ANNEALING,
         MULTI_POWER,
+        ANNEALING_CURVES,
+        MULTI_POWER_CURVES,
         mixture("web", "code", "books"),
         mixture_own("web", "code", "books"),
         mixture_exponential("web", "code", "books"),

@@ -303,6 +303,41 @@ def loss_curves(curves: pd.DataFrame) -> dict[str, Any]:
     return finish(layers, {"curves": curves}, height=440)
 
 
+def collapse(curves: pd.DataFrame) -> dict[str, Any]:
+    """Loss over final loss by the fraction of the run, a line a run; those that are off the rest are red.
+
+    Args:
+      curves: run_id, n_params, n_tokens, final, broken ("yes" or "no"), fraction, ratio.
+    """
+    across = x("fraction", "Part of the run that is made", curves["fraction"], label="{:.0%}".format, pad=0)
+    up = y("ratio", "Loss / final loss", curves["ratio"], label=plain)
+    off = alt.condition("datum.broken == 'yes'", alt.value(VERIFY), alt.value("var(--muted)"))
+    width = alt.condition("datum.broken == 'yes'", alt.value(2.6), alt.value(0.8))
+    hover = tips(curves, "run_id", "n_params", "n_tokens", "final")
+    lines = chart("collapse").mark_line(strokeJoin="round").encode(
+        x=across, y=up, detail="run_id:N", stroke=off, strokeWidth=width, tooltip=hover
+    )  # fmt: skip
+    return finish([lines], {"collapse": curves})
+
+
+def training_band(rows: pd.DataFrame, title: str) -> dict[str, Any]:
+    """A run in its band: the interval that was to be expected, and what was measured.
+
+    Args:
+      rows: fraction, lo, hi, measured (NaN: not yet); title: of what was measured.
+    """
+    measured = rows.loc[rows["measured"].notna()]
+    across = x("fraction", "Part of the run that is made", rows["fraction"], label="{:.0%}".format, pad=0)
+    up = y("lo", title, [*rows["lo"], *rows["hi"], *measured["measured"]], label=plain)
+    line = {"x": across, "y": alt.Y("measured:Q", scale=up["scale"])}
+    layers = [
+        chart("rows", "band").mark_area(**BAND).encode(x=across, y=up, y2="hi:Q"),
+        chart("measured").mark_line(**LINE).encode(**line),
+        chart("measured", "points").mark_point(filled=True, size=26, color=ACCENT).encode(**line),
+    ]
+    return finish(layers, {"rows": rows, "measured": measured})
+
+
 def _menu(table: pd.DataFrame, field: str, title: str) -> alt.Parameter:
     """A drop-down that keeps one value of `field` in colour and fades the others."""
     present = stages(table) if field == "stage" else list(table.sort_values("n_params")[field].unique())

@@ -7,6 +7,9 @@ import numpy as np
 import pandas as pd
 
 from scaling.outlook.projection import project
+from scaling.prediction.collapse import Collapse
+from scaling.prediction.run_curves import RunCurve
+from scaling.prediction.training_band import TrainingBand
 from scaling.report import charts, tables
 from scaling.report.data import ReportData
 from scaling.report.page import Figure, PageHead, Section, Snippet
@@ -29,6 +32,7 @@ from scaling.report.theme import is_done, of_stage, si, thinned
 from scaling.table.runs import TUNING, post_trained
 
 MOST = 2000  # points of a figure
+BAND_LEVEL = 0.9  # of the interval at each moment of a run
 LARGE = 1e18  # FLOPs; a law of smaller runs is no evidence about the largest
 
 
@@ -180,7 +184,7 @@ def _curves(data: ReportData) -> Section | None:
     if data.curves.empty:
         return None
     curves = data.curves.assign(size=[si(n) for n in data.curves["n_params"]])
-    figure = Figure(
+    shown = Figure(
         "curves",
         "Training loss on the way",
         "Each line is a run: small models lead early and are overtaken. Loss in nats per token, averaged "
@@ -188,7 +192,44 @@ def _curves(data: ReportData) -> Section | None:
         "see which run it is.",
         charts.loss_curves(curves),
     )
-    return Section("curves", "Loss curves", figures=[figure])
+    figures = [shown, _collapse(data.collapse), *(each for run in data.bands for each in _bands(*run))]
+    return Section("curves", "Loss curves", figures=[figure for figure in figures if figure])
+
+
+def _collapse(found: Collapse | None) -> Figure | None:
+    if found is None:
+        return None
+    wrong = " ".join(f"{line[0].upper()}{line[1:]}." for line in found.lines())
+    return Figure(
+        "collapse",
+        "Do the curves collapse?",
+        "Each line is a finished run of the recipe that has most, of equal size and length the best: its "
+        "loss over its own final loss. Of a sound recipe they are nearly one curve and change smoothly with "
+        "size and length (Qiu et al. 2025, arXiv 2507.02119); one that goes its own way was made by another "
+        "recipe, with a learning rate that is wrong at its size for instance, and is red. "
+        + (wrong or f"All of the {len(found.runs)} do, so far as can be told."),
+        charts.collapse(tables.collapse(found)),
+    )
+
+
+def _bands(curve: RunCurve, band: TrainingBand) -> list[Figure]:
+    """The loss of a run in its band, and the norm of its gradient."""
+    warning = band.warning(curve)
+    said = f"It has left its band: {warning}." if warning else "It is inside, as far as it has come."
+    rows = pd.DataFrame(band.table(curve, BAND_LEVEL))
+    short = curve.run_id[:6]
+    return [
+        Figure(
+            f"band_{curve.run_id}_{quantity.replace(' ', '_')}",
+            f"Run {short} in its band: {quantity}",
+            f"Line: the run of N = {si(curve.n_params)} and D = {si(curve.n_tokens)}. Band: where the curves "
+            f"of {band.n_runs} finished runs put it, with the final loss predicted before it trained, "
+            f"if one was; {BAND_LEVEL:.0%} interval at each moment. {said}",
+            charts.training_band(of_one, f"{quantity[0].upper()}{quantity[1:]}"),
+        )
+        for quantity in dict.fromkeys(rows["quantity"].astype(str))
+        for of_one in [rows.loc[rows["quantity"] == quantity]]
+    ]
 
 
 def _law(data: ReportData, law: pd.DataFrame, frontier: pd.DataFrame) -> Section | None:

@@ -11,6 +11,9 @@ from scaling.fitting.result import Fit
 from scaling.hparams import HparamLaws, fit_hparams
 from scaling.hparams.sweeps import off_best_setting
 from scaling.optimum.families import Comparison, compare
+from scaling.prediction.collapse import Collapse
+from scaling.prediction.run_curves import RunCurve
+from scaling.prediction.training_band import TrainingBand
 from scaling.report.page import Picture
 from scaling.table.runs import TUNING
 
@@ -48,6 +51,7 @@ class ReportData:
       verify: the verification run's prediction (keys run_id, n_params, n_tokens, flops, predicted, lo, hi,
         level) and, once it has trained, its loss (measured).
       curves: training loss along runs; columns flops, loss, run_id, stage, n_params, n_tokens, final.
+      collapse: of the recipe with most runs, whether their curves are one; bands: runs and what was expected.
       emergence: metrics by length of response; columns n_answer, n_questions, exact_match, token_accuracy,
         brier and of the run.
       misprints: loss near a misprint; columns place, loss, se and of the run.
@@ -69,6 +73,8 @@ class ReportData:
     lr: HparamLaws | None = None
     verify: dict[str, Any] | None = None
     curves: pd.DataFrame = field(default_factory=pd.DataFrame)
+    collapse: Collapse | None = None
+    bands: tuple[tuple[RunCurve, TrainingBand], ...] = ()
     emergence: pd.DataFrame = field(default_factory=pd.DataFrame)
     misprints: pd.DataFrame = field(default_factory=pd.DataFrame)
     tasks: pd.DataFrame = field(default_factory=pd.DataFrame)

@@ -8,6 +8,8 @@ import pandas as pd
 import scaling
 from scaling import laws
 from scaling.fitting.result import Fit
+from scaling.prediction.collapse import Collapse
+from scaling.prediction.run_curves import FRACTIONS, above_final
 from scaling.profiles.isoflop import budgets
 from scaling.report.data import ReportData
 from scaling.report.theme import e_notation, is_done, of_stage, si
@@ -174,3 +176,15 @@ def _rate_law(data: ReportData, table: pd.DataFrame) -> pd.DataFrame:
     n_tokens = np.exp(np.polyval(line, np.log(n_params)))
     best = data.lr.predict(n_params, n_tokens)
     return pd.DataFrame({"n_params": n_params, "lr": best.lr, "lo": best.lr_lo, "hi": best.lr_hi})
+
+
+def collapse(found: Collapse) -> pd.DataFrame:
+    """Loss over final loss along each run: run_id, n_params, n_tokens, final, broken, fraction, ratio."""
+    runs = [(run, "no") for run in found.runs] + [(each.curve, "yes") for each in found.broken]
+    parts = [
+        pd.DataFrame({"fraction": FRACTIONS, "ratio": np.exp(above_final([run])[0])}).assign(
+            run_id=run.run_id, n_params=run.n_params, n_tokens=run.n_tokens, final=run.final, broken=off
+        )
+        for run, off in runs
+    ]
+    return pd.concat(parts, ignore_index=True)

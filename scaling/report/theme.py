@@ -52,6 +52,8 @@ SHOWN = {
     "n_params_lo",
     "n_params_hi",
     "measured",
+    "fraction",
+    "broken",
     "objective",
     "words",
     "lo_percent",

@@ -36,6 +36,13 @@ def curves(columns) -> pd.DataFrame:
     return pd.concat([columns(lr, steps) for lr in schedules().values()], ignore_index=True)
 
 
+def recorded_curves(columns) -> pd.DataFrame:
+    """Those points as losses of training, and the ends of the curves as validation losses."""
+    table = curves(columns)
+    ends = table.groupby(np.arange(len(table)) // (len(table) // len(schedules()))).tail(1)
+    return pd.concat([table.assign(training=1.0), ends.assign(training=0.0)], ignore_index=True)
+
+
 SIZES, TOKENS = np.geomspace(1e8, 1e10, 5), np.geomspace(2e9, 2e11, 5)
 MIXED = mixture_grid(40, ("web", "code", "books"))
 # name: (true parameters in the order of the law's, columns)
@@ -86,6 +93,11 @@ PLANTED = {
     "u_shaped": ((2.2, 5e20, 0.06, 0.11), grid(flops=np.geomspace(1e18, 1e23, 20))),
     "annealing": ((2.5, 0.5, 0.6, 0.5), curves(annealing_columns)),
     "multi_power": ((2.65, 0.6, 440.0, 2.1, 0.45, 0.6, 0.65), curves(multi_power_columns)),
+    "annealing_curves": ((2.5, 0.5, 0.6, 0.5, 0.02), recorded_curves(annealing_columns)),
+    "multi_power_curves": (
+        (2.65, 0.6, 440.0, 2.1, 0.45, 0.6, 0.65, -0.01),
+        recorded_curves(multi_power_columns),
+    ),
     "mixture:web,code,books": ((0.9, -0.2, 0.1, 0.06, 0.02, -0.01, -5.0), MIXED),
     "mixture_own:web,code,books": ((0.9, -0.2, 0.1, 0.06, -5.0), MIXED),
     "mixture_exponential:web,code,books": ((1.9, 1.4, -0.8, 0.5), MIXED),
