@@ -91,7 +91,7 @@ def packing(config: Any, n_runs: int, rows: int, seq_len: int) -> dict[str, Any]
         held = [*state, jnp.int32(0)]
 
         def step() -> jax.Array:
-            *held[:], measured = compiled.step(*held, batch, hyper)
+            *held[:], measured = compiled.step(*held, batch, hyper, {})
             return measured["loss"]
 
         return n / seconds(step, 1.0)
