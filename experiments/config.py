@@ -173,7 +173,7 @@ class RunConfig:
         """`to_json` of it, computed once; not to be changed."""
         return to_json(self)
 
-    @property
+    @functools.cached_property
     def run_id(self) -> str:
         """First 12 hex digits of the sha256 of the configuration: equal exactly for equal runs."""
         return _digest(self.as_json)

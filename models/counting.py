@@ -3,6 +3,7 @@
 Every family's file has `count(config) -> Counts`; tests hold them against the real tree and program.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,7 @@ class Counts:
     cache: tuple[tuple[int, int], ...]
     again: Part
 
-    @property
+    @functools.cached_property
     def total(self) -> Part:
         return sum(self.parts.values(), Part(0))
 

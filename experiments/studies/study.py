@@ -42,6 +42,8 @@ class Study:
     files: what of its definition its folder keeps, by name, where it is no code.
     prepare() makes what plans depend on besides runs, such as the tokens of a corpus, and returns the study
     that plans with it; None: there is nothing to prepare. `prepared` is called before a stage is planned.
+    from_the_web: whether that downloads a corpus. A plan that is only shown does without; its runs have
+    other ids.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Study:
     prepare: Callable[[], Study] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    from_the_web: bool = False
 
     def prepared(self) -> Study:
         """The study as it can be planned and finished; raises ValueError if its data cannot be prepared."""

@@ -25,7 +25,7 @@ from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data_configs import DataConfig
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic
-from experiments.studies.budgets import GridBudget, Sweep
+from experiments.studies.budgets import GridBudget, Sweep, with_preset
 from experiments.studies.quickstart.outcome import evaluate_runs, fit_grid, outcome, predict_run, tuned
 from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
 from experiments.study_report import write_report
@@ -37,6 +37,7 @@ from scaling.laws import LAWS
 from scaling.profiles.isoflop import profiles
 from scaling.table.runs import Runs
 
+FROM_THE_WEB = ("c4", "mc4", "hugging_face")  # tasks whose text is downloaded
 SWEPT = 1.0  # a rate that the sweeps replace
 REFINED = 2.5  # ratio of neighbouring rates where the law of the sweeps is refined
 AGAIN = 1000  # added to the seed of a run of the grid that is repeated
@@ -47,7 +48,8 @@ TASK_LENGTH = 64  # tokens of a context that holds the items of tasks
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything `--set` can change. The numbers suit two CPU cores and less than a quarter of an hour.
+    """Everything `--set` can change. The numbers suit two CPU cores and less than a quarter of an hour; those
+    of `--set preset=gpu_day` and `preset=pod` (budgets.PRESETS) suit other machines.
 
     The widths of a budget lie around the best of it, from about 5 to 100 tokens a parameter: far from there
     no sum of two power laws holds. One sweep has many tokens a parameter and one has few, which tells the
@@ -114,13 +116,14 @@ class Settings:
 
 def study(overrides: list[str]) -> Study:
     """The default study with settings overridden; settings that no run could have are refused here."""
-    settings = apply_overrides(Settings(), overrides)
+    settings = apply_overrides(Settings(), with_preset(overrides))
     for part in (*settings.tune, *settings.grid):
         for d_model in (part.d_model,) if isinstance(part, Sweep) else part.d_models:
             for lr in settings.lrs:
                 configure(settings, d_model, part.flops, lr)
     tune(settings)
-    return with_prepared_data(settings.data, lambda data: build(dataclasses.replace(settings, data=data)))
+    made = with_prepared_data(settings.data, lambda data: build(dataclasses.replace(settings, data=data)))
+    return dataclasses.replace(made, from_the_web=settings.data.task in FROM_THE_WEB)
 
 
 def build(settings: Settings) -> Study:

@@ -6,6 +6,7 @@ begins, or is said by --base and --vary. With --compile the training step of eve
 accelerators that need not be here, and what it would do on them is said instead.
 
 Example: isoflop plan quickstart --out out/quickstart
+Example: isoflop plan quickstart --set preset=pod --device_bytes 80e9 --site site.toml
 Example: isoflop plan grid.toml --out out/grid
 Example: isoflop plan --base llama-60m --vary optimizer.lr=1e-3,2e-3 --vary seed=0,1,2 --out out/lr
 Example: isoflop plan out/one/config.json --compile h100:8x8 --mesh auto
@@ -109,7 +110,8 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
         study = grid_study(name, grid, flags.set) if grid else load_study(name, flags.set)
     except InvalidCells as error:
         return refused(error)
-    study = study.prepared()
+    only_shown = study.from_the_web and not store
+    study = study if only_shown else study.prepared()
     planned = write(store, study, name, flags.set) if store else PlannedStages(plan_stages(study))
     if store and cost:
         prices.note(store, cost)
@@ -132,6 +134,8 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     print(as_text(planned.plans, measured, len(machine_slots()), memory, expected, cost))
     for note in study.notes:
         print(note)
+    if only_shown:
+        print("data: not downloaded for a plan that is not kept; with --out they are, and runs get other ids")
     print(fits(memory, device_bytes) if estimate else "memory: not looked at; --memory does")
     if store:
         print(changes(store, planned))

@@ -1,7 +1,11 @@
 """`isoflop plan`: what it shows of many runs, what shared prefixes save (test_submit_command.py: writing)."""
 
+import re
+
 import pytest
 
+from experiments.studies.budgets import PRESETS, with_preset
+from launch.cli import main
 from launch.commands.studies.plan import ROWS_SHOWN, as_text, saved_by_shared_prefixes
 from launch.driver.rehearsal import Expected
 from launch.store import PlannedRun
@@ -66,3 +70,34 @@ def test_stages_that_wait_are_counted_by_what_they_will_come_to():
     text = as_text(stages, {}, 1, {}, expected, {"flops_per_second": 1e9})
     assert "about 3 min 20 s with 1 worker, at [cost].flops_per_second" in text
     assert "cost: 0.444 worker-hours" in text
+
+
+SITE = '[cost]\nper_hour = 2.5\ncurrency = "EUR"\nflops_per_second = 4e14\n'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "preset, least, most, flops", [("gpu_day", 16, 26, 1.2e19), ("pod", 5_000, 20_000, 1e22)]
+)
+def test_presets_are_planned_costed_and_checked_for_memory_without_their_data(
+    preset, least, most, flops, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "site.toml").write_text(SITE)
+    flags = ["--site", str(tmp_path / "site.toml"), "--device_bytes", "80e9"]
+    assert main(["plan", "quickstart", "--set", f"preset={preset}", *flags]) == 0
+    said = capsys.readouterr().out
+    hours, thousand = re.findall(r"cost: ([\d.]+)(k?) worker-hours, [\d.]+[kM]? EUR", said)[0]
+    assert least < float(hours) * (1000 if thousand else 1) < most
+    waiting = r"^(\w+): planned after .* about \d+ runs?, ([\d.e+]+) FLOPs"
+    stages = dict(re.findall(waiting, said, re.MULTILINE))
+    assert float(stages["verify"]) == pytest.approx(flops, rel=0.01)
+    assert ("does not fit a device's 80GB" in said) == (preset == "pod")
+    assert "data: not downloaded" in said
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_preset_that_there_is_not_is_named_and_what_is_set_besides_comes_later(capsys):
+    assert main(["plan", "quickstart", "--set", "preset=laptop"]) == 2
+    assert f"preset=laptop; there are {', '.join(PRESETS)}" in capsys.readouterr().err
+    assert with_preset(["seed=1", "preset=pod", "seq_len=512"])[-2:] == ["seed=1", "seq_len=512"]
