@@ -26,7 +26,7 @@ SHOWN = 5  # runs named one by one for each rule; the rest is counted
 # What makes runs of one size and tokens differ otherwise than by how well they were tuned, beside all words.
 OTHER = (
     *("unique_tokens", "epochs", "d_model", "width", "n_layers", "depth"),
-    *("n_experts", "top_k", "granularity"),
+    *("n_experts", "top_k", "expansion", "granularity", "weight_bits"),
 )
 
 Found = tuple[np.ndarray, Sequence[str]]  # which rows [rows], and what is the matter with each of these
