@@ -12,7 +12,7 @@ from scaling.prediction.law_comparison import distinguishing_run
 
 TOLD = 0.01  # from this standard deviation of log loss between the forms, it is said
 AHEAD = np.array(
-    [3.0, 10, 30, 100, 300, 1000, 3000, 10000]
+    [3.0, 10, 30, 100, 300, 1000, 3000, 10_000]
 )  # times the largest compute: where they are asked
 
 
@@ -39,12 +39,10 @@ def parting(fit: Fit) -> str:
     best = frontier(fit, fit.evidence["flops"][1] * AHEAD)
     off = spread(fit, {"n_params": best.n_params, "n_tokens": best.n_tokens})
     beyond = np.flatnonzero(off >= TOLD)
-    if not len(beyond):
+    if not len(beyond) or np.isnan(off).any():  # a law without a best size says so itself
         return ""
-    said = (
-        f"from {AHEAD[beyond[0]]:,.0f} times the largest run's compute on the forms differ by {TOLD:.0%} or "
-    )
-    said += f"more, at 10,000 times by {off[-1]:.1%}: these runs cannot tell them apart"
+    said = f"from {AHEAD[beyond[0]]:,.0f} times the largest run's compute on the forms differ by {TOLD:.0%} "
+    said += f"or more, at 10,000 times by {off[-1]:.1%}: these runs cannot tell them apart"
     two = np.argsort(fit.forms.weights)[:-3:-1]
     pair = [(laws.find(fit.forms.forecasts[i].law), fit.forms.forecasts[i]) for i in two]
     run = distinguishing_run(pair, table)

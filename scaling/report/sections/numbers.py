@@ -153,6 +153,8 @@ def law_source(data: ReportData) -> str:
         text += f"its relaxed form “{data.fit.forecast.law}”: its frontier and profiles bend more freely."
     else:
         text += "the same form with a weak prior on E and the exponents."
+    if data.fit.forms:
+        text += " Losses are predicted by it and other forms, weighed by what each says of runs held out."
     if data.fit.status != "converged":
         text += f" {data.fit.status}."
     return text

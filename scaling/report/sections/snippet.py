@@ -155,9 +155,18 @@ def _forecast(fit: Fit) -> list[Sentence]:
     said: list[Sentence] = [[
         "Predictions are made with ", *_equation(form, "f"), ", by generalised least squares", *how,
         f"; its parameters are those called “forecast”. To its {error} comes ", Math("c"),
-        ", what it is off by at nearby runs (a Gaussian process over size and tokens).",
+        ", what it is off by at nearby runs (a Gaussian process over size and tokens)"
+        f"{_mixed_in(fit)}.",
     ]]  # fmt: skip
     return said
+
+
+def _mixed_in(fit: Fit) -> str:
+    """What else is part of the correction: other forms, by their weights."""
+    if fit.forms is None:
+        return ""
+    shares = [f"{known.law} {share:.2f}" for known, share in zip(fit.forms.forecasts, fit.forms.weights)]
+    return f", and what is mixed in of other forms (weights by runs held out: {', '.join(shares)})"
 
 
 def _correction(fit: Fit, n_params: float, n_tokens: float) -> Sentence:
