@@ -16,7 +16,7 @@ __all__ = ["STUDIES", "Stage", "Study", "load_study", "study_module"]
 
 STUDIES = {  # name: module of this package
     "quickstart": "quickstart.study",
-    "families": "families",
+    "families": "pretraining.families",
     "batch_size": "pretraining.batch_size",
     "moe_sparsity": "pretraining.moe_sparsity",
     "precision": "pretraining.precision",

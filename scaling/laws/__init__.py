@@ -31,14 +31,13 @@ from scaling.laws.pretraining.batch import BATCH
 from scaling.laws.pretraining.broken import broken
 from scaling.laws.pretraining.chinchilla import CHINCHILLA
 from scaling.laws.pretraining.data_constrained import DATA_CONSTRAINED, OVERFITTING
-from scaling.laws.pretraining.interacting import INTERACTING
 from scaling.laws.pretraining.kaplan import KAPLAN
 from scaling.laws.pretraining.low_resource import LOW_RESOURCE
+from scaling.laws.pretraining.mixed_forms import INTERACTING, SKALING
 from scaling.laws.pretraining.mixture import mixture, mixture_exponential, mixture_own
 from scaling.laws.pretraining.moe import GRANULARITY, MOE, SPARSITY
 from scaling.laws.pretraining.over_training import OVER_TRAINING
 from scaling.laws.pretraining.precision import PRECISION
-from scaling.laws.pretraining.skaling import SKALING
 from scaling.laws.pretraining.transfer import TRANSFER
 from scaling.laws.training_curve.annealing import ANNEALING
 from scaling.laws.training_curve.multi_power import MULTI_POWER

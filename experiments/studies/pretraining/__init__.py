@@ -2,6 +2,7 @@
 
 batch_size         the critical batch, how it grows, and a larger run predicted in a larger batch
 batch_size_laws    what it computes from its runs
+families           architectures trained alike, and what compute is worth in each
 moe_sparsity       experts of several numbers and widths: one law, and the best sparsity at a budget
 moe_sparsity_laws  what it computes from its law
 precision          weights of few bits in training: as how many parameters they count
@@ -13,6 +14,7 @@ figures            the pictures of these studies
 __all__ = [
     "batch_size",
     "batch_size_laws",
+    "families",
     "figures",
     "moe_sparsity",
     "moe_sparsity_laws",

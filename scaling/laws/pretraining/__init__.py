@@ -1,6 +1,7 @@
 """Laws of the loss at the end of pre-training, one a file.
 
-  chinchilla        loss by size and tokens; kaplan: the older form of it
+  chinchilla        loss by size and tokens; mixed_forms: what its forecasts are mixed with; kaplan: the older
+                    form of it; batch: with the batch
   over_training     with tokens far beyond what is optimal; data_constrained: with tokens repeated,
                     with gain or with harm
   moe               with experts; precision: with fewer bits; mixture: with shares of domains
@@ -12,11 +13,13 @@
 """
 
 __all__ = [
+    "batch",
     "broken",
     "chinchilla",
     "data_constrained",
     "kaplan",
     "low_resource",
+    "mixed_forms",
     "mixture",
     "moe",
     "over_training",

@@ -7,8 +7,7 @@ import numpy as np
 from jax import Array
 
 from scaling.laws.law import FREE, Columns, Law
-from scaling.laws.pretraining.interacting import INTERACTING
-from scaling.laws.pretraining.skaling import SKALING
+from scaling.laws.pretraining.mixed_forms import INTERACTING, SKALING
 
 
 def _chinchilla(theta: Array, x: Columns) -> Array:

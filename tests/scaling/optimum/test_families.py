@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.studies import families, load_study
+from experiments.studies import load_study
+from experiments.studies.pretraining import families
 from scaling.optimum.families import compare
 from scaling.table.runs import Runs, check
 
