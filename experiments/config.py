@@ -55,6 +55,8 @@ class ScheduleConfig:
 
     `warmup_tokens`, if not 0, is the length of the warm-up in the place of `warmup`: runs of any length then
     begin alike, and under "wsd" share all steps before the first decay (`RunConfig.prefix_key`).
+    `decay_power` bends the decay of "wsd": 1 is a line, 0.5 falls fast first ("1-sqrt", Hägele et al. 2024,
+    arXiv 2405.18392), 2 falls late.
     """
 
     name: Literal["wsd", "cosine"] = "wsd"
@@ -62,6 +64,7 @@ class ScheduleConfig:
     decay: float = 0.3
     final: float = 0.0
     warmup_tokens: int = field(default=0, metadata=ADDED_LATER)
+    decay_power: float = field(default=1.0, metadata=ADDED_LATER)
 
     def __post_init__(self):
         if self.name not in ("wsd", "cosine"):
@@ -71,6 +74,8 @@ class ScheduleConfig:
                 f"schedule: warmup={self.warmup}, decay={self.decay}; "
                 "they are fractions of the run whose sum is at most 1"
             )
+        if not 0 < self.decay_power < math.inf:
+            raise ValueError(f"schedule: decay_power={self.decay_power}; it must be positive and finite")
         if self.warmup_tokens < 0:
             raise ValueError(f"schedule: warmup_tokens={self.warmup_tokens}; it must not be negative")
 

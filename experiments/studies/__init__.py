@@ -17,6 +17,7 @@ __all__ = ["STUDIES", "Stage", "Study", "load_study", "study_module"]
 STUDIES = {  # name: module of this package
     "quickstart": "quickstart.study",
     "families": "pretraining.families",
+    "annealing": "pretraining.annealing.study",
     "batch_size": "pretraining.batch_size",
     "moe_sparsity": "pretraining.moe_sparsity",
     "precision": "pretraining.precision",

@@ -38,6 +38,7 @@ def hyperparameters(config: RunConfig) -> Hyper:
         "warmup": schedule.warmup,
         "warmup_steps": schedule.warmup_tokens / config.batch_tokens,
         "decay": schedule.decay,
+        "decay_power": schedule.decay_power,
         "final": schedule.final,
         "n_steps": config.n_steps,
     }
@@ -55,9 +56,12 @@ def stacked_hyperparameters(configs: Sequence[RunConfig]) -> dict[str, Any]:
 
 
 def wsd(progress: jax.Array, hyper: Hyper) -> jax.Array:
-    """Warm-up, constant, then linear decay to `final` over the last `decay` of the run (Hu et al. 2024)."""
-    into_decay = (progress - (1 - hyper["decay"])) / jnp.maximum(hyper["decay"], 1e-9)
-    return 1 - (1 - hyper["final"]) * jnp.clip(into_decay, 0, 1)
+    """Warm-up, constant, then decay to `final` over the last `decay` of the run (Hu et al. 2024): a line, or
+    with another `decay_power` than 1 the part of the decay that is made, to this power."""
+    into_decay = jnp.clip((progress - (1 - hyper["decay"])) / jnp.maximum(hyper["decay"], 1e-9), 0, 1)
+    power = hyper["decay_power"]
+    fallen = jnp.where(power == 1, into_decay, into_decay**power)  # the line to the last bit, as it has been
+    return 1 - (1 - hyper["final"]) * fallen
 
 
 def cosine(progress: jax.Array, hyper: Hyper) -> jax.Array:

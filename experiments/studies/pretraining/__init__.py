@@ -1,5 +1,6 @@
 """Studies of how models are pretrained and of what shape, one a file.
 
+annealing          one trunk, many decays: laws of the curve, and schedules that they have not seen
 batch_size         the critical batch, how it grows, and a larger run predicted in a larger batch
 batch_size_laws    what it computes from its runs
 families           architectures trained alike, and what compute is worth in each
@@ -12,6 +13,7 @@ figures            the pictures of these studies
 """
 
 __all__ = [
+    "annealing",
     "batch_size",
     "batch_size_laws",
     "families",

@@ -37,6 +37,15 @@ def test_wsd_warms_up_holds_and_decays_linearly():
     np.testing.assert_allclose(lr[80:], 0.5 - 0.45 * (np.arange(20) + 0.5) / 20, rtol=1e-4)
 
 
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+def test_the_power_bends_the_decay(power):
+    lr = rates(run(ScheduleConfig("wsd", warmup=0.1, decay=0.5, decay_power=power), 1000)) / 0.5
+    assert np.allclose(lr[100:500], 1) and lr[750] == pytest.approx(1 - 0.5**power, abs=0.002)
+    assert np.all(np.diff(lr[500:]) < 0)
+    with pytest.raises(ValueError, match="decay_power=0"):
+        ScheduleConfig(decay_power=0.0)
+
+
 def test_cosine_falls_from_peak_to_final():
     lr = rates(run(ScheduleConfig("cosine", warmup=0.1, decay=0.0, final=0.2)))
     assert lr.argmax() in (10, 11) and np.isclose(lr.max(), 0.5, rtol=1e-3)
