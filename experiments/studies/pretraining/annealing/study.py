@@ -1,4 +1,4 @@
-"""One trunk, many branches: does a law of the loss curve know schedules that it has not seen?
+"""One trunk, many branches: a law of the loss curve says where unseen schedules end.
 
 1. branches: a warm-up and a constant learning rate, ended at several steps and decayed from each over several
    lengths, by a line to zero. They share the trunk's steps.
