@@ -65,7 +65,8 @@ class Settings:
 def study(overrides: list[str]) -> Study:
     """The study with settings overridden; settings that no run could have are refused here."""
     settings = apply_overrides(Settings(), overrides)
-    grid(settings), larger(settings)
+    grid(settings)
+    larger(settings)
     return with_prepared_data(settings.data, lambda data: build(dataclasses.replace(settings, data=data)))
 
 
