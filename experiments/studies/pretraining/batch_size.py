@@ -10,7 +10,6 @@
 
 import dataclasses
 import functools
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data_configs import DataConfig
 from experiments.fields import apply_overrides
 from experiments.files import write_atomic, write_json
-from experiments.studies.pretraining import batch_size_laws, figures
+from experiments.studies.pretraining import batch_size_laws, figures, larger_run
 from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
 from experiments.study_report import write_findings
 from models import count, ladder
@@ -193,17 +192,15 @@ def predict(settings: Settings, folder: Path, done: Runs, config: RunConfig) -> 
 def finish(settings: Settings, folder: Path, done: Runs) -> str:
     """Writes batch_size.json, critical_batches.csv, pictures, and the measured loss into prediction.json."""
     table = done.table.loc[(done.table["stage"] == "runs") & (done.table["status"] == "done")]
-    law = scaling.Fit.from_json(json.loads((folder / "fit.json").read_text()))
-    prediction = json.loads((folder / "prediction.json").read_text())
-    measured = dict(zip(done.table["run_id"], done.table["loss"]))[prediction["run_id"]]
-    write_json(folder / "prediction.json", prediction | {"measured": float(measured)})
+    law = scaling.Fit.from_json(folder / "fit.json")
+    run = larger_run.with_measurement(folder, done)
     points, critical = batch_size_laws.critical_batches(table, settings.n_targets, settings.level)
     lr = pd.DataFrame(map(dataclasses.asdict, optima(settings, done))).assign(batch_tokens=settings.batches)
     found = {
         "law": {"params": law.params, "ci": law.ci},
         "growth": batch_size_laws.growth(critical, settings.level),
         "rates": lr.to_dict("records"),
-        "larger": prediction | {"measured": float(measured)},
+        "larger": run,
     }
     write_json(folder / "batch_size.json", found)
     write_atomic(folder / "critical_batches.csv", critical.to_csv(index=False))

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments.studies.pretraining import larger_run
 from scaling.hparams.critical_batch import fit_critical_batch, law_of, tokens_to_loss
 
 ENDS = (1.3, 0.6)  # losses to be reached lie between those at so many times the fewest and the most tokens
@@ -78,12 +79,9 @@ def in_words(found: dict[str, Any], critical: pd.DataFrame, n_tokens: int) -> st
         f"{last['batch_tokens']}" + (f"; only a bound at {', '.join(edges)}" if edges else "")
     )
     run = found["larger"]
-    half = (run["hi"] - run["lo"]) / 2
-    inside = "inside" if run["lo"] <= run["measured"] <= run["hi"] else "OUTSIDE"
+    held = larger_run.in_words(run, f"{run['in_small_batches']:.4f} in small batches")
     lines.append(
-        f"N = {run['n_params']:,} on {run['n_tokens']:,} tokens in batches of {run['batch_tokens']:,}: "
-        f"predicted {run['predicted']:.4f} ± {half:.4f} ({run['in_small_batches']:.4f} in small batches), "
-        f"measured {run['measured']:.4f}: {run['measured'] / run['predicted'] - 1:+.2%}, {inside} it"
+        f"N = {run['n_params']:,} on {run['n_tokens']:,} tokens in batches of {run['batch_tokens']:,}: {held}"
     )
     return "\n".join(lines)
 

@@ -10,7 +10,6 @@
 
 import dataclasses
 import functools
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data_configs import DataConfig
 from experiments.fields import apply_overrides
 from experiments.files import write_json
-from experiments.studies.pretraining import figures, moe_sparsity_laws
+from experiments.studies.pretraining import figures, larger_run, moe_sparsity_laws
 from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
 from experiments.study_report import write_findings
 from models import TransformerConfig, count
@@ -216,11 +215,8 @@ def predict(settings: Settings, folder: Path, done: Runs, config: RunConfig) -> 
 def finish(settings: Settings, folder: Path, done: Runs) -> str:
     """Writes moe_sparsity.json, the pictures, and the measured loss into prediction.json."""
     table = done.table.loc[(done.table["stage"] == "grid") & (done.table["status"] == "done")]
-    law = scaling.Fit.from_json(json.loads((folder / "fit.json").read_text()))
-    run = json.loads((folder / "prediction.json").read_text())
-    row = done.table.loc[done.table["run_id"] == run["run_id"]].iloc[0]
-    run |= {"measured": float(row["loss"]), "flops": float(row["flops"])}
-    write_json(folder / "prediction.json", run)
+    law = scaling.Fit.from_json(folder / "fit.json")
+    run = larger_run.with_measurement(folder, done, "flops")
     finest = max(choice.granularity for choice in settings.choices)
     most = max(choice.expansion for choice in settings.choices)
     expansions = tuple(2**i for i in range(most.bit_length()))

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 import scaling
+from experiments.studies.pretraining import larger_run
 from scaling.optimum.experts import best_experts
 
 
@@ -76,12 +77,10 @@ def in_words(found: dict[str, Any]) -> str:
             f"[{row['lo']:.0f}, {row['hi']:.0f}], sparsity {row['sparsity']:.2f}, "
             f"N active {row['n_active']:,.0f}, loss {row['loss']:.3f}"
         )
-    half = (run["hi"] - run["lo"]) / 2
-    inside = "inside" if run["lo"] <= run["measured"] <= run["hi"] else "OUTSIDE"
+    held = larger_run.in_words(run, f"{run['dense']:.4f} if dense")
     lines.append(
         f"N active = {run['n_active']:,} with expansion {run['expansion']} on {run['n_tokens']:,} tokens: "
-        f"predicted {run['predicted']:.4f} ± {half:.4f} ({run['dense']:.4f} if dense), "
-        f"measured {run['measured']:.4f}: {run['measured'] / run['predicted'] - 1:+.2%}, {inside} it"
+        f"{held}"
     )
     return "\n".join(lines)
 

@@ -8,7 +8,6 @@
 
 import dataclasses
 import functools
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data_configs import DataConfig
 from experiments.fields import apply_overrides
 from experiments.files import write_json
-from experiments.studies.pretraining import figures
+from experiments.studies.pretraining import figures, larger_run
 from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
 from experiments.study_report import write_findings
 from models import count, ladder
@@ -143,10 +142,8 @@ def predict(settings: Settings, folder: Path, done: Runs, config: RunConfig) -> 
 def finish(settings: Settings, folder: Path, done: Runs) -> str:
     """Writes precision.json, the picture, and the measured loss into prediction.json."""
     table = done.table.loc[(done.table["stage"] == "grid") & (done.table["status"] == "done")]
-    law = scaling.Fit.from_json(json.loads((folder / "fit.json").read_text()))
-    run = json.loads((folder / "prediction.json").read_text())
-    run["measured"] = float(dict(zip(done.table["run_id"], done.table["loss"]))[run["run_id"]])
-    write_json(folder / "prediction.json", run)
+    law = scaling.Fit.from_json(folder / "fit.json")
+    run = larger_run.with_measurement(folder, done)
     found = {
         "law": {"params": law.params, "ci": law.ci, "status": law.status},
         "counts_as": counts_as(law, settings.bits),
@@ -177,15 +174,12 @@ def in_words(found: dict[str, Any]) -> str:
     fewest = min(found["counts_as"], key=lambda row: row["weight_bits"])
     shares = ", ".join(f"{row['weight_bits']}: {row['share']:.2f}" for row in found["counts_as"])
     run = found["larger"]
-    half = (run["hi"] - run["lo"]) / 2
-    inside = "inside" if run["lo"] <= run["measured"] <= run["hi"] else "OUTSIDE"
+    held = larger_run.in_words(run, f"{run['not_rounded']:.4f} if not rounded")
     return "\n".join(
         [
             f"a parameter of {fewest['weight_bits']} bits counts as {fewest['share']:.2f} "
             f"[{fewest['lo']:.2f}, {fewest['hi']:.2f}] of one",
             f"by bits: {shares}",
-            f"N = {run['n_params']:,} of {run['weight_bits']} bits on {run['n_tokens']:,} tokens: "
-            f"predicted {run['predicted']:.4f} ± {half:.4f} ({run['not_rounded']:.4f} if not rounded), "
-            f"measured {run['measured']:.4f}: {run['measured'] / run['predicted'] - 1:+.2%}, {inside} it",
+            f"N = {run['n_params']:,} of {run['weight_bits']} bits on {run['n_tokens']:,} tokens: {held}",
         ]
     )
