@@ -10,7 +10,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,13 +55,26 @@ class Hosts:
             return False
         return True
 
-    def watch(self, lost: Callable[[], None]) -> None:
-        """From now on sends heartbeats to the others; calls `lost`, once, when one of them has sent none for
-        LOST_SECONDS."""
-        if self.count > 1:
-            threading.Thread(target=self._watch, args=(lost,), daemon=True).start()
+    @contextlib.contextmanager
+    def watched(self, lost: Callable[[], None]) -> Iterator[None]:
+        """Within the block sends heartbeats to the others; calls `lost`, once, when one of them has sent none
+        for LOST_SECONDS.
 
-    def _watch(self, lost: Callable[[], None]) -> None:
+        The thread that does so ends with the block: a process that ends while a thread is inside of jax's
+        service aborts ("FATAL: exception not rethrown").
+        """
+        over = threading.Event()
+        thread = threading.Thread(target=self._watch, args=(lost, over), daemon=True)
+        if self.count > 1:
+            thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            if self.count > 1:
+                thread.join(BARRIER_SECONDS)
+
+    def _watch(self, lost: Callable[[], None], over: threading.Event) -> None:
         beats, n = dict.fromkeys(range(self.count), ""), 0
         changed = dict.fromkeys(beats, time.monotonic())
         while max(time.monotonic() - at for at in changed.values()) < LOST_SECONDS:
@@ -72,7 +85,8 @@ class Hosts:
                     host = int(key.rpartition("/")[2])
                     if beat != beats[host]:
                         beats[host], changed[host] = beat, time.monotonic()
-            time.sleep(BEAT_SECONDS)
+            if over.wait(BEAT_SECONDS):
+                return
         lost()
 
 

@@ -41,15 +41,15 @@ def run(store: Store, stop: StopEvent, wait: bool) -> int:
 
     trainer = jax_trainer(make_mesh({"fsdp": jax.device_count()}))
     if hosts.index:
-        hosts.watch(_leave)
-        return follow(hosts, trainer, stop)
+        with hosts.watched(_leave):
+            return follow(hosts, trainer, stop)
     leader = Leader(hosts, trainer, stop)
-    hosts.watch(leader.abandon)
-    work(store, leader.trainer, stop, wait, pack="1")
-    code = exit_code(store, stop, wait)
-    hosts.broadcast({"leave": code})
-    if leader.broken or not hosts.barrier():
-        _leave(code)
+    with hosts.watched(leader.abandon):
+        work(store, leader.trainer, stop, wait, pack="1")
+        code = exit_code(store, stop, wait)
+        hosts.broadcast({"leave": code})
+        if leader.broken or not hosts.barrier():
+            _leave(code)
     return code
 
 

@@ -1,6 +1,11 @@
 """Which hosts join, by what the environment tells; tests/launch/workers/test_multihost_worker.py has them
 train."""
 
+import os
+import socket
+import subprocess
+import sys
+
 import pytest
 
 from launch.workers.hosts import how_to_join
@@ -82,3 +87,27 @@ def test_steps_of_one_job_have_ports_of_their_own():
 def test_contradictory_environments_are_refused(env, words):
     with pytest.raises(ValueError, match=words):
         how_to_join(env)
+
+
+WATCHING = """
+import os, time
+from launch.workers import hosts
+hosts.BEAT_SECONDS = 0.0
+each = hosts.join()
+with each.watched(lambda: os._exit(3)):
+    time.sleep(0.3)
+    assert each.barrier()
+"""
+
+
+def test_hosts_that_watch_each_other_end_in_peace():
+    """At its end a process would abort on a thread inside of jax's service."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    common = os.environ | {"ISOFLOP_COORDINATOR": address, "ISOFLOP_HOSTS": "2", "JAX_PLATFORMS": "cpu"}
+    pair = [
+        subprocess.Popen([sys.executable, "-c", WATCHING], env=common | {"ISOFLOP_HOST": str(index)})
+        for index in range(2)
+    ]
+    assert [host.wait(120) for host in pair] == [0, 0]
