@@ -37,6 +37,38 @@ def rows(evaluated: list[CheckpointResponses], texts: "list[TextScore]") -> list
     return made + checkpoint_comparison.rows(evaluated)
 
 
+# ---- tasks of the harness: estimates by checkpoint, task and metric --------------------------------------
+
+ByTask = dict[str, dict[str, Estimate]]
+
+
+def harness_rows(found: dict[str, ByTask]) -> list[dict[str, Any]]:
+    """One row a checkpoint, task and metric, as `rows`."""
+    return [
+        {"run_id": name, "task": f"lm_eval:{task}", "metric": metric} | vars(estimate)
+        for name, by_task in found.items()
+        for task, metrics in by_task.items()
+        for metric, estimate in metrics.items()
+    ]
+
+
+def harness_json(found: dict[str, ByTask]) -> dict[str, Any]:
+    """As plain values; null where there is no standard error."""
+    return {
+        name: {task: {m: _estimate(e) for m, e in metrics.items()} for task, metrics in by_task.items()}
+        for name, by_task in found.items()
+    }
+
+
+def harness_text(found: dict[str, ByTask]) -> str:
+    """A table with a metric a line."""
+    table = [["run", "task", "metric", "value", "90% interval"]]
+    for row in harness_rows(found):
+        e = Estimate(*(row[name] for name in ("value", "se", "lo", "hi")))
+        table.append([row["run_id"], row["task"], row["metric"], _with_error(e, 3), _interval_ends(e)])
+    return "\n".join(_aligned(table))
+
+
 # ---- JSON ------------------------------------------------------------------------------------------------
 
 

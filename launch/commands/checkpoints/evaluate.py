@@ -10,19 +10,26 @@ A task is a built-in one (isoflop list tasks) or a JSONL file of yours, a line a
 {"prompt": "Two and two make", "choices": ["four", "five"], "target": "four"}; without choices, the target is
 to be generated. See docs/howto/evaluation.md. What was asked once is not computed again.
 
+lm_eval:NAME is a task of EleutherAI's harness (pip install 'isoflop[lm-eval]'), lm_eval:FOLDER/NAME one of a
+folder of your own task files for it; --chat asks those in the checkpoint's chat template.
+
 Example: isoflop evaluate out/quickstart --all --tasks word_end,next_word,mine.jsonl --out scores.csv
 """
 
 import functools
+import importlib.util
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
 from launch.workers.worker import prepare_process
 
+HARNESS = "lm_eval:"  # in front of a task of EleutherAI's
 FLAGS = flags.FlagValues()
 USAGE = "isoflop evaluate CKPT… [--tasks NAME|FILE.jsonl,…] [--split validation|test | --file FILE] [flags]"
 flags.DEFINE_list("tasks", [], "built-in tasks and JSONL files to ask", flag_values=FLAGS)
@@ -44,6 +51,7 @@ flags.DEFINE_integer("seed", 0, "of built-in items and of the examples", 0, flag
 flags.DEFINE_bool(
     "contamination", False, "how many items of the tasks the runs have read in training", flag_values=FLAGS
 )
+flags.DEFINE_bool("chat", False, "ask tasks of lm_eval in the chat template", flag_values=FLAGS)
 flags.DEFINE_string("reliability", None, "draw the tasks' reliability into this PNG", flag_values=FLAGS)
 flags.DEFINE_string("out", None, "write the numbers to this .json or .csv file", flag_values=FLAGS)
 flags.DEFINE_bool("json", False, "print the numbers as JSON", flag_values=FLAGS)
@@ -56,13 +64,15 @@ def run(args: list[str], flags) -> int:
     from experiments.evaluate import checkpoint_comparison, formatting
     from experiments.files import write_atomic
 
+    ask_harness = _harness([name for name in flags.tasks if name.startswith(HARNESS)], flags)
     checkpoints = _checkpoints(args, flags.all)
-    tasks = [checkpoint_comparison.find_task(name, flags.limit, flags.seed) for name in flags.tasks]
+    own = [name for name in flags.tasks if not name.startswith(HARNESS)]
+    tasks = [checkpoint_comparison.find_task(name, flags.limit, flags.seed) for name in own]
     if len({task.name for task in tasks}) < len(tasks):
         raise ValueError(f"--tasks {','.join(flags.tasks)}: two tasks have the same name; rename a file")
-    text = flags.file or flags.split or (None if tasks else "validation")
+    text = flags.file or flags.split or (None if flags.tasks else "validation")
     showing = _Showing([*([text] if text else []), *(task.name for task in tasks)], len(checkpoints))
-    evaluated, texts = [], []
+    evaluated, texts, of_harness = [], [], {}
     for checkpoint in checkpoints:
         loader = checkpoint_comparison.load_once(checkpoint.folder)
         showing.name = checkpoint.name
@@ -74,6 +84,8 @@ def run(args: list[str], flags) -> int:
             texts.append(score_text(checkpoint, loader, text, bool(flags.file), **how))
         asked = {"shots": flags.shots, "seed": flags.seed, "limit": flags.limit, "loader": loader}
         evaluated.append(checkpoint_comparison.evaluate_tasks(checkpoint, tasks, **asked, progress=showing))
+        if ask_harness:
+            of_harness[checkpoint.name] = ask_harness(loader())
         showing.done += 1
     showing.clear()
     for line in formatting.invalid_items(evaluated, texts):
@@ -85,22 +97,49 @@ def run(args: list[str], flags) -> int:
         if flags.contamination
     }
     found |= {"contamination": read} if read else {}
+    found |= {"lm_eval": formatting.harness_json(of_harness)} if of_harness else {}
     if flags.out:
         table = (
-            checkpoint_comparison.as_csv(formatting.rows(evaluated, texts))
+            checkpoint_comparison.as_csv(
+                formatting.rows(evaluated, texts) + formatting.harness_rows(of_harness)
+            )
             if flags.out.endswith(".csv")
             else None
         )
         write_atomic(flags.out, table or json.dumps(found, indent=1) + "\n")
     if flags.reliability:
         _draw(evaluated[0], flags.reliability)
-    print(json.dumps(found, indent=1) if flags.json else formatting.as_text(evaluated, texts))
+    shown = [formatting.as_text(evaluated, texts)] if texts or tasks else []
+    shown += [formatting.harness_text(of_harness)] if of_harness else []
+    print(json.dumps(found, indent=1) if flags.json else "\n\n".join(shown))
     for name, by_task in read.items():
         for task, counts in by_task.items():
             line = "{n_contaminated} of {n_told} items were read in training, {n_items} in all"
             if not flags.json:
                 print(f"{name}, {task}: {line.format(**counts)}")
     return 0
+
+
+def _harness(names: list[str], flags) -> Callable[[Any], dict] | None:
+    """A function that asks a loaded checkpoint the harness's tasks; None where none are asked.
+
+    Raises:
+      ValueError: --chat without such tasks, or the harness is not installed.
+    """
+    if not names:
+        if flags.chat:
+            raise ValueError("--chat is for tasks of the harness: give --tasks lm_eval:NAME")
+        return None
+    if importlib.util.find_spec("lm_eval") is None:
+        from experiments.files.extras import install_command
+
+        raise ValueError(f"--tasks {names[0]}: the harness is not installed: {install_command('lm-eval')}")
+    from experiments.evaluate import harness
+
+    found = [name.removeprefix(HARNESS) for name in names]
+    harness.check(found)
+    how = {"num_fewshot": flags.shots or None, "limit": flags.limit}
+    return lambda loaded: harness.run(loaded, found, flags.seed, flags.chat, **how)
 
 
 def _check(args: list[str], flags) -> None:

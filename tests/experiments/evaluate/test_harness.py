@@ -2,19 +2,26 @@
 
 import json
 import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import jax
+import pandas as pd
 import pytest
 
 import models
 from experiments.data.vocab import ByteVocab
 from experiments.evaluate.tasks import task_metrics
+from experiments.evaluate.tasks.loglikelihood import ScoringRow, score_all
 from experiments.evaluate.tasks.responses import collect_responses
 from experiments.evaluate.tasks.task import read_task
+from experiments.posttraining.data.chat_template import load_template
 from models import ladder
+from models.decoding.sample import sample
+from models.decoding.settings import SamplingSettings
 from tests.extras import extra
+from tests.tiny_run import isoflop
 
 pytestmark = pytest.mark.slow
 os.environ.update({"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"})
@@ -69,6 +76,22 @@ def loaded() -> Any:
     return SimpleNamespace(model=model, params=params, vocab=VOCAB, **about)
 
 
+def write_task(folder: Path, items: list[dict], metric: str) -> str:
+    """A task of the harness in the folder; what names it."""
+    (folder / "items.jsonl").write_text("".join(json.dumps(one) + "\n" for one in items))
+    task = {
+        "task": "parity",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(folder / "items.jsonl")}},
+        "test_split": "test",
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{prompt}}",
+        "metadata": {"version": 1},
+    } | SETTINGS[metric]
+    (folder / "parity.yaml").write_text(json.dumps(task))  # JSON is YAML
+    return f"{folder}/parity"
+
+
 @pytest.mark.parametrize("metric", SETTINGS)
 def test_a_local_task(loaded, metric, tmp_path, monkeypatch):
     for name in ("HF_HOME", "HF_DATASETS_CACHE", "ISOFLOP_CACHE"):
@@ -82,23 +105,12 @@ def test_a_local_task(loaded, metric, tmp_path, monkeypatch):
         r.metric: r.estimate
         for r in task_metrics.results(collect_responses("x", lambda: loaded, read_task(str(file))))
     }
-    (tmp_path / "items.jsonl").write_text("".join(json.dumps(one) + "\n" for one in items))
-    task = {
-        "task": "parity",
-        "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": str(tmp_path / "items.jsonl")}},
-        "test_split": "test",
-        "output_type": "multiple_choice",
-        "doc_to_text": "{{prompt}}",
-        "metadata": {"version": 1},
-    } | SETTINGS[metric]
-    (tmp_path / "parity.yaml").write_text(json.dumps(task))  # JSON is YAML
-    theirs = harness.run(loaded, ["parity"], str(tmp_path), bootstrap_iters=1000)["parity"]
-    ending = "strip" if metric == "exact_match" else "none"
+    theirs = harness.run(loaded, [write_task(tmp_path, items, metric)], bootstrap_iters=1000)["parity"]
+    ending = ",strip" if metric == "exact_match" else ""
     names = [one["metric"] for one in SETTINGS[metric]["metric_list"]]
     for name in names:
-        assert ours[name].value == theirs[f"{name},{ending}"]
-        assert ours[name].se == pytest.approx(theirs[f"{name}_stderr,{ending}"])
+        assert ours[name].value == theirs[name + ending].value
+        assert ours[name].se == pytest.approx(theirs[name + ending].se)
     assert any(0 < ours[name].value < 1 for name in names)
 
 
@@ -113,12 +125,58 @@ def generated(loaded) -> list[dict]:
     return reported + ITEMS[1::3]
 
 
+def test_a_task_may_sample_each_repeat_anew(loaded):
+    drawn = {"until": ["e"], "max_gen_toks": 8, "do_sample": True, "temperature": 0.7, "top_k": 50}
+    kinds = [drawn, {"max_gen_toks": 8}]
+    requests = [SimpleNamespace(args=("The number", kinds[i % 2])) for i in range(8)]
+    first, again = (harness.HarnessModel(loaded, seed=1).generate_until(requests) for _ in range(2))
+    assert first == again != harness.HarnessModel(loaded, seed=2).generate_until(requests)
+    assert len({*first[::2]}) == 4 and len({*first[1::2]}) == 1
+    assert all("e" not in text for text in first[::2])
+    with pytest.raises(ValueError, match="num_beams=4; known are until"):
+        harness.HarnessModel(loaded).generate_until([SimpleNamespace(args=("x", {"num_beams": 4}))])
+
+
+def test_conversations_are_asked_in_the_very_tokens_of_the_template(loaded):
+    taught = SimpleNamespace(**vars(loaded) | {"folder": Path("/nowhere")})
+    taught.config = SimpleNamespace(seq_len=128, examples=SimpleNamespace(task="files", template="default"))
+    model, template = harness.HarnessModel(taught), load_template("default", VOCAB)
+    text = model.apply_chat_template([{"role": "user", "content": "2 + 2?"}])
+    prompt = template.question("2 + 2?")
+    [(nats, _)] = model.loglikelihood([SimpleNamespace(args=(text, "4"))])
+    [expected] = score_all(loaded.model, loaded.params, [ScoringRow(prompt, list(VOCAB.encode("4")))])
+    assert nats == expected.logprob
+    settings = {"max_gen_toks": 4}
+    [said] = model.generate_until([SimpleNamespace(args=(text, settings))])
+    [[one]] = sample(
+        loaded.model, loaded.params, [prompt], [0], SamplingSettings(temperature=0.0),
+        max_tokens=4, eos_id=VOCAB.eos_id, token_bytes=VOCAB.token_bytes(),
+    )  # fmt: skip
+    assert said == one.text
+
+
 def test_rolling_is_the_loss_of_the_text(loaded):
     [nats] = harness.HarnessModel(loaded).loglikelihood_rolling([SimpleNamespace(args=("Grüße",))])
     logits = loaded.model.apply(loaded.params, jax.numpy.array([[1, *VOCAB.encode("Grüße")]]))
     logprobs = jax.nn.log_softmax(logits)[0, :-1]
     expected = sum(float(row[token]) for row, token in zip(logprobs, VOCAB.encode("Grüße")))
     assert nats == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.usefixtures("cache_of_run")
+def test_the_command_asks_tasks_of_the_harness_beside_a_text(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    short = [{"prompt": f"{i} is", "choices": ["even", "odd"], "target": i % 2} for i in range(20)]
+    name = write_task(tmp_path, short, "multiple_choice")
+    out = tmp_path / "r.csv"
+    command = ("evaluate", str(run), "--split=test", f"--tasks=lm_eval:{name}", "--limit=8", f"--out={out}")
+    assert isoflop(*command) == 0
+    printed = capsys.readouterr().out
+    assert "bits per byte" in printed and "lm_eval:parity   acc_norm" in printed
+    table = pd.read_csv(out).set_index(["task", "metric"])
+    assert 0 <= table.loc[("lm_eval:parity", "acc"), "value"] <= 1
+    assert isoflop("evaluate", str(run), f"--tasks=lm_eval:{tmp_path}/party") == 2
+    assert "the harness has no such task" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 16, 21, 40])

@@ -214,7 +214,7 @@ from experiments.evaluate import response_cache
 append, left = response_cache._append, [int(sys.argv[1])]
 def dying(file, data):
     if not left[0]:
-        file.write(data[: len(data) // 2])
+        file.write(data[: len(data) // 2].rstrip())
         os.kill(os.getpid(), 9)
     left[0] -= 1
     append(file, data)
@@ -262,6 +262,7 @@ def test_killed_in_the_middle_of_writing_it_goes_on_where_it_was(run, capsys, mo
         (["RUN", "--tasks", "copy", "--shots", "65"], "only 64 other items"),
         (["RUN", "--by", "lang"], "--by lang: all documents"),
         (["RUN", "--tasks", "copy", "--by", "lang"], "--by groups a text"),
+        (["RUN", "--tasks", "copy", "--chat"], "--chat is for tasks of the harness"),
         (["RUN", "--reliability", "r.png"], "needs --tasks"),
         (["RUN", "--out", "r.xlsx"], "as .json or as .csv"),
     ],
