@@ -6,7 +6,7 @@ What a layer keeps of the past is a few vectors, however long it was: what each 
 and of the average the weighted sum of values, the sum of weights and the log of the scale of both.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import jax
@@ -19,7 +19,7 @@ from models.families.recurrent import State, recurrent, shifted
 from models.layers.linear import project
 from models.layers.norms import LayerNorm
 from models.layers.wkv import add, later, wkv, wkv_state
-from models.model import Dtype, Model, check_dtype, check_positive, check_sizes, last_token
+from models.model import MAX_LAYERS, Dtype, Model, check_dtype, check_positive, check_sizes, last_token
 from models.parameters import Keys, constant, weight
 from models.parametrization import MuP, branch_scale
 from models.sharding import constrain
@@ -27,7 +27,11 @@ from models.sharding import constrain
 
 @dataclass(frozen=True)
 class RWKV4Config:
-    """RWKV-4: attention as a decaying average, in parallel or as a recurrence (Peng et al. 2023)."""
+    """RWKV-4: attention as a decaying average, in parallel or as a recurrence (Peng et al. 2023).
+
+    `rescale_every` halves the stream, and what is added to it, after every so many layers, as published ones
+    are run so that float16 holds them (BlinkDL's ChatRWKV): the same network but for `norm_eps`; 0: never.
+    """
 
     vocab_size: int
     d_model: int
@@ -40,10 +44,15 @@ class RWKV4Config:
     dtype: Dtype = "float32"
     remat: bool = False
     family: Literal["rwkv4"] = "rwkv4"
+    rescale_every: int = field(default=0, metadata={"later": True})
 
     def __post_init__(self):
         check_sizes("model", self, "vocab_size", "d_model", "n_layers", "d_attention", "d_ff")
         check_positive("model", self, "norm_eps")
+        if not 0 <= self.rescale_every <= MAX_LAYERS:
+            raise ValueError(
+                f"model: rescale_every={self.rescale_every}; it must be 0 (never) to {MAX_LAYERS:,} layers"
+            )
         check_dtype(self.dtype)
 
 
@@ -118,37 +127,52 @@ class Block(nnx.Module):
         self.time_mix = TimeMix(config, keys, layer)
         self.channel_norm = LayerNorm(config.d_model, config.norm_eps)
         self.channel_mix = ChannelMix(config, keys, layer)
-        self.branch_scale = branch_scale(config)
+        self.branch_scale, self.rescale_every = branch_scale(config), config.rescale_every
+
+    def scales(self, stream: tuple) -> tuple[Any, Any]:
+        """What the branches are multiplied with, and the stream after the block; see `rescale_every`."""
+        x, n_before = stream
+        if n_before is None:
+            return self.branch_scale, 1.0
+        here, then = (jnp.exp2(-(n // self.rescale_every)) for n in (n_before, n_before + 1))
+        return (self.branch_scale * here).astype(x.dtype), (then / here).astype(x.dtype)
 
     def __call__(self, stream: tuple, lengths_B: jax.Array | None, first_BT: jax.Array | None = None):
-        """The stream (x [B,T,D],) after the block, and the block's state after `lengths` tokens, if given."""
-        (x_BTD,) = stream
+        """The stream (x [B,T,D], blocks before, if they matter) after the block, and the block's state after
+        `lengths` tokens, if given."""
+        (x_BTD, n_before), (branch_scale, after) = stream, self.scales(stream)
         read_BTD = self.time_norm(x_BTD)
         mixed_BTD, state = self.time_mix(read_BTD, lengths_B, first_BT)
-        x_BTD = constrain(x_BTD + self.branch_scale * mixed_BTD, "batch", "length", None)
+        x_BTD = constrain(x_BTD + branch_scale * mixed_BTD, "batch", "length", None)
         feed_BTD = self.channel_norm(x_BTD)
         mixed_BTD = self.channel_mix(feed_BTD, shifted(feed_BTD, first_BT))
-        x_BTD = constrain(x_BTD + self.branch_scale * mixed_BTD, "batch", "length", None)
+        x_BTD = constrain(x_BTD + branch_scale * mixed_BTD, "batch", "length", None)
         if lengths_B is not None:
             state |= {"time_x": last_token(read_BTD, lengths_B), "channel_x": last_token(feed_BTD, lengths_B)}
-        return (x_BTD,), state
+        return (x_BTD * after, _next(n_before)), state
 
     def decode(self, stream: tuple, state: State):
-        """The stream (x [B,D],) of one more token, and the state after it."""
-        (x_BD,) = stream
+        """The stream (x [B,D], …) of one more token, and the state after it."""
+        (x_BD, n_before), (branch_scale, after) = stream, self.scales(stream)
         read_BD = self.time_norm(x_BD)
         mixed_BD, new = self.time_mix.decode(read_BD, state["time_x"], state)
-        x_BD = x_BD + self.branch_scale * mixed_BD
+        x_BD = x_BD + branch_scale * mixed_BD
         feed_BD = self.channel_norm(x_BD)
-        x_BD = x_BD + self.branch_scale * self.channel_mix(feed_BD, state["channel_x"])
-        return (x_BD,), new | {"time_x": read_BD, "channel_x": feed_BD}
+        x_BD = x_BD + branch_scale * self.channel_mix(feed_BD, state["channel_x"])
+        return (x_BD * after, _next(n_before)), new | {"time_x": read_BD, "channel_x": feed_BD}
 
 
 def build(config: RWKV4Config) -> Model:
     """The network as functions of plain parameters; see `Model` for their shapes."""
-    return recurrent(
-        config, Block, lambda x: (x,), norm_eps=config.norm_eps, tied_embeddings=config.tied_embeddings
-    )
+
+    def enter(x: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        return x, jnp.int32(0) if config.rescale_every else None
+
+    return recurrent(config, Block, enter, norm_eps=config.norm_eps, tied_embeddings=config.tied_embeddings)
+
+
+def _next(n: jax.Array | None) -> jax.Array | None:
+    return None if n is None else n + 1
 
 
 def mix(x: jax.Array, before: jax.Array, share: nnx.Param) -> jax.Array:

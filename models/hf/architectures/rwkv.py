@@ -40,10 +40,9 @@ def _from_json_rwkv4(left: Fields) -> RWKV4Config:
         d_ff=left.take("intermediate_size", 4 * d_model),
         tied_embeddings=left.take("tie_word_embeddings", False),
         norm_eps=left.take("layer_norm_epsilon", 1e-5),
+        rescale_every=left.take("rescale_every", 6),
     )
-    # The stream halved every so many layers is the same stream to the norm that reads it; and the length is
-    # that of training.
-    left.done("rescale_every", "context_length")
+    left.done("context_length")  # that of training
     return config
 
 
@@ -58,7 +57,7 @@ def _to_json_rwkv4(config: RWKV4Config) -> dict[str, Any]:
         "num_hidden_layers": config.n_layers,
         "layer_norm_epsilon": config.norm_eps,
         "tie_word_embeddings": config.tied_embeddings,
-        "rescale_every": 0,
+        "rescale_every": config.rescale_every,
     }
 
 

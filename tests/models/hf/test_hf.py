@@ -24,7 +24,7 @@ from tests.extras import extra
 
 GOLDENS = sorted(path.parent for path in Path("tests/data/hf").glob("*/config.json"))
 GOLDEN = pytest.mark.parametrize("folder", GOLDENS, ids=lambda path: path.name)
-QUICK = ("gemma2", "gpt2", "llama-yarn", "mixtral", "olmo2", "qwen3", "rwkv", "rwkv7", "t5")  # by default
+QUICK = ("gemma2", "gpt2", "llama-yarn", "mixtral", "olmo2", "qwen3", "rwkv4-rescaled", "rwkv7", "t5")
 SMALL = TransformerConfig(vocab_size=31, d_model=16, n_layers=2, n_heads=4, n_kv_heads=2, d_head=6, d_ff=24)
 MIX = Experts(n_experts=4, top_k=2, d_expert=10, dispatch="dropless")
 
