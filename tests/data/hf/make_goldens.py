@@ -16,11 +16,13 @@ configuration in the older spelling besides.
 import copy
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-import transformers as hf
+import transformers
 
+hf: Any = transformers  # whose configurations check what they are given
 SMALL = {"vocab_size": 64, "hidden_size": 24, "num_hidden_layers": 2, "intermediate_size": 40}
 SMALL |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128}
 SMALL |= {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
@@ -142,7 +144,7 @@ CONFIGS = {
 }
 
 
-def randomize(model: torch.nn.Module, seed: int) -> None:
+def randomize(model: Any, seed: int) -> None:
     """Gives every parameter random values at which activations stay near one."""
     rng = torch.Generator().manual_seed(seed)
     for name, p in model.named_parameters():

@@ -10,6 +10,7 @@ import math
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -129,7 +130,7 @@ def test_either_name_of_an_architecture_is_enough(by):
 
 
 def test_absent_fields_have_the_defaults_of_their_architecture():
-    def read(name, *absent, **changed):
+    def read(name, *absent, **changed) -> Any:
         fields = config_of(Path("tests/data/hf") / name) | changed
         return config_from_json({key: value for key, value in fields.items() if key not in absent})[1]
 
@@ -248,7 +249,7 @@ OURS = {
 }
 
 
-def random_model(config):
+def random_model(config) -> Any:
     """The configuration, parameters and tokens [2,9], all drawn by numpy: nothing to compile."""
     shapes, rng = jax.eval_shape(models.build(config).init, jax.random.key(0)), np.random.default_rng(1)
     params = jax.tree.map(lambda p: rng.normal(0.2, 0.3, p.shape).astype(np.float32), shapes)
