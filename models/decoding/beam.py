@@ -4,7 +4,9 @@ Each step ranks the 2·M best continuations of a prompt's M beams by the sum of 
 among the first M of them is a finished hypothesis, with score = sum / length ** length_penalty, the length
 counting generated tokens only, EOS among them. The M best that are not EOS go on. A prompt is done when M
 hypotheses are finished and the best open beam, at its present length, scores no better than the worst of them
-(`early_stopping=False`), or at the limit of tokens, where open beams compete as they are.
+(`early_stopping=False`), or at the limit of tokens, where open beams compete as they are. With True it is
+done once M are finished; with "never" only when no open beam can become better, however it goes on: under a
+positive length penalty, which favours long texts, it is then judged as if it were as long as the limit.
 
 Diverse search (Vijayakumar et al. 2018) splits the beams into groups that choose one after another: a token
 loses `diversity` of its score for each beam of earlier groups that took it at this step (Hamming diversity).
@@ -51,6 +53,7 @@ def beam_search(
     length_penalty: float = 1.0,
     groups: int = 1,
     diversity: float = 0.0,
+    early_stopping: bool | Literal["never"] = False,
     token_bytes: Sequence[bytes] | None = None,
 ) -> list[list[Hypothesis]]:
     """The `beams` best hypotheses found for each prompt, best first; fewer only where fewer exist.
@@ -64,12 +67,13 @@ def beam_search(
       length_penalty: the power of the length that scores are divided by.
       groups: how many groups the beams are split into.
       diversity: nats that a token loses for each beam of earlier groups that took it.
+      early_stopping: when a prompt's search is done, see the module.
       token_bytes: what each token says, for the text.
 
     Raises:
       ValueError: no prompt or an empty one, a token outside the vocabulary, `beams` or `max_tokens` below 1,
         groups that do not divide the beams, a negative diversity, or one without groups, a length penalty
-        that is not finite.
+        that is not finite, another `early_stopping`.
     """
     _check(prompts, beams, max_tokens, groups, diversity)
     low, high = min(map(min, prompts)), max(map(max, prompts))
@@ -77,6 +81,8 @@ def beam_search(
         raise ValueError(
             f"prompts have tokens {low} to {high}; the vocabulary is 0 to {model.config.vocab_size - 1}"
         )
+    if early_stopping not in (True, False, "never"):
+        raise ValueError(f"early_stopping={early_stopping!r}; it is True, False or 'never'")
     if not math.isfinite(length_penalty):
         raise ValueError(f"length_penalty={length_penalty}; it must be finite")
     params = packed(model, params)
@@ -86,6 +92,8 @@ def beam_search(
         "eos_id": np.int32(eos_id),
         "length_penalty": np.float32(length_penalty),
         "diversity": np.float32(diversity),
+        "stop_at_once": np.bool_(early_stopping is True),
+        "hope_of_limit": np.bool_(early_stopping == "never" and length_penalty > 0),
     }
     found = _search(model, params, logits_PV, cache, scalars, groups, beams // groups, bucket(max_tokens))
     found = jax.device_get(found)
@@ -183,13 +191,16 @@ def _advance(step, taken_BV, logprobs_BMV, state, scalars) -> dict[str, Any]:
     follow_BC = jnp.where(is_eos_BC, -jnp.inf, score_BC)
     following = candidates | {"score": follow_BC, "last": token_BC, "parent": parent_BC}
     kept = _best(following, follow_BC, n_beams)
-    worst_B, hope_B = finished["score"].min(axis=1), follow_BC.max(axis=1) / scale
+    hoped = jnp.where(scalars["hope_of_limit"], scalars["limit"], length).astype(jnp.float32)
+    hope_B = follow_BC.max(axis=1) / hoped ** scalars["length_penalty"]
+    hope_B = jnp.where(scalars["stop_at_once"], -jnp.inf, hope_B)
+    worst_B = finished["score"].min(axis=1)  # -inf: fewer than the beams are finished
     return {
         "open": {name: kept[name] for name in candidates},
         "finished": finished,
         "last": kept["last"],
         "parent": kept["parent"],
-        "going": state["going"] & (hope_B > worst_B) & (length < scalars["limit"]),
+        "going": state["going"] & ((hope_B > worst_B) | jnp.isneginf(worst_B)) & (length < scalars["limit"]),
     }
 
 

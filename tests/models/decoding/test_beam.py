@@ -54,11 +54,13 @@ def test_equals_hugging_face_with_eos(golden):
         assert [list(one.tokens) for one in beside[1]] == expected
 
 
-def reference(table, prompt, beams, max_tokens, eos_id, length_penalty, groups=1, diversity=0.0):
+def reference(
+    table, prompt, beams, max_tokens, eos_id, length_penalty, groups=1, diversity=0.0, early_stopping=False
+):
     """The rules of the module, hypothesis by hypothesis."""
     logprobs = np.asarray(jax.nn.log_softmax(table), np.float64)
     size = beams // groups
-    opened = [[((), 0.0)] for _ in range(groups)]
+    opened: list[list] = [[((), 0.0)] for _ in range(groups)]
     finished: list[list] = [[] for _ in range(groups)]
     done = [False] * groups
     for step in range(1, max_tokens + 1):
@@ -76,17 +78,20 @@ def reference(table, prompt, beams, max_tokens, eos_id, length_penalty, groups=1
                 finished[g] = sorted(finished[g], key=lambda c: -c[1])[:size]
             opened[g] = [c for c in candidates if c[0][-1] != eos_id][:size]
             worst = finished[g][-1][1] if len(finished[g]) == size else -np.inf
-            done[g] |= opened[g][0][1] / scale <= worst
+            hoped = max_tokens if early_stopping == "never" and length_penalty > 0 else step
+            full = len(finished[g]) == size
+            done[g] |= full and (early_stopping is True or opened[g][0][1] / hoped**length_penalty <= worst)
             taken.update(tokens[-1] for tokens, _ in opened[g])
     return sorted(itertools.chain(*finished), key=lambda c: -c[1])
 
 
+@pytest.mark.parametrize("early_stopping", [True, False, "never"])
 @pytest.mark.parametrize("groups, diversity", [(1, 0.0), (3, 0.7)])
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0])
-def test_equals_a_plain_reference(groups, diversity, length_penalty):
+def test_equals_a_plain_reference(groups, diversity, length_penalty, early_stopping):
     table = np.random.default_rng(groups).normal(0, 1.5, (9, 9)).astype(np.float32)
     rules = {"beams": 6, "max_tokens": 7, "eos_id": 1, "length_penalty": length_penalty}
-    rules |= {"groups": groups, "diversity": diversity}
+    rules |= {"groups": groups, "diversity": diversity, "early_stopping": early_stopping}
     found = beam_search(bigram_model(9), jnp.asarray(table), [[5], [3, 4], [2]], **rules)
     for prompt, row in zip([[5], [3, 4], [2]], found):
         expected = reference(table, prompt, **rules)
