@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from experiments.data_configs import DataConfig
-from experiments.fields import ADDED_LATER, to_json
+from experiments.fields import ADDED_LATER, json_by_field, to_json
 from experiments.objective_configs import (
     OBJECTIVE_CONFIGS,
     ExamplesConfig,
@@ -176,21 +176,28 @@ class RunConfig:
     @functools.cached_property
     def as_json(self) -> dict[str, Any]:
         """`to_json` of it, computed once; not to be changed."""
-        return to_json(self)
+        return {name: value for name, (value, _) in self._by_field.items()}
+
+    @functools.cached_property
+    def _by_field(self) -> dict[str, tuple[Any, str]]:
+        return json_by_field(self)
+
+    def _texts(self, *without: str) -> dict[str, str]:
+        """Its fields as text of JSON."""
+        return {name: text for name, (_, text) in self._by_field.items() if name not in without}
 
     @functools.cached_property
     def run_id(self) -> str:
         """First 12 hex digits of the sha256 of the configuration: equal exactly for equal runs."""
-        return _digest(self.as_json)
+        return _digest(self._texts())
 
     @property
     def shape_key(self) -> str:
         """Equal for runs that one compiled training step serves: they differ in traced values only."""
-        static = [self.as_json["model"], self.optimizer.name, self.schedule.name]
-        sizes: list[Any] = [self.batch_size, self.seq_len]
+        static: list[Any] = [self.optimizer.name, self.schedule.name, self.batch_size, self.seq_len]
         if self.recipe != Recipe():
-            sizes.append(to_json(self.recipe))
-        return json.dumps([*static, *sizes], sort_keys=True)
+            static.append(to_json(self.recipe))
+        return f"[{self._by_field['model'][1]}, {json.dumps(static, sort_keys=True)[1:]}"
 
     @property
     def recipe(self) -> Recipe:
@@ -205,12 +212,11 @@ class RunConfig:
     @property
     def pack_key(self) -> str:
         """Equal for runs that may train as one vmapped program: of one shape, data and length."""
-        values = dict(self.as_json)
-        del values["seed"]
-        static_parts: dict[str, Any] = {"optimizer": self.optimizer.name, "schedule": self.schedule.name}
+        static: dict[str, Any] = {"optimizer": self.optimizer.name, "schedule": self.schedule.name}
         if self.objective:
-            static_parts["objective"] = to_json(self.recipe.objective)
-        return _digest(values | static_parts)
+            static["objective"] = to_json(self.recipe.objective)
+        texts = {name: json.dumps(value, sort_keys=True) for name, value in static.items()}
+        return _digest(self._texts("seed") | texts)
 
     @property
     def prefix_key(self) -> str:
@@ -221,9 +227,7 @@ class RunConfig:
         by_length = self.data.mixture is not None and self.data.mixture.max_epochs > 0  # whose shares are
         if self.schedule.name != "wsd" or not self.schedule.warmup_tokens or by_length:
             return ""
-        values = dict(self.as_json)
-        del values["n_tokens"]
-        return _digest(values | {"schedule": self.schedule.warmup_tokens})
+        return _digest(self._texts("n_tokens") | {"schedule": str(self.schedule.warmup_tokens)})
 
     @property
     def branch_step(self) -> int:
@@ -236,5 +240,7 @@ class RunConfig:
         return max(0, min(self.n_steps - 1, int(n_stable)))
 
 
-def _digest(values: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+def _digest(texts: dict[str, str]) -> str:
+    """Of the JSON whose fields have these texts, names sorted."""
+    text = ", ".join(f'"{name}": {texts[name]}' for name in sorted(texts))
+    return hashlib.sha256(f"{{{text}}}".encode()).hexdigest()[:12]

@@ -39,6 +39,42 @@ def to_json(config: Any) -> dict[str, Any]:
     return _plain(config)
 
 
+def json_by_field(config: Any) -> dict[str, tuple[Any, str]]:
+    """Every field of `to_json(config)`, with its text of sorted names; not to be changed.
+
+    A grid may have 10,000 runs, most of whose parts are the same objects: each is converted once.
+    """
+    return {
+        name: (value, str(value)) if type(value) is int else _converted(_Itself(value))
+        for name, value in _fields_of(config)
+    }
+
+
+class _Itself:
+    """A key that equals no other object's: in JSON 1, 1.0 and true differ."""
+
+    def __init__(self, value: Any):
+        self.value = value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+    def __eq__(self, other: Any) -> bool:
+        return self.value is other.value
+
+
+@functools.lru_cache(1024)
+def _converted(of: _Itself) -> tuple[Any, str]:
+    plain = _plain(of.value)
+    return plain, json.dumps(plain, sort_keys=True)
+
+
+def _fields_of(config: Any) -> list[tuple[str, Any]]:
+    """Names and values, without what came later and is at its default."""
+    pairs = [(field, getattr(config, name)) for name, field in config.__dataclass_fields__.items()]
+    return [(f.name, value) for f, value in pairs if not f.metadata.get("later") or value != f.default]
+
+
 def _plain(value: Any) -> Any:
     """As a round trip through JSON would leave it, at a tenth of the time: a study may have 10,000 runs."""
     kind = type(value)
@@ -46,9 +82,8 @@ def _plain(value: Any) -> Any:
         return value
     if kind is Numbers:
         return {name: float(number) for name, number in value.items()}
-    if fields := getattr(kind, "__dataclass_fields__", None):
-        pairs = [(field, getattr(value, name)) for name, field in fields.items()]
-        return {f.name: _plain(item) for f, item in pairs if not f.metadata.get("later") or item != f.default}
+    if hasattr(kind, "__dataclass_fields__"):
+        return {name: _plain(item) for name, item in _fields_of(value)}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return json.loads(json.dumps(value))
@@ -78,7 +113,7 @@ def from_json(kind: type[T], values: dict[str, Any], where: str = "") -> T:
                 built[field.name] = None
             else:
                 name, kinds = field.metadata["by"]
-                built[field.name] = _one_of(name, kinds, value, path)
+                built[field.name] = _part(_one_of(name, kinds, value, path), value, path)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ValueError(f"{path} is missing; {where} needs it")
     return kind(**built)
@@ -174,7 +209,7 @@ def flat(config: Any, prefix: str = "") -> dict[str, Any]:
 def _convert(hint: Any, value: Any, where: str) -> Any:
     """`value` as the annotated type; 1e6 and "7M" are integers too, and 1 is a float."""
     if dataclasses.is_dataclass(hint):
-        return from_json(typing.cast(type, hint), value, where)
+        return _part(typing.cast(type, hint), value, where)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, UnionType):
         # None or one other type; several dataclasses are told apart by a field's "by".
@@ -210,8 +245,22 @@ def _with_fields(hint: Any) -> Any:
     return found if found is Numbers or dataclasses.is_dataclass(found) else None
 
 
-def _one_of(name: str, kinds: dict[str, type], value: Any, where: str) -> Any:
-    """`value` as the dataclass that its field `name` says; by default the first."""
+def _part(kind: type, value: Any, where: str) -> Any:
+    """`from_json` of a part; of a grid's runs most are equal, and those are one object."""
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError):  # no JSON, which the errors of `from_json` tell
+        return from_json(kind, value, where)
+    return _part_of_text(kind, text, where)
+
+
+@functools.lru_cache(1024)
+def _part_of_text(kind: type, text: str, where: str) -> Any:
+    return from_json(kind, json.loads(text), where)
+
+
+def _one_of(name: str, kinds: dict[str, type], value: Any, where: str) -> type:
+    """The dataclass that the field `name` of `value` says; by default the first."""
     if not isinstance(value, dict):
         raise ValueError(f"{where}: expected an object with a field {name!r}, got {value!r}")
     kind = value.get(name, next(iter(kinds)))
@@ -222,4 +271,4 @@ def _one_of(name: str, kinds: dict[str, type], value: Any, where: str) -> Any:
             else ""
         )
         raise ValueError(f"{where}.{name}={kind!r}; allowed are {', '.join(map(repr, kinds))}{own}")
-    return from_json(kinds[kind], value, where)
+    return kinds[kind]

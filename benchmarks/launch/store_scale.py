@@ -10,12 +10,14 @@ with its queue, whose runs take no time: with the fsync of every result.
 import contextlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from launch.store import Store
 
@@ -44,11 +46,20 @@ def study(overrides):
         ]
     return Study("scale", "many runs", settings, (Stage("grid", grid),), lambda folder, runs: "done")
 """
+GRID = f"""
+seeds = {N_RUNS // 200}
+[base]
+preset = "transformer"
+n_tokens = 51_200
+[vary]
+model.d_model = {list(range(16, 176, 16))}
+optimizer.lr = {[1e-3 * (1 + k) for k in range(20)]}
+"""
 WORKER = """
 import sys, time
 from pathlib import Path
-from launch.claims import ClaimQueue
 from launch.store import Store
+from launch.store.claims import ClaimQueue
 store, n = Store(Path(sys.argv[1])), 0
 queue = ClaimQueue(store, lambda run: 1, lambda folder: 0)
 store.plan.runs()
@@ -77,27 +88,35 @@ def drop_caches() -> bool:
     return False
 
 
+def cpu_seconds() -> float:
+    """Of all processes that have been waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def timed(*arguments: str) -> float:
     cold = drop_caches()
-    began = time.perf_counter()
+    began, cpu_before = time.perf_counter(), cpu_seconds()
     command = [sys.executable, "-m", "launch.cli", *arguments]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    seconds = time.perf_counter() - began
-    print(f"isoflop {arguments[0]:<7} {seconds:6.2f} s, page cache {'cold' if cold else 'warm'}")
+    seconds, cpu = time.perf_counter() - began, cpu_seconds() - cpu_before
+    words = f"{seconds:6.2f} s, of {cpu:.2f} s CPU, page cache {'cold' if cold else 'warm'}"
+    print(f"isoflop {arguments[0]} {Path(arguments[1]).name:<10} {words}")
     return seconds
 
 
 def claim_all(folder: Path) -> None:
     """All runs are claimed and finished by N_WORKERS processes."""
     command = [sys.executable, "-c", WORKER, str(folder)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     workers = [subprocess.Popen(command, **pipes) for _ in range(N_WORKERS)]
-    for worker in workers:
-        worker.stdout.readline()
+    pairs = [(worker.stdin, worker.stdout) for worker in workers if worker.stdin and worker.stdout]
+    for _, said in pairs:
+        said.readline()
     began = time.perf_counter()
-    for worker in workers:
-        worker.stdin.write("\n")
-        worker.stdin.flush()
+    for asked, _ in pairs:
+        asked.write("\n")
+        asked.flush()
     reported = [worker.communicate()[0].split() for worker in workers]
     seconds = time.perf_counter() - began
     assert sum(int(n) for n, _, _ in reported) == N_RUNS
@@ -119,7 +138,9 @@ def main() -> None:
     manifest = folder / "store" / "study.jsonl"
     print(f"the plan is one file of {manifest.stat().st_size / N_RUNS:.0f} bytes a run")
     timed(*plan)
-    timed("submit", str(folder), "--on", "slurm", "--site", str(site), "--dry_run")
+    (top / "grid.toml").write_text(GRID)
+    timed("plan", str(top / "grid.toml"))
+    timed("submit", str(folder), "--on", "slurm", "--site", str(site), "--code", str(study), "--dry_run")
     timed("status", str(folder))
     claim_all(folder)
     timed("status", str(folder))

@@ -7,13 +7,13 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from experiments.config import RunConfig
-from experiments.data.cache import read_manifest
-from experiments.data.prepare import prepare_all
 from experiments.data_configs import DataConfig
-from scaling.table.runs import Runs
+
+if TYPE_CHECKING:
+    from scaling.table.runs import Runs
 
 K = TypeVar("K")
 
@@ -95,6 +95,9 @@ def prepared_corpora(data: Mapping[K, DataConfig]) -> dict[K, DataConfig]:
 
 @functools.cache
 def _prepared(data: tuple[DataConfig, ...]) -> list[DataConfig]:
+    from experiments.data.cache import read_manifest
+    from experiments.data.prepare import prepare_all
+
     folders = zip(data, prepare_all(data), strict=True)
     return [
         dataclasses.replace(each, fingerprint=read_manifest(folder)["fingerprint"])

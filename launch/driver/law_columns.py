@@ -7,16 +7,13 @@ annealing law what the learning rates come to. The settings themselves are colum
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
 from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data_configs import DataConfig
 from experiments.fields import from_json
-from experiments.training.optim import hyperparameters, learning_rate
 from models import ladder
-from scaling.laws.training_curve.annealing import annealing_columns
 
 Config = dict[str, Any]
 
@@ -74,6 +71,11 @@ def annealing_at_end(configs: Sequence[Config]) -> pd.DataFrame:
 
 
 def _annealing(config: Config) -> pd.DataFrame:
+    import jax.numpy as jnp  # with optax and the laws too much for a plan, which has no run at its end
+
+    from experiments.training.optim import hyperparameters, learning_rate
+    from scaling.laws.training_curve.annealing import annealing_columns
+
     sizes = {name: config[name] for name in ("batch_tokens", "seq_len", "n_tokens")}
     optimizer = from_json(OptimizerConfig, config["optimizer"])
     schedule = from_json(ScheduleConfig, config["schedule"])

@@ -4,7 +4,8 @@ Everything that lists runs asks here: the plan, the progress, runs.csv and, by i
 """
 
 import json
-from collections.abc import Iterable, Mapping
+import marshal
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 Config = Mapping[str, Any]
@@ -46,7 +47,7 @@ def varied(configs: Iterable[Config]) -> tuple[str, ...]:
     """The settings that are not the same in all these runs, in the order of the configuration."""
     first: dict[str, Any] = {}
     names: dict[str, bool] = {}  # whether it varies
-    for k, config in enumerate(configs):
+    for k, config in enumerate(_with_news(configs)):
         settings = flat(config)
         first = first if k else settings
         names |= {name: True for name in first.keys() - settings.keys()}
@@ -58,6 +59,16 @@ def varied(configs: Iterable[Config]) -> tuple[str, ...]:
     return tuple(name for name, varies in names.items() if varies)
 
 
+def _with_news(configs: Iterable[Config]) -> Iterator[Config]:
+    """Those with a part that none before them has: a hundred, it may be, of the 10,000 runs of a grid."""
+    seen: set[Any] = set()
+    for config in configs:
+        parts = {(name, marshal.dumps(value)) for name, value in config.items()} | {tuple(config)}
+        if not parts <= seen:
+            seen |= parts
+            yield config
+
+
 def telling(configs: Iterable[Config]) -> tuple[str, ...]:
     """Those of the varied settings that say more than others do.
 
@@ -65,8 +76,9 @@ def telling(configs: Iterable[Config]) -> tuple[str, ...]:
     post-training, what is the same in all of them, if another setting shows which they are.
     """
     configs = list(configs)
+    names, configs = varied(configs), _combined(configs)
     told, shown_by = [], set()
-    for name in varied(configs):
+    for name in names:
         values = [value(config, name) for config in configs]
         having = tuple(value is not None for value in values)
         same = all(other == values[having.index(True)] for other in values if other is not None)
@@ -76,6 +88,15 @@ def telling(configs: Iterable[Config]) -> tuple[str, ...]:
             told.append(name)
             shown_by.add(having)
     return tuple(told)
+
+
+def _combined(configs: list[Config]) -> list[Config]:
+    """One of each combination of parts, whatever numbers such as the seed stand beside them."""
+
+    def parts(config: Config) -> tuple[Any, ...]:
+        return tuple((n, marshal.dumps(v) if isinstance(v, dict) else v is None) for n, v in config.items())
+
+    return list({parts(config): config for config in configs}.values())
 
 
 def _in_a_part_of_some(name: str, configs: list[Config]) -> bool:

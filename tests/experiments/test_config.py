@@ -19,6 +19,13 @@ def test_identity_is_stable_between_versions():
     assert RUN.run_id == "282a05030e4d"
 
 
+def test_a_number_that_is_equal_but_written_otherwise_keeps_its_own_identity():
+    runs = [dataclasses.replace(RUN, optimizer=OptimizerConfig(lr)) for lr in (1, 1.0, 1)]
+    assert runs[0] == runs[1] and [run.as_json["optimizer"]["lr"] for run in runs] == [1, 1.0, 1]
+    assert runs[0].run_id == runs[2].run_id != runs[1].run_id
+    assert all(run.as_json == to_json(run) for run in runs)
+
+
 def test_a_later_field_changes_the_identity_only_where_it_is_used():
     assert "warmup_tokens" not in to_json(RUN)["schedule"]
     used = apply_overrides(RUN, ["schedule.warmup_tokens=1024"])

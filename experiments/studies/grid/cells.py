@@ -13,7 +13,6 @@ from experiments.config import RunConfig
 from experiments.fields import from_json, to_json
 from experiments.studies.grid.definition import Fields, Grid
 from experiments.studies.grid.run_fields import BUDGETS, run_fields
-from experiments.training.optim import find_direction
 from models import FAMILIES, MuP, count, ladder
 from models.families.published import PUBLISHED
 from scaling.table.expression import check_names
@@ -192,6 +191,8 @@ def _with_budget(nested: dict[str, Any], budget: str, values: Fields) -> RunConf
 
 def _checked(run: RunConfig) -> RunConfig:
     """Refuses what a run would only notice when it trains."""
+    from experiments.training.optim import find_direction  # late, as it loads what trains
+
     find_direction(run.optimizer.name)
     if run.data.vocab_size > run.model.vocab_size:
         raise ValueError(
@@ -227,8 +228,15 @@ def _of_preset(preset: Any, nested: dict[str, Any]) -> dict[str, Any]:
             "takes model.d_model, a whole number"
         )
     mup = changes.pop("mup", None)
-    more = {"mup": from_json(MuP, mup, "model.mup")} if mup else {}
-    return _merged(to_json(ladder(d_model, vocab_size, preset, **more)), changes)
+    return _merged(
+        _rung(preset, d_model, vocab_size, from_json(MuP, mup, "model.mup") if mup else None), changes
+    )
+
+
+@functools.lru_cache(1024)
+def _rung(family: str, d_model: int, vocab_size: int, mup: MuP | None) -> dict[str, Any]:
+    """A model of the ladder as JSON; not to be changed."""
+    return to_json(ladder(d_model, vocab_size, family, **({"mup": mup} if mup else {})))
 
 
 def _merged(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,14 @@
 Runs that differ in more than size, budget, rate and seed are groups: each has a law of the rate of its own.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import math
 import statistics
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,12 +18,14 @@ from experiments.config import RunConfig
 from experiments.studies.grid.cells import Cell, Cells, cells_of, configure, label, with_defaults
 from experiments.studies.grid.definition import Grid, read_grid
 from experiments.studies.grid.run_fields import BUDGETS
-from experiments.studies.quickstart import outcome
 from experiments.studies.study import Stage, Study, prepared_corpora
-from experiments.study_report import write_report
 from models import FAMILIES, count
-from scaling.hparams import HparamLaws, fit_hparams
-from scaling.table.runs import Runs
+
+if (
+    TYPE_CHECKING
+):  # what fits and draws takes as long to load as 10,000 runs to plan: it is imported where used
+    from scaling.hparams import HparamLaws
+    from scaling.table.runs import Runs
 
 MODEL_SIZES = tuple(
     f"model.{name}" for name in ("d_model", "n_layers", "n_heads", "n_kv_heads", "d_head", "d_ff")
@@ -94,9 +99,7 @@ def build(name: str, grid: Grid, cells: Cells, files: dict[str, str]) -> Study:
             "verify",
             lambda runs: [verify(grid, cells, runs)],
             whole_machine=True,
-            before=lambda folder, runs, configs: outcome.predict_run(
-                folder, runs, configs[0], grid.options.n_bootstrap, grid.options.level
-            ),
+            before=functools.partial(_predict, grid),
         ),
     }
     summary = f"a grid over {', '.join(grid.swept) or 'nothing'}"
@@ -145,7 +148,9 @@ def with_rates(grid: Grid, cells: Cells, runs: Runs) -> list[RunConfig]:
 
 def verify(grid: Grid, cells: Cells, runs: Runs) -> RunConfig:
     """The model whose predicted loss is lowest at the verifying budget, of those of `larger`."""
-    fit = outcome.fit_grid(runs, n_bootstrap=0)
+    from experiments.studies.quickstart.outcome import fit_grid
+
+    fit = fit_grid(runs, n_bootstrap=0)
     candidates = larger(grid, cells)
     if "tune" in grid.options.stages:
         law = _law(next(iter(tune(grid, cells).values())), runs)
@@ -184,6 +189,13 @@ def larger(grid: Grid, cells: Cells) -> list[RunConfig]:
     return list(found.values())
 
 
+def _predict(grid: Grid, folder: Path, runs: Runs, configs: list[RunConfig]) -> None:
+    """Writes what is known of the one run to come before it trains."""
+    from experiments.studies.quickstart.outcome import predict_run
+
+    predict_run(folder, runs, configs[0], grid.options.n_bootstrap, grid.options.level)
+
+
 def finish(grid: Grid, cells: Cells, folder: Path, runs: Runs) -> str:
     """Writes the report; says which settings were best and, where one run was predicted, how well.
 
@@ -193,9 +205,12 @@ def finish(grid: Grid, cells: Cells, folder: Path, runs: Runs) -> str:
       folder: of the study.
       runs: all of them, with their results.
     """
+    from experiments.studies.quickstart.outcome import outcome
+    from experiments.study_report import write_report
+
     conclusion = best(cells, with_rates(grid, cells, runs), runs)
     if "verify" in grid.options.stages:
-        conclusion += "\n" + outcome.outcome(folder, runs)
+        conclusion += "\n" + outcome(folder, runs)
     write_report(folder, folder / "report.html")
     return conclusion
 
@@ -224,6 +239,8 @@ def flops(config: RunConfig) -> float:
 
 def _law(configs: list[RunConfig], runs: Runs) -> HparamLaws:
     """The law of the rate from these runs."""
+    from scaling.hparams import fit_hparams
+
     ids = {config.run_id for config in configs}
     return fit_hparams(dataclasses.replace(runs, table=runs.table[runs.table.run_id.isin(ids)]))
 

@@ -28,7 +28,6 @@ from experiments.files import write_atomic
 from experiments.studies.budgets import GridBudget, Sweep, with_preset
 from experiments.studies.quickstart.outcome import evaluate_runs, fit_grid, outcome, predict_run, tuned
 from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
-from experiments.study_report import write_report
 from models import ModelConfig, count, ladder
 from scaling.design import worth_repeating
 from scaling.fitting.doubts import too_few
@@ -254,6 +253,8 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     if settings.seq_len >= TASK_LENGTH:
         with contextlib.suppress(ValueError):  # a corpus of too few words has no such tasks
             write_atomic(folder / "tasks.csv", evaluate_runs(folder, settings.data))
+    from experiments.study_report import write_report  # late: what draws takes a second to load
+
     write_report(folder, folder / "report.html")
     return said
 

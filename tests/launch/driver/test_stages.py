@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -68,10 +69,11 @@ def finish_all(store: Store, **changes) -> None:
     for run_id, state in store.states().items():
         if state == "planned":
             lr = store.plan.runs()[run_id].config["optimizer"]["lr"]
-            store.finish(store.claim(run_id), result(lr, **changes))
+            lease = store.claim(run_id)
+            assert lease and store.finish(lease, result(lr, **changes))
 
 
-def plans(planned: PlannedStages) -> dict[str, list[str] | None]:
+def plans(planned: PlannedStages) -> dict[str, Any]:
     return {name: plan and [run.run_id for run in plan] for name, plan in planned.plans.items()}
 
 
@@ -150,7 +152,8 @@ def test_results_of_runs_set_aside_are_no_part_of_the_study(store):
     finish_all(store)
     two = study(Stage("sweep", lambda runs: sweep(runs)[1:]), EXTEND)
     planned = next(stages(two, store))
-    assert planned.plans["extend"][1].config["optimizer"]["lr"] == 0.2  # the best of those left
+    _, second, *_ = planned.plans["extend"] or []
+    assert second.config["optimizer"]["lr"] == 0.2  # the best of those left
 
 
 def test_what_can_be_planned_before_any_run_is_done_is_shown_and_nothing_written(store):
@@ -204,6 +207,15 @@ def test_settings_that_a_width_does_not_settle_are_shown():
     wide = [config(d_model) for d_model in (16, 16, 32)]
     wide[1] = replace(wide[1], model=replace(wide[1].model, d_ff=56))
     assert settings.telling(run.as_json for run in wide) == ("model.d_model", "model.d_ff")
+
+
+def test_what_only_some_combinations_have_is_shown_whatever_stands_beside_it():
+    """Each part of the third has been in one of those before it; together they tell it apart."""
+    alone = {"init": None, "objective": None, "seed": 0}
+    runs = [alone, {"init": {"source": "x"}, "objective": {"kind": "sft"}, "seed": 1}]
+    assert settings.telling(runs) == ("seed", "init.source")
+    runs.append(alone | {"objective": {"kind": "sft"}})
+    assert settings.varied(runs) == settings.telling(runs) == ("seed", "init.source", "objective.kind")
 
 
 def of_ladder(width: int, **changes) -> dict:

@@ -4,6 +4,8 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -43,6 +45,13 @@ def here(tmp_path, monkeypatch, tokens):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lr.toml").write_text(GRID)
     return tmp_path
+
+
+def test_a_plan_loads_nothing_that_fits_draws_or_trains(here):
+    code = "import sys; from launch import cli; code = cli.main(['plan', 'lr.toml', '--nomemory'])\n"
+    code += "print([name for name in ('altair', 'scipy', 'orbax', 'seqio') if name in sys.modules], code)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.stdout.splitlines()[-1:] == ["[] 0"], ran.stderr
 
 
 def test_values_that_are_added_later_keep_what_is_done(here, capsys):
@@ -198,7 +207,8 @@ def test_a_grid_of_the_guide_goes_from_stage_to_stage_and_verifies(here, capsys)
             if store.states()[run_id] == "planned":
                 planted = {"loss": loss(run.n_params, run.n_tokens, run.config["optimizer"]["lr"])}
                 sizes = {"n_tokens": run.n_tokens, "d_model": run.config["model"]["d_model"]}
-                assert store.finish(store.claim(run_id), row(run) | planted | sizes)
+                lease = store.claim(run_id)
+                assert lease and store.finish(lease, row(run) | planted | sizes)
     assert isoflop("submit", "out") == 0
     said = capsys.readouterr().out
     table = pd.read_csv(here / "out" / "runs.csv")
