@@ -20,6 +20,9 @@ from models.sharding import abstract_mesh, check_batch, make_mesh, parse_mesh, s
 from tests.models.sharded import DROPLESS, run_config
 
 ROOT = Path(__file__).parents[2]
+# The first test waits for the steps of all families. Eight devices go on with one core, too, but slowly:
+# where others keep the cores busy, two minutes become more than ten.
+pytestmark = pytest.mark.timeout(3600)
 
 
 def on_eight_devices(*command: str) -> tuple[list[dict], str]:

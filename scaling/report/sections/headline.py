@@ -23,19 +23,21 @@ def head(data: ReportData, runs: pd.DataFrame, law: pd.DataFrame, frontier: pd.D
       runs: all runs, as `tables.runs` gives them; law: those of them that the law is about.
       frontier: of `tables.frontier`; may be empty.
     """
+    finding = data.conclusion.partition("\n")[0] if data.pictures else ""  # a law is at most a part of it
+    by_the_law = bool(data.verify) or (len(frontier) > 0 and not finding)
     if data.verify and data.verify.get("measured") is not None:
         headline, lede = _verified(data.verify), _how(data.verify, law) + _further(data.verify, data.further)
     elif data.verify:
         headline, lede = _waiting(data.verify), _how(data.verify, law)
     elif data.families:
         headline, lede = families.headline(data.families), data.no_fit
+    elif finding:
+        headline, lede = [(finding[:1].upper() + finding[1:].rstrip(".") + ".", False)], _range(runs)
     elif len(frontier):
         headline, lede = _extrapolated(frontier.to_dict("records")[-1]), _fitted_to(data, law)
     else:
-        flops = runs["flops"].to_numpy()
-        low, high = sci(flops.min()), sci(flops.max())
-        headline, lede = [(f"{len(runs)} runs from {low} to {high} FLOPs.", False)], data.no_fit
-    if data.fit is not None and data.fit.doubt and (data.verify or len(frontier)):
+        headline, lede = [(_range(runs), False)], data.no_fit
+    if data.fit is not None and data.fit.doubt and by_the_law:
         headline = [*headline, (f" It is {data.fit.doubt}.", False)]
     maker = f"isoflop {data.versions.get('isoflop', '')}".strip()
     return PageHead(
@@ -47,6 +49,11 @@ def head(data: ReportData, runs: pd.DataFrame, law: pd.DataFrame, frontier: pd.D
         footer=f"{maker}, from {data.source}. This page is one file and loads nothing.",
         notice=missing.notice(data.missing, data.verify) if data.missing else "",
     )
+
+
+def _range(runs: pd.DataFrame) -> str:
+    flops = runs["flops"].to_numpy()
+    return f"{len(runs)} runs from {sci(flops.min())} to {sci(flops.max())} FLOPs."
 
 
 def half_width(verify: dict[str, Any]) -> float:

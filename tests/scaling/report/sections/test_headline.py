@@ -7,6 +7,7 @@ import pytest
 
 from scaling.optimum.frontier import frontier
 from scaling.report.data import ReportData
+from scaling.report.page import Picture
 from scaling.report.sections.headline import head
 from scaling.table.runs import Runs
 from tests.scaling.optimum.test_frontier import known
@@ -113,6 +114,14 @@ def test_without_a_verification_run_the_law_looks_ten_times_ahead():
     )
     assert key(found)["Tokens per parameter"] == ("100", "at the largest compute")
     assert key(found)["Residual"][0] == "4.1%"  # the root of the mean of 9 and 25
+
+
+def test_a_finding_of_the_studys_own_comes_before_the_law_and_its_doubt():
+    said = {"conclusion": "muon needs 0.7 times the compute\nmore", "pictures": [Picture("p", "t", "c", b"")]}
+    found = top(n_runs=10, **said)
+    assert words(found) == "Muon needs 0.7 times the compute."
+    assert found.lede == "4 runs from 6×10¹⁰ to 7.2×10¹² FLOPs."
+    assert words(top(VERIFY, n_runs=10, **said)).endswith(" It is in doubt: 10 runs for 5 parameters.")
 
 
 def test_without_a_law_the_runs_are_counted_and_it_is_said_why():
