@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from models.families import moe
+from models.families.layer_scan import rows_in_stacks
 from models.families.transformer import Block, Ends, TransformerConfig, feed_forward
+from models.families.transformer_config import BLOCKS, DENSE
 from models.layers.attention import causal_mask, softcap, softmax
 from models.layers.linear import project
 from models.layers.moe import MoE
@@ -20,7 +22,7 @@ FAMILIES = ("transformer", "moe")
 class Maps(NamedTuple):
     """attention_LBHTT: weights of every layer and head, float32; rows are queries and sum to one.
     routing_LBTE: of a mixture of experts what the router gives each token's chosen experts, float32, and 0 to
-    the others; None without experts. logits_BTV: what comes of just these, float32."""
+    the others, of layers that have some; None without. logits_BTV: what comes of just these, float32."""
 
     attention_LBHTT: jax.Array
     routing_LBTE: jax.Array | None
@@ -41,18 +43,20 @@ def attention_maps(config: ModelConfig, params: Params, tokens_BT: jax.Array) ->
             f"model: family={config.family!r} has no attention maps; {' and '.join(FAMILIES)} have them"
         )
     _, bind_ends, _ = functional(lambda keys: Ends(config, keys))
-    _, bind_block, _ = functional(
-        lambda keys: Block(config, keys, moe.mixture if config.experts else feed_forward)
-    )
+    makers = {BLOCKS: moe.mixture if config.experts else feed_forward, DENSE: feed_forward}
+    bind_block = {}
+    for stack, make in makers.items():
+        _, bind_block[stack], _ = functional(lambda keys, make=make: Block(config, keys, make))
     n, positions_1T, tables = tokens_BT.shape[1], jnp.arange(tokens_BT.shape[1])[None], None
     if config.positions == "rope":
         tables = rope_tables(positions_1T, config.d_head, config.rope_theta, config.rope_scaling)
     n_shared = config.n_heads // config.n_kv_heads
     ends, maps, routing = bind_ends(params["ends"]), [], []
     x_BTD = ends.embed(tokens_BT, positions_1T)
-    for i in range(config.n_layers):
-        block = bind_block(jax.tree.map(lambda leaf: leaf[i], params["blocks"]))  # noqa: B023
-        mask_1TS, attention = causal_mask(n, config.windows[i % len(config.windows)]), block.attention
+    for kind, row in zip(config.kinds(), rows_in_stacks(config.kinds())):
+        layer = jax.tree.map(lambda leaf: leaf[row], params[kind.stack])  # noqa: B023
+        block = bind_block[kind.stack](layer)
+        mask_1TS, attention = causal_mask(n, kind.window), block.attention
         read_BTD = x_BTD if block.attention_norm is None else block.attention_norm(x_BTD)
         q_BTHK, k_BSGK, v_BSGK = attention.queries_keys_values(read_BTD, tables)
         k_BSHK, v_BSHK = (jnp.repeat(each, n_shared, axis=2) for each in (k_BSGK, v_BSGK))

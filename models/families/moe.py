@@ -40,13 +40,14 @@ def count(config: TransformerConfig) -> Counts:
     negative where capacity_factor is below 1 and not all choices can be computed. Without drops they depend
     on the batch, BLOCK slots an expert at most, and are not counted.
     """
-    experts, d, layers = _experts(config), config.d_model, config.n_layers
+    experts, d = _experts(config), config.d_model
+    layers = config.n_layers - len(experts.dense_layers)
     n, k, each = experts.n_experts, experts.top_k, 3 * d * experts.d_expert
     slots = min(experts.capacity_factor * k, n) if experts.dispatch == "capacity" else k
     mixture = Part(n * each, idle=(n - k) * each, flops=2 * k * each, wasted_flops=2 * (slots - k) * each)
     shared = 3 * d * experts.d_shared + d * bool(experts.d_shared and experts.shared_gate)
     counts = transformer.count(config)
-    parts = {name: part for name, part in counts.parts.items() if name != "mlp"} | {
+    parts = {name: part for name, part in counts.parts.items() if name != "mlp" or experts.dense_layers} | {
         "router": Part(d * n, flops=2 * d * n) * layers,
         "experts": mixture * layers,
         "shared": Part(shared, flops=2 * shared) * layers,
@@ -54,7 +55,7 @@ def count(config: TransformerConfig) -> Counts:
     last = Part(0, flops=mixture.flops // 3, wasted_flops=mixture.wasted_flops / 3)
     if not experts.shared_gate:  # a gate's gradient depends on what it scales
         last = last + Part(0, flops=2 * d * experts.d_shared)
-    again = parts["attention"] + parts["router"] + parts["experts"] + parts["shared"]
+    again = counts.again + parts["router"] + parts["experts"] + parts["shared"]
     again = again + last * -layers if config.norm_position == "pre" else again
     return replace(counts, parts=parts, again=again)
 

@@ -1,113 +1,28 @@
 """Decoder-only transformer: blocks stacked along a leading layer axis and run by one scan."""
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from models.counting import Counts, Part, attention_part, itemsize, mlp_part
+from models.families.layer_scan import out_of, rows_in_stacks, scan_layers
+from models.families.transformer_config import BLOCKS, DENSE, LayerKind, TransformerConfig
 from models.layers import segments
-from models.layers.attention import Attention, QKNorm, causal_mask, in_parts, softcap, to_slots
+from models.layers.attention import Attention, causal_mask, in_parts, softcap, to_slots
 from models.layers.linear import lookup, packed, project, unembed
-from models.layers.mlp import MLP, Activation
-from models.layers.moe import Experts
+from models.layers.mlp import MLP
 from models.layers.norms import norm
-from models.layers.positions import RopeScaling, rope_tables, sinusoids
-from models.model import Aux, Dtype, Model, check_dtype, check_positive, check_sizes, last_token
+from models.layers.positions import rope_tables, sinusoids
+from models.model import Aux, Model, last_token
 from models.parameters import Keys, Params, functional, stacked, weight
-from models.parametrization import (
-    MuP,
-    attention_scale,
-    branch_scale,
-    branch_std,
-    head_std,
-    logit_scale,
-)
-from models.quantization import FULL, quantised
+from models.parametrization import attention_scale, branch_scale, branch_std, head_std, logit_scale
+from models.quantization import quantised
 from models.sharding import constrain
 
 Cache = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class TransformerConfig:
-    """Decoder-only transformer. The defaults are Llama's: pre-norm, RMSNorm, rope, SwiGLU, no biases.
-
-    `norm_position`: "pre" normalises what a branch reads, "post" what it adds (OLMo 2), "both" is Gemma 2's.
-    `qk_norm`: RMSNorm of queries and keys by "head" (Qwen3) or over all heads' "width" (OLMo 2).
-    `windows` are repeated through the layers; 0 sees everything before it, w only the last w tokens.
-    `attention_scale` multiplies the scores; 0 stands for 1/√d_head. A softcap c turns x into c·tanh(x/c).
-    `dtype` is the compute type; parameters are always float32. `remat` recomputes each block in the
-    backward pass: less memory, about a third more time, the same numbers. `weight_bits` below 32 rounds the
-    blocks' matrices to so many bits wherever they are used (models/quantization.py).
-    """
-
-    vocab_size: int
-    d_model: int
-    n_layers: int
-    n_heads: int
-    n_kv_heads: int
-    d_head: int
-    d_ff: int
-    tied_embeddings: bool = False
-    embedding_scale: float = 1.0
-    positions: Literal["rope", "learned", "sinusoidal", "none"] = "rope"
-    max_len: int = 0  # rows of the table of learned positions; elsewhere the length meant, 0: not said
-    rope_theta: float = 10_000.0
-    rope_scaling: RopeScaling | None = None
-    norm: Literal["rms", "layer"] = "rms"
-    norm_position: Literal["pre", "post", "both"] = "pre"
-    norm_eps: float = 1e-6
-    qk_norm: QKNorm = "none"
-    windows: tuple[int, ...] = (0,)
-    attention_scale: float = 0.0
-    attention_softcap: float = 0.0
-    logit_softcap: float = 0.0
-    qkv_bias: bool = False
-    output_bias: bool = False
-    mlp_bias: bool = False
-    gated: bool = True
-    activation: Activation = "silu"
-    experts: Experts | None = None
-    mup: MuP | None = None
-    dtype: Dtype = "float32"
-    remat: bool = False
-    family: Literal["transformer", "moe"] = "transformer"
-    weight_bits: int = field(default=FULL, metadata={"later": True})  # left out of the JSON where it is 32
-
-    def __post_init__(self):
-        sizes = ("vocab_size", "d_model", "n_layers", "n_heads", "n_kv_heads", "d_head", "d_ff")
-        check_sizes("model", self, *sizes)
-        check_positive("model", self, "norm_eps", "rope_theta", "embedding_scale")
-        for name in ("attention_scale", "attention_softcap", "logit_softcap"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"model: {name}={getattr(self, name)}; it must be finite, and 0 at least")
-        if self.n_heads % self.n_kv_heads:
-            raise ValueError(
-                f"model: n_heads={self.n_heads} is not a multiple of n_kv_heads={self.n_kv_heads}; "
-                "query heads share key/value heads in equal groups"
-            )
-        if self.positions == "rope" and self.d_head % 2:
-            raise ValueError(f"model: d_head={self.d_head}; rope rotates pairs, so it must be even")
-        if self.positions == "learned" and self.max_len < 1:
-            raise ValueError(f"model: max_len={self.max_len}; learned positions need a table of at least 1")
-        if not self.windows or min(self.windows) < 0 or len(self.windows) > self.n_layers:
-            raise ValueError(
-                f"model: windows={self.windows}; give 1 to n_layers={self.n_layers} of them, each at least 0"
-            )
-        if (self.family == "moe") != (self.experts is not None):
-            raise ValueError(f"model: family={self.family!r} with experts={self.experts}; 'moe' has them")
-        if not 2 <= self.weight_bits <= FULL:
-            raise ValueError(
-                f"model: weight_bits={self.weight_bits}; allowed are 2 to {FULL}, which is no rounding"
-            )
-        check_dtype(self.dtype)
-
-
 Config = TransformerConfig
 
 
@@ -220,13 +135,21 @@ def build(config: TransformerConfig, make_mlp: Callable = feed_forward) -> Model
 
     `make_mlp(config, keys)` is the constructor of a layer that takes the place of the feed-forward layer.
     """
-    init_block, bind_block, block_axes = functional(lambda keys: Block(config, keys, make_mlp))
-    init_blocks, blocks_axes = stacked(init_block, block_axes, config.n_layers)
+    kinds, rows = config.kinds(), rows_in_stacks(config.kinds())
+    makers = {BLOCKS: make_mlp, DENSE: feed_forward}
+    n_layers = {stack: [kind.stack for kind in kinds].count(stack) for stack in makers}
+    init_stack, bind_block, block_axes, axes = {}, {}, {}, {}
+    for stack in (each for each, n in n_layers.items() if n):
+        init_block, bind_block[stack], block_axes[stack] = functional(
+            lambda keys, make=makers[stack]: Block(config, keys, make)
+        )
+        init_stack[stack], axes[stack] = stacked(init_block, block_axes[stack], n_layers[stack])
     init_ends, bind_ends, ends_axes = functional(lambda keys: Ends(config, keys))
 
     def init(key: jax.Array) -> Params:
         key_ends, key_blocks = jax.random.split(key)
-        return {"ends": init_ends(key_ends), "blocks": init_blocks(key_blocks)}
+        keys = {BLOCKS: key_blocks, DENSE: jax.random.fold_in(key_blocks, 1)}
+        return {"ends": init_ends(key_ends)} | {name: each(keys[name]) for name, each in init_stack.items()}
 
     def tables(positions_BT: jax.Array):
         if config.positions != "rope":
@@ -234,23 +157,22 @@ def build(config: TransformerConfig, make_mlp: Callable = feed_forward) -> Model
         return rope_tables(positions_BT, config.d_head, config.rope_theta, config.rope_scaling)
 
     def forward(params: Params, tokens_BT: jax.Array, exact: bool, segments_BT: jax.Array | None = None):
-        """Normalised final stream [B,T,D]; of each kind of layer, stacked keys and values and losses."""
+        """Normalised final stream [B,T,D]; of every group of layers, keys and values and losses."""
         ends, positions_BT = bind_ends(params["ends"]), jnp.arange(tokens_BT.shape[1])[None]
-        masks = {window: causal_mask(tokens_BT.shape[1], window) for window in set(config.windows)}
+        masks = {window: causal_mask(tokens_BT.shape[1], window) for window in dict.fromkeys(config.windows)}
         if segments_BT is not None:
             positions_BT = segments.positions(segments_BT)
             masks = {window: mask & segments.same_text(segments_BT) for window, mask in masks.items()}
         tables_BT = tables(positions_BT)
 
-        def block(kind: int, x_BTD, layer):
-            window = config.windows[kind]
-            only_causal = window if segments_BT is None else None
-            bound = bind_block(quantised(block_axes, layer, config.weight_bits))
-            return bound(x_BTD, tables_BT, masks[window], only_causal, exact)
+        def block(kind: LayerKind, x_BTD, layer):
+            only_causal = kind.window if segments_BT is None else None
+            bound = bind_block[kind.stack](quantised(block_axes[kind.stack], layer, config.weight_bits))
+            return bound(x_BTD, tables_BT, masks[kind.window], only_causal, exact)
 
         block = jax.checkpoint(block, static_argnums=0) if config.remat else block
         x_BTD = ends.embed(tokens_BT, positions_BT)
-        x_BTD, outs = scan_layers(block, x_BTD, params["blocks"], len(config.windows))
+        x_BTD, outs = scan_layers(block, x_BTD, params, kinds)
         return ends.final_norm(x_BTD), outs
 
     def hidden(params: Params, tokens_BT: jax.Array, segments_BT: jax.Array | None = None):
@@ -264,20 +186,21 @@ def build(config: TransformerConfig, make_mlp: Callable = feed_forward) -> Model
     def prefill(params: Params, tokens_BT: jax.Array, lengths_B: jax.Array, max_len: int):
         x_BTD, outs = forward(params, tokens_BT, exact=True)
         last_BD = last_token(x_BTD, lengths_B)
-        n_kinds, cache = len(config.windows), {"k": [], "v": [], "lengths": lengths_B}
-        for i in range(config.n_layers):
-            n_slots = min(max_len, config.windows[i % n_kinds] or max_len)
-            for name, kv in zip("kv", outs[i % n_kinds][0]):
-                slots_BSGK = to_slots(kv[i // n_kinds], lengths_B, n_slots)
+        cache: Cache = {"k": [], "v": [], "lengths": lengths_B}
+        for i, kind in enumerate(kinds):
+            n_slots = min(max_len, kind.window or max_len)
+            for name, kv_BTGK in zip("kv", out_of([keys_values for keys_values, _ in outs], kinds, i)):
+                slots_BSGK = to_slots(kv_BTGK, lengths_B, n_slots)
                 cache[name].append([part[None] for part in in_parts(slots_BSGK)])
         return logits(params, last_BD), cache
 
     def apart(params: Params, form: Callable) -> Params:
         """The layers one by one, and the head: form(axes, leaf) of each of their leaves."""
         blocks = []
-        for i in range(config.n_layers):
-            layer = jax.tree.map(lambda leaf, i=i: leaf[i], params["blocks"])
-            blocks.append(jax.tree.map(form, block_axes, quantised(block_axes, layer, config.weight_bits)))
+        for kind, row in zip(kinds, rows):
+            layer = jax.tree.map(lambda leaf, row=row: leaf[row], params[kind.stack])
+            of_block = block_axes[kind.stack]
+            blocks.append(jax.tree.map(form, of_block, quantised(of_block, layer, config.weight_bits)))
         head = {name: form(ends_axes[name], params["ends"][name]) for name in ends_axes if name == "head"}
         return {"blocks": blocks, "head": head}
 
@@ -291,63 +214,28 @@ def build(config: TransformerConfig, make_mlp: Callable = feed_forward) -> Model
 
         x_B1D, slots = ends.embed(token_B[:, None], position_B[:, None]), {"k": [], "v": []}
         # Unrolled, so that each layer's slots are arrays of their own, written in place and never copied.
-        for layer, k, v in zip(layers["blocks"], cache["k"], cache["v"]):
+        for kind, layer, k, v in zip(kinds, layers["blocks"], cache["k"], cache["v"]):
             own = [[part[0] for part in parts] for parts in (k, v)]
-            x_B1D, own = bind_block(layer).decode(x_B1D, tables_B1, own, position_B)
+            x_B1D, own = bind_block[kind.stack](layer).decode(x_B1D, tables_B1, own, position_B)
             for name, parts in zip("kv", own):
                 slots[name].append([part[None] for part in parts])
         cache = slots | {"lengths": position_B + 1}
         return logits(params, ends.final_norm(x_B1D)[:, 0]), cache
 
-    axes = {"ends": ends_axes, "blocks": blocks_axes}
-    return Model(config, init, hidden, logits, prefill, decode, axes, pack=pack)
+    return Model(config, init, hidden, logits, prefill, decode, {"ends": ends_axes} | axes, pack=pack)
 
 
-def scan_layers(block: Callable, x: jax.Array, params: Params, n_kinds: int):
-    """Runs x through all layers: `block(kind, x, layer) -> (x, out)`, kinds 0 … n_kinds-1 in turn.
-
-    `params` have a leading layer axis; the outs come back by kind, stacked. One scan runs the whole cycles
-    of kinds, so the program does not grow with depth; layers of a cycle that is cut short follow it.
-
-    Args:
-      block: one layer of a kind.
-      x: the stream into the first layer, [B,T,D].
-      params: of all layers, leaves [L,…].
-      n_kinds: how many kinds of layers take turns; static.
-    """
-    n_cycles, n_rest = divmod(len(jax.tree.leaves(params)[0]), n_kinds)
-    n_scanned = n_cycles * n_kinds
-
-    def at(layers: Params, i: int) -> Params:
-        return jax.tree.map(lambda leaf: leaf[i], layers)
-
-    def of_kind(kind: int) -> Params:
-        return jax.tree.map(lambda leaf: leaf[kind:n_scanned:n_kinds], params)
-
-    def cycle(x, layers):
-        outs = []
-        for kind in range(n_kinds):
-            x, out = block(kind, x, layers[kind])
-            outs.append(out)
-        return x, outs
-
-    # Apart by kind: what a layer reads is then what the scan was given, and not kept for the backward pass.
-    x, outs = jax.lax.scan(cycle, x, [of_kind(kind) for kind in range(n_kinds)])
-    for kind in range(n_rest):
-        x, out = block(kind, x, at(params, n_scanned + kind))
-        outs[kind] = jax.tree.map(lambda many, one: jnp.concatenate([many, one[None]]), outs[kind], out)
-    return x, outs
-
-
-def merge_aux(per_kind: list[Aux]) -> Aux:
-    """Auxiliary scalars of all layers as one: losses are summed, measurements averaged."""
-    merged = {name: jnp.concatenate([aux[name] for aux in per_kind]) for name in per_kind[0]}
+def merge_aux(per_group: list[Aux]) -> Aux:
+    """Auxiliary scalars of all layers that have some as one: losses are summed, measurements averaged."""
+    found = [aux for aux in per_group if aux] or [{}]
+    merged = {name: jnp.concatenate([aux[name] for aux in found]) for name in found[0]}
     return {name: each.sum() if name == "loss" else each.mean() for name, each in merged.items()}
 
 
 def count(config: TransformerConfig) -> Counts:
-    """Parameters and FLOPs by component."""
+    """Parameters and FLOPs by component; of a mixture of experts that of its dense layers."""
     layers, d, v = config.n_layers, config.d_model, config.vocab_size
+    n_dense = len(config.experts.dense_layers) if config.experts else layers
     norms_a_layer = (4 if config.norm_position == "both" else 2) * d
     norm_width = 2 if config.norm == "layer" else 1  # scale, and bias
     n_heads = {"none": 0, "head": 2, "width": config.n_heads + config.n_kv_heads}[config.qk_norm]
@@ -355,15 +243,14 @@ def count(config: TransformerConfig) -> Counts:
     parts = {
         "embedding": Part(v * d + positions, looked_up=positions + (0 if config.tied_embeddings else v * d)),
         "attention": attention_part(config) * layers,
-        "mlp": mlp_part(config) * layers,
+        "mlp": mlp_part(config) * n_dense,
         "norms": Part((norms_a_layer * layers + d) * norm_width + n_heads * config.d_head * layers),
         "head": Part(0 if config.tied_embeddings else v * d, flops=2 * v * d),
     }
     # A norm after the branch needs the branch's result; what only adds it does not.
-    last = Part(0, flops=-2 * d * config.d_ff * layers if config.norm_position == "pre" else 0)
+    last = Part(0, flops=-2 * d * config.d_ff * n_dense if config.norm_position == "pre" else 0)
     slot = 2 * config.n_kv_heads * config.d_head * itemsize(config)
-    windows = [config.windows[i % len(config.windows)] for i in range(layers)]
-    cache = tuple((slot, window) for window in windows)
+    cache = tuple((slot, kind.window) for kind in config.kinds())
     return Counts(parts, cache, again=parts["attention"] + parts["mlp"] + last)
 
 

@@ -43,8 +43,9 @@ def tensors_of(entries: list[Entry], shapes: dict[str, tuple[int, ...]]) -> Iter
         shape = entry.theirs(*empty).shape
         for index in np.ndindex(*ours[0][:n_axes]):
             layer, expert = (*index, 0, 0)[:2]
-            if layer >= entry.first_layer:
-                yield CheckpointTensor(entry.name.format(layer=layer, expert=expert), shape, entry, index)
+            number = entry.layers[layer] if entry.layers else layer
+            if number >= entry.first_layer:
+                yield CheckpointTensor(entry.name.format(layer=number, expert=expert), shape, entry, index)
 
 
 def match(wanted: list[CheckpointTensor], tensors: Tensors) -> dict[str, CheckpointTensor]:

@@ -92,6 +92,7 @@ def meaning(config: ModelConfig) -> dict[str, Any]:
             plain = replace(plain, max_len=0)
         if plain.experts:
             training = {"dispatch": "dropless", "capacity_factor": 1.0, "balance_loss": 0.0, "z_loss": 0.0}
-            plain = replace(plain, experts=replace(plain.experts, **training), d_ff=1)
+            d_ff = plain.d_ff if plain.experts.dense_layers else 1
+            plain = replace(plain, experts=replace(plain.experts, **training), d_ff=d_ff)
     how = ("dtype", "remat", "chunk")  # of computing the same
     return {field.name: getattr(plain, field.name) for field in fields(plain) if field.name not in how}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 Shape = tuple[int, ...]
@@ -16,7 +16,8 @@ class Entry:
     theirs holds several of ours (GPT-2's fused queries, keys and values). Where the name has "{layer}" our
     arrays have a leading layer axis, then for "{expert}" one of experts; both functions see one layer's (and
     expert's) slice, without those axes. They are numpy arrays, and what comes back may be views.
-    Layers before `first_layer` have no such tensor; our slices of those stay zero.
+    Layers before `first_layer` have no such tensor; our slices of those stay zero. `layers` are the numbers
+    of the layers along our axis; None: of all.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Entry:
     ours: Callable[[Any], tuple]  # their tensor, float32 -> our arrays, in the order of paths
     theirs: Callable[..., Any]  # our arrays, in the order of paths -> their tensor
     first_layer: int = 0
+    layers: tuple[int, ...] | None = None
 
 
 def same(name: str, path: str) -> Entry:
@@ -55,3 +57,14 @@ def linear(name: str, path: str, inputs: Shape, outputs: Shape) -> Entry:
         lambda theirs: (theirs.T.reshape(*inputs, *outputs),),
         lambda ours: ours.reshape(n_in, n_out).T,
     )
+
+
+def of_stack(entries: list[Entry], stack: str, layers: tuple[int, ...]) -> list[Entry]:
+    """The entries of blocks as those of a stack of our parameters that has just some of the layers."""
+    return [
+        replace(
+            entry, paths=tuple(path.replace("blocks/", f"{stack}/", 1) for path in entry.paths), layers=layers
+        )
+        for entry in entries
+        if "{layer}" in entry.name
+    ]

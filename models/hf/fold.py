@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from models.families.transformer import TransformerConfig
+from models.families.transformer_config import BLOCKS, DENSE, TransformerConfig
 from models.parametrization import attention_scale, branch_scale, logit_scale
 
 
@@ -12,7 +12,8 @@ def fold(config: TransformerConfig) -> tuple[TransformerConfig, dict[str, float]
     factors: dict[str, float] = {}
 
     def multiply(factor: float, *paths: str) -> None:
-        factors.update({path: factors.get(path, 1.0) * factor for path in paths})
+        dense = [path.replace(BLOCKS, DENSE, 1) for path in paths if path.startswith(BLOCKS)]
+        factors.update({path: factors.get(path, 1.0) * factor for path in (*paths, *dense)})
 
     multiply(config.embedding_scale, "ends/embedding")
     # A tied table is the head as well; the final norm takes out what went in, and scales the logits.

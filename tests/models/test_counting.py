@@ -9,7 +9,7 @@ import pytest
 
 import models
 from experiments.training.loss import training_loss
-from models import FAMILIES, RNNConfig, TransformerConfig, count, ladder
+from models import FAMILIES, Experts, RNNConfig, TransformerConfig, count, ladder
 
 DENSE = [
     TransformerConfig(61, 24, 3, 4, 2, 6, 40),
@@ -23,6 +23,9 @@ VARIANTS = {
     "gpt2": TransformerConfig(
         61, 16, 2, 2, 2, 8, 40, positions="learned", max_len=16, norm="layer", gated=False, qkv_bias=True,
         output_bias=True, mlp_bias=True,
+    ),
+    "dense-first": TransformerConfig(
+        61, 24, 3, 4, 2, 6, 40, experts=Experts(4, 2, 10, dense_layers=(0,)), family="moe"
     ),
     "lstm": RNNConfig(61, 8, 3, cell="lstm"),
     "no-attention": RNNConfig(61, 8, 2, cell="gru", attention=False),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from models.families.transformer import TransformerConfig
+from models.families.transformer_config import BLOCKS, DENSE, TransformerConfig
 from models.hf.architectures.decoder import (
     ACTIVATIONS,
     LAYER,
@@ -10,8 +10,9 @@ from models.hf.architectures.decoder import (
     decoder_entries,
     decoder_from_json,
     decoder_to_json,
+    mlp_entries,
 )
-from models.hf.entry import Entry, linear
+from models.hf.entry import Entry, linear, of_stack
 from models.hf.fields import Fields
 from models.layers.moe import Experts
 
@@ -49,6 +50,7 @@ def config_from_json(fields: dict[str, Any]) -> TransformerConfig:
         dispatch="dropless",
         balance_loss=left.take("router_aux_loss_coef", 0.0),
         z_loss=0.0,
+        dense_layers=_dense_layers(left, found["n_layers"]) if kind == "qwen3_moe" else (),
     )
     biases = left.require("attention_bias", False, *(() if kind == "mixtral" else (True,)))
     windows = (left.take("sliding_window", 0) if kind != "olmoe" else 0,)
@@ -56,9 +58,6 @@ def config_from_json(fields: dict[str, Any]) -> TransformerConfig:
         windows = windows if left.require("use_sliding_window", False, True) else (0,)
         # Versions of transformers differ in which layers it spares; of no effect without windows.
         left.require("max_window_layers", 0) if any(windows) else left.take("max_window_layers", 0)
-        left.require("decoder_sparse_step", 1)
-        if left.take("mlp_only_layers", []):
-            raise ValueError(f"config.json: mlp_only_layers={fields['mlp_only_layers']}; allowed is only []")
     if kind == "olmoe" and found["d_head"] * found["n_heads"] != found["d_model"]:
         raise ValueError(f"config.json: head_dim={found['d_head']}; OLMoE's heads add up to hidden_size")
     config = TransformerConfig(
@@ -94,7 +93,8 @@ def config_to_json(config: TransformerConfig) -> dict[str, Any]:
     fields["attention_bias"] = config.output_bias
     if kind == "olmoe":
         return fields | {"intermediate_size": experts.d_expert}
-    fields |= {"moe_intermediate_size": experts.d_expert, "decoder_sparse_step": 1, "mlp_only_layers": []}
+    fields |= {"moe_intermediate_size": experts.d_expert, "decoder_sparse_step": 1}
+    fields["mlp_only_layers"] = list(experts.dense_layers)
     window = config.windows[0] or None
     return fields | {"use_sliding_window": bool(window), "sliding_window": window, "max_window_layers": 0}
 
@@ -111,7 +111,19 @@ def entries(config: TransformerConfig) -> list[Entry]:
         inputs, outputs = (f, d) if ours == "down" else (d, f)
         name = f"{router}.experts.{{expert}}.{theirs}.weight"
         found.append(linear(name, f"blocks/mlp/w_{ours}", inputs, outputs))
-    return decoder_entries(config) + found
+    found += decoder_entries(config)
+    if not experts.dense_layers:
+        return found
+    sparse = tuple(i for i in range(config.n_layers) if i not in experts.dense_layers)
+    dense = of_stack(decoder_entries(config) + mlp_entries(config), DENSE, experts.dense_layers)
+    ends = [entry for entry in found if "{layer}" not in entry.name]
+    return ends + of_stack(found, BLOCKS, sparse) + dense
+
+
+def _dense_layers(fields: Fields, n_layers: int) -> tuple[int, ...]:
+    """The layers without experts: all but every so many, and those that are named."""
+    step, named = fields.take("decoder_sparse_step", 1), fields.take("mlp_only_layers", [])
+    return tuple(i for i in range(n_layers) if i in named or (i + 1) % step)
 
 
 def _kind(config: TransformerConfig) -> str:

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import jax
@@ -31,6 +31,8 @@ class Experts:
     if `shared_gate`. `renormalize` makes the chosen probabilities sum to one. Dispatch "capacity" gives every
     expert room for capacity_factor · top_k / n_experts of the tokens of a row and drops what does not fit;
     "dropless" keeps all. The losses' weights are those of Switch (balance) and ST-MoE (router z).
+    `dense_layers` are the numbers of layers that have a dense feed-forward layer instead, as wide as the
+    model's `d_ff` (the first ones in DeepSeek, Dai et al. 2024; any in Qwen3).
     """
 
     n_experts: int
@@ -43,6 +45,7 @@ class Experts:
     capacity_factor: float = 1.25
     balance_loss: float = 0.01
     z_loss: float = 1e-3
+    dense_layers: tuple[int, ...] = field(default=(), metadata={"later": True})
 
     def __post_init__(self):
         check_sizes("model: experts", self, "n_experts", "top_k", "d_expert")

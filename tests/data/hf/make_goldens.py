@@ -88,6 +88,16 @@ CONFIGS = {
         num_experts_per_tok=2,
         norm_topk_prob=True,
     ),
+    "qwen3-moe-dense": hf.Qwen3MoeConfig(
+        **SMALL | {"num_hidden_layers": 3},
+        head_dim=6,
+        moe_intermediate_size=10,
+        num_experts=4,
+        num_experts_per_tok=2,
+        norm_topk_prob=True,
+        mlp_only_layers=[0, 2],
+        tie_word_embeddings=True,
+    ),
     "olmoe": hf.OlmoeConfig(
         **SMALL | {"intermediate_size": 18, "num_key_value_heads": 4}, num_experts=6, num_experts_per_tok=2
     ),

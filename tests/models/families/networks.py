@@ -1,6 +1,7 @@
 """Small configurations of every family that differ in what tests are about, and parameters for them."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from models import (
 )
 
 VOCAB = 61
-DENSE = dict(vocab_size=VOCAB, d_model=16, n_layers=3, n_heads=4, n_kv_heads=2, d_head=6, d_ff=24)
+DENSE: Any = dict(vocab_size=VOCAB, d_model=16, n_layers=3, n_heads=4, n_kv_heads=2, d_head=6, d_ff=24)
 MIXTURE = functools.partial(TransformerConfig, VOCAB, 12, 2, 2, 1, 6, 24, family="moe")
 # Variants of a family that differ in what the contract is about; a family without any has its ladder's model.
 VARIANTS = {
@@ -55,6 +56,12 @@ VARIANTS = {
         "shared": MIXTURE(experts=Experts(5, 2, 8, capacity_factor=0.4, d_shared=6)),
         # One row's choices are fewer than 16 experts: decoding fetches the chosen ones only.
         "many": MIXTURE(experts=Experts(16, 2, 8, capacity_factor=0.5)),
+        "dense-first": TransformerConfig(
+            *(VOCAB, 12, 3, 2, 1, 6, 24),
+            experts=Experts(5, 2, 8, capacity_factor=0.4, dense_layers=(0,)),
+            windows=(0, 6),
+            family="moe",
+        ),
     },
     "encdec": {
         "t5": EncDecConfig(

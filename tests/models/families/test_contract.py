@@ -205,7 +205,8 @@ def test_texts_of_one_row_are_as_in_rows_of_their_own_and_no_gradient_goes_betwe
 
 
 GROWING = {family: ladder(16, VOCAB, family) for family in FAMILIES} | {
-    "windows": VARIANTS["transformer"]["gemma2"]
+    "windows": VARIANTS["transformer"]["gemma2"],
+    "dense-first": dataclasses.replace(VARIANTS["moe"]["dense-first"], windows=(0,)),
 }
 
 

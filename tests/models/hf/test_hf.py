@@ -25,7 +25,20 @@ from tests.extras import extra
 
 GOLDENS = sorted(path.parent for path in Path("tests/data/hf").glob("*/config.json"))
 GOLDEN = pytest.mark.parametrize("folder", GOLDENS, ids=lambda path: path.name)
-QUICK = ("gemma2", "gpt2", "llama-yarn", "mixtral", "olmo2", "qwen3", "rwkv4-rescaled", "rwkv7", "t5")
+QUICK = (
+    *(
+        "gemma2",
+        "gpt2",
+        "llama-yarn",
+        "mixtral",
+        "olmo2",
+        "qwen3",
+        "qwen3-moe-dense",
+        "rwkv4-rescaled",
+        "rwkv7",
+    ),
+    "t5",
+)
 SMALL = TransformerConfig(vocab_size=31, d_model=16, n_layers=2, n_heads=4, n_kv_heads=2, d_head=6, d_ff=24)
 MIX = Experts(n_experts=4, top_k=2, d_expert=10, dispatch="dropless")
 
@@ -146,6 +159,8 @@ def test_absent_fields_have_the_defaults_of_their_architecture():
     assert read("qwen3-windows", use_sliding_window=False, layer_types=None).windows == (0,)
     assert read("mixtral", "rope_parameters").rope_theta == 1e6
     assert read("gpt2-inner", n_inner=None).d_ff == 96
+    sparse = {"num_hidden_layers": 6, "decoder_sparse_step": 2, "mlp_only_layers": [3]}
+    assert read("qwen3-moe-dense", **sparse).experts.dense_layers == (0, 2, 3, 4)
 
 
 REFUSED = [
@@ -167,8 +182,7 @@ REFUSED = [
     ("gpt2", {"add_cross_attention": True}, "add_cross_attention=True"),
     ("olmoe", {"clip_qkv": 8.0}, "clip_qkv=8.0"),
     ("olmoe", {"sliding_window": 8}, "sliding_window=8"),
-    ("qwen3-moe", {"mlp_only_layers": [1]}, r"mlp_only_layers=\[1\]"),
-    ("qwen3-moe", {"decoder_sparse_step": 2}, "decoder_sparse_step=2"),
+    ("qwen3-moe", {"mlp_only_layers": [1, 0]}, r"dense_layers=\(0, 1\)"),
     ("qwen3-moe", {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}, "max_window_l"),
     ("llama", {"architectures": ["LlamaForSequenceClassification"]}, "allowed: LlamaForCausalLM"),
     ("llama", {"architectures": None, "model_type": "llama4"}, "model_type='llama4'"),
@@ -287,6 +301,10 @@ CANNOT = [
         "MixtralForCausalLM.*renormalize=False",
     ),
     (dataclasses.replace(SMALL, family="moe", experts=dataclasses.replace(MIX, d_shared=8)), "d_shared=8"),
+    (
+        dataclasses.replace(SMALL, family="moe", experts=dataclasses.replace(MIX, dense_layers=(0,))),
+        "MixtralForCausalLM.*dense_layers=",
+    ),
     (RNNConfig(31, 8, 1), "family='rnn' has no Hugging Face architecture"),
 ]
 

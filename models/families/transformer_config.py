@@ -1,0 +1,112 @@
+"""The configuration of decoder-only transformers, and what it says of each layer."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from models.layers.attention import QKNorm
+from models.layers.mlp import Activation
+from models.layers.moe import Experts
+from models.layers.positions import RopeScaling
+from models.model import Dtype, check_dtype, check_positive, check_sizes
+from models.parametrization import MuP
+from models.quantization import FULL
+
+BLOCKS, DENSE = "blocks", "dense_blocks"  # stacks of parameters; the second is of layers without experts
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Decoder-only transformer. The defaults are Llama's: pre-norm, RMSNorm, rope, SwiGLU, no biases.
+
+    `norm_position`: "pre" normalises what a branch reads, "post" what it adds (OLMo 2), "both" is Gemma 2's.
+    `qk_norm`: RMSNorm of queries and keys by "head" (Qwen3) or over all heads' "width" (OLMo 2).
+    `windows` are repeated through the layers; 0 sees everything before it, w only the last w tokens.
+    `attention_scale` multiplies the scores; 0 stands for 1/√d_head. A softcap c turns x into c·tanh(x/c).
+    `dtype` is the compute type; parameters are always float32. `remat` recomputes each block in the
+    backward pass: less memory, about a third more time, the same numbers. `weight_bits` below 32 rounds the
+    blocks' matrices to so many bits wherever they are used (models/quantization.py).
+    """
+
+    vocab_size: int
+    d_model: int
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    d_head: int
+    d_ff: int
+    tied_embeddings: bool = False
+    embedding_scale: float = 1.0
+    positions: Literal["rope", "learned", "sinusoidal", "none"] = "rope"
+    max_len: int = 0  # rows of the table of learned positions; elsewhere the length meant, 0: not said
+    rope_theta: float = 10_000.0
+    rope_scaling: RopeScaling | None = None
+    norm: Literal["rms", "layer"] = "rms"
+    norm_position: Literal["pre", "post", "both"] = "pre"
+    norm_eps: float = 1e-6
+    qk_norm: QKNorm = "none"
+    windows: tuple[int, ...] = (0,)
+    attention_scale: float = 0.0
+    attention_softcap: float = 0.0
+    logit_softcap: float = 0.0
+    qkv_bias: bool = False
+    output_bias: bool = False
+    mlp_bias: bool = False
+    gated: bool = True
+    activation: Activation = "silu"
+    experts: Experts | None = None
+    mup: MuP | None = None
+    dtype: Dtype = "float32"
+    remat: bool = False
+    family: Literal["transformer", "moe"] = "transformer"
+    weight_bits: int = field(default=FULL, metadata={"later": True})  # left out of the JSON where it is 32
+
+    def __post_init__(self):
+        sizes = ("vocab_size", "d_model", "n_layers", "n_heads", "n_kv_heads", "d_head", "d_ff")
+        check_sizes("model", self, *sizes)
+        check_positive("model", self, "norm_eps", "rope_theta", "embedding_scale")
+        for name in ("attention_scale", "attention_softcap", "logit_softcap"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"model: {name}={getattr(self, name)}; it must be finite, and 0 at least")
+        if self.n_heads % self.n_kv_heads:
+            raise ValueError(
+                f"model: n_heads={self.n_heads} is not a multiple of n_kv_heads={self.n_kv_heads}; "
+                "query heads share key/value heads in equal groups"
+            )
+        if self.positions == "rope" and self.d_head % 2:
+            raise ValueError(f"model: d_head={self.d_head}; rope rotates pairs, so it must be even")
+        if self.positions == "learned" and self.max_len < 1:
+            raise ValueError(f"model: max_len={self.max_len}; learned positions need a table of at least 1")
+        if not self.windows or min(self.windows) < 0 or len(self.windows) > self.n_layers:
+            raise ValueError(
+                f"model: windows={self.windows}; give 1 to n_layers={self.n_layers} of them, each at least 0"
+            )
+        if (self.family == "moe") != (self.experts is not None):
+            raise ValueError(f"model: family={self.family!r} with experts={self.experts}; 'moe' has them")
+        dense = self.experts.dense_layers if self.experts else ()
+        if list(dense) != sorted(set(dense)) or not set(dense) < set(range(self.n_layers)):
+            raise ValueError(
+                f"model: experts.dense_layers={dense}; give some of the layers 0 to {self.n_layers - 1} in "
+                "order, not all"
+            )
+        if not 2 <= self.weight_bits <= FULL:
+            raise ValueError(
+                f"model: weight_bits={self.weight_bits}; allowed are 2 to {FULL}, which is no rounding"
+            )
+        check_dtype(self.dtype)
+
+    def kinds(self) -> tuple["LayerKind", ...]:
+        """What each layer is."""
+        dense = self.experts.dense_layers if self.experts else ()
+        return tuple(
+            LayerKind(DENSE if i in dense else BLOCKS, self.windows[i % len(self.windows)])
+            for i in range(self.n_layers)
+        )
+
+
+@dataclass(frozen=True)
+class LayerKind:
+    """In which stack of the parameters a layer is, and how far back it sees (0: all that is before it)."""
+
+    stack: str
+    window: int
