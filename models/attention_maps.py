@@ -47,9 +47,7 @@ def attention_maps(config: ModelConfig, params: Params, tokens_BT: jax.Array) ->
     bind_block = {}
     for stack, make in makers.items():
         _, bind_block[stack], _ = functional(lambda keys, make=make: Block(config, keys, make))
-    n, positions_1T, tables = tokens_BT.shape[1], jnp.arange(tokens_BT.shape[1])[None], None
-    if config.positions == "rope":
-        tables = rope_tables(positions_1T, config.d_head, config.rope_theta, config.rope_scaling)
+    n, positions_1T = tokens_BT.shape[1], jnp.arange(tokens_BT.shape[1])[None]
     n_shared = config.n_heads // config.n_kv_heads
     ends, maps, routing = bind_ends(params["ends"]), [], []
     x_BTD = ends.embed(tokens_BT, positions_1T)
@@ -58,6 +56,7 @@ def attention_maps(config: ModelConfig, params: Params, tokens_BT: jax.Array) ->
         block = bind_block[kind.stack](layer)
         mask_1TS, attention = causal_mask(n, kind.window), block.attention
         read_BTD = x_BTD if block.attention_norm is None else block.attention_norm(x_BTD)
+        tables = kind.rope and rope_tables(positions_1T, config.d_head, *kind.rope)
         q_BTHK, k_BSGK, v_BSGK = attention.queries_keys_values(read_BTD, tables)
         k_BSHK, v_BSHK = (jnp.repeat(each, n_shared, axis=2) for each in (k_BSGK, v_BSGK))
         scores_BHTS = jnp.einsum("bthk,bshk->bhts", q_BTHK * attention.scale, k_BSHK).astype(jnp.float32)

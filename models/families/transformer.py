@@ -152,9 +152,9 @@ def build(config: TransformerConfig, make_mlp: Callable = feed_forward) -> Model
         return {"ends": init_ends(key_ends)} | {name: each(keys[name]) for name, each in init_stack.items()}
 
     def tables(positions_BT: jax.Array):
-        if config.positions != "rope":
-            return None
-        return rope_tables(positions_BT, config.d_head, config.rope_theta, config.rope_scaling)
+        """By kind of rope, what rotates queries and keys."""
+        ropes = dict.fromkeys(kind.rope for kind in kinds)
+        return {rope: rope and rope_tables(positions_BT, config.d_head, *rope) for rope in ropes}
 
     def forward(params: Params, tokens_BT: jax.Array, exact: bool, segments_BT: jax.Array | None = None):
         """Normalised final stream [B,T,D]; of every group of layers, keys and values and losses."""
@@ -168,7 +168,7 @@ def build(config: TransformerConfig, make_mlp: Callable = feed_forward) -> Model
         def block(kind: LayerKind, x_BTD, layer):
             only_causal = kind.window if segments_BT is None else None
             bound = bind_block[kind.stack](quantised(block_axes[kind.stack], layer, config.weight_bits))
-            return bound(x_BTD, tables_BT, masks[kind.window], only_causal, exact)
+            return bound(x_BTD, tables_BT[kind.rope], masks[kind.window], only_causal, exact)
 
         block = jax.checkpoint(block, static_argnums=0) if config.remat else block
         x_BTD = ends.embed(tokens_BT, positions_BT)
@@ -216,7 +216,7 @@ def build(config: TransformerConfig, make_mlp: Callable = feed_forward) -> Model
         # Unrolled, so that each layer's slots are arrays of their own, written in place and never copied.
         for kind, layer, k, v in zip(kinds, layers["blocks"], cache["k"], cache["v"]):
             own = [[part[0] for part in parts] for parts in (k, v)]
-            x_B1D, own = bind_block[kind.stack](layer).decode(x_B1D, tables_B1, own, position_B)
+            x_B1D, own = bind_block[kind.stack](layer).decode(x_B1D, tables_B1[kind.rope], own, position_B)
             for name, parts in zip("kv", own):
                 slots[name].append([part[None] for part in parts])
         cache = slots | {"lengths": position_B + 1}

@@ -22,7 +22,10 @@ class TransformerConfig:
     `norm_position`: "pre" normalises what a branch reads, "post" what it adds (OLMo 2), "both" is Gemma 2's.
     `qk_norm`: RMSNorm of queries and keys by "head" (Qwen3) or over all heads' "width" (OLMo 2).
     `windows` are repeated through the layers; 0 sees everything before it, w only the last w tokens.
-    `attention_scale` multiplies the scores; 0 stands for 1/√d_head. A softcap c turns x into c·tanh(x/c).
+    `rope_layers` are repeated likewise; where False, rope rotates nothing (Yang et al. 2025; SmolLM3's NoPE).
+    `local_rope_theta` is rope's base in layers with a window, where it is not stretched (Gemma 3); 0: as in
+    the others. `attention_scale` multiplies the scores; 0 stands for 1/√d_head. A softcap c turns x into
+    c·tanh(x/c).
     `dtype` is the compute type; parameters are always float32. `remat` recomputes each block in the
     backward pass: less memory, about a third more time, the same numbers. `weight_bits` below 32 rounds the
     blocks' matrices to so many bits wherever they are used (models/quantization.py).
@@ -60,12 +63,14 @@ class TransformerConfig:
     remat: bool = False
     family: Literal["transformer", "moe"] = "transformer"
     weight_bits: int = field(default=FULL, metadata={"later": True})  # left out of the JSON where it is 32
+    rope_layers: tuple[bool, ...] = field(default=(True,), metadata={"later": True})
+    local_rope_theta: float = field(default=0.0, metadata={"later": True})
 
     def __post_init__(self):
         sizes = ("vocab_size", "d_model", "n_layers", "n_heads", "n_kv_heads", "d_head", "d_ff")
         check_sizes("model", self, *sizes)
         check_positive("model", self, "norm_eps", "rope_theta", "embedding_scale")
-        for name in ("attention_scale", "attention_softcap", "logit_softcap"):
+        for name in ("attention_scale", "attention_softcap", "logit_softcap", "local_rope_theta"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"model: {name}={getattr(self, name)}; it must be finite, and 0 at least")
         if self.n_heads % self.n_kv_heads:
@@ -80,6 +85,10 @@ class TransformerConfig:
         if not self.windows or min(self.windows) < 0 or len(self.windows) > self.n_layers:
             raise ValueError(
                 f"model: windows={self.windows}; give 1 to n_layers={self.n_layers} of them, each at least 0"
+            )
+        if not self.rope_layers or len(self.rope_layers) > self.n_layers:
+            raise ValueError(
+                f"model: rope_layers={self.rope_layers}; give 1 to n_layers={self.n_layers} of them"
             )
         if (self.family == "moe") != (self.experts is not None):
             raise ValueError(f"model: family={self.family!r} with experts={self.experts}; 'moe' has them")
@@ -98,15 +107,22 @@ class TransformerConfig:
     def kinds(self) -> tuple["LayerKind", ...]:
         """What each layer is."""
         dense = self.experts.dense_layers if self.experts else ()
-        return tuple(
-            LayerKind(DENSE if i in dense else BLOCKS, self.windows[i % len(self.windows)])
-            for i in range(self.n_layers)
-        )
+
+        def kind(i: int) -> LayerKind:
+            window, rope = self.windows[i % len(self.windows)], None
+            if self.positions == "rope" and self.rope_layers[i % len(self.rope_layers)]:
+                local = self.local_rope_theta if window else 0.0
+                rope = (local, None) if local else (self.rope_theta, self.rope_scaling)
+            return LayerKind(DENSE if i in dense else BLOCKS, window, rope)
+
+        return tuple(kind(i) for i in range(self.n_layers))
 
 
 @dataclass(frozen=True)
 class LayerKind:
-    """In which stack of the parameters a layer is, and how far back it sees (0: all that is before it)."""
+    """In which stack of the parameters a layer is, how far back it sees (0: all that is before it), and base
+    and stretching of its rotary positions, if it has them."""
 
     stack: str
     window: int
+    rope: tuple[float, RopeScaling | None] | None = None

@@ -5,7 +5,7 @@ from types import ModuleType
 from typing import Any
 
 from models.families.transformer import TransformerConfig
-from models.hf.architectures import gemma2, gpt2, llama, moe, rwkv, t5
+from models.hf.architectures import gemma, gpt2, llama, moe, phi3, rwkv, t5
 from models.hf.fold import fold
 from models.model import ModelConfig
 from models.parametrization import attention_scale
@@ -14,15 +14,17 @@ from models.parametrization import attention_scale
 MODULES: dict[str, ModuleType] = {
     **dict.fromkeys(llama.ARCHITECTURES, llama),
     **dict.fromkeys(moe.ARCHITECTURES, moe),
-    "gemma2": gemma2,
+    **dict.fromkeys(gemma.ARCHITECTURES, gemma),
+    "phi3": phi3,
     "gpt2": gpt2,
     "t5": t5,
     "rwkv": rwkv,
     "rwkv7": rwkv,
 }
 # By what is in `architectures`: the model type.
-ARCHITECTURES = {name: kind for kind, name in (llama.ARCHITECTURES | moe.ARCHITECTURES).items()} | {
-    "Gemma2ForCausalLM": "gemma2",
+NAMED = llama.ARCHITECTURES | moe.ARCHITECTURES | gemma.ARCHITECTURES
+ARCHITECTURES = {name: kind for kind, name in NAMED.items()} | {
+    "Phi3ForCausalLM": "phi3",
     "GPT2LMHeadModel": "gpt2",
     "T5ForConditionalGeneration": "t5",
     "RwkvForCausalLM": "rwkv",
@@ -67,7 +69,7 @@ def config_to_json(config: ModelConfig) -> tuple[ModuleType, ModelConfig, dict[s
     if isinstance(config, TransformerConfig):
         attempts.append(fold(config))
         if config.family == "transformer":
-            module = gpt2 if config.norm == "layer" else gemma2 if config.norm_position == "both" else llama
+            module = gpt2 if config.norm == "layer" else gemma if config.norm_position == "both" else llama
     if module is None:
         raise ValueError(f"model: family={config.family!r} has no Hugging Face architecture")
     said = ""

@@ -9,7 +9,14 @@ import models
 from models import Experts, TransformerConfig, ladder
 from models.attention_maps import attention_maps
 
-CONFIG = TransformerConfig(11, 12, 3, 4, 2, 6, 16, windows=(0, 2), attention_softcap=3.0, qk_norm="head")
+CONFIG = TransformerConfig(
+    *(11, 12, 3, 4, 2, 6, 16),
+    windows=(0, 2),
+    attention_softcap=3.0,
+    qk_norm="head",
+    rope_layers=(True, True, False),
+    local_rope_theta=50.0,
+)
 
 
 MIX = Experts(4, 2, d_expert=10, d_shared=6, shared_gate=True, dispatch="dropless")

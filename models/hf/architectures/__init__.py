@@ -1,10 +1,10 @@
 """How Hugging Face names and describes the networks that we read and write, an architecture a file.
 
 Each has `config_from_json(fields)`, our configuration of a config.json; `config_to_json(config)`, the fields
-of one; and `entries(config)`, every tensor of a checkpoint and which parameter it is. `decoder` has what the
-decoders that came of Llama have in common, `rope` how rotary positions are spelled.
+of one, but for `phi3`; and `entries(config)`, every tensor of a checkpoint and which parameter it is.
+`decoder` has what the decoders that came of Llama have in common, `rope` how rotary positions are spelled.
 
 Read by models.hf.config_json alone; they import models.hf.entry, models.hf.fields and models.families.
 """
 
-__all__ = ["decoder", "gemma2", "gpt2", "llama", "moe", "rope", "rwkv", "t5"]
+__all__ = ["decoder", "gemma", "gpt2", "llama", "moe", "phi3", "rope", "rwkv", "t5"]

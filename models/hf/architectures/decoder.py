@@ -1,13 +1,14 @@
 """What Llama and the decoders that came of it have in common: most fields and most names of tensors."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from models.families.transformer import TransformerConfig
 from models.hf.architectures.rope import rope_from_json, rope_to_json
 from models.hf.entry import Entry, linear, reshaped, same
 from models.hf.fields import Fields
 
+T = TypeVar("T")
 ACTIVATIONS = {
     "silu": "silu",
     "swish": "silu",
@@ -89,22 +90,21 @@ def windows_from_json(fields: Fields, window: int, default: list[str]) -> tuple[
     return repeating([widths[kind] for kind in types])
 
 
-def repeating(windows: list[int]) -> tuple[int, ...]:
-    """The shortest beginning of `windows` that gives them all when it is repeated."""
+def repeating(layers: list[T]) -> tuple[T, ...]:
+    """The shortest beginning of what layers have that gives them all when it is repeated."""
     length = next(
-        n for n in range(1, len(windows) + 1) if all(w == windows[i % n] for i, w in enumerate(windows))
+        n for n in range(1, len(layers) + 1) if all(each == layers[i % n] for i, each in enumerate(layers))
     )
-    return tuple(windows[:length])
+    return tuple(layers[:length])
 
 
 def layer_types(config: TransformerConfig) -> list[str]:
     """The kind of attention of every layer."""
-    windows = [config.windows[i % len(config.windows)] for i in range(config.n_layers)]
-    return ["sliding_attention" if window else "full_attention" for window in windows]
+    return ["sliding_attention" if kind.window else "full_attention" for kind in config.kinds()]
 
 
 def decoder_entries(config: TransformerConfig, scale: Callable[[str, str], Entry] = same) -> list[Entry]:
-    """Every tensor but those of the feed-forward layers; `scale` makes the entry of a norm of the width."""
+    """Every tensor but those of the feed-forward layers; `scale` makes the entry of a norm's scale."""
     d = (config.d_model,)
     norms = {f"{LAYER}.{theirs}": f"blocks/{ours}" for theirs, ours in NORMS[config.norm_position].items()}
     norms["model.norm"] = "ends/final_norm"
@@ -112,10 +112,10 @@ def decoder_entries(config: TransformerConfig, scale: Callable[[str, str], Entry
     found += [scale(f"{theirs}.weight", f"{ours}/scale") for theirs, ours in norms.items()]
     if not config.tied_embeddings:
         found.append(linear("lm_head.weight", "ends/head", d, (config.vocab_size,)))
-    return found + _attention(config)
+    return found + _attention(config, scale)
 
 
-def _attention(config: TransformerConfig) -> list[Entry]:
+def _attention(config: TransformerConfig, scale: Callable[[str, str], Entry]) -> list[Entry]:
     theirs, ours, d = f"{LAYER}.self_attn", "blocks/attention", (config.d_model,)
     heads, kv_heads = (config.n_heads, config.d_head), (config.n_kv_heads, config.d_head)
     found = [linear(f"{theirs}.o_proj.weight", f"{ours}/w_o", heads, d)]
@@ -126,7 +126,9 @@ def _attention(config: TransformerConfig) -> list[Entry]:
             found.append(reshaped(f"{theirs}.{letter}_proj.bias", f"{ours}/b_{letter}", width, shape))
         if config.qk_norm != "none" and letter != "v":
             name, path = f"{theirs}.{letter}_norm.weight", f"{ours}/{letter}_norm/scale"
-            found.append(same(name, path) if config.qk_norm == "head" else reshaped(name, path, width, shape))
+            found.append(
+                scale(name, path) if config.qk_norm == "head" else reshaped(name, path, width, shape)
+            )
     if config.output_bias:
         found.append(same(f"{theirs}.o_proj.bias", f"{ours}/b_o"))
     return found

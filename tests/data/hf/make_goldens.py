@@ -60,6 +60,12 @@ CONFIGS = {
         sliding_window=5,
         max_window_layers=1,
     ),
+    "smollm3": hf.SmolLM3Config(
+        **SMALL | {"num_hidden_layers": 3},
+        no_rope_layer_interval=2,
+        use_sliding_window=True,
+        sliding_window=6,
+    ),
     "olmo2": hf.Olmo2Config(**SMALL | {"num_hidden_layers": 3}),
     "gemma2": hf.Gemma2Config(
         **SMALL | {"num_hidden_layers": 3},
@@ -69,6 +75,18 @@ CONFIGS = {
         attn_logit_softcapping=3.0,
         final_logit_softcapping=4.0,
     ),
+    "gemma3": hf.Gemma3TextConfig(
+        **SMALL | {"num_hidden_layers": 3},
+        head_dim=8,
+        query_pre_attn_scalar=20,
+        sliding_window=5,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        rope_parameters={
+            "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+            "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4},
+        },
+    ),
+    "phi3": hf.Phi3Config(**SMALL, sliding_window=6),
     "gpt2-inner": hf.GPT2Config(
         vocab_size=64, n_positions=40, n_embd=24, n_layer=3, n_head=3, n_inner=50, **NO_IDS
     ),
@@ -165,7 +183,7 @@ def randomize(model: Any, seed: int) -> None:
             p.data = torch.rand(p.shape, generator=rng)
         elif p.dim() == 1:  # scales and biases; Gemma's scales are 1 + weight
             is_scale = "norm" in name or "ln" in name
-            centre = float(is_scale and not name.endswith("bias") and model.config.model_type != "gemma2")
+            centre = float(is_scale and not name.endswith("bias") and "gemma" not in model.config.model_type)
             p.data = centre + 0.3 * draw
         elif "embed" in name or "wte" in name or "wpe" in name or "shared" in name or "relative" in name:
             p.data = draw * (0.3 if "gemma" in model.config.model_type else 0.7)

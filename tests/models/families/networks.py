@@ -51,6 +51,13 @@ VARIANTS = {
             activation="gelu_tanh",
             attention_scale=0.3,
         ),
+        "gemma3-smollm3": TransformerConfig(  # a local rope, a stretched one, and none
+            **DENSE,
+            windows=(4, 0, 0),
+            rope_layers=(True, True, False),
+            rope_scaling=RopeScaling("linear", 4.0),
+            local_rope_theta=100.0,
+        ),
     },
     "moe": {
         "shared": MIXTURE(experts=Experts(5, 2, 8, capacity_factor=0.4, d_shared=6)),
