@@ -20,7 +20,7 @@ import numpy as np
 from scipy import linalg
 
 from scaling.laws import Columns, Law
-from scaling.laws.law import float_columns, linearise, linearised, scaled_values
+from scaling.laws.law import float_columns, linearise, linearised
 
 BATCH_ROWS = 2**12  # rows of a batch, so that a step stays in the fastest cache of a core
 QUEUE_ROWS = 2**19  # rows of all problems of a queue, 4 MB
@@ -246,25 +246,29 @@ def levenberg_marquardt(
     def whiten(rows: np.ndarray) -> np.ndarray:
         return linalg.solve_triangular(root, rows, lower=True, check_finite=False)
 
-    def cost(theta: np.ndarray) -> float:  # not a number, and so no better, outside the law's domain
-        with np.errstate(all="ignore"):
-            white = whiten(y - scaled_values(law, theta[None], x)[0])
-            return float(white @ white + prior.precision @ (theta - prior.mean) ** 2)
+    def look(theta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """(cost, errors, slopes), the errors white; not numbers, and so no better, outside the law's domain.
 
-    theta = np.clip(start, low, high)
-    now, damping = cost(theta), 1e-2
-    for _ in range(STEPS):
+        The values alone would be quicker computed, but they are a program more to compile.
+        """
         value, slopes = linearised(law, theta, x)
-        left, slopes = whiten(y - value), whiten(slopes)
+        left = whiten(y - value)
+        return float(left @ left + prior.precision @ (theta - prior.mean) ** 2), left, slopes
+
+    theta, damping = np.clip(start, low, high), 1e-2
+    now, left, slopes = look(theta)
+    for _ in range(STEPS):
+        slopes = whiten(slopes)
         gradient = prior.precision * (theta - prior.mean) - slopes.T @ left
         hessian = slopes.T @ slopes + np.diag(prior.precision)
         before = now
         for _ in range(TRIES):
             with jax.enable_x64(True):
                 tried = np.asarray(_damped_step(theta, gradient, hessian, damping, low, high)[0])
-            reached = cost(tried)
+            reached, *there = look(tried)
             if reached < now:
                 theta, now, damping = tried, reached, max(damping / 5, 1e-9)
+                left, slopes = there
                 break
             damping *= 5
         if before - now <= 1e-7 * now + 1e-9:

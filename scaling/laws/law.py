@@ -16,7 +16,7 @@ from jax import Array
 
 Columns = Mapping[str, Array]
 FREE = (0.0, float("inf"))  # a prior that says nothing
-BLOCK = 64  # rows: tables are padded to a multiple of it, so that few lengths are compiled
+BLOCK = 256  # rows: tables are padded to a multiple of it, so that most are compiled for one length
 ROOT_HALF = int(np.sqrt(0.5).view(np.int64))
 ARTANH = 1 / np.arange(21, 0, -2)  # of the powers of z^2 in artanh(z) / z, from the highest
 
