@@ -1,10 +1,11 @@
 """The vocabulary of a data configuration; what vocabularies are is in `vocabularies`."""
 
+import dataclasses
 from pathlib import Path
 
 from experiments.data.cache import read_manifest
 from experiments.data.prepare import prepare
-from experiments.data.vocabularies.hugging_face import hugging_face_vocab
+from experiments.data.vocabularies.hugging_face import has_tokenizer, hugging_face_vocab
 from experiments.data.vocabularies.vocab import (
     ByteVocab,
     HuggingFaceVocab,
@@ -24,7 +25,16 @@ __all__ = [
     "hugging_face_vocab",
     "load_vocab",
     "prompt_ids",
+    "with_own_tokenizer",
 ]
+
+
+def with_own_tokenizer(data: DataConfig, run: Path) -> DataConfig:
+    """A run's data, where an imported vocabulary is that of the tokenizer in its folder, if there is one,
+    wherever it came from: the folder may move."""
+    if data.vocab != "imported" or not has_tokenizer(run):
+        return data
+    return dataclasses.replace(data, path=str(run.absolute()))
 
 
 def load_vocab(config: DataConfig, root: Path | str | None = None) -> Vocab:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.evaluate.language_modelling.perplexity import batch_rows, token_losses
+from experiments.evaluate.language_modelling.token_losses import batch_rows, token_losses
 from experiments.evaluate.loaded_model import LoadedModel, load_model
 
 

@@ -1,4 +1,4 @@
-"""Token losses of a checkpoint on a text: computed once, then read from the response cache."""
+"""Token losses of a checkpoint on a text: computed once, then read from the response cache, without jax."""
 
 import hashlib
 import json
@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.config import RunConfig
-from experiments.data.vocab import Vocab, load_vocab
+from experiments.data.vocab import Vocab, load_vocab, with_own_tokenizer
+from experiments.data_configs import DataConfig
 from experiments.evaluate import response_cache
 from experiments.evaluate.checkpoint_paths import Checkpoint, is_hugging_face
 from experiments.evaluate.language_modelling.perplexity import (
@@ -21,7 +21,6 @@ from experiments.evaluate.language_modelling.perplexity import (
     difference,
     document_losses,
     length_labels,
-    loss_batches,
     summarise,
 )
 from experiments.evaluate.language_modelling.tokenized_text import (
@@ -32,8 +31,8 @@ from experiments.evaluate.language_modelling.tokenized_text import (
 )
 from experiments.evaluate.statistics.intervals import Estimate
 from experiments.evaluate.tasks.responses import Loader, Progress
-from experiments.files import cache_folder, fingerprint
-from experiments.training.checkpoints.load import read_config
+from experiments.fields import from_json
+from experiments.files import cache_folder, fingerprint, read_json
 
 FORMAT = 2
 
@@ -45,7 +44,7 @@ def cached_losses(
     context: int,
     progress: Progress = lambda done, total: None,
 ) -> np.ndarray:
-    """`perplexity.token_losses` of the checkpoint with this fingerprint; about four bytes a token are kept.
+    """`token_losses.token_losses` of the checkpoint with this fingerprint; about four bytes a token are kept.
 
     Args:
       checkpoint: its fingerprint.
@@ -58,6 +57,8 @@ def cached_losses(
     with response_cache.open_losses(_cache_path(checkpoint, tokens, context), n) as (known, add):
         pieces, done = [known], len(known)
         if done < n:
+            from experiments.evaluate.language_modelling.token_losses import loss_batches
+
             loaded = loader()
             for losses in loss_batches(loaded.model, loaded.params, tokens, context, done // context):
                 add(losses)
@@ -122,13 +123,12 @@ def score_text(
     Raises:
       ValueError: the text cannot be read, or has no such field.
     """
-    config, vocab = _config_and_vocab(checkpoint, loader)
-    text = read_files(name, vocab) if is_file else read_split(config.data, name)
+    data, context, vocab = _read_as(checkpoint, loader)
+    text = read_files(name, vocab) if is_file else read_split(data, name)
     text = text if limit is None else first_documents(text, limit)
     labels = {field: _labels(text, field, name) for field in by if field not in ("length", "position")}
     if len(text.tokens) < 2:
         raise ValueError("the text is empty; give at least one document")
-    context = config.seq_len
     nats = cached_losses(fingerprint(checkpoint.folder), loader, text.tokens, context, progress)
     found, groups = document_losses(nats, text, vocab), {}
     for field in by:
@@ -140,13 +140,20 @@ def score_text(
     return TextScore(checkpoint.folder, name, text, found, summarise(nats, text, vocab, context), groups)
 
 
-def _config_and_vocab(checkpoint: Checkpoint, loader: Loader) -> tuple[RunConfig, Vocab]:
-    """Those of a run without opening its parameters; of a Hugging Face folder by opening it."""
+def _read_as(checkpoint: Checkpoint, loader: Loader) -> tuple[DataConfig, int, Vocab]:
+    """Corpus, tokens a window and vocabulary: of a run from its configuration, of a Hugging Face folder by
+    opening it."""
     if is_hugging_face(checkpoint.folder):
         loaded = loader()
-        return loaded.config, loaded.vocab
-    config = read_config(checkpoint.folder)
-    return config, load_vocab(config.data)
+        return loaded.config.data, loaded.config.seq_len, loaded.vocab
+    values = read_json(checkpoint.folder / "config.json")
+    data, context = from_json(DataConfig, values.get("data", {}), "RunConfig.data"), values.get("seq_len")
+    if not isinstance(context, int) or context < 1:
+        raise ValueError(
+            f"{checkpoint.folder}: seq_len={context!r} in its config.json; expected tokens a row"
+        )
+    data = with_own_tokenizer(data, checkpoint.folder)
+    return data, context, load_vocab(data)
 
 
 def _labels(text: TokenizedText, field: str, name: str) -> list[str]:

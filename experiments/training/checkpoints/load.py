@@ -16,8 +16,7 @@ from jax.sharding import SingleDeviceSharding
 
 import models
 from experiments.config import Recipe, RunConfig
-from experiments.data.vocab import load_vocab
-from experiments.data.vocabularies.hugging_face import has_tokenizer
+from experiments.data.vocab import load_vocab, with_own_tokenizer
 from experiments.fields import from_json, to_json
 from experiments.files import read_json
 from experiments.objective import Objective
@@ -53,8 +52,7 @@ def load(run: Path) -> tuple[RunConfig, Any]:
 
 
 def read_config(run: Path) -> RunConfig:
-    """The configuration in a run's folder. An imported vocabulary is that of the tokenizer which lies there,
-    wherever it came from: the folder may move.
+    """The configuration in a run's folder, an imported vocabulary being its own (`with_own_tokenizer`).
 
     Raises:
       ValueError: `run` is no run directory.
@@ -62,9 +60,7 @@ def read_config(run: Path) -> RunConfig:
     if not (run / "config.json").is_file():
         raise ValueError(f"{run} is not a run: it has no config.json; give a folder runs/<run_id> of a study")
     config = from_json(RunConfig, read_json(run / "config.json"))
-    if config.data.vocab != "imported" or not has_tokenizer(run):
-        return config
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, path=str(run.absolute())))
+    return dataclasses.replace(config, data=with_own_tokenizer(config.data, run))
 
 
 def load_whole(run: Path) -> tuple[RunConfig, Objective, Any]:

@@ -12,7 +12,7 @@ from experiments.data.document import Document
 from experiments.data.quality import chain, model_perplexity
 from experiments.data_configs import DataConfig, QualityConfig
 from experiments.evaluate.language_modelling.bits_per_byte import bits_per_byte
-from experiments.evaluate.language_modelling.perplexity import _window_losses, token_losses
+from experiments.evaluate.language_modelling.token_losses import _window_losses, token_losses
 from experiments.evaluate.loaded_model import load_model
 
 pytestmark = pytest.mark.usefixtures("cache_of_run")

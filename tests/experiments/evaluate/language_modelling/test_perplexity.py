@@ -10,7 +10,8 @@ import pytest
 import models
 from experiments.data import batches
 from experiments.data.vocab import ByteVocab
-from experiments.evaluate.language_modelling.perplexity import perplexity, token_losses
+from experiments.evaluate.language_modelling.perplexity import perplexity
+from experiments.evaluate.language_modelling.token_losses import token_losses
 from experiments.evaluate.language_modelling.tokenized_text import TokenizedText, read_files
 from experiments.evaluate.statistics.intervals import ratios
 from models import TransformerConfig
@@ -77,9 +78,9 @@ def test_every_batch_size_and_a_cut_last_window_give_the_same(monkeypatch):
     probs_T, tokens = jnp.linspace(0.1, 0.9, 8), text_of("alphabetically " * 7).tokens
     whole = token_losses(table_model(), probs_T, tokens, 8)
     monkeypatch.setattr(
-        "experiments.evaluate.language_modelling.perplexity.LOGITS_PER_BATCH", 3 * 8 * VOCAB.size
+        "experiments.evaluate.language_modelling.token_losses.LOGITS_PER_BATCH", 3 * 8 * VOCAB.size
     )
-    monkeypatch.setattr("experiments.evaluate.language_modelling.perplexity.LEAST_TOKENS", 0)
+    monkeypatch.setattr("experiments.evaluate.language_modelling.token_losses.LEAST_TOKENS", 0)
     np.testing.assert_array_equal(token_losses(table_model(), probs_T, tokens, 8), whole)
     assert len(whole) == len(tokens) - 1
     np.testing.assert_array_equal(token_losses(table_model(), probs_T, tokens[:30], 8), whole[:29])

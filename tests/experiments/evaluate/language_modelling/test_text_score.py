@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.data.vocab import ByteVocab
-from experiments.evaluate.language_modelling import perplexity
+from experiments.evaluate.language_modelling import perplexity, token_losses
 from experiments.evaluate.language_modelling.text_score import TextScore, cached_losses
 from experiments.evaluate.language_modelling.tokenized_text import TokenizedText
 from tests.experiments.evaluate.answered import untrained
@@ -18,8 +18,8 @@ VOCAB, CONTEXT = ByteVocab(), 16
 @pytest.fixture(autouse=True)
 def small(tmp_path, monkeypatch):
     monkeypatch.setenv("ISOFLOP_CACHE", str(tmp_path))
-    monkeypatch.setattr(perplexity, "LOGITS_PER_BATCH", 4 * CONTEXT * VOCAB.size)
-    monkeypatch.setattr(perplexity, "LEAST_TOKENS", 0)
+    monkeypatch.setattr(token_losses, "LOGITS_PER_BATCH", 4 * CONTEXT * VOCAB.size)
+    monkeypatch.setattr(token_losses, "LEAST_TOKENS", 0)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def text_of(*documents: str) -> TokenizedText:
 
 def test_what_a_kill_has_left_is_gone_on_from(loaded, tmp_path):
     tokens = np.random.default_rng(0).integers(3, 259, 20 * CONTEXT + 6).astype(np.uint16)
-    whole = perplexity.token_losses(loaded.model, loaded.params, tokens, CONTEXT)
+    whole = token_losses.token_losses(loaded.model, loaded.params, tokens, CONTEXT)
     np.testing.assert_array_equal(cached_losses("a", lambda: loaded, tokens, CONTEXT), whole)
     [log] = (tmp_path / "evaluate").glob("*.nats")
     content = log.read_bytes()
@@ -55,7 +55,7 @@ def test_what_a_kill_has_left_is_gone_on_from(loaded, tmp_path):
 
 def test_groups_add_up_to_the_whole(loaded):
     text = text_of(*(f"document {i} " * (i % 7 + 1) for i in range(24)))
-    nats = perplexity.token_losses(loaded.model, loaded.params, text.tokens, CONTEXT)
+    nats = token_losses.token_losses(loaded.model, loaded.params, text.tokens, CONTEXT)
     found, whole = (
         perplexity.document_losses(nats, text, VOCAB),
         perplexity.summarise(nats, text, VOCAB, CONTEXT),
@@ -76,7 +76,7 @@ def test_groups_add_up_to_the_whole(loaded):
 def test_only_the_same_documents_are_compared(loaded):
     def score(*documents: str) -> TextScore:
         text = text_of(*documents)
-        nats = perplexity.token_losses(loaded.model, loaded.params, text.tokens, CONTEXT)
+        nats = token_losses.token_losses(loaded.model, loaded.params, text.tokens, CONTEXT)
         found = perplexity.document_losses(nats, text, VOCAB)
         return TextScore(Path("run"), "t", text, found, perplexity.summarise(nats, text, VOCAB, CONTEXT), {})
 
