@@ -20,9 +20,9 @@ FAMILIES = ("transformer", "moe")
 
 
 class Maps(NamedTuple):
-    """attention_LBHTT: weights of every layer and head, float32; rows are queries and sum to one.
-    routing_LBTE: of a mixture of experts what the router gives each token's chosen experts, float32, and 0 to
-    the others, of layers that have some; None without. logits_BTV: what comes of just these, float32."""
+    """attention_LBHTT: weights of every layer and head, float32; rows are queries and sum to one, or to less
+    with sinks. routing_LBTE: of layers with experts what the router gives each token's chosen ones, float32,
+    and 0 to the others; None without experts. logits_BTV: what comes of just these, float32."""
 
     attention_LBHTT: jax.Array
     routing_LBTE: jax.Array | None
@@ -60,7 +60,8 @@ def attention_maps(config: ModelConfig, params: Params, tokens_BT: jax.Array) ->
         q_BTHK, k_BSGK, v_BSGK = attention.queries_keys_values(read_BTD, tables)
         k_BSHK, v_BSHK = (jnp.repeat(each, n_shared, axis=2) for each in (k_BSGK, v_BSGK))
         scores_BHTS = jnp.einsum("bthk,bshk->bhts", q_BTHK * attention.scale, k_BSHK).astype(jnp.float32)
-        maps.append(softmax(softcap(scores_BHTS, attention.softcap), mask_1TS[:, None]))
+        sinks_H11 = None if attention.sinks is None else attention.sinks[...][:, None, None]
+        maps.append(softmax(softcap(scores_BHTS, attention.softcap), mask_1TS[:, None], sinks_H11))
         values_BTHK = jnp.einsum("bhts,bshk->bthk", maps[-1].astype(v_BSHK.dtype), v_BSHK)
         attended_BTD = project(values_BTHK, attention.w_o, attention.b_o)
         x_BTD = block.add(x_BTD, attended_BTD, block.attention_out_norm)

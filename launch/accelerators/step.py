@@ -210,7 +210,9 @@ def _no_kernel(run: RunConfig, mesh: Any) -> str:
         for n in (config.n_heads, config.n_kv_heads)
     )
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-        return fused_attention.missing(queries, keys, getattr(config, "attention_softcap", 0.0))
+        return fused_attention.missing(
+            queries, keys, getattr(config, "attention_softcap", 0.0), getattr(config, "sinks", False)
+        )
 
 
 def _place(device: int, sizes: list[int]) -> tuple[int, ...]:

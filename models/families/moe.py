@@ -43,12 +43,13 @@ def count(config: TransformerConfig) -> Counts:
     experts, d = _experts(config), config.d_model
     layers = config.n_layers - len(experts.dense_layers)
     n, k, each = experts.n_experts, experts.top_k, 3 * d * experts.d_expert
+    own = each + (2 * experts.d_expert + d) * experts.biases
     slots = min(experts.capacity_factor * k, n) if experts.dispatch == "capacity" else k
-    mixture = Part(n * each, idle=(n - k) * each, flops=2 * k * each, wasted_flops=2 * (slots - k) * each)
+    mixture = Part(n * own, idle=(n - k) * own, flops=2 * k * each, wasted_flops=2 * (slots - k) * each)
     shared = 3 * d * experts.d_shared + d * bool(experts.d_shared and experts.shared_gate)
     counts = transformer.count(config)
     parts = {name: part for name, part in counts.parts.items() if name != "mlp" or experts.dense_layers} | {
-        "router": Part(d * n, flops=2 * d * n) * layers,
+        "router": Part(d * n + n * experts.biases, flops=2 * d * n) * layers,
         "experts": mixture * layers,
         "shared": Part(shared, flops=2 * shared) * layers,
     }

@@ -37,6 +37,7 @@ def attention(config: TransformerConfig, keys: Keys) -> Attention:
         qk_norm=config.qk_norm,
         norm_eps=config.norm_eps,
         cap=config.attention_softcap,
+        sinks=config.sinks,
     )
 
 
@@ -242,7 +243,7 @@ def count(config: TransformerConfig) -> Counts:
     positions = config.max_len * d if config.positions == "learned" else 0
     parts = {
         "embedding": Part(v * d + positions, looked_up=positions + (0 if config.tied_embeddings else v * d)),
-        "attention": attention_part(config) * layers,
+        "attention": (attention_part(config) + Part(config.n_heads * config.sinks)) * layers,
         "mlp": mlp_part(config) * n_dense,
         "norms": Part((norms_a_layer * layers + d) * norm_width + n_heads * config.d_head * layers),
         "head": Part(0 if config.tied_embeddings else v * d, flops=2 * v * d),

@@ -24,8 +24,8 @@ class TransformerConfig:
     `windows` are repeated through the layers; 0 sees everything before it, w only the last w tokens.
     `rope_layers` are repeated likewise; where False, rope rotates nothing (Yang et al. 2025; SmolLM3's NoPE).
     `local_rope_theta` is rope's base in layers with a window, where it is not stretched (Gemma 3); 0: as in
-    the others. `attention_scale` multiplies the scores; 0 stands for 1/√d_head. A softcap c turns x into
-    c·tanh(x/c).
+    the others. `sinks` gives each head a learnt score without a key (gpt-oss, OpenAI 2025).
+    `attention_scale` multiplies the scores; 0 stands for 1/√d_head. A softcap c turns x into c·tanh(x/c).
     `dtype` is the compute type; parameters are always float32. `remat` recomputes each block in the
     backward pass: less memory, about a third more time, the same numbers. `weight_bits` below 32 rounds the
     blocks' matrices to so many bits wherever they are used (models/quantization.py).
@@ -65,6 +65,7 @@ class TransformerConfig:
     weight_bits: int = field(default=FULL, metadata={"later": True})  # left out of the JSON where it is 32
     rope_layers: tuple[bool, ...] = field(default=(True,), metadata={"later": True})
     local_rope_theta: float = field(default=0.0, metadata={"later": True})
+    sinks: bool = field(default=False, metadata={"later": True})
 
     def __post_init__(self):
         sizes = ("vocab_size", "d_model", "n_layers", "n_heads", "n_kv_heads", "d_head", "d_ff")
@@ -90,6 +91,8 @@ class TransformerConfig:
             raise ValueError(
                 f"model: rope_layers={self.rope_layers}; give 1 to n_layers={self.n_layers} of them"
             )
+        if self.activation == "clamped_swiglu" and not self.gated:
+            raise ValueError("model: activation='clamped_swiglu' with gated=False; it is one of gates")
         if (self.family == "moe") != (self.experts is not None):
             raise ValueError(f"model: family={self.family!r} with experts={self.experts}; 'moe' has them")
         dense = self.experts.dense_layers if self.experts else ()

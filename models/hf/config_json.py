@@ -5,7 +5,7 @@ from types import ModuleType
 from typing import Any
 
 from models.families.transformer import TransformerConfig
-from models.hf.architectures import gemma, gpt2, llama, moe, phi3, rwkv, t5
+from models.hf.architectures import gemma, gpt2, gpt_oss, llama, moe, phi3, rwkv, t5
 from models.hf.fold import fold
 from models.model import ModelConfig
 from models.parametrization import attention_scale
@@ -16,6 +16,7 @@ MODULES: dict[str, ModuleType] = {
     **dict.fromkeys(moe.ARCHITECTURES, moe),
     **dict.fromkeys(gemma.ARCHITECTURES, gemma),
     "phi3": phi3,
+    "gpt_oss": gpt_oss,
     "gpt2": gpt2,
     "t5": t5,
     "rwkv": rwkv,
@@ -25,6 +26,7 @@ MODULES: dict[str, ModuleType] = {
 NAMED = llama.ARCHITECTURES | moe.ARCHITECTURES | gemma.ARCHITECTURES
 ARCHITECTURES = {name: kind for kind, name in NAMED.items()} | {
     "Phi3ForCausalLM": "phi3",
+    "GptOssForCausalLM": "gpt_oss",
     "GPT2LMHeadModel": "gpt2",
     "T5ForConditionalGeneration": "t5",
     "RwkvForCausalLM": "rwkv",
@@ -65,6 +67,8 @@ def config_to_json(config: ModelConfig) -> tuple[ModuleType, ModelConfig, dict[s
       ValueError: no architecture does.
     """
     module: Any = FAMILIES.get(config.family)
+    if getattr(config, "sinks", False):
+        module = gpt_oss
     attempts: list[tuple[ModelConfig, dict[str, float]]] = [(config, {})]
     if isinstance(config, TransformerConfig):
         attempts.append(fold(config))

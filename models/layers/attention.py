@@ -35,6 +35,7 @@ class Attention(nnx.Module):
         qk_norm: QKNorm = "none",
         norm_eps: float = 1e-6,
         cap: float = 0.0,
+        sinks: bool = False,
     ):
         """Weights that start at 1/√d_model, but for those of the output, and biases at zero.
 
@@ -42,6 +43,7 @@ class Attention(nnx.Module):
           scale: multiplies the scores.
           qk_norm: RMSNorm of queries and keys by "head", or over all heads' "width".
           cap: bounds the scores; see `softcap`.
+          sinks: gives every head a score without a key; see `softmax`.
         """
         d, h, g, k = d_model, n_heads, n_kv_heads, d_head
         self.w_q = weight(keys, (d, h, k), d**-0.5, "embed -> heads head")
@@ -54,7 +56,13 @@ class Attention(nnx.Module):
         self.b_o = constant(0.0, (d,), "-> embed") if output_bias else None
         self.q_norm = _qk_norm(qk_norm, (h, k), "heads", norm_eps)
         self.k_norm = _qk_norm(qk_norm, (g, k), "kv_heads", norm_eps)
+        self.sinks = constant(0.0, (h,), "-> heads") if sinks else None
         self.scale, self.softcap = scale, cap
+
+    @property
+    def sinks_H(self) -> jax.Array | None:
+        """The score of each head without a key, float32."""
+        return None if self.sinks is None else self.sinks[...]
 
     def queries_keys_values(self, x_BTD: jax.Array, tables) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Queries [B,T,H,K], keys [B,T,G,K] and values [B,T,G,K]; `tables` rotate the first two, if given."""
@@ -75,7 +83,9 @@ class Attention(nnx.Module):
           k_BSGK, v_BSGK: keys and values, of which groups of heads share one.
           mask_BTS: bool, which of them each query reads.
         """
-        values_BTHK = attend(q_BTHK, k_BSGK, v_BSGK, mask_BTS, self.scale, cap=self.softcap)
+        values_BTHK = attend(
+            q_BTHK, k_BSGK, v_BSGK, mask_BTS, self.scale, cap=self.softcap, sinks_H=self.sinks_H
+        )
         return project(values_BTHK, self.w_o, self.b_o)
 
     def __call__(self, x_BTD: jax.Array, tables, mask_BTS: jax.Array, window: int | None):
@@ -86,7 +96,8 @@ class Attention(nnx.Module):
         so these take the path that has scores anyway.
         """
         q, k, v = self.queries_keys_values(x_BTD, tables)
-        if window is not None and not fused_attention.missing(q, k, self.softcap):
+        sinks = self.sinks is not None
+        if window is not None and not fused_attention.missing(q, k, self.softcap, sinks):
             values = fused_attention.fused_attention(q, k, v, self.scale, window, self.softcap)
             return project(values, self.w_o, self.b_o), (k, v)
         return self.output(q, k, v, mask_BTS), (k, v)
@@ -102,7 +113,7 @@ class Attention(nnx.Module):
         """
         q, k, v = self.queries_keys_values(x_B1D, tables)
         k_parts, v_parts = (write_slot(parts, new[:, 0], position_B) for parts, new in zip(cache, (k, v)))
-        values = attend_to_parts(q, k_parts, v_parts, position_B, self.scale, self.softcap)
+        values = attend_to_parts(q, k_parts, v_parts, position_B, self.scale, self.softcap, self.sinks_H)
         return project(values, self.w_o, self.b_o), (k_parts, v_parts)
 
 
@@ -159,7 +170,9 @@ def write_slot(parts: list[jax.Array], new_BGK: jax.Array, position_B: jax.Array
     return written
 
 
-def attend_to_parts(q_B1HK, k_parts, v_parts, position_B, scale: float, cap: float) -> jax.Array:
+def attend_to_parts(
+    q_B1HK, k_parts, v_parts, position_B, scale: float, cap: float, sinks_H: jax.Array | None = None
+) -> jax.Array:
     """Values [B,1,H,K] that one query a row gathers from the slots which its row has filled.
 
     Args:
@@ -168,6 +181,7 @@ def attend_to_parts(q_B1HK, k_parts, v_parts, position_B, scale: float, cap: flo
       position_B: int32, the position of the query.
       scale: multiplies the scores.
       cap: bounds the scores; see `softcap`.
+      sinks_H: a score without a key for each head; see `softmax`.
     """
     b, _, h, k = q_B1HK.shape
     n_groups, size = k_parts[0].shape[1:3]
@@ -184,14 +198,23 @@ def attend_to_parts(q_B1HK, k_parts, v_parts, position_B, scale: float, cap: flo
 
     scores = [if_reached(i, _scores, q_BGRK, part) for i, part in enumerate(k_parts)]
     scores_BGRS = softcap(jnp.concatenate(scores, axis=3).astype(jnp.float32), cap)
-    weights_BGRS = softmax(scores_BGRS, seen_BS[:, None, None]).astype(q_BGRK.dtype)
+    sinks_GR1 = None if sinks_H is None else sinks_H.reshape(n_groups, -1, 1)
+    weights_BGRS = softmax(scores_BGRS, seen_BS[:, None, None], sinks_GR1).astype(q_BGRK.dtype)
     weights = jnp.split(weights_BGRS, len(v_parts), axis=3)
     values = [if_reached(i, jnp.matmul, weights[i], part) for i, part in enumerate(v_parts)]
     return functools.reduce(jnp.add, values).reshape(b, 1, h, k)
 
 
 def attend(
-    q_BTHK, k_BSGK, v_BSGK, mask_BTS, scale: float, *, cap: float = 0.0, bias_HTS: jax.Array | None = None
+    q_BTHK,
+    k_BSGK,
+    v_BSGK,
+    mask_BTS,
+    scale: float,
+    *,
+    cap: float = 0.0,
+    bias_HTS: jax.Array | None = None,
+    sinks_H: jax.Array | None = None,
 ) -> jax.Array:
     """Values [B,T,H,K] that each query gathers from the slots its mask lets it see.
 
@@ -201,6 +224,7 @@ def attend(
       scale: multiplies the scores.
       cap: bounds the scores; see `softcap`.
       bias_HTS: float32 [H,T,S] or [B,H,T,S], added to the scores.
+      sinks_H: a score without a key for each head; see `softmax`.
     """
     k_BGSK, v_BGSK = k_BSGK.transpose(0, 2, 1, 3), v_BSGK.transpose(0, 2, 1, 3)
     b, t, h, k = q_BTHK.shape
@@ -208,11 +232,12 @@ def attend(
     # The h/g query heads of a group become rows of one matrix product with the group's keys.
     q_BGRK = (q_BTHK * scale).reshape(b, t, g, -1, k).transpose(0, 2, 3, 1, 4).reshape(b, g, -1, k)
     mask_BGRS = jnp.tile(mask_BTS, (1, h // g, 1))[:, None]
-    if cap or bias_HTS is not None:
+    if cap or bias_HTS is not None or sinks_H is not None:
         scores_BGRS = softcap((q_BGRK @ k_BGSK.swapaxes(2, 3)).astype(jnp.float32), cap)
         if bias_HTS is not None:
             scores_BGRS = scores_BGRS + bias_HTS.reshape(*bias_HTS.shape[:-3], g, -1, bias_HTS.shape[-1])
-        values_BGRK = softmax(scores_BGRS, mask_BGRS).astype(v_BGSK.dtype) @ v_BGSK
+        sinks_GR1 = None if sinks_H is None else jnp.repeat(sinks_H.reshape(g, -1, 1), t, axis=1)
+        values_BGRK = softmax(scores_BGRS, mask_BGRS, sinks_GR1).astype(v_BGSK.dtype) @ v_BGSK
     else:
         values_BGRK = softmax_attention(q_BGRK, k_BGSK, v_BGSK, mask_BGRS)
     return values_BGRK.reshape(b, h, t, k).transpose(0, 2, 1, 3)
@@ -228,9 +253,18 @@ def softcap(x: jax.Array, cap: float) -> jax.Array:
     return cap * jnp.tanh(x / cap) if cap else x
 
 
-def softmax(scores: jax.Array, mask: jax.Array) -> jax.Array:
-    """Softmax over the last axis where the mask is true."""
-    return jax.nn.softmax(jnp.where(mask, scores, -1e30), axis=-1)
+def softmax(scores: jax.Array, mask: jax.Array, sinks: jax.Array | None = None) -> jax.Array:
+    """Softmax over the last axis where the mask is true.
+
+    Sinks [..., 1] are scores that take part and have no place in the result, which then sums to less than one
+    (gpt-oss, OpenAI 2025; Miller 2023's one more in the denominator, learnt).
+    """
+    scores = jnp.where(mask, scores, -1e30)
+    if sinks is None:
+        return jax.nn.softmax(scores, axis=-1)
+    top = jax.lax.stop_gradient(jnp.maximum(scores.max(axis=-1, keepdims=True), sinks))
+    weights = jnp.exp(scores - top)
+    return weights / (weights.sum(axis=-1, keepdims=True) + jnp.exp(sinks - top))
 
 
 @jax.custom_vjp

@@ -15,12 +15,13 @@ PLATFORMS = ("gpu", "tpu")  # that have a kernel
 TILES = (512, 256, 128)  # positions that the splash kernel takes at once
 
 
-def missing(q_BTHK: Any, k_BTGK: Any, cap: float) -> str:
+def missing(q_BTHK: Any, k_BTGK: Any, cap: float, sinks: bool = False) -> str:
     """Why no kernel can do this attention where it is traced, in words; "" if one can.
 
     Args:
       q_BTHK, k_BTGK: queries and keys, arrays or shapes.
       cap: bounds the scores, 0 not at all.
+      sinks: whether scores without a key take part.
     """
     place, mesh = platform(), jax.sharding.get_abstract_mesh()
     t, d_head, tile = q_BTHK.shape[1], q_BTHK.shape[3], 128 if place == "tpu" else 64
@@ -28,6 +29,8 @@ def missing(q_BTHK: Any, k_BTGK: Any, cap: float) -> str:
         return f"there is no kernel for {place}"
     if q_BTHK.dtype != jnp.bfloat16:
         return f"dtype={q_BTHK.dtype}; it takes bfloat16"
+    if sinks:
+        return "sinks; it has none"
     if cap and place != "tpu":
         return f"attention_softcap={cap:g}; cuDNN has none"
     if t % tile:

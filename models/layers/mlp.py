@@ -1,8 +1,9 @@
 """Feed-forward layers."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from models.layers.linear import project
@@ -10,13 +11,21 @@ from models.model import Aux
 from models.parameters import Keys, constant, weight
 from models.sharding import constrain
 
-Activation = Literal["silu", "gelu", "gelu_tanh", "relu"]
+Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "clamped_swiglu"]  # the last for gates alone
 ACTIVATIONS = {
     "silu": jax.nn.silu,
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
     "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
     "relu": jax.nn.relu,
 }
+
+
+def gated(activation: str, gate: Any, up: Any) -> jax.Array:
+    """activation(gate) · up; "clamped_swiglu" bounds both by 7 and adds one to the second (gpt-oss)."""
+    if activation != "clamped_swiglu":
+        return ACTIVATIONS[activation](gate) * up
+    gate = jnp.minimum(gate, 7.0)
+    return gate * jax.nn.sigmoid(1.702 * gate) * (jnp.clip(up, -7.0, 7.0) + 1)
 
 
 class MLP(nnx.Module):
@@ -45,10 +54,10 @@ class MLP(nnx.Module):
 
     def __call__(self, x_BTD: jax.Array, exact: bool = False) -> tuple[jax.Array, Aux]:
         """Output [B,T,D] and no auxiliary losses; `exact` matters to layers that may drop tokens."""
-        up_BTF, activation = project(x_BTD, self.w_up, self.b_up), ACTIVATIONS[self.activation]
+        up_BTF = project(x_BTD, self.w_up, self.b_up)
         if self.w_gate is None:
-            hidden_BTF = activation(up_BTF)
+            hidden_BTF = ACTIVATIONS[self.activation](up_BTF)
         else:
-            hidden_BTF = activation(project(x_BTD, self.w_gate, self.b_gate)) * up_BTF
+            hidden_BTF = gated(self.activation, project(x_BTD, self.w_gate, self.b_gate), up_BTF)
         hidden_BTF = constrain(hidden_BTF, "batch", "length", "mlp")
         return project(hidden_BTF, self.w_down, self.b_down), {}

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import re
 import sys
+from typing import Any
 
 import jax
 import numpy as np
@@ -38,11 +39,12 @@ def run_config(family: str) -> RunConfig:
     A large epsilon, as Adam's first step is nearly the gradient's sign: where a gradient is near zero it
     would show the rounding of that, magnified. No clipping and no warm-up.
     """
-    model = ladder(D_MODEL, VOCAB, "moe" if family == DROPLESS else family)
+    model: Any = ladder(D_MODEL, VOCAB, "moe" if family == DROPLESS else family)
     layers = {name: LAYERS for name in ("n_layers", "n_decoder_layers") if hasattr(model, name)}
     model, seq_len = dataclasses.replace(model, **layers), SEQ_LEN
     if family == DROPLESS:  # of more tokens than every expert has room for
-        model = dataclasses.replace(model, experts=dataclasses.replace(model.experts, dispatch="dropless"))
+        experts = dataclasses.replace(model.experts, dispatch="dropless", biases=True)
+        model = dataclasses.replace(model, experts=experts)
         seq_len = 2 * SEQ_LEN
     return RunConfig(
         model,

@@ -27,6 +27,9 @@ VARIANTS = {
     "dense-first": TransformerConfig(
         61, 24, 3, 4, 2, 6, 40, experts=Experts(4, 2, 10, dense_layers=(0,)), family="moe"
     ),
+    "gpt-oss": TransformerConfig(
+        61, 24, 2, 4, 2, 6, 40, experts=Experts(4, 2, 10, biases=True), family="moe", sinks=True
+    ),
     "lstm": RNNConfig(61, 8, 3, cell="lstm"),
     "no-attention": RNNConfig(61, 8, 2, cell="gru", attention=False),
 }  # fmt: skip

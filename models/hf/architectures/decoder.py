@@ -17,7 +17,12 @@ ACTIVATIONS = {
     "gelu_pytorch_tanh": "gelu_tanh",
     "relu": "relu",
 }
-THEIR_ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu"}
+THEIR_ACTIVATIONS = {"clamped_swiglu": "silu"} | {
+    "silu": "silu",
+    "gelu": "gelu",
+    "gelu_tanh": "gelu_pytorch_tanh",
+    "relu": "relu",
+}
 LAYER = "model.layers.{layer}"
 # By `norm_position`: what the norms of a block are called, theirs and ours.
 NORMS = {

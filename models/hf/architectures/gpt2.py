@@ -62,7 +62,7 @@ def config_to_json(config: TransformerConfig) -> dict[str, Any]:
         "n_inner": config.d_ff,
         "n_positions": config.max_len,
         "layer_norm_epsilon": config.norm_eps,
-        "activation_function": THEIR_ACTIVATIONS[config.activation],
+        "activation_function": THEIR_ACTIVATIONS.get(config.activation, "silu"),
         "scale_attn_weights": config.attention_scale != 1,
         "tie_word_embeddings": config.tied_embeddings,
         "bos_token_id": None,

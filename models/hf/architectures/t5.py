@@ -56,7 +56,7 @@ def config_from_json(fields: dict[str, Any]) -> EncDecConfig:
 
 def config_to_json(config: EncDecConfig) -> dict[str, Any]:
     """The config.json of a network."""
-    activation = THEIR_ACTIVATIONS[config.activation]
+    activation = THEIR_ACTIVATIONS.get(config.activation, "silu")
     if config.gated:
         activation = "gated-gelu" if activation == "gelu_new" else f"gated-{activation}"
     return {

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models.layers.linear import project
-from models.layers.mlp import ACTIVATIONS, MLP, Activation
+from models.layers.mlp import MLP, Activation, gated
 from models.layers.moe import spread
 from models.layers.moe.slots import collect, owners, places, send, sources, weights_of
 from models.model import Aux, check_sizes
-from models.parameters import Keys, weight
+from models.parameters import Keys, constant, weight
 from models.sharding import constrain, gathered
 
 BLOCK = 128  # slots of a block without drops: copying a block's weights costs about half its products
@@ -32,7 +32,8 @@ class Experts:
     expert room for capacity_factor · top_k / n_experts of the tokens of a row and drops what does not fit;
     "dropless" keeps all. The losses' weights are those of Switch (balance) and ST-MoE (router z).
     `dense_layers` are the numbers of layers that have a dense feed-forward layer instead, as wide as the
-    model's `d_ff` (the first ones in DeepSeek, Dai et al. 2024; any in Qwen3).
+    model's `d_ff` (the first ones in DeepSeek, Dai et al. 2024; any in Qwen3). `biases` gives router and
+    experts some (gpt-oss).
     """
 
     n_experts: int
@@ -46,6 +47,7 @@ class Experts:
     balance_loss: float = 0.01
     z_loss: float = 1e-3
     dense_layers: tuple[int, ...] = field(default=(), metadata={"later": True})
+    biases: bool = field(default=False, metadata={"later": True})
 
     def __post_init__(self):
         check_sizes("model: experts", self, "n_experts", "top_k", "d_expert")
@@ -91,11 +93,15 @@ class MoE(nnx.Module):
         self.w_gate = weight(keys, (n, d, f), d**-0.5, "experts: embed -> mlp")
         self.w_up = weight(keys, (n, d, f), d**-0.5, "experts: embed -> mlp")
         self.w_down = weight(keys, (n, f, d), output_std(f), "experts: mlp -> embed")
+        self.b_router = constant(0.0, (n,), "-> experts") if experts.biases else None
+        self.b_gate = constant(0.0, (n, f), "experts: -> mlp") if experts.biases else None
+        self.b_up = constant(0.0, (n, f), "experts: -> mlp") if experts.biases else None
+        self.b_down = constant(0.0, (n, d), "experts: -> embed") if experts.biases else None
         # The shared expert is gated and without biases like the others.
         f = experts.d_shared
         self.shared = MLP(keys, d, f, output_std=output_std(f), activation=activation) if f else None
-        gated = f and experts.shared_gate
-        self.shared_gate = weight(keys, (d, 1), gate_std, "embed -> gate") if gated else None
+        has_gate = f and experts.shared_gate
+        self.shared_gate = weight(keys, (d, 1), gate_std, "embed -> gate") if has_gate else None
         self.experts, self.activation, self.router_scale = experts, activation, router_scale
 
     def __call__(self, x_BTD: jax.Array, exact: bool = False) -> tuple[jax.Array, Aux]:
@@ -115,7 +121,7 @@ class MoE(nnx.Module):
 
     def route(self, x_BTD: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """The router's logits [B,T,E], and each token's experts and their weights [B,T,K] (`choose`)."""
-        logits_BTE = project(x_BTD.astype(jnp.float32) * self.router_scale, self.router)
+        logits_BTE = project(x_BTD.astype(jnp.float32) * self.router_scale, self.router, self.b_router)
         logits_BTE = constrain(logits_BTE, "batch", "length", None)
         return logits_BTE, *choose(logits_BTE, self.experts.top_k, self.experts.renormalize)
 
@@ -147,8 +153,8 @@ class MoE(nnx.Module):
         """
         d, k, n_experts = x_BTD.shape[-1], self.experts.top_k, self.experts.n_experts
         if x_BTD.shape[0] * x_BTD.shape[1] > FEW and spread.divides(x_BTD.shape[0], n_experts):
-            weights = self.w_gate[...], self.w_up[...], self.w_down[...]
-            names = self.w_gate.axes.names, self.w_up.axes.names, self.w_down.axes.names
+            params = (self.w_gate, self.w_up, self.w_down, self.b_gate, self.b_up, self.b_down)
+            weights, names = zip(*((p[...], p.axes.names) for p in params if p is not None))
             return spread.dropless(x_BTD, choice_BTK, weight_BTK, weights, names, self.activation)
         choice_NK = choice_BTK.reshape(-1, k)
         n, owner_X = len(choice_NK), None
@@ -173,12 +179,19 @@ class MoE(nnx.Module):
         """weight · SwiGLU(x) of each slot, [X,M,D]; a block's expert is its owner, or that of its index."""
         names = ("experts" if owner_X is None else None, "batch")
         x_XMD = constrain(x_XMD, *names, None)
-        gate_XMF = batched(x_XMD, self.w_gate[...], owner_X, self.w_gate.axes.names)
-        up_XMF = batched(x_XMD, self.w_up[...], owner_X, self.w_up.axes.names)
+
+        def product(x_XMI, w, bias, weight_XM: jax.Array | None = None):
+            y_XMO = batched(x_XMI, w[...], owner_X, w.axes.names)
+            if bias is None:
+                return y_XMO
+            bias_X1O = (bias[...] if owner_X is None else bias[...][owner_X])[:, None].astype(x_XMI.dtype)
+            return y_XMO + (bias_X1O if weight_XM is None else bias_X1O * weight_XM[..., None])
+
+        gate_XMF, up_XMF = product(x_XMD, self.w_gate, self.b_gate), product(x_XMD, self.w_up, self.b_up)
         # The router's weight is applied here, so that sending and collecting are each other's transpose.
-        hidden_XMF = ACTIVATIONS[self.activation](gate_XMF) * up_XMF * weight_XM[..., None]
+        hidden_XMF = gated(self.activation, gate_XMF, up_XMF) * weight_XM[..., None]
         hidden_XMF = constrain(hidden_XMF, *names, "mlp")
-        y_XMD = batched(hidden_XMF, self.w_down[...], owner_X, self.w_down.axes.names)
+        y_XMD = product(hidden_XMF, self.w_down, self.b_down, weight_XM)
         return constrain(y_XMD, *names, None)  # type: ignore[arg-type]  # custom_vjp hides the type
 
 

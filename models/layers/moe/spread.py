@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from models.layers.mlp import ACTIVATIONS
+from models.layers.mlp import gated
 from models.layers.moe.slots import collect, owners, places, send, sources, weights_of
 from models.sharding import RULES, spec
 
 BLOCK = 512  # slots: reading an expert's weights takes an accelerator about as long as their products then
 ROWS = RULES["batch"]
-Weights = tuple[jax.Array, ...]  # of gate and up, [E,D,F], and down, [E,F,D]
+Weights = tuple[jax.Array, ...]  # of gate and up, [E,D,F], and down, [E,F,D]; then biases of each, if any
 
 
 def divides(n_rows: int, n_experts: int) -> bool:
@@ -111,9 +111,13 @@ def blocks(activation: str, x_XMD, weight_XM, weights: Weights, owner_X, n_used)
     return jax.lax.fori_loop(0, n_used, one, jnp.zeros_like(x_XMD))
 
 
-def _swiglu(activation: str, x_MD, weight_M, gate_DF, up_DF, down_FD) -> jax.Array:
-    hidden_MF = ACTIVATIONS[activation](x_MD @ gate_DF) * (x_MD @ up_DF)
-    return (hidden_MF * weight_M[:, None]) @ down_FD
+def _swiglu(activation: str, x_MD, weight_M, gate_DF, up_DF, down_FD, *biases) -> jax.Array:
+    gate_MF, up_MF = x_MD @ gate_DF, x_MD @ up_DF
+    if not biases:
+        return (gated(activation, gate_MF, up_MF) * weight_M[:, None]) @ down_FD
+    b_gate_F, b_up_F, b_down_D = biases
+    hidden_MF = gated(activation, gate_MF + b_gate_F, up_MF + b_up_F)
+    return (hidden_MF @ down_FD + b_down_D) * weight_M[:, None]
 
 
 def _blocks_forward(activation, *arguments):

@@ -116,6 +116,14 @@ CONFIGS = {
         mlp_only_layers=[0, 2],
         tie_word_embeddings=True,
     ),
+    "gpt-oss": hf.GptOssConfig(
+        **SMALL | {"intermediate_size": 14},
+        head_dim=8,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        sliding_window=5,
+        rope_parameters=YARN | {"truncate": False},
+    ),
     "olmoe": hf.OlmoeConfig(
         **SMALL | {"intermediate_size": 18, "num_key_value_heads": 4}, num_experts=6, num_experts_per_tok=2
     ),
@@ -187,6 +195,8 @@ def randomize(model: Any, seed: int) -> None:
             p.data = centre + 0.3 * draw
         elif "embed" in name or "wte" in name or "wpe" in name or "shared" in name or "relative" in name:
             p.data = draw * (0.3 if "gemma" in model.config.model_type else 0.7)
+        elif model.config.model_type == "gpt_oss" and name.endswith("gate_up_proj"):  # some are clamped
+            p.data = draw * 4 * p.shape[-2] ** -0.5
         else:
             p.data = draw * 1.5 * p.shape[1 if p.dim() == 2 and "c_" not in name else -2] ** -0.5
 

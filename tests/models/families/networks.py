@@ -63,6 +63,12 @@ VARIANTS = {
         "shared": MIXTURE(experts=Experts(5, 2, 8, capacity_factor=0.4, d_shared=6)),
         # One row's choices are fewer than 16 experts: decoding fetches the chosen ones only.
         "many": MIXTURE(experts=Experts(16, 2, 8, capacity_factor=0.5)),
+        "gpt-oss": MIXTURE(
+            experts=Experts(5, 2, 8, capacity_factor=0.4, biases=True),
+            sinks=True,
+            windows=(4, 0),
+            activation="clamped_swiglu",
+        ),
         "dense-first": TransformerConfig(
             *(VOCAB, 12, 3, 2, 1, 6, 24),
             experts=Experts(5, 2, 8, capacity_factor=0.4, dense_layers=(0,)),

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from tests.tiers import slow_but
 E, K, D, F = 5, 2, 12, 8
 
 
-def mixture(**changes) -> TransformerConfig:
+def mixture(**changes) -> Any:
     """Two layers of five experts, two a token, with room for all tokens unless `changes` say otherwise."""
     experts = Experts(**{"n_experts": E, "top_k": K, "d_expert": F, "capacity_factor": E / K} | changes)
     return TransformerConfig(61, D, 2, 2, 1, 6, 24, experts=experts, family="moe")
@@ -30,16 +31,19 @@ def layer(config: TransformerConfig):
     return jax.jit(init)(jax.random.key(3)), lambda params, x_BTD, exact=False: bind(params)(x_BTD, exact)
 
 
-def reference(config: TransformerConfig, params, x_BTD, keep_BTK=1.0):
+def reference(config: Any, params, x_BTD, keep_BTK: Any = 1.0):
     """Every expert applied to every token, then chosen; `keep` is 0 for a choice that is dropped."""
     experts = config.experts
-    probs_BTE = jax.nn.softmax(x_BTD @ params["router"])
+    logits_BTE = x_BTD @ params["router"] + (params["b_router"] if experts.biases else 0)
+    probs_BTE = jax.nn.softmax(logits_BTE)
     weight_BTK, choice_BTK = jax.lax.top_k(probs_BTE, experts.top_k)
     if experts.renormalize:
         weight_BTK = weight_BTK / weight_BTK.sum(axis=-1, keepdims=True)
     out_BTD = jnp.zeros_like(x_BTD)
     for e in range(experts.n_experts):
-        swiglu = jax.nn.silu(x_BTD @ params["w_gate"][e]) * (x_BTD @ params["w_up"][e]) @ params["w_down"][e]
+        gate, up, down = (params[f"b_{name}"][e] if experts.biases else 0 for name in ("gate", "up", "down"))
+        hidden = jax.nn.silu(x_BTD @ params["w_gate"][e] + gate) * (x_BTD @ params["w_up"][e] + up)
+        swiglu = hidden @ params["w_down"][e] + down
         out_BTD += (weight_BTK * keep_BTK * (choice_BTK == e)).sum(axis=-1, keepdims=True) * swiglu
     if experts.d_shared:
         w = params["shared"]
@@ -48,7 +52,7 @@ def reference(config: TransformerConfig, params, x_BTD, keep_BTK=1.0):
         out_BTD += gate * shared_BTD
     share_E = jnp.stack([(choice_BTK == e).mean() for e in range(experts.n_experts)])
     balance = experts.n_experts * (share_E * probs_BTE.mean(axis=(0, 1))).sum()
-    z = (jax.nn.logsumexp(x_BTD @ params["router"], axis=-1) ** 2).mean()
+    z = (jax.nn.logsumexp(logits_BTE, axis=-1) ** 2).mean()
     return out_BTD, experts.balance_loss * balance + experts.z_loss * z
 
 
@@ -59,6 +63,8 @@ CASES = {
     "dropless, two tokens": ((1, 2), {"dispatch": "dropless"}),
     "dropless, few": ((2, 9), {"dispatch": "dropless"}),
     "dropless, blocks": ((3, 100), {"dispatch": "dropless"}),  # more tokens than `moe.FEW`
+    "dropless, gpt-oss": ((3, 100), {"dispatch": "dropless", "biases": True}),
+    "capacity, gpt-oss": ((2, 9), {"biases": True}),
     "dropless, deepseek": ((3, 100), {"dispatch": "dropless", "renormalize": False, "d_shared": 10}),
 }
 
@@ -68,6 +74,10 @@ def test_equals_all_experts_in_output_losses_and_every_gradient(case):
     shape, changes = CASES[case]
     config = mixture(**changes, balance_loss=0.3, z_loss=0.2)
     params, apply = layer(config)
+    biases = {
+        name: jax.random.normal(jax.random.key(7), b.shape) for name, b in params.items() if "b_" in name
+    }
+    params |= biases
     x_BTD = 2 * jax.random.normal(jax.random.key(4), (*shape, D))
     dy_BTD = jax.random.normal(jax.random.key(5), x_BTD.shape)
 

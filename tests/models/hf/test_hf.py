@@ -170,6 +170,9 @@ def test_absent_fields_have_the_defaults_of_their_architecture():
     assert gemma3.rope_scaling is None and gemma3.attention_softcap == 0
     assert read("qwen3-windows", use_sliding_window=False, layer_types=None).windows == (0,)
     assert read("mixtral", "rope_parameters").rope_theta == 1e6
+    oss = read("gpt-oss", "rope_parameters", "layer_types", sliding_window=3)
+    assert (oss.rope_theta, oss.rope_scaling.factor, oss.rope_scaling.truncate) == (150_000, 32.0, False)
+    assert oss.windows == (3, 0)
     assert read("gpt2-inner", n_inner=None).d_ff == 96
     sparse = {"num_hidden_layers": 6, "decoder_sparse_step": 2, "mlp_only_layers": [3]}
     assert read("qwen3-moe-dense", **sparse).experts.dense_layers == (0, 2, 3, 4)
@@ -193,6 +196,7 @@ REFUSED = [
     ("phi3", {"partial_rotary_factor": 0.75}, "partial_rotary_factor=0.75"),
     ("smollm3", {"no_rope_layers": [1, 0]}, "expected one for each of 3 layers"),
     ("gemma3", {"rope_parameters": {"sliding_attention": {"rope_type": "linear"}}}, "rope_type='linear'"),
+    ("gpt-oss", {"swiglu_limit": 5.0}, "swiglu_limit=5.0"),
     ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx=True"),
     ("gpt2", {"add_cross_attention": True}, "add_cross_attention=True"),
     ("olmoe", {"clip_qkv": 8.0}, "clip_qkv=8.0"),
@@ -320,6 +324,7 @@ CANNOT = [
         dataclasses.replace(SMALL, family="moe", experts=dataclasses.replace(MIX, dense_layers=(0,))),
         "MixtralForCausalLM.*dense_layers=",
     ),
+    (dataclasses.replace(SMALL, sinks=True), "LlamaForCausalLM.*sinks=True"),
     (RNNConfig(31, 8, 1), "family='rnn' has no Hugging Face architecture"),
 ]
 
