@@ -186,11 +186,17 @@ def default(kind: type, values: dict[str, Any], name: str) -> Any:
     return default(_with_fields(typing.get_type_hints(kind)[first]), part, rest)
 
 
+def hint(name: str, known: typing.Iterable[str], shown: typing.Iterable[str] = ()) -> str:
+    """The nearest known name in a question, "did you mean 'adamw'?"; where none is near, the names that are
+    `shown`, by default all that are known."""
+    known = [*known]
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join([*shown] or known)}"
+
+
 def unknown_field(where: str, name: str, known: typing.Iterable[str]) -> str:
     """One line that names the unknown field and the nearest known one."""
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-    return f"{where} has no field {name!r}; {hint}"
+    return f"{where} has no field {name!r}; {hint(name, known)}"
 
 
 _type_hints = functools.cache(typing.get_type_hints)  # a grid may have 100,000 runs

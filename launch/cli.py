@@ -2,7 +2,6 @@
 it is asked for."""
 
 import copy
-import difflib
 import importlib
 import importlib.metadata
 import os
@@ -13,7 +12,7 @@ from types import ModuleType
 
 from absl import flags
 
-from experiments.fields import number_of
+from experiments.fields import hint, number_of
 from experiments.files import user_code
 
 GROUPS = {  # a folder of launch/commands each
@@ -124,9 +123,7 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     verb, rest = arguments[0], arguments[1:]
     if verb not in VERBS:
-        near = difflib.get_close_matches(verb, VERBS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(VERBS)}"
-        raise UsageError(f"unknown command {verb!r}; {hint}")
+        raise UsageError(f"unknown command {verb!r}; {hint(verb, VERBS)}")
     command = command_module(verb)
     if "--help" in rest or "-h" in rest:
         print(_help(command, command_flags(verb)))

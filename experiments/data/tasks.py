@@ -6,7 +6,6 @@ everything else can read TASKS. A new corpus is one more entry of TASKS.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import operator
 from collections.abc import Callable, Iterable, Iterator
@@ -37,7 +36,7 @@ from experiments.data_configs import (
     StringsConfig,
     check_name,
 )
-from experiments.fields import to_json
+from experiments.fields import hint, to_json
 from experiments.files import user_code
 
 if TYPE_CHECKING:
@@ -220,9 +219,7 @@ def find_task(name: str, where: str = "data.task") -> TextTask:
     """
     found = TASKS.get(name) or user_code.find(name, where, TextTask)
     if found is None:
-        near = difflib.get_close_matches(name, TASKS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(TASKS)}"
-        raise ValueError(f"{where}={name!r} does not exist; {hint}")
+        raise ValueError(f"{where}={name!r} does not exist; {hint(name, TASKS)}")
     return found
 
 

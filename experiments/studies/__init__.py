@@ -4,11 +4,11 @@
 which compute. May import models, scaling and all of experiments; only launch imports studies.
 """
 
-import difflib
 import importlib
 from pathlib import Path
 from types import ModuleType
 
+from experiments.fields import hint
 from experiments.files import GRID_SUFFIXES, user_code
 from experiments.studies.study import Stage, Study
 
@@ -72,13 +72,8 @@ def load_study(name: str, overrides: list[str], where: str = "") -> Study:
             raise ValueError(f"{name} is no text in UTF-8 ({error})") from None
         return grid_study(Path(name).name, text, overrides)
     if name not in STUDIES:
-        near = difflib.get_close_matches(name, STUDIES, n=1)
-        hint = (
-            f"did you mean {near[0]!r}?"
-            if near
-            else f"there are {', '.join(STUDIES)}, or give a grid file or a .py file"
-        )
-        raise ValueError(f"no study {name!r}; {hint}")
+        others = [*STUDIES, "or give a grid file or a .py file"]
+        raise ValueError(f"no study {name!r}; {hint(name, STUDIES, others)}")
     return study_module(name).study(overrides)
 
 

@@ -1,6 +1,5 @@
 """Filters by name, in a row, and what each of them removed."""
 
-import difflib
 import functools
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,6 +21,7 @@ from experiments.data.quality import (
 )
 from experiments.data.quality.verdict import KEEP, Filter, Verdict
 from experiments.data_configs import QualityConfig
+from experiments.fields import hint
 
 VERSION = 1  # raised when a rule changes: caches are then made again
 GROUPS: dict[str, Mapping[str, Filter]] = {
@@ -54,9 +54,9 @@ def names_of(filters: Iterable[str]) -> list[str]:
     for name in filters:
         found = DEFAULT if name == "default" else [k for k in known if k == name or k.startswith(f"{name}.")]
         if not found:
-            near = difflib.get_close_matches(name, [*GROUPS, *known, "default"], n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"groups are {', '.join(['default', *GROUPS])}"
-            raise ValueError(f"data.quality: no filter {name!r}; {hint}")
+            groups = ["default", *GROUPS]
+            near = hint(name, [*groups, *known], groups)
+            raise ValueError(f"data.quality: no filter {name!r}; {near}")
         chosen.update(found)
     return [name for name in known if name in chosen]
 

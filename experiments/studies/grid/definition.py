@@ -1,6 +1,5 @@
 """A grid file: TOML, YAML or JSON, read into a Grid and checked as far as it can be without its runs."""
 
-import difflib
 import json
 import math
 import re
@@ -11,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from experiments.fields import from_json, unknown_field
+from experiments.fields import from_json, hint, unknown_field
 from experiments.files import user_code
 from experiments.studies.grid.run_fields import BUDGETS, check_name, presets, table_schema
 from experiments.studies.study import check_statistics
@@ -236,11 +235,9 @@ def _check(grid: Grid) -> None:
     base = [grid.base["preset"]] if "preset" in grid.base else []
     for preset in (*base, *grid.vary.get("preset", []), *grid.zip.get("preset", [])):
         if preset not in presets():
-            near = difflib.get_close_matches(str(preset), presets(), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(presets())}"
             file, own, _ = str(preset).partition(".py:")
-            hint = user_code.not_run(f"{file}.py") if own else hint
-            raise ValueError(f"no preset {preset!r}; {hint}")
+            said = user_code.not_run(f"{file}.py") if own else hint(str(preset), presets())
+            raise ValueError(f"no preset {preset!r}; {said}")
     names = grid.swept
     for name in names:
         inside = [other for other in names if other != name and other.startswith(f"{name}.")]

@@ -1,13 +1,14 @@
 """The table [kubernetes] of a site file: what the cluster must know, and where the studies lie on it."""
 
 import dataclasses
-import difflib
 import math
 import re
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from experiments.fields import hint
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,7 @@ def read_cluster(site: dict[str, Any]) -> Cluster:
     known = {each.name: each for each in dataclasses.fields(Cluster)}
     for name, value in table.items():
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-            raise ValueError(f"[kubernetes] has no key {name!r}; {hint}")
+            raise ValueError(f"[kubernetes] has no key {name!r}; {hint(name, known)}")
         if not _is_of(value, known[name].type):
             kind = known[name].type
             words = str(kind) if typing.get_args(kind) else getattr(kind, "__name__", "")

@@ -3,10 +3,11 @@
 Example: isoflop list studies
 """
 
-import difflib
 import json
 
 from absl import flags
+
+from experiments.fields import hint
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
@@ -18,9 +19,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     if len(args) != 1:
         raise ValueError(f"expected one word, got {args}; usage: {USAGE}")
     if args[0] not in KINDS:
-        near = difflib.get_close_matches(args[0], KINDS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(KINDS)}"
-        raise ValueError(f"nothing of kind {args[0]!r}; {hint}")
+        raise ValueError(f"nothing of kind {args[0]!r}; {hint(args[0], KINDS)}")
     found = KINDS[args[0]]()
     width = max(map(len, found))
     print(

@@ -222,7 +222,7 @@ def test_vocabularies_are_trained_on_the_corpus(tmp_path, vocab):
     "changes, message",
     [
         ({"task": "docstring"}, "data.task='docstring' does not exist; did you mean 'docstrings'"),
-        ({"task": "wikipedia"}, "data.task='wikipedia' does not exist; known are docstrings, files, c4"),
+        ({"task": "wikipedia"}, "data.task='wikipedia' does not exist; there are docstrings, files, c4"),
         ({"vocab": "byte"}, "data.vocab='byte'; allowed are 'bytes', 'sentencepiece'"),
         ({"vocab": "no.json"}, "no.json is no tokenizer that can be read"),
         ({"vocab_size": 256}, "data.vocab_size=256; 'bytes' has 259"),

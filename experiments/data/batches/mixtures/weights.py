@@ -1,11 +1,11 @@
 """Shares of a mixture's components: fixed, by temperature, or UniMax. Shares are float64[k] and sum to 1."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from experiments.data_configs import MixtureConfig
+from experiments.fields import hint
 
 
 def shares(mixture: MixtureConfig, tokens: Mapping[str, int], n_tokens: int) -> np.ndarray:
@@ -70,6 +70,4 @@ def check_known(field: str, names: Iterable[str], known: Iterable[str]) -> None:
     """Raises ValueError for a name of data.mixture's `field` that is none of the known components."""
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-            raise ValueError(f"data.mixture.{field}: no component {name!r}; {hint}")
+            raise ValueError(f"data.mixture.{field}: no component {name!r}; {hint(name, known)}")

@@ -36,7 +36,7 @@ def test_names_are_of_rules_groups_and_the_default():
     "changes, message",
     [
         ({"filters": ("gophr",)}, "no filter 'gophr'; did you mean 'gopher'"),
-        ({"filters": ("zzz",)}, "no filter 'zzz'; groups are default, markup"),
+        ({"filters": ("zzz",)}, "no filter 'zzz'; there are default, markup"),
         ({"filters": ("perplexity",)}, "'perplexity' learns from clean text; give data.quality.clean=PATH"),
         ({"filters": ("classifier",), "clean": "x"}, "learns what to drop from data.quality.unclean=PATH"),
         ({"filters": ("word_order",), "clean": "x"}, "0 documents for 'perplexity' or 'word_order'"),
