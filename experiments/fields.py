@@ -71,8 +71,15 @@ def _converted(of: _Itself) -> tuple[Any, str]:
 
 def _fields_of(config: Any) -> list[tuple[str, Any]]:
     """Names and values, without what came later and is at its default."""
-    pairs = [(field, getattr(config, name)) for name, field in config.__dataclass_fields__.items()]
-    return [(f.name, value) for f, value in pairs if not f.metadata.get("later") or value != f.default]
+    pairs = [(name, getattr(config, name)) for name in config.__dataclass_fields__]
+    added = _added_later(type(config))
+    return [(name, value) for name, value in pairs if name not in added or value != added[name]]
+
+
+@functools.cache
+def _added_later(kind: type) -> dict[str, Any]:
+    """The defaults of fields that are left out at them."""
+    return {field.name: field.default for field in dataclasses.fields(kind) if field.metadata.get("later")}
 
 
 def _plain(value: Any) -> Any:

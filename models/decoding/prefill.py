@@ -42,8 +42,11 @@ def bucket(size: int, least: int = 16) -> int:
 
 
 def slots(size: int) -> int:
-    """`size` rounded up a little: a step of decoding may read all slots of a cache."""
-    step = max(16, bucket(size) // 8)
+    """`size` rounded up a little: a step of decoding may read all slots of a cache.
+
+    Of short texts by up to 63: a second of compiling pays for many steps that read so many more.
+    """
+    step = max(64, bucket(size) // 8)
     return -(-size // step) * step
 
 
