@@ -12,6 +12,9 @@ RUNS_A_PARAMETER = 3  # with fewer runs a law follows their noise
 BUDGETS = 3  # of compute; through two a law of the loss has no bend
 SPAN = 4.0  # the runs' largest compute over the smallest, below which they say little of the way ahead
 ILL_CONDITIONED = 1e3  # of the slopes, from where on parameters stand in for each other
+STEEPER = (
+    1.5  # standard deviations of noise by which the loss must fall faster at the larger budgets to be said
+)
 OF_SIZE, OF_TOKENS = (
     ("A", "alpha", "alpha_N"),
     ("B", "beta", "alpha_D"),
@@ -48,8 +51,40 @@ def design_doubts(law: Law, x: Mapping[str, np.ndarray]) -> list[str]:
     return [*fixed, *[f"{each}: {of_size} cannot be told from {of_tokens}" for each in line]]
 
 
+def too_early(profiles: Profiles, n_runs: int, noise: float) -> list[str]:
+    """What is said where the loss falls faster from budget to budget: a power law falls by the same power of
+    compute, or a lesser one where it has a floor. Runs that small have not come to it, and larger ones end
+    below what it promises.
+
+    Args:
+      profiles: of the runs; budgets whose best size is not among those tried do not count.
+      n_runs: of all budgets; noise: standard deviation of log loss.
+    """
+    inner = [each for each in profiles.minima if not each.at_edge]
+    if len(inner) < BUDGETS:
+        return []
+    log_c, log_loss = np.log([each.flops for each in inner]), np.log([each.loss for each in inner])
+    design = np.vander(log_c - log_c.mean(), 3)
+    bend = np.linalg.lstsq(design, log_loss, rcond=None)[0][0]
+    # At its middle a parabola through n points of equal noise has 9/4 of the variance of their mean.
+    of_minimum = 9 / 4 * len(profiles.minima) / n_runs * noise**2
+    if bend > -STEEPER * np.sqrt(np.linalg.inv(design.T @ design)[0, 0] * of_minimum):
+        return []
+    falls = -np.diff(log_loss) / np.diff(log_c)
+    return [
+        f"the loss falls as C^-{max(falls[0], 0):.2f} between the smallest budgets and as C^-{falls[-1]:.2f} "
+        "between the largest: no power law has begun, and larger runs may end below what is predicted"
+    ]
+
+
 def doubts(
-    n_runs: int, params: Sequence[str], status: str, condition: float, profiles: Profiles | None, span: float
+    n_runs: int,
+    params: Sequence[str],
+    status: str,
+    condition: float,
+    profiles: Profiles | None,
+    span: float,
+    noise: float,
 ) -> list[str]:
     """What makes a fit doubtful; nothing where it is as it should be.
 
@@ -59,6 +94,7 @@ def doubts(
       condition: of the slopes (`Diagnostics`).
       profiles: of the runs, where they have budgets.
       span: the runs' largest compute over their smallest; infinite where they have none.
+      noise: standard deviation of a run's log loss.
     """
     n_budgets = len(profiles.minima) if profiles else None
     found = too_few(n_runs, len(params), n_budgets)
@@ -68,4 +104,4 @@ def doubts(
         found.append(status.partition(";")[0])
     if condition > ILL_CONDITIONED:
         found.append(f"condition number {condition:.1e}")
-    return found
+    return found + (too_early(profiles, n_runs, noise) if profiles else [])

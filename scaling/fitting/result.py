@@ -118,7 +118,8 @@ class Fit:
         low, high = self.evidence.get("flops", (1.0, float("inf")))
         condition = self.diagnostics.condition if self.diagnostics else 1.0
         params, n_runs = list(self.params), self.n_runs or self.n_points
-        found = [*doubts(n_runs, params, self.status, condition, self.profiles, high / low), *self.design]
+        about = (self.status, condition, self.profiles, high / low, self.forecast.noise)
+        found = [*doubts(n_runs, params, *about), *self.design]
         return f"in doubt: {', '.join(found)}" if found else ""
 
     def predict(self, n_params=None, n_tokens=None, **columns) -> Prediction:

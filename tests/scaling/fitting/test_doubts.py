@@ -1,4 +1,4 @@
-"""What makes a fit doubtful before any loss is looked at: the places of its runs."""
+"""What makes a fit doubtful: the places of its runs, and losses that no power law has."""
 
 import numpy as np
 import pytest
@@ -44,3 +44,12 @@ def test_a_fit_carries_it_into_its_doubt_and_its_json():
     words = "n_tokens / n_params is 20 in every run: A, alpha cannot be told from B, beta"
     assert fit.design == (words,) and words in fit.doubt and words in str(fit)
     assert scaling.Fit.from_json(fit.to_json()).design == fit.design
+
+
+def test_runs_too_small_for_a_power_law_are_told():
+    """Whose loss falls slowly at first, and then faster."""
+    table = isoflop_runs(noise=0.003).table
+    octaves = np.log2(table.n_params * table.n_tokens / (table.n_params * table.n_tokens).min())
+    early = scaling.fit(table.assign(loss=table.loss * np.exp(-0.01 * octaves**2)), n_bootstrap=0)
+    assert "no power law has begun, and larger runs may end below" in early.doubt
+    assert "power law" not in scaling.fit(table, n_bootstrap=0).doubt
