@@ -28,8 +28,7 @@ from experiments.training import optim
 from experiments.training.train import training_functions
 from models import Experts, ladder
 from models.families.published import PUBLISHED, llama
-from models.layers import fused_attention
-from models.layers.attention import Attention, causal_mask
+from models.layers.attention import Attention, causal_mask, kernels
 from models.layers.positions import rope_tables
 from models.parameters import functional
 
@@ -39,9 +38,10 @@ SEEDS = (0, 1, 2)
 
 def networks(tiny: bool) -> dict[str, tuple[Any, int, int]]:
     """Configuration, rows and tokens a row of each training step, in bfloat16."""
+    dense: Any
     if tiny:
         dense, seq_len = llama(64, 2, 2, 128, 256), 64
-        shapes = {"dense": (dense, 2), "rwkv7": (ladder(64, 256, "rwkv7"), 2)}
+        shapes: dict[str, Any] = {"dense": (dense, 2), "rwkv7": (ladder(64, 256, "rwkv7"), 2)}
     else:
         dense, seq_len = PUBLISHED["llama-125m"], 2048
         shapes = {"llama-125m": (dense, 16), "llama-350m": (PUBLISHED["llama-350m"], 8)}
@@ -128,7 +128,7 @@ def flash_equals_plain(n_heads: int, d_head: int, seq_len: int) -> dict[str, Any
 
     q = jax.ShapeDtypeStruct((2, seq_len, n_heads, d_head), jnp.bfloat16)
     fused, plain = error(outputs(jnp.bfloat16, 0)), error(outputs(jnp.bfloat16, None))
-    why = fused_attention.missing(q, q, 0.0)
+    why = kernels.missing(q, q, 0.0)
     return {"kernel": not why, "why_not": why, "fused": fused, "plain": plain, "holds": fused < 1.5 * plain}
 
 

@@ -20,6 +20,7 @@ from models.families.rnn import RNNConfig
 from models.families.rwkv4 import RWKV4Config
 from models.families.rwkv7 import RWKV7Config
 from models.families.transformer import TransformerConfig
+from models.layers.attention import Latent
 from models.layers.moe import Experts
 from models.layers.positions import RopeScaling
 from models.model import Model, ModelConfig
@@ -30,6 +31,7 @@ __all__ = [
     "Counts",
     "EncDecConfig",
     "Experts",
+    "Latent",
     "Model",
     "ModelConfig",
     "MuP",

@@ -56,7 +56,7 @@ def attention_maps(config: ModelConfig, params: Params, tokens_BT: jax.Array) ->
         block = bind_block[kind.stack](layer)
         mask_1TS, attention = causal_mask(n, kind.window), block.attention
         read_BTD = x_BTD if block.attention_norm is None else block.attention_norm(x_BTD)
-        tables = kind.rope and rope_tables(positions_1T, config.d_head, *kind.rope)
+        tables = kind.rope and rope_tables(positions_1T, config.d_rope, *kind.rope)
         q_BTHK, k_BSGK, v_BSGK = attention.queries_keys_values(read_BTD, tables)
         k_BSHK, v_BSHK = (jnp.repeat(each, n_shared, axis=2) for each in (k_BSGK, v_BSGK))
         scores_BHTS = jnp.einsum("bthk,bshk->bhts", q_BTHK * attention.scale, k_BSHK).astype(jnp.float32)

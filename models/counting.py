@@ -112,6 +112,15 @@ def attention_part(config: Any) -> Part:
     return Part(weights + biases, flops=2 * weights, context_flops=4 * h * k)
 
 
+def latent_attention_part(config: Any) -> Part:
+    """Latent attention of one layer, with the norms of its latents."""
+    d, h, k, of = config.d_model, config.n_heads, config.d_head, config.latent
+    queries = of.q_rank * (d + h * k) if of.q_rank else d * h * k
+    keys_values = d * (of.kv_rank + of.d_rope) + of.kv_rank * h * (k - of.d_rope + of.d_value)
+    weights = queries + keys_values + h * of.d_value * d
+    return Part(weights + of.kv_rank + of.q_rank, flops=2 * weights, context_flops=2 * h * (k + of.d_value))
+
+
 def mlp_part(config: Any) -> Part:
     """The feed-forward layer of one layer."""
     d, f = config.d_model, config.d_ff

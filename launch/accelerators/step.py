@@ -19,7 +19,7 @@ from experiments.training.train import training_functions
 from launch.accelerators.hlo import Collective, Program, read_program
 from launch.accelerators.topology import Topology, devices
 from models import sharding
-from models.layers import fused_attention
+from models.layers.attention import kernels
 
 USABLE = 0.92  # of a device's memory: the rest is the driver's, and lost between arrays
 MESHES_TRIED = 4  # of those on which a run should fit, the most promising
@@ -210,7 +210,9 @@ def _no_kernel(run: RunConfig, mesh: Any) -> str:
         for n in (config.n_heads, config.n_kv_heads)
     )
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-        return fused_attention.missing(
+        if getattr(config, "latent", None):
+            return "latent attention; its keys are wider than its values"
+        return kernels.missing(
             queries, keys, getattr(config, "attention_softcap", 0.0), getattr(config, "sinks", False)
         )
 

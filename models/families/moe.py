@@ -49,7 +49,7 @@ def count(config: TransformerConfig) -> Counts:
     shared = 3 * d * experts.d_shared + d * bool(experts.d_shared and experts.shared_gate)
     counts = transformer.count(config)
     parts = {name: part for name, part in counts.parts.items() if name != "mlp" or experts.dense_layers} | {
-        "router": Part(d * n + n * experts.biases, flops=2 * d * n) * layers,
+        "router": Part(d * n + n * (experts.biases + experts.choice_bias), flops=2 * d * n) * layers,
         "experts": mixture * layers,
         "shared": Part(shared, flops=2 * shared) * layers,
     }

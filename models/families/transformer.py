@@ -7,18 +7,25 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models.counting import Counts, Part, attention_part, itemsize, mlp_part
+from models.counting import Counts, Part, attention_part, itemsize, latent_attention_part, mlp_part
 from models.families.layer_scan import out_of, rows_in_stacks, scan_layers
 from models.families.transformer_config import BLOCKS, DENSE, LayerKind, TransformerConfig
 from models.layers import segments
-from models.layers.attention import Attention, causal_mask, in_parts, softcap, to_slots
+from models.layers.attention import Attention, LatentAttention, causal_mask, in_parts, softcap, to_slots
 from models.layers.linear import lookup, packed, project, unembed
 from models.layers.mlp import MLP
 from models.layers.norms import norm
 from models.layers.positions import rope_tables, sinusoids
 from models.model import Aux, Model, last_token
 from models.parameters import Keys, Params, functional, stacked, weight
-from models.parametrization import attention_scale, branch_scale, branch_std, head_std, logit_scale
+from models.parametrization import (
+    attention_scale,
+    branch_scale,
+    branch_std,
+    head_std,
+    logit_scale,
+    narrow_std,
+)
 from models.quantization import quantised
 from models.sharding import constrain
 
@@ -26,8 +33,15 @@ Cache = dict[str, Any]
 Config = TransformerConfig
 
 
-def attention(config: TransformerConfig, keys: Keys) -> Attention:
+def attention(config: TransformerConfig, keys: Keys) -> Attention | LatentAttention:
     """One layer's attention."""
+    if config.latent:
+        return LatentAttention(
+            *(keys, config.d_model, config.n_heads, config.d_head, config.latent),
+            scale=attention_scale(config),
+            output_std=branch_std(config, config.n_heads * config.latent.d_value),
+            narrow_std=narrow_std(config),
+        )
     return Attention(
         *(keys, config.d_model, config.n_heads, config.n_kv_heads, config.d_head),
         scale=attention_scale(config),
@@ -155,7 +169,7 @@ def build(config: TransformerConfig, make_mlp: Callable = feed_forward) -> Model
     def tables(positions_BT: jax.Array):
         """By kind of rope, what rotates queries and keys."""
         ropes = dict.fromkeys(kind.rope for kind in kinds)
-        return {rope: rope and rope_tables(positions_BT, config.d_head, *rope) for rope in ropes}
+        return {rope: rope and rope_tables(positions_BT, config.d_rope, *rope) for rope in ropes}
 
     def forward(params: Params, tokens_BT: jax.Array, exact: bool, segments_BT: jax.Array | None = None):
         """Normalised final stream [B,T,D]; of every group of layers, keys and values and losses."""
@@ -241,9 +255,10 @@ def count(config: TransformerConfig) -> Counts:
     norm_width = 2 if config.norm == "layer" else 1  # scale, and bias
     n_heads = {"none": 0, "head": 2, "width": config.n_heads + config.n_kv_heads}[config.qk_norm]
     positions = config.max_len * d if config.positions == "learned" else 0
+    attends = latent_attention_part(config) if config.latent else attention_part(config)
     parts = {
         "embedding": Part(v * d + positions, looked_up=positions + (0 if config.tied_embeddings else v * d)),
-        "attention": (attention_part(config) + Part(config.n_heads * config.sinks)) * layers,
+        "attention": (attends + Part(config.n_heads * config.sinks)) * layers,
         "mlp": mlp_part(config) * n_dense,
         "norms": Part((norms_a_layer * layers + d) * norm_width + n_heads * config.d_head * layers),
         "head": Part(0 if config.tied_embeddings else v * d, flops=2 * v * d),
@@ -251,6 +266,8 @@ def count(config: TransformerConfig) -> Counts:
     # A norm after the branch needs the branch's result; what only adds it does not.
     last = Part(0, flops=-2 * d * config.d_ff * n_dense if config.norm_position == "pre" else 0)
     slot = 2 * config.n_kv_heads * config.d_head * itemsize(config)
+    if config.latent:
+        slot = (config.latent.kv_rank + config.latent.d_rope) * itemsize(config)
     cache = tuple((slot, kind.window) for kind in config.kinds())
     return Counts(parts, cache, again=parts["attention"] + parts["mlp"] + last)
 

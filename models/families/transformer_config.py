@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from models.layers.attention import QKNorm
+from models.layers.attention import Latent, QKNorm
 from models.layers.mlp import Activation
 from models.layers.moe import Experts
 from models.layers.positions import RopeScaling
@@ -25,6 +25,7 @@ class TransformerConfig:
     `rope_layers` are repeated likewise; where False, rope rotates nothing (Yang et al. 2025; SmolLM3's NoPE).
     `local_rope_theta` is rope's base in layers with a window, where it is not stretched (Gemma 3); 0: as in
     the others. `sinks` gives each head a learnt score without a key (gpt-oss, OpenAI 2025).
+    `latent` makes keys and values of one narrow vector a token (MLA, DeepSeek-V2).
     `attention_scale` multiplies the scores; 0 stands for 1/√d_head. A softcap c turns x into c·tanh(x/c).
     `dtype` is the compute type; parameters are always float32. `remat` recomputes each block in the
     backward pass: less memory, about a third more time, the same numbers. `weight_bits` below 32 rounds the
@@ -66,6 +67,7 @@ class TransformerConfig:
     rope_layers: tuple[bool, ...] = field(default=(True,), metadata={"later": True})
     local_rope_theta: float = field(default=0.0, metadata={"later": True})
     sinks: bool = field(default=False, metadata={"later": True})
+    latent: Latent | None = field(default=None, metadata={"later": True})
 
     def __post_init__(self):
         sizes = ("vocab_size", "d_model", "n_layers", "n_heads", "n_kv_heads", "d_head", "d_ff")
@@ -105,7 +107,29 @@ class TransformerConfig:
             raise ValueError(
                 f"model: weight_bits={self.weight_bits}; allowed are 2 to {FULL}, which is no rounding"
             )
+        if self.latent:
+            self._check_latent(self.latent)
         check_dtype(self.dtype)
+
+    def _check_latent(self, latent: Latent) -> None:
+        plain = {
+            "positions": "rope",
+            "qk_norm": "none",
+            "qkv_bias": False,
+            "output_bias": False,
+            "sinks": False,
+        }
+        plain |= {"attention_softcap": 0.0, "n_kv_heads": self.n_heads, "rope_layers": (True,)}
+        for name, value in plain.items():
+            if getattr(self, name) != value:
+                raise ValueError(f"model: latent with {name}={getattr(self, name)!r}; it must be {value!r}")
+        if latent.d_rope >= self.d_head:
+            raise ValueError(f"model: latent.d_rope={latent.d_rope}; it must be below d_head={self.d_head}")
+
+    @property
+    def d_rope(self) -> int:
+        """Dimensions of a head that rope rotates."""
+        return self.latent.d_rope if self.latent else self.d_head
 
     def kinds(self) -> tuple["LayerKind", ...]:
         """What each layer is."""

@@ -5,7 +5,7 @@ from types import ModuleType
 from typing import Any
 
 from models.families.transformer import TransformerConfig
-from models.hf.architectures import gemma, gpt2, gpt_oss, llama, moe, phi3, rwkv, t5
+from models.hf.architectures import deepseek, gemma, gpt2, gpt_oss, llama, moe, phi3, rwkv, t5
 from models.hf.fold import fold
 from models.model import ModelConfig
 from models.parametrization import attention_scale
@@ -15,6 +15,7 @@ MODULES: dict[str, ModuleType] = {
     **dict.fromkeys(llama.ARCHITECTURES, llama),
     **dict.fromkeys(moe.ARCHITECTURES, moe),
     **dict.fromkeys(gemma.ARCHITECTURES, gemma),
+    **dict.fromkeys(deepseek.ARCHITECTURES, deepseek),
     "phi3": phi3,
     "gpt_oss": gpt_oss,
     "gpt2": gpt2,
@@ -23,7 +24,7 @@ MODULES: dict[str, ModuleType] = {
     "rwkv7": rwkv,
 }
 # By what is in `architectures`: the model type.
-NAMED = llama.ARCHITECTURES | moe.ARCHITECTURES | gemma.ARCHITECTURES
+NAMED = llama.ARCHITECTURES | moe.ARCHITECTURES | gemma.ARCHITECTURES | deepseek.ARCHITECTURES
 ARCHITECTURES = {name: kind for kind, name in NAMED.items()} | {
     "Phi3ForCausalLM": "phi3",
     "GptOssForCausalLM": "gpt_oss",
@@ -67,8 +68,8 @@ def config_to_json(config: ModelConfig) -> tuple[ModuleType, ModelConfig, dict[s
       ValueError: no architecture does.
     """
     module: Any = FAMILIES.get(config.family)
-    if getattr(config, "sinks", False):
-        module = gpt_oss
+    if isinstance(config, TransformerConfig) and config.family == "moe":
+        module = deepseek if config.latent else gpt_oss if config.sinks else moe
     attempts: list[tuple[ModelConfig, dict[str, float]]] = [(config, {})]
     if isinstance(config, TransformerConfig):
         attempts.append(fold(config))

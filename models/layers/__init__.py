@@ -1,9 +1,8 @@
 """What networks are made of; a layer is given its sizes and knows no family.
 
-linear: products with weights, and tables; norms; attention, and fused_attention, its kernels; mlp; moe:
-mixtures of experts; positions; cells (GRU, LSTM), wkv and delta_rule: what recurrent networks remember by;
-segments: rows that hold several texts; heads: classes and numbers on top of any network; lora: low-rank
-adapters of any network.
+linear: products with weights, and tables; norms; attention; mlp; moe: mixtures of experts; positions; cells
+(GRU, LSTM), wkv and delta_rule: what recurrent networks remember by; segments: rows that hold several texts;
+heads: classes and numbers on top of any network; lora: low-rank adapters of any network.
 
 Others import these modules by name. They import models.model, models.parameters, models.partial_training and
 models.sharding.
@@ -13,7 +12,6 @@ __all__ = [
     "attention",
     "cells",
     "delta_rule",
-    "fused_attention",
     "heads",
     "linear",
     "lora",

@@ -52,6 +52,13 @@ def project(x: jax.Array, w: nnx.Param, bias: nnx.Param | None = None) -> jax.Ar
     return y if bias is None else y + bias[...].astype(x.dtype)
 
 
+def whole(w: nnx.Param, dtype: Any) -> jax.Array:
+    """A weight [inputs, outputs] in the type given, for products that `project` does not do."""
+    if isinstance(value := w.get_value(), Packed):
+        return value.matrix_OI.T.reshape(value.shape).astype(dtype)
+    return gathered(value, w.axes.names, dtype)
+
+
 def unembed(x: jax.Array, table: nnx.Param) -> jax.Array:
     """x [..., D] times the transpose of a table [V, D], in the type of x."""
     return matmul(x, table[...], lambda w: gathered(w, table.axes.names, x.dtype).T)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import models
-from models import Experts, TransformerConfig, ladder
+from models import Experts, Latent, TransformerConfig, ladder
 from models.attention_maps import attention_maps
 
 CONFIG = TransformerConfig(
@@ -35,8 +35,13 @@ OTHER = TransformerConfig(
 )
 
 
+LATENT = TransformerConfig(11, 8, 2, 4, 4, 6, 8, latent=Latent(5, 2, 3))
+
+
 @pytest.mark.parametrize(
-    "config", [pytest.param(CONFIG, marks=pytest.mark.slow), OTHER], ids=["windows", "experts"]
+    "config",
+    [pytest.param(CONFIG, marks=pytest.mark.slow), pytest.param(LATENT, marks=pytest.mark.slow), OTHER],
+    ids=["windows", "latent", "experts"],
 )
 def test_maps_are_causal_distributions_whose_logits_are_the_networks(config):
     """So they are the weights inside its pass, and routing what its experts are added up with."""

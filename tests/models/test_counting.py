@@ -9,7 +9,7 @@ import pytest
 
 import models
 from experiments.training.loss import training_loss
-from models import FAMILIES, Experts, RNNConfig, TransformerConfig, count, ladder
+from models import FAMILIES, Experts, Latent, RNNConfig, TransformerConfig, count, ladder
 
 DENSE = [
     TransformerConfig(61, 24, 3, 4, 2, 6, 40),
@@ -30,6 +30,13 @@ VARIANTS = {
     "gpt-oss": TransformerConfig(
         61, 24, 2, 4, 2, 6, 40, experts=Experts(4, 2, 10, biases=True), family="moe", sinks=True
     ),
+    "deepseek": TransformerConfig(
+        *(61, 24, 3, 4, 4, 6, 40),
+        experts=Experts(4, 2, 10, 10, dense_layers=(0,), scores="sigmoid", choice_bias=True),
+        latent=Latent(5, 2, 4, q_rank=7),
+        family="moe",
+    ),
+    "latent": TransformerConfig(61, 24, 2, 4, 4, 6, 40, latent=Latent(5, 2, 4)),
     "lstm": RNNConfig(61, 8, 3, cell="lstm"),
     "no-attention": RNNConfig(61, 8, 2, cell="gru", attention=False),
 }  # fmt: skip

@@ -7,4 +7,4 @@ of one, but for `phi3`; and `entries(config)`, every tensor of a checkpoint and 
 Read by models.hf.config_json alone; they import models.hf.entry, models.hf.fields and models.families.
 """
 
-__all__ = ["decoder", "gemma", "gpt2", "gpt_oss", "llama", "moe", "phi3", "rope", "rwkv", "t5"]
+__all__ = ["decoder", "deepseek", "gemma", "gpt2", "gpt_oss", "llama", "moe", "phi3", "rope", "rwkv", "t5"]

@@ -101,23 +101,37 @@ def config_to_json(config: TransformerConfig) -> dict[str, Any]:
 
 def entries(config: TransformerConfig) -> list[Entry]:
     """Every tensor of a checkpoint, by name."""
-    kind, experts, d = _kind(config), config.experts, (config.d_model,)
+    kind, experts = _kind(config), config.experts
     assert experts is not None
     router = f"{LAYER}.{ROUTERS[kind]}"
     names = {"gate": "w1", "up": "w3", "down": "w2"} if kind == "mixtral" else MATRICES
-    found = [linear(f"{router}.gate.weight", "blocks/mlp/router", d, (experts.n_experts,))]
-    for ours, theirs in names.items():
-        f = (experts.d_expert,)
+    gate = linear(f"{router}.gate.weight", "blocks/mlp/router", (config.d_model,), (experts.n_experts,))
+    return in_stacks(config, decoder_entries(config), [gate, *expert_entries(config, router, names)])
+
+
+def expert_entries(
+    config: TransformerConfig, theirs: str, names: dict[str, str] | None = None
+) -> list[Entry]:
+    """The matrices of all experts, below `theirs`, called by `names` there (default: MATRICES)."""
+    assert config.experts is not None
+    d, f, found = (config.d_model,), (config.experts.d_expert,), []
+    for ours, name in (names or MATRICES).items():
         inputs, outputs = (f, d) if ours == "down" else (d, f)
-        name = f"{router}.experts.{{expert}}.{theirs}.weight"
-        found.append(linear(name, f"blocks/mlp/w_{ours}", inputs, outputs))
-    found += decoder_entries(config)
-    if not experts.dense_layers:
-        return found
-    sparse = tuple(i for i in range(config.n_layers) if i not in experts.dense_layers)
-    dense = of_stack(decoder_entries(config) + mlp_entries(config), DENSE, experts.dense_layers)
-    ends = [entry for entry in found if "{layer}" not in entry.name]
-    return ends + of_stack(found, BLOCKS, sparse) + dense
+        found.append(
+            linear(f"{theirs}.experts.{{expert}}.{name}.weight", f"blocks/mlp/w_{ours}", inputs, outputs)
+        )
+    return found
+
+
+def in_stacks(config: TransformerConfig, common: list[Entry], sparse: list[Entry]) -> list[Entry]:
+    """Entries of every layer and those of layers with experts, in the stacks that their layers are in."""
+    assert config.experts is not None
+    if not (dense := config.experts.dense_layers):
+        return common + sparse
+    others = tuple(i for i in range(config.n_layers) if i not in dense)
+    ends = [entry for entry in common if "{layer}" not in entry.name]
+    dense_entries = of_stack(common + mlp_entries(config), DENSE, dense)
+    return ends + of_stack(common + sparse, BLOCKS, others) + dense_entries
 
 
 def _dense_layers(fields: Fields, n_layers: int) -> tuple[int, ...]:

@@ -13,8 +13,9 @@ from flax import nnx
 from models.layers.linear import project
 from models.layers.mlp import MLP, Activation, gated
 from models.layers.moe import spread
+from models.layers.moe.routing import choose, router_aux
 from models.layers.moe.slots import collect, owners, places, send, sources, weights_of
-from models.model import Aux, check_sizes
+from models.model import Aux, check_positive, check_sizes
 from models.parameters import Keys, constant, weight
 from models.sharding import constrain, gathered
 
@@ -34,6 +35,10 @@ class Experts:
     `dense_layers` are the numbers of layers that have a dense feed-forward layer instead, as wide as the
     model's `d_ff` (the first ones in DeepSeek, Dai et al. 2024; any in Qwen3). `biases` gives router and
     experts some (gpt-oss).
+
+    DeepSeek's (V2 2024, V3 2024): affinities are `scores`, in which `choice_bias` gives each expert a bias
+    that counts in choosing alone (none of our losses trains it); of `n_groups` equal groups the choice is
+    among the `top_groups` best; `scale` multiplies the weights.
     """
 
     n_experts: int
@@ -48,11 +53,24 @@ class Experts:
     z_loss: float = 1e-3
     dense_layers: tuple[int, ...] = field(default=(), metadata={"later": True})
     biases: bool = field(default=False, metadata={"later": True})
+    scores: Literal["softmax", "sigmoid"] = field(default="softmax", metadata={"later": True})
+    choice_bias: bool = field(default=False, metadata={"later": True})
+    n_groups: int = field(default=1, metadata={"later": True})
+    top_groups: int = field(default=1, metadata={"later": True})
+    scale: float = field(default=1.0, metadata={"later": True})
 
     def __post_init__(self):
         check_sizes("model: experts", self, "n_experts", "top_k", "d_expert")
         if self.top_k > self.n_experts:
             raise ValueError(f"model: experts.top_k={self.top_k} of n_experts={self.n_experts}; choose fewer")
+        check_sizes("model: experts", self, "n_groups", "top_groups")
+        check_positive("model: experts", self, "scale")
+        in_groups = self.n_experts // self.n_groups * self.top_groups
+        if self.n_experts % self.n_groups or self.top_groups > self.n_groups or in_groups < self.top_k:
+            raise ValueError(
+                f"model: experts.n_groups={self.n_groups}, top_groups={self.top_groups} of n_experts="
+                f"{self.n_experts}; groups must be equal, and those chosen have top_k={self.top_k} experts"
+            )
         if not self.capacity_factor > 0:
             raise ValueError(f"model: experts.capacity_factor={self.capacity_factor}; it must be positive")
 
@@ -97,6 +115,7 @@ class MoE(nnx.Module):
         self.b_gate = constant(0.0, (n, f), "experts: -> mlp") if experts.biases else None
         self.b_up = constant(0.0, (n, f), "experts: -> mlp") if experts.biases else None
         self.b_down = constant(0.0, (n, d), "experts: -> embed") if experts.biases else None
+        self.choice_bias = constant(0.0, (n,), "-> experts") if experts.choice_bias else None
         # The shared expert is gated and without biases like the others.
         f = experts.d_shared
         self.shared = MLP(keys, d, f, output_std=output_std(f), activation=activation) if f else None
@@ -123,7 +142,8 @@ class MoE(nnx.Module):
         """The router's logits [B,T,E], and each token's experts and their weights [B,T,K] (`choose`)."""
         logits_BTE = project(x_BTD.astype(jnp.float32) * self.router_scale, self.router, self.b_router)
         logits_BTE = constrain(logits_BTE, "batch", "length", None)
-        return logits_BTE, *choose(logits_BTE, self.experts.top_k, self.experts.renormalize)
+        bias_E = None if self.choice_bias is None else self.choice_bias[...]
+        return logits_BTE, *choose(logits_BTE, self.experts, bias_E)
 
     def routing(self, x_BTD: jax.Array) -> jax.Array:
         """The weight of every expert for each token [B,T,E], float32: 0 of those that were not chosen."""
@@ -199,38 +219,6 @@ def capacity(experts: Experts, n_tokens: int) -> int:
     """Slots of one expert for a row of `n_tokens`; a token never takes two of them."""
     even = experts.capacity_factor * experts.top_k * n_tokens / experts.n_experts
     return min(n_tokens, math.ceil(even))
-
-
-def choose(logits_BTE: jax.Array, top_k: int, renormalize: bool) -> tuple[jax.Array, jax.Array]:
-    """The experts of highest probability, best first, int32 [B,T,K], and their weights, float32."""
-    probs_BTE = jax.nn.softmax(logits_BTE)
-    _, choice_BTK = jax.lax.top_k(logits_BTE, top_k)
-    chosen_BTKE = jax.nn.one_hot(choice_BTK, logits_BTE.shape[-1])
-    weight_BTK = (probs_BTE[..., None, :] * chosen_BTKE).sum(-1)
-    return choice_BTK, weight_BTK / weight_BTK.sum(-1, keepdims=True) if renormalize else weight_BTK
-
-
-def router_aux(experts: Experts, logits_BTE: jax.Array, choice_BTK: jax.Array) -> Aux:
-    """Losses that keep the router balanced and its logits small, and what shows whether they do.
-
-    balance: n_experts · Σ_e (share of all choices that e got, dropped ones too) · (mean probability of e)
-      (Fedus et al. 2021): 1 where both are uniform.
-    z: mean of logsumexp(logits)² (Zoph et al. 2022).
-    expert_load_max: choices of the busiest expert over those of an even share.
-    router_entropy: of one token's probabilities in nats, mean over tokens.
-    """
-    log_probs_BTE, n = jax.nn.log_softmax(logits_BTE), experts.n_experts
-    probs_BTE = jnp.exp(log_probs_BTE)
-    share_E = jax.nn.one_hot(choice_BTK, n).mean(axis=(0, 1, 2))
-    balance = n * (share_E * probs_BTE.mean(axis=(0, 1))).sum()
-    z = (jax.nn.logsumexp(logits_BTE, axis=-1) ** 2).mean()
-    return {
-        "loss": experts.balance_loss * balance + experts.z_loss * z,
-        "balance": balance,
-        "z": z,
-        "expert_load_max": n * share_E.max(),
-        "router_entropy": -(probs_BTE * log_probs_BTE).sum(-1).mean(),
-    }
 
 
 def block_weights(w_EDF: jax.Array, owner_X: jax.Array | None, names: tuple[str, ...], dtype) -> jax.Array:

@@ -29,6 +29,7 @@ SMALL |= {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8, "rope_theta": 1e4}
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 16, "rope_theta": 500.0}
 LLAMA3 |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0}
+LATENT = {"kv_lora_rank": 10, "qk_nope_head_dim": 6, "qk_rope_head_dim": 4, "v_head_dim": 7}
 NO_IDS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 
 CONFIGS = {
@@ -124,6 +125,34 @@ CONFIGS = {
         sliding_window=5,
         rope_parameters=YARN | {"truncate": False},
     ),
+    "deepseek-v2": hf.DeepseekV2Config(
+        **SMALL | {"num_key_value_heads": 4},
+        **LATENT,
+        q_lora_rank=None,
+        n_routed_experts=4,
+        n_shared_experts=2,
+        num_experts_per_tok=2,
+        moe_intermediate_size=10,
+        topk_method="group_limited_greedy",
+        n_group=2,
+        topk_group=1,
+        first_k_dense_replace=0,
+        routed_scaling_factor=1.5,
+    ),
+    "deepseek-v3": hf.DeepseekV3Config(
+        **SMALL | {"num_key_value_heads": 4, "num_hidden_layers": 3},
+        **LATENT,
+        q_lora_rank=12,
+        n_routed_experts=8,
+        n_shared_experts=1,
+        num_experts_per_tok=3,
+        moe_intermediate_size=10,
+        n_group=4,
+        topk_group=2,
+        first_k_dense_replace=1,
+        rope_parameters=YARN | {"mscale": 1.0, "mscale_all_dim": 0.5},
+        num_mtp_layers=0,
+    ),
     "olmoe": hf.OlmoeConfig(
         **SMALL | {"intermediate_size": 18, "num_key_value_heads": 4}, num_experts=6, num_experts_per_tok=2
     ),
@@ -199,6 +228,9 @@ def randomize(model: Any, seed: int) -> None:
             p.data = draw * 4 * p.shape[-2] ** -0.5
         else:
             p.data = draw * 1.5 * p.shape[1 if p.dim() == 2 and "c_" not in name else -2] ** -0.5
+    for name, b in model.named_buffers():
+        if "e_score_correction_bias" in name:
+            b.data = 0.3 * torch.randn(b.shape, generator=rng)
 
 
 def outputs(model: torch.nn.Module, arrays: dict, n_new: int = 12) -> dict:

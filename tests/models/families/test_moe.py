@@ -2,6 +2,7 @@
 
 import functools
 import math
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -164,10 +165,12 @@ def test_losses_and_measurements_by_hand():
     experts = Experts(2, 1, 4, balance_loss=0.5, z_loss=0.25)
     probs = np.array([[0.75, 0.25], [0.9, 0.1]])
     logits_BTE = jnp.log(jnp.asarray(probs, jnp.float32))[None] + 3  # logsumexp is 3
-    choice_BTK, weight_BTK = moe.choose(logits_BTE, 1, renormalize=False)
+    choice_BTK, weight_BTK = moe.choose(logits_BTE, replace(experts, renormalize=False))
     np.testing.assert_allclose(weight_BTK[0, :, 0], [0.75, 0.9], rtol=1e-6)
-    np.testing.assert_allclose(moe.choose(logits_BTE, 2, renormalize=True)[1][0, 0], [0.75, 0.25], rtol=1e-6)
-    np.testing.assert_allclose(moe.choose(logits_BTE, 1, renormalize=True)[1], 1)
+    np.testing.assert_allclose(
+        moe.choose(logits_BTE, replace(experts, top_k=2))[1][0, 0], [0.75, 0.25], rtol=1e-6
+    )
+    np.testing.assert_allclose(moe.choose(logits_BTE, experts)[1], 1)
     aux = moe.router_aux(experts, logits_BTE, choice_BTK)
     np.testing.assert_allclose(aux["balance"], 2 * (1.0 * 0.825 + 0.0 * 0.175), rtol=1e-6)
     np.testing.assert_allclose(aux["z"], 9, rtol=1e-6)
@@ -176,6 +179,27 @@ def test_losses_and_measurements_by_hand():
     np.testing.assert_allclose(aux["router_entropy"], -(probs * np.log(probs)).sum() / 2, rtol=1e-5)
     uniform = moe.router_aux(experts, jnp.zeros((1, 2, 2)), jnp.array([[[0], [1]]]))
     assert uniform["balance"] == uniform["expert_load_max"] == 1
+
+
+def test_deepseeks_choice_by_hand():
+    """Six experts in three groups, of which the best two take part; biases count in choosing alone."""
+    scores = np.array([0.9, 0.1, 0.6, 0.5, 0.4, 0.45])
+    logits_BTE = jnp.asarray(np.log(scores / (1 - scores)), jnp.float32)[None, None]
+    experts = Experts(6, 2, 4, scores="sigmoid", n_groups=3, top_groups=2, scale=2.0)
+    # The groups' best two add up to 1.0, 1.1 and 0.85: the last is out.
+    choice_BTK, weight_BTK = moe.choose(logits_BTE, experts, jnp.zeros(6))
+    np.testing.assert_array_equal(choice_BTK[0, 0], [0, 2])
+    np.testing.assert_allclose(weight_BTK[0, 0], [2 * 0.9 / 1.5, 2 * 0.6 / 1.5], rtol=1e-6)
+    # A bias of one brings expert 4 and its group in, and puts the first group out.
+    bias_E = jnp.zeros(6).at[4].set(1.0)
+    choice_BTK, weight_BTK = moe.choose(logits_BTE, replace(experts, renormalize=False), bias_E)
+    np.testing.assert_array_equal(choice_BTK[0, 0], [4, 2])
+    np.testing.assert_allclose(weight_BTK[0, 0], [2 * 0.4, 2 * 0.6], rtol=1e-6)
+    # By probabilities a group is as good as its best expert: expert 1 is in beside 0, and 4 and 5 are out.
+    softmax = Experts(6, 4, 4, renormalize=False, n_groups=3, top_groups=2)
+    np.testing.assert_array_equal(moe.choose(logits_BTE, softmax)[0][0, 0], [0, 2, 3, 1])
+    with pytest.raises(ValueError, match="n_groups=4, top_groups=1 of n_experts=6"):
+        replace(experts, n_groups=4, top_groups=1)
 
 
 COUNTED = [mixture(capacity_factor=1.25), mixture(d_shared=10, shared_gate=True), ladder(64, 259, "moe")]

@@ -19,26 +19,24 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import models
-from models import Experts, MuP, RNNConfig, RopeScaling, TransformerConfig, hf, ladder
+from models import Experts, Latent, MuP, RNNConfig, RopeScaling, TransformerConfig, hf, ladder
 from models.hf.config_json import config_from_json
 from tests.extras import extra
 
 GOLDENS = sorted(path.parent for path in Path("tests/data/hf").glob("*/config.json"))
 GOLDEN = pytest.mark.parametrize("folder", GOLDENS, ids=lambda path: path.name)
 QUICK = (
-    *(
-        "gemma2",
-        "gpt2",
-        "llama-yarn",
-        "mixtral",
-        "olmo2",
-        "qwen3",
-        "qwen3-moe-dense",
-        "rwkv4-rescaled",
-        "rwkv7",
-    ),
-    "t5",
+    "deepseek-v3",
+    "gemma2",
+    "gpt2",
+    "gpt-oss",
+    "llama-yarn",
+    "mixtral",
+    "olmo2",
+    "qwen3",
+    "qwen3-moe-dense",
 )
+QUICK += ("rwkv4-rescaled", "rwkv7", "t5")  # by default
 SMALL = TransformerConfig(vocab_size=31, d_model=16, n_layers=2, n_heads=4, n_kv_heads=2, d_head=6, d_ff=24)
 MIX = Experts(n_experts=4, top_k=2, d_expert=10, dispatch="dropless")
 
@@ -173,6 +171,8 @@ def test_absent_fields_have_the_defaults_of_their_architecture():
     oss = read("gpt-oss", "rope_parameters", "layer_types", sliding_window=3)
     assert (oss.rope_theta, oss.rope_scaling.factor, oss.rope_scaling.truncate) == (150_000, 32.0, False)
     assert oss.windows == (3, 0)
+    lite = read("deepseek-v2", "q_lora_rank", topk_method="greedy", first_k_dense_replace=1)
+    assert (lite.latent.q_rank, lite.experts.n_groups, lite.experts.dense_layers) == (1536, 1, (0,))
     assert read("gpt2-inner", n_inner=None).d_ff == 96
     sparse = {"num_hidden_layers": 6, "decoder_sparse_step": 2, "mlp_only_layers": [3]}
     assert read("qwen3-moe-dense", **sparse).experts.dense_layers == (0, 2, 3, 4)
@@ -196,6 +196,9 @@ REFUSED = [
     ("phi3", {"partial_rotary_factor": 0.75}, "partial_rotary_factor=0.75"),
     ("smollm3", {"no_rope_layers": [1, 0]}, "expected one for each of 3 layers"),
     ("gemma3", {"rope_parameters": {"sliding_attention": {"rope_type": "linear"}}}, "rope_type='linear'"),
+    ("deepseek-v3", {"rope_interleave": False}, "rope_interleave=False"),
+    ("deepseek-v2", {"norm_topk_prob": True}, "norm_topk_prob=True"),
+    ("deepseek-v2", {"topk_method": "noaux_tc"}, "topk_method='noaux_tc'"),
     ("gpt-oss", {"swiglu_limit": 5.0}, "swiglu_limit=5.0"),
     ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx=True"),
     ("gpt2", {"add_cross_attention": True}, "add_cross_attention=True"),
@@ -275,6 +278,14 @@ OURS = {
     "mup-post": dataclasses.replace(
         SMALL, mup=MuP(8, 1, 4), qk_norm="width", norm_position="post", embedding_scale=3.0
     ),
+    "latent": dataclasses.replace(
+        SMALL,
+        n_kv_heads=4,
+        mup=MuP(8, 1, 4),
+        latent=Latent(5, 2, 7, q_rank=6),
+        experts=dataclasses.replace(MIX, d_shared=20, dense_layers=(0,), scores="sigmoid", choice_bias=True),
+        family="moe",
+    ),
     "mup-moe": dataclasses.replace(SMALL, mup=MuP(8, 1, 4), experts=MIX, family="moe", qk_norm="head"),
     "gpt2": dataclasses.replace(
         loaded(Path("tests/data/hf/gpt2-inner"))[0], tied_embeddings=False, embedding_scale=2.0, max_len=16
@@ -324,6 +335,7 @@ CANNOT = [
         dataclasses.replace(SMALL, family="moe", experts=dataclasses.replace(MIX, dense_layers=(0,))),
         "MixtralForCausalLM.*dense_layers=",
     ),
+    (dataclasses.replace(SMALL, n_kv_heads=4, latent=Latent(4, 2, 5)), "LlamaForCausalLM.*latent="),
     (dataclasses.replace(SMALL, sinks=True), "LlamaForCausalLM.*sinks=True"),
     (RNNConfig(31, 8, 1), "family='rnn' has no Hugging Face architecture"),
 ]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models.layers import fused_attention
+from models.layers.attention import kernels
 from models.layers.linear import project
 from models.layers.norms import RMSNorm
 from models.layers.positions import rope
@@ -97,8 +97,8 @@ class Attention(nnx.Module):
         """
         q, k, v = self.queries_keys_values(x_BTD, tables)
         sinks = self.sinks is not None
-        if window is not None and not fused_attention.missing(q, k, self.softcap, sinks):
-            values = fused_attention.fused_attention(q, k, v, self.scale, window, self.softcap)
+        if window is not None and not kernels.missing(q, k, self.softcap, sinks):
+            values = kernels.fused_attention(q, k, v, self.scale, window, self.softcap)
             return project(values, self.w_o, self.b_o), (k, v)
         return self.output(q, k, v, mask_BTS), (k, v)
 
@@ -183,7 +183,7 @@ def attend_to_parts(
       cap: bounds the scores; see `softcap`.
       sinks_H: a score without a key for each head; see `softmax`.
     """
-    b, _, h, k = q_B1HK.shape
+    b, _, h, k = q_B1HK.shape  # values may be of another width
     n_groups, size = k_parts[0].shape[1:3]
     q_BGRK = (q_B1HK * scale).reshape(b, n_groups, -1, k)
     seen_BS = slot_positions(position_B, size * len(k_parts)) >= 0
@@ -202,7 +202,7 @@ def attend_to_parts(
     weights_BGRS = softmax(scores_BGRS, seen_BS[:, None, None], sinks_GR1).astype(q_BGRK.dtype)
     weights = jnp.split(weights_BGRS, len(v_parts), axis=3)
     values = [if_reached(i, jnp.matmul, weights[i], part) for i, part in enumerate(v_parts)]
-    return functools.reduce(jnp.add, values).reshape(b, 1, h, k)
+    return functools.reduce(jnp.add, values).reshape(b, 1, h, -1)
 
 
 def attend(
@@ -240,7 +240,7 @@ def attend(
         values_BGRK = softmax(scores_BGRS, mask_BGRS, sinks_GR1).astype(v_BGSK.dtype) @ v_BGSK
     else:
         values_BGRK = softmax_attention(q_BGRK, k_BGSK, v_BGSK, mask_BGRS)
-    return values_BGRK.reshape(b, h, t, k).transpose(0, 2, 1, 3)
+    return values_BGRK.reshape(b, h, t, -1).transpose(0, 2, 1, 3)
 
 
 def _scores(q_BGRK: jax.Array, k_BGSK: jax.Array) -> jax.Array:

@@ -7,8 +7,7 @@ import pytest
 from jax.experimental.pallas import tpu
 from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
-from models.layers import fused_attention
-from models.layers.attention import attend, causal_mask
+from models.layers.attention import attend, causal_mask, kernels
 from models.sharding import MESH_AXES
 
 
@@ -43,10 +42,10 @@ def test_the_devices_traced_for_decide_which_kernel_there_is(mesh, shape, dtype,
     b, t, h, k = shape
     q, keys = (jax.ShapeDtypeStruct((b, t, n, k), jnp.dtype(dtype)) for n in (h, 2))
     if mesh is None:
-        why = fused_attention.missing(q, keys, cap)
+        why = kernels.missing(q, keys, cap)
     else:
         with jax.sharding.use_abstract_mesh(mesh):
-            why = fused_attention.missing(q, keys, cap)
+            why = kernels.missing(q, keys, cap)
     assert said in why and bool(said) == bool(why)
 
 
@@ -56,5 +55,5 @@ def test_the_splash_kernel_computes_what_plain_attention_does(window, cap):
     q, k, v = (jax.random.normal(key, (1, 128, n, 64)) for key, n in zip(keys, (4, 2, 2)))
     plain = attend(q, k, v, causal_mask(128, window), 0.125, cap=cap)
     with tpu.force_tpu_interpret_mode():
-        fused = fused_attention._splash(q * 0.125, k, v, window=window, cap=cap)
+        fused = kernels._splash(q * 0.125, k, v, window=window, cap=cap)
     np.testing.assert_allclose(fused, plain, atol=2e-5)
