@@ -12,6 +12,7 @@ from experiments.fields import ADDED_LATER
 
 T = TypeVar("T")
 KNOWN_REWARDS = ("gold", "exact")  # those that no model has learnt
+ANY_MODEL = "a reward model"  # in the place of its source, where that makes no difference
 
 
 def check(where: str, allowed: bool, what: str) -> None:

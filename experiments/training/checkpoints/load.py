@@ -20,7 +20,7 @@ from experiments.data.vocab import load_vocab, with_own_tokenizer
 from experiments.fields import from_json, to_json
 from experiments.files import read_json
 from experiments.objective import Objective
-from experiments.objective_configs import RewardConfig, learnt_reward
+from experiments.objective_configs import ANY_MODEL, RewardConfig, learnt_reward
 from experiments.posttraining.trainable import Trainable, trainable
 from experiments.training.checkpoints.checkpoint import Checkpoints, Unreadable
 from experiments.training.objectives import objective_of
@@ -115,7 +115,7 @@ def start(config: RunConfig, out: Path) -> Start:
         if not isinstance(reward_config.objective, RewardConfig):
             raise ValueError(f"objective.reward={reward}: {folder} is not a reward model; train one first")
         meta["reward_run"] = to_json(reward_config)
-        recipe = dataclasses.replace(recipe, reward_model=reward_config.model)
+        recipe = _with_reward_model(recipe, reward_config.model)
     opt_state = _kept_state(config, source, seen) if config.init.optimizer == "keep" else None
     checkpoints = Checkpoints(out / "start")
     checkpoints.save(0, trees, opt_state, meta)
@@ -150,7 +150,7 @@ def _read_start(config: RunConfig, out: Path) -> Start | None:
         like = {"network": _shapes(init)}
         if "reward_run" in meta:
             reward_run = from_json(RunConfig, meta["reward_run"])
-            recipe = dataclasses.replace(recipe, reward_model=reward_run.model)
+            recipe = _with_reward_model(recipe, reward_run.model)
             like["reward"] = _shapes(objective_of(models.build(reward_run.model), reward_run.recipe).init)
         if config.init is None or config.init.optimizer == "reset":
             return Start(recipe, checkpoints.read(0, params=like)["params"])
@@ -198,6 +198,15 @@ def _shapes(init: Any) -> Any:
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one_device),
         jax.eval_shape(init, jax.random.key(0)),
+    )
+
+
+def _with_reward_model(recipe: Recipe, network: ModelConfig) -> Recipe:
+    """The recipe of all runs whose reward model has this network: its parameters are arguments of the step,
+    which is then compiled once, whichever they are."""
+    objective: Any = recipe.objective
+    return dataclasses.replace(
+        recipe, objective=dataclasses.replace(objective, reward=ANY_MODEL), reward_model=network
     )
 
 

@@ -19,7 +19,7 @@ from experiments.objective_configs import (
 from experiments.posttraining import gold
 from experiments.training.checkpoints.load import load, load_whole
 from experiments.training.metrics import read
-from experiments.training.train import Stopped, train, train_packed
+from experiments.training.train import Stopped, train, train_packed, training_functions
 from tests.tiers import slow_but
 from tests.tiny_run import Hooks, assert_same_run, make_training_cache, training_config
 
@@ -94,10 +94,18 @@ def test_settings_of_dpo_are_traced_so_runs_train_as_one_program(runs):
 
 @pytest.mark.slow
 def test_a_reward_model_is_what_reinforcement_learning_maximises(runs):
-    """By its run's id; the true reward is reported beside it."""
+    """By its run's id; the true reward is reported beside it. Another of its size needs no program more."""
     train(config("reward"), runs / "reward", Hooks())
-    policy = config("reward", objective=GRPOConfig(reward="reward", max_new=6, group_size=2))
+    objective = GRPOConfig(reward="reward", max_new=6, group_size=2)
+    policy = config("reward", objective=objective)
     row = train(policy, runs / "grpo", Hooks())
     found = row["post_training"]
     assert row["status"] == "done" and np.isfinite(found["reward"])
     assert found["reward"] != pytest.approx(found["gold"], abs=1e-3)
+    train(config("reward", seed=1), runs / "other", Hooks())
+    n_programs = training_functions.cache_info().misses
+    against = dataclasses.replace(policy, objective=dataclasses.replace(objective, reward="other"))
+    assert against.run_id != policy.run_id and against.pack_key != policy.pack_key
+    row = train(against, runs / "grpo-other", Hooks())
+    assert row["status"] == "done" and row["post_training"]["reward"] != found["reward"]
+    assert training_functions.cache_info().misses == n_programs
