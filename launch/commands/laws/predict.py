@@ -1,7 +1,7 @@
 """The best model for a budget, or the loss of given models, from a fitted law; with intervals.
 
 Intervals are for the measured loss of one new run, so they hold run-to-run noise. A law of other columns, or
-of another target than the loss, is asked by a table: --points. The column `form` of tables and JSON names the
+of another target than the loss, is asked by a table, --points, or for one model by --given. The column `form` of tables and JSON names the
 form of the law that predicts: its relaxed form, unless it was fitted with --norelax. A prediction of a model
 larger or smaller than the runs, of more or fewer tokens, or of other compute carries a warning that says by
 which factor; JSON has these factors as `reach`. Where the fit is in doubt, the warning says why; tables and
@@ -10,6 +10,7 @@ JSON have its words as `warning`.
 Example: isoflop predict fit.json --flops 1e21
 Example: isoflop predict fit.json --loss 2.1 --inference_tokens 1e13
 Example: isoflop predict fit.json --params 7B --tokens 140B --level 0.95
+Example: isoflop predict batch.json --params 7B --tokens 140B --given batch_tokens=4e6
 Example: isoflop predict fit.json --points planned.csv --out predicted.csv
 """
 
@@ -23,7 +24,6 @@ from absl import flags
 from launch.arguments.tables_and_fits import (
     check_out,
     define_law,
-    has_frontier,
     number,
     parse_columns,
     parse_given,
@@ -69,9 +69,11 @@ def run(args: list[str], flags) -> int:
     check_out(flags.out)
     budgets = [number("--flops", text) for text in flags.flops]
     losses = [number("--loss", text) for text in flags.loss]
-    terms: dict[str, Any] = parse_given(flags.given) | limits(flags)
-    if terms and not (budgets or losses):
-        raise ValueError(f"{', '.join(terms)} go with --flops or --loss; for one model give --points")
+    given = parse_given(flags.given)
+    terms: dict[str, Any] = given | limits(flags)
+    misplaced = limits(flags) if one_model else terms if flags.points else {}
+    if misplaced:
+        raise ValueError(f"{', '.join(misplaced)} go with --flops or --loss; a table has columns of its own")
     columns = parse_columns(flags.columns)
     prepare_process()  # before anything imports jax
     import numpy as np
@@ -93,10 +95,11 @@ def run(args: list[str], flags) -> int:
         check_level(flags.level)
         fit = dataclasses.replace(fit, level=flags.level)
     law = laws.find(fit.law)
-    if one_model and not has_frontier(law):
+    if one_model and {*law.columns} != {law.size, "n_tokens", *given}:
         reads = ", ".join(law.columns)
         raise ValueError(
-            f"the law {fit.law} predicts {law.target} from {reads}; give a table of them by --points"
+            f"the law {fit.law} predicts {law.target} from {reads}; say what else it reads by --given "
+            "COLUMN=NUMBER, or give a table by --points"
         )
     if budgets or losses:
         best = scaling.frontier(fit, budgets, **terms) if budgets else budget_for(fit, losses, **terms)
@@ -104,7 +107,8 @@ def run(args: list[str], flags) -> int:
         points = table.rename(columns={"n_params": law.size}).assign(**terms)  # what the law reads of it
     else:
         if one_model:
-            table = pd.DataFrame({"n_params": [flags.params], "n_tokens": [flags.tokens]})
+            said = {law.size: flags.params, "n_tokens": flags.tokens, **given}
+            table = pd.DataFrame({name: [value] for name, value in said.items()})
             points = dict(table)
         else:
             table, points = read_points(flags.points, columns, law.columns)

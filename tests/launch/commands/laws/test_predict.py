@@ -108,11 +108,27 @@ def test_a_law_of_other_columns_is_asked_by_a_table_and_names_its_target(other):
     assert table.accuracy_pred.to_numpy() == pytest.approx(want, abs=1e-3)
 
 
+def test_what_else_a_law_reads_is_given_beside_one_model(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    theta, x = PLANTED["data_constrained"]
+    runs = pd.DataFrame(x).assign(loss=values(find("data_constrained"), np.array([theta]), x)[0])
+    fit = scaling.fit(runs, law="data_constrained", n_bootstrap=0)
+    (tmp_path / "fit.json").write_text(json.dumps(fit.to_json()))
+    model = ("fit.json", "--params", "1e9", "--tokens", "1e11")
+    assert call(*model, "--given", "unique_tokens=1e10", "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    expected = fit.predict(n_params=1e9, n_tokens=1e11, unique_tokens=1e10)
+    assert row["loss_pred"] == pytest.approx(float(expected.loss)) and row["unique_tokens"] == 1e10
+    for wrong in ([], ["--given", "batch_tokens=1e6"]):
+        assert cli.main(["predict", *model, *wrong]) == 2
+        assert "say what else it reads by --given" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [
         (["--flops", "1e20"], "only a law of loss by n_params (or n_active) and n_tokens"),
-        (["--params", "1e9", "--tokens", "1e10"], "give a table of them by --points"),
+        (["--params", "1e9", "--tokens", "1e10"], "say what else it reads by --given COLUMN=NUMBER, or"),
         (["--points", "points.csv"], "no column loss"),
         (["--points", "bad.csv"], "row 2: loss=-1"),
     ],
