@@ -1,11 +1,11 @@
 """The best model for a budget, or the loss of given models, from a fitted law; with intervals.
 
 Intervals are for the measured loss of one new run, so they hold run-to-run noise. A law of other columns, or
-of another target than the loss, is asked by a table, --points, or for one model by --given. The column `form` of tables and JSON names the
-form of the law that predicts: its relaxed form, unless it was fitted with --norelax. A prediction of a model
-larger or smaller than the runs, of more or fewer tokens, or of other compute carries a warning that says by
-which factor; JSON has these factors as `reach`. Where the fit is in doubt, the warning says why; tables and
-JSON have its words as `warning`.
+of another target than the loss, is asked by a table, --points, or by --given for one model. The column `form`
+of tables and JSON names the form of the law that predicts: its relaxed form, unless it was fitted with
+--norelax. A prediction of a model larger or smaller than the runs, of more or fewer tokens, or of other
+compute carries a warning that says by which factor; JSON has these factors as `reach`. Where the fit is in
+doubt, the warning says why; tables and JSON have its words as `warning`.
 
 Example: isoflop predict fit.json --flops 1e21
 Example: isoflop predict fit.json --loss 2.1 --inference_tokens 1e13
