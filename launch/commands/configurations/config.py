@@ -9,14 +9,11 @@ Example: isoflop config diff config.json out/other/runs/9c1b22d4e5f6
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from experiments.files import read_json
-from launch.arguments.studies import chosen_runs
-from launch.store import Store
+from launch.arguments.studies import named_runs
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
@@ -29,7 +26,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     action, *named = args or [""]
     if action not in ("show", "diff"):
         raise ValueError(f"expected show or diff, got {args}; usage: {USAGE}")
-    configs = [fields(values) for values in read(named)]
+    configs = [fields(each.config) for each in named_runs(named)]
     if len(configs) != (1 if action == "show" else 2):
         raise ValueError(f"{action} takes {'one run' if action == 'show' else 'two runs'}; usage: {USAGE}")
     if action == "show":
@@ -42,28 +39,6 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     else:
         print("\n".join(as_table(different)) if different else "the same configuration")
     return 0
-
-
-def read(named: list[str]) -> list[dict[str, Any]]:
-    """The configurations of these runs, as JSON.
-
-    Raises:
-      ValueError: one of them is no run.
-    """
-    if named and (Path(named[0]) / "store").is_dir():
-        store = Store(Path(named[0]))
-        found = [chosen_runs(store, [beginning]) for beginning in named[1:]]
-        return [store.plan.runs()[run_id].config for (run_id,) in found]
-    return [_of_file(Path(each)) for each in named]
-
-
-def _of_file(path: Path) -> dict[str, Any]:
-    file = path / "config.json" if path.is_dir() else path
-    if not file.is_file():
-        raise ValueError(
-            f"{path}: no run here; give its folder, its config.json, or a study's folder and its id"
-        )
-    return read_json(file)
 
 
 def fields(values: dict[str, Any]) -> dict[str, Any]:

@@ -7,16 +7,14 @@ Example: isoflop diff out/quickstart 3f2a 77bc
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from experiments.evaluate.terminal import printable
-from experiments.files import read_json
-from launch.arguments.studies import chosen_runs
+from launch.arguments.studies import named_runs
 from launch.monitor.text import cell, strict
-from launch.store import Store, settings
+from launch.store import settings
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
@@ -27,47 +25,31 @@ Values = dict[str, Any]
 
 def run(args: list[str], flags: flags.FlagValues) -> int:
     """Prints the settings that differ, then the numbers of the results that do."""
-    paths = [f"{args[0]}/{name}" for name in args[1:]] if len(args) == 3 else args
-    if len(paths) != 2:
+    found = named_runs(args)
+    if len(found) != 2:
         raise ValueError(f"expected two runs, or a study folder and two runs, got {args}; usage: {USAGE}")
     from launch.driver.runs_table import setting
 
-    (a, config_a, result_a), (b, config_b, result_b) = (read_run(Path(path)) for path in paths)
-    names = settings.varied([config_a, config_b])
+    a, b = found
+    names = settings.varied([a.config, b.config])
+    columns = [settings.column(name) for name in settings.flat(a.config)]
     differing = {
-        "settings": {name: [setting(config_a, name), setting(config_b, name)] for name in names},
-        "result": results(result_a, result_b, [settings.column(name) for name in settings.flat(config_a)]),
+        "settings": {name: [setting(a.config, name), setting(b.config, name)] for name in names},
+        "result": results(a.result, b.result, columns),
     }
     if flags.json:
         plain = {
             part: {name: [*map(strict, pair)] for name, pair in differing[part].items()} for part in differing
         }
-        print(json.dumps({"runs": [a, b], **plain}, indent=1))
+        print(json.dumps({"runs": [a.run_id, b.run_id], **plain}, indent=1))
         return 0
-    if not (result_a and result_b):
+    if not (a.result and b.result):
         del differing["result"]
-    print("\n".join(as_lines([a, b], differing)))
-    for name, result in ((a, result_a), (b, result_b)):
-        if not result:
-            print(f"{name} has no result yet")
+    print("\n".join(as_lines([a.run_id, b.run_id], differing)))
+    for each in found:
+        if not each.result:
+            print(f"{each.run_id} has no result yet")
     return 0
-
-
-def read_run(path: Path) -> tuple[str, Values, Values]:
-    """Its id, configuration and result, {} before it has one.
-
-    Raises:
-      ValueError: there is no such run.
-    """
-    folder = path.parent.parent if path.parent.name == "runs" else path.parent
-    if (store := Store(folder)).root.is_dir():
-        (run_id,) = chosen_runs(store, [path.name])
-        result = store.results().get(run_id, {})
-        return run_id, store.plan.runs()[run_id].config, result
-    if (path / "config.json").is_file():
-        result = path / "result.json"
-        return path.name, read_json(path / "config.json"), read_json(result) if result.exists() else {}
-    raise ValueError(f"{path} is no run: expected a folder with config.json, or DIR/ID of a study's run")
 
 
 def results(a: Values, b: Values, said: list[str]) -> dict[str, list[Any]]:
