@@ -1,7 +1,8 @@
 """Layers of a few kinds, run by one scan: the program does not grow with their number."""
 
+import functools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from models.families.transformer_config import LayerKind
 from models.parameters import Params
 
 
-def scan_layers(block: Callable, x: jax.Array, params: Params, kinds: Sequence[LayerKind]) -> tuple:
+def scan_layers(block: Callable, x: jax.Array, params: Params, kinds: tuple[LayerKind, ...]) -> tuple:
     """Runs x through all layers: `block(kind, x, layer) -> (x, out)`.
 
     Returns x and the outs, stacked, of every group of layers; `out_of` finds a layer's. One scan runs whole
@@ -56,14 +57,15 @@ def scan_layers(block: Callable, x: jax.Array, params: Params, kinds: Sequence[L
     return x, outs
 
 
-def out_of(outs: list, kinds: Sequence[LayerKind], i: int) -> Any:
+def out_of(outs: list, kinds: tuple[LayerKind, ...], i: int) -> Any:
     """What layer i gave, of the outs of `scan_layers`."""
     first, period = cycle_of(kinds)
     group, row = (i, 0) if i < first else (first + (i - first) % period, (i - first) // period)
     return jax.tree.map(lambda leaf: leaf[row], outs[group])
 
 
-def cycle_of(kinds: Sequence[LayerKind]) -> tuple[int, int]:
+@functools.cache
+def cycle_of(kinds: tuple[LayerKind, ...]) -> tuple[int, int]:
     """(first, period): from layer `first` on kinds repeat after `period` layers; the least sum of both."""
     for n in range(1, len(kinds) + 1):
         for first in range(n):
@@ -73,7 +75,7 @@ def cycle_of(kinds: Sequence[LayerKind]) -> tuple[int, int]:
     raise ValueError("a network without layers")
 
 
-def rows_in_stacks(kinds: Sequence[LayerKind]) -> list[int]:
+def rows_in_stacks(kinds: tuple[LayerKind, ...]) -> list[int]:
     """Of every layer, how many before it are in its stack."""
     seen: Counter[str] = Counter()
     rows = []

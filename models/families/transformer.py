@@ -268,7 +268,7 @@ def count(config: TransformerConfig) -> Counts:
     slot = 2 * config.n_kv_heads * config.d_head * itemsize(config)
     if config.latent:
         slot = (config.latent.kv_rank + config.latent.d_rope) * itemsize(config)
-    cache = tuple((slot, kind.window) for kind in config.kinds())
+    cache = tuple((slot, config.windows[i % len(config.windows)]) for i in range(layers))
     return Counts(parts, cache, again=parts["attention"] + parts["mlp"] + last)
 
 

@@ -21,7 +21,7 @@ ORDERS = {
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_layers_run_in_order_each_with_its_own_parameters(order):
-    kinds, cycle = ORDERS[order]
+    kinds, cycle = tuple(ORDERS[order][0]), ORDERS[order][1]
     assert cycle_of(kinds) == cycle
     rows, numbers = rows_in_stacks(kinds), np.random.default_rng(0).normal(size=(len(kinds), 2))
     params = {
