@@ -5,6 +5,7 @@ whatever becomes of the checkpoint it came from: its folder is all there is to i
 """
 
 import dataclasses
+import functools
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,9 +74,7 @@ def load_whole(run: Path) -> tuple[RunConfig, Objective, Any]:
         begun = _read_start(config, run)
         if begun is None:
             raise ValueError(f"{run}/start, what the run began with, is missing; train it anew")
-    objective = objective_of(models.build(config.model), begun.recipe)
-    parts = trainable(objective, begun.recipe)
-    like = _shapes(lambda key: parts.trained(key, objective.init(key)))
+    objective, parts, like = _trained(config.model, begun.recipe)
     checkpoints = Checkpoints(run / "checkpoints")
     restored = checkpoints.restore(params=like)
     checkpoints.close()
@@ -185,6 +184,15 @@ def _kept_state(config: RunConfig, source: Path, seen: str) -> Any:
             f"init.optimizer='keep': the optimizer's state in {source} cannot be read; start with 'reset'"
         )
     return restored["opt_state"]
+
+
+@functools.cache
+def _trained(model: ModelConfig, recipe: Recipe) -> tuple[Objective, Trainable, Any]:
+    """What a run minimises, which part of the parameters it trains, and the shapes of that part: a study that
+    reads many runs of a kind traces their network once."""
+    objective = objective_of(models.build(model), recipe)
+    parts = trainable(objective, recipe)
+    return objective, parts, _shapes(lambda key: parts.trained(key, objective.init(key)))
 
 
 def _state_shapes(config: RunConfig) -> Any:
