@@ -41,18 +41,30 @@ def calibrated(confidence_Q: np.ndarray, right_Q: np.ndarray, seed: int = 0) -> 
       confidence_Q, right_Q: as of this module.
       seed: of the tenths.
     """
-    confidence_Q, right_Q = np.asarray(confidence_Q, np.float64), np.asarray(right_Q, np.float64)
+    confidence_Q, right_Q = np.asarray(confidence_Q), np.asarray(right_Q)
     found_Q = np.empty(len(right_Q))
     fold_Q = np.random.default_rng(seed).permutation(len(right_Q)) % N_FOLDS
     for fold in range(N_FOLDS):
         here, others = fold_Q == fold, fold_Q != fold
-        at, place, counts = np.unique(confidence_Q[others], return_inverse=True, return_counts=True)
-        if not len(at):
-            raise ValueError(f"calibrated: {len(right_Q)} questions; at least 2 are needed")
-        means = np.bincount(place, right_Q[others]) / counts  # equal confidences have one probability
-        rising = isotonic_regression(means, weights=counts).x
-        found_Q[here] = np.interp(confidence_Q[here], at, rising)
+        found_Q[here] = calibrated_on(confidence_Q[others], right_Q[others], confidence_Q[here])
     return found_Q
+
+
+def calibrated_on(confidence_K: np.ndarray, right_K: np.ndarray, confidence_Q: np.ndarray) -> np.ndarray:
+    """float64[Q]: the same of Q questions whose answers nobody has judged, by K others.
+
+    Args:
+      confidence_K, right_K: of the others, as of this module.
+      confidence_Q: what is to be said of.
+    """
+    at, place, counts = np.unique(
+        np.asarray(confidence_K, np.float64), return_inverse=True, return_counts=True
+    )
+    if not len(at):
+        raise ValueError("calibrated: 0 judged questions to calibrate on; at least 1 is needed")
+    means = np.bincount(place, np.asarray(right_K, np.float64)) / counts  # equal ones have one probability
+    rising = isotonic_regression(means, weights=counts).x
+    return np.interp(np.asarray(confidence_Q, np.float64), at, rising)
 
 
 def risk_coverage(confidence_Q: np.ndarray, right_Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -55,6 +55,7 @@ def remedies(
     start: Seeds,
     reward: Seeds,
     others: Mapping[str, Seeds],
+    judged: Seeds,
     p_true: Sequence[np.ndarray],
     costs: Mapping[str, float],
     about: Any,
@@ -68,12 +69,17 @@ def remedies(
       reward: of the one that learnt from the reward of the threshold.
       others: of the start asked "again" in other words, and having "read" a biography; of those that have
         "learnt to read" one.
+      judged: of the start about the people whom rewards ask about, by which its probabilities are calibrated.
       p_true: of each seed, how likely it is said that the likeliest answers are true.
       costs: training FLOPs of "demonstrations", "reward", "reading" and "verifying".
       about: settings: threshold, n_samples, seed, level.
     """
     t, whole = about.threshold, np.ones(len(start[0].right_Q), bool)
     votes = [detectors.vote_share(drawn_answers(each, about.n_samples, about.seed)) for each in start]
+    meant = [
+        selective.calibrated_on(known.confidence_Q, known.is_right_Q, each.confidence_Q)
+        for known, each in zip(judged, start, strict=True)
+    ]
     same = [one.choice_Q == two.choice_Q for one, two in zip(start, others["again"], strict=True)]
     right = [each.is_right_Q for each in start]
     ways: dict[str, tuple[list[np.ndarray], list[np.ndarray], float, float]] = {
@@ -94,6 +100,7 @@ def remedies(
             about.n_samples,
         ),
         "own probability above t": (right, [each.confidence_Q > t for each in start], 0.0, 1),
+        "own probability, calibrated": (right, [each > t for each in meant], 0.0, 1),
         "“I don't know” demonstrated": (
             right,
             [each.answered_Q for each in start],

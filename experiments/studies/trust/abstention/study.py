@@ -144,7 +144,8 @@ def finish(settings: Settings, folder: Path, runs: Runs) -> str:
     tables = {
         "policies": policies,
         "remedies": results.remedies(
-            starts_of[smaller], by_threshold[settings.threshold], ways, p_true, costs, settings
+            *(starts_of[smaller], by_threshold[settings.threshold], ways),
+            *(of_seeds(answering, smaller, split="train"), p_true, costs, settings),
         ),
         "post_training": results.post_training(starts_of[smaller], by_threshold, settings),
         "detectors": results.tells(starts_of[smaller], p_true, settings),

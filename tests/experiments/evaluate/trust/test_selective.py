@@ -33,6 +33,8 @@ def test_calibration_finds_what_a_confidence_means_and_does_not_know_its_own_out
     for threshold in (0.0, 0.5, 0.8):
         expected = selective.best_expected_scores(confidence**2, threshold).mean()
         assert selective.best_expected_scores(found, threshold).mean() == pytest.approx(expected, abs=0.01)
+    elsewhere = rng.random(1000)
+    assert np.abs(selective.calibrated_on(confidence, right, elsewhere) - elsewhere**2).mean() < 0.03
     noise = rng.random(400) < 0.5
     fitted = selective.calibrated(rng.random(400), noise)
     assert np.corrcoef(fitted, noise)[0, 1] < 0.1

@@ -31,6 +31,11 @@ def planted(seed: int, threshold: float | None) -> Answers:
     return Answers(np.log(whole + 1e-12), right, NOTHING, np.where(np.arange(N) % 2, 1, 64))
 
 
+def judged() -> list[Answers]:
+    """Of other people, as sure and as right as those who are asked about."""
+    return [planted(seed, None) for seed in range(10, 13)]
+
+
 def test_answers_by_hand():
     shares = np.array([[0.1, 0.2, 0.1, 0.05, 0.05, 0.5], [0.5, 0.1, 0.1, 0.1, 0.1, 0.1]])
     answers = Answers(np.log(shares), np.array([1, -1]), NOTHING, np.array([1, 64]))
@@ -56,7 +61,7 @@ def test_remedies_are_compared_with_answering_everything():
     settings = Settings(thresholds=(0.8,), threshold=0.8, n_bootstrap=20)
     start, reward = ([planted(seed, t) for seed in range(3)] for t in (None, 0.8))
     p_true = [np.where(each.is_right_Q, 0.9, 0.1) for each in start]
-    table = results.remedies(start, reward, others_of(start), p_true, COSTS, settings).set_index("remedy")
+    table = results.remedies(start, reward, others_of(start), judged(), p_true, COSTS, settings).set_index("remedy")
     everything = table.loc["answers drawn at temperature 0"]
     assert everything["gain"] == 0 and everything["coverage"] == 1 and not everything["claimed"]
     best = table.loc["reward with a penalty"]
@@ -64,6 +69,8 @@ def test_remedies_are_compared_with_answering_everything():
     assert table.loc["asked again in other words", "score"] == everything["score"]
     assert table.loc["answers drawn at temperature 1", "gain"] < 0
     assert figures.remedies(table.reset_index()).startswith(PNG)
+    calibrated = table.loc["own probability, calibrated"]
+    assert calibrated["score"] == pytest.approx(best["score"], abs=0.03) and calibrated["training"] == 0
     asked = table.loc["said to be true, when asked"]
     assert (
         asked["error"] == 0 and asked["score"] == pytest.approx(asked["coverage"]) and asked["questions"] == 2
@@ -117,7 +124,7 @@ def test_words_say_what_was_found():
         "policies": policies,
         "post_training": results.post_training(start, {0.5: reward}, settings),
         "detectors": results.tells(start, p_true, settings),
-        "remedies": results.remedies(start, reward, others_of(start), p_true, COSTS, settings),
+        "remedies": results.remedies(start, reward, others_of(start), judged(), p_true, COSTS, settings),
     }
     said = results.last_words(summary, tables, settings)
     assert "score of the larger model: predicted 0.400" in said and "reward with a penalty" in said
