@@ -61,14 +61,15 @@ def test_remedies_are_compared_with_answering_everything():
     settings = Settings(thresholds=(0.8,), threshold=0.8, n_bootstrap=20)
     start, reward = ([planted(seed, t) for seed in range(3)] for t in (None, 0.8))
     p_true = [np.where(each.is_right_Q, 0.9, 0.1) for each in start]
-    table = results.remedies(start, reward, others_of(start), judged(), p_true, COSTS, settings).set_index("remedy")
+    found = results.remedies(start, reward, others_of(start), judged(), p_true, COSTS, settings)
+    table = found.set_index("remedy")
     everything = table.loc["answers drawn at temperature 0"]
     assert everything["gain"] == 0 and everything["coverage"] == 1 and not everything["claimed"]
     best = table.loc["reward with a penalty"]
     assert best["claimed"] and best["gain_lo"] > 0 and best["error"] < everything["error"]
     assert table.loc["asked again in other words", "score"] == everything["score"]
     assert table.loc["answers drawn at temperature 1", "gain"] < 0
-    assert figures.remedies(table.reset_index()).startswith(PNG)
+    assert figures.remedies(found).startswith(PNG)
     calibrated = table.loc["own probability, calibrated"]
     assert calibrated["score"] == pytest.approx(best["score"], abs=0.03) and calibrated["training"] == 0
     asked = table.loc["said to be true, when asked"]
