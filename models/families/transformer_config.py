@@ -23,6 +23,7 @@ class TransformerConfig:
     `qk_norm`: RMSNorm of queries and keys by "head" (Qwen3) or over all heads' "width" (OLMo 2).
     `windows` are repeated through the layers; 0 sees everything before it, w only the last w tokens.
     `rope_layers` are repeated likewise; where False, rope rotates nothing (Yang et al. 2025; SmolLM3's NoPE).
+    `rope_width`: rope rotates so many of a head's dimensions, the first (GPT-NeoX, Phi-4-mini); 0: all.
     `local_rope_theta` is rope's base in layers with a window, where it is not stretched (Gemma 3); 0: as in
     the others. `sinks` gives each head a learnt score without a key (gpt-oss, OpenAI 2025).
     `latent` makes keys and values of one narrow vector a token (MLA, DeepSeek-V2).
@@ -67,6 +68,7 @@ class TransformerConfig:
     rope_layers: tuple[bool, ...] = field(default=(True,), metadata={"later": True})
     local_rope_theta: float = field(default=0.0, metadata={"later": True})
     sinks: bool = field(default=False, metadata={"later": True})
+    rope_width: int = field(default=0, metadata={"later": True})
     latent: Latent | None = field(default=None, metadata={"later": True})
 
     def __post_init__(self):
@@ -107,8 +109,18 @@ class TransformerConfig:
             raise ValueError(
                 f"model: weight_bits={self.weight_bits}; allowed are 2 to {FULL}, which is no rounding"
             )
+        if self.rope_width % 2 or not 0 <= self.rope_width <= self.d_head:
+            raise ValueError(
+                f"model: rope_width={self.rope_width}; it must be even, and at most d_head={self.d_head}"
+            )
         if self.latent:
             self._check_latent(self.latent)
+        n_factors = len(self.rope_scaling.factors) if self.rope_scaling else 0
+        if n_factors not in (0, self.d_rope // 2):
+            raise ValueError(
+                f"model: rope_scaling has {n_factors} factors; it must have one for each of the "
+                f"{self.d_rope // 2} pairs that rope rotates"
+            )
         check_dtype(self.dtype)
 
     def _check_latent(self, latent: Latent) -> None:
@@ -119,7 +131,12 @@ class TransformerConfig:
             "output_bias": False,
             "sinks": False,
         }
-        plain |= {"attention_softcap": 0.0, "n_kv_heads": self.n_heads, "rope_layers": (True,)}
+        plain |= {
+            "attention_softcap": 0.0,
+            "rope_width": 0,
+            "n_kv_heads": self.n_heads,
+            "rope_layers": (True,),
+        }
         for name, value in plain.items():
             if getattr(self, name) != value:
                 raise ValueError(f"model: latent with {name}={getattr(self, name)!r}; it must be {value!r}")
@@ -129,7 +146,7 @@ class TransformerConfig:
     @property
     def d_rope(self) -> int:
         """Dimensions of a head that rope rotates."""
-        return self.latent.d_rope if self.latent else self.d_head
+        return self.latent.d_rope if self.latent else self.rope_width or self.d_head
 
     def kinds(self) -> tuple["LayerKind", ...]:
         """What each layer is."""

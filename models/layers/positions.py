@@ -1,7 +1,7 @@
 """How a transformer knows where a token is: rotary angles and their stretching, sinusoids, or distances."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import jax
@@ -13,10 +13,12 @@ import numpy as np
 class RopeScaling:
     """Stretches rotary positions beyond `original_len` tokens.
 
-    The frequency limits belong to llama3, the betas and the attention factor (0: 0.1·ln(factor) + 1) to yarn.
+    The frequency limits belong to llama3, the betas to yarn. The attention factor is yarn's, where 0 stands
+    for 0.1·ln(factor) + 1, and longrope's, where it does for √(1 + ln(factor) / ln(original_len)); longrope's
+    are `factors`, one for each pair.
     """
 
-    kind: Literal["linear", "llama3", "yarn"]
+    kind: Literal["linear", "llama3", "yarn", "longrope"]
     factor: float
     original_len: int = 0
     low_freq_factor: float = 1.0
@@ -25,23 +27,32 @@ class RopeScaling:
     beta_slow: float = 1.0
     attention_factor: float = 0.0
     truncate: bool = True
+    factors: tuple[float, ...] = field(default=(), metadata={"later": True})
 
     def __post_init__(self):
         if not self.factor >= 1:
             raise ValueError(f"model: rope_scaling.factor={self.factor}; it must be at least 1")
         if self.kind != "linear" and self.original_len < 1:
             raise ValueError(f"model: rope_scaling {self.kind!r} needs original_len, the length trained on")
+        if (self.kind == "longrope") != bool(self.factors) or not all(each > 0 for each in self.factors):
+            raise ValueError(
+                f"model: rope_scaling {self.kind!r} with factors={self.factors}; longrope has some, positive"
+            )
 
 
 def rope_frequencies(d_head: int, theta: float, scaling: RopeScaling | None) -> tuple[np.ndarray, float]:
     """Radians a token for each pair of dimensions [d_head/2], and the factor of cosines and sines.
 
     linear divides all (Chen et al. 2023); llama3 divides the slow ones and blends in between (Llama 3.1);
-    yarn blends by the number of turns within the length trained on and sharpens attention (Peng et al. 2023).
+    yarn blends by the number of turns within the length trained on and sharpens attention (Peng et al. 2023);
+    longrope divides each by a factor of its own (Ding et al. 2024).
     """
     frequencies = theta ** (-np.arange(0, d_head, 2, dtype=np.float64) / d_head)
     if scaling is None:
         return frequencies, 1.0
+    if scaling.kind == "longrope":
+        grown = math.log(scaling.factor) / math.log(scaling.original_len)
+        return frequencies / np.array(scaling.factors), scaling.attention_factor or math.sqrt(1 + grown)
     slowed = frequencies / scaling.factor
     if scaling.kind == "linear":
         return slowed, 1.0
@@ -81,7 +92,14 @@ def rope_tables(
 
 
 def rope(x_BTHK: jax.Array, cos_BTK: jax.Array, sin_BTK: jax.Array) -> jax.Array:
-    """Rotates dimension i together with i + K/2 (the half-split convention of Llama checkpoints)."""
+    """Rotates dimension i together with i + K/2 (the half-split convention of Llama checkpoints).
+
+    Where the tables are narrower than K/2, only the first dimensions are rotated.
+    """
+    n_rotated = 2 * cos_BTK.shape[-1]
+    if n_rotated < x_BTHK.shape[-1]:
+        rotated = rope(x_BTHK[..., :n_rotated], cos_BTK, sin_BTK)
+        return jnp.concatenate([rotated, x_BTHK[..., n_rotated:]], axis=-1)
     first, second = jnp.split(x_BTHK.astype(jnp.float32), 2, axis=-1)
     cos, sin = cos_BTK[..., None, :], sin_BTK[..., None, :]
     rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)

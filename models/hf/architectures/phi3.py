@@ -1,6 +1,7 @@
 """Phi-3 and Phi-4: a Llama whose queries, keys and values are one matrix, and gate and up another.
 
-They are read alone: what is written is the same function as a Llama, or a Mistral if it has a window.
+They are read alone: what is written is the same function as a Llama, or a Mistral if it has a window; a
+longrope is not written.
 """
 
 from typing import Any
@@ -16,19 +17,41 @@ from models.hf.architectures.decoder import (
 )
 from models.hf.entry import Entry, linear
 from models.hf.fields import Fields
+from models.layers.positions import RopeScaling
 
-DEFAULTS = {"rms_norm_eps": 1e-5}
+DEFAULTS = {"rms_norm_eps": 1e-5, "original_max_position_embeddings": 4096}
 
 
 def config_from_json(fields: dict[str, Any]) -> TransformerConfig:
     """Our description of the network in a config.json.
 
+    A longrope has factors for texts up to the length trained on and others for longer ones, to which
+    transformers changes with the text. Here the former hold always, and that length is the network's.
+
     Raises:
-      ValueError: a field that we do not support, such as rope stretched by long and short factors
-        ("longrope", of the variants for 128k tokens), with its value and what is allowed.
+      ValueError: a field that we do not support, with its value and what is allowed.
     """
     left = Fields(DEFAULTS | fields)
-    found = decoder_from_json(left)
+    rope = Fields(left.take("rope_parameters", left.take("rope_scaling", {})), "config.json: rope parameters")
+    fraction = left.take("partial_rotary_factor", rope.take("partial_rotary_factor", 1.0))
+    kind, theta = rope.take("rope_type", rope.take("type", "default")), rope.take("rope_theta", 1e4)
+    original_len = rope.take(
+        "original_max_position_embeddings", left.take("original_max_position_embeddings")
+    )
+    found = decoder_from_json(left, theta=theta)
+    width = int(found["d_head"] * fraction)
+    found["rope_width"] = width if width != found["d_head"] else 0
+    if kind in ("longrope", "su", "yarn"):  # names of different times
+        factor = float(rope.take("factor", max(1.0, found["max_len"] / original_len)))
+        attention_factor = float(rope.take("attention_factor", 0.0))
+        factors = tuple(map(float, rope.take("short_factor")))
+        found["rope_scaling"] = RopeScaling(
+            "longrope", factor, original_len, attention_factor=attention_factor, factors=factors
+        )
+        found["max_len"] = original_len
+    elif kind != "default":
+        raise ValueError(f"config.json: rope_type={kind!r} is not supported; allowed: 'default', 'longrope'")
+    rope.done("long_factor", "type")
     config = TransformerConfig(
         **found,
         windows=(left.take("sliding_window", 0),),
@@ -36,6 +59,8 @@ def config_from_json(fields: dict[str, Any]) -> TransformerConfig:
     )
     for name in ("attention_bias", "mlp_bias", "lm_head_bias"):
         left.require(name, False)
+    for name in ("interpolate_factor", "full_attn_mod"):
+        left.require(name, 1)
     left.done()
     return config
 

@@ -66,6 +66,11 @@ def rope_to_json(theta: float, scaling: RopeScaling | None) -> dict[str, Any]:
     """The fields in the spelling of version 4, which version 5 reads as well."""
     if scaling is None:
         return {"rope_theta": theta, "rope_scaling": None}
+    if scaling.kind == "longrope":
+        raise ValueError(
+            "model: rope_scaling 'longrope' is not written: of its factors those for texts beyond "
+            f"{scaling.original_len} tokens are not kept"
+        )
     rope: dict[str, Any] = {"rope_type": scaling.kind, "factor": scaling.factor}
     if scaling.kind != "linear":
         rope["original_max_position_embeddings"] = scaling.original_len

@@ -88,6 +88,17 @@ CONFIGS = {
         },
     ),
     "phi3": hf.Phi3Config(**SMALL, sliding_window=6),
+    "phi3-longrope": hf.Phi3Config(
+        **SMALL | {"hidden_size": 32},
+        original_max_position_embeddings=64,
+        partial_rotary_factor=0.5,
+        rope_parameters={
+            "rope_type": "longrope",
+            "rope_theta": 1e4,
+            "short_factor": [1.0, 2.5],
+            "long_factor": [2.0, 4.0],
+        },
+    ),
     "gpt2-inner": hf.GPT2Config(
         vocab_size=64, n_positions=40, n_embd=24, n_layer=3, n_head=3, n_inner=50, **NO_IDS
     ),

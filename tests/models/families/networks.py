@@ -58,6 +58,7 @@ VARIANTS = {
             rope_layers=(True, True, False),
             rope_scaling=RopeScaling("linear", 4.0),
             local_rope_theta=100.0,
+            rope_width=4,
         ),
     },
     "moe": {

@@ -70,6 +70,11 @@ def test_absent_fields_have_the_defaults_of_their_architecture():
     oss = read("gpt-oss", "rope_parameters", "layer_types", sliding_window=3)
     assert (oss.rope_theta, oss.rope_scaling.factor, oss.rope_scaling.truncate) == (150_000, 32.0, False)
     assert oss.windows == (3, 0)
+    phi = read("phi3-longrope", max_position_embeddings=4096)
+    assert (phi.rope_width, phi.max_len, phi.rope_scaling.factor, phi.rope_scaling.factors) == (
+        *(4, 64, 64.0),
+        (1.0, 2.5),
+    )
     lite = read("deepseek-v2", "q_lora_rank", topk_method="greedy", first_k_dense_replace=1)
     assert (lite.latent.q_rank, lite.experts.n_groups, lite.experts.dense_layers) == (1536, 1, (0,))
     assert read("gpt2-inner", n_inner=None).d_ff == 96
@@ -92,7 +97,8 @@ REFUSED = [
     ("qwen3", {"layer_types": ["full_attention", "linear_attention"]}, "linear_attention"),
     ("qwen3", {"layer_types": ["full_attention"]}, "allowed are 2"),
     ("gemma2", {"use_bidirectional_attention": True}, "use_bidirectional_attention=True"),
-    ("phi3", {"partial_rotary_factor": 0.75}, "partial_rotary_factor=0.75"),
+    ("phi3", {"rope_parameters": {"rope_type": "linear", "factor": 2.0}}, "allowed: 'default', 'longrope'"),
+    ("phi3-longrope", {"partial_rotary_factor": 1.0}, "has 2 factors; it must have one for each of the 4"),
     ("smollm3", {"no_rope_layers": [1, 0]}, "expected one for each of 3 layers"),
     ("gemma3", {"rope_parameters": {"sliding_attention": {"rope_type": "linear"}}}, "rope_type='linear'"),
     ("deepseek-v3", {"rope_interleave": False}, "rope_interleave=False"),
