@@ -22,6 +22,7 @@ from scipy import linalg
 from scaling.laws import Columns, Law
 from scaling.laws.law import float_columns, linearise, linearised
 
+ROWS = 64  # tables are padded to a multiple of it by rows without weight, so that few lengths are compiled
 BATCH_ROWS = 2**12  # rows of a batch, so that a step stays in the fastest cache of a core
 QUEUE_ROWS = 2**19  # rows of all problems of a queue, 4 MB
 MAX_BATCH, MAX_QUEUED = 256, 2048  # problems
@@ -60,12 +61,20 @@ def solve(
       start: [problems, params].
       tolerance: ROUGH moves no parameter by a visible part of its uncertainty, and is for draws.
     """
-    n, n_rows, n_cores = len(start), np.shape(problems.y)[1], os.cpu_count() or 1
+    n, spare, n_cores = len(start), -np.shape(problems.y)[1] % ROWS, os.cpu_count() or 1
+    n_rows = np.shape(problems.y)[1] + spare
+    x = {  # the last row again
+        name: np.pad(column, [(0, spare), *[(0, 0)] * (column.ndim - 1)], mode="edge")
+        for name, column in float_columns(law, x).items()
+    }
     batch_size = min(max(BATCH_ROWS // n_rows, 1), MAX_BATCH)
     n_queued = min(max(QUEUE_ROWS // n_rows, batch_size), MAX_QUEUED)
     n_shares = min(n_cores, -(-n // batch_size)) * -(-n // (n_cores * n_queued))
     # Every row of weights apart, so that starts and resamples share a program.
-    problems = problems._replace(weight=np.broadcast_to(problems.weight, (n, n_rows)))
+    problems = problems._replace(
+        y=np.pad(problems.y, [(0, 0), (0, spare)], mode="edge"),
+        weight=np.broadcast_to(np.pad(problems.weight, [(0, 0), (0, spare)]), (n, n_rows)),
+    )
 
     def work(share: np.ndarray) -> Solution:
         def queued(array: np.ndarray) -> np.ndarray:
@@ -73,9 +82,7 @@ def solve(
 
         queue = Problems(*[field if len(field) == 1 else queued(field) for field in problems])
         with jax.enable_x64(True):
-            found = _solve(
-                law, float_columns(law, x), tolerance, queue, queued(start), len(share), batch_size
-            )
+            found = _solve(law, x, tolerance, queue, queued(start), len(share), batch_size)
             return Solution(*[np.asarray(field)[: len(share)] for field in found])
 
     with ThreadPoolExecutor(n_cores) as pool:
