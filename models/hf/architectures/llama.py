@@ -62,8 +62,9 @@ def config_from_json(fields: dict[str, Any]) -> TransformerConfig:
         mlp_bias=left.require("mlp_bias", False, *((True,) if kind in ("llama", "smollm3") else ())),
         activation=left.translate("hidden_act", ACTIVATIONS, "silu"),
     )
-    left.require("pretraining_tp", 1)
-    left.done()
+    if kind != "smollm3":  # whose published files have other values, which nothing reads
+        left.require("pretraining_tp", 1)
+    left.done(*(("pretraining_tp", "max_window_layers") if kind == "smollm3" else ()))
     return config
 
 

@@ -59,7 +59,8 @@ def test_absent_fields_have_the_defaults_of_their_architecture():
     assert (gemma.windows, gemma.attention_softcap, gemma.tied_embeddings) == ((5, 0), 50.0, True)
     assert read("gemma2", final_logit_softcapping=None).logit_softcap == 0
     assert read("qwen3-windows", "layer_types").windows == (0, 5, 5)
-    smollm = read("smollm3", "layer_types", "no_rope_layers", "rope_parameters", use_sliding_window=False)
+    unread = {"pretraining_tp": 2, "max_window_layers": 28, "use_sliding_window": False}
+    smollm = read("smollm3", "layer_types", "no_rope_layers", "rope_parameters", **unread)
     assert (smollm.rope_layers, smollm.windows, smollm.rope_theta) == ((True, False), (0,), 2e6)
     older = {"rope_theta": 1e5, "rope_local_base_freq": 50.0, "rope_scaling": None, "num_hidden_layers": 8}
     gemma3 = read("gemma3", "layer_types", "rope_parameters", **older)
