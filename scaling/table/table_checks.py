@@ -123,8 +123,8 @@ def _losses(loss: np.ndarray, n: np.ndarray | None) -> list[str]:
 
 def _direction(compute: np.ndarray, loss: np.ndarray) -> list[str]:
     done = np.isfinite(loss)
-    if done.sum() < 5 or np.ptp(loss[done]) == 0 or np.ptp(compute[done]) == 0:
-        return []
+    if done.sum() < 5 or np.ptp(loss[done]) == 0 or np.ptp(compute[done]) < ALIKE * compute[done].max():
+        return []  # of a single budget ranks are those of rounding
     rank = pd.Series(compute[done]).rank().corr(pd.Series(loss[done]).rank())
     if rank > 0.3:
         return [f"the loss grows with compute (rank correlation {rank:.2f}): is the column a loss?"]
