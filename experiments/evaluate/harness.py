@@ -156,7 +156,7 @@ def run(loaded: LoadedModel, names: list[str], seed: int = 0, chat: bool = False
     Args:
       loaded: the checkpoint.
       names: of the harness's tasks, or FOLDER/NAME for a task in a folder of task files of the user's own.
-      seed: of generations that are drawn, and of examples.
+      seed: of generations that are drawn; examples are drawn by the harness's own, as published numbers are.
       chat: ask in the checkpoint's chat template.
       options: of `lm_eval.simple_evaluate`, as num_fewshot=, limit= and bootstrap_iters=.
 
@@ -164,7 +164,7 @@ def run(loaded: LoadedModel, names: list[str], seed: int = 0, chat: bool = False
       ValueError: as `check`, or a task that cannot be asked.
     """
     manager, tasks = _manager(names), [Path(name).name for name in names]
-    options |= {"apply_chat_template": chat, "random_seed": seed, "fewshot_random_seed": seed}
+    options |= {"apply_chat_template": chat}
     # Its decorators hide its parameters from type checkers, where it is installed at all.
     known: Any = {"model": HarnessModel(loaded, seed), "tasks": tasks, "task_manager": manager}
     found = simple_evaluate(**known, log_samples=False, **options)
