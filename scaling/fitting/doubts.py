@@ -71,9 +71,10 @@ def too_early(profiles: Profiles, n_runs: int, noise: float) -> list[str]:
     if bend > -STEEPER * np.sqrt(np.linalg.inv(design.T @ design)[0, 0] * of_minimum):
         return []
     falls = -np.diff(log_loss) / np.diff(log_c)
+    slow, fast = max(falls[0], 0), falls[-1]
     return [
-        f"the loss falls as C^-{max(falls[0], 0):.2f} between the smallest budgets and as C^-{falls[-1]:.2f} "
-        "between the largest: no power law has begun, and larger runs may end below what is predicted"
+        f"the loss falls faster from budget to budget (C^-{slow:.2f} to C^-{fast:.2f}), as no power law "
+        "does: larger runs may end below"
     ]
 
 
