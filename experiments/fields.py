@@ -193,7 +193,7 @@ def default(kind: type, values: dict[str, Any], name: str) -> Any:
     return default(_with_fields(typing.get_type_hints(kind)[first]), part, rest)
 
 
-def hint(name: str, known: typing.Iterable[str], shown: typing.Iterable[str] = ()) -> str:
+def did_you_mean(name: str, known: typing.Iterable[str], shown: typing.Iterable[str] = ()) -> str:
     """The nearest known name in a question, "did you mean 'adamw'?"; where none is near, the names that are
     `shown`, by default all that are known."""
     known = [*known]
@@ -203,7 +203,7 @@ def hint(name: str, known: typing.Iterable[str], shown: typing.Iterable[str] = (
 
 def unknown_field(where: str, name: str, known: typing.Iterable[str]) -> str:
     """One line that names the unknown field and the nearest known one."""
-    return f"{where} has no field {name!r}; {hint(name, known)}"
+    return f"{where} has no field {name!r}; {did_you_mean(name, known)}"
 
 
 _type_hints = functools.cache(typing.get_type_hints)  # a grid may have 100,000 runs

@@ -12,7 +12,7 @@ from types import ModuleType
 
 from absl import flags
 
-from experiments.fields import hint, number_of
+from experiments.fields import did_you_mean, number_of
 from experiments.files import user_code
 
 GROUPS = {  # a folder of launch/commands each
@@ -123,7 +123,7 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     verb, rest = arguments[0], arguments[1:]
     if verb not in VERBS:
-        raise UsageError(f"unknown command {verb!r}; {hint(verb, VERBS)}")
+        raise UsageError(f"unknown command {verb!r}; {did_you_mean(verb, VERBS)}")
     command = command_module(verb)
     if "--help" in rest or "-h" in rest:
         print(_help(command, command_flags(verb)))

@@ -36,7 +36,7 @@ from experiments.data_configs import (
     StringsConfig,
     check_name,
 )
-from experiments.fields import hint, to_json
+from experiments.fields import did_you_mean, to_json
 from experiments.files import user_code
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def find_task(name: str, where: str = "data.task") -> TextTask:
     """
     found = TASKS.get(name) or user_code.find(name, where, TextTask)
     if found is None:
-        raise ValueError(f"{where}={name!r} does not exist; {hint(name, TASKS)}")
+        raise ValueError(f"{where}={name!r} does not exist; {did_you_mean(name, TASKS)}")
     return found
 
 

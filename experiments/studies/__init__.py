@@ -8,7 +8,7 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
-from experiments.fields import hint
+from experiments.fields import did_you_mean
 from experiments.files import GRID_SUFFIXES, user_code
 from experiments.studies.study import Stage, Study
 
@@ -73,7 +73,7 @@ def load_study(name: str, overrides: list[str], where: str = "") -> Study:
         return grid_study(Path(name).name, text, overrides)
     if name not in STUDIES:
         others = [*STUDIES, "or give a grid file or a .py file"]
-        raise ValueError(f"no study {name!r}; {hint(name, STUDIES, others)}")
+        raise ValueError(f"no study {name!r}; {did_you_mean(name, STUDIES, others)}")
     return study_module(name).study(overrides)
 
 

@@ -68,7 +68,7 @@ def _of_study(store: Store, beginning: str) -> NamedRun:
 
 def _of_path(path: Path) -> NamedRun:
     study = Store(path.parent.parent if path.parent.name == "runs" else path.parent)
-    if study.root.is_dir():
+    if study.root.is_dir() and not path.is_file():
         return _of_study(study, path.name)
     config = path if path.is_file() else path / "config.json"
     if not config.is_file():

@@ -12,9 +12,7 @@ RUNS_A_PARAMETER = 3  # with fewer runs a law follows their noise
 BUDGETS = 3  # of compute; through two a law of the loss has no bend
 SPAN = 4.0  # the runs' largest compute over the smallest, below which they say little of the way ahead
 ILL_CONDITIONED = 1e3  # of the slopes, from where on parameters stand in for each other
-STEEPER = (
-    1.5  # standard deviations of noise by which the loss must fall faster at the larger budgets to be said
-)
+STEEPER = 1.5  # standard deviations of noise, from where on a loss that falls ever faster is told
 OF_SIZE, OF_TOKENS = (
     ("A", "alpha", "alpha_N"),
     ("B", "beta", "alpha_D"),

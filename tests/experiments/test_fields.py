@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data_configs import DataConfig
-from experiments.fields import apply_overrides, from_json, hint, number_of, to_json
+from experiments.fields import apply_overrides, did_you_mean, from_json, number_of, to_json
 from models import FAMILIES, MuP, RopeScaling, ladder
 
 RUN = RunConfig(ladder(16, 259), DataConfig(), OptimizerConfig(1e-3), ScheduleConfig(), 512, 128, 10**6)
@@ -78,6 +78,6 @@ def test_missing_fields_are_named():
 
 def test_the_nearest_name_is_proposed_and_else_all_are_named():
     known = {"adamw": 1, "muon": 2}
-    assert hint("adam", known) == "did you mean 'adamw'?"
-    assert hint("sgd", known) == "there are adamw, muon"
-    assert hint("sgd", known, ["a file of yours"]) == "there are a file of yours"
+    assert did_you_mean("adam", known) == "did you mean 'adamw'?"
+    assert did_you_mean("sgd", known) == "there are adamw, muon"
+    assert did_you_mean("sgd", known, ["a file of yours"]) == "there are a file of yours"

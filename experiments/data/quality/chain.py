@@ -21,7 +21,7 @@ from experiments.data.quality import (
 )
 from experiments.data.quality.verdict import KEEP, Filter, Verdict
 from experiments.data_configs import QualityConfig
-from experiments.fields import hint
+from experiments.fields import did_you_mean
 
 VERSION = 1  # raised when a rule changes: caches are then made again
 GROUPS: dict[str, Mapping[str, Filter]] = {
@@ -55,7 +55,7 @@ def names_of(filters: Iterable[str]) -> list[str]:
         found = DEFAULT if name == "default" else [k for k in known if k == name or k.startswith(f"{name}.")]
         if not found:
             groups = ["default", *GROUPS]
-            near = hint(name, [*groups, *known], groups)
+            near = did_you_mean(name, [*groups, *known], groups)
             raise ValueError(f"data.quality: no filter {name!r}; {near}")
         chosen.update(found)
     return [name for name in known if name in chosen]

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from experiments.fields import from_json, hint, unknown_field
+from experiments.fields import did_you_mean, from_json, unknown_field
 from experiments.files import user_code
 from experiments.studies.grid.run_fields import BUDGETS, check_name, presets, table_schema
 from experiments.studies.study import check_statistics
@@ -236,7 +236,7 @@ def _check(grid: Grid) -> None:
     for preset in (*base, *grid.vary.get("preset", []), *grid.zip.get("preset", [])):
         if preset not in presets():
             file, own, _ = str(preset).partition(".py:")
-            said = user_code.not_run(f"{file}.py") if own else hint(str(preset), presets())
+            said = user_code.not_run(f"{file}.py") if own else did_you_mean(str(preset), presets())
             raise ValueError(f"no preset {preset!r}; {said}")
     names = grid.swept
     for name in names:

@@ -21,9 +21,8 @@ from experiments.studies.grid.run_fields import BUDGETS
 from experiments.studies.study import Stage, Study, prepared_corpora
 from models import FAMILIES, count
 
-if (
-    TYPE_CHECKING
-):  # what fits and draws takes as long to load as 10,000 runs to plan: it is imported where used
+# What fits and draws takes as long to load as 10,000 runs to plan: it is imported where it is used.
+if TYPE_CHECKING:
     from scaling.hparams import HparamLaws
     from scaling.table.runs import Runs
 

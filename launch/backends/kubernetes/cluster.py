@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from experiments.fields import hint
+from experiments.fields import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def read_cluster(site: dict[str, Any]) -> Cluster:
     known = {each.name: each for each in dataclasses.fields(Cluster)}
     for name, value in table.items():
         if name not in known:
-            raise ValueError(f"[kubernetes] has no key {name!r}; {hint(name, known)}")
+            raise ValueError(f"[kubernetes] has no key {name!r}; {did_you_mean(name, known)}")
         if not _is_of(value, known[name].type):
             kind = known[name].type
             words = str(kind) if typing.get_args(kind) else getattr(kind, "__name__", "")

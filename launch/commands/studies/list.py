@@ -7,7 +7,7 @@ import json
 
 from absl import flags
 
-from experiments.fields import hint
+from experiments.fields import did_you_mean
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
@@ -19,7 +19,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
     if len(args) != 1:
         raise ValueError(f"expected one word, got {args}; usage: {USAGE}")
     if args[0] not in KINDS:
-        raise ValueError(f"nothing of kind {args[0]!r}; {hint(args[0], KINDS)}")
+        raise ValueError(f"nothing of kind {args[0]!r}; {did_you_mean(args[0], KINDS)}")
     found = KINDS[args[0]]()
     width = max(map(len, found))
     print(

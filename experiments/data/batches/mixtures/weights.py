@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from experiments.data_configs import MixtureConfig
-from experiments.fields import hint
+from experiments.fields import did_you_mean
 
 
 def shares(mixture: MixtureConfig, tokens: Mapping[str, int], n_tokens: int) -> np.ndarray:
@@ -70,4 +70,4 @@ def check_known(field: str, names: Iterable[str], known: Iterable[str]) -> None:
     """Raises ValueError for a name of data.mixture's `field` that is none of the known components."""
     for name in names:
         if name not in known:
-            raise ValueError(f"data.mixture.{field}: no component {name!r}; {hint(name, known)}")
+            raise ValueError(f"data.mixture.{field}: no component {name!r}; {did_you_mean(name, known)}")
