@@ -27,7 +27,7 @@ from benchmarks.models import decode
 from experiments.training import optim
 from experiments.training.train import training_functions
 from models import Experts, ladder
-from models.families.published import PUBLISHED, llama
+from models.configs.published import PUBLISHED, llama
 from models.layers.attention import Attention, causal_mask, kernels
 from models.layers.positions import rope_tables
 from models.parameters import functional

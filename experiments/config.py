@@ -2,13 +2,12 @@
 
 import functools
 import hashlib
-import json
 import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from experiments.data_configs import DataConfig
-from experiments.fields import ADDED_LATER, json_by_field, to_json
+from experiments.fields import ADDED_LATER, json_by_field, sorted_json, to_json
 from experiments.objective_configs import (
     OBJECTIVE_CONFIGS,
     ExamplesConfig,
@@ -19,7 +18,9 @@ from experiments.objective_configs import (
     static,
 )
 from models import ModelConfig
-from models.families import CONFIGS
+from models.configs import CONFIGS
+
+KNOWN_OPTIMIZERS = ("adamw", "muon", "lion")  # of experiments/training/optim.py, told without loading it
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ class RunConfig:
         static: list[Any] = [self.optimizer.name, self.schedule.name, self.batch_size, self.seq_len]
         if self.recipe != Recipe():
             static.append(to_json(self.recipe))
-        return f"[{self._by_field['model'][1]}, {json.dumps(static, sort_keys=True)[1:]}"
+        return f"[{self._by_field['model'][1]}, {sorted_json(static)[1:]}"
 
     @property
     def recipe(self) -> Recipe:
@@ -215,7 +216,7 @@ class RunConfig:
         static: dict[str, Any] = {"optimizer": self.optimizer.name, "schedule": self.schedule.name}
         if self.objective:
             static["objective"] = to_json(self.recipe.objective)
-        texts = {name: json.dumps(value, sort_keys=True) for name, value in static.items()}
+        texts = {name: sorted_json(value) for name, value in static.items()}
         return _digest(self._texts("seed") | texts)
 
     @property

@@ -27,6 +27,9 @@ ADDED_LATER = {"later": True}
 # such as "family", and the dataclass of each of its values.
 
 
+SCALARS = frozenset((int, float, str, bool, NoneType))  # types that JSON has as they are
+
+
 class Numbers(dict[str, float]):
     """Numbers by names that the user chooses, as a field of a frozen dataclass: not to be changed."""
 
@@ -50,6 +53,9 @@ def json_by_field(config: Any) -> dict[str, tuple[Any, str]]:
     }
 
 
+sorted_json = json.JSONEncoder(sort_keys=True).encode  # as json.dumps, which makes an encoder every time
+
+
 class _Itself:
     """A key that equals no other object's: in JSON 1, 1.0 and true differ."""
 
@@ -66,14 +72,17 @@ class _Itself:
 @functools.lru_cache(1024)
 def _converted(of: _Itself) -> tuple[Any, str]:
     plain = _plain(of.value)
-    return plain, json.dumps(plain, sort_keys=True)
+    return plain, sorted_json(plain)
 
 
 def _fields_of(config: Any) -> list[tuple[str, Any]]:
     """Names and values, without what came later and is at its default."""
-    pairs = [(name, getattr(config, name)) for name in config.__dataclass_fields__]
-    added = _added_later(type(config))
-    return [(name, value) for name, value in pairs if name not in added or value != added[name]]
+    values, added = vars(config), _added_later(type(config))
+    return [
+        (name, values[name])
+        for name in config.__dataclass_fields__
+        if name not in added or values[name] != added[name]
+    ]
 
 
 @functools.cache
@@ -85,12 +94,13 @@ def _added_later(kind: type) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """As a round trip through JSON would leave it, at a tenth of the time: a study may have 10,000 runs."""
     kind = type(value)
-    if kind in (int, float, str, bool, NoneType):
+    if kind in SCALARS:
         return value
     if kind is Numbers:
         return {name: float(number) for name, number in value.items()}
     if hasattr(kind, "__dataclass_fields__"):
-        return {name: _plain(item) for name, item in _fields_of(value)}
+        pairs = _fields_of(value)
+        return {name: item if type(item) in SCALARS else _plain(item) for name, item in pairs}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return json.loads(json.dumps(value))
@@ -221,6 +231,8 @@ def flat(config: Any, prefix: str = "") -> dict[str, Any]:
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
     """`value` as the annotated type; 1e6 and "7M" are integers too, and 1 is a float."""
+    if type(value) is hint and hint in (int, str, bool):
+        return value
     if dataclasses.is_dataclass(hint):
         return _part(typing.cast(type, hint), value, where)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -245,8 +257,6 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if hint is int and isinstance(value, float) and value.is_integer():
         return int(value)
-    if hint in (int, str, bool) and type(value) is hint:
-        return value
     expected = getattr(hint, "__name__", str(hint))
     raise ValueError(f"{where}={value!r}; expected a value of type {expected}")
 

@@ -1,30 +1,31 @@
 """The maths of one network: `build(config)` gives it as pure functions, `count(config)` its size and cost.
 
-families/ has an architecture a file, layers/ what they are made of, decoding/ ways from logits to text, hf/
-Hugging Face's checkpoints. What serves all is here: model (what a family provides, and the letters of
-shapes), one_row (prompt and response, also with an encoder), parameters, parametrization (muP), sharding,
-counting, partial_training, quantization (weights of few bits), attention_maps.
+configs/ has what networks can be, families/ the networks, layers/ what they are made of, decoding/ ways from
+logits to text, hf/ Hugging Face's checkpoints. What serves all is here: model (what a family provides, and
+the letters of shapes), one_row (prompt and response, also with an encoder), parameters, parametrization
+(muP), sharding, partial_training, quantization (weights of few bits), attention_maps.
 
 What other packages use is in `__all__`, and in the sub-packages' own; nothing here imports another package of
-the project.
+the project. Importing this package loads no jax: `build` loads what it needs.
 """
 
 import functools
+import importlib
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from models.counting import Counts
-from models.families import FAMILIES
-from models.families.encdec import EncDecConfig
-from models.families.rnn import RNNConfig
-from models.families.rwkv4 import RWKV4Config
-from models.families.rwkv7 import RWKV7Config
-from models.families.transformer import TransformerConfig
-from models.layers.attention import Latent
-from models.layers.moe import Experts
-from models.layers.positions import RopeScaling
-from models.model import Model, ModelConfig
-from models.parametrization import MuP
+from models.configs import FAMILIES
+from models.configs.counting import Counts
+from models.configs.encdec import EncDecConfig
+from models.configs.layers import Experts, Latent, RopeScaling
+from models.configs.model_config import ModelConfig, MuP
+from models.configs.rnn import RNNConfig
+from models.configs.rwkv4 import RWKV4Config
+from models.configs.rwkv7 import RWKV7Config
+from models.configs.transformer import TransformerConfig
+
+if TYPE_CHECKING:
+    from models.model import Model
 
 __all__ = [
     "FAMILIES",
@@ -32,7 +33,6 @@ __all__ = [
     "EncDecConfig",
     "Experts",
     "Latent",
-    "Model",
     "ModelConfig",
     "MuP",
     "RNNConfig",
@@ -47,9 +47,11 @@ __all__ = [
 
 
 @functools.cache
-def build(config: ModelConfig) -> Model:
+def build(config: ModelConfig) -> "Model":
     """The network that `config` describes."""
-    return FAMILIES[config.family].build(config)
+    build_own = getattr(FAMILIES[config.family], "build", None)  # a family of the user's is one object
+    build_it = build_own or importlib.import_module(f"models.families.{config.family}").build
+    return build_it(config)
 
 
 @functools.cache

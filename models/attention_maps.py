@@ -5,15 +5,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from models.configs.model_config import ModelConfig
+from models.configs.transformer import BLOCKS, DENSE, TransformerConfig
 from models.families import moe
 from models.families.layer_scan import rows_in_stacks
-from models.families.transformer import Block, Ends, TransformerConfig, feed_forward
-from models.families.transformer_config import BLOCKS, DENSE
+from models.families.transformer import Block, Ends, feed_forward
 from models.layers.attention import causal_mask, softcap, softmax
 from models.layers.linear import project
 from models.layers.moe import MoE
 from models.layers.positions import rope_tables
-from models.model import ModelConfig
 from models.parameters import Params, functional
 
 FAMILIES = ("transformer", "moe")

@@ -1,68 +1,20 @@
-"""What every family provides: a checked configuration, and pure functions of a plain parameter tree.
+"""What every family provides: pure functions of a plain parameter tree.
 
 Shape letters at the ends of names, in all of models/: B batch, T time, D model width, F feed-forward width,
 H query heads, G key/value heads, K head size, V vocabulary, L layers, S cache slots or source tokens,
 E experts, C capacity or tokens of a chunk. A number stands for itself: x_B1D has one token a row.
 """
 
-import math
 from collections.abc import Callable
-from dataclasses import Field, dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from models.configs.model_config import ModelConfig
+
 Aux = dict[str, jax.Array]
-Dtype = Literal["float32", "bfloat16"]
-MAX_SIZE, MAX_LAYERS = 2**24, 10_000  # of a configuration: far beyond any network
-
-
-class ModelConfig(Protocol):
-    """What the configurations of all families have: frozen dataclasses with checks.
-
-    Parameters are always float32; `dtype` is the compute type. `remat` recomputes each block in the backward
-    pass: less memory, about a third more time, the same numbers.
-    """
-
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
-
-    @property
-    def vocab_size(self) -> int: ...
-    @property
-    def d_model(self) -> int: ...
-    @property
-    def n_layers(self) -> int: ...
-    @property
-    def dtype(self) -> Dtype: ...
-    @property
-    def remat(self) -> bool: ...
-    @property
-    def family(self) -> str: ...
-
-
-def check_sizes(where: str, config: Any, *names: str) -> None:
-    """Refuses a configuration of which one of these fields is smaller than 1, or larger than any network has:
-    what loops over it, or allocates, would take the machine down before it fails."""
-    for name in names:
-        most = MAX_LAYERS if "layers" in name else MAX_SIZE
-        if getattr(config, name) < 1:
-            raise ValueError(f"{where}: {name}={getattr(config, name)}; it must be at least 1")
-        if getattr(config, name) > most:
-            raise ValueError(f"{where}: {name}={getattr(config, name)}; it must be at most {most:,}")
-
-
-def check_positive(where: str, config: Any, *names: str) -> None:
-    """Refuses a configuration of which one of these fields is not a positive, finite number."""
-    for name in names:
-        if not 0 < getattr(config, name) < math.inf:
-            raise ValueError(f"{where}: {name}={getattr(config, name)}; it must be positive and finite")
-
-
-def check_dtype(dtype: str) -> None:
-    """Refuses a compute type that is not one of `Dtype`."""
-    if dtype not in ("float32", "bfloat16"):
-        raise ValueError(f"model: dtype={dtype!r}; allowed are 'float32' and 'bfloat16'")
 
 
 @dataclass(frozen=True)

@@ -34,15 +34,6 @@ WIDTHS = {"embed", "heads", "kv_heads", "head", "mlp"}
 
 
 @dataclass(frozen=True)
-class MuP:
-    """The size at which hyperparameters were tuned."""
-
-    base_d_model: int
-    base_n_layers: int
-    base_d_head: int
-
-
-@dataclass(frozen=True)
 class Multipliers:
     """What a run's hyperparameters are multiplied by for each parameter: trees of floats like params."""
 

@@ -3,9 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from models.configs.layers import FULL
 from models.parameters import Axes, Params
-
-FULL = 32  # bits of a weight that is not rounded
 
 
 def fake_quantised(axes: Axes, w: jax.Array, bits: int) -> jax.Array:

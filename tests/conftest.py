@@ -63,7 +63,7 @@ SLOW_FILES = (
     "experiments/training/memory/test_step_memory.py",
     "scaling/report/test_report.py",
     "scaling/fitting/test_fit.py",
-    "models/test_counting.py",
+    "models/configs/test_counting.py",
     "models/decoding/test_beam.py",
     "launch/test_hostile.py",
 )

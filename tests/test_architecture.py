@@ -25,20 +25,20 @@ ROOMS = {
 # What a part may import of its own room and, after a bar, of other rooms. "models" in models is its __init__.
 MAY_IMPORT = {
     "models": {
-        "model": "",
+        "configs": "",
+        "model": "configs",
         "parameters": "",
-        "counting": "",
         "sharding": "",
         "partial_training": "",
         "parametrization": "parameters",
-        "quantization": "parameters",
-        "layers": "model parameters partial_training sharding",
+        "quantization": "configs parameters",
+        "layers": "configs model parameters partial_training sharding",
         "one_row": "model",
-        "families": "counting layers model parameters parametrization quantization sharding",
-        "models": "counting families layers model parametrization",
-        "attention_maps": "families layers model parameters",
+        "families": "configs layers model parameters parametrization quantization sharding",
+        "models": "configs model",
+        "attention_maps": "configs families layers parameters",
         "decoding": "model one_row",
-        "hf": "families layers model models parameters parametrization",
+        "hf": "configs families layers model models parameters parametrization",
     },
     "scaling": {
         "notebook": "",

@@ -23,8 +23,8 @@ from benchmarks.experiments.stepper import run_config, stepper
 from experiments.training import optim
 from experiments.training.loss import training_loss
 from models import Experts, TransformerConfig
+from models.configs.published import PUBLISHED
 from models.families import transformer
-from models.families.published import PUBLISHED
 from models.layers.attention import causal_mask
 from models.layers.positions import rope_tables
 from models.parameters import functional

@@ -21,10 +21,10 @@ import numpy as np
 
 import models
 from models import ladder
+from models.configs.published import llama
 from models.decoding.constraints.constrained_sampling import sample_constrained
 from models.decoding.constraints.masks import Constraint, Progress, Vocabulary, json_schema
 from models.decoding.settings import SamplingSettings
-from models.families.published import llama
 from tests.models.decoding.made_schemas import SCHEMAS
 
 EOS, BYTES = 1, [b"", b"", b""] + [bytes([i]) for i in range(256)]

@@ -15,10 +15,10 @@ import jax
 import numpy as np
 
 import models
+from models.configs.published import llama
 from models.decoding.sample import sample
 from models.decoding.settings import SamplingSettings
 from models.decoding.stop import StopCriteria
-from models.families.published import llama
 
 PROMPTS, WIDTH, VOCABULARY, ROUNDS = 64, 8, 8192, 3
 

@@ -18,10 +18,11 @@ import numpy as np
 
 import models
 from models import ladder
+from models.configs.published import llama
 from models.decoding.prefill import packed
 from models.decoding.sample import sample
 from models.decoding.settings import SamplingSettings
-from models.families.published import llama
+from models.model import Model
 
 PROMPT, NEW, VOCABULARY, BATCHES, ROUNDS = 32, 128, 8192, (1, 8, 32), 5
 
@@ -36,7 +37,7 @@ def prompts(batch: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, VOCABULARY, (batch, PROMPT))
 
 
-def sampler(model: models.Model, params, batch: int) -> Callable:
+def sampler(model: Model, params, batch: int) -> Callable:
     """Samples at temperature 1, all rows to their full length, prefill included."""
     return functools.partial(
         *(sample, model, params, prompts(batch).tolist(), range(batch), SamplingSettings()),

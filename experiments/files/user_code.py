@@ -200,10 +200,10 @@ def _execute(path: Path, content: bytes, sha256: str) -> UserFile:
 
 def _families(file: UserFile, add: bool) -> None:
     """Adds the model families of a file to those that there are, or takes them away."""
-    parts = ("Config", "build", "count", "ladder")  # of models.families.Family
+    parts = ("Config", "build", "count", "ladder")  # of models.configs.OwnFamily
     for name, value in vars(file.module).items():
         if _is_own(name, value) and all(hasattr(value, part) for part in parts):
-            from models.families import CONFIGS, FAMILIES, add_family
+            from models.configs import CONFIGS, FAMILIES, add_family
 
             if add:
                 add_family(file.name_of(name), value)

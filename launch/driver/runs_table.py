@@ -22,7 +22,7 @@ from launch.driver.law_columns import annealing_at_end, law_columns
 from launch.monitor.text import short
 from launch.store import PlannedRun, Store, settings
 from models import count, ladder
-from models.counting import Counts
+from models.configs.counting import Counts
 from scaling.table.formats import as_csv
 from scaling.table.runs import Runs
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from models.families.transformer_config import LayerKind
+from models.configs.transformer import LayerKind
 from models.parameters import Params
 
 

@@ -1,17 +1,14 @@
 """The decoder-only transformer with a mixture of experts for each feed-forward layer."""
 
 import functools
-from dataclasses import replace
 
-from models.counting import Counts, Part
+from models.configs.moe import experts_of
+from models.configs.transformer import TransformerConfig
 from models.families import transformer
-from models.families.transformer import TransformerConfig
-from models.layers.moe import Experts, MoE
+from models.layers.moe import MoE
 from models.model import Model
 from models.parameters import Keys
 from models.parametrization import branch_std, head_std, logit_scale, narrow_std
-
-Config = TransformerConfig  # with `experts`
 
 
 def build(config: TransformerConfig) -> Model:
@@ -24,52 +21,10 @@ def mixture(config: TransformerConfig, keys: Keys) -> MoE:
     return MoE(
         keys,
         config.d_model,
-        _experts(config),
+        experts_of(config),
         router_std=head_std(config),
         router_scale=logit_scale(config),
         gate_std=narrow_std(config),
         output_std=functools.partial(branch_std, config),
         activation=config.activation,
     )
-
-
-def count(config: TransformerConfig) -> Counts:
-    """Parameters and FLOPs by component.
-
-    `wasted_flops` are the slots that capacity provides beyond top_k a token, rounding of the capacity aside:
-    negative where capacity_factor is below 1 and not all choices can be computed. Without drops they depend
-    on the batch, BLOCK slots an expert at most, and are not counted.
-    """
-    experts, d = _experts(config), config.d_model
-    layers = config.n_layers - len(experts.dense_layers)
-    n, k, each = experts.n_experts, experts.top_k, 3 * d * experts.d_expert
-    own = each + (2 * experts.d_expert + d) * experts.biases
-    slots = min(experts.capacity_factor * k, n) if experts.dispatch == "capacity" else k
-    mixture = Part(n * own, idle=(n - k) * own, flops=2 * k * each, wasted_flops=2 * (slots - k) * each)
-    shared = 3 * d * experts.d_shared + d * bool(experts.d_shared and experts.shared_gate)
-    counts = transformer.count(config)
-    parts = {name: part for name, part in counts.parts.items() if name != "mlp" or experts.dense_layers} | {
-        "router": Part(d * n + n * (experts.biases + experts.choice_bias), flops=2 * d * n) * layers,
-        "experts": mixture * layers,
-        "shared": Part(shared, flops=2 * shared) * layers,
-    }
-    last = Part(0, flops=mixture.flops // 3, wasted_flops=mixture.wasted_flops / 3)
-    if not experts.shared_gate:  # a gate's gradient depends on what it scales
-        last = last + Part(0, flops=2 * d * experts.d_shared)
-    again = counts.again + parts["router"] + parts["experts"] + parts["shared"]
-    again = again + last * -layers if config.norm_position == "pre" else again
-    return replace(counts, parts=parts, again=again)
-
-
-def _experts(config: TransformerConfig) -> Experts:
-    if config.experts is None:  # TransformerConfig refuses it
-        raise ValueError("model: family='moe' without experts")
-    return config.experts
-
-
-def ladder(d_model: int, vocab_size: int) -> TransformerConfig:
-    """The transformer with 8 experts of half its feed-forward width, of which a token passes two: its active
-    parameters are the transformer's, and the router's.
-    """
-    like = transformer.ladder(d_model, vocab_size)
-    return replace(like, family="moe", experts=Experts(n_experts=8, top_k=2, d_expert=like.d_ff // 2))

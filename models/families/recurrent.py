@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from models.configs.model_config import ModelConfig
 from models.layers import segments
 from models.layers.linear import lookup, project, unembed
 from models.layers.norms import LayerNorm
-from models.model import Model, ModelConfig, last_token
+from models.model import Model, last_token
 from models.parameters import Keys, Params, functional, stacked, weight
 from models.parametrization import head_std, logit_scale
 

@@ -10,47 +10,19 @@ target tokens attend at once. Streams are time-major inside: x_TBD.
 """
 
 import functools
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models.counting import Counts, Part, itemsize
-from models.families import transformer
+from models.configs.rnn import RNNConfig
 from models.layers.attention import softmax
 from models.layers.cells import CELLS, State, recur
 from models.layers.linear import lookup, project
-from models.model import Dtype, Model, check_dtype, check_sizes, last_token, refuse_segments
+from models.model import Model, last_token, refuse_segments
 from models.parameters import Keys, Params, constant, functional, stacked, weight
 from models.sharding import constrain
-
-
-@dataclass(frozen=True)
-class RNNConfig:
-    """Seq2seq recurrent network: an encoder, its last hidden state handed to a decoder.
-
-    With `attention` the decoder also looks back at all encoder states (Luong et al. 2015). `pad_id` is the
-    token that a source is padded with: where no mask is given, the encoder skips it (None: it reads all).
-    """
-
-    vocab_size: int
-    d_model: int
-    n_layers: int
-    cell: Literal["gru", "lstm"] = "gru"
-    attention: bool = True
-    dtype: Dtype = "float32"
-    remat: bool = False
-    family: Literal["rnn"] = "rnn"
-    pad_id: int | None = field(default=None, metadata={"later": True})  # left out of the JSON where None
-
-    def __post_init__(self):
-        check_sizes("model", self, "vocab_size", "d_model", "n_layers")
-        check_dtype(self.dtype)
-
-
-Config = RNNConfig
 
 
 class Layer(nnx.Module):
@@ -212,34 +184,3 @@ def build(config: RNNConfig) -> Model:
 
     axes = {"ends": ends_axes, "encoder": stack_axes, "decoder": stack_axes}
     return Model(config, init, hidden, logits, prefill, decode, axes, has_encoder=True)
-
-
-def count(config: RNNConfig) -> Counts:
-    """Parameters and FLOPs by component.
-
-    FLOPs are those of language modelling (`experiments.training.loss`): of a row of T tokens the first T/2
-    are the source and the rest the target, and the row's FLOPs are spread over all T: half of the tokens pass
-    the encoder, half the decoder and the head, and attention meets T/2 states. Every parameter counts as
-    active.
-    The cache is that of a source as long as the target, with a byte a source token for its mask.
-    """
-    d, v, (_, n_gates, n_states) = config.d_model, config.vocab_size, CELLS[config.cell]
-    stack = Part(n_gates * d * (2 * d + 1), flops=2 * n_gates * d * d) * config.n_layers
-    parts = {
-        "embedding": Part(v * d, looked_up=v * d),
-        "encoder": stack,
-        "decoder": stack,
-        "attention": Part(2 * d * d, flops=2 * d * d, context_flops=d) * config.attention,
-        "combine": Part(d * d, flops=d * d),
-        "head": Part(v * d, flops=v * d),
-    }
-    cache = ((4 * n_states * d, 1),) * config.n_layers
-    cache += ((itemsize(config) * d + 1, 0),) * config.attention
-    return Counts(parts, cache, again=stack + stack)
-
-
-def ladder(d_model: int, vocab_size: int) -> RNNConfig:
-    """As many layers of GRU in the encoder, and in the decoder, as the transformer has: the parameters are
-    the transformer's, and the attention's.
-    """
-    return RNNConfig(vocab_size, d_model, n_layers=transformer.ladder(d_model, vocab_size).n_layers)

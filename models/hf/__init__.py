@@ -13,11 +13,11 @@ from types import ModuleType
 import jax
 import numpy as np
 
+from models.configs.model_config import Dtype, ModelConfig
 from models.hf import sequence_classification
 from models.hf.checkpoint_tensors import CheckpointTensor, flat, match, nested, shapes_of, tensors_of
 from models.hf.config_json import ARCHITECTURES, config_from_json, config_to_json
 from models.hf.files import SHARD_BYTES, Tensor, Tensors, whole_folder, write_tensors
-from models.model import Dtype, ModelConfig
 from models.parameters import Params
 
 __all__ = ["ARCHITECTURES", "load", "load_config", "save"]

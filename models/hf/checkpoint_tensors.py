@@ -9,9 +9,9 @@ import jax
 import numpy as np
 
 import models
+from models.configs.model_config import ModelConfig
 from models.hf.entry import Entry
 from models.hf.files import Tensors
-from models.model import ModelConfig
 
 # Tensors that checkpoints hold besides the parameters: tied tables once more, constants, what nothing reads.
 EXTRAS = re.compile(

@@ -4,10 +4,10 @@ from dataclasses import fields, replace
 from types import ModuleType
 from typing import Any
 
-from models.families.transformer import TransformerConfig
+from models.configs.model_config import ModelConfig
+from models.configs.transformer import TransformerConfig
 from models.hf.architectures import deepseek, gemma, gpt2, gpt_oss, llama, moe, phi3, rwkv, t5
 from models.hf.fold import fold
-from models.model import ModelConfig
 from models.parametrization import attention_scale
 
 # By the `model_type` of a config.json; RWKV-7's, which has none, calls it `architecture`.

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from models.families.transformer_config import BLOCKS, DENSE, TransformerConfig
+from models.configs.transformer import BLOCKS, DENSE, TransformerConfig
 from models.parametrization import attention_scale, branch_scale, logit_scale
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from models.configs.layers import CELL_SIZES
 from models.sharding import constrain
 
 State = tuple[jax.Array, ...]  # hidden state first; float32, each [B,D]
@@ -37,7 +38,9 @@ def lstm(state: State, x_gates: jax.Array, h_gates: jax.Array) -> State:
 
 
 # The step, its gates, the arrays of its state.
-CELLS: dict[str, tuple[Callable, int, int]] = {"gru": (gru, 3, 1), "lstm": (lstm, 4, 2)}
+CELLS: dict[str, tuple[Callable, int, int]] = {
+    name: (step, *CELL_SIZES[name]) for name, step in (("gru", gru), ("lstm", lstm))
+}
 
 
 def advance(cell: Callable, state: State, x_gates, h_gates, mask_B) -> State:

@@ -1,17 +1,17 @@
 """Feed-forward layers."""
 
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from models.configs.layers import Activation
 from models.layers.linear import project
 from models.model import Aux
 from models.parameters import Keys, constant, weight
 from models.sharding import constrain
 
-Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "clamped_swiglu"]  # the last for gates alone
 ACTIVATIONS = {
     "silu": jax.nn.silu,
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),

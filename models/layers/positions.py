@@ -1,43 +1,12 @@
 """How a transformer knows where a token is: rotary angles and their stretching, sinusoids, or distances."""
 
 import math
-from dataclasses import dataclass, field
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-
-@dataclass(frozen=True)
-class RopeScaling:
-    """Stretches rotary positions beyond `original_len` tokens.
-
-    The frequency limits belong to llama3, the betas to yarn. The attention factor is yarn's, where 0 stands
-    for 0.1·ln(factor) + 1, and longrope's, where it does for √(1 + ln(factor) / ln(original_len)); longrope's
-    are `factors`, one for each pair.
-    """
-
-    kind: Literal["linear", "llama3", "yarn", "longrope"]
-    factor: float
-    original_len: int = 0
-    low_freq_factor: float = 1.0
-    high_freq_factor: float = 4.0
-    beta_fast: float = 32.0
-    beta_slow: float = 1.0
-    attention_factor: float = 0.0
-    truncate: bool = True
-    factors: tuple[float, ...] = field(default=(), metadata={"later": True})
-
-    def __post_init__(self):
-        if not self.factor >= 1:
-            raise ValueError(f"model: rope_scaling.factor={self.factor}; it must be at least 1")
-        if self.kind != "linear" and self.original_len < 1:
-            raise ValueError(f"model: rope_scaling {self.kind!r} needs original_len, the length trained on")
-        if (self.kind == "longrope") != bool(self.factors) or not all(each > 0 for each in self.factors):
-            raise ValueError(
-                f"model: rope_scaling {self.kind!r} with factors={self.factors}; longrope has some, positive"
-            )
+from models.configs.layers import RopeScaling
 
 
 def rope_frequencies(d_head: int, theta: float, scaling: RopeScaling | None) -> tuple[np.ndarray, float]:

@@ -30,7 +30,7 @@ from experiments.data.sources.biographies import (
 from experiments.data.vocab import Vocab, prompt_ids
 from experiments.evaluate.loaded_model import LoadedModel
 from experiments.evaluate.tasks.loglikelihood import bucket, encode_pair, score_all
-from models.counting import Counts
+from models.configs.counting import Counts
 from models.model import Model
 
 WORDINGS = ("trained", "held_out", "question")

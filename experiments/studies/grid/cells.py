@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.config import RunConfig
+from experiments.config import KNOWN_OPTIMIZERS, RunConfig
 from experiments.fields import from_json, to_json
 from experiments.studies.grid.definition import Fields, Grid
 from experiments.studies.grid.run_fields import BUDGETS, run_fields
 from models import FAMILIES, MuP, count, ladder
-from models.families.published import PUBLISHED
+from models.configs.published import PUBLISHED
 from scaling.table.expression import check_names
 
 MAX_CELLS = 100_000
@@ -83,7 +83,7 @@ def cells_of(grid: Grid) -> Cells:
     n *= len(next(iter(grid.zip.values()), [0]))
     if n > MAX_CELLS:
         raise ValueError(f"{n:,} combinations; at most {MAX_CELLS:,} are planned at once: vary less")
-    first: dict[str, Cell] = {}
+    first: dict[RunConfig, Cell] = {}
     invalid, duplicates, assumed, left_out = [], [], {}, 0
     for values in combinations(grid):
         filled, added = with_defaults(grid, values)
@@ -97,7 +97,7 @@ def cells_of(grid: Grid) -> Cells:
             invalid.append((label(values), str(error)))
             continue
         assumed |= dict.fromkeys(added)
-        same = first.setdefault(cell.config.run_id, cell)
+        same = first.setdefault(cell.config, cell)
         if same is not cell:
             duplicates.append((cell.label, same.label))
     if len(invalid) == n and len({why for _, why in invalid}) == 1:
@@ -191,9 +191,10 @@ def _with_budget(nested: dict[str, Any], budget: str, values: Fields) -> RunConf
 
 def _checked(run: RunConfig) -> RunConfig:
     """Refuses what a run would only notice when it trains."""
-    from experiments.training.optim import find_direction  # late, as it loads what trains
+    if run.optimizer.name not in KNOWN_OPTIMIZERS:  # one of the user's, or none: looking for it loads jax
+        from experiments.training.optim import find_direction
 
-    find_direction(run.optimizer.name)
+        find_direction(run.optimizer.name)
     if run.data.vocab_size > run.model.vocab_size:
         raise ValueError(
             f"model.vocab_size={run.model.vocab_size:,} is less than data.vocab_size={run.data.vocab_size:,}"

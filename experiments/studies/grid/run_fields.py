@@ -15,7 +15,7 @@ from typing import Any, Literal
 from experiments.config import RunConfig
 from experiments.fields import Numbers
 from models import FAMILIES
-from models.families.published import PUBLISHED
+from models.configs.published import PUBLISHED
 
 Schema = dict[str, Any]
 

@@ -111,7 +111,7 @@ def _on_prepared_data(cells: Cells) -> Cells:
     """The runs on data whose tokens are known by their fingerprint."""
     data = prepared_corpora({cell.config.data: cell.config.data for cell in cells.cells})
     on_data = tuple(
-        dataclasses.replace(cell, config=dataclasses.replace(cell.config, data=data[cell.config.data]))
+        Cell(cell.values, dataclasses.replace(cell.config, data=data[cell.config.data]))
         for cell in cells.cells
     )
     return dataclasses.replace(cells, cells=on_data)

@@ -25,8 +25,8 @@ from experiments.studies.pretraining import figures, larger_run, moe_sparsity_la
 from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
 from experiments.study_report import write_findings
 from models import TransformerConfig, count
-from models.families import transformer
-from models.layers.moe import Experts
+from models.configs import transformer
+from models.configs.layers import Experts
 from scaling.hparams.sweeps import MIN_SETTINGS
 from scaling.hparams.transfer import transfer
 from scaling.report import Picture

@@ -24,7 +24,7 @@ from experiments.studies.pretraining import figures, larger_run
 from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
 from experiments.study_report import write_findings
 from models import count, ladder
-from models.quantization import FULL
+from models.configs.layers import FULL
 from scaling.report import Picture
 from scaling.table.runs import Runs, check
 

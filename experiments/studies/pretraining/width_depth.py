@@ -23,7 +23,7 @@ from experiments.studies.pretraining import figures
 from experiments.studies.study import Stage, Study, check_statistics, with_prepared_data
 from experiments.study_report import write_findings
 from models import MuP, TransformerConfig
-from models.families import transformer
+from models.configs import transformer
 from scaling.profiles.parabola import Parabola, fit_parabolas
 from scaling.report import Picture
 from scaling.table.runs import Runs

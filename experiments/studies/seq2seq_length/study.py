@@ -41,6 +41,7 @@ from experiments.training.result import PACKAGES, describe_device
 from models import ModelConfig, RNNConfig, TransformerConfig
 from models.attention_maps import attention_maps
 from models.families.rnn import alignments
+from models.model import Model
 from scaling.report import Picture
 from scaling.table.runs import Runs
 
@@ -170,7 +171,7 @@ def encode_sources(sources: list[str]) -> np.ndarray:
     return encode([f"{source:>{longest}}" for source in sources])
 
 
-def decode_greedily(model: models.Model, params: Any, source_BS: np.ndarray, n_new: int) -> jax.Array:
+def decode_greedily(model: Model, params: Any, source_BS: np.ndarray, n_new: int) -> jax.Array:
     """The tokens [B,n_new] that the network writes, each the likeliest after what is there.
 
     Args:

@@ -22,7 +22,7 @@ from experiments.training.memory.jaxpr_memory import n_bytes, peak_bytes
 from experiments.training.objectives import batch_like
 from experiments.training.train import training_functions
 from models import sharding
-from models.counting import itemsize
+from models.configs.counting import itemsize
 from models.layers.heads import scalar
 
 MAX_DEVICES = 4096

@@ -44,7 +44,7 @@ def _families() -> dict[str, str]:
 
 def _models() -> dict[str, str]:
     from models import count
-    from models.families.published import PUBLISHED
+    from models.configs.published import PUBLISHED
 
     counts = {name: count(config) for name, config in PUBLISHED.items()}
     return {name: f"{c.n_total:,} parameters, {c.n_active:,} active" for name, c in counts.items()}

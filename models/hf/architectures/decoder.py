@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from models.families.transformer import TransformerConfig
+from models.configs.transformer import TransformerConfig
 from models.hf.architectures.rope import rope_from_json, rope_to_json
 from models.hf.entry import Entry, linear, reshaped, same
 from models.hf.fields import Fields

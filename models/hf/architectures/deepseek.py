@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from models.families.transformer_config import TransformerConfig
+from models.configs.layers import Experts, Latent
+from models.configs.transformer import TransformerConfig
 from models.hf.architectures.decoder import (
     ACTIVATIONS,
     LAYER,
@@ -17,8 +18,6 @@ from models.hf.architectures.decoder import (
 from models.hf.architectures.moe import MATRICES, expert_entries, in_stacks
 from models.hf.entry import Entry, linear, same
 from models.hf.fields import Fields
-from models.layers.attention import Latent
-from models.layers.moe import Experts
 from models.parametrization import attention_scale
 
 ARCHITECTURES = {"deepseek_v2": "DeepseekV2ForCausalLM", "deepseek_v3": "DeepseekV3ForCausalLM"}

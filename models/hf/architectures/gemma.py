@@ -5,7 +5,7 @@ Gemma 2 has softcaps; Gemma 3, of which text alone is read, norms of queries and
 
 from typing import Any
 
-from models.families.transformer import TransformerConfig
+from models.configs.transformer import TransformerConfig
 from models.hf.architectures.decoder import (
     ACTIVATIONS,
     THEIR_ACTIVATIONS,

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from models.families.transformer import TransformerConfig
+from models.configs.transformer import TransformerConfig
 from models.hf.architectures.decoder import ACTIVATIONS
 from models.hf.entry import Entry, linear, reshaped, same
 from models.hf.fields import Fields

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from models.families.transformer_config import TransformerConfig
+from models.configs.layers import Experts
+from models.configs.transformer import TransformerConfig
 from models.hf.architectures.decoder import (
     LAYER,
     decoder_entries,
@@ -15,7 +16,6 @@ from models.hf.architectures.decoder import (
 )
 from models.hf.entry import Entry, linear, same
 from models.hf.fields import Fields
-from models.layers.moe import Experts
 
 # What a field that is absent stands for, where that is no null.
 DEFAULTS = {"num_key_value_heads": 8, "head_dim": 64, "rms_norm_eps": 1e-5, "sliding_window": 128}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from models.families.transformer import TransformerConfig
+from models.configs.transformer import TransformerConfig
 from models.hf.architectures.decoder import (
     ACTIVATIONS,
     THEIR_ACTIVATIONS,

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from models.families.transformer_config import BLOCKS, DENSE, TransformerConfig
+from models.configs.layers import Experts
+from models.configs.transformer import BLOCKS, DENSE, TransformerConfig
 from models.hf.architectures.decoder import (
     ACTIVATIONS,
     LAYER,
@@ -14,7 +15,6 @@ from models.hf.architectures.decoder import (
 )
 from models.hf.entry import Entry, linear, of_stack
 from models.hf.fields import Fields
-from models.layers.moe import Experts
 
 ARCHITECTURES = {
     "mixtral": "MixtralForCausalLM",

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from models.families.transformer_config import TransformerConfig
+from models.configs.layers import RopeScaling
+from models.configs.transformer import TransformerConfig
 from models.hf.architectures.decoder import (
     ACTIVATIONS,
     LAYER,
@@ -17,7 +18,6 @@ from models.hf.architectures.decoder import (
 )
 from models.hf.entry import Entry, linear
 from models.hf.fields import Fields
-from models.layers.positions import RopeScaling
 
 DEFAULTS = {"rms_norm_eps": 1e-5, "original_max_position_embeddings": 4096}
 

@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
+from models.configs.layers import RopeScaling
 from models.hf.fields import Fields
-from models.layers.positions import RopeScaling
 
 
 def rope_from_json(fields: Fields, max_len: int, theta: float = 10_000.0) -> tuple[float, RopeScaling | None]:

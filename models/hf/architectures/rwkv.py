@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from models.families.rwkv4 import RWKV4Config
-from models.families.rwkv7 import RWKV7Config
+from models.configs.rwkv4 import RWKV4Config
+from models.configs.rwkv7 import RWKV7Config
 from models.hf.entry import Entry, linear, reshaped, same
 from models.hf.fields import Fields
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from models.families.encdec import EncDecConfig
+from models.configs.encdec import EncDecConfig
 from models.hf.entry import Entry, linear, same
 from models.hf.fields import Fields
 

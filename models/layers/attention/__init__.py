@@ -1,10 +1,9 @@
 """Attention: multi_head, the usual one, and what all share (masks, softmax, slots of a cache); latent, whose
 keys and values come of a narrow vector; kernels, that keep no matrix of scores."""
 
-from models.layers.attention.latent import Latent, LatentAttention
+from models.layers.attention.latent import LatentAttention
 from models.layers.attention.multi_head import (
     Attention,
-    QKNorm,
     attend,
     attend_to_parts,
     causal_mask,
@@ -19,9 +18,7 @@ from models.layers.attention.multi_head import (
 
 __all__ = [
     "Attention",
-    "Latent",
     "LatentAttention",
-    "QKNorm",
     "attend",
     "attend_to_parts",
     "causal_mask",

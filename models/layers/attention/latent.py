@@ -4,44 +4,21 @@ Shape letters besides those of `models.model`: R the latent's width, P the dimen
 others of a head, X the width of a head's values.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from models.configs.layers import Latent
 from models.layers.attention.multi_head import attend, attend_to_parts, write_slot
 from models.layers.linear import project, whole
 from models.layers.norms import RMSNorm
 from models.layers.positions import rope
-from models.model import check_sizes
 from models.parameters import Keys, weight
 from models.sharding import constrain
 
 EPS = 1e-6  # of the norms of latents
-
-
-@dataclass(frozen=True)
-class Latent:
-    """Multi-head latent attention (MLA; DeepSeek-V2, 2024).
-
-    `kv_rank` is the width of the latent of keys and values, `q_rank` that of queries (0: none, straight from
-    the stream). The last `d_rope` of a head's d_head dimensions are rotated; of keys all heads share these.
-    `d_value` is the width of a head's values.
-    """
-
-    kv_rank: int
-    d_rope: int
-    d_value: int
-    q_rank: int = 0
-
-    def __post_init__(self):
-        check_sizes("model: latent", self, "kv_rank", "d_rope", "d_value")
-        if self.d_rope % 2:
-            raise ValueError(f"model: latent.d_rope={self.d_rope}; rope rotates pairs, so it must be even")
-        if self.q_rank < 0:
-            raise ValueError(f"model: latent.q_rank={self.q_rank}; it must be at least 0, which is none")
 
 
 class LatentAttention(nnx.Module):

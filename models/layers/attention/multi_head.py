@@ -1,20 +1,18 @@
 """Attention: softmax(QKᵀ·scale)V over a whole sequence, or against a cache of keys and values."""
 
 import functools
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from models.configs.layers import QKNorm
 from models.layers.attention import kernels
 from models.layers.linear import project
 from models.layers.norms import RMSNorm
 from models.layers.positions import rope
 from models.parameters import Keys, constant, weight
 from models.sharding import constrain, platform
-
-QKNorm = Literal["none", "head", "width"]
 
 
 class Attention(nnx.Module):

@@ -3,76 +3,23 @@
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from models.configs.layers import Activation, Experts
 from models.layers.linear import project
-from models.layers.mlp import MLP, Activation, gated
+from models.layers.mlp import MLP, gated
 from models.layers.moe import spread
 from models.layers.moe.routing import choose, router_aux
 from models.layers.moe.slots import collect, owners, places, send, sources, weights_of
-from models.model import Aux, check_positive, check_sizes
+from models.model import Aux
 from models.parameters import Keys, constant, weight
 from models.sharding import constrain, gathered
 
 BLOCK = 128  # slots of a block without drops: copying a block's weights costs about half its products
 FEW = 256  # up to so many tokens, room for all of them in every expert is cheaper than sorting into blocks
-
-
-@dataclass(frozen=True)
-class Experts:
-    """The mixture of experts that takes the place of a feed-forward layer.
-
-    Each token goes to the `top_k` experts of highest router probability, each SwiGLU of width `d_expert`;
-    `d_shared` is the width of one SwiGLU that all tokens pass (0: none), scaled by a sigmoid gate of its own
-    if `shared_gate`. `renormalize` makes the chosen probabilities sum to one. Dispatch "capacity" gives every
-    expert room for capacity_factor · top_k / n_experts of the tokens of a row and drops what does not fit;
-    "dropless" keeps all. The losses' weights are those of Switch (balance) and ST-MoE (router z).
-    `dense_layers` are the numbers of layers that have a dense feed-forward layer instead, as wide as the
-    model's `d_ff` (the first ones in DeepSeek, Dai et al. 2024; any in Qwen3). `biases` gives router and
-    experts some (gpt-oss).
-
-    DeepSeek's (V2 2024, V3 2024): affinities are `scores`, in which `choice_bias` gives each expert a bias
-    that counts in choosing alone (none of our losses trains it); of `n_groups` equal groups the choice is
-    among the `top_groups` best; `scale` multiplies the weights.
-    """
-
-    n_experts: int
-    top_k: int
-    d_expert: int
-    d_shared: int = 0
-    shared_gate: bool = False
-    renormalize: bool = True
-    dispatch: Literal["capacity", "dropless"] = "capacity"
-    capacity_factor: float = 1.25
-    balance_loss: float = 0.01
-    z_loss: float = 1e-3
-    dense_layers: tuple[int, ...] = field(default=(), metadata={"later": True})
-    biases: bool = field(default=False, metadata={"later": True})
-    scores: Literal["softmax", "sigmoid"] = field(default="softmax", metadata={"later": True})
-    choice_bias: bool = field(default=False, metadata={"later": True})
-    n_groups: int = field(default=1, metadata={"later": True})
-    top_groups: int = field(default=1, metadata={"later": True})
-    scale: float = field(default=1.0, metadata={"later": True})
-
-    def __post_init__(self):
-        check_sizes("model: experts", self, "n_experts", "top_k", "d_expert")
-        if self.top_k > self.n_experts:
-            raise ValueError(f"model: experts.top_k={self.top_k} of n_experts={self.n_experts}; choose fewer")
-        check_sizes("model: experts", self, "n_groups", "top_groups")
-        check_positive("model: experts", self, "scale")
-        in_groups = self.n_experts // self.n_groups * self.top_groups
-        if self.n_experts % self.n_groups or self.top_groups > self.n_groups or in_groups < self.top_k:
-            raise ValueError(
-                f"model: experts.n_groups={self.n_groups}, top_groups={self.top_groups} of n_experts="
-                f"{self.n_experts}; groups must be equal, and those chosen have top_k={self.top_k} experts"
-            )
-        if not self.capacity_factor > 0:
-            raise ValueError(f"model: experts.capacity_factor={self.capacity_factor}; it must be positive")
 
 
 class MoE(nnx.Module):

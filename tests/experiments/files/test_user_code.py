@@ -29,8 +29,9 @@ from experiments.evaluate.tasks.task import Item
 from experiments.fields import apply_overrides
 from experiments.studies import Stage, Study
 from models import ladder as ladder_of
-from models.families import transformer
-from models.families.transformer import TransformerConfig
+from models.configs import transformer
+from models.configs.transformer import TransformerConfig
+from models.families.transformer import build
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def ladder(d_model, vocab_size):
     return Config(**vars(transformer.ladder(d_model, vocab_size)) | {"family": "mine"})
 
 
-family = SimpleNamespace(Config=Config, build=transformer.build, count=transformer.count, ladder=ladder)
+family = SimpleNamespace(Config=Config, build=build, count=transformer.count, ladder=ladder)
 corpus = TextTask("text", "mine", lambda config: {}, lambda config, skipped: None)
 asked = BuiltinTask("a task", lambda rng: Item("a", "b", ("b", "c", "d", "e")))
 

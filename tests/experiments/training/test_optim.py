@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import models
-from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
+from experiments.config import KNOWN_OPTIMIZERS, OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data_configs import DataConfig
 from experiments.training import optim
 from models import MuP, TransformerConfig, ladder
@@ -174,6 +174,10 @@ def test_without_mup_adamw_is_that_of_optax(gpt2):
 
     ours = two_steps(lambda hyper, lr: optim.optimizer("adamw", model, hyper, lr))
     jax.tree.map(np.testing.assert_array_equal, ours, two_steps(theirs))
+
+
+def test_optimizers_that_plans_take_unseen_are_there():
+    assert set(KNOWN_OPTIMIZERS) <= optim.OPTIMIZERS.keys()
 
 
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)

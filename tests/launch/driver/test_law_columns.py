@@ -19,8 +19,8 @@ from launch.driver.runs_table import write_table
 from launch.driver.stages import planned_run
 from launch.store import Store
 from models import count, ladder
-from models.layers.moe import Experts
-from models.parametrization import MuP
+from models.configs.layers import Experts
+from models.configs.model_config import MuP
 from scaling.laws import find
 from scaling.laws.law import values
 from scaling.laws.training_curve.annealing import annealing_columns

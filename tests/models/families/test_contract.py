@@ -1,7 +1,7 @@
 """What every family promises, asserted for each entry of `FAMILIES`: a new one gets these tests for nothing.
 
 A family's own test file has what is its alone. Counts, ladders and shardings are asserted for every family in
-tests/models/test_counting.py, test_ladder.py and test_sharding.py.
+tests/models/configs/test_counting.py, tests/models/test_ladder.py and test_sharding.py.
 """
 
 import dataclasses

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from models.configs.transformer import BLOCKS, DENSE, LayerKind
 from models.families.layer_scan import cycle_of, out_of, rows_in_stacks, scan_layers
-from models.families.transformer_config import BLOCKS, DENSE, LayerKind
 
 A, B, D = LayerKind(BLOCKS, 0), LayerKind(BLOCKS, 4), LayerKind(DENSE, 0)
 ORDERS = {

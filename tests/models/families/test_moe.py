@@ -15,7 +15,7 @@ from models import Experts, TransformerConfig, count, ladder
 from models.families.moe import mixture as mixture_layer
 from models.layers import moe
 from models.parameters import functional
-from tests.models.test_counting import product_flops
+from tests.models.configs.test_counting import product_flops
 from tests.tiers import slow_but
 
 E, K, D, F = 5, 2, 12, 8

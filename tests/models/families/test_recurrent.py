@@ -12,9 +12,9 @@ import pytest
 
 import models
 from models import count, ladder
+from tests.models.configs.test_counting import product_flops
 from tests.models.families.networks import VARIANTS, VOCAB, drawn
 from tests.models.ragged import assert_decoding_is_the_forward_pass
-from tests.models.test_counting import product_flops
 
 CONFIGS = VARIANTS["rwkv4"] | VARIANTS["rwkv7"]
 V, D, LAYERS = VOCAB, 16, 3

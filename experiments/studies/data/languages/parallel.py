@@ -15,6 +15,7 @@ from experiments.data.vocabularies.tax import read_parallel
 from experiments.evaluate.tasks import span_metrics
 from experiments.files import read_json, write_json
 from experiments.training.checkpoints.load import load
+from models.model import Model
 
 FILE = "parallel.json"  # of a run: what was measured of it
 ROWS = 32  # of a batch
@@ -51,7 +52,7 @@ def costs_of_run(run: Path, sentences: Mapping[str, list[str]]) -> dict[str, dic
 
 
 def costs(
-    model: models.Model, params, vocab: Vocab, sentences: Mapping[str, list[str]], seq_len: int
+    model: Model, params, vocab: Vocab, sentences: Mapping[str, list[str]], seq_len: int
 ) -> dict[str, dict[str, float]]:
     """Of each language the bits, tokens and bytes of a sentence, in the mean.
 

@@ -14,7 +14,7 @@ from experiments.posttraining.estimators.token_logps import (
     token_logps,
 )
 from models import TransformerConfig
-from models.layers.moe import Experts
+from models.configs.layers import Experts
 from models.one_row import in_one_row
 from tests.experiments.posttraining.golden import assert_equal, golden
 

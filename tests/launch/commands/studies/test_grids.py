@@ -47,11 +47,21 @@ def here(tmp_path, monkeypatch, tokens):
     return tmp_path
 
 
-def test_a_plan_loads_nothing_that_fits_draws_or_trains(here):
-    code = "import sys; from launch import cli; code = cli.main(['plan', 'lr.toml', '--nomemory'])\n"
-    code += "print([name for name in ('altair', 'scipy', 'orbax', 'seqio') if name in sys.modules], code)"
+def test_planning_and_looking_at_runs_load_no_jax_and_nothing_that_fits_draws_or_trains(here):
+    code = """
+import sys
+from pathlib import Path
+from launch import cli
+from launch.store import Store
+
+codes, loaded = [cli.main(["plan", "lr.toml", "--nomemory", "--out", "out"])], set(sys.modules)
+one, other, *_ = Store(Path("out")).plan.runs()
+for command in (["config", "show", "out", one], ["config", "diff", "out", one, other], ["status", "out"]):
+    codes.append(cli.main(command))
+print(loaded & {"jax", "flax", "optax", "orbax", "scipy", "altair", "seqio"}, "jax" in sys.modules, codes)
+"""
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert ran.stdout.splitlines()[-1:] == ["[] 0"], ran.stderr
+    assert ran.stdout.splitlines()[-1:] == ["set() False [0, 0, 0, 0]"], ran.stderr
 
 
 def test_values_that_are_added_later_keep_what_is_done(here, capsys):
@@ -135,7 +145,8 @@ def test_what_could_be_no_run_is_named_and_what_runs_cost_is_told(here, capsys):
 OWN = """
 import dataclasses
 import optax
-from models.families import transformer
+from models.configs import transformer
+from models.families.transformer import build
 
 @dataclasses.dataclass(frozen=True)
 class Config(transformer.TransformerConfig):
@@ -143,7 +154,7 @@ class Config(transformer.TransformerConfig):
     family: str = "own"
 
 class own:
-    Config, build, count = Config, staticmethod(transformer.build), staticmethod(transformer.count)
+    Config, build, count = Config, staticmethod(build), staticmethod(transformer.count)
 
     @staticmethod
     def ladder(d_model, vocab_size):

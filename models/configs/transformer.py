@@ -1,16 +1,12 @@
-"""The configuration of decoder-only transformers, and what it says of each layer."""
+"""Decoder-only transformers: the configuration, what it says of each layer, exact counts and sizes."""
 
 import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from models.layers.attention import Latent, QKNorm
-from models.layers.mlp import Activation
-from models.layers.moe import Experts
-from models.layers.positions import RopeScaling
-from models.model import Dtype, check_dtype, check_positive, check_sizes
-from models.parametrization import MuP
-from models.quantization import FULL
+from models.configs.counting import Counts, Part, attention_part, itemsize, latent_attention_part, mlp_part
+from models.configs.layers import FULL, Activation, Experts, Latent, QKNorm, RopeScaling
+from models.configs.model_config import Dtype, MuP, check_dtype, check_positive, check_sizes
 
 BLOCKS, DENSE = "blocks", "dense_blocks"  # stacks of parameters; the second is of layers without experts
 
@@ -170,3 +166,58 @@ class LayerKind:
     stack: str
     window: int
     rope: tuple[float, RopeScaling | None] | None = None
+
+
+Config = TransformerConfig
+
+
+def count(config: TransformerConfig) -> Counts:
+    """Parameters and FLOPs by component; of a mixture of experts that of its dense layers."""
+    layers, d, v = config.n_layers, config.d_model, config.vocab_size
+    n_dense = len(config.experts.dense_layers) if config.experts else layers
+    norms_a_layer = (4 if config.norm_position == "both" else 2) * d
+    norm_width = 2 if config.norm == "layer" else 1  # scale, and bias
+    n_heads = {"none": 0, "head": 2, "width": config.n_heads + config.n_kv_heads}[config.qk_norm]
+    positions = config.max_len * d if config.positions == "learned" else 0
+    attends = latent_attention_part(config) if config.latent else attention_part(config)
+    parts = {
+        "embedding": Part(v * d + positions, looked_up=positions + (0 if config.tied_embeddings else v * d)),
+        "attention": (attends + Part(config.n_heads * config.sinks)) * layers,
+        "mlp": mlp_part(config) * n_dense,
+        "norms": Part((norms_a_layer * layers + d) * norm_width + n_heads * config.d_head * layers),
+        "head": Part(0 if config.tied_embeddings else v * d, flops=2 * v * d),
+    }
+    # A norm after the branch needs the branch's result; what only adds it does not.
+    last = Part(0, flops=-2 * d * config.d_ff * n_dense if config.norm_position == "pre" else 0)
+    slot = 2 * config.n_kv_heads * config.d_head * itemsize(config)
+    if config.latent:
+        slot = (config.latent.kv_rank + config.latent.d_rope) * itemsize(config)
+    cache = tuple((slot, config.windows[i % len(config.windows)]) for i in range(layers))
+    return Counts(parts, cache, again=parts["attention"] + parts["mlp"] + last)
+
+
+def ladder(d_model: int, vocab_size: int) -> TransformerConfig:
+    """About 32 units of width a layer and at least two layers; heads of 8, twice as large from every doubling
+    of the width above 128, 64 at most; a feed-forward width of 8/3 the model's, to the next multiple of 8.
+    The aspect ratio is that of small published models; many small heads learn tiny models faster than few
+    large ones. The one embedding table is the head, too: at these sizes a second one costs more than it
+    brings. It is a convention of this ladder, not an optimum.
+    """
+    if d_model < 8 or d_model % 8:
+        raise ValueError(f"model: d_model={d_model}; the ladder has multiples of 8")
+    d_head = min(64, max(8, 2 ** (d_model.bit_length() - 5)))
+    if d_model % d_head:
+        raise ValueError(
+            f"model: d_model={d_model}; from {16 * d_head} on the ladder has multiples of {d_head}"
+        )
+    return TransformerConfig(
+        vocab_size=vocab_size,
+        d_model=d_model,
+        n_layers=max(2, d_model // 32),
+        n_heads=d_model // d_head,
+        n_kv_heads=d_model // d_head,
+        d_head=d_head,
+        d_ff=8 * -(-d_model // 3),
+        tied_embeddings=True,
+        embedding_scale=d_model**0.5,
+    )

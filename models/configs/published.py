@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from models.families.transformer import TransformerConfig
-from models.layers.moe import Experts
-from models.model import ModelConfig
+from models.configs.layers import Experts
+from models.configs.model_config import ModelConfig
+from models.configs.transformer import TransformerConfig
 
 
 def llama(

@@ -3,7 +3,7 @@
 import pytest
 
 from models import count
-from models.families.published import PUBLISHED
+from models.configs.published import PUBLISHED
 
 PARAMETERS = {
     "gpt2-small": 124_439_808,
