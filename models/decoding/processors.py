@@ -33,6 +33,7 @@ def process(logits_BV: jax.Array, history: History, settings: dict[str, Any], eo
     def all_of_them(x_BV: jax.Array) -> jax.Array:
         seen_BV = history.prompt_BV | (history.counts_BV > 0)
         x_BV = logit_bias(x_BV, s["logit_bias"])
+        x_BV = sequence_bias(x_BV, history.text_BT, history.lengths_B, s["sequences"], s["sequence_bias"])
         x_BV = repetition_penalty(x_BV, seen_BV, s["repetition_penalty"])
         x_BV = count_penalties(x_BV, history.counts_BV, s["presence_penalty"], s["frequency_penalty"])
         x_BV = no_repeat_ngram(x_BV, history.text_BT, history.lengths_B, s["no_repeat_ngram_size"])
@@ -48,7 +49,7 @@ def process(logits_BV: jax.Array, history: History, settings: dict[str, Any], eo
     at_one = [s[name] != 1 for name in ("repetition_penalty", "temperature", "top_p", "typical_p")]
     at_zero = ("presence_penalty", "frequency_penalty", "no_repeat_ngram_size", "min_new_tokens", "top_k")
     at_zero += ("min_p", "epsilon_cutoff", "eta_cutoff")
-    used = at_one + [s[name] != 0 for name in at_zero] + [s["logit_bias"] != 0]
+    used = at_one + [s[name] != 0 for name in (*at_zero, "logit_bias", "sequence_bias")]
     return when(jnp.any(jnp.stack([jnp.any(each) for each in used])), all_of_them, logits_BV)
 
 
@@ -83,6 +84,30 @@ def process_allowed(
 def logit_bias(logits_BV: jax.Array, bias_V: jax.Array) -> jax.Array:
     """Adds a number to each token's logit; -inf bans the token."""
     return logits_BV + bias_V
+
+
+def sequence_bias(
+    logits_BV: jax.Array, text_BT: jax.Array, lengths_B: jax.Array, sequences: jax.Array, bias: jax.Array
+) -> jax.Array:
+    """Adds a number to the logit of a sequence's last token where the text ends with its others.
+
+    Args:
+      text_BT: int32, prompt and sampled tokens, padded on the right.
+      lengths_B: int32, how many of them row b has.
+      sequences: int32, [N,S] or of each row [B,N,S], padded on the left with -1.
+      bias: float32, [N] or [B,N]; -inf bans the sequence.
+    """
+    if not bias.shape[-1]:
+        return logits_BV
+    n_rows, n_before = len(text_BT), sequences.shape[-1] - 1
+    place_BS = lengths_B[:, None] + jnp.arange(-n_before, 0)
+    last_BS = jnp.take_along_axis(text_BT, jnp.maximum(place_BS, 0), axis=1)
+    last_BS = jnp.where(place_BS >= 0, last_BS, -2)  # which no sequence has
+    sequences_BNS = jnp.broadcast_to(sequences, (n_rows, *sequences.shape[-2:]))
+    before_BNS, token_BN = sequences_BNS[..., :-1], sequences_BNS[..., -1]
+    comes_BN = ((before_BNS == last_BS[:, None]) | (before_BNS < 0)).all(axis=2)
+    added_BN = jnp.where(comes_BN, bias, 0)
+    return logits_BV.at[jnp.arange(n_rows)[:, None], token_BN].add(added_BN)
 
 
 def repetition_penalty(logits_BV: jax.Array, seen_BV: jax.Array, penalty: Number) -> jax.Array:

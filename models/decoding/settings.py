@@ -32,7 +32,8 @@ SHARED = COUNTS[1:]  # numbers that rows side by side must have in common
 class SamplingSettings:
     """The defaults sample from the model as it is. What each field does and in which order: `processors`.
 
-    `logit_bias` holds pairs (token, number added to its logit; -inf bans it).
+    `logit_bias` holds pairs (token, number added to its logit; -inf bans it), `sequence_bias` pairs (tokens,
+    number added to the logit of the last where the text ends with the others; -inf bans the sequence).
     """
 
     temperature: float = 1.0
@@ -49,6 +50,7 @@ class SamplingSettings:
     eta_cutoff: float = 0.0
     min_new_tokens: int = 0
     min_tokens_to_keep: int = 1
+    sequence_bias: tuple[tuple[tuple[int, ...], float], ...] = ()
 
     def __post_init__(self):
         for name, (low, high, note) in LIMITS.items():
@@ -64,12 +66,25 @@ class SamplingSettings:
                 raise ValueError(
                     f"logit_bias={bias} of token {token}; it must be a number or -inf, which bans"
                 )
+        for tokens, bias in self.sequence_bias:
+            if not bias < inf or not tokens:
+                raise ValueError(
+                    f"sequence_bias={bias} of tokens {tokens}; give one token at least, and a number or "
+                    "-inf, which bans"
+                )
 
-    def arrays(self, vocab_size: int) -> dict[str, Any]:
-        """What `processors.process` takes, with fixed types and shapes: new values never recompile.
+    @property
+    def room(self) -> tuple[int, int]:
+        """How many sequences, and tokens of one, the arrays of `sequence_bias` have room for."""
+        lengths = [len(tokens) for tokens, _ in self.sequence_bias]
+        return (_power_of_two(len(lengths)), _power_of_two(max(lengths))) if lengths else (0, 1)
+
+    def arrays(self, vocab_size: int, room: tuple[int, int] | None = None) -> dict[str, Any]:
+        """What `processors.process` takes, with fixed types and shapes: new values never recompile, but for
+        more sequences, or longer ones, than there is `room` for (None: the settings' own).
 
         Raises:
-          ValueError: `logit_bias` names a token outside the vocabulary, or bans all of it.
+          ValueError: a bias is of a token outside the vocabulary, or `logit_bias` bans all of it.
         """
         bias_V = np.zeros(vocab_size, np.float32)
         for token, bias in self.logit_bias:
@@ -78,19 +93,34 @@ class SamplingSettings:
             bias_V[token] += bias
         if np.isneginf(bias_V).all():
             raise ValueError(f"logit_bias bans all {vocab_size} tokens; leave at least one")
+        n_sequences, n_tokens = room or self.room
+        sequences_NS = np.full((n_sequences, n_tokens), -1, np.int32)
+        bias_N = np.zeros(n_sequences, np.float32)
+        for i, (tokens, bias) in enumerate(self.sequence_bias):
+            if not 0 <= min(tokens) <= max(tokens) < vocab_size:
+                raise ValueError(f"sequence_bias of {tokens}; the vocabulary is 0 to {vocab_size - 1}")
+            sequences_NS[i, n_tokens - len(tokens) :], bias_N[i] = tokens, bias
         counts = {name: np.int32(min(getattr(self, name), np.iinfo(np.int32).max)) for name in COUNTS}
-        return {name: np.float32(getattr(self, name)) for name in LIMITS} | counts | {"logit_bias": bias_V}
+        biases = {"logit_bias": bias_V, "sequences": sequences_NS, "sequence_bias": bias_N}
+        return {name: np.float32(getattr(self, name)) for name in LIMITS} | counts | biases
+
+
+def _power_of_two(n: int) -> int:
+    """The least that is not below n, so that few shapes are compiled."""
+    return 1 << (n - 1).bit_length()
 
 
 def per_row(settings: Sequence[SamplingSettings], vocab_size: int) -> dict[str, Any]:
-    """What `processors.process` takes where rows have settings of their own: columns [B,1], biases [B,V].
+    """What `processors.process` takes where rows have settings of their own: columns [B,1], biases [B,V],
+    sequences [B,N,S].
 
     Raises:
-      ValueError: rows differ in one of SHARED, or a `logit_bias` names a token outside the vocabulary.
+      ValueError: rows differ in one of SHARED, or a bias is of a token outside the vocabulary.
     """
     for name in SHARED:
         if len(values := {getattr(one, name) for one in settings}) > 1:
             raise ValueError(f"{name} is {min(values)} and {max(values)} in one batch; rows share it")
-    rows = [one.arrays(vocab_size) for one in settings]
+    n_sequences, n_tokens = (max(sizes) for sizes in zip(*(one.room for one in settings)))
+    rows = [one.arrays(vocab_size, (n_sequences, n_tokens)) for one in settings]
     shared = {name: rows[0][name] for name in SHARED}
     return {name: np.stack([np.atleast_1d(row[name]) for row in rows]) for name in rows[0]} | shared

@@ -4,8 +4,9 @@ import dataclasses
 import json
 import math
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,18 +48,22 @@ def read_requests(prompt: str | None, prompts: str | None, seed: int) -> list[di
     return requests
 
 
-def read_bias(pairs: Sequence[str], said: Sequence[bytes]) -> tuple[tuple[int, float], ...]:
-    """Pairs of token and number from TOKEN=NUMBER. A token is its id, or its text, which may stand in double
-    quotes, and must if it is a number.
+def read_bias(
+    pairs: Sequence[str], said: Sequence[bytes], encode: Callable[[str], list[int]]
+) -> dict[str, tuple[tuple[Any, float], ...]]:
+    """`logit_bias` and `sequence_bias` of `SamplingSettings` from TOKENS=NUMBER. TOKENS are an id, several
+    with commas between, or a text, which may stand in double quotes, and must if it is a number. A text that
+    no token says is cut into several as the vocabulary does.
 
     Args:
       pairs: as the flag gives them.
       said: the bytes of each token.
+      encode: the vocabulary's.
 
     Raises:
-      ValueError: not of this form, or a text that is no token's.
+      ValueError: not of this form.
     """
-    biases = []
+    biases, sequences = [], []
     for pair in pairs:
         token, _, number = pair.rpartition("=")
         try:
@@ -66,21 +71,17 @@ def read_bias(pairs: Sequence[str], said: Sequence[bytes]) -> tuple[tuple[int, f
         except ValueError:
             token = ""
         if not token:
-            raise ValueError(f"logit_bias={pair!r}; give TOKEN=NUMBER, such as 13=-2.5 or ' the'=-inf")
-        biases += [(i, bias) for i in _tokens_that_say(token, said)]
-    return tuple(biases)
-
-
-def _tokens_that_say(token: str, said: Sequence[bytes]) -> list[int]:
-    try:
-        return [int(token)]
-    except ValueError:
-        quoted = len(token) > 2 and token[0] == token[-1] == '"'
-        text = token[1:-1] if quoted else token
-    found = [i for i, each in enumerate(said) if each == text.encode()]
-    if not found:
-        raise ValueError(f"logit_bias: no single token says {text!r}; give tokens by id, or a shorter text")
-    return found
+            raise ValueError(f"logit_bias={pair!r}; give TOKENS=NUMBER, such as 13=-2.5 or ' the'=-inf")
+        if re.fullmatch(r"-?\d+(,-?\d+)*", token):
+            ids = tuple(map(int, token.split(",")))
+            alike = ids if len(ids) == 1 else ()
+        else:
+            text = token[1:-1] if len(token) > 2 and token[0] == token[-1] == '"' else token
+            alike = [i for i, each in enumerate(said) if each == text.encode()]
+            ids = () if alike else tuple(encode(text))
+        biases += [(i, bias) for i in alike]
+        sequences += [] if alike else [(ids, bias)]
+    return {"logit_bias": tuple(biases), "sequence_bias": tuple(sequences)}
 
 
 def as_json(one, said: Sequence[bytes]) -> dict[str, Any]:

@@ -74,7 +74,9 @@ for _name, (_default, _text) in KNOBS.items():
         _name, _default, _text, flag_values=FLAGS
     )
 flags.DEFINE_multi_string(
-    "logit_bias", [], "TOKEN=NUMBER is added to that token's logit, -inf bans it; TOKEN is an id or a text",
+    "logit_bias", [],
+    "TOKENS=NUMBER is added to the logit of that token, or of the last of several where the text ends with "
+    "the others; -inf bans them; TOKENS are ids with commas between, or a text",
     flag_values=FLAGS,
 )  # fmt: skip
 flags.DEFINE_string("schema", None, "file of a JSON schema that the text must fulfil", flag_values=FLAGS)
@@ -237,6 +239,6 @@ def _settings(flags) -> tuple[Any, Any]:
 
 def _of_vocabulary(settings: Any, stop: Any, loaded: Any, flags) -> tuple[Any, Any]:
     """The same with what needs the checkpoint's tokens: biases, and further ends of a text."""
-    bias = sample_output.read_bias(flags.logit_bias, loaded.token_bytes())
+    biases = sample_output.read_bias(flags.logit_bias, loaded.token_bytes(), loaded.vocab.encode)
     ends = (*loaded.end_ids, loaded.vocab.eos_id)  # of a text, where that of a turn is another
-    return dataclasses.replace(settings, logit_bias=bias), dataclasses.replace(stop, tokens=ends)
+    return dataclasses.replace(settings, **biases), dataclasses.replace(stop, tokens=ends)

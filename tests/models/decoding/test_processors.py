@@ -14,7 +14,7 @@ from scipy.stats import chisquare
 from models.decoding import processors
 from models.decoding.history import begin, extend
 from models.decoding.sampling_loop import draw
-from models.decoding.settings import SamplingSettings
+from models.decoding.settings import SamplingSettings, per_row
 
 GOLDEN = np.load("tests/data/processors.npz")
 CASES = json.loads(str(GOLDEN["manifest"]))
@@ -157,6 +157,60 @@ def test_logit_bias_shifts_and_bans():
     np.testing.assert_array_equal(out_V, [0, 1.5, 0, -np.inf])
 
 
+def biased(logits_BV, texts, sequences):
+    """By the definition, token by token."""
+    out_BV = np.array(logits_BV)
+    for row_V, text in zip(out_BV, texts):
+        for (*before, last), bias in sequences:
+            if text[len(text) - len(before) :] == before:
+                row_V[last] += np.float32(bias)
+    return out_BV
+
+
+words = st.lists(st.integers(0, 2), min_size=1, max_size=4)
+texts_of_words = st.lists(st.integers(0, 2), min_size=0, max_size=6)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(words, st.sampled_from([-np.inf, 1.5, -2.0])), max_size=4), texts_of_words, words)
+def test_a_sequence_is_biased_where_the_text_ends_with_its_beginning(sequences, prompt, sampled):
+    logits_BV = np.float32(np.random.default_rng(len(prompt)).normal(size=(2, 3)))
+    given_to_it = tuple((tuple(tokens), bias) for tokens, bias in sequences)
+    out_BV = shaped(logits_BV, [prompt, []], [sampled, []], sequence_bias=given_to_it)
+    np.testing.assert_allclose(out_BV, biased(logits_BV, [prompt + sampled, []], sequences), rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_banned_and_biased_sequences_equal_hugging_face():
+    transformers = pytest.importorskip("transformers")
+    torch, rng = pytest.importorskip("torch"), np.random.default_rng(0)
+    for _ in range(100):
+        texts, logits_BV = rng.integers(0, 4, (5, 9)), np.float32(rng.normal(size=(5, 4)))
+        words = {
+            tuple(rng.integers(0, 4, rng.integers(2, 5)).tolist()): float(rng.normal()) for _ in range(6)
+        }
+        process_theirs = (
+            transformers.SequenceBiasLogitsProcessor(words),
+            transformers.NoBadWordsLogitsProcessor([list(word) for word in words]),
+        )
+        banned = dict.fromkeys(words, -np.inf)
+        for theirs, sequences in zip(process_theirs, (words, banned)):
+            expected_BV = theirs(torch.tensor(texts), torch.tensor(logits_BV)).numpy()
+            out_BV = shaped(logits_BV, texts.tolist(), sequence_bias=tuple(sequences.items()))
+            np.testing.assert_allclose(out_BV, expected_BV, rtol=1e-5)
+
+
+def test_rows_have_sequences_of_their_own():
+    logits_BV, texts = np.zeros((3, 4), np.float32), [[1], [1], [2, 1]]
+    rows = [
+        SamplingSettings(sequence_bias=(((1, 3), -np.inf),)),
+        SamplingSettings(),
+        SamplingSettings(sequence_bias=(((2, 1, 0), 2.0), ((3,), 1.0), ((2, 3), 9.0))),
+    ]
+    out_BV = process(logits_BV, begin(texts, [[]] * 3, 4, 8), per_row(rows, 4), np.int32(-1))
+    np.testing.assert_array_equal(out_BV, [[0, 0, 0, -np.inf], [0, 0, 0, 0], [2, 0, 0, 1]])
+
+
 def test_equal_tokens_stay_together_in_top_p():
     out_BV = shaped([[2.0, 0.0, 0.0, -5.0]], top_p=0.85)  # 0.78, 0.11, 0.11, 0.0007
     np.testing.assert_array_equal(np.isfinite(out_BV), [[True, True, True, False]])
@@ -191,10 +245,13 @@ def test_a_changed_value_does_not_recompile():
     logits_BV, values = np.random.default_rng(0).normal(size=(2, 9)), dataclasses.asdict(SamplingSettings())
     shaped(logits_BV)
     before = process._cache_size()
-    for name in values.keys() - {"logit_bias"}:
+    for name in values.keys() - {"logit_bias", "sequence_bias"}:
         shaped(logits_BV, **{name: 2 if name in ("top_k", "min_tokens_to_keep") else 1})
     shaped(logits_BV, logit_bias=((1, 2.0),))
     assert process._cache_size() == before
+    for sequences in ((((1, 2, 3), 1.0), ((0,), -np.inf), ((5, 6), 2.0)), (((1, 2, 3, 4), 1.0),) * 4):
+        shaped(logits_BV, sequence_bias=sequences)
+    assert process._cache_size() == before + 1
 
 
 DISTRIBUTIONS = [

@@ -47,6 +47,11 @@ def test_a_bias_of_no_token_or_no_number_is_refused():
     for bias in (np.inf, np.nan):
         with pytest.raises(ValueError, match=r"logit_bias=.* of token 1"):
             SamplingSettings(logit_bias=((1, bias),))
+    with pytest.raises(ValueError, match=r"sequence_bias of \(1, 4\); the vocabulary is 0 to 3"):
+        SamplingSettings(sequence_bias=(((1, 4), 1.0),)).arrays(4)
+    for tokens, bias in (((), 1.0), ((1,), np.nan), ((1,), np.inf)):
+        with pytest.raises(ValueError, match=r"sequence_bias=.* of tokens .*; give one token at least"):
+            SamplingSettings(sequence_bias=((tokens, bias),))
 
 
 def allowed(name: str) -> st.SearchStrategy:
