@@ -45,6 +45,7 @@ GROUPS = {  # a folder of launch/commands each
     "laws": {
         "fit": "fit a scaling law to a table of runs",
         "predict": "loss, or the best model for a budget, from a fitted law",
+        "curves": "where runs end, half done or of schedules never trained, by laws of whole loss curves",
         "mixture": "the best mixture of training data for a weighted target, from fitted laws",
         "compare": "what a recipe is worth in compute; or which law predicts larger runs best",
         "next": "the runs that would sharpen a prediction most, and what they cost",
