@@ -119,7 +119,12 @@ def finite(value: float) -> float | None:
 
 
 def as_text(fits: dict, rows: list[dict], asked: dict | None, level: float) -> list[str]:
-    """How far the laws are off, a line a run, and the run that was asked for."""
+    """How far the laws are off, a line a run, and the run that was asked for.
+
+    Args:
+      fits: the better law first; rows: of the runs, as `said`, with `step` and `measured`.
+      asked: as a row, or None; level: of the intervals.
+    """
     import numpy as np
 
     from launch.monitor.text import columns, n_runs
