@@ -75,9 +75,8 @@ def of_one_model(folder: Path, condition: str | None) -> list:
     from launch.store import settings
 
     rows = where(read_rows(folder), condition)
-    kept = [
-        config for config, status in zip(rows.configs, rows.table.get("status", [])) if status != "diverged"
-    ]
+    status = rows.table["status"] if rows.configs else []
+    kept = [config for config, state in zip(rows.configs, status) if state != "diverged"]
     if not kept:
         holds = f" of which {condition!r} holds" if condition else ""
         raise ValueError(f"{folder}: no run of a study{holds}; curves are read from its metrics.jsonl")
