@@ -70,9 +70,10 @@ class Experts:
 
     Each token goes to the `top_k` experts of highest router probability, each SwiGLU of width `d_expert`;
     `d_shared` is the width of one SwiGLU that all tokens pass (0: none), scaled by a sigmoid gate of its own
-    if `shared_gate`. `renormalize` makes the chosen probabilities sum to one. Dispatch "capacity" gives every
-    expert room for capacity_factor · top_k / n_experts of the tokens of a row and drops what does not fit;
-    "dropless" keeps all. The losses' weights are those of Switch (balance) and ST-MoE (router z).
+    if `shared_gate`. `renormalize` makes the chosen probabilities sum to one; of a single expert that teaches
+    the router nothing. Dispatch "capacity" gives every expert room for capacity_factor · top_k / n_experts of
+    the tokens of a row and drops what does not fit; "dropless" keeps all. The losses' weights are those of
+    Switch (balance) and ST-MoE (router z).
     `dense_layers` are the numbers of layers that have a dense feed-forward layer instead, as wide as the
     model's `d_ff` (the first ones in DeepSeek, Dai et al. 2024; any in Qwen3). `biases` gives router and
     experts some (gpt-oss).

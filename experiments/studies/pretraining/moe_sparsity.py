@@ -160,6 +160,7 @@ def network(settings: Settings, width: int, choice: Choice) -> TransformerConfig
         top_k=choice.granularity,
         d_expert=dense.d_ff // choice.granularity,
         capacity_factor=settings.capacity_factor,
+        renormalize=choice.granularity > 1,  # the weight of one expert is what its router learns by
     )
     return dataclasses.replace(dense, family="moe", experts=experts)
 

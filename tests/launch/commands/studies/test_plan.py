@@ -40,6 +40,14 @@ def test_settings_that_differ_have_a_column():
     assert "weight_decay" not in as_text({"grid": runs[:1]}, {}, 1, {})
 
 
+def test_a_router_that_nothing_teaches_is_in_doubt_before_it_trains():
+    runs = [planned(k) for k in range(4)]
+    for run, experts in zip(runs[1:], ((8, 1, True), (8, 2, True), (8, 1, False))):
+        run.config["model"]["experts"] = dict(zip(("n_experts", "top_k", "renormalize"), experts))
+    assert "in doubt: 1 run with top_k=1 and renormalize=true" in as_text({"grid": runs}, {}, 1, {})
+    assert "in doubt" not in as_text({"grid": [runs[0], *runs[2:]]}, {}, 1, {})
+
+
 def test_many_runs_are_shown_in_part_and_counted_in_full():
     text = as_text({"grid": [planned(k) for k in range(1000)], "verify": None}, {}, 2, {})
     lines = text.splitlines()
