@@ -169,16 +169,35 @@ def _visits(
 
 
 def _trips(line: Instruction, computations: Mapping[str, list[Instruction]]) -> int:
-    """How often a loop runs: as GPUs' and CPUs' programs say, or else up to the number it compares with."""
+    """How often a loop runs: as GPUs' and CPUs' programs say, or else from 0 up to the number that its
+    counter is compared with, by as much as the body adds to it (TPUs' programs do two rounds in one)."""
     if known := re.search(r'"known_trip_count":\{"n":"(\d+)"', line.rest):
         return int(known[1])
-    condition = re.search(r"condition=%?([\w.\-]+)", line.rest)
-    body = computations.get(condition[1], []) if condition else []
-    limits = {each.name: each.rest.partition(")")[0] for each in body if each.opcode == "constant"}
-    for each in body:
+    condition, body = (
+        computations.get(found[1], []) if (found := re.search(rf"{name}=%?([\w.\-]+)", line.rest)) else []
+        for name in ("condition", "body")
+    )
+    tests, rounds = ({each.name: each for each in lines} for lines in (condition, body))
+    for each in condition:
         if each.opcode == "compare" and "direction=LT" in each.rest:
-            return next((int(limits[name]) for name in each.operands if limits.get(name, "").isdecimal()), 1)
+            counter, limit = (tests.get(name) for name in each.operands)
+            place = re.search(r"index=(\d+)", counter.rest) if counter else None
+            if place and limit and limit.opcode == "constant" and body[-1].opcode == "tuple":
+                step = _added(body[-1].operands[int(place[1])], rounds)
+                return -(-_constant(limit) // max(1, step))
     return 1
+
+
+def _added(name: str, lines: Mapping[str, Instruction]) -> int:
+    """What additions of constants, one upon the other, add to an array."""
+    line = lines[name]
+    if line.opcode == "constant":
+        return _constant(line)
+    return sum(_added(each, lines) for each in line.operands) if line.opcode == "add" else 0
+
+
+def _constant(line: Instruction) -> int:
+    return int(line.rest.partition(")")[0])
 
 
 def shapes_of(text: str) -> list[tuple[str, tuple[int, ...]]]:

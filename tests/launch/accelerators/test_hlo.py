@@ -34,7 +34,10 @@ replica_groups=mesh['a'=4,'b'=1] {'a'}, dimensions={0}
 replica_groups=[1,4]<=[4], dimensions={0}, to_apply=%sum
   %z = bf16[8,32]{1,0} fusion(%h, %all-gather-done), kind=kCustom, calls=%fused
   %reduce-scatter-done = bf16[16,32]{1,0} reduce-scatter-done(%reduce-scatter-start)
-  ROOT %next = (s32[], bf16[16,32]{1,0}, bf16[8,64]{1,0}) tuple(%i, %reduce-scatter-done, %h)
+  %one = s32[] constant(1)
+  %i.1 = s32[] add(%i, %one)
+  %i.2 = s32[] add(%one, %i.1)
+  ROOT %next = (s32[], bf16[16,32]{1,0}, bf16[8,64]{1,0}) tuple(%i.1, %reduce-scatter-done, %h)
 }
 
 %condition (state: (s32[], bf16[16,32], bf16[8,64])) -> pred[] {
@@ -57,9 +60,14 @@ ENTRY %main (w: bf16[16,32], h: bf16[8,64], g: f32[10]) -> f32[10] {
 KNOWN = ', backend_config={"known_trip_count":{"n":"3"}}'
 
 
-@pytest.mark.parametrize("said", [KNOWN, ""])
-def test_what_a_loop_sends_and_multiplies_counts_as_often_as_it_runs(said):
-    program = read_program(GPU.replace(" LOOP", said))
+# TPUs' programs do not say how often a loop runs, and do two rounds in one.
+PLAIN = GPU.replace(" LOOP", "")
+TWO_IN_ONE = PLAIN.replace("tuple(%i.1", "tuple(%i.2").replace("constant(3)", "constant(6)")
+
+
+@pytest.mark.parametrize("text", [GPU.replace(" LOOP", KNOWN), PLAIN, TWO_IN_ONE])
+def test_what_a_loop_sends_and_multiplies_counts_as_often_as_it_runs(text):
+    program = read_program(text)
     assert program.flops == 3 * 2 * (2 * 8 * 64 * 32)
     by_kind = {one.kind: one for one in program.collectives}
     assert len(by_kind) == len(program.collectives)
