@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.experimental import mesh_utils
+from jax.sharding import AbstractDevice, AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 # The mesh axes over which a logical axis is spread, in order. Parameters: embed, heads, kv_heads, mlp, vocab,
 # experts; activations: batch, length. Names that are not here stay whole.
@@ -61,15 +62,21 @@ def make_mesh(shape: dict[str, int], devices: Any = None) -> Mesh:
     n = math.prod(shape.values())
     if n != len(devices):
         raise ValueError(f"mesh: {shape} needs {n} devices and there are {len(devices)}")
-    sizes = tuple(shape.get(name, 1) for name in MESH_AXES)
-    return jax.make_mesh(sizes, MESH_AXES, devices=devices, axis_types=(AxisType.Auto,) * len(MESH_AXES))
+    sizes, types = tuple(shape.get(name, 1) for name in MESH_AXES), (AxisType.Auto,) * len(MESH_AXES)
+    try:
+        return jax.make_mesh(sizes, MESH_AXES, devices=devices, axis_types=types)
+    except NotImplementedError:  # of a slice of TPUs, 4 x 4 x 4 for one, whose sides sizes of 8 split
+        split = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+        return Mesh(split, MESH_AXES, axis_types=types)
 
 
-def abstract_mesh(shape: dict[str, int]) -> AbstractMesh:
-    """The same mesh without devices: enough to know where everything would lie."""
+def abstract_mesh(shape: dict[str, int], platform: str = "") -> AbstractMesh:
+    """The same mesh without devices: enough to know where everything would lie, and, of the devices of a
+    platform ("cpu", "gpu" or "tpu"), which kernels would be used."""
     _check_mesh(shape)
-    sizes = tuple(shape.get(name, 1) for name in MESH_AXES)
-    return AbstractMesh(sizes, MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES))
+    sizes, types = tuple(shape.get(name, 1) for name in MESH_AXES), (AxisType.Auto,) * len(MESH_AXES)
+    device = AbstractDevice(platform, 1, platform) if platform else None
+    return AbstractMesh(sizes, MESH_AXES, axis_types=types, abstract_device=device)
 
 
 def device_memory() -> int:
@@ -179,6 +186,11 @@ def put(x: Any, mesh: Mesh | None, names: tuple[str | None, ...] = ()) -> jax.Ar
 def put_batch(batch: Any, mesh: Mesh | None) -> Any:
     """A tree of arrays [B, …] as `put` lays them out, spread over rows and the next dimension."""
     return jax.tree.map(lambda x: put(x, mesh, _of_batch(x)), batch)
+
+
+def batch_sharding(x: Any, mesh: Mesh | AbstractMesh) -> NamedSharding:
+    """How `put_batch` lays out an array, or one of this shape."""
+    return NamedSharding(mesh, spec(_of_batch(x), x.shape, mesh))
 
 
 def _of_batch(x: Any) -> tuple[str | None, ...]:

@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as prepare_process does; before numpy comes in
+# Tests are of CPUs; compilers for accelerators, where installed, serve only if no accelerator is looked for.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 # One compilation cache for the session: xdist's workers and the processes that tests start inherit it.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:

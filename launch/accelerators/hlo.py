@@ -314,7 +314,8 @@ def _attention_products(line: Instruction) -> int:
 
 def _attention_flops(line: Instruction, types: Mapping[str, str]) -> float:
     """Of one of its products, over all pairs of tokens: 2 · rows · heads · T² · K."""
-    shapes = [dims for name in line.operands for _, dims in shapes_of(types.get(name, "")) if len(dims) == 4]
-    largest = max(shapes, key=math.prod, default=(0, 0, 0, 0))
-    # cuDNN's are [B,T,H,K] or [B,H,T,K], the splash kernel's [B,H,T,K]; as a rule T is more than H.
-    return 2.0 * math.prod(largest) * max(largest[1:3])
+    shapes = [dims for name in line.operands for _, dims in shapes_of(types.get(name, "")) if len(dims) > 2]
+    largest = max(shapes, key=math.prod, default=(0, 0, 0))
+    # cuDNN's are [B,T,H,K] or [B,H,T,K], the splash kernel's [B,H,T,K], or [H,T,K] of one row; as a rule T
+    # is more than H.
+    return 2.0 * math.prod(largest) * max(largest[-3:-1])

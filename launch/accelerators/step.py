@@ -1,8 +1,6 @@
-"""A run's training step, compiled for accelerators that are not here, and the mesh on which it is fastest."""
+"""A run's training step, compiled for accelerators that are not here."""
 
-import itertools
-import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +20,6 @@ from models import sharding
 from models.layers.attention import kernels
 
 USABLE = 0.92  # of a device's memory: the rest is the driver's, and lost between arrays
-MESHES_TRIED = 4  # of those on which a run should fit, the most promising
 
 
 @dataclass(frozen=True)
@@ -65,15 +62,10 @@ class StepReport:
         more.
         """
         card = self.topology.card
-        sent = {"link": 0.0, "network": 0.0}
-        for each in self.program.collectives:
-            hosts = {device // self.topology.per_host for device in each.group}
-            sent["link" if len(hosts) == 1 else "network"] += each.sent * each.times / len(hosts)
-            sent["link"] += each.sent * each.times * (len(hosts) - 1) / len(hosts)
         return {
             "products": max(self.program.flops, self.counted) / card.peak,
             "memory": 2 * (self.arguments + self.temporaries) / card.bandwidth,
-            "messages": max(sent["link"] / card.link, sent["network"] / card.network),
+            "messages": message_seconds(self.program.collectives, self.topology),
         }
 
     @property
@@ -95,6 +87,16 @@ class StepReport:
         return tuple(
             axis for i, axis in enumerate(sharding.MESH_AXES) if len({place[i] for place in places}) > 1
         )
+
+
+def message_seconds(collectives: Iterable[Collective], topology: Topology) -> float:
+    """The least time that these messages of a device take, on links and network at once."""
+    sent = {"link": 0.0, "network": 0.0}
+    for each in collectives:
+        hosts = {device // topology.per_host for device in each.group}
+        sent["link" if len(hosts) == 1 else "network"] += each.sent * each.times / len(hosts)
+        sent["link"] += each.sent * each.times * (len(hosts) - 1) / len(hosts)
+    return max(sent["link"] / topology.card.link, sent["network"] / topology.card.network)
 
 
 def compile_step(run: RunConfig, topology: Topology, mesh: dict[str, int]) -> StepReport:
@@ -133,50 +135,12 @@ def compile_step(run: RunConfig, topology: Topology, mesh: dict[str, int]) -> St
         arguments=memory.argument_size_in_bytes,
         temporaries=memory.temp_size_in_bytes,
         output=memory.output_size_in_bytes - memory.alias_size_in_bytes,
-        predicted=training_memory(run, mesh).total,
+        predicted=training_memory(run, mesh, topology.card.platform).total,
         program=program,
         counted=tokens * counts.hardware_flops_per_token(run.seq_len, run.model.remat),
         useful=tokens * counts.flops_per_token(run.seq_len),
         no_kernel="" if program.attention_kernels else _no_kernel(run, placed),
     )
-
-
-def fastest_mesh(run: RunConfig, topology: Topology) -> tuple[StepReport, list[StepReport]]:
-    """The report on the fastest mesh of those that fit, by its bound, and the reports on all that were tried.
-
-    If none fits, it is the one that needs least.
-
-    Raises:
-      ValueError: no mesh of these devices divides the batch; or as `compile_step`.
-    """
-    meshes = sorted(_meshes(run, topology), key=lambda mesh: training_memory(run, mesh).total)
-    if not meshes:
-        raise ValueError(
-            f"--mesh auto: no mesh of {topology.n_devices} devices divides the batch's {run.batch_size} rows"
-        )
-    most = USABLE * topology.card.memory
-    likely = [mesh for mesh in meshes if training_memory(run, mesh).total <= 1.5 * most] or meshes[:1]
-    # Splitting products costs messages of activations, so what splits fewer comes first.
-    likely.sort(key=lambda mesh: (mesh.get("tensor", 1), mesh.get("expert", 1)))
-    tried = [compile_step(run, topology, mesh) for mesh in likely[:MESHES_TRIED]]
-    fitting = [report for report in tried if report.fits]
-    best = min(fitting, key=lambda r: sum(r.step_seconds)) if fitting else min(tried, key=lambda r: r.total)
-    return best, tried
-
-
-def _meshes(run: RunConfig, topology: Topology) -> Iterator[dict[str, int]]:
-    """Meshes over all devices: rows by data and fsdp, products by tensor and expert within a host."""
-    n, n_hosts = topology.n_devices, topology.n_devices // topology.per_host
-    n_experts = getattr(getattr(run.model, "experts", None), "n_experts", 1)
-    tensors = [size for size in (1, 2, 4, 8) if topology.per_host % size == 0]
-    experts = [size for size in (1, 2, 4, 8) if n_experts % size == 0]
-    for tensor, expert in itertools.product(tensors, experts):
-        rows, rest = divmod(n, tensor * expert)
-        if rest or run.batch_size % (rows * expert):
-            continue
-        for data in sorted({1, math.gcd(n_hosts, rows), rows}):
-            mesh = {"data": data, "fsdp": rows // data, "tensor": tensor, "expert": expert}
-            yield {axis: size for axis, size in mesh.items() if size > 1}
 
 
 def _step_and_arguments(run: RunConfig, mesh: Any) -> tuple[Any, list[Any]]:

@@ -83,7 +83,8 @@ def devices(topology: Topology) -> list[Any]:
             "target_config": target_config(topology.card),
             "topology": "x".join(map(str, (1, *hosts, *topology.shape))),  # slices, hosts, cards of a host
         }
-    else:  # libtpu would ask the machine which TPU it is
+    else:  # libtpu would ask the machine which TPU it is, and serve one process at a time
+        os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
         os.environ.setdefault("TPU_WORKER_ID", "0")
         os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")

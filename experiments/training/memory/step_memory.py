@@ -2,14 +2,11 @@
 
 import dataclasses
 import functools
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Var
 
 import models
 from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
@@ -18,11 +15,11 @@ from experiments.objective_configs import learnt_reward
 from experiments.posttraining.trainable import trainable
 from experiments.training import optim
 from experiments.training.checkpoints.load import frozen_part
-from experiments.training.memory.jaxpr_memory import n_bytes, peak_bytes
+from experiments.training.memory.jaxpr_memory import made_bytes, n_bytes, peak_bytes
+from experiments.training.memory.layouts import Layout, laid_out
 from experiments.training.objectives import batch_like
 from experiments.training.train import training_functions
 from models import sharding
-from models.configs.counting import itemsize
 from models.layers.heads import scalar
 
 MAX_DEVICES = 4096
@@ -51,75 +48,38 @@ class Memory:
         return sum(vars(self).values())
 
 
-@dataclass(frozen=True)
-class Traced:
-    """A step on one device: abstract parameters, those that are not trained with their axes, optimizer state,
-    bytes of what the step makes at its busiest moment, a call for those of loss and gradient alone, bytes of
-    the residuals."""
-
-    params: Any
-    opt_state: Any
-    axes: Any
-    fixed: tuple[tuple[Any, Any], ...]
-    peak: int
-    gradient_peak: Callable[[], int]
-    residuals: int
-
-
-def training_memory(run: RunConfig, mesh: dict[str, int] | None = None) -> Memory:
+def training_memory(run: RunConfig, mesh: dict[str, int] | None = None, platform: str = "") -> Memory:
     """Memory of a run's training step on a mesh of these sizes by axis (None: one device).
 
-    Along tensor and expert only what is stored counts as spread, activations do not.
+    A reward model, of which a plan may know no more than its name, counts as one of the run's own size.
+
+    Args:
+      run: its step's shapes count, nothing else.
+      mesh: sizes by axis.
+      platform: "cpu", "gpu" or "tpu", on which the kernels depend; "": that of the devices here.
     """
-    abstract_mesh = sharding.abstract_mesh(mesh or {})
-    sizes = abstract_mesh.shape
-    rows = max(1, run.batch_size // math.prod(sizes[axis] for axis in sharding.RULES["batch"]))
     # Nothing else of a run changes the memory of its step.
     optimizer = OptimizerConfig(lr=1.0, name=run.optimizer.name)
-    n_tokens = rows * run.seq_len
-    traced = trace(
-        dataclasses.replace(
-            RunConfig(run.model, DataConfig(), optimizer, ScheduleConfig(), n_tokens, run.seq_len, n_tokens),
-            init=run.init,
-            examples=run.examples,
-            objective=run.objective,
-            micro_batches=math.gcd(run.micro_batches, rows),
-        )
+    n_tokens = run.batch_tokens
+    alike = dataclasses.replace(
+        RunConfig(run.model, DataConfig(), optimizer, ScheduleConfig(), n_tokens, run.seq_len, n_tokens),
+        init=run.init,
+        examples=run.examples,
+        objective=run.objective,
+        micro_batches=run.micro_batches,
     )
-    params_at = sharding.shardings(traced.axes, traced.params, abstract_mesh)
-    opt_state_at = sharding.state_shardings(traced.opt_state, traced.params, params_at, abstract_mesh)
-    trained, gradients = bytes_a_device(traced.params, params_at), bytes_a_device(traced.params, None)
-    fixed = sum(
-        bytes_a_device(tree, sharding.shardings(axes, tree, abstract_mesh)) for tree, axes in traced.fixed
-    )
-    # Sharded weights are gathered where they are read: a layer's is among the work, as on one device; a
-    # table is not.
-    leaves = zip(jax.tree.leaves(traced.params), jax.tree.leaves(traced.axes))
-    tables = sum(leaf.size for leaf, axes in leaves if "layers" not in axes.copies) * itemsize(run.model)
-    gathered = tables if sizes["fsdp"] > 1 else 0
-    made = traced.peak - gradients
-    if mesh:  # what the update makes of the gradients is spread like them
-        made = max(made * trained // gradients, traced.gradient_peak() - gradients)
-    activations = min(traced.residuals, made)  # some may be gone by the busiest moment
-    return Memory(
-        parameters=trained + fixed,
-        optimizer=bytes_a_device(traced.opt_state, opt_state_at),
-        gradients=trained,
-        activations=activations // sizes["sequence"],
-        working=(made - activations) // sizes["sequence"] + gathered,
-    )
+    sizes = tuple((axis, n) for axis, n in (mesh or {}).items() if n > 1)
+    return _traced(alike, sizes, platform or jax.default_backend())
 
 
 @functools.cache
-def trace(run: RunConfig) -> Traced:
-    """The step of a run, traced on one device; its parameters are never made.
-
-    A reward model, of which a plan may know no more than its name, counts as one of the run's own size.
-    """
-    recipe, model = run.recipe, models.build(run.model)
+def _traced(run: RunConfig, sizes: tuple[tuple[str, int], ...], platform: str) -> Memory:
+    """The memory of a step that is traced on a mesh of devices of a platform, none of which need be here; its
+    parameters are never made."""
+    mesh, recipe, model = sharding.abstract_mesh(dict(sizes), platform), run.recipe, models.build(run.model)
     if learnt_reward(run.objective):
         recipe = dataclasses.replace(recipe, reward_model=run.model)
-    compiled = training_functions(run.model, run.optimizer.name, run.schedule.name, None, 1, recipe)
+    compiled = training_functions(run.model, run.optimizer.name, run.schedule.name, mesh, 1, recipe)
     objective, parts, key = compiled.objective, trainable(compiled.objective, recipe), jax.random.key(0)
     network = jax.eval_shape(model.init, key)
     params, opt_state = jax.eval_shape(compiled.init, key)
@@ -136,9 +96,17 @@ def trace(run: RunConfig) -> Traced:
         reward = scalar(models.build(recipe.reward_model))
         fixed["reward"] = jax.eval_shape(reward.init, key)
         stored.append((fixed["reward"], reward.axes))
-    step = compiled.step.trace(params, opt_state, number, batch, hyper, fixed).jaxpr
 
-    def backward(params: Any, fixed: Any, batch: Any, hyper: Any, transform: Callable) -> Any:
+    params_at = sharding.shardings(parts.axes, params, mesh)
+    opt_state_at = sharding.state_shardings(opt_state, params, params_at, mesh)
+    stored_at = [sharding.shardings(axes, tree, mesh) for tree, axes in stored]
+    at = [*_layouts(params, params_at), *_layouts(opt_state, opt_state_at), ()]
+    at += [laid_out(x.shape, sharding.batch_sharding(x, mesh)) for x in jax.tree.leaves(batch)]
+    at_rest = [*_layouts(hyper), *_layouts(fixed)]
+    step = compiled.step.trace(params, opt_state, number, batch, hyper, fixed).jaxpr
+    peak = peak_bytes(step.jaxpr, [*at, *at_rest])
+
+    def forward(params: Any, batch: Any, hyper: Any, fixed: Any) -> Any:
         def whole(params: Any) -> Any:
             return parts.whole(params, fixed["frozen"], hyper)
 
@@ -146,28 +114,35 @@ def trace(run: RunConfig) -> Traced:
             batch, _ = objective.collect(whole(params), batch, hyper, fixed)
         n_updates = objective.minibatches * recipe.micro_batches
         part = jax.tree.map(lambda x: x[: len(x) // n_updates], batch)
-        return transform(lambda p: objective.loss(whole(p), part, hyper)[0], params)
+        return jax.vjp(lambda p: objective.loss(whole(p), part, hyper)[0], params)[1]
 
-    def traced(transform: Callable) -> Any:
-        return jax.make_jaxpr(backward, static_argnums=4)(params, fixed, batch, hyper, transform).jaxpr
+    kept = jax.make_jaxpr(sharding.on_mesh(forward, mesh))(params, batch, hyper, fixed).jaxpr
+    n_batch, of_params = len(jax.tree.leaves(batch)), _layouts(params, params_at)
+    residuals = made_bytes(kept, [*of_params, *at[len(at) - n_batch :], *at_rest])
+    trained = bytes_a_device(params, params_at)
+    fixed_bytes = sum(bytes_a_device(tree, where) for (tree, _), where in zip(stored, stored_at))
+    made = max(0, peak - trained)
+    activations = min(residuals, made)  # some may be gone by the busiest moment
+    return Memory(
+        parameters=trained + fixed_bytes,
+        optimizer=bytes_a_device(opt_state, opt_state_at),
+        gradients=trained,
+        activations=activations,
+        working=made - activations,
+    )
 
-    @functools.cache
-    def gradient_peak() -> int:
-        return peak_bytes(traced(lambda loss, params: jax.grad(loss)(params)))
 
-    forward = traced(lambda loss, params: jax.vjp(loss, params)[1])
-    outputs = {var for var in forward.outvars if isinstance(var, Var)}
-    residuals = sum(n_bytes(var.aval) for var in outputs - {*forward.invars, *forward.constvars})
-    peak = peak_bytes(step.jaxpr)
-    return Traced(params, opt_state, parts.axes, tuple(stored), peak, gradient_peak, residuals)
+def _layouts(tree: Any, shardings: Any = None) -> list[Layout]:
+    """Of the arrays of a tree in order, by a like tree of shardings (None: all are whole)."""
+    leaves = jax.tree.leaves(tree)
+    return [
+        laid_out(x.shape, at) for x, at in zip(leaves, jax.tree.leaves(shardings) or [None] * len(leaves))
+    ]
 
 
 def bytes_a_device(tree: Any, shardings: Any) -> int:
-    """Bytes of a tree on each device, laid out by a tree of shardings (None: all of it)."""
-    leaves = jax.tree.leaves(tree)
-    if shardings is None:
-        return sum(map(n_bytes, leaves))
-    pairs = zip(leaves, jax.tree.leaves(shardings))
+    """Bytes of a tree on each device, laid out by a tree of shardings."""
+    pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(shardings))
     return sum(n_bytes(jax.ShapeDtypeStruct(s.shard_shape(x.shape), x.dtype)) for x, s in pairs)
 
 
@@ -177,7 +152,11 @@ def smallest_mesh(run: RunConfig, device_bytes: float) -> dict[str, int] | None:
 
     Spreads over fsdp, which must divide the batch, and then over tensor.
     """
+    alone = training_memory(run)
+    state = alone.parameters + alone.optimizer + alone.gradients
     for n in (2**i for i in range(MAX_DEVICES.bit_length())):
+        if state / n > device_bytes:
+            continue  # no need to trace the step
         for tensor in TENSOR_SIZES:
             fsdp = n // tensor
             if fsdp * tensor == n and run.batch_size % fsdp == 0:

@@ -31,6 +31,7 @@ from experiments.files import read_json, user_code
 from launch.arguments import grids
 from launch.arguments.studies import read_site
 from launch.monitor import prices
+from launch.monitor.display import Display
 from launch.monitor.speed import ROUGH_RATES, measured_rates, run_seconds
 from launch.monitor.text import duration, n_runs, short
 from launch.store import PlannedRun, Store, settings, study_file
@@ -146,16 +147,17 @@ def compiled(configs: list[dict[str, Any]], flags: flags.FlagValues) -> int:
     """Prints what runs of these shapes would do on --compile's accelerators; 1 if one does not fit."""
     from experiments.config import RunConfig
     from experiments.fields import from_json
-    from launch.accelerators import step, topology, words
+    from launch.accelerators import search, step, topology, words
     from models.sharding import parse_mesh
 
     there = topology.parse_topology(flags.compile)
     mesh = step.default_mesh(there) if flags.mesh in (None, "auto") else parse_mesh(flags.mesh)
-    all_fit = True
+    all_fit, display = True, Display(sys.stderr)
     for config in configs:
         run, tried = from_json(RunConfig, config), []
         if flags.mesh == "auto":
-            report, tried = step.fastest_mesh(run, there)
+            report, tried = search.fastest_mesh(run, there, lambda text: display.show([text]))
+            display.clear()
         else:
             report = step.compile_step(run, there, mesh)
         all_fit &= report.fits

@@ -122,8 +122,9 @@ custom_call_target="tpu_custom_call"
 """
 
 
-def test_a_tpus_message_counts_once_and_its_kernels_by_their_names():
-    program = read_program(TPU)
+@pytest.mark.parametrize("one_row", ["bf16[1,2,256,64]{3,2,1,0}", "bf16[2,256,64]{2,1,0}"])
+def test_a_tpus_message_counts_once_and_its_kernels_by_their_names(one_row):
+    program = read_program(TPU.replace("bf16[1,2,256,64]{3,2,1,0}", one_row))
     (gather,) = program.collectives
     assert (gather.times, gather.sent, gather.overlapped) == (1, 3 * 32, True)
     attention = 2 * (2.0 * 1 * 2 * 256 * 256 * 64)  # scores and values

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 
 import pytest
 
@@ -11,11 +10,11 @@ from experiments.data_configs import DataConfig
 from experiments.fields import to_json
 from launch.accelerators.cards import ACCELERATORS
 from launch.accelerators.hlo import Collective, Program
-from launch.accelerators.step import StepReport, _meshes, compile_step, default_mesh, fastest_mesh
+from launch.accelerators.step import StepReport, compile_step, default_mesh
 from launch.accelerators.topology import missing_plugin, parse_topology
 from launch.accelerators.words import as_json, faults, report
 from launch.cli import main
-from models import Experts, RWKV7Config, TransformerConfig
+from models import TransformerConfig
 
 MODEL = TransformerConfig(
     512, 512, 4, n_heads=4, n_kv_heads=2, d_head=128, d_ff=1024, dtype="bfloat16", remat=True
@@ -66,20 +65,6 @@ def test_hosts_share_fast_links_and_slices_have_no_others():
         default_mesh(parse_topology("h100:4x8")) == {"fsdp": 32}
         and default_mesh(parse_topology("a100:1")) == {}
     )
-
-
-def test_meshes_use_all_devices_and_divide_rows_and_experts():
-    moe = dataclasses.replace(MODEL, family="moe", experts=Experts(4, 2, 256))
-    for rows, text in ((8, "h100:2x4"), (4, "h100:2"), (6, "h100:8"), (64, "v5e:4x4")):
-        topology = parse_topology(text)
-        meshes = list(_meshes(run_of(moe, rows), topology))
-        assert len({tuple(mesh.items()) for mesh in meshes}) == len(meshes)
-        for mesh in meshes:
-            by_rows = math.prod(mesh.get(axis, 1) for axis in ("data", "fsdp", "expert"))
-            assert math.prod(mesh.values()) == topology.n_devices and rows % by_rows == 0
-            assert 4 % mesh.get("expert", 1) == 0 and topology.per_host % mesh.get("tensor", 1) == 0
-    assert {"fsdp": 8} in _meshes(run_of(MODEL), parse_topology("h100:2x4"))
-    assert not list(_meshes(run_of(MODEL, 7), parse_topology("v5e:4x4")))
 
 
 def test_a_step_takes_as_long_as_its_products_or_its_messages():
@@ -138,17 +123,3 @@ def test_a_layer_gathers_twice_in_half_precision_and_scatters_its_gradients(topo
     layer = sum(x for x in (2 * 512 * 512, 2 * 512 * 256, 3 * 512 * 1024))
     assert in_layers == 2 * layer * 2 / 8  # forward and backward, two bytes, an eighth each
     assert not [one for one in large if one.kind == "all-reduce"]
-
-
-@pytest.mark.parametrize("platform, topology", [pytest.param("gpu", "h100:2x4", marks=needs("gpu"))])
-@pytest.mark.parametrize(
-    "model",
-    [
-        dataclasses.replace(MODEL, family="moe", experts=Experts(8, 2, 256)),
-        RWKV7Config(512, 256, 2, 64, 512, 16, 16, 16, 16, dtype="bfloat16"),
-    ],
-)
-def test_other_families_compile_and_the_mesh_that_is_chosen_fits(platform, topology, model):
-    best, tried = fastest_mesh(run_of(model), parse_topology(topology))
-    assert best in tried and best.fits and len(tried) > 1
-    assert sum(best.step_seconds) == min(sum(each.step_seconds) for each in tried)

@@ -78,3 +78,34 @@ def test_a_call_is_what_it_calls():
 def test_half_the_bytes_a_number_are_half_the_memory():
     half = jax.ShapeDtypeStruct((100, 100), jnp.bfloat16)
     assert peak(lambda x, w: (x @ w) @ w, half, half) == 2 * KB40 // 2
+
+
+def test_what_is_scattered_into_and_what_a_loop_carries_is_written_in_its_place():
+    def scattered(x, i):
+        return (x @ x).at[i].add(1.0)
+
+    def looped(x):
+        return jax.lax.fori_loop(0, x.shape[0], lambda i, y: y.at[i].add(1.0), x @ x)
+
+    # Beside the product there are a few rows: what is added to them, or one of them.
+    assert KB40 <= peak(scattered, SQUARE, jax.ShapeDtypeStruct((5,), jnp.int32)) < 1.1 * KB40
+    assert KB40 <= peak(looped, SQUARE) < 1.1 * KB40
+
+
+def test_what_can_be_made_again_from_less_is_not_kept_though_several_read_it():
+    half = jax.ShapeDtypeStruct((100, 100), jnp.bfloat16)
+
+    def f(x, w):
+        wide = (x @ w).astype(jnp.float32)
+        return jnp.exp(wide - wide.max()).sum()
+
+    assert KB40 // 2 <= peak(f, half, half) < 1.01 * KB40 // 2
+
+
+def test_a_mask_that_depends_on_nothing_is_made_where_a_loop_reads_it():
+    def f(x, w_L):
+        mask = jnp.tril(jnp.ones((100, 100), bool))
+        return jax.lax.scan(lambda x, w: (jnp.where(mask, x @ w, 0.0), None), x, w_L)[0]
+
+    layers = jax.ShapeDtypeStruct((5, 100, 100), jnp.float32)
+    assert peak(f, SQUARE, layers) == (1 + 2) * KB40
