@@ -1,6 +1,7 @@
 """What an optimizer is worth: AdamW against Muon on the same grid, and a larger pair to check the gain.
 
-1. tune: each optimizer has learning-rate sweeps of its own at a few sizes.
+1. tune: each optimizer has learning-rate sweeps of its own, on few tokens a parameter and on many, and rates
+   refined at the middle of the largest budget.
 2. grid: the same sizes on the same tokens in the same order under each, at the rate that its own sweeps say.
 3. verify: a larger pair; the gain there, and the losses it means, are written down before it trains.
 The gain is how many times the compute the first optimizer needs for the other's loss, by pairs of runs
@@ -65,7 +66,7 @@ class Settings:
     n_val_tokens: int = 65_536
     optimizer: OptimizerConfig = dataclasses.field(default_factory=lambda: OptimizerConfig(SWEPT, b2=0.99))
     lrs: tuple[float, ...] = (5e-3, 1e-2, 2e-2, 4e-2, 8e-2)
-    tune: tuple[Sweep, ...] = (Sweep(16, 3e10), Sweep(24, 6e10))
+    tune: tuple[Sweep, ...] = (Sweep(24, 4e10), Sweep(16, 8e10))
     grid: tuple[GridBudget, ...] = (
         GridBudget(0.5e11, (16, 24, 32)),
         GridBudget(1e11, (16, 24, 32)),
@@ -108,6 +109,7 @@ def build(settings: Settings) -> Study:
 
     stages = (
         Stage("tune", for_each(lambda own, _: quickstart.tune(own))),
+        Stage("refine", for_each(quickstart.refine)),
         Stage("grid", for_each(quickstart.grid)),
         Stage(
             "verify",
