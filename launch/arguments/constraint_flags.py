@@ -31,7 +31,7 @@ def read_form(flags) -> tuple[str, Any] | None:
     return name, content
 
 
-def check_beam(flags, knobs: dict[str, Any], neutral: dict[str, Any]) -> None:
+def check_beam(flags) -> None:
     """Refuses what has no meaning in a beam search.
 
     Raises:
@@ -42,10 +42,7 @@ def check_beam(flags, knobs: dict[str, Any], neutral: dict[str, Any]) -> None:
     if flags.n > flags.beam:
         raise ValueError(f"--n {flags.n} with --beam {flags.beam}; there are no more texts than beams")
     _refuse_beside(flags, "--beam")
-    for name, value in knobs.items():
-        if value != neutral[name]:
-            raise ValueError(f"--{name} with --beam; beams are ranked by the model's own probabilities")
-    for name in (*FORMS, "logit_bias"):
+    for name in FORMS:
         if getattr(flags, name):
             raise ValueError(f"--{name} with --beam; leave one out")
 

@@ -1,4 +1,4 @@
-"""Beam search, plain and diverse, in one compiled loop; ranks and ends as Hugging Face's `generate` does.
+"""Beam search, plain, diverse or drawn, in one compiled loop; ranks and ends as Hugging Face's `generate`.
 
 Each step ranks the 2·M best continuations of a prompt's M beams by the sum of their log-probabilities. An EOS
 among the first M of them is a finished hypothesis, with score = sum / length ** length_penalty, the length
@@ -11,6 +11,10 @@ positive length penalty, which favours long texts, it is then judged as if it we
 Diverse search (Vijayakumar et al. 2018) splits the beams into groups that choose one after another: a token
 loses `diversity` of its score for each beam of earlier groups that took it at this step (Hamming diversity).
 The penalties stay in the score, as in Hugging Face's; the best hypotheses of all groups come back together.
+
+With settings (`processors`) log-probabilities are shaped before they are added up, and not made to sum to one
+again. With seeds the 2·M continuations are drawn, without replacement, from the distribution of their scores,
+and ranked thereafter (Hugging Face's `do_sample`, a stochastic beam search): Gumbel noise is added to choose.
 """
 
 import functools
@@ -23,8 +27,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from models.decoding import history, processors
 from models.decoding.prefill import bucket, packed, prefill, take_rows
+from models.decoding.settings import SamplingSettings
 from models.model import Model
+
+NEUTRAL = SamplingSettings()
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,8 @@ def beam_search(
     groups: int = 1,
     diversity: float = 0.0,
     early_stopping: bool | Literal["never"] = False,
+    settings: SamplingSettings = NEUTRAL,
+    seeds: Sequence[int] | None = None,
     token_bytes: Sequence[bytes] | None = None,
 ) -> list[list[Hypothesis]]:
     """The `beams` best hypotheses found for each prompt, best first; fewer only where fewer exist.
@@ -68,12 +78,15 @@ def beam_search(
       groups: how many groups the beams are split into.
       diversity: nats that a token loses for each beam of earlier groups that took it.
       early_stopping: when a prompt's search is done, see the module.
+      settings: how log-probabilities are shaped; by default not at all.
+      seeds: a number from 0 to 2^32 - 1 for each prompt, to draw continuations; None: the best are taken.
       token_bytes: what each token says, for the text.
 
     Raises:
       ValueError: no prompt or an empty one, a token outside the vocabulary, `beams` or `max_tokens` below 1,
         groups that do not divide the beams, a negative diversity, or one without groups, a length penalty
-        that is not finite, another `early_stopping`.
+        that is not finite, another `early_stopping`, seeds that do not pair with prompts, are no 32-bit
+        numbers or go with groups.
     """
     _check(prompts, beams, max_tokens, groups, diversity)
     low, high = min(map(min, prompts)), max(map(max, prompts))
@@ -85,6 +98,8 @@ def beam_search(
         raise ValueError(f"early_stopping={early_stopping!r}; it is True, False or 'never'")
     if not math.isfinite(length_penalty):
         raise ValueError(f"length_penalty={length_penalty}; it must be finite")
+    if seeds is not None:
+        _check_seeds(seeds, len(prompts), groups)
     params = packed(model, params)
     logits_PV, cache = prefill(model, params, prompts, max_tokens)
     scalars = {
@@ -95,8 +110,14 @@ def beam_search(
         "stop_at_once": np.bool_(early_stopping is True),
         "hope_of_limit": np.bool_(early_stopping == "never" and length_penalty > 0),
     }
-    found = _search(model, params, logits_PV, cache, scalars, groups, beams // groups, bucket(max_tokens))
-    found = jax.device_get(found)
+    shaped, spare = None, len(logits_PV) - len(prompts)
+    if settings != NEUTRAL:  # a history costs as much as V numbers a row and step
+        n_vocab, n_slots = model.config.vocab_size, bucket(max(map(len, prompts)) + max_tokens)
+        said = history.begin([*prompts, *[[]] * spare], [[]] * len(logits_PV), n_vocab, n_slots)
+        shaped = settings.arrays(n_vocab), said
+    seeds_P = None if seeds is None else np.array([*seeds, *[0] * spare], np.uint32)
+    sizes = (groups, beams // groups, bucket(max_tokens))
+    found = jax.device_get(_search(model, params, logits_PV, cache, scalars, shaped, seeds_P, *sizes))
     return [_hypotheses(found, i, eos_id, token_bytes) for i in range(len(prompts))]
 
 
@@ -118,31 +139,59 @@ def _hypotheses(found: dict[str, np.ndarray], i: int, eos_id: int, token_bytes) 
     return hypotheses
 
 
-@functools.partial(jax.jit, static_argnums=(0, 5, 6, 7))
-def _search(model: Model, params, logits_PV, cache, scalars, n_groups: int, n_beams: int, n_out: int):
-    """Finished hypotheses as arrays [G,P,M,…]; rows of the batch are in the order group, prompt, beam."""
+@functools.partial(jax.jit, static_argnums=(0, 7, 8, 9))
+def _search(
+    model: Model,
+    params,
+    logits_PV,
+    cache,
+    scalars,
+    shaped,
+    seeds_P,
+    n_groups: int,
+    n_beams: int,
+    n_out: int,
+):
+    """Finished hypotheses as arrays [G,P,M,…]; rows of the batch are in the order group, prompt, beam.
+
+    Args:
+      model, params, n_groups, n_beams: the network, and how many beams a group has.
+      logits_PV, cache: of the prompts.
+      scalars: traced numbers of the search.
+      shaped: `SamplingSettings.arrays` and the history of the prompts, or None.
+      seeds_P: uint32, or None: nothing is drawn.
+      n_out: room for tokens.
+    """
     n_prompts, shape = len(logits_PV), (n_groups, len(logits_PV), n_beams)
     rows_GBM = jnp.arange(n_groups * n_prompts * n_beams).reshape(shape)
     prompt_GBM = jnp.broadcast_to(jnp.arange(n_prompts)[:, None], shape)
 
-    def choose(step, logits_RV, state):
+    def of_rows(said, rows_R):
+        return jax.tree.map(lambda leaf: leaf[rows_R], said)
+
+    def choose(step, logits_RV, said, state):
         """Every group's next beams, one group after another."""
-        logprobs_GBMV = jax.nn.log_softmax(logits_RV).reshape(*shape, -1)
+        logprobs_RV = ranked_RV = jax.nn.log_softmax(logits_RV)
+        if shaped:
+            ranked_RV = processors.process(logprobs_RV, said, shaped[0], scalars["eos_id"])
+        logprobs_GBMV, ranked_GBMV = (each.reshape(*shape, -1) for each in (logprobs_RV, ranked_RV))
+        noise_BC = _noise(seeds_P, step, n_beams * logits_RV.shape[-1])
 
         def one_group(taken_BV, group):
-            logprobs_BMV, group = group
-            group = _advance(step, taken_BV, logprobs_BMV, group, scalars)
+            logprobs_BMV, ranked_BMV, group = group
+            group = _advance(step, taken_BV, logprobs_BMV, ranked_BMV, noise_BC, group, scalars)
             one_hot_BMV = jax.nn.one_hot(group["last"], taken_BV.shape[-1])
             return taken_BV + one_hot_BMV.sum(axis=1), group
 
         taken_BV = jnp.zeros((n_prompts, logits_RV.shape[-1]))
-        return jax.lax.scan(one_group, taken_BV, (logprobs_GBMV, state))[1]
+        return jax.lax.scan(one_group, taken_BV, (logprobs_GBMV, ranked_GBMV, state))[1]
 
     def body(carry):
-        step, logits_RV, cache, state = carry
-        state = choose(step, logits_RV, state)
-        rows_R = (rows_GBM[..., :1] + state["parent"]).ravel()
-        return step + 1, *model.decode(params, state["last"].ravel(), take_rows(cache, rows_R)), state
+        step, logits_RV, cache, said, state = carry
+        state = choose(step, logits_RV, said, state)
+        rows_R, last_R = (rows_GBM[..., :1] + state["parent"]).ravel(), state["last"].ravel()
+        said = said and history.extend(of_rows(said, rows_R), last_R)
+        return step + 1, *model.decode(params, last_R, take_rows(cache, rows_R)), said, state
 
     nothing = {
         "tokens": jnp.zeros((*shape, n_out), jnp.int32),
@@ -158,16 +207,41 @@ def _search(model: Model, params, logits_PV, cache, scalars, n_groups: int, n_be
         "going": jnp.ones(shape[:2], bool),
     }
     rows_R = prompt_GBM.ravel()
-    start = (jnp.int32(0), logits_PV[rows_R], take_rows(cache, rows_R), state)
+    said = shaped and of_rows(jax.tree.map(jnp.asarray, shaped[1]), rows_R)
+    start = (jnp.int32(0), logits_PV[rows_R], take_rows(cache, rows_R), said, state)
     return jax.lax.while_loop(lambda carry: jnp.any(carry[-1]["going"]), body, start)[-1]["finished"]
 
 
-def _advance(step, taken_BV, logprobs_BMV, state, scalars) -> dict[str, Any]:
-    """One group's state after a token; `taken_BV` counts the beams of earlier groups that took a token."""
+def _noise(seeds_P, step, n_candidates: int):
+    """Gumbel noise of each prompt's candidates [P,M·V], of its seed and the step alone; 0 without seeds."""
+    if seeds_P is None:
+        return 0.0
+
+    def of_prompt(seed):
+        key = jax.random.fold_in(jax.random.key(seed), 0)  # that of its continuation 0 in `sample`
+        return jax.random.gumbel(jax.random.fold_in(key, step), (n_candidates,))
+
+    return jax.vmap(of_prompt)(seeds_P)
+
+
+def _advance(step, taken_BV, logprobs_BMV, ranked_BMV, noise_BC, state, scalars) -> dict[str, Any]:
+    """One group's state after a token.
+
+    Args:
+      step: tokens before it.
+      taken_BV: how many beams of earlier groups took a token at this step.
+      logprobs_BMV, ranked_BMV: the model's own, and those that scores are sums of.
+      noise_BC: added to the scores of all M·V candidates to choose among them.
+      state: the group's.
+      scalars: as `_search` takes them.
+    """
     n_prompts, n_beams, n_vocab = logprobs_BMV.shape
-    score_BMV = state["open"]["score"][..., None] + logprobs_BMV
+    score_BMV = state["open"]["score"][..., None] + ranked_BMV
     score_BMV -= scalars["diversity"] * taken_BV[:, None]
-    score_BC, best_BC = jax.lax.top_k(score_BMV.reshape(n_prompts, -1), 2 * n_beams)
+    score_BC = score_BMV.reshape(n_prompts, -1)
+    chosen_BC = jax.lax.top_k(score_BC + noise_BC, 2 * n_beams)[1]
+    score_BC, order_BC = jax.lax.top_k(_gather(score_BC, chosen_BC), 2 * n_beams)
+    best_BC = _gather(chosen_BC, order_BC)
     parent_BC, token_BC = best_BC // n_vocab, best_BC % n_vocab
     logprob_BC = _gather(logprobs_BMV.reshape(n_prompts, -1), best_BC)
     candidates = {
@@ -227,3 +301,13 @@ def _check(prompts, beams: int, max_tokens: int, groups: int, diversity: float) 
         raise ValueError(
             f"diversity={diversity}, groups={groups}; it must be at least 0, and 0 unless there are groups"
         )
+
+
+def _check_seeds(seeds: Sequence[int], n_prompts: int, groups: int) -> None:
+    if len(seeds) != n_prompts:
+        raise ValueError(f"{len(seeds)} seeds for {n_prompts} prompts; each prompt needs one")
+    for seed in seeds:
+        if not 0 <= seed < 2**32:
+            raise ValueError(f"seed={seed}; it must be from 0 to 2^32 - 1")
+    if groups > 1:
+        raise ValueError(f"groups={groups} with seeds; beams that are drawn differ without groups")

@@ -13,6 +13,7 @@ is a turn, answered in view of all before, up to Ctrl-D or as many tokens as the
 
 With --schema (JSON Schema), --regex, --grammar (Lark or GBNF) or --choices every text has that form, if
 --max_tokens are enough; if not, the command says so and exits with 1. --beam K prints the best of K beams,
+whose log-probabilities --temperature, --top_k and the others shape, with --beam_sample of K that are drawn;
 --n K --best BY the best of K samples: by log-probability, by a vote among equal answers, or by a reward.
 
 Example: isoflop sample out/quickstart --prompt "Returns the " --temperature 0.8 --top_p 0.9 --stop "." --n 4
@@ -84,6 +85,9 @@ flags.DEFINE_string("regex", None, "regular expression that the whole text must 
 flags.DEFINE_string("grammar", None, "file of the text's grammar, Lark or GBNF", flag_values=FLAGS)
 flags.DEFINE_list("choices", [], "the text must be one of these: A,B,…", flag_values=FLAGS)
 flags.DEFINE_integer("beam", 0, "search with so many beams instead of sampling", flag_values=FLAGS)
+flags.DEFINE_bool(
+    "beam_sample", False, "with --beam: draw the continuations of beams, by --seed", flag_values=FLAGS
+)
 flags.DEFINE_integer("top_logprobs", 0, "with --json: show this many likeliest tokens", flag_values=FLAGS)
 flags.DEFINE_bool("json", False, "print tokens, log-probabilities and finish reasons", flag_values=FLAGS)
 
@@ -128,6 +132,8 @@ def run(args: list[str], flags) -> int:
         limits: dict[str, Any] = {
             "max_tokens": constraint_flags.room(prompts, flags.max_tokens, context),
             "eos_id": eos_id,
+            "settings": settings,
+            "seeds": seeds if flags.beam_sample else None,
         }
         found = beam_search(model, params, prompts, beams=flags.beam, **limits, token_bytes=said)
         groups = [some[: flags.n] for some in found]
@@ -203,14 +209,27 @@ def _checked(flags) -> tuple[list[dict[str, Any]], Any]:
         raise ValueError("--top_logprobs without --json; add that to see them")
     form = constraint_flags.read_form(flags)
     if flags["beam"].present:
-        neutral = {name: default for name, (default, _) in KNOBS.items()}
-        constraint_flags.check_beam(flags, {name: getattr(flags, name) for name in KNOBS}, neutral)
+        constraint_flags.check_beam(flags)
+    elif flags.beam_sample:
+        raise ValueError("--beam_sample without --beam; say how many beams are drawn")
     return requests, form
 
 
 def _converse(path: Path, flags) -> int:
     """Answers line after line."""
-    alone = ("n", "pick", "best", "json", "beam", "top_logprobs", "schema", "regex", "grammar", "choices")
+    alone = (
+        "n",
+        "pick",
+        "best",
+        "json",
+        "beam",
+        "beam_sample",
+        "top_logprobs",
+        "schema",
+        "regex",
+        "grammar",
+        "choices",
+    )
     if given := [name for name in alone if flags[name].present]:
         raise ValueError(
             f"--{given[0]} with --chat and no prompt, which is a conversation; give --prompt for one turn"

@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import chisquare
 
 import models
 from models import hf, ladder
 from models.decoding.beam import beam_search
+from models.decoding.settings import SamplingSettings
 from models.model import Model
 from tests.models.decoding.test_sample import EVERY_FAMILY, bigram_model
 
@@ -55,9 +57,18 @@ def test_equals_hugging_face_with_eos(golden):
 
 
 def reference(
-    table, prompt, beams, max_tokens, eos_id, length_penalty, groups=1, diversity=0.0, early_stopping=False
+    table,
+    prompt,
+    beams,
+    max_tokens,
+    eos_id,
+    length_penalty,
+    groups=1,
+    diversity=0.0,
+    early_stopping=False,
+    noise=None,
 ):
-    """The rules of the module, hypothesis by hypothesis."""
+    """The rules of the module, hypothesis by hypothesis; `noise` [steps,M·V] chooses them, if given."""
     logprobs = np.asarray(jax.nn.log_softmax(table), np.float64)
     size = beams // groups
     opened: list[list] = [[((), 0.0)] for _ in range(groups)]
@@ -71,6 +82,9 @@ def reference(
             for tokens, score in opened[g]:
                 row = logprobs[(*prompt, *tokens)[-1]]
                 candidates += [((*tokens, v), score + row[v] - diversity * taken[v]) for v in range(len(row))]
+            if noise is not None:
+                by = dict(zip(candidates, noise[step - 1]))
+                candidates = sorted(candidates, key=lambda c: -(c[1] + by[c]))[: 2 * size]
             candidates = sorted(candidates, key=lambda c: -c[1])[: 2 * size]
             if not done[g]:
                 ends = [c for c in candidates[:size] if c[0][-1] == eos_id or step == max_tokens]
@@ -101,6 +115,77 @@ def test_equals_a_plain_reference(groups, diversity, length_penalty, early_stopp
             path = list(zip((prompt[-1], *one.tokens), one.tokens))
             total = sum(float(jax.nn.log_softmax(table[a])[b]) for a, b in path)
             assert sum(one.logprobs) == pytest.approx(total, abs=1e-5)
+
+
+def gumbel(seed: int, n_steps: int, n_candidates: int) -> np.ndarray:
+    """The noise by which a prompt's beams are drawn."""
+    key = jax.random.fold_in(jax.random.key(seed), 0)
+    return np.array([jax.random.gumbel(jax.random.fold_in(key, i), (n_candidates,)) for i in range(n_steps)])
+
+
+def test_drawn_beams_equal_a_plain_reference_whatever_is_beside_them():
+    table = np.random.default_rng(0).normal(0, 1.5, (9, 9)).astype(np.float32)
+    rules = {"beams": 4, "max_tokens": 6, "eos_id": 1, "length_penalty": 1.0}
+    prompts, seeds = [[5], [3, 4], [5]], [0, 2**32 - 1, 7]
+    found = beam_search(bigram_model(9), jnp.asarray(table), prompts, **rules, seeds=seeds)
+    for prompt, seed, row in zip(prompts, seeds, found):
+        expected = reference(table, prompt, **rules, noise=gumbel(seed, 6, 4 * 9))
+        assert [one.tokens for one in row] == [tokens for tokens, _ in expected]
+        np.testing.assert_allclose([one.score for one in row], [score for _, score in expected], atol=1e-5)
+    assert found[0] != found[2]
+
+
+def test_a_drawn_beam_is_the_better_of_two_tokens_drawn_without_replacement():
+    n, table = 4000, np.array([[0.0, 1.0, -1.0, 0.5, -0.5, 0.2]] * 6)
+    p = np.exp(table[0]) / np.exp(table[0]).sum()
+    pairs = {(i, j): p[i] * p[j] / (1 - p[i]) for i, j in itertools.permutations(range(6), 2)}
+    expected = np.zeros(6)
+    for (i, j), mass in pairs.items():
+        expected[max(i, j, key=lambda v: p[v])] += mass
+    rules = {"beams": 1, "max_tokens": 1, "eos_id": -1}
+    found = beam_search(bigram_model(6), jnp.float32(table), [[0]] * n, **rules, seeds=range(n))
+    counts = np.bincount([row[0].tokens[0] for row in found], minlength=6)
+    assert not counts[2] and expected[2] == 0  # the least likely is never the better one
+    assert chisquare(np.delete(counts, 2), n * np.delete(expected, 2)).pvalue > 1e-3
+
+
+def test_settings_shape_what_beams_are_ranked_by_and_not_the_logprobs():
+    table = np.random.default_rng(3).normal(0, 1.5, (7, 7)).astype(np.float32)
+    search = functools.partial(beam_search, bigram_model(7), jnp.asarray(table), [[2], [4, 3]], beams=3)
+    search = functools.partial(search, max_tokens=5, eos_id=1)
+    assert search(settings=SamplingSettings()) == search()
+    for row, cold in zip(search(), search(settings=SamplingSettings(temperature=0.5))):
+        assert [(one.tokens, one.logprobs) for one in row] == [(one.tokens, one.logprobs) for one in cold]
+        np.testing.assert_allclose([2 * one.score for one in row], [one.score for one in cold], rtol=1e-5)
+    banned = SamplingSettings(sequence_bias=(((2, 3), -np.inf), ((3, 5), -np.inf)), no_repeat_ngram_size=1)
+    for prompt, row in zip(([2], [4, 3]), search(settings=banned)):
+        for one in row:
+            text = [*prompt, *one.tokens]
+            assert len(set(text)) == len(text) and not {(2, 3), (3, 5)} & {*itertools.pairwise(text)}
+
+
+@pytest.mark.slow
+def test_drawn_beams_equal_hugging_face_where_its_draws_are_ours(monkeypatch):
+    transformers, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
+    config, params = hf.load(DATA / "hf" / "llama")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(DATA / "hf" / "llama", dtype=torch.float32)
+    prompt, seed, n = [5, 9, 2, 7, 7, 3], 3, 10
+    draws = iter(gumbel(seed, n, 4 * config.vocab_size))
+
+    def multinomial(probs, num_samples):
+        return (probs.log() + torch.tensor(next(draws))).topk(num_samples).indices
+
+    monkeypatch.setattr(torch, "multinomial", multinomial)
+    how = {"temperature": 0.7, "top_k": 20, "repetition_penalty": 1.3}
+    expected = theirs.generate(
+        torch.tensor([prompt]), do_sample=True, num_beams=4, num_return_sequences=4, max_new_tokens=n,
+        eos_token_id=None, pad_token_id=0, output_scores=True, return_dict_in_generate=True, **how
+    )  # fmt: skip
+    rules = {"beams": 4, "max_tokens": n, "eos_id": -1, "seeds": [seed], "settings": SamplingSettings(**how)}
+    with jax.default_matmul_precision("highest"):
+        [found] = beam_search(models.build(config), params, [prompt], **rules)
+    assert [list(one.tokens) for one in found] == expected.sequences[:, len(prompt) :].tolist()
+    np.testing.assert_allclose([one.score for one in found], expected.sequences_scores, atol=1e-4)
 
 
 def test_groups_with_a_penalty_differ_and_without_one_repeat():
@@ -167,6 +252,9 @@ def logprobs(model: Model, params, prompt, tokens) -> np.ndarray:
         ({"length_penalty": float("nan")}, "length_penalty=nan; it must be finite"),
         ({"groups": 2, "diversity": float("nan")}, "diversity=nan"),
         ({"prompts": [[2], [1, 4]]}, "tokens 1 to 4; the vocabulary is 0 to 3"),
+        ({"seeds": [1, 2]}, "2 seeds for 1 prompts"),
+        ({"seeds": [-1]}, "seed=-1; it must be from 0"),
+        ({"seeds": [1], "groups": 2}, "groups=2 with seeds"),
     ],
 )
 def test_wrong_requests_are_refused(bad, word):

@@ -246,6 +246,22 @@ def test_beams_are_the_likeliest(run, capsys):
     assert first["score"] >= second["score"] and first["tokens"] != second["tokens"]
     assert first["score"] >= sum(greedy["logprobs"]) / len(greedy["logprobs"]) - 1e-5
     assert sum(first["logprobs"]) / len(first["logprobs"]) == pytest.approx(first["score"], abs=1e-5)
+    drawn = []
+    for seed in ("3", "3", "4"):
+        flags = [
+            "--beam",
+            "2",
+            "--beam_sample",
+            "--temperature",
+            "2",
+            "--logit_bias",
+            "bc=-inf",
+            "--seed",
+            seed,
+        ]
+        assert isoflop("sample", str(run), *arguments, *flags) == 0
+        drawn.append(json.loads(capsys.readouterr().out)["samples"])
+    assert drawn[0] == drawn[1] != drawn[2]
     assert isoflop("sample", str(run), "--prompt", "A" * 40, "--beam", "2") == 2  # the context is 32
     assert "31 at most leave room" in capsys.readouterr().err
 
@@ -257,7 +273,7 @@ def test_beams_are_the_likeliest(run, capsys):
         (["--regex", "("], "unclosed group"),
         (["--schema", "nowhere.json"], "--schema nowhere.json"),
         (["--regex", "a", "--stop", "b"], "--stop with --regex"),
-        (["--beam", "2", "--temperature", "0.5"], "--temperature with --beam"),
+        (["--beam_sample"], "--beam_sample without --beam"),
         (["--beam", "2", "--choices", "a"], "--choices with --beam"),
         (["--beam", "2", "--n", "3"], "no more texts than beams"),
         (["--beam", "0"], "--beam 0"),
