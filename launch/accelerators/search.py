@@ -10,13 +10,13 @@ import models
 from experiments.config import RunConfig
 from experiments.training.memory import training_memory
 from launch.accelerators.hlo import Collective
-from launch.accelerators.step import USABLE, StepReport, compile_step, message_seconds
+from launch.accelerators.step import USABLE, DoesNotFit, StepReport, compile_step, message_seconds
 from launch.accelerators.topology import Topology
 from models import sharding
 from models.configs.counting import itemsize
 
 COMPILED = 4  # of the meshes on which a run should fit, the most promising
-DOUBT = 1.1  # a forecast of memory is within a tenth of the compiler's (benchmarks/RESULTS.md)
+DOUBT = 1.1  # forecasts of memory are seldom more than a tenth too high (benchmarks/RESULTS.md)
 
 
 def fastest_mesh(
@@ -41,15 +41,21 @@ def fastest_mesh(
             f"--mesh auto: no mesh of {topology.n_devices} devices divides the batch's {run.batch_size} rows"
         )
     most, tried, needs = DOUBT * USABLE * topology.card.memory, [], {}
+    refused: DoesNotFit | None = None
     for i, mesh in enumerate(found):
         words = ",".join(f"{axis}={size}" for axis, size in mesh.items())
         say(f"{topology.text}: mesh {i + 1} of {len(found)}, {words}: forecast of memory")
         needs[i] = training_memory(run, mesh, topology.card.platform).total
         if needs[i] <= most:
             say(f"{topology.text}: mesh {i + 1} of {len(found)}, {words}: compiling")
-            tried.append(compile_step(run, topology, mesh))
+            try:
+                tried.append(compile_step(run, topology, mesh))
+            except DoesNotFit as error:
+                refused = error
         if len(tried) >= COMPILED and any(report.fits for report in tried):
             break
+    if not tried and refused:
+        raise refused
     if not tried:
         tried = [compile_step(run, topology, found[min(needs, key=needs.__getitem__)])]
     fitting = [report for report in tried if report.fits]

@@ -22,6 +22,10 @@ from models.layers.attention import kernels
 USABLE = 0.92  # of a device's memory: the rest is the driver's, and lost between arrays
 
 
+class DoesNotFit(ValueError):
+    """The compiler finds no program of a step that fits a device."""
+
+
 @dataclass(frozen=True)
 class StepReport:
     """Bytes, FLOPs and seconds are those of one device and one step.
@@ -108,8 +112,9 @@ def compile_step(run: RunConfig, topology: Topology, mesh: dict[str, int]) -> St
       mesh: sizes by axis, whose product is the number of devices.
 
     Raises:
-      ValueError: the compiler is not installed, the mesh does not fit devices or batch, the run is not
-        pretraining, or no compiled program fits a device at all.
+      DoesNotFit: no compiled program fits a device at all.
+      ValueError: the compiler is not installed, the mesh does not fit devices or batch, or the run is not
+        pretraining.
     """
     if run.objective is not None or run.init:
         raise ValueError("--compile: only pretraining from fresh parameters is compiled so far; leave it out")
@@ -122,7 +127,7 @@ def compile_step(run: RunConfig, topology: Topology, mesh: dict[str, int]) -> St
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         said = next((line for line in str(error).splitlines() if "memory" in line.lower()), str(error))
-        raise ValueError(
+        raise DoesNotFit(
             f"--compile {topology.text}, mesh {mesh}: it does not fit; {said.strip()[:200]}"
         ) from None
     memory, counts = compiled.memory_analysis(), models.count(run.model)

@@ -10,7 +10,7 @@ from experiments.data_configs import DataConfig
 from launch.accelerators import search
 from launch.accelerators.hlo import Program
 from launch.accelerators.search import expected_messages, expected_seconds, fastest_mesh, meshes
-from launch.accelerators.step import StepReport
+from launch.accelerators.step import DoesNotFit, StepReport
 from launch.accelerators.topology import parse_topology
 from models import Experts, TransformerConfig
 from models.configs.published import PUBLISHED
@@ -120,6 +120,29 @@ def test_the_search_goes_on_until_one_fits_and_else_names_what_needs_least(monke
     compiled = fake(monkeypatch, lambda mesh: limit * (3 if mesh == last else 4), lambda mesh: 1e15)
     best, _ = fastest_mesh(run_of(MODEL), topology)
     assert compiled == [last] and not best.fits
+
+
+def test_a_mesh_for_which_there_is_no_program_does_not_end_the_search(monkeypatch):
+    topology = parse_topology("h100:2x4")
+    compiled = fake(monkeypatch, lambda mesh: 1e9, lambda mesh: 1e15)
+    works = search.compile_step
+
+    def compile_step(run, topology, mesh):
+        if not compiled:
+            compiled.append(mesh)
+            raise DoesNotFit("the first")
+        return works(run, topology, mesh)
+
+    monkeypatch.setattr(search, "compile_step", compile_step)
+    best, tried = fastest_mesh(run_of(MODEL), topology)
+    assert best.fits and len(tried) == search.COMPILED and compiled[0] not in [each.mesh for each in tried]
+
+    def refuse(run, topology, mesh):
+        raise DoesNotFit(f"{mesh}")
+
+    monkeypatch.setattr(search, "compile_step", refuse)
+    with pytest.raises(DoesNotFit):
+        fastest_mesh(run_of(MODEL), topology)
 
 
 def test_rows_that_no_mesh_divides_are_refused():
