@@ -151,8 +151,8 @@ class ContinuousBatch:
           settings: of all rows; None: each has its own.
           limits: of rows that have none of their own.
           width: most rows at a time.
-          shape: room for rows that are added later, each of which is then prefilled by itself, so that its
-            numbers are the same to the last bit whatever else is there; None: just for `rows`.
+          shape: what there is room for; None: just for `rows`. In a batch that begins without rows each is
+            prefilled by itself, so that its numbers are the same to the last bit whatever else is there.
           n_top: how many of the likeliest tokens to report at each position.
           every: steps between checks of the texts, at most `sampling_loop.N_OUT`; None for the default.
           watch: called with (row, text) as text of a row becomes certain.
@@ -161,7 +161,7 @@ class ContinuousBatch:
         self.limits, self.n_top, self.watch = limits, n_top, watch
         checks = watch is not None or bool(limits.stop.strings)
         self.every = min(every or (CHECK_EVERY if checks else sampling_loop.N_OUT), sampling_loop.N_OUT)
-        self.alone, self.shape = shape is not None, shape or shape_for(rows, limits, width)
+        self.alone, self.shape = not rows, shape or shape_for(rows, limits, width)
         self.waiting = deque(rows)
         self.places: list[Continuation | None] = [None] * self.shape.rows
         self.loop_settings = None

@@ -6,16 +6,22 @@ when it is its turn. (So far as the hardware adds up a row's numbers alike in ba
 tokens are tied to the last bits, another size may tip the balance.)
 """
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 
-from models.decoding.continuous_batching import Continuation, ContinuousBatch, Limits
+import jax
+
+from models.decoding.continuous_batching import Continuation, ContinuousBatch, Limits, shape_for
+from models.decoding.prefill import bucket, packed
 from models.decoding.settings import SamplingSettings
 from models.decoding.stop import DecodedText, Finish, StopCriteria
 from models.model import Model
 
 NO_STOP = StopCriteria()
+LEAST_ROWS = 8  # of a batch beside another
 
 
 @dataclass(frozen=True)
@@ -99,11 +105,39 @@ def sample(
     ]
     report = None if watch is None else lambda row, text: watch(row.source, row.sample, text)
     limits = Limits(max_tokens, eos_id, context, stop)
-    ContinuousBatch(
-        model, params, rows, settings, limits, width=width, n_top=top_logprobs, every=every, watch=report
-    ).run()
+    parts = 1 if watch else _side_by_side(min(len(rows), width))
+    each = -(-len(rows) // parts)
+    shape = shape_for(rows, limits, width)
+    shape = replace(shape, rows=min(bucket(each, least=1), width // parts))
+    params = packed(model, params)
+    _run([
+        ContinuousBatch(
+            *(model, params, rows[first : first + each], settings, limits),
+            shape=shape, n_top=top_logprobs, every=every, watch=report,
+        )
+        for first in range(0, len(rows), each)
+    ])  # fmt: skip
     samples = [_sample(row, top_logprobs) for row in rows]
     return [samples[i : i + n] for i in range(0, len(samples), n)]
+
+
+def _side_by_side(n_rows: int) -> int:
+    """Into how many batches to divide so many rows at a time: on a CPU with two cores into two.
+
+    XLA does attention to the cache and much besides on one core, and the other waits. Few rows take longer in
+    two batches, each of which reads all weights.
+    """
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 2 if jax.default_backend() == "cpu" and min(n_cores, n_rows // LEAST_ROWS) >= 2 else 1
+
+
+def _run(batches: list[ContinuousBatch]) -> None:
+    """Until every row of every batch has ended; several take their steps at the same time, in threads."""
+    if len(batches) == 1:
+        return batches[0].run()
+    with ThreadPoolExecutor(len(batches)) as threads:
+        while any([*threads.map(ContinuousBatch.step, batches)]):
+            pass
 
 
 def _sample(row: Continuation, n_top: int) -> Sample:

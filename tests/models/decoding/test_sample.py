@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import sys
 import time
 
 import jax
@@ -13,6 +14,7 @@ from scipy.stats import chisquare
 import models
 from models import FAMILIES, TransformerConfig, ladder
 from models.decoding import prefill, sampling_loop
+from models.decoding.continuous_batching import ContinuousBatch
 from models.decoding.sample import Sample, sample
 from models.decoding.settings import SamplingSettings
 from models.decoding.stop import StopCriteria
@@ -119,6 +121,31 @@ def test_a_row_says_the_same_beside_any_others_and_at_any_time(family):
     assert_same(ask_in_pieces(ask, [4, 2, 0, 1, 3], width=3, every=5), together)
     if family == "transformer":
         assert_same(ask(RAGGED, SEEDS, width=1, every=1), together)
+
+
+def test_rows_in_two_batches_at_a_time_say_what_they_say_in_one(transformer, monkeypatch):
+    """Where a CPU has two cores and there are rows enough; a prompt's two may be in both, and some wait."""
+    model, params = transformer
+    request = {"n": 2, "max_tokens": 14, "eos_id": EOS, "context": 18}
+    ask = functools.partial(sample, model, params, RAGGED, SEEDS, SamplingSettings(), **request)
+    module, made, init = sys.modules["models.decoding.sample"], [], ContinuousBatch.__init__
+
+    def count(batch, model, params, rows, *args, **kwargs):
+        made.append(len(rows))
+        init(batch, model, params, rows, *args, **kwargs)
+
+    monkeypatch.setattr(ContinuousBatch, "__init__", count)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0}, raising=False)
+    monkeypatch.setattr(module, "LEAST_ROWS", 3)
+    expected = ask()
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
+    assert_same(ask(), expected)
+    assert_same(ask(width=7), expected)
+    ask(width=5)
+    assert made == [10, 5, 5, 5, 5, 10]
+    params = jax.tree.map(lambda leaf: leaf * jnp.nan, params)
+    with pytest.raises(ValueError, match="not numbers"):
+        sample(model, params, RAGGED, SEEDS, SamplingSettings(), **request)
 
 
 def test_fewer_tokens_are_a_prefix_and_the_seed_matters(transformer):
