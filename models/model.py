@@ -33,8 +33,9 @@ class Model:
       right, logits are those at each row's last real token, the cache has room for `max_len` tokens.
       Leaves of a cache are [L,B,…] or [B].
     decode(params, token_B, cache) -> (logits_BV, cache): one more token a row
-    pack(params) -> a copy of the weights that `decode` reads faster on a CPU, if it finds it at "packed" in
-      params; None where there is nothing to gain
+    pack(params, int8=False) -> a copy of the weights that `decode` reads faster on a CPU, if it finds it at
+      "packed" in params; with `int8` in 8 bits (`layers.int8`), which a network with experts or latents
+      refuses; None where there is nothing to gain
     axes: what each dimension of each parameter is, a tree of `parameters.Axes` like params
 
     `source` is for networks with an encoder: source_BS=, and source_mask_BS=, true at real tokens (default:

@@ -4,8 +4,8 @@
     python -m benchmarks.models.decode_hf [--json]
 
 The model and the sizes of `benchmarks.models.decode`; our weights exported by `models.hf` and read by
-transformers;
-both sample at temperature 1 from all of the vocabulary, with a cache, on as many threads as there are cores.
+transformers, and ours again with weights of 8 bits (`int8`);
+all sample at temperature 1 from all of the vocabulary, with a cache, on as many threads as there are cores.
 """
 
 import argparse
@@ -62,12 +62,14 @@ def main() -> None:
     config = network("transformer")
     model = models.build(config)
     params = jax.jit(model.init)(jax.random.key(0))
-    theirs, params = exported(config, params), packed(model, params)
+    theirs, exact, int8 = exported(config, params), packed(model, params), packed(model, params, "int8")
     rows = []
     for batch in BATCHES:
-        sides = {"ours": sampler(model, params, batch), "generate": generator(theirs, batch)}
-        row = {"batch": batch} | tokens_per_second(batch, sides | {"bound": matrix_products(params, batch)})
-        rows.append(row | {"ratio": row["ours"] / row["generate"], "fraction": row["ours"] / row["bound"]})
+        sides = {"ours": sampler(model, exact, batch), "int8": sampler(model, int8, batch)}
+        sides |= {"generate": generator(theirs, batch), "bound": matrix_products(params, batch)}
+        row = {"batch": batch} | tokens_per_second(batch, sides)
+        ratios = {f"{name}_ratio": row[name] / row["generate"] for name in ("ours", "int8")}
+        rows.append(row | ratios | {"fraction": row["ours"] / row["bound"]})
     print(json.dumps(rows, indent=1) if arguments.json else "\n".join(map(str, rows)))
 
 

@@ -15,6 +15,7 @@ from experiments.files import read_json
 from experiments.posttraining.data.chat_template import ChatTemplate, has_template, load_template
 from experiments.training.checkpoints.load import load
 from models import ModelConfig, hf
+from models.decoding.prefill import Weights, packed
 from models.model import Model
 
 __all__ = ["LoadedModel", "find_run", "load_model"]
@@ -41,11 +42,16 @@ class LoadedModel:
         return said + [b""] * (self.model.config.vocab_size - len(said))
 
 
-def load_model(path: Path) -> LoadedModel:
+def load_model(path: Path, weights: Weights = "float32") -> LoadedModel:
     """Loads a run directory, a Hugging Face folder, or the verification run of a study directory.
 
+    Args:
+      path: of one of these.
+      weights: that new tokens are decoded with, see `models.decoding.prefill.packed`.
+
     Raises:
-      ValueError: none of these, no checkpoint there that can be read, or a tokenizer that cannot.
+      ValueError: none of these, no checkpoint there that can be read, or a tokenizer that cannot; "int8"
+        of a network that does not decode so.
     """
     folder = find_run(path)
     if is_hugging_face(folder):
@@ -58,7 +64,10 @@ def load_model(path: Path) -> LoadedModel:
     foreign = is_hugging_face(folder) or config.data.vocab == "imported"
     ends = special_ids(folder).get("eos_token_id", ()) if foreign else ()
     others = tuple(token for token in ends if token != vocab.eos_id)
-    return LoadedModel(folder, config, models.build(config.model), params, vocab, others)
+    model = models.build(config.model)
+    if weights != "float32":
+        params = packed(model, params, weights)
+    return LoadedModel(folder, config, model, params, vocab, others)
 
 
 def chat_template(loaded: LoadedModel) -> ChatTemplate:

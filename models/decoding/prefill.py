@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,8 @@ import numpy as np
 
 from models.model import Model
 from models.one_row import in_one_row
+
+Weights = Literal["float32", "int8"]
 
 
 def prefill(model: Model, params: Any, texts: Sequence[Sequence[int]], room: int) -> tuple[jax.Array, Any]:
@@ -50,11 +52,29 @@ def slots(size: int) -> int:
     return -(-size // step) * step
 
 
-def packed(model: Model, params: Any) -> Any:
-    """`params` with the copy of weights that `model.decode` reads faster on a CPU; elsewhere as they are."""
+def packed(model: Model, params: Any, weights: Weights = "float32") -> Any:
+    """`params` with the copy of weights that `model.decode` reads faster on a CPU; elsewhere as they are.
+
+    Args:
+      params: the network's; packed ones stay what they are.
+      weights: in "int8", every token after a prompt is decoded with weights of 8 bits, and numbers that they
+        are multiplied with rounded to 8 bits (`models.layers.int8`); prompts are read with those of training.
+
+    Raises:
+      ValueError: "int8" for a network that does not decode so, or elsewhere than on a CPU.
+    """
+    if weights == "int8":
+        _check_int8(model)
     if model.pack is None or "packed" in params or jax.default_backend() != "cpu":
         return params
-    return params | {"packed": jax.jit(model.pack)(params)}
+    return params | {"packed": jax.jit(model.pack, static_argnums=1)(params, weights == "int8")}
+
+
+def _check_int8(model: Model) -> None:
+    if model.pack is None:
+        raise ValueError(f"int8 weights: family={model.config.family!r}; only transformers decode with them")
+    if jax.default_backend() != "cpu":
+        raise ValueError(f"int8 weights: this is a {jax.default_backend()}; only on CPUs are they faster")
 
 
 def take_rows(cache: Any, rows_B: jax.Array | np.ndarray) -> Any:

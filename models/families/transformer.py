@@ -11,6 +11,7 @@ from models.configs.transformer import BLOCKS, DENSE, LayerKind, TransformerConf
 from models.families.layer_scan import out_of, rows_in_stacks, scan_layers
 from models.layers import segments
 from models.layers.attention import Attention, LatentAttention, causal_mask, in_parts, softcap, to_slots
+from models.layers.int8 import int8_matrix, int8_table
 from models.layers.linear import lookup, packed, project, unembed
 from models.layers.mlp import MLP
 from models.layers.norms import norm
@@ -217,8 +218,16 @@ def build(config: TransformerConfig, make_mlp: Callable = feed_forward) -> Model
         head = {name: form(ends_axes[name], params["ends"][name]) for name in ends_axes if name == "head"}
         return {"blocks": blocks, "head": head}
 
-    def pack(params: Params) -> Params:
-        return apart(params, packed)
+    def pack(params: Params, int8: bool = False) -> Params:
+        if not int8:
+            return apart(params, packed)
+        if config.experts or config.latent:
+            without = "experts" if config.experts else "latents"
+            raise ValueError(f"int8 weights: this network has {without}; only ones without decode with them")
+        layers = apart(params, int8_matrix)
+        if config.tied_embeddings:
+            layers["head"] = {"embedding": int8_table(params["ends"]["embedding"])}
+        return layers
 
     def decode(params: Params, token_B: jax.Array, cache: Cache):
         layers = params.get("packed") or apart(params, lambda axes, leaf: leaf)

@@ -88,6 +88,10 @@ flags.DEFINE_integer("beam", 0, "search with so many beams instead of sampling",
 flags.DEFINE_bool(
     "beam_sample", False, "with --beam: draw the continuations of beams, by --seed", flag_values=FLAGS
 )
+flags.DEFINE_enum(
+    "weights", "float32", ["float32", "int8"], "int8 decodes faster on CPUs, and less exactly",
+    flag_values=FLAGS,
+)  # fmt: skip
 flags.DEFINE_integer("top_logprobs", 0, "with --json: show this many likeliest tokens", flag_values=FLAGS)
 flags.DEFINE_bool("json", False, "print tokens, log-probabilities and finish reasons", flag_values=FLAGS)
 
@@ -109,7 +113,7 @@ def run(args: list[str], flags) -> int:
 
     scores = scores_by(flags.best) if flags.best else None
     settings, stop = _settings(flags)
-    loaded = load_model(Path(args[0]))
+    loaded = load_model(Path(args[0]), flags.weights)
     settings, stop = _of_vocabulary(settings, stop, loaded, flags)
     if loaded.folder != Path(args[0]):
         print(f"sampling from the study's verification run, {loaded.folder}", file=sys.stderr)
@@ -238,7 +242,7 @@ def _converse(path: Path, flags) -> int:
     from experiments.evaluate.loaded_model import chat_template, load_model
     from experiments.evaluate.samples.conversation import converse, lines_of_user
 
-    (settings, stop), loaded = _settings(flags), load_model(path)
+    (settings, stop), loaded = _settings(flags), load_model(path, flags.weights)
     settings, stop = _of_vocabulary(settings, stop, loaded, flags)
     lines, stream = lines_of_user(sys.stdin.isatty()), sys.stdout.isatty()
     converse(

@@ -10,6 +10,7 @@ import pytest
 
 from experiments.evaluate.loaded_model import load_model
 from experiments.evaluate.terminal import printable
+from models.decoding.prefill import packed
 from models.decoding.sample import sample
 from models.decoding.settings import SamplingSettings
 from tests.tiny_run import isoflop
@@ -38,6 +39,20 @@ def test_json_holds_what_the_library_draws(run, capsys):
         assert one["logprobs"] == pytest.approx(expected.logprobs, abs=1e-5)
         assert one["finish"] == expected.finish
         assert one["text"] == loaded.vocab.decode(expected.tokens)
+
+
+def test_weights_of_eight_bits_are_those_of_the_library(run, capsys):
+    arguments = ["--prompt", "Ab", "--n", "2", "--max_tokens", "9", "--json", "--weights"]
+    assert isoflop("sample", str(run), *arguments, "int8") == 0
+    found = json.loads(capsys.readouterr().out)["samples"]
+    loaded = load_model(run)
+    params = packed(loaded.model, loaded.params, "int8")
+    [drawn] = sample(
+        loaded.model, params, [[1, 68, 101]], [0], SamplingSettings(), n=2, max_tokens=9, eos_id=1
+    )
+    assert [tuple(one["tokens"]) for one in found] == [one.tokens for one in drawn]
+    assert [one["logprobs"] for one in found] == [pytest.approx(one.logprobs, abs=1e-5) for one in drawn]
+    assert isoflop("sample", str(run), *arguments, "int4") == 2
 
 
 def test_text_is_prompt_and_continuation(run, capsys):
