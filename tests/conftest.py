@@ -43,6 +43,7 @@ settings.load_profile("isoflop")
 # Files that take long, the longest first: one process must not be left with them when all others are done.
 SLOW_FILES = (
     "experiments/studies/posttraining/test_whole_studies.py",
+    "launch/accelerators/test_compiles.py",
     "experiments/studies/trust/test_structured_output.py",
     "models/test_sharding.py",
     "experiments/studies/data/test_model_made.py",

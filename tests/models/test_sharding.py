@@ -101,11 +101,9 @@ def test_a_device_needs_less_the_more_is_spread(steps, family):
 @pytest.mark.slow
 @pytest.mark.parametrize("family", models.FAMILIES)
 def test_memory_on_a_mesh_is_predicted(steps, family):
-    """Where rows and stored arrays are spread; along tensor the forecast is an upper bound at best.
-
-    Of an encoder–decoder along fsdp it is a third too low.
-    """
-    run, off = run_config(family), 0.4 if family == "encdec" else 0.3
+    """Within a tenth, as a rule; where parameters are spread it is a quarter too low of encoder–decoders and
+    experts."""
+    run, off = run_config(family), 0.3 if family in ("encdec", "moe") else 0.15
     for mesh in ({"data": 8}, {"fsdp": 8}):
         needed = steps[0][family, name(mesh)]["bytes"]
         assert training_memory(run, mesh).total == pytest.approx(needed, rel=off), mesh
