@@ -90,8 +90,7 @@ def find_cells(a: pd.DataFrame, b: pd.DataFrame) -> list[Cell]:
 
 
 def _cell(a: pd.DataFrame, b: pd.DataFrame) -> Cell:
-    means = [np.exp(np.log(of[["flops", "loss"]].to_numpy(float)).mean(axis=0)) for of in (a, b)]
-    (flops_a, loss_a), (flops_b, loss_b) = means
+    loss_a, loss_b = (np.exp(np.log(of["loss"].to_numpy(float)).mean()) for of in (a, b))
     differences = [np.log(loss_b / loss_a)]
     if "seed" in a and "seed" in b:
         by_seed = [_by_seed(of) for of in (a, b)]
@@ -99,9 +98,9 @@ def _cell(a: pd.DataFrame, b: pd.DataFrame) -> Cell:
             logs_a, logs_b = (np.array([of[seed] for seed in shared]) for of in by_seed)
             loss_a, loss_b = np.exp(logs_a.mean()), np.exp(logs_b.mean())
             differences = logs_b - logs_a
-    size, length = np.exp(_places(a).mean(axis=0))
-    means = (size, length, flops_a, flops_b, loss_a, loss_b)
-    return Cell(*(float(mean) for mean in means), differences=tuple(float(d) for d in differences))
+    size, length, flops_a = (float(a[name].mean()) for name in ("n_params", "n_tokens", "flops"))
+    means = (size, length, flops_a, float(b["flops"].mean()), float(loss_a), float(loss_b))
+    return Cell(*means, differences=tuple(float(d) for d in differences))
 
 
 def _by_seed(table: pd.DataFrame) -> dict[float, float]:
