@@ -98,9 +98,9 @@ def _cell(a: pd.DataFrame, b: pd.DataFrame) -> Cell:
             logs_a, logs_b = (np.array([of[seed] for seed in shared]) for of in by_seed)
             loss_a, loss_b = np.exp(logs_a.mean()), np.exp(logs_b.mean())
             differences = logs_b - logs_a
-    size, length, flops_a = (float(a[name].mean()) for name in ("n_params", "n_tokens", "flops"))
-    means = (size, length, flops_a, float(b["flops"].mean()), float(loss_a), float(loss_b))
-    return Cell(*means, differences=tuple(float(d) for d in differences))
+    size, length, flops_a = a[["n_params", "n_tokens", "flops"]].to_numpy(float).mean(axis=0)
+    means = (size, length, flops_a, b["flops"].to_numpy(float).mean(), loss_a, loss_b)
+    return Cell(*(float(mean) for mean in means), differences=tuple(float(d) for d in differences))
 
 
 def _by_seed(table: pd.DataFrame) -> dict[float, float]:
