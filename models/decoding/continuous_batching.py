@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 from models.decoding import history, sampling_loop
-from models.decoding.prefill import bucket, packed, padded, prefill_padded, slots
+from models.decoding.prefill import bucket, n_shared, packed, padded, prefill_padded, prefill_shared, slots
 from models.decoding.settings import SamplingSettings, per_row
 from models.decoding.stop import DecodedText, Finish, StopCriteria
 from models.model import Model
@@ -143,6 +143,7 @@ class ContinuousBatch:
         n_top: int,
         every: int | None,
         watch: Callable[[Continuation, str], None] | None,
+        share_prefix: bool = False,
     ):
         """A batch that has not begun.
 
@@ -156,9 +157,11 @@ class ContinuousBatch:
           n_top: how many of the likeliest tokens to report at each position.
           every: steps between checks of the texts, at most `sampling_loop.N_OUT`; None for the default.
           watch: called with (row, text) as text of a row becomes certain.
+          share_prefix: whether what prompts begin with in common is read once (`prefill`).
         """
         self.model, self.params = model, packed(model, params)
         self.limits, self.n_top, self.watch = limits, n_top, watch
+        self.share_prefix = share_prefix and not model.has_encoder  # whose cache is of whole prompts
         checks = watch is not None or bool(limits.stop.strings)
         self.every = min(every or (CHECK_EVERY if checks else sampling_loop.N_OUT), sampling_loop.N_OUT)
         self.alone, self.shape = not rows, shape or shape_for(rows, limits, width)
@@ -255,17 +258,22 @@ class ContinuousBatch:
 
     def _prefill(self) -> None:
         """The first pass over the texts of the next rows that find a place."""
+        rows = [*itertools.islice(self.waiting, self.places.count(None))]
+        found = {_key(row): [*self._limits(row).in_context(row)] for row in rows}
+        n_same = n_shared([*found.values()]) if self.share_prefix and len(found) > 1 else 0
         texts, longest = {}, 0
-        for row in itertools.islice(self.waiting, self.places.count(None)):
-            text = self._limits(row).in_context(row)
-            longest = max(longest, len(text))
+        for key, text in found.items():
+            longest = max(longest, len(text) - n_same)
             if texts and (self.alone or bucket(len(texts) + 1, least=1) * bucket(longest) > PREFILL_TOKENS):
                 break
-            texts[_key(row)] = text
-        n_tokens = self.shape.source if self.model.has_encoder else bucket(max(map(len, texts.values())))
-        inputs = padded(list(texts.values()), n_tokens)
+            texts[key] = text
         self.prefilled = NOT_PREFILLED  # the old one goes before the new one comes
-        logits_PV, cache = prefill_padded(self.model, self.params, *inputs, self.shape.slots)
+        of, admitted, n_slots = (self.model, self.params), [*texts.values()], self.shape.slots
+        if n_same:
+            logits_PV, cache = prefill_shared(*of, admitted, n_same, n_slots)
+        else:
+            n_tokens = self.shape.source if self.model.has_encoder else bucket(max(map(len, admitted)))
+            logits_PV, cache = prefill_padded(*of, *padded(admitted, n_tokens), n_slots)
         self.prefilled = ({key: p for p, key in enumerate(texts)}, logits_PV, cache)
 
     def _advance(self) -> None:

@@ -1,4 +1,9 @@
-"""The first pass over prompts of any lengths, and rows taken from the cache that it leaves."""
+"""The first pass over prompts of any lengths, and rows taken from the cache that it leaves.
+
+Of prompts that begin alike the beginning can be read once; what follows then goes through the network token
+by token, as in decoding, for all prompts side by side. That serves every decoder, and pays where the
+beginning is longer than the rest. The numbers are those of prompts that are read whole, but for rounding.
+"""
 
 import functools
 from collections.abc import Sequence
@@ -92,3 +97,47 @@ def prefill_padded(model: Model, params: Any, tokens_PT, lengths_P, max_len: int
       max_len: tokens that the cache has room for; static.
     """
     return in_one_row(model).prefill(params, tokens_PT, lengths_P, max_len)
+
+
+def n_shared(texts: Sequence[list[int]]) -> int:
+    """How many tokens all texts begin with, of each but its last; 0 where more follow them in some text."""
+    first, last = min(texts), max(texts)  # in the order of a dictionary: what these share, all do
+    n = next((i for i, (a, b) in enumerate(zip(first, last)) if a != b), len(first))
+    n = min(n, min(map(len, texts)) - 1)
+    return n if n >= max(map(len, texts)) - n else 0
+
+
+def prefill_shared(
+    model: Model, params: Any, texts: Sequence[Sequence[int]], n_same: int, max_len: int
+) -> tuple[jax.Array, Any]:
+    """Next-token logits [P,V] of texts, the first tokens of which are the same, and a cache.
+
+    Args:
+      model: a decoder.
+      params: the network's, packed or not.
+      texts: token ids.
+      n_same: how many are the same, at least 1 and less than any text has.
+      max_len: tokens that the cache has room for.
+    """
+    _, cache = prefill_padded(model, params, *padded([texts[0][:n_same]], bucket(n_same)), max_len)
+    rests = [text[n_same:] for text in texts]
+    tokens_PS, lengths_P = padded(rests, bucket(max(map(len, rests))))
+    return _read_on(model, params, take_rows(cache, np.zeros(len(tokens_PS), np.int32)), tokens_PS, lengths_P)
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
+def _read_on(model: Model, params: Any, cache: Any, tokens_PS: jax.Array, lengths_P: jax.Array):
+    """Logits and cache after the first lengths[p] of each row's tokens."""
+
+    def step(s, carry):
+        read_P = s < lengths_P
+
+        def kept(new, old):
+            """The new in rows that have a token here; leaves are [P], or [L,P,…]."""
+            return jnp.where(read_P.reshape(-1, *[1] * (new.ndim - 2)), new, old)
+
+        logits_PV, cache = model.decode(params, tokens_PS[:, s], carry[1])
+        return jnp.where(read_P[:, None], logits_PV, carry[0]), jax.tree.map(kept, cache, carry[1])
+
+    nothing_PV = jnp.zeros((len(tokens_PS), model.config.vocab_size))
+    return jax.lax.fori_loop(0, lengths_P.max(), step, (nothing_PV, cache))

@@ -61,6 +61,7 @@ def sample(
     width: int = 64,
     every: int | None = None,
     watch: Callable[[int, int, str], None] | None = None,
+    share_prefix: bool = False,
 ) -> list[list[Sample]]:
     """`n` continuations of each prompt, in the order of the prompts; a prompt is prefilled once for all n.
 
@@ -83,6 +84,8 @@ def sample(
       every: steps between checks of the texts, at most 64; by default 16 where stop strings or `watch`
         need them, else 64.
       watch: called with (prompt, j, text) as text becomes certain; a row's pieces make up its text.
+      share_prefix: read the tokens that all prompts begin with once, where that is most of them; numbers then
+        depend, in their last bits, on which prompts there are (`prefill`).
 
     Raises:
       ValueError: no prompt or an empty one, a token outside the vocabulary, seeds that do not pair with
@@ -113,7 +116,7 @@ def sample(
     _run([
         ContinuousBatch(
             *(model, params, rows[first : first + each], settings, limits),
-            shape=shape, n_top=top_logprobs, every=every, watch=report,
+            shape=shape, n_top=top_logprobs, every=every, watch=report, share_prefix=share_prefix,
         )
         for first in range(0, len(rows), each)
     ])  # fmt: skip

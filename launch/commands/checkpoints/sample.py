@@ -54,6 +54,9 @@ flags.DEFINE_bool("pick", False, "show the samples and ask which one to print", 
 flags.DEFINE_integer("max_tokens", 200, "longest continuation, in tokens", flag_values=FLAGS)
 flags.DEFINE_float("max_seconds", math.inf, "end what is unfinished after this time", flag_values=FLAGS)
 flags.DEFINE_multi_string("stop", [], "end before this text", flag_values=FLAGS)
+flags.DEFINE_bool(
+    "share_prefix", False, "read what all prompts of --prompts begin with once", flag_values=FLAGS
+)
 flags.DEFINE_integer("seed", 0, "seed of the random draws", flag_values=FLAGS)
 KNOBS = {  # fields of `models.decoding.settings.SamplingSettings`
     "temperature": (1.0, "divides the logits; 0 is greedy: always the likeliest token"),
@@ -167,6 +170,7 @@ def run(args: list[str], flags) -> int:
             top_logprobs=flags.top_logprobs,
             every=8 if stream else None,
             watch=sample_output.show_new_text if stream else None,
+            share_prefix=flags.share_prefix,
         )
     if flags.pick:
         groups = [[sample_output.pick(shown_prompt, groups[0])]]
@@ -212,6 +216,8 @@ def _checked(flags) -> tuple[list[dict[str, Any]], Any]:
     if flags.top_logprobs and not (flags.json or flags.prompts):
         raise ValueError("--top_logprobs without --json; add that to see them")
     form = constraint_flags.read_form(flags)
+    if flags.share_prefix and (form or flags.beam or not flags.prompts):
+        raise ValueError("--share_prefix is for samples of --prompts, without --beam and without a form")
     if flags["beam"].present:
         constraint_flags.check_beam(flags)
     elif flags.beam_sample:
@@ -221,19 +227,8 @@ def _checked(flags) -> tuple[list[dict[str, Any]], Any]:
 
 def _converse(path: Path, flags) -> int:
     """Answers line after line."""
-    alone = (
-        "n",
-        "pick",
-        "best",
-        "json",
-        "beam",
-        "beam_sample",
-        "top_logprobs",
-        "schema",
-        "regex",
-        "grammar",
-        "choices",
-    )
+    alone = ("n", "pick", "best", "json", "beam", "beam_sample", "share_prefix", "top_logprobs")
+    alone += constraint_flags.FORMS
     if given := [name for name in alone if flags[name].present]:
         raise ValueError(
             f"--{given[0]} with --chat and no prompt, which is a conversation; give --prompt for one turn"

@@ -12,7 +12,7 @@ from hypothesis import given
 
 import models
 from models import ladder
-from models.decoding import continuous_batching, sampling_loop
+from models.decoding import continuous_batching, prefill, sampling_loop
 from models.decoding.continuous_batching import Continuation, ContinuousBatch, Limits
 from models.decoding.sample import sample
 from models.decoding.settings import SamplingSettings, per_row
@@ -60,11 +60,11 @@ def test_of_several_ends_at_one_token_the_first_named_counts():
     assert ended(0, eos=-1, max_tokens=5) == (None, None, "a", 4)
 
 
-def batch(rows, limits, width=64, model=BIGRAM, every=None, watch=None) -> ContinuousBatch:
+def batch(rows, limits, width=64, model=BIGRAM, every=None, watch=None, **more) -> ContinuousBatch:
     # 0 is followed by 2, 2 by 3, 3 by 0; EOS repeats.
     table_VV = jnp.full((4, 4), -50.0).at[jnp.asarray([0, 1, 2, 3]), jnp.asarray([2, 1, 3, 0])].set(0.0)
     return ContinuousBatch(
-        model, table_VV, rows, GREEDY, limits, width=width, n_top=0, every=every, watch=watch
+        model, table_VV, rows, GREEDY, limits, width=width, n_top=0, every=every, watch=watch, **more
     )
 
 
@@ -137,6 +137,29 @@ def test_admitting_compiles_few_programs():
     assert loops == 1
     assert prefills <= 10  # up to 1, 2, 4, 8 or 16 texts, of up to 16 or 32 tokens
     assert admissions <= 15  # of so many rows, from so many texts
+
+
+def test_prompts_that_begin_alike_are_read_once_as_far_as_they_do(monkeypatch):
+    read = []
+
+    def recorded(model, params, tokens_PT, lengths_P, max_len):
+        read.append((tokens_PT.shape, lengths_P.tolist()))
+        return prefilled(model, params, tokens_PT, lengths_P, max_len)
+
+    prefilled = prefill.prefill_padded
+    monkeypatch.setattr(recorded, "eval_shape", prefilled.eval_shape, raising=False)
+    for module in (prefill, continuous_batching):
+        monkeypatch.setattr(module, "prefill_padded", recorded)
+
+    def said(prompts, share_prefix: bool) -> list[list[int]]:
+        rows = [Continuation(prompt, i, 0, 0) for i, prompt in enumerate(prompts)]
+        batch(rows, PLAIN, share_prefix=share_prefix).run()
+        return [row.tokens for row in rows]
+
+    alike, apart = [[0, 2, 3, 0, 2], [0, 2, 3, 0], [0, 2, 3, 3, 0, 3]], [[0, 2, 3], [2, 2, 3]]
+    assert said(alike, True) == said(alike, False)
+    assert read == [((1, 16), [3]), ((4, 16), [5, 4, 6, 1])]
+    assert said(apart, True) == said(apart, False) and len(set(map(str, read[2:]))) == 1
 
 
 def test_a_place_is_taken_as_soon_as_it_is_free(monkeypatch):

@@ -6,12 +6,23 @@ import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given
 
 import models
 from models import ladder
-from models.decoding.prefill import bucket, packed, padded, prefill, slots, take_rows
+from models.decoding.prefill import (
+    bucket,
+    n_shared,
+    packed,
+    padded,
+    prefill,
+    prefill_shared,
+    slots,
+    take_rows,
+)
 from models.model import Model
+from tests.tiers import slow_but
 
 
 @given(st.integers(1, 10**6), st.sampled_from([1, 4, 16]))
@@ -39,9 +50,9 @@ def test_padding_by_hand():
     assert lengths_P.tolist() == [3, 1, 2, 1]
 
 
-def network(family: str, **layers: int) -> tuple[Model, Any]:
+def network(family: str, **changes: Any) -> tuple[Model, Any]:
     """A model and parameters drawn by numpy: nothing to compile."""
-    model, rng = models.build(ladder(16, 31, family, **layers)), np.random.default_rng(0)
+    model, rng = models.build(ladder(16, 31, family, **changes)), np.random.default_rng(0)
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     return model, jax.tree.map(lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32), shapes)
 
@@ -70,6 +81,37 @@ def test_rows_are_taken_by_number_and_may_repeat():
     found = take_rows(cache, np.array([2, 0, 2]))
     assert found["lengths"].tolist() == [6, 4, 6]
     assert found["k"][0].tolist() == [[[4, 5], [0, 1], [4, 5]], [[10, 11], [6, 7], [10, 11]]]
+
+
+@given(st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=9), min_size=1, max_size=4))
+def test_texts_share_their_first_tokens_if_these_are_most(texts):
+    n = n_shared(texts)
+    assert all(text[:n] == texts[0][:n] and len(text) > n for text in texts)
+    assert n == 0 or n >= max(len(text) - n for text in texts)
+
+
+def test_shared_tokens_by_hand():
+    assert n_shared([[1, 2, 3, 4], [1, 2, 3, 5, 6]]) == 3
+    assert n_shared([[1, 2, 3], [1, 2, 3], [1, 2, 3]]) == 2  # of each text one is left
+    assert n_shared([[1, 2, 3], [1, 2, 4, 5, 6]]) == 0  # more would follow
+    assert n_shared([[1, 2], [3, 2]]) == n_shared([[1], [1, 1]]) == 0
+
+
+NETWORKS = {name: (name, {}) for name in models.FAMILIES if name not in ("encdec", "rnn")}
+NETWORKS |= {"windows": ("transformer", {"windows": (6, 0)})}
+
+
+@pytest.mark.parametrize("name", slow_but(["windows"], NETWORKS))
+def test_a_beginning_that_is_read_once_gives_the_numbers_of_whole_prompts(name):
+    family, changes = NETWORKS[name]
+    model, params = network(family, **changes)
+    texts = [[*range(3, 23), *rest] for rest in ([7], [9, 8, 7, 6], [8, 8])]
+    shared_PV, shared = prefill_shared(model, params, texts, n_shared(texts), 64)
+    whole_PV, whole = prefill(model, params, texts, room=4)
+    np.testing.assert_allclose(shared_PV[:3], whole_PV[:3], atol=1e-4)
+    step, token_P = jax.jit(model.decode), jnp.array([4, 5, 6, 0])
+    after_PV, expected_PV = (step(params, token_P, cache)[0] for cache in (shared, whole))
+    np.testing.assert_allclose(after_PV[:3], expected_PV[:3], atol=1e-4)
 
 
 def test_weights_are_packed_once_where_that_is_faster():

@@ -149,6 +149,12 @@ def test_prompts_of_a_file_are_answered_line_by_line(run, tmp_path, capsys):
     assert isoflop("sample", str(run), *ARGUMENTS, "--json") == 0
     [alone] = json.loads(capsys.readouterr().out)["samples"]
     assert second["samples"][0]["tokens"] == alone["tokens"]
+    file.write_text('{"prompt": "Abcabc"}\n{"prompt": "Abcabdd"}\n')
+    said = []
+    for flags in ([], ["--share_prefix"]):
+        assert isoflop("sample", str(run), "--prompts", str(file), "--temperature", "0", *flags) == 0
+        said.append([json.loads(line)["samples"][0]["text"] for line in capsys.readouterr().out.splitlines()])
+    assert said[0] == said[1]
 
 
 def test_the_user_picks_one(run, capsys, monkeypatch):
@@ -289,6 +295,7 @@ def test_beams_are_the_likeliest(run, capsys):
         (["--schema", "nowhere.json"], "--schema nowhere.json"),
         (["--regex", "a", "--stop", "b"], "--stop with --regex"),
         (["--beam_sample"], "--beam_sample without --beam"),
+        (["--share_prefix"], "--share_prefix is for samples of --prompts"),
         (["--beam", "2", "--choices", "a"], "--choices with --beam"),
         (["--beam", "2", "--n", "3"], "no more texts than beams"),
         (["--beam", "0"], "--beam 0"),
