@@ -38,7 +38,7 @@ MAY_IMPORT = {
         "models": "configs model",
         "attention_maps": "configs families layers parameters",
         "decoding": "model one_row",
-        "hf": "configs families layers model models parameters parametrization",
+        "hf": "configs models parameters parametrization",
     },
     "scaling": {
         "notebook": "",

@@ -1,4 +1,7 @@
-"""Encoder–decoder transformers: the configuration, exact counts and sizes."""
+"""Encoder–decoder transformer (T5, Raffel et al. 2020): the decoder also attends to the encoded source.
+
+The configuration, exact counts, and the ladder of sizes.
+"""
 
 import dataclasses
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""Transformers with a mixture of experts: exact counts and sizes; the configuration is the transformer's."""
+"""The decoder-only transformer with a mixture of experts for each feed-forward layer.
+
+Exact counts, and the ladder of sizes; the configuration is the transformer's.
+"""
 
 from dataclasses import replace
 

@@ -1,4 +1,7 @@
-"""Recurrent sequence-to-sequence networks: the configuration, exact counts and sizes."""
+"""Recurrent sequence-to-sequence networks: the last hidden states of an encoder start a decoder.
+
+The configuration, exact counts, and the ladder of sizes.
+"""
 
 from dataclasses import dataclass, field
 from typing import Literal

@@ -1,4 +1,7 @@
-"""RWKV-4: the configuration, exact counts and sizes."""
+"""RWKV-4: each channel averages the past with weights that decay, in parallel or as a recurrence.
+
+The configuration, exact counts, and the ladder of sizes.
+"""
 
 from dataclasses import dataclass, field
 from typing import Literal

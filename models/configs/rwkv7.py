@@ -1,4 +1,7 @@
-"""RWKV-7: the configuration, exact counts and sizes."""
+"""RWKV-7: a matrix a head that a generalised delta rule edits, by chunk or by token (Peng et al. 2025).
+
+The configuration, exact counts, and the ladder of sizes.
+"""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""Decoder-only transformers: the configuration, what it says of each layer, exact counts and sizes."""
+"""Decoder-only transformer: GPT-2, Llama, Gemma, DeepSeek and their like, by configuration.
+
+The configuration, what it says of each layer, exact counts, and the ladder of sizes.
+"""
 
 import math
 from dataclasses import dataclass, field

@@ -4,8 +4,8 @@ linear: products with weights, and tables; norms; attention; mlp; moe: mixtures 
 (GRU, LSTM), wkv and delta_rule: what recurrent networks remember by; segments: rows that hold several texts;
 heads: classes and numbers on top of any network; lora: low-rank adapters of any network.
 
-Others import these modules by name. They import models.model, models.parameters, models.partial_training and
-models.sharding.
+Others import these modules by name. They import models.configs, models.model, models.parameters,
+models.partial_training and models.sharding.
 """
 
 __all__ = [
