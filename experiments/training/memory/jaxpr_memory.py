@@ -31,7 +31,7 @@ UNFUSED |= {"concatenate", "triangular_solve", "sharding_constraint"}
 REDUCTIONS = {"reduce_sum", "reduce_max", "reduce_min", "reduce_and", "reduce_or", "argmax", "argmin"}
 REDUCTIONS |= {"gather"}
 # Operations whose result is their operand.
-ALIASES = {"reshape", "squeeze", "expand_dims", "optimization_barrier", "copy", "name", "stop_gradient"}
+ALIASES = {"reshape", "squeeze", "expand_dims", "copy", "name", "stop_gradient"}
 CALLED = ("jaxpr", "call_jaxpr", "fun_jaxpr")  # parameters that hold the program that an operation calls
 
 
@@ -103,6 +103,8 @@ class Program:
 
     def _append(self, equation: Any, reads: list[Placed]) -> list[Placed]:
         kind, at = equation.primitive.name, [each.layout for each in reads]
+        if kind == "optimization_barrier":
+            return list(reads)
         inner_peak, to = _loop(equation, at) if kind in LOOPS else (0, layouts.of_results(equation, at))
         if kind in ALIASES or (kind == "sharding_constraint" and to == at):
             return [Placed(reads[0].array, to[0])]

@@ -109,3 +109,11 @@ def test_a_mask_that_depends_on_nothing_is_made_where_a_loop_reads_it():
 
     layers = jax.ShapeDtypeStruct((5, 100, 100), jnp.float32)
     assert peak(f, SQUARE, layers) == (1 + 2) * KB40
+
+
+def test_a_barrier_before_several_arrays_makes_none():
+    def f(x, w):
+        first, second = jax.lax.optimization_barrier((x @ w, x))
+        return first @ second
+
+    assert peak(f, SQUARE, SQUARE) == 2 * KB40
