@@ -72,7 +72,8 @@ def packed(model: Model, params: Any, weights: Weights = "float32") -> Any:
         _check_int8(model)
     if model.pack is None or "packed" in params or jax.default_backend() != "cpu":
         return params
-    return params | {"packed": jax.jit(model.pack, static_argnums=1)(params, weights == "int8")}
+    pack = functools.partial(model.pack, int8=True) if weights == "int8" else model.pack
+    return params | {"packed": jax.jit(pack)(params)}
 
 
 def _check_int8(model: Model) -> None:

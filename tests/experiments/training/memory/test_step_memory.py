@@ -17,11 +17,18 @@ from experiments.training.optim import hyperparameters
 from experiments.training.train import training_functions
 from launch.commands.studies.plan import fits, size
 from models import ladder
+from models.families import layer_scan
 from models.sharding import abstract_mesh, check_batch
 from tests.tiers import slow_but
 
 # Machine code need not be fast here, nor compiled slowly.
 CHEAP = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
+@pytest.fixture(autouse=True)
+def loops(monkeypatch):
+    """What is forecast: layers in a loop, as accelerators run them. A CPU unrolls few, and needs less."""
+    monkeypatch.setattr(layer_scan, "UNROLLED", 0)
 
 
 def run_of(family: str, d_model: int, n_layers: int, rows: int, seq_len: int, remat: bool) -> RunConfig:
