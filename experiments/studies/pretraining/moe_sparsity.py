@@ -67,12 +67,12 @@ class Settings:
     batch_tokens: int = 512
     widths: tuple[int, ...] = (16, 24, 32)
     choices: tuple[Choice, ...] = (*(Choice(1), Choice(8, 2), Choice(2, 2), Choice(8, 1), Choice(8, 4)),)
-    lengths: tuple[int, ...] = (131_072, 262_144, 524_288)
+    lengths: tuple[int, ...] = (262_144, 524_288, 1_048_576)
     lrs: tuple[float, ...] = (5e-3, 1e-2, 2e-2, 4e-2)
     tune_width: int = 24
-    tune_tokens: int = 131_072
+    tune_tokens: int = 262_144
     larger_width: int = 40
-    larger_tokens: int = 1_048_576
+    larger_tokens: int = 2_097_152
     capacity_factor: float = 2.0
     warmup_tokens: int = 16_384
     budgets: tuple[float, ...] = (1.0, 10.0, 100.0)

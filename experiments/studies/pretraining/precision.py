@@ -45,10 +45,10 @@ class Settings:
     batch_tokens: int = 512
     widths: tuple[int, ...] = (16, 24, 32)
     bits: tuple[int, ...] = (2, 3, 4, 6, FULL)
-    lengths: tuple[int, ...] = (32_768, 65_536, 131_072)
+    lengths: tuple[int, ...] = (131_072, 262_144, 524_288)
     lr: float = 1e-2
     larger_width: int = 40
-    larger_tokens: int = 262_144
+    larger_tokens: int = 1_048_576
     larger_bits: int = 3
     warmup_tokens: int = 4_096
     n_val_tokens: int = 32_768
