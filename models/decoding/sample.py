@@ -22,6 +22,7 @@ from models.model import Model
 
 NO_STOP = StopCriteria()
 LEAST_ROWS = 8  # of a batch beside another
+LEAST_ROWS_OF_EXPERTS = 32  # the same, where each of two batches reads nearly all experts
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def sample(
     ]
     report = None if watch is None else lambda row, text: watch(row.source, row.sample, text)
     limits = Limits(max_tokens, eos_id, context, stop)
-    parts = 1 if watch else _side_by_side(min(len(rows), width))
+    parts = 1 if watch else _side_by_side(model, min(len(rows), width))
     each = -(-len(rows) // parts)
     shape = shape_for(rows, limits, width)
     shape = replace(shape, rows=min(bucket(each, least=1), width // parts))
@@ -124,14 +125,15 @@ def sample(
     return [samples[i : i + n] for i in range(0, len(samples), n)]
 
 
-def _side_by_side(n_rows: int) -> int:
+def _side_by_side(model: Model, n_rows: int) -> int:
     """Into how many batches to divide so many rows at a time: on a CPU with two cores into two.
 
     XLA does attention to the cache and much besides on one core, and the other waits. Few rows take longer in
     two batches, each of which reads all weights.
     """
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 2 if jax.default_backend() == "cpu" and min(n_cores, n_rows // LEAST_ROWS) >= 2 else 1
+    least = LEAST_ROWS_OF_EXPERTS if getattr(model.config, "experts", None) else LEAST_ROWS
+    return 2 if jax.default_backend() == "cpu" and min(n_cores, n_rows // least) >= 2 else 1
 
 
 def _run(batches: list[ContinuousBatch]) -> None:
