@@ -79,8 +79,8 @@ for _name, (_default, _text) in KNOBS.items():
     )
 flags.DEFINE_multi_string(
     "logit_bias", [],
-    "TOKENS=NUMBER is added to the logit of that token, or of the last of several where the text ends with "
-    "the others; -inf bans them; TOKENS are ids with commas between, or a text",
+    "TOKENS=NUMBER is added to a token's logit, to the last of several where the text ends with the others; "
+    "-inf bans",
     flag_values=FLAGS,
 )  # fmt: skip
 flags.DEFINE_string("schema", None, "file of a JSON schema that the text must fulfil", flag_values=FLAGS)
