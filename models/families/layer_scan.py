@@ -20,7 +20,7 @@ def scan_layers(block: Callable, x: jax.Array, params: Params, kinds: tuple[Laye
 
     Returns x and the outs, stacked, of every group of layers; `out_of` finds a layer's. One scan runs whole
     cycles of kinds (`cycle_of`); not in it are layers before them and those of a cycle that is cut short.
-    On a CPU few layers are unrolled: 2 to 10 % of a training step are copies into and out of the loop.
+    On one CPU few layers are unrolled: 2 to 10 % of a training step are copies into and out of the loop.
 
     Args:
       block: one layer of a kind.
@@ -52,7 +52,8 @@ def scan_layers(block: Callable, x: jax.Array, params: Params, kinds: tuple[Laye
         x, out = block(kinds[i], x, layer(i))
         outs.append(jax.tree.map(lambda one: one[None], out))
     # Apart by kind: what a layer reads is then what the scan was given, and not kept for the backward pass.
-    unroll = platform() == "cpu" and len(kinds) <= UNROLLED
+    alone = jax.sharding.get_abstract_mesh().empty  # on a mesh a loop holds what is gathered of one layer
+    unroll = alone and platform() == "cpu" and len(kinds) <= UNROLLED
     cycles = [every_cycle(i) for i in range(first, first + period)]
     x, scanned = jax.lax.scan(cycle, x, cycles, unroll=unroll)
     outs += scanned
