@@ -87,6 +87,9 @@ def curve_table(law: str, records: Sequence[Record]) -> pd.DataFrame:
     """A row for each training loss, at the middle of its steps, and each end: run_id, step, loss and columns.
 
     Steps that runs have in common are rows of the first of them alone, and `shared`.
+
+    Raises:
+      ValueError: nothing was recorded after the first tenth of the longest run.
     """
     longest, tables = max(record.config.n_steps for record in records), []
     for record in records:
@@ -101,6 +104,11 @@ def curve_table(law: str, records: Sequence[Record]) -> pd.DataFrame:
         if np.isfinite(record.final):
             rows = end_columns(law, record.config)
             tables.append(rows.assign(run_id=record.run_id, step=record.config.n_steps, loss=record.final))
+    if not tables:
+        raise ValueError(
+            f"no loss is recorded after {EARLY:.0%} of the longest run's {longest:,} steps, and before "
+            "then runs warm up; let one train on"
+        )
     table = pd.concat(tables, ignore_index=True)
     table = table.assign(shared=table.duplicated(["step", "loss"], keep=False))
     return table.drop_duplicates(["step", "loss"], ignore_index=True)

@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import math
 
 import pytest
 
 from experiments.studies.pretraining.annealing import study
+from experiments.studies.pretraining.annealing.curve_fit import Record
 from launch import cli
 from launch.driver.stages import planned_run
 from launch.store import Store
@@ -55,6 +57,12 @@ def test_runs_of_several_models_are_refused_and_how_to_choose_is_said(tmp_path, 
     assert "these 2 runs differ in" in line and '--where "d_model == 8"' in line
     assert cli.main(["curves", str(tmp_path), "--where", "d_model == 8"]) == 2
     assert "none of 1 run has recorded" in capsys.readouterr().err
+
+
+def test_a_run_that_has_only_just_begun_is_no_curve(tmp_path, capsys):
+    store_of(tmp_path, [Record("", HALF, [{"step": 9, "train_loss": 5.0}], math.nan)])
+    assert cli.main(["curves", str(tmp_path)]) == 2
+    assert "no loss is recorded after 10% of the longest run's" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
