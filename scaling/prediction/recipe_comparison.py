@@ -221,7 +221,8 @@ def _warnings(b: str, smallest: Gain, overall: Gain, largest: Gain, trend: Trend
     if trend is None:
         return ["the runs are of too few different computes to say how the gain changes with scale"]
     found, up = [], largest.gain > 1
-    gone = largest.flops * 10 ** float(np.clip(-np.log(largest.gain) / np.log(trend.factor), -9, 9))
+    decades = -np.log(largest.gain) / np.log(trend.factor) if trend.factor != 1 else np.inf  # to a gain of 1
+    gone = largest.flops * 10 ** float(np.clip(decades, -9, 9))
     if smallest.shown and largest.shown and up != (smallest.gain > 1):
         found.append(
             f"the gain crosses 1 near {gone:.2g} FLOPs: {b} is {'worse' if up else 'better'} below, "
