@@ -36,6 +36,7 @@ ROOT = Path(__file__).parents[1]
 CORPORA = Path(os.environ.get("ISOFLOP_PUBLIC_DATA", ROOT.parent / "shared/data")).absolute() / "corpora"
 FILES = {"novels": "train", "python": "domain_python", "languages": "multilingual_train"}
 VOCABULARIES = {"bytes": (), "sentencepiece": ("data.vocab=sentencepiece", "data.vocab_size=512")}
+MORE_CHARACTERS = {"languages": ("data.vocab_size=4608",)}  # 3,897 of them, which 512 pieces cannot have
 FAMILIES = ("transformer", "moe", "rwkv7")
 SEEDS = range(10, 16)
 PRESETS = {
@@ -71,6 +72,7 @@ class Combination:
         return [
             *own,
             *VOCABULARIES[self.vocab],
+            *(MORE_CHARACTERS.get(self.corpus, ()) if self.vocab == "sentencepiece" else ()),
             f"family={self.family}",
             f"seed={self.seed}",
             *PRESETS[preset],
