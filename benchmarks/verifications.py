@@ -35,8 +35,8 @@ from launch import cli
 ROOT = Path(__file__).parents[1]
 CORPORA = Path(os.environ.get("ISOFLOP_PUBLIC_DATA", ROOT.parent / "shared/data")).absolute() / "corpora"
 FILES = {"novels": "train", "python": "domain_python", "languages": "multilingual_train"}
-VOCABULARIES = {"bytes": (), "sentencepiece": ("data.vocab=sentencepiece", "data.vocab_size=512")}
-MORE_CHARACTERS = {"languages": ("data.vocab_size=4608",)}  # 3,897 of them, which 512 pieces cannot have
+VOCABULARIES = ("bytes", "sentencepiece")
+PIECES = {"languages": 4608}  # where not 512: of as many characters as theirs, 3,897, 512 pieces cannot be
 FAMILIES = ("transformer", "moe", "rwkv7")
 SEEDS = range(10, 16)
 PRESETS = {
@@ -69,10 +69,10 @@ class Combination:
         """The settings that differ from the study's."""
         of_file = ["data.task=files", f"data.path={CORPORA / FILES.get(self.corpus, '')}.jsonl.xz"]
         own = of_file if self.corpus in FILES else []
+        pieces = ["data.vocab=sentencepiece", f"data.vocab_size={PIECES.get(self.corpus, 512)}"]
         return [
             *own,
-            *VOCABULARIES[self.vocab],
-            *(MORE_CHARACTERS.get(self.corpus, ()) if self.vocab == "sentencepiece" else ()),
+            *(pieces if self.vocab == "sentencepiece" else []),
             f"family={self.family}",
             f"seed={self.seed}",
             *PRESETS[preset],

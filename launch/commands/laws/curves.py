@@ -2,7 +2,8 @@
 
 Both laws (`isoflop list laws`: annealing_curves, multi_power_curves) are fitted to what the study's runs have
 recorded so far; that which was less off at ends of runs that it had not seen speaks. --set asks for the run
-that differs in these settings from the first of them: another schedule, or more tokens.
+that differs in these settings from the first of them: another schedule, or more tokens. Intervals are as wide
+as these laws were off ends of runs left out; they do not widen for a run that is longer than all of those.
 
 Example: isoflop curves out/annealing
 Example: isoflop curves out/grid --where "d_model == 64" --set schedule.name=cosine --set n_tokens=2e7
@@ -40,9 +41,9 @@ def run(args: list[str], flags) -> int:
     prepare_process()  # before anything imports jax
     from experiments.fields import apply_overrides
     from experiments.studies.pretraining.annealing.curve_fit import fit_best, read_records
-    from launch.monitor.text import n_runs
+    from launch.monitor.text import n_runs, strict
 
-    asked = apply_overrides(configs[0], flags.set) if flags.set else None
+    other = apply_overrides(configs[0], flags.set) if flags.set else None
     records = [record for record in read_records(folder, configs) if record.events]
     if not records:
         raise ValueError(f"{folder}: none of {n_runs(len(configs))} has recorded a loss yet")
@@ -50,10 +51,10 @@ def run(args: list[str], flags) -> int:
     best, fit = next(iter(fits.items()))
     rows = [
         said(fit, record.config, flags.level)
-        | {"step": int(record.events[-1]["step"]), "measured": finite(record.final)}
+        | {"step": int(record.events[-1]["step"]), "measured": strict(record.final)}
         for record in records
     ]
-    asked = said(fit, asked, flags.level) if asked else None
+    asked = said(fit, other, flags.level) if other else None
     if flags.json:
         off = {law: each.off.tolist() for law, each in fits.items()}
         content = {"law": best, "level": flags.level, "off": off, "runs": rows, "asked": asked}
@@ -97,10 +98,12 @@ def example(configs: list[dict], name: str) -> str:
 
 def said(fit, config, level: float) -> dict:
     """What a law says of the end of a run, and which run that is."""
+    from launch.monitor.text import strict
+
     predicted, lo, hi = fit.end(config, level)
     about = {"run_id": config.run_id, "n_steps": config.n_steps}
     about |= {"schedule": in_words(config), "lr": config.optimizer.lr}
-    return about | {"predicted": predicted, "lo": finite(lo), "hi": finite(hi)}
+    return about | {"predicted": predicted, "lo": strict(lo), "hi": strict(hi)}
 
 
 def in_words(config) -> str:
@@ -110,11 +113,6 @@ def in_words(config) -> str:
     if schedule.name == "cosine":
         return f"cosine{to}"
     return f"decay {schedule.decay:.0%}{to}" if schedule.decay else "constant"
-
-
-def finite(value: float) -> float | None:
-    """None for NaN, which JSON has no word for."""
-    return None if value != value else float(value)
 
 
 def as_text(fits: dict, rows: list[dict], asked: dict | None, level: float) -> list[str]:
@@ -151,8 +149,6 @@ def as_text(fits: dict, rows: list[dict], asked: dict | None, level: float) -> l
     }
     lines += ["", *columns(table)[0]]
     if asked:
-        lines += [
-            "",
-            f"{asked['schedule']}, lr {asked['lr']:g}, {asked['n_steps']:,} steps: ends at {ends(asked)}",
-        ]
+        what = f"{asked['schedule']}, lr {asked['lr']:g}, {asked['n_steps']:,} steps"
+        lines += ["", f"{what}: ends at {ends(asked)}"]
     return lines

@@ -329,13 +329,13 @@ def as_text(
 def untaught_routers(runs: Sequence[PlannedRun]) -> list[str]:
     """Says of runs whose tokens go to one expert of several, at a weight of 1, that no loss teaches which."""
     experts = [run.config["model"].get("experts") or {} for run in runs]
-    untaught = sum(
-        e.get("top_k") == 1 < e.get("n_experts", 1) and e.get("renormalize", True) for e in experts
-    )
+    n = sum(e.get("top_k") == 1 < e.get("n_experts", 1) and e.get("renormalize", True) for e in experts)
+    if not n:
+        return []
     return [
-        f"in doubt: {n_runs(untaught)} with top_k=1 and renormalize=true: an expert's weight is always 1, so "
+        f"in doubt: {n_runs(n)} with top_k=1 and renormalize=true: an expert's weight is always 1, so "
         "the router learns from its balance alone; set model.experts.renormalize=false"
-    ] * bool(untaught)
+    ]
 
 
 def flops_of(runs: Sequence[PlannedRun]) -> float:
