@@ -151,4 +151,8 @@ def as_text(fits: dict, rows: list[dict], asked: dict | None, level: float) -> l
     if asked:
         what = f"{asked['schedule']}, lr {asked['lr']:g}, {asked['n_steps']:,} steps"
         lines += ["", f"{what}: ends at {ends(asked)}"]
+        longest = max(row["step"] for row in rows)
+        if asked["n_steps"] > longest:
+            times = f"{asked['n_steps'] / longest:.3g} times the longest record ({longest:,} steps)"
+            lines.append(f"that is {times}, and the interval is no wider for it")
     return lines

@@ -3,12 +3,14 @@
 import dataclasses
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 
 from experiments.studies.pretraining.annealing import study
 from experiments.studies.pretraining.annealing.curve_fit import Record
 from launch import cli
+from launch.commands.laws import curves
 from launch.driver.stages import planned_run
 from launch.store import Store
 from tests.experiments.studies.pretraining.test_annealing import SETTINGS, recorded
@@ -45,6 +47,16 @@ def test_half_a_run_and_a_schedule_never_trained_are_told_where_they_end(tmp_pat
         assert run["lo"] < run["predicted"] < run["hi"]
         assert run["predicted"] == pytest.approx(recorded(config).final, rel=0.01)
     assert len(said["off"][said["law"]]) == len(records)
+
+
+@pytest.mark.parametrize(
+    "n_steps, says", [(100, "ends at 2.5000"), (250, "2.5 times the longest record (100 steps)")]
+)
+def test_a_run_longer_than_all_records_is_said_to_be(n_steps, says):
+    row = {"run_id": "a", "schedule": "cosine", "lr": 0.01, "step": 100, "n_steps": 100, "measured": 3.0}
+    row |= {"predicted": 2.5, "lo": None, "hi": None}
+    lines = curves.as_text({"law": SimpleNamespace(off=())}, [row], row | {"n_steps": n_steps}, 0.9)
+    assert says in lines[-1]
 
 
 def test_runs_of_several_models_are_refused_and_how_to_choose_is_said(tmp_path, capsys):
