@@ -10,7 +10,7 @@ import pandas as pd
 from scaling import laws
 from scaling.fitting.diagnostics import Diagnostics, diagnose, resampled
 from scaling.fitting.doubts import design_doubts
-from scaling.fitting.forms import forms_of, mixed
+from scaling.fitting.forms import mixed
 from scaling.fitting.reach import evidence
 from scaling.fitting.result import Fit
 from scaling.fitting.solver import ROUGH, Problems, Solution, best_of_starts, solve
@@ -51,9 +51,9 @@ def fit(
       n_bootstrap: resamples of the runs behind the intervals; 0 gives values without intervals.
       seed: of the resampling; level: of the intervals, between 0 and 1.
       delta: in log loss, where the Huber loss turns from square to linear.
-      relax: forecast with the law's relaxed form mixed with others (scaling/fitting/forms.py), which
-        extrapolates better on published tables; without it the law itself forecasts: fewer parameters,
-        narrower intervals, for runs near the frontier.
+      relax: forecast with the law's relaxed form, which extrapolates better on published tables; without it
+        with the law itself: fewer parameters, narrower intervals, for runs near the frontier. Either is mixed
+        with the forms beside the law (scaling/fitting/forms.py).
 
     Raises:
       ValueError: unknown law or approach, a setting out of range, or too few usable runs.
@@ -95,7 +95,7 @@ def fit(
         objective=float(solution.objective[0]),
         delta=delta,
         forecast=known,
-        forms=mixed(known, forms_of(form)[1:], x, y) if relax and form.beside else None,
+        forms=mixed(known, form.beside, x, y) if form.beside else None,
         profiles=profiles,
         status=_status(form, solution, found, int(run.max()) + 1),
         diagnostics=found,

@@ -24,7 +24,7 @@ CUTS = (0.4, 0.6, 0.8)  # shares of the runs, in order of compute, that forms ar
 BEYOND = 1.5  # scored are runs of this many times the compute of the cut, or more
 LEAST_RUNS, LEAST_HELD_OUT = 9, 2  # distinct, below a cut and above it
 ROUNDS = 2  # of a fit below a cut, which begins where the fit to all runs ended
-FIRST = 9.0  # a priori the first form, whose prior public tables have seen, counts as so many of the others
+FIRST = 16.0  # a priori the first form, whose prior public tables have seen, counts as so many of the others
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,8 @@ class Forms:
         """As `Forecast.predict`, of the mixture, with the interval of a Gaussian of its mean and variance."""
         mean, within, between = self._moments(x)
         first, width = self.forecasts[0], float(special.ndtri((1 + level) / 2))
-        return interval(first, laws.find(first.law, run_files=False), mean, within + between, width)
+        law = laws.find(first.law, run_files=False)
+        return interval(first, law, mean, within + between, first.below(law, x), width)
 
     def spread(self, x: Mapping[str, np.ndarray]) -> np.ndarray:
         """Standard deviation between the forms' means at each row of `x`, on the law's scale."""
@@ -67,11 +68,6 @@ class Forms:
     def from_json(content: Mapping[str, Any], first: Forecast) -> "Forms":
         others = [Forecast.from_json(saved) for saved in content["others"]]
         return Forms((first, *others), np.asarray(content["weights"], float))
-
-
-def forms_of(law: Law) -> tuple[Law, ...]:
-    """The forms that forecasts of a law mix, the one with its name or its relaxed one first."""
-    return tuple(dict.fromkeys((law.relaxed or law, law, *law.beside))) if law.beside else ()
 
 
 def mixed(first: Forecast, others: Sequence[Law], x: Mapping[str, np.ndarray], y: np.ndarray) -> Forms:

@@ -4,13 +4,18 @@ What a law is off by where no run has been, no table of runs can say. How laws f
 simulated truths of other forms, what forecasts missed grew as the distance from the runs in (log N, log D) to
 the power 1.5, as a random walk's integral does (`python -m benchmarks.scaling.far`), beyond the largest
 compute as in the empty corner of an L of runs. So a forecast's error has a part that grows so.
+
+And they failed to one side. Whether the loss has a floor, and where, runs above it hardly tell; where the
+truth had none, all forms expected too high a loss, ever more so with distance. So an interval's lower end
+lies further away than its upper one.
 """
 
 from collections.abc import Mapping
 
 import numpy as np
 
-FIRST_DECADE = 0.014  # standard deviation of log loss that one decade from the nearest run adds
+FIRST_DECADE = 0.014  # standard deviation of log loss that one decade from the nearest run adds …
+BELOW = 0.016  # … and adds besides to a loss below what is predicted
 AT_THE_END = 1.05  # times an end of the range: rounding and a size off the ladder reach no further
 
 
@@ -20,8 +25,17 @@ def unseen(at: np.ndarray, runs: np.ndarray) -> np.ndarray:
     Args:
       at [points, 2], runs [rows, 2]: base-10 logarithms of sizes and of tokens.
     """
-    decades = np.abs(at[:, None] - runs).max(axis=2).min(axis=1)
-    return FIRST_DECADE * decades**1.5
+    return FIRST_DECADE * _decades(at, runs) ** 1.5
+
+
+def floorless(at: np.ndarray, runs: np.ndarray) -> np.ndarray:
+    """As `unseen`, of a loss that is lower than predicted: for a floor that may not be there [points]."""
+    return BELOW * _decades(at, runs) ** 2
+
+
+def _decades(at: np.ndarray, runs: np.ndarray) -> np.ndarray:
+    """From the nearest run, in size or in tokens, whichever is more [points]."""
+    return np.abs(at[:, None] - runs).max(axis=2).min(axis=1)
 
 
 def evidence(columns: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:

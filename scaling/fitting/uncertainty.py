@@ -22,7 +22,7 @@ from scaling.fitting.model_discrepancy import (
     estimate_discrepancy,
     locations,
 )
-from scaling.fitting.reach import unseen
+from scaling.fitting.reach import floorless, unseen
 from scaling.fitting.solver import Prior, levenberg_marquardt
 from scaling.laws import Law
 from scaling.laws.law import linearised
@@ -72,7 +72,15 @@ class Forecast:
 
         The ends are NaN without draws."""
         width = special.stdtrit(self.dof, (1 + level) / 2)
-        return interval(self, law, *self.moments(law, x), float(width))
+        return interval(self, law, *self.moments(law, x), self.below(law, x), float(width))
+
+    def below(self, law: Law, x: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Variance at each row of `x` that a loss below the mean has besides, on the law's scale [rows]."""
+        x = {name: np.asarray(x[name], float) / self.units[name] for name in law.columns}
+        at, here = locations(law, x), locations(law, self.x)
+        if law.target != "loss" or self.discrepancy is None or at is None or here is None:
+            return np.zeros(len(x[law.columns[0]]))
+        return floorless(decades(at), decades(here)) ** 2
 
     def moments(self, law: Law, x: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """(mean, variance) of one new run at each row of `x`, on the law's scale, in units of the data."""
@@ -111,18 +119,19 @@ class Forecast:
 
 
 def interval(
-    known: Forecast, law: Law, mean: np.ndarray, variance: np.ndarray, width: float
+    known: Forecast, law: Law, mean: np.ndarray, variance: np.ndarray, below: np.ndarray, width: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(middle, both ends) of the interval of these moments, in the target's own unit [rows].
 
     Args:
       known: of the units, and of the draws without which the ends are NaN.
-      law: of the scale; mean, variance: on it, in units of the data [rows].
+      law: of the scale; mean, variance: on it, in units of the data [rows]; below: variance that its lower
+        half has besides [rows].
       width: half of the interval, in standard deviations.
     """
-    half = width * np.sqrt(variance)
-    half = half if len(known.samples) else np.full_like(half, np.nan)
-    ends, unit = (mean, mean - half, mean + half), known.units[law.target]
+    width = width if len(known.samples) else np.nan
+    ends = (mean, mean - width * np.sqrt(variance + below), mean + width * np.sqrt(variance))
+    unit = known.units[law.target]
     found = [unit * (np.exp(np.minimum(end, 50.0)) if law.scale == "log" else end) for end in ends]
     return found[0], found[1], found[2]
 

@@ -99,12 +99,12 @@ LAWS = {
         FACT_ERROR,
     )
 }
-FORMS = {form.name: form for law in LAWS.values() for form in (law, law.relaxed or law)}
+FORMS = {form.name: form for law in LAWS.values() for form in (law, law.relaxed or law, *law.beside)}
 FORMER_NAMES = {"chinchilla-loose": "chinchilla-decoupled"}  # in a fit.json of before
 
 
 def find(name: str, run_files: bool = True) -> Law:
-    """A law, or the relaxed form of one, by its name.
+    """A law, its relaxed form or one beside it, by its name.
 
     `broken:n_params`, `u_shaped:n_params,accuracy`, `mixture:web,code`, `mixture_own:…` and
     `over_optimisation_rl:reward_params` are of the columns named;

@@ -48,7 +48,7 @@ class Law:
         their ratio.
       relaxed: the form that forecasts are made with, because no law is exactly true; None for the law itself.
       beside: further forms of the same columns that forecasts are mixed with, since runs do not tell which
-        form holds far beyond them.
+        form holds far beyond them; known by their names, too (`laws.find`).
       best_size: (theta [thetas, n_params], flops [thetas, budgets]) -> the size of the lowest loss that a
         budget of 6·N·D buys [thetas, budgets], NaN where there is none, in the table's own units. None where
         it has no closed form: the best size is then searched for (scaling/optimum/frontier.py).

@@ -116,7 +116,7 @@ def conclusion(v: dict) -> str:
 
 
 def fit_grid(runs: Runs, **options) -> scaling.Fit:
-    """Chinchilla's law itself: the grid keeps near the best sizes, where it holds, and has few runs."""
+    """Led by Chinchilla's law: the grid keeps near the best sizes, where it holds, and has few runs."""
     return scaling.fit(runs, relax=False, **options)
 
 

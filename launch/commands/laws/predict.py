@@ -2,8 +2,8 @@
 
 Intervals are for the measured loss of one new run, so they hold run-to-run noise. A law of other columns, or
 of another target than the loss, is asked by a table, --points, or by --given for one model. The column `form`
-of tables and JSON names the form of the law that predicts: its relaxed form, unless it was fitted with
---norelax. A prediction of a model larger or smaller than the runs, of more or fewer tokens, or of other
+of tables and JSON names the form of the law that leads the prediction: its relaxed form, unless it was fitted
+with --norelax. A prediction of a model larger or smaller than the runs, of more or fewer tokens, or of other
 compute carries a warning that says by which factor; JSON has these factors as `reach`. Where the fit is in
 doubt, the warning says why; tables and JSON have its words as `warning`.
 

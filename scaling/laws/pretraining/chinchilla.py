@@ -7,7 +7,7 @@ import numpy as np
 from jax import Array
 
 from scaling.laws.law import FREE, Columns, Law
-from scaling.laws.pretraining.mixed_forms import INTERACTING, SKALING
+from scaling.laws.pretraining.mixed_forms import INTERACTING, SKALING, with_low_floor
 
 
 def _chinchilla(theta: Array, x: Columns) -> Array:
@@ -98,7 +98,7 @@ CHINCHILLA = Law(
     source="Hoffmann et al. 2022 (arXiv 2203.15556), eq. 2; its robust fit: appendix D.3, eq. 3",
     use="models of one kind, trained once through their data",
     relaxed=CHINCHILLA_DECOUPLED,
-    beside=(SKALING, INTERACTING),
+    beside=(with_low_floor(SKALING), with_low_floor(INTERACTING)),
     best_size=_best_size_chinchilla,
     size_exponent=_size_exponent_chinchilla,
 )

@@ -1,6 +1,11 @@
-"""Two forms that forecasts of Chinchilla's law are mixed with: its terms add up otherwise, or interact."""
+"""Two forms that forecasts of Chinchilla's law are mixed with: its terms add up otherwise, or interact.
+
+Both are mixed in with a low floor a priori: where runs do not tell how far the loss can fall, Chinchilla's
+prior says that it cannot fall far, and forecasts by other forms are worth most if they say the opposite.
+"""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -71,3 +76,13 @@ INTERACTING = Law(
     "both to first order in log N",
     use="grids of sizes and tokens in which larger models learn faster; chinchilla is kappa = zeta = 0",
 )
+
+
+# Chosen with simulated worlds and public tables seen: docs/concepts/intervals.md.
+LOW_FLOOR = {"E": (0.2, 0.2), "alpha": (0.2, 0.15), "beta": (0.2, 0.15)}
+
+
+def with_low_floor(law: Law) -> Law:
+    """The law with a prior by which most of the loss can still be learnt, slowly."""
+    prior = tuple(LOW_FLOOR.get(name, of_law) for name, of_law in zip(law.params, law.prior))
+    return replace(law, name=f"{law.name}-low-floor", prior=prior)

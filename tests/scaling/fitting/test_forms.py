@@ -10,6 +10,7 @@ from scipy import stats
 import scaling
 from scaling import laws
 from scaling.fitting.forms import FIRST, log_density
+from scaling.fitting.reach import floorless
 from scaling.simulate.forms import Skaling
 from tests.scaling.planted import isoflop_runs
 
@@ -28,7 +29,7 @@ def fit():
 def test_the_form_that_is_true_weighs_more_than_one_that_is_not(fit):
     weight = {known.law: share for known, share in zip(fit.forms.forecasts, fit.forms.weights)}
     assert sum(weight.values()) == pytest.approx(1)
-    assert weight["skaling"] > 3 * weight["chinchilla"]
+    assert weight["skaling-low-floor"] > 3 * weight["interacting-low-floor"]
 
 
 def test_a_prediction_has_the_mean_and_the_variance_of_the_mixture(fit):
@@ -39,11 +40,14 @@ def test_a_prediction_has_the_mean_and_the_variance_of_the_mixture(fit):
     shares /= shares.sum(axis=0)
     mean = (shares * means).sum(axis=0)
     second = (shares * (variances + means**2)).sum(axis=0)
-    half = stats.norm.ppf(0.95) * np.sqrt(second - mean**2)
+    variance, width = second - mean**2, stats.norm.ppf(0.95)
+    below = (
+        floorless(np.log10(np.stack(list(AHEAD.values()), 1)), np.log10(np.stack([SIZES, TOKENS], 1))) ** 2
+    )
     found, unit = fit.predict(**AHEAD), fit.forecast.units["loss"]
     np.testing.assert_allclose(found.loss, unit * np.exp(mean))
-    np.testing.assert_allclose(found.lo, unit * np.exp(mean - half))
-    np.testing.assert_allclose(found.hi, unit * np.exp(mean + half))
+    np.testing.assert_allclose(found.lo, unit * np.exp(mean - width * np.sqrt(variance + below)))
+    np.testing.assert_allclose(found.hi, unit * np.exp(mean + width * np.sqrt(variance)))
 
 
 def test_a_saved_fit_predicts_the_same_and_one_saved_before_there_were_forms_opens(fit):
@@ -58,12 +62,16 @@ def test_a_saved_fit_predicts_the_same_and_one_saved_before_there_were_forms_ope
 
 def test_runs_too_few_to_hold_any_out_leave_the_forms_their_first_weights():
     few = scaling.fit(isoflop_runs((1e18, 2e18), noise=0.002, sizes=4), n_bootstrap=0)
-    np.testing.assert_allclose(few.forms.weights, np.array([FIRST, 1, 1, 1]) / (FIRST + 3))
+    np.testing.assert_allclose(few.forms.weights, np.array([FIRST, 1, 1]) / (FIRST + 2))
 
 
-def test_the_law_itself_and_laws_without_forms_beside_them_are_not_mixed():
+def test_the_law_itself_leads_where_it_is_not_relaxed_and_laws_with_none_beside_them_are_alone():
     runs = isoflop_runs(noise=0.002)
-    assert scaling.fit(runs, relax=False, n_bootstrap=0).forms is None
+    led = scaling.fit(runs, relax=False, n_bootstrap=0).forms
+    assert [known.law for known in led.forecasts] == [
+        "chinchilla",
+        *(form.name for form in laws.CHINCHILLA.beside),
+    ]
     assert scaling.fit(runs, "kaplan", n_bootstrap=0).forms is None
 
 

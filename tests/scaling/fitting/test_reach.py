@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import scaling
-from scaling.fitting.reach import FIRST_DECADE, evidence, in_words, lever_arm, reach, unseen
+from scaling.fitting.reach import BELOW, FIRST_DECADE, evidence, floorless, in_words, lever_arm, reach, unseen
 from tests.scaling.planted import isoflop_runs
 
 SEEN = {"n_params": np.array([1e6, 1e8]), "n_tokens": np.array([1e9, 1e8])}
@@ -67,5 +67,6 @@ def test_a_fit_knows_its_evidence_also_one_that_was_saved_without():
 )
 def test_what_is_unseen_grows_from_the_nearest_run(point, decades):
     an_l = np.array([[0, 0], [1, 0], [2, 0], [0, 1], [0, 2]], float)
-    expected = FIRST_DECADE * decades**1.5
-    assert unseen(np.array([point], float), an_l)[0] == pytest.approx(expected, abs=1e-12)
+    at = np.array([point], float)
+    assert unseen(at, an_l)[0] == pytest.approx(FIRST_DECADE * decades**1.5, abs=1e-12)
+    assert floorless(at, an_l)[0] == pytest.approx(BELOW * decades**2, abs=1e-12)
