@@ -60,8 +60,7 @@ class Latent:
         check_sizes("model: latent", self, "kv_rank", "d_rope", "d_value")
         if self.d_rope % 2:
             raise ValueError(f"model: latent.d_rope={self.d_rope}; rope rotates pairs, so it must be even")
-        if self.q_rank < 0:
-            raise ValueError(f"model: latent.q_rank={self.q_rank}; it must be at least 0, which is none")
+        check_sizes("model: latent", self, "q_rank", least=0)
 
 
 @dataclass(frozen=True)
@@ -103,6 +102,7 @@ class Experts:
 
     def __post_init__(self):
         check_sizes("model: experts", self, "n_experts", "top_k", "d_expert")
+        check_sizes("model: experts", self, "d_shared", least=0)
         if self.top_k > self.n_experts:
             raise ValueError(f"model: experts.top_k={self.top_k} of n_experts={self.n_experts}; choose fewer")
         check_sizes("model: experts", self, "n_groups", "top_groups")

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import Field, dataclass
+from numbers import Integral
 from typing import Any, ClassVar, Literal, Protocol
 
 Dtype = Literal["float32", "bfloat16"]
@@ -40,15 +41,17 @@ class MuP:
     base_d_head: int
 
 
-def check_sizes(where: str, config: Any, *names: str) -> None:
-    """Refuses a configuration of which one of these fields is smaller than 1, or larger than any network has:
-    what loops over it, or allocates, would take the machine down before it fails."""
+def check_sizes(where: str, config: Any, *names: str, least: int = 1) -> None:
+    """Refuses a configuration of which one of these fields is no whole number, too small, or larger than any
+    network has: what loops over it, or allocates, would take the machine down before it fails."""
     for name in names:
-        most = MAX_LAYERS if "layers" in name else MAX_SIZE
-        if getattr(config, name) < 1:
-            raise ValueError(f"{where}: {name}={getattr(config, name)}; it must be at least 1")
-        if getattr(config, name) > most:
-            raise ValueError(f"{where}: {name}={getattr(config, name)}; it must be at most {most:,}")
+        value, most = getattr(config, name), MAX_LAYERS if "layers" in name else MAX_SIZE
+        if not isinstance(value, Integral) or isinstance(value, bool):
+            raise ValueError(f"{where}: {name}={value!r}; it must be a whole number")
+        if value < least:
+            raise ValueError(f"{where}: {name}={value}; it must be at least {least}")
+        if value > most:
+            raise ValueError(f"{where}: {name}={value}; it must be at most {most:,}")
 
 
 def check_positive(where: str, config: Any, *names: str) -> None:

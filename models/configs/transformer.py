@@ -73,6 +73,7 @@ class TransformerConfig:
     def __post_init__(self):
         sizes = ("vocab_size", "d_model", "n_layers", "n_heads", "n_kv_heads", "d_head", "d_ff")
         check_sizes("model", self, *sizes)
+        check_sizes("model", self, "max_len", least=int(self.positions == "learned"))
         check_positive("model", self, "norm_eps", "rope_theta", "embedding_scale")
         for name in ("attention_scale", "attention_softcap", "logit_softcap", "local_rope_theta"):
             if not 0 <= getattr(self, name) < math.inf:
@@ -84,8 +85,6 @@ class TransformerConfig:
             )
         if self.positions == "rope" and self.d_head % 2:
             raise ValueError(f"model: d_head={self.d_head}; rope rotates pairs, so it must be even")
-        if self.positions == "learned" and self.max_len < 1:
-            raise ValueError(f"model: max_len={self.max_len}; learned positions need a table of at least 1")
         if not self.windows or min(self.windows) < 0 or len(self.windows) > self.n_layers:
             raise ValueError(
                 f"model: windows={self.windows}; give 1 to n_layers={self.n_layers} of them, each at least 0"

@@ -17,7 +17,7 @@ from models.configs.model_config import Dtype, ModelConfig
 from models.hf import sequence_classification
 from models.hf.checkpoint_tensors import CheckpointTensor, flat, match, nested, shapes_of, tensors_of
 from models.hf.config_json import ARCHITECTURES, config_from_json, config_to_json
-from models.hf.files import SHARD_BYTES, Tensor, Tensors, whole_folder, write_tensors
+from models.hf.files import SHARD_BYTES, Tensor, Tensors, read_json, whole_folder, write_tensors
 from models.parameters import Params
 
 __all__ = ["ARCHITECTURES", "load", "load_config", "save"]
@@ -109,8 +109,9 @@ def _described(folder: Path) -> tuple[ModuleType, ModelConfig]:
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(f"{folder} is no checkpoint: it has no config.json")
+    described = read_json(path)
     try:
-        return config_from_json(json.loads(path.read_text()))
+        return config_from_json(described)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
 

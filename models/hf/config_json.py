@@ -45,17 +45,17 @@ def config_from_json(described: dict[str, Any]) -> tuple[ModuleType, ModelConfig
         raise ValueError(f"config.json: expected an object, got {described!r}")
     names = described.get("architectures") or []
     kind = described.get("model_type") or described.get("architecture")
-    if len(names) == 1 and names[0] in ARCHITECTURES:
+    if isinstance(names, list) and len(names) == 1 and str(names[0]) in ARCHITECTURES:
         kind = ARCHITECTURES[names[0]]
-    elif names or kind not in MODULES:
+    elif names or str(kind) not in MODULES:
         allowed = ", ".join([*ARCHITECTURES, "rwkv7"])
         raise ValueError(
             f"config.json: architectures={names!r}, model_type={kind!r} is not supported; allowed: {allowed}"
         )
     try:
         return MODULES[kind], MODULES[kind].config_from_json(described | {"model_type": kind})
-    except TypeError as error:
-        raise ValueError(f"config.json: a field has a value of the wrong type ({error})") from None
+    except (TypeError, AttributeError, ArithmeticError) as error:
+        raise ValueError(f"config.json: a field has a value that it cannot have ({error})") from None
 
 
 def config_to_json(config: ModelConfig) -> tuple[ModuleType, ModelConfig, dict[str, Any], dict[str, float]]:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from models.configs.model_config import MAX_LAYERS
+
 # Fields of every architecture that no logit depends on: who wrote the file, training, generation, outputs.
 HARMLESS = frozenset(
     """
@@ -41,6 +43,14 @@ class Fields:
         if value is None and default is _REQUIRED:
             raise ValueError(f"{self.where}: {name} is missing; this architecture needs it")
         return default if value is None else value
+
+    def layers(self, name: str, least: int = 1) -> int:
+        """The value of a field that counts layers, of which lists are made: a whole number, not too large."""
+        value = self.take(name)
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MAX_LAYERS:
+            allowed = f"a whole number from {least} to {MAX_LAYERS:,}"
+            raise ValueError(f"{self.where}: {name}={value!r} is not supported; allowed: {allowed}")
+        return value
 
     def require(self, name: str, *allowed: Any, default: Any = None) -> Any:
         """The value of a field that must be one of `allowed`; `default` where it is absent or null."""

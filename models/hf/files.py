@@ -87,7 +87,7 @@ def _indexed(folder: Path) -> dict[str, Path]:
     path = folder / INDEX
     if not path.is_file():
         return {}
-    index = json.loads(path.read_text())
+    index = read_json(path)
     if not isinstance(index, dict) or not isinstance(index.get("weight_map"), dict):
         raise ValueError(f"{path}: expected an object with weight_map")
     files = {name: folder / str(file) for name, file in index["weight_map"].items()}
@@ -95,6 +95,18 @@ def _indexed(folder: Path) -> dict[str, Path]:
         if file.parent != folder or not file.is_file():
             raise ValueError(f"{path}: names the file {file.name}, which is not in {folder}")
     return files
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file says.
+
+    Raises:
+      ValueError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON ({error}); give another copy") from None
 
 
 Tensor = tuple[str, tuple[int, ...], Callable[[], np.ndarray]]

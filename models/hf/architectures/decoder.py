@@ -48,7 +48,7 @@ def decoder_from_json(fields: Fields, theta: float = 10_000.0) -> dict[str, Any]
     return {
         "vocab_size": fields.take("vocab_size"),
         "d_model": d_model,
-        "n_layers": fields.take("num_hidden_layers"),
+        "n_layers": fields.layers("num_hidden_layers"),
         "n_heads": n_heads,
         "n_kv_heads": fields.take("num_key_value_heads", n_heads),
         "d_head": fields.take("head_dim", d_model // n_heads),

@@ -59,7 +59,7 @@ def config_from_json(fields: dict[str, Any]) -> TransformerConfig:
         dispatch="dropless",
         balance_loss=left.take("aux_loss_alpha", 0.0),
         z_loss=0.0,
-        dense_layers=tuple(range(left.take("first_k_dense_replace"))),
+        dense_layers=tuple(range(left.layers("first_k_dense_replace", 0))),
         scores=SCORES[kind],  # type: ignore[arg-type]
         choice_bias=kind == "deepseek_v3",
         n_groups=groups[0] if grouped else 1,
@@ -189,4 +189,5 @@ def _sharpening(rope: Any) -> float:
     fields = rope if isinstance(rope, dict) else {}
     stretched = fields.get("rope_type", fields.get("type", "default")) != "default"
     all_dim = fields.get("mscale_all_dim") or 0
-    return (0.1 * all_dim * math.log(fields["factor"]) + 1) ** 2 if stretched and all_dim else 1.0
+    factor = fields.get("factor", 0)
+    return (0.1 * all_dim * math.log(factor) + 1) ** 2 if stretched and all_dim and factor > 0 else 1.0

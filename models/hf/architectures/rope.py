@@ -84,7 +84,7 @@ def rope_to_json(theta: float, scaling: RopeScaling | None) -> dict[str, Any]:
 
 def _sharpening(factor: float, mscale: float, mscale_all: float) -> float:
     """Yarn's factor of cosines and sines in DeepSeek's spelling; 0, our word for the paper's, without it."""
-    if not (mscale and mscale_all):
+    if not (mscale and mscale_all and factor > 0):
         return 0.0
     grown = 0.1 * math.log(factor)
     return (grown * mscale + 1) / (grown * mscale_all + 1)

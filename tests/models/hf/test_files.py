@@ -83,6 +83,15 @@ def test_an_index_that_is_wrong_is_named(tmp_path):
         hf.load(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json"])
+@pytest.mark.parametrize("content", ["{", "[" * 100_000, ""])
+def test_damaged_json_of_a_checkpoint_is_named(name, content, tmp_path):
+    write_shards(tmp_path)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=f"{name}: not JSON"):
+        hf.load(tmp_path)
+
+
 def test_folders_that_are_no_checkpoints_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"no config\.json"):
         hf.load(tmp_path)
