@@ -224,7 +224,9 @@ def best_sizes(spend: Spending, theta: np.ndarray, flops: np.ndarray) -> np.ndar
         return np.where(loss.min(axis=-1) < np.inf, spend.sizes[loss.argmin(axis=-1)], np.nan)
     with np.errstate(divide="ignore"):
         served = np.log(flops / 2) - np.log(spend.inference_tokens)  # at this size nothing is left to train
-    middle = np.minimum(0.5 * np.log(flops / 6), served)
+    # Where tokens are few the best size is the one that spends the budget on all of them.
+    middle = np.maximum(0.5 * np.log(flops / 6), np.log(flops / 6) - np.log(spend.max_tokens))
+    middle = np.minimum(middle, served)
     limit = np.log(spend.max_params)
     low, high = np.minimum(middle, limit) - SPAN, np.minimum(middle + SPAN, limit)
     unbounded = np.zeros(flops.shape, bool)

@@ -56,6 +56,8 @@ flags.DEFINE_float("level", None, "level of the intervals; default: the fit's", 
 flags.DEFINE_string("out", None, "write the table here instead of printing it (.csv)", flag_values=FLAGS)
 flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
 
+NO_BEST_SIZE = "no best size is known: by this law the loss falls without end towards smaller or larger models"
+
 
 def run(args: list[str], flags) -> int:
     """Prints, or with --out writes, what is predicted."""
@@ -118,9 +120,10 @@ def run(args: list[str], flags) -> int:
     beyond = reaches(fit, law, pd.DataFrame(dict(points)))
     columns = {name: np.asarray(points[name], float) for name in law.columns}
     parted = disagreement.in_words(fit, columns)
+    unknown = [NO_BEST_SIZE if np.isnan(row.get("n_params", 0.0)) else "" for _, row in table.iterrows()]
     warnings = [
-        "; ".join(filter(None, [reach.in_words(each, fit.evidence), forms, fit.doubt]))
-        for each, forms in zip(beyond, parted)
+        "; ".join(filter(None, [none, reach.in_words(each, fit.evidence), forms, fit.doubt]))
+        for none, each, forms in zip(unknown, beyond, parted)
     ]
     table = table.assign(form=fit.forecast.law, warning=warnings)
     if flags.out:

@@ -103,6 +103,9 @@ def test_limits_bind_where_the_free_optimum_is_beyond_them(plain):
     few = frontier(plain, FLOPS, max_tokens=2 * free.n_tokens[0])
     np.testing.assert_allclose(few.n_tokens, [free.n_tokens[0], *2 * free.n_tokens[[0, 0]]], rtol=1e-4)
     np.testing.assert_allclose(6 * few.n_params * few.n_tokens, FLOPS, rtol=1e-4)
+    fewest = frontier(plain, FLOPS, max_tokens=10.0)  # far from the free optimum, and still all are read
+    np.testing.assert_allclose(fewest.n_tokens, 10.0, rtol=1e-4)
+    np.testing.assert_allclose(6 * fewest.n_params * fewest.n_tokens, FLOPS, rtol=1e-4)
     both = frontier(plain, FLOPS, max_params=free.n_params[0], max_tokens=free.n_tokens[0])
     np.testing.assert_allclose(both.n_params, free.n_params[0], rtol=1e-4)
     np.testing.assert_allclose(both.n_tokens, free.n_tokens[0], rtol=1e-4)

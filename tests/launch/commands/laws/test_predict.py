@@ -185,6 +185,19 @@ def test_a_prediction_beyond_the_runs_says_how_far_in_words_and_numbers(folder, 
     assert far["reach"]["flops"] == pytest.approx(1e21 / 3e19) and far["reach"]["n_params"] > 1
 
 
+def test_where_a_law_knows_no_best_size_that_is_said(folder, fit, capsys):
+    law = find("chinchilla")
+    theta = np.array([{"B": 0.0}.get(name, 1.0) for name in law.params])  # tokens buy nothing
+    forecast = dataclasses.replace(
+        fit.forecast, law="chinchilla", theta=theta, samples=np.tile(theta, (20, 1)), center=theta,
+        covariance=np.zeros((len(theta), len(theta))),
+    )  # fmt: skip
+    endless = dataclasses.replace(fit, forecast=forecast)
+    (folder / "fit.json").write_text(json.dumps(endless.to_json()))
+    call("fit.json", "--flops", "1e21", "--max_tokens", 1e12)
+    assert "no best size is known" in capsys.readouterr().out
+
+
 def test_the_level_of_the_intervals_is_a_choice(folder, fit, capsys):
     assert cli.main(["predict", "fit.json", "--params", "7B", "--tokens", "3T", "--level", "0.995"]) == 0
     want = dataclasses.replace(fit, level=0.995).predict(7e9, 3e12)
