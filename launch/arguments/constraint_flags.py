@@ -26,7 +26,7 @@ def read_form(flags) -> tuple[str, Any] | None:
         try:
             content = Path(content).read_text(encoding="utf-8")
             return name, json.loads(content) if name == "schema" else content
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ValueError(f"--{name} {getattr(flags, name)}: {error}") from None
     return name, content
 

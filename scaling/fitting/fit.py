@@ -161,9 +161,10 @@ def check_level(level: float) -> None:
     """Refuses a level that no interval has.
 
     Raises:
-      ValueError: it does not lie between 0 and 1.
+      ValueError: it does not lie between 0 and 1, or next to one of them, where an interval is a point or
+        everything.
     """
-    if not 0 < level < 1:
+    if not 1e-6 < level < 1 - 1e-6:
         raise ValueError(f"level={level}; it must lie between 0 and 1, for example 0.9")
 
 

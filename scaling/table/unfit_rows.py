@@ -125,11 +125,13 @@ def _mistuned(table: pd.DataFrame, columns: Sequence[str]) -> Found:
         if c not in ("n_params", "n_tokens")
     ]
     group = _numbered(same)
-    setting = _numbered([numbers(table[c]) for c in hyper])
+    settings = np.column_stack([numbers(table[c]) for c in hyper])
+    setting, known = _numbered([settings]), ~np.isnan(settings).any(axis=1)
     loss, order = numbers(table["loss"]), np.lexsort([numbers(table["loss"]), group])
     best = order[np.unique(group[order], return_index=True)[1]][group]  # the row of each one's group
     above = loss / loss[best] - 1
     rows = (above > ABOVE) & (setting != setting[best])  # another seed of the best setting stays
+    rows &= known & known[best]
     return rows, [f"its loss is {each:.2%} above the best of its sweep" for each in above[rows]]
 
 
@@ -150,7 +152,8 @@ def _steps(table: pd.DataFrame) -> np.ndarray | None:
     if "n_tokens" not in table:
         return None
     if "batch_tokens" in table:
-        return numbers(table["n_tokens"]) / numbers(table["batch_tokens"])
+        batch = numbers(table["batch_tokens"])
+        return numbers(table["n_tokens"]) / np.where(batch > 0, batch, np.nan)  # what is none says nothing
     return numbers(table["n_steps"]) if "n_steps" in table else None
 
 
@@ -172,7 +175,7 @@ def _nothing(table: pd.DataFrame) -> Found:
 
 def _about(row: Mapping[str, Any]) -> dict[str, Any]:
     known = {"run_id": str, "n_params": float, "n_tokens": float, "lr": float, "loss": float}
-    return {name: kind(row[name]) for name, kind in known.items() if name in row}
+    return {name: kind(row[name]) for name, kind in known.items() if name in row and not pd.isna(row[name])}
 
 
 def _name(about: Mapping[str, Any]) -> str:

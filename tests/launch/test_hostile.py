@@ -287,6 +287,7 @@ WRONG_NUMBERS = (
     ("hparams", "--seed=-1"),
     ("forecast", "--seed=-1"),
     ("compare", "--level=0"),
+    ("compare", "--level=1e-320"),
 )
 
 

@@ -89,7 +89,7 @@ def _read_jsonl(file: Path, invalid: list[InvalidItem]) -> tuple[list[str], list
             continue
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             invalid.append(InvalidItem(number, f"not JSON ({error})"))
             continue
         text = record.pop("text", None) if isinstance(record, dict) else None

@@ -35,7 +35,7 @@ def read_requests(prompt: str | None, prompts: str | None, seed: int) -> list[di
             continue
         try:
             request = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             request = None
         if not isinstance(request, dict) or not isinstance(request.get("prompt"), str):
             raise ValueError(f'{where}: {line[:60]!r} is not an object like {{"prompt": "A"}}')

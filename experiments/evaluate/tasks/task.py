@@ -111,15 +111,17 @@ def read_task(path: str) -> Task:
             continue
         try:
             values = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            header = {} if header is None else header
+            invalid.append(InvalidItem(line, f"not JSON ({error})"))
+            continue
+        try:
             if header is None:
                 header = values if isinstance(values, dict) and "prompt" not in values else {}
                 if header:
                     _check_header(header, path, line)
                     continue
             items.append(_item(values, line, header.get("metric")))
-        except json.JSONDecodeError as error:
-            header = {} if header is None else header
-            invalid.append(InvalidItem(line, f"not JSON ({error})"))
         except _InvalidLine as error:
             invalid.append(InvalidItem(line, str(error)))
     if not items:

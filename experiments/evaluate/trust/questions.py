@@ -56,7 +56,7 @@ def read_questions(path: Path) -> list[Question]:
 def _question(line: str, where: str, number: int) -> Question:
     try:
         values = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{where}: not JSON ({error})") from None
     if not isinstance(values, dict):
         raise ValueError(f"{where}: a JSON {type(values).__name__}; every line is an object with a prompt")

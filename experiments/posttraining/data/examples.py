@@ -246,7 +246,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"no examples in {folder}: {path.name} is missing; prepare them first") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError(f"examples are damaged: {path} is not JSON; delete {folder}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ValueError(f"examples in {folder} are not of format {FORMAT}; delete it and prepare them again")

@@ -83,7 +83,7 @@ def _json_lines(file: Path) -> Iterator[tuple[str, Record]]:
 def _json(file: Path) -> Iterator[tuple[str, Record]]:
     try:
         content = json.loads(file.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file}: not JSON ({error}); one object a line is .jsonl") from None
     if not isinstance(content, list):
         raise ValueError(f"{file}: a JSON {type(content).__name__}; expected a list of objects")
@@ -144,9 +144,10 @@ def _by_name(name: str) -> Iterator[tuple[str, Record]]:
 
 def _record(place: str, line: bytes) -> tuple[str, Record]:
     try:
-        return _checked(place, json.loads(line))
-    except json.JSONDecodeError as error:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{place}: not JSON ({error}); each line is one object") from None
+    return _checked(place, record)
 
 
 def _checked(place: str, record: Any) -> tuple[str, Record]:

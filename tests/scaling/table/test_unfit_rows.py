@@ -124,3 +124,17 @@ def test_a_fit_says_what_was_left_out_and_keeps_it_in_json():
     old = fit.to_json()
     del old["unfit"], old["design"]
     assert scaling.Fit.from_json(old).unfit == ()
+
+
+def test_a_setting_that_is_not_known_is_not_another_one():
+    table = pd.concat([SOUND, SOUND.assign(loss=SOUND.loss * 1.02)], ignore_index=True)
+    assert usable(table.assign(lr=np.nan)).unfit == ()
+    table.loc[len(SOUND) :, "lr"] *= 2
+    assert len(usable(table).unfit) == len(SOUND)
+
+
+def test_runs_left_out_say_what_is_known_of_them_alone():
+    table = planted(4, batch_tokens=SOUND.n_tokens[4] / 60, lr=np.nan)
+    [left_out] = usable(table).unfit
+    assert "lr" not in left_out and left_out["run_id"] == "r4"
+    assert usable(table.assign(batch_tokens=0)).unfit == ()

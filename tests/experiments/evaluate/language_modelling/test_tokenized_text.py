@@ -50,12 +50,14 @@ def test_lines_without_a_text_are_left_out_and_listed(tmp_path):
         "",
         '{"text": " "}',
         '{"text": "b"}',
+        "[" * 100_000,
     ]
     (tmp_path / "a.jsonl").write_text("\n".join(lines))
     text = read_files(str(tmp_path / "a.jsonl"), VOCAB)
     assert documents(text) == ["a", "b"] and text.fields == ({"lang": "de"}, {})
-    assert [one.line for one in text.invalid] == [2, 3, 4, 6]
-    assert text.invalid[0].reason.startswith("not JSON (") and set(text.invalid[1:]) == {
+    assert [one.line for one in text.invalid] == [2, 3, 4, 6, 8]
+    assert text.invalid[-1].reason.startswith("not JSON (")
+    assert text.invalid[0].reason.startswith("not JSON (") and set(text.invalid[1:-1]) == {
         InvalidItem(line, "no 'text'") for line in (3, 4, 6)
     }
 

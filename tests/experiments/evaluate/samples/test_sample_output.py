@@ -54,6 +54,7 @@ def test_prompts_come_through_stdin(monkeypatch):
         (b'{"prompt": "A"}\n\n["B"]\n', r"""x, line 3: '\["B"\]' is not an object like \{"prompt": "A"\}"""),
         (b'{"prompt": 3}', "x, line 1: .* is not an object like"),
         (b'{"prompt": "A"', "x, line 1: .* is not an object like"),
+        (b"[" * 100_000, "x, line 1: .* is not an object like"),
         (b'{"prompt": "A", "seed": 1.5}', r"x, line 1: seed=1\.5; it must be a whole number"),
         (b'{"prompt": "A", "seed": true}', "x, line 1: seed=True; it must be a whole number"),
         (b'{"prompt": "A", "seed": null}', "x, line 1: seed=None"),

@@ -92,9 +92,13 @@ def test_bad_records_are_named(tmp_path, record, said):
 
 
 def test_bad_files_are_named(tmp_path):
-    (tmp_path / "a.jsonl").write_text('{"messages": [\n')
-    with pytest.raises(ValueError, match=r"a\.jsonl:1: not JSON"):
-        list(read_conversations(str(tmp_path / "a.jsonl")))
+    for line in (b'{"messages": [', b"[" * 100_000, b"1" * 5000):
+        (tmp_path / "a.jsonl").write_bytes(line + b"\n")
+        with pytest.raises(ValueError, match=r"a\.jsonl:1: not JSON"):
+            list(read_conversations(str(tmp_path / "a.jsonl")))
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"a\.json: not JSON"):
+        list(read_conversations(str(tmp_path / "a.json")))
     (tmp_path / "b.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(ValueError, match=r"b\.parquet cannot be read"):
         list(read_conversations(str(tmp_path / "b.parquet")))
