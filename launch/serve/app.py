@@ -142,8 +142,10 @@ class Server:
         context, vocab_size = self.loaded.config.seq_len, self.loaded.model.config.vocab_size
         if self.engine.n_open + asked.n * len(prompts) > MAX_WAITING:
             raise RequestError("too many requests wait for an answer; ask again later", status=429)
-        if asked.settings.logit_bias and max(token for token, _ in asked.settings.logit_bias) >= vocab_size:
-            raise RequestError(f"logit_bias: the vocabulary is 0 to {vocab_size - 1}", "logit_bias")
+        try:
+            asked.settings.arrays(vocab_size)  # here: in the batch it would end the requests of others
+        except ValueError as error:
+            raise RequestError(str(error), "logit_bias") from None
         constraint = None
         if asked.schema is not None:
             constraint = await asyncio.to_thread(self._constraint, json.dumps(asked.schema), eos_id)
@@ -209,7 +211,7 @@ async def _body(request: web.Request) -> Any:
         raise RequestError(f"Content-Type is {request.content_type}; send application/json")
     try:
         return await request.json()
-    except (ValueError, RecursionError) as error:
+    except (ValueError, LookupError, RecursionError) as error:  # LookupError: of a charset that there is not
         raise RequestError(f"the body is no JSON: {error}") from None
 
 
@@ -224,7 +226,6 @@ async def _stream(
 ) -> web.StreamResponse:
     """Sends an event for each piece; what goes wrong on the way is the last one."""
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
-    await response.prepare(request)
 
     async def send(event: Any) -> None:
         await response.write(f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n".encode())
@@ -242,6 +243,7 @@ async def _stream(
         await send("[DONE]")
 
     with contextlib.suppress(ConnectionResetError):  # nobody listens any more
+        await response.prepare(request)
         try:
             await send_all()
         except ConnectionResetError:

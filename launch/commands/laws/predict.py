@@ -56,9 +56,7 @@ flags.DEFINE_float("level", None, "level of the intervals; default: the fit's", 
 flags.DEFINE_string("out", None, "write the table here instead of printing it (.csv)", flag_values=FLAGS)
 flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)
 
-NO_BEST_SIZE = (
-    "no best size is known: by this law the loss falls without end towards smaller or larger models"
-)
+NO_BEST_SIZE = "no best size is known: the loss falls without end towards smaller or larger models"
 
 
 def run(args: list[str], flags) -> int:

@@ -267,6 +267,8 @@ def test_who_has_no_token_and_what_is_not_there_get_error_objects(client):
 
     status, message = client.loop.run_until_complete(raw(b"{", "application/json"))
     assert status == 400 and message.startswith("the body is no JSON")
+    status, message = client.loop.run_until_complete(raw(b"{}", "application/json; charset=nope"))
+    assert status == 400 and message.startswith("the body is no JSON")
     status, message = client.loop.run_until_complete(raw(b"{}", "text/plain"))
     assert status == 400 and "send application/json" in message
 
@@ -276,6 +278,16 @@ def test_who_has_no_token_and_what_is_not_there_get_error_objects(client):
 
     [model] = client.loop.run_until_complete(models())["data"]
     assert (model["id"], model["object"]) == (client.model, "model")
+
+
+def test_a_request_that_bans_every_token_is_refused_and_others_are_answered(client):
+    async def both():
+        bans = {str(token): -100 for token in range(259)}
+        asked = [{"prompt": "A", "max_tokens": 20, "seed": 1}, {"prompt": "A", "logit_bias": bans}]
+        return await asyncio.gather(*(client.send(COMPLETE, **body) for body in asked))
+
+    (status, _), (refused, answer) = client.loop.run_until_complete(both())
+    assert (status, refused) == (200, 400) and json.loads(answer)["error"]["param"] == "logit_bias"
 
 
 def test_what_goes_wrong_inside_is_logged_and_not_shown(client, capsys, monkeypatch):
@@ -305,6 +317,20 @@ def test_a_client_that_leaves_frees_its_rows(client):
         client.loop.run_until_complete(leave(stream))
         assert client.engine.n_open == 0
     assert len(client.ask(COMPLETE, prompt="A", max_tokens=2)["choices"]) == 1
+
+
+def test_a_client_that_is_gone_before_its_answer_begins_is_no_error(client, monkeypatch):
+    from launch.serve import app  # here: aiohttp is an extra
+
+    async def gone(*_):
+        raise ConnectionResetError
+
+    async def nothing():
+        for piece in ():
+            yield piece
+
+    monkeypatch.setattr(app.web.StreamResponse, "prepare", gone)
+    client.loop.run_until_complete(app._stream(None, None, None, nothing(), 0))  # type: ignore[arg-type]
 
 
 def test_other_hosts_need_a_token(run, capsys, monkeypatch):
