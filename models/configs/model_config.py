@@ -48,9 +48,9 @@ def check_sizes(where: str, config: Any, *names: str, least: int = 1) -> None:
         value, most = getattr(config, name), MAX_LAYERS if "layers" in name else MAX_SIZE
         if not isinstance(value, Integral) or isinstance(value, bool):
             raise ValueError(f"{where}: {name}={value!r}; it must be a whole number")
-        if value < least:
+        if int(value) < least:
             raise ValueError(f"{where}: {name}={value}; it must be at least {least}")
-        if value > most:
+        if int(value) > most:
             raise ValueError(f"{where}: {name}={value}; it must be at most {most:,}")
 
 

@@ -47,7 +47,7 @@ def config_from_json(described: dict[str, Any]) -> tuple[ModuleType, ModelConfig
     kind = described.get("model_type") or described.get("architecture")
     if isinstance(names, list) and len(names) == 1 and str(names[0]) in ARCHITECTURES:
         kind = ARCHITECTURES[names[0]]
-    elif names or str(kind) not in MODULES:
+    elif names or not isinstance(kind, str) or kind not in MODULES:
         allowed = ", ".join([*ARCHITECTURES, "rwkv7"])
         raise ValueError(
             f"config.json: architectures={names!r}, model_type={kind!r} is not supported; allowed: {allowed}"

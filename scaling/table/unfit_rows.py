@@ -126,7 +126,7 @@ def _mistuned(table: pd.DataFrame, columns: Sequence[str]) -> Found:
     ]
     group = _numbered(same)
     settings = np.column_stack([numbers(table[c]) for c in hyper])
-    setting, known = _numbered([settings]), ~np.isnan(settings).any(axis=1)
+    setting, known = _numbered([settings]), np.asarray(np.isfinite(settings).all(axis=1))
     loss, order = numbers(table["loss"]), np.lexsort([numbers(table["loss"]), group])
     best = order[np.unique(group[order], return_index=True)[1]][group]  # the row of each one's group
     above = loss / loss[best] - 1

@@ -120,11 +120,13 @@ def run(args: list[str], flags) -> int:
     beyond = reaches(fit, law, pd.DataFrame(dict(points)))
     columns = {name: np.asarray(points[name], float) for name in law.columns}
     parted = disagreement.in_words(fit, columns)
-    unknown = [NO_BEST_SIZE if np.isnan(row.get("n_params", 0.0)) else "" for _, row in table.iterrows()]
     warnings = [
-        "; ".join(filter(None, [none, reach.in_words(each, fit.evidence), forms, fit.doubt]))
-        for none, each, forms in zip(unknown, beyond, parted)
+        "; ".join(filter(None, [reach.in_words(each, fit.evidence), forms, fit.doubt]))
+        for each, forms in zip(beyond, parted)
     ]
+    if budgets or losses:
+        sizes = table["n_params"].to_numpy(float)
+        warnings = [NO_BEST_SIZE if np.isnan(size) else said for size, said in zip(sizes, warnings)]
     table = table.assign(form=fit.forecast.law, warning=warnings)
     if flags.out:
         write_atomic(flags.out, as_csv(table))
