@@ -21,7 +21,7 @@ def define_flags(values: absl_flags.FlagValues) -> None:
     """The flags of all commands that train from a checkpoint."""
     text, integer, number = absl_flags.DEFINE_string, absl_flags.DEFINE_integer, absl_flags.DEFINE_float
     text("out", None, "folder of the run", flag_values=values)
-    number("epochs", 1.0, "times to go through the examples", 0.0, flag_values=values)
+    number("epochs", 1.0, "times to go through the examples", 0.0, 1e6, flag_values=values)
     number(
         "lr",
         None,
@@ -77,11 +77,13 @@ def run_from(checkpoint: str, examples: Any, objective: Any, flags: absl_flags.F
     folder = find_run(Path(checkpoint)).absolute()
     base: Any = _of_hugging_face(folder) if is_hugging_face(folder) else read_config(folder)
     lora = LoRAConfig(rank=flags.lora_rank) if flags.lora_rank else None
-    pretrained = HF_LR if is_hugging_face(folder) else base.optimizer.lr * (1.0 if lora else SOFTER)
+    lr = flags.lr
+    if lr is None:
+        lr = HF_LR if is_hugging_face(folder) else base.optimizer.lr * (1.0 if lora else SOFTER)
     seq_len = flags.seq_len or base.seq_len
     config = dataclasses.replace(
         base,
-        optimizer=dataclasses.replace(base.optimizer, lr=flags.lr or pretrained),
+        optimizer=dataclasses.replace(base.optimizer, lr=lr),
         schedule=ScheduleConfig(),
         seq_len=seq_len,
         batch_tokens=flags.batch_size * seq_len,

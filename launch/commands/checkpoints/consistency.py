@@ -28,9 +28,11 @@ from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()
 USAGE = "isoflop consistency CKPT QUESTIONS.jsonl [--k 10] [--temperatures 0,0.5,1] [--out R.json]"
-flags.DEFINE_integer("k", 10, "answers to each wording at each temperature", 2, flag_values=FLAGS)
+flags.DEFINE_integer("k", 10, "answers to each wording at each temperature", 2, 10_000, flag_values=FLAGS)
 flags.DEFINE_list("temperatures", ["0", "0.5", "1"], "to sample at; 0 is greedy", flag_values=FLAGS)
-flags.DEFINE_integer("slips", 2, "prompts with one character changed, of each question", 0, flag_values=FLAGS)
+flags.DEFINE_integer(
+    "slips", 2, "prompts with one character changed, of each question", 0, 1_000, flag_values=FLAGS
+)
 flags.DEFINE_integer("seed", 0, "of the answers", flag_values=FLAGS)
 flags.DEFINE_integer("max_tokens", 32, "longest answer, in tokens", 1, flag_values=FLAGS)
 flags.DEFINE_multi_string("stop", ["\n"], "an answer ends before this text", flag_values=FLAGS)

@@ -20,6 +20,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments.files import write_atomic
+from launch.arguments.tables_and_fits import check_out
 from launch.workers.process import prepare_process
 
 FLAGS = flags.FlagValues()
@@ -39,6 +40,7 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
         raise ValueError(f"expected samples, --reward and --out, got {args}; usage: {USAGE}")
     if not flags.out.endswith(".jsonl"):
         raise ValueError(f"--out {flags.out}: pairs are read from a .jsonl file; name it so")
+    check_out(flags.out)
     prepare_process()  # before anything imports jax
     from experiments.evaluate.samples.labels import label
 

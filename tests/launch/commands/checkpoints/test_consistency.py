@@ -60,3 +60,6 @@ def test_wrong_flags_are_refused(run, capsys):
     assert isoflop("consistency", str(run)) == 2
     assert isoflop("consistency", str(run), "q.jsonl", "--temperatures", "0,cold") == 2
     assert "give different numbers from 0 on" in capsys.readouterr().err
+    for flag in ("--k=1e9", "--slips=1e9"):  # which no memory holds
+        assert isoflop("consistency", str(run), "q.jsonl", flag) == 2
+        assert flag in capsys.readouterr().err

@@ -24,6 +24,7 @@ def write(path, records):
         (["s.jsonl"], "expected samples, --reward and --out"),
         (["s.jsonl", "--reward=gold", "--out=pairs.csv"], "are read from a .jsonl file"),
         (["s.jsonl", "--reward=gold", "--out=p.jsonl"], "no such file"),
+        (["s.jsonl", "--reward=gold", "--out=nowhere/p.jsonl"], "--out nowhere/p.jsonl"),  # before any reward
     ],
 )
 def test_wrong_input_is_refused_in_one_line(arguments, said, capsys, tmp_path, monkeypatch):
