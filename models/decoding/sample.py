@@ -21,6 +21,7 @@ from models.decoding.stop import DecodedText, Finish, StopCriteria
 from models.model import Model
 
 NO_STOP = StopCriteria()
+MAX_TOKENS = 2**20  # of a continuation, for all of which its row has room from the start
 LEAST_ROWS = 8  # of a batch beside another
 LEAST_ROWS_OF_EXPERTS = 32  # the same, where each of two batches reads nearly all experts
 
@@ -90,8 +91,9 @@ def sample(
 
     Raises:
       ValueError: no prompt or an empty one, a token outside the vocabulary, seeds that do not pair with
-        prompts or are not 32-bit numbers, `n`, `max_tokens`, `width` or `every` below 1, `context` below 2,
-        `top_logprobs` that the vocabulary does not have, stop strings without `token_bytes`.
+        prompts or are not 32-bit numbers, `n`, `max_tokens`, `width` or `every` below 1, `max_tokens` above
+        MAX_TOKENS, `context` below 2, `top_logprobs` that the vocabulary does not have, stop strings without
+        `token_bytes`.
     """
     counts = {"n": n, "max_tokens": max_tokens, "width": width, "every": 1 if every is None else every}
     _check_prompts(prompts, seeds, model.config.vocab_size)
@@ -167,6 +169,8 @@ def _check_counts(counts: dict[str, int], vocab_size: int, context: int | None, 
     for name, value in counts.items():
         if value < 1:
             raise ValueError(f"{name}={value}; it must be at least 1")
+    if counts["max_tokens"] > MAX_TOKENS:  # rows have room for that many
+        raise ValueError(f"max_tokens={counts['max_tokens']}; it must be at most {MAX_TOKENS:,}")
     if context is not None and context < 2:
         raise ValueError(f"context={context}; it must be at least 2")
     if not 0 <= n_top <= vocab_size:

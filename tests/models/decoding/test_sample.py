@@ -283,6 +283,7 @@ def test_both_distributions_are_reported_for_chosen_and_likeliest_tokens(transfo
         ({"prompts": [], "seeds": []}, "no prompts"),
         ({"seeds": [1, 2]}, "2 seeds for 1 prompts"),
         ({"seeds": [-1]}, "seed=-1"),
+        ({"max_tokens": 10**9}, "max_tokens=1000000000"),
         ({"n": 0}, "n=0"),
         ({"max_tokens": 0}, "max_tokens=0"),
         ({"context": 1}, "context=1"),
