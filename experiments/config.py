@@ -20,6 +20,7 @@ from experiments.objective_configs import (
 from models import ModelConfig
 from models.configs import CONFIGS
 
+MAX_BATCH_TOKENS = 2**28
 KNOWN_OPTIMIZERS = ("adamw", "muon", "lion")  # of experiments/training/optim.py, told without loading it
 
 
@@ -133,6 +134,11 @@ class RunConfig:
                 raise ValueError(f"run: {name}={getattr(self, name)}; it must be at least 1")
         if not -(2**63) <= self.seed < 2**63:
             raise ValueError(f"run: seed={self.seed}; allowed are integers of 64 bits")
+        if self.batch_tokens > MAX_BATCH_TOKENS:
+            raise ValueError(
+                f"run: batch_tokens={self.batch_tokens}; it must be at most {MAX_BATCH_TOKENS:,}, as a batch "
+                "is made as one array"
+            )
         if self.batch_tokens % self.seq_len:
             raise ValueError(
                 f"run: batch_tokens={self.batch_tokens} is not a multiple of seq_len={self.seq_len}; "

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+MAX_BEAMS = 10_000  # which are all held, at every step, with their likeliest continuations
 FORMS = ("schema", "regex", "grammar", "choices")
 
 
@@ -37,8 +38,8 @@ def check_beam(flags) -> None:
     Raises:
       ValueError: see there.
     """
-    if flags.beam < 1:
-        raise ValueError(f"--beam {flags.beam}; it must be at least 1")
+    if not 1 <= flags.beam <= MAX_BEAMS:
+        raise ValueError(f"--beam {flags.beam}; it must be from 1 to {MAX_BEAMS:,}")
     if flags.n > flags.beam:
         raise ValueError(f"--n {flags.n} with --beam {flags.beam}; there are no more texts than beams")
     _refuse_beside(flags, "--beam")

@@ -91,11 +91,12 @@ class Leases:
         return self.folder / f"{run_id}.{epoch}"
 
     def _owner(self, run_id: str, epoch: int) -> dict[str, Any]:
-        """Who made a lease, and the step it began at; {} of one that a power cut tore."""
+        """Who made a lease, and the step it began at; {} of one that is damaged, as by a power cut."""
         try:
-            return json.loads(self._path(run_id, epoch).read_text())
-        except json.JSONDecodeError:
+            owner = json.loads(self._path(run_id, epoch).read_text())
+        except ValueError:
             return {}
+        return owner if isinstance(owner, dict) and owner.keys() >= {"host", "pid", "start"} else {}
 
     def deaths(self, run_id: str, epoch: int, step: int) -> int:
         """How many leases in a row, back from this one, ended without being released and without a newer

@@ -112,6 +112,7 @@ def test_shape_is_shared_by_runs_that_differ_in_traced_numbers_only():
         ("schedule.warmup_tokens=800000", "are more than the run's n_tokens=1000000"),
         ("n_tokens=-5", "at least 1"),
         ("batch_tokens=100", "not a multiple of seq_len"),
+        ("batch_tokens=1e12", "it must be at most 268,435,456"),  # which no memory holds
         ("n_tokens=100", "at least one step"),
         ("model.d_head=3", "even"),
         ("model.n_kv_heads=3", "not a multiple"),

@@ -288,6 +288,7 @@ WRONG_NUMBERS = (
     ("forecast", "--seed=-1"),
     ("compare", "--level=0"),
     ("compare", "--level=1e-320"),
+    ("compare", "--cuts=1e18"),
 )
 
 

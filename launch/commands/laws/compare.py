@@ -36,7 +36,7 @@ flags.DEFINE_list(
     "columns", [], "names in the table, for example n_params=N,n_tokens=D,loss=L", flag_values=FLAGS
 )
 flags.DEFINE_integer(
-    "cuts", 4, "budgets at which the table is cut for laws", lower_bound=1, flag_values=FLAGS
+    "cuts", 4, "budgets at which the table is cut for laws", lower_bound=1, upper_bound=100, flag_values=FLAGS
 )
 flags.DEFINE_float("level", 0.9, "level of the intervals", flag_values=FLAGS)
 flags.DEFINE_bool("json", False, "print JSON", flag_values=FLAGS)

@@ -50,6 +50,16 @@ def test_a_lease_stamped_in_the_future_is_judged_by_the_observers_own_clock(held
     assert held.is_held("a", 1)
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff\x00", b"[]", b'{"host": "a"}'])
+def test_of_a_lease_with_damaged_words_the_heartbeat_tells(content, held):
+    held.claim("a", 0)
+    (held.folder / "a.1").write_bytes(content)
+    assert held.holder("a", 1) == "" and held.claim("a", 1) is None
+    age(held, "a.1", 70)
+    second = held.claim("a", 1)
+    assert second and second.epoch == 2
+
+
 def test_of_many_claimants_one_wins(held):
     won, barrier = [], threading.Barrier(16)
 

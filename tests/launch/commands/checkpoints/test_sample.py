@@ -299,6 +299,7 @@ def test_beams_are_the_likeliest(run, capsys):
         (["--beam", "2", "--choices", "a"], "--choices with --beam"),
         (["--beam", "2", "--n", "3"], "no more texts than beams"),
         (["--beam", "0"], "--beam 0"),
+        (["--beam", "1e8"], "--beam 100000000"),
     ],
 )
 def test_forms_and_beams_that_cannot_be_are_refused(run, capsys, flags, message):

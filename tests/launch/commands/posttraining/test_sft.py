@@ -175,14 +175,18 @@ def test_the_template_of_another_run_is_not_replaced(run, taught, tmp_path, caps
     assert (folder / "chat_template.jinja").read_text() == "its own"
 
 
-@pytest.mark.parametrize("flag", ["--epochs=inf", "--epochs=1e300", "--lr=0", "--lr=inf"])
+@pytest.mark.parametrize("flag", ["--epochs=inf", "--epochs=1e300", "--lr=0", "--lr=inf", "--batch_size=1e9"])
 def test_numbers_that_no_training_has_are_refused(flag, run, tmp_path, capsys):
     conversation = {"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]}
     data = tmp_path / "a.jsonl"
     data.write_text("".join(json.dumps(conversation) + "\n" for _ in range(100)))
     assert isoflop("sft", str(run), str(data), "--out", str(tmp_path / "run"), flag) == 2
     said = capsys.readouterr().err
-    assert flag.split("=")[0].strip("-") in said and said.count("\n") == 1 and not (tmp_path / "run").exists()
+    assert (
+        flag.split("=")[0].strip("-").removesuffix("_size") in said
+        and said.count("\n") == 1
+        and not (tmp_path / "run").exists()
+    )
 
 
 def test_wrong_input_is_said_in_one_line(run, tmp_path, capsys):
