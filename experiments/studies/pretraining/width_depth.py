@@ -46,7 +46,7 @@ class Settings:
     batch_tokens: int = 512
     n_blocks: tuple[int, ...] = (16_000, 48_000)
     depths: tuple[int, ...] = (1, 2, 3, 4, 6)
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     tokens_a_parameter: float = 8.0
     lr: float = 1e-2
     base_width: int = 24
