@@ -40,10 +40,12 @@ class Forms:
     weights: np.ndarray
 
     def predict(self, x: Mapping[str, np.ndarray], level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As `Forecast.predict`, of the mixture, with the interval of a Gaussian of its mean and variance."""
+        """As `Forecast.predict`, of the mixture: the interval is Student's t of its mean and variance, with as
+        many degrees of freedom as the first form leaves of its runs."""
         mean, within, between = self._moments(x)
-        first, width = self.forecasts[0], float(special.ndtri((1 + level) / 2))
-        law = laws.find(first.law, run_files=False)
+        first = self.forecasts[0]
+        law, dof = laws.find(first.law, run_files=False), max(len(first.y) - len(first.center), 2)
+        width = float(special.stdtrit(dof, (1 + level) / 2))
         return interval(first, law, mean, within + between, first.below(law, x), width)
 
     def spread(self, x: Mapping[str, np.ndarray]) -> np.ndarray:

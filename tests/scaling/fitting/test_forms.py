@@ -40,7 +40,7 @@ def test_a_prediction_has_the_mean_and_the_variance_of_the_mixture(fit):
     shares /= shares.sum(axis=0)
     mean = (shares * means).sum(axis=0)
     second = (shares * (variances + means**2)).sum(axis=0)
-    variance, width = second - mean**2, stats.norm.ppf(0.95)
+    variance, width = second - mean**2, stats.t.ppf(0.95, len(SIZES) - 7)
     below = (
         floorless(np.log10(np.stack(list(AHEAD.values()), 1)), np.log10(np.stack([SIZES, TOKENS], 1))) ** 2
     )
