@@ -40,8 +40,8 @@ class Forms:
     weights: np.ndarray
 
     def predict(self, x: Mapping[str, np.ndarray], level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As `Forecast.predict`, of the mixture: the interval is Student's t of its mean and variance, with as
-        many degrees of freedom as the first form leaves of its runs."""
+        """As `Forecast.predict`, of the mixture: the interval is Student's t of its mean and variance, with
+        as many degrees of freedom as the first form leaves of its runs."""
         mean, within, between = self._moments(x)
         first = self.forecasts[0]
         law, dof = laws.find(first.law, run_files=False), max(len(first.y) - len(first.center), 2)
