@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from scaling.table.runs import Runs
 
 K = TypeVar("K")
+MOST_RESAMPLES = 100_000  # as of `scaling.fit`, which plans do not load
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ def check_statistics(level: float, n_bootstrap: int = 1) -> None:
     """
     if not 0 < level < 1:
         raise ValueError(f"Settings.level={level}; it must be between 0 and 1, for example 0.9")
-    if n_bootstrap < 1:
-        raise ValueError(f"Settings.n_bootstrap={n_bootstrap}; intervals take 1 or more")
+    if not 1 <= n_bootstrap <= MOST_RESAMPLES:
+        raise ValueError(f"Settings.n_bootstrap={n_bootstrap}; intervals take 1 to {MOST_RESAMPLES:,}")
 
 
 def with_prepared_data(data: DataConfig, build: Callable[[DataConfig], Study]) -> Study:

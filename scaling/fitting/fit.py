@@ -23,6 +23,7 @@ from scaling.table.runs import Runs, UsableRuns, read_runs
 from scaling.table.table_checks import unmodelled
 
 APPROACHES = (1, 2, 3)
+MOST_RESAMPLES = 100_000
 MANY_RUNS = 10_000  # from here on resamples are approximated to first order, see `resampled`
 UNDETERMINED = 1e7  # condition number of the slopes, from where on some parameters may have any value
 
@@ -150,8 +151,8 @@ def _check(approach: int, n_bootstrap: int, level: float, delta: float) -> None:
         raise ValueError(
             f"approach={approach}; allowed are 1 (envelope), 2 (IsoFLOP profiles) and 3 (the law itself)"
         )
-    if n_bootstrap < 0:
-        raise ValueError(f"n_bootstrap={n_bootstrap}; it must be 0 or more")
+    if not 0 <= n_bootstrap <= MOST_RESAMPLES:  # all are solved at once
+        raise ValueError(f"n_bootstrap={n_bootstrap}; it must be 0 to {MOST_RESAMPLES:,}")
     check_level(level)
     if not 0 < delta < math.inf:
         raise ValueError(f"delta={delta}; it must be positive and finite, for example 1e-3")

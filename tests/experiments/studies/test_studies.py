@@ -30,7 +30,7 @@ def test_settings_are_plain_data_and_unknown_ones_are_refused(name):
 
 
 @each_study
-@pytest.mark.parametrize("override", ["level=2", "level=NaN", "n_bootstrap=0"])
+@pytest.mark.parametrize("override", ["level=2", "level=NaN", "n_bootstrap=0", "n_bootstrap=1000000000"])
 def test_intervals_that_no_fit_gives_are_refused_before_anything_runs(name, override):
     if hasattr(load_study(name, []).settings, override.partition("=")[0]):
         with pytest.raises(ValueError, match=r"Settings\.(level|n_bootstrap)="):

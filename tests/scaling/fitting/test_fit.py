@@ -160,6 +160,7 @@ def test_a_law_the_runs_do_not_determine_says_so():
         ({"law": "chinchila"}, "did you mean 'chinchilla'"),
         ({"approach": 4}, "allowed are 1"),
         ({"n_bootstrap": -1}, "n_bootstrap=-1"),
+        ({"n_bootstrap": 10**9}, "n_bootstrap=1000000000; it must be 0 to 100,000"),
         ({"level": 1.0}, "level=1.0"),
         ({"delta": 0.0}, "delta=0.0"),
         ({"delta": math.inf}, "delta=inf; it must be positive and finite"),
