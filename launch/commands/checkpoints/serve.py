@@ -34,6 +34,8 @@ flags.DEFINE_enum(
     flag_values=FLAGS,
 )  # fmt: skip
 
+MOST_ROWS = 4096  # for all of which there is room from the start
+
 
 def run(args: list[str], flags) -> int:
     """Answers requests until it is told to stop."""
@@ -44,8 +46,8 @@ def run(args: list[str], flags) -> int:
         raise ValueError(f"--host {flags.host} without a token; other machines reach it: give --token")
     if not 0 <= flags.port < 2**16:
         raise ValueError(f"--port {flags.port}; it must be from 0 to 65535")
-    if flags.max_batch < 1:
-        raise ValueError(f"--max_batch {flags.max_batch}; it must be at least 1")
+    if not 1 <= flags.max_batch <= MOST_ROWS:
+        raise ValueError(f"--max_batch {flags.max_batch}; it must be from 1 to {MOST_ROWS:,}")
     prepare_process()  # before anything imports jax
     try:
         from launch.serve import app  # here: no other command needs aiohttp

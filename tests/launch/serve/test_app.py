@@ -340,3 +340,4 @@ def test_other_hosts_need_a_token(run, capsys, monkeypatch):
         assert "without a token" in capsys.readouterr().err
     assert isoflop("serve", str(run), "--port", "70000") == 2
     assert isoflop("serve", str(run), "--max_batch", "0") == 2
+    assert isoflop("serve", str(run), "--max_batch", "1e8") == 2  # which no memory holds
