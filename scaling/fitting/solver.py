@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -177,20 +177,25 @@ def _step(law: Law, x: Columns, tolerance, problem: Problems, s: _State) -> _Sta
     return _choose(s.stopped, s, new)
 
 
-def damped_step(theta, gradient, hessian, damping, low, high) -> tuple[jax.Array, jax.Array]:
+def damped_step(theta, gradient, hessian, damping, low, high, xp=jnp) -> tuple[Any, Any]:
     """(where a Levenberg–Marquardt step from theta ends inside the bounds, the step before it is cut off).
 
     Damping is relative to the Hessian's diagonal; parameters pressed against their bound are held there.
 
     Args:
       theta, gradient, low, high: [params]; hessian: [params, params]; damping: scalar.
+      xp: numpy, for a step that is not worth a program; by default inside of one.
     """
     held = ((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0))
-    scale = jnp.where(held, 0.0, jax.lax.rsqrt(jnp.diagonal(hessian) + 1e-30))
-    damped = scale[:, None] * hessian * scale + jnp.diag(jnp.where(held, 1.0, damping))
-    factor = jnp.linalg.cholesky(damped)  # NaN where rounding made it indefinite: more damping, then
-    move = -scale * jax.scipy.linalg.cho_solve((factor, True), scale * gradient)
-    return jnp.clip(theta + jnp.nan_to_num(move), low, high), move
+    scale = xp.where(held, 0.0, 1 / xp.sqrt(xp.diagonal(hessian) + 1e-30))
+    damped = scale[:, None] * hessian * scale + xp.diag(xp.where(held, 1.0, damping))
+    if xp is np:
+        solved = np.linalg.solve(damped, scale * gradient)
+    else:
+        factor = jnp.linalg.cholesky(damped)  # NaN where rounding made it indefinite: more damping, then
+        solved = jax.scipy.linalg.cho_solve((factor, True), scale * gradient)
+    move = -scale * solved
+    return xp.clip(theta + xp.nan_to_num(move), low, high), move
 
 
 def _evaluate(law: Law, x: Columns, problem: Problems, theta, damping):
@@ -213,9 +218,6 @@ def _evaluate(law: Law, x: Columns, problem: Problems, theta, damping):
         # As one product of matrices this small XLA takes up to a third longer.
         jnp.stack([slopes @ (curvature * slope) for slope in slopes]) + jnp.diag(problem.precision),
     )
-
-
-_damped_step = jax.jit(damped_step)
 
 
 class Prior(NamedTuple):
@@ -270,8 +272,7 @@ def levenberg_marquardt(
         hessian = slopes.T @ slopes + np.diag(prior.precision)
         before = now
         for _ in range(TRIES):
-            with jax.enable_x64(True):
-                tried = np.asarray(_damped_step(theta, gradient, hessian, damping, low, high)[0])
+            tried, _ = damped_step(theta, gradient, hessian, damping, low, high, np)
             reached, *there = look(tried)
             if reached < now:
                 theta, now, damping = tried, reached, max(damping / 5, 1e-9)

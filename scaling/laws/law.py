@@ -147,12 +147,16 @@ def float_columns(law: Law, x: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
 def _padded(law: Law, x: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Columns with their last row repeated up to a multiple of BLOCK."""
     return {
-        name: np.pad(column, [(0, -len(column) % BLOCK), *[(0, 0)] * (column.ndim - 1)], mode="edge")
+        name: np.concatenate([column, np.repeat(column[-1:], -len(column) % BLOCK, axis=0)])
         for name, column in float_columns(law, x).items()
     }
 
 
-@partial(jax.jit, static_argnames="law")
+# Small programs that run a few hundred times: optimizing them takes longer than it saves.
+UNOPTIMIZED = {"xla_backend_optimization_level": 0}
+
+
+@partial(jax.jit, static_argnames="law", compiler_options=UNOPTIMIZED)
 def _values(law: Law, theta, x: Columns):
     return jax.vmap(lambda t: law.value(t, x))(theta)
 
@@ -164,7 +168,7 @@ def linearise(law: Law, x: Columns, theta: jax.Array) -> tuple[jax.Array, jax.Ar
     return (vectorised_log(value), slopes / value) if law.scale == "log" else (value, slopes)
 
 
-_linearise = jax.jit(linearise, static_argnames="law")
+_linearise = jax.jit(linearise, static_argnames="law", compiler_options=UNOPTIMIZED)
 
 
 def vectorised_log(value: jax.Array) -> jax.Array:

@@ -49,7 +49,7 @@ def approaches(usable: UsableRuns, fit: Fit, n_bootstrap: int = 200, seed: int =
     Args:
       usable: those runs, with flops, n_params and loss.
       fit: of a law that has a formula of the best size's exponent (`Law.size_exponent`).
-      n_bootstrap: resamples behind the envelope's interval and behind the biases; seed: of them.
+      n_bootstrap: resamples behind the envelope's interval and draws behind the biases; seed: of them.
 
     Raises:
       ValueError: the fit is of another law.
@@ -66,7 +66,7 @@ def approaches(usable: UsableRuns, fit: Fit, n_bootstrap: int = 200, seed: int =
     exponents: dict[int, tuple[float, float, float]] = {}
     bias: dict[int, float] = {}
     found_and_exact = {
-        1: [envelope(runs, n_bootstrap, seed, fit.level) for runs in (usable, lawful)],
+        1: (envelope(usable, n_bootstrap, seed, fit.level), envelope(lawful, n_bootstrap=0)),
         2: [each and each.n_params for each in (fit.profiles, _profiles(lawful, n_bootstrap, seed))],
     }
     for approach, (found, exact) in found_and_exact.items():

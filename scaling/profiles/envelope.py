@@ -58,10 +58,12 @@ def _envelope_line(log_c: np.ndarray, log_n: np.ndarray, log_loss: np.ndarray) -
     best = np.minimum.accumulate(log_loss[order])
     on = order[(log_loss[order] <= best) & np.r_[True, best[1:] < best[:-1]]]
     until = np.r_[log_c[on][1:], log_c.max()]
-    sizes = np.unique(log_n[on])
+    sizes, size = np.unique(log_n[on], return_inverse=True)
     if len(sizes) < LEAST_SIZES:
         return None
-    if len(sizes) > LEAST_SIZES + 1:  # where the ends are best is cut off by the runs' range
-        sizes = sizes[1:-1]
-    places = [(log_c[on][log_n[on] == size].min() + until[log_n[on] == size].max()) / 2 for size in sizes]
-    return np.polyfit(places, sizes, 1)
+    begin, end = np.full(len(sizes), np.inf), np.full(len(sizes), -np.inf)
+    np.minimum.at(begin, size, log_c[on])
+    np.maximum.at(end, size, until)
+    # Where the ends are best is cut off by the runs' range.
+    inner = slice(1, -1) if len(sizes) > LEAST_SIZES + 1 else slice(None)
+    return np.polyfit((begin + end)[inner] / 2, sizes[inner], 1)

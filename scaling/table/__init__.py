@@ -13,7 +13,3 @@
 
 Imports nothing else of scaling.
 """
-
-from scaling.table.runs import Runs, UsableRuns, check, read_points, read_runs
-
-__all__ = ["Runs", "UsableRuns", "check", "read_points", "read_runs"]
