@@ -8,5 +8,5 @@
     outcome       how that ended, as messages and exit codes
 
 It may import launch.store, launch.monitor, launch.workers, and the rooms below. stages, rehearsal, rows and
-runs_table import jax: import them late in a command that may end without them.
+runs_table import pandas: import them late in a command that may end without them.
 """

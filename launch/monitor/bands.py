@@ -60,12 +60,14 @@ def read_bands(store: Store, seen: StudyProgress) -> Bands:
 
     Nothing is read where no run is left to do, or the finished ones are too few.
     """
-    from scaling.prediction.run_curves import FEWEST
-
     done = [run_id for run_id, state in seen.states.items() if state == "done"]
-    if store.finished.exists() or len(done) < FEWEST:
+    if store.finished.exists() or not done:
         return Bands({}, ())
+    from scaling.prediction.run_curves import FEWEST  # which imports scipy
     from scaling.prediction.study_curves import StudyRun, band_of, by_recipe, judge, recipe_of
+
+    if len(done) < FEWEST:
+        return Bands({}, ())
 
     def of(run: PlannedRun, loss: float = float("nan")) -> StudyRun:
         return StudyRun(run.run_id, run.config, float(run.n_params), float(run.n_tokens), loss)

@@ -12,8 +12,6 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from experiments.config import RunConfig
 from experiments.studies.grid.cells import Cell, Cells, cells_of, configure, label, with_defaults
 from experiments.studies.grid.definition import Grid, read_grid
@@ -154,8 +152,7 @@ def verify(grid: Grid, cells: Cells, runs: Runs) -> RunConfig:
     if "tune" in grid.options.stages:
         law = _law(next(iter(tune(grid, cells).values())), runs)
         candidates = [_tuned(config, law) for config in candidates]
-    losses = [fit.predict(count(each.model).n_params, each.n_tokens).loss for each in candidates]
-    return candidates[int(np.argmin(losses))]
+    return min(candidates, key=lambda each: fit.predict(count(each.model).n_params, each.n_tokens).loss)
 
 
 def larger(grid: Grid, cells: Cells) -> list[RunConfig]:

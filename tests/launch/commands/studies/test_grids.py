@@ -47,21 +47,24 @@ def here(tmp_path, monkeypatch, tokens):
     return tmp_path
 
 
-def test_planning_and_looking_at_runs_load_no_jax_and_nothing_that_fits_draws_or_trains(here):
+def test_what_begins_a_grid_loads_no_numpy_and_plans_and_states_of_runs_nothing_that_fits_or_trains(here):
     code = """
 import sys
 from pathlib import Path
 from launch import cli
 from launch.store import Store
 
-codes, loaded = [cli.main(["plan", "lr.toml", "--nomemory", "--out", "out"])], set(sys.modules)
+codes = [cli.main(["list", "studies"]), cli.main(["init", "begun.toml"])]
+light = {"numpy"} & set(sys.modules)
+codes.append(cli.main(["plan", "lr.toml", "--nomemory", "--out", "out"]))
 one, other, *_ = Store(Path("out")).plan.runs()
 for command in (["config", "show", "out", one], ["config", "diff", "out", one, other], ["status", "out"]):
     codes.append(cli.main(command))
-print(loaded & {"jax", "flax", "optax", "orbax", "scipy", "altair", "seqio"}, "jax" in sys.modules, codes)
+heavy = {"jax", "flax", "optax", "orbax", "scipy", "altair", "seqio"} & set(sys.modules)
+print(light, heavy, codes)
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert ran.stdout.splitlines()[-1:] == ["set() False [0, 0, 0, 0]"], ran.stderr
+    assert ran.stdout.splitlines()[-1:] == ["set() set() [0, 0, 0, 0, 0, 0]"], ran.stderr
 
 
 def test_values_that_are_added_later_keep_what_is_done(here, capsys):
