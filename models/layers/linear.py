@@ -12,7 +12,7 @@ from flax import nnx
 
 from models.layers.int8 import Int8Matrix
 from models.parameters import Axes
-from models.sharding import constrain, gathered
+from models.sharding import constrain, gathered, platform
 
 
 @jax.tree_util.register_dataclass
@@ -91,9 +91,20 @@ def _matmul_forward(x: jax.Array, w: jax.Array, as_matrix: Callable):
 
 def _matmul_backward(as_matrix: Callable, saved, dy: jax.Array):
     x, w = saved
-    rows = tuple(range(x.ndim - 1))
     matrix, d_matrix = jax.vjp(as_matrix, w)
-    return dy @ matrix.T, *d_matrix(jax.lax.dot_general(x, dy, ((rows, rows), ((), ()))))
+    return dy @ matrix.T, *d_matrix(_over_rows(x, dy))
+
+
+def _over_rows(x: jax.Array, dy: jax.Array) -> jax.Array:
+    """xᵀdy [I, O], summed over all rows of [..., I] and [..., O].
+
+    A CPU begins such a product by copying the first factor into a transposed layout: let that be the narrower
+    one. Where it is dy, the result is transposed, too, which is small; the barrier keeps it as it is.
+    """
+    rows = tuple(range(x.ndim - 1))
+    if platform() == "cpu" and x.shape[-1] > dy.shape[-1]:
+        return jax.lax.optimization_barrier(jax.lax.dot_general(dy, x, ((rows, rows), ((), ())))).T
+    return jax.lax.dot_general(x, dy, ((rows, rows), ((), ())))
 
 
 matmul.defvjp(_matmul_forward, _matmul_backward)

@@ -3,15 +3,17 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from models.layers.linear import matmul
 from models.layers.norms import RMSNorm
 from models.parameters import functional, keys, weight
 
 
-def test_matmul_gradient_is_that_of_the_product():
+@pytest.mark.parametrize("n_outputs", [4, 9])  # fewer than inputs, and more
+def test_matmul_gradient_is_that_of_the_product(n_outputs):
     x = jax.random.normal(jax.random.key(0), (3, 5, 7))
-    w = jax.random.normal(jax.random.key(1), (7, 4))
+    w = jax.random.normal(jax.random.key(1), (7, n_outputs))
 
     def loss(product):
         return lambda x, w: (jnp.sin(product(x, w)) ** 2).sum()
