@@ -9,6 +9,7 @@ from experiments.config import OptimizerConfig, RunConfig, ScheduleConfig
 from experiments.data_configs import DataConfig
 from experiments.training import optim
 from experiments.training.train import training_functions
+from launch.workers.process import keep_memory
 from models import ModelConfig
 
 
@@ -19,7 +20,9 @@ def run_config(model: ModelConfig, batch: int, seq_len: int) -> RunConfig:
 
 
 def stepper(model: ModelConfig, batch: int, seq_len: int) -> Callable[[], jax.Array]:
-    """A call that runs one training step on random tokens, compiled already, and gives its loss."""
+    """A call that runs one training step on random tokens, compiled already, and gives its loss; from then on
+    this process keeps its memory, as workers do."""
+    keep_memory()
     config = run_config(model, batch, seq_len)
     compiled = training_functions(model, config.optimizer.name, config.schedule.name)
     hyper = optim.hyperparameters(config)

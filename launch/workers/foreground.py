@@ -9,7 +9,7 @@ from experiments.files import read_json, write_atomic
 from launch.monitor.display import Display, Every
 from launch.monitor.text import short
 from launch.store.lock import exclusive_lock
-from launch.workers.process import stop_on_signals
+from launch.workers.process import keep_memory, stop_on_signals
 
 INTERRUPTED = 130
 
@@ -90,6 +90,7 @@ def train_here(
         if beside is not None:
             beside(out)
         if not result.exists():
+            keep_memory()
             hooks = ForegroundHooks()
             from experiments.training.train import Stopped, train
 

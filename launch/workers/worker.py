@@ -26,6 +26,7 @@ from launch.workers.hooks import STOP_SECONDS
 from launch.workers.process import (
     STORAGE_FAILED,
     WORK_LEFT,
+    keep_memory,
     prepare_process,
     stop_at_end_of_input,
     stop_in,
@@ -46,6 +47,7 @@ def main(trainer: Trainer | None = None) -> int:
     parser.add_argument("--hosts", action="store_true", help="train runs together with the other hosts")
     parser.add_argument("--code", action="append", default=[], help="a file of yours to run: FILE.py@SHA256")
     arguments = parser.parse_args()
+    keep_memory()
     stop = stop_on_signals()
     if arguments.wait:
         stop.code = WORK_LEFT

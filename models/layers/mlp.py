@@ -58,6 +58,8 @@ class MLP(nnx.Module):
         if self.w_gate is None:
             hidden_BTF = ACTIVATIONS[self.activation](up_BTF)
         else:
-            hidden_BTF = gated(self.activation, project(x_BTD, self.w_gate, self.b_gate), up_BTF)
+            # What lies between is computed again for the gradient, which takes less than to keep and read it.
+            recomputed = jax.checkpoint(gated, static_argnums=0)
+            hidden_BTF = recomputed(self.activation, project(x_BTD, self.w_gate, self.b_gate), up_BTF)
         hidden_BTF = constrain(hidden_BTF, "batch", "length", "mlp")
         return project(hidden_BTF, self.w_down, self.b_down), {}

@@ -85,3 +85,25 @@ except KeyboardInterrupt:
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.stdout == "loaded\ninterrupted\n"
+
+
+def test_memory_that_is_freed_is_kept_and_not_asked_of_the_system_again():
+    code = """
+import ctypes, resource
+from launch.workers.process import keep_memory
+
+keep_memory()
+libc, size = ctypes.CDLL(None), 2**26
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    block = libc.malloc(size)
+    ctypes.memset(block, 1, size)
+    libc.free(block)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print(faults() > 10 * faults())
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.stdout == "True\n", ran.stderr
