@@ -40,6 +40,7 @@ def test_a_users_questions(run, tmp_path, monkeypatch, capsys):
     ("line", "words"),
     [
         ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
         ('["a"]', "a JSON list; every line is an object"),
         ('{"answer": "a"}', "no prompt"),
         ('{"prompt": "a", "coices": []}', "unknown field 'coices'"),

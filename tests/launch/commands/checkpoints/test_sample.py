@@ -306,3 +306,9 @@ def test_forms_and_beams_that_cannot_be_are_refused(run, capsys, flags, message)
     assert isoflop("sample", str(run), "--prompt", "A", *flags) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_a_schema_deeper_than_the_parser_goes_is_refused(run, tmp_path, capsys):
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    assert isoflop("sample", str(run), "--prompt", "A", "--schema", str(tmp_path / "deep.json")) == 2
+    assert "deep.json" in capsys.readouterr().err
