@@ -71,7 +71,7 @@ def test_broken_lines_are_named_and_the_rest_is_asked(tmp_path):
         assert wrong[one.line][1] in one.reason
 
 
-@pytest.mark.parametrize("line", [b"\xe4", b"[" * 100_000, b"1" * 5000], ids=["latin-1", "deep", "long"])
+@pytest.mark.parametrize("line", [b"[" * 100_000, b"1" * 5000], ids=["deep", "long"])
 def test_a_line_that_no_parser_takes_is_named_like_any_other(line, tmp_path):
     (tmp_path / "a.jsonl").write_bytes(json.dumps(ITEMS[0]).encode() + b"\n" + line + b"\n")
     task = read_task(str(tmp_path / "a.jsonl"))
