@@ -175,8 +175,12 @@ def run(loaded: LoadedModel, names: list[str], seed: int = 0, chat: bool = False
 
 def check(names: list[str]) -> None:
     """Raises:
-    ValueError: a name that the harness does not know.
+    ValueError: a name that the harness does not know, or a folder without task files, which the harness
+      would search for them to any depth.
     """
+    for name in names:
+        if "/" in name and not any(Path(name).parent.glob("*.yaml")):
+            raise ValueError(f"--tasks lm_eval:{name}: there is no task file (.yaml) in {Path(name).parent}")
     known = _manager(names).all_tasks
     for name in names:
         if Path(name).name not in known:

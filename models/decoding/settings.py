@@ -7,24 +7,26 @@ from typing import Any
 
 import numpy as np
 
+LARGEST = 1e30  # so that a penalty times a count, and a logit over the least of these, stay float32
 # Allowed values of each field: at least, at most, and what is neutral.
 LIMITS = {
-    "temperature": (0, inf, "0 is greedy, 1 is the model as it is"),
+    "temperature": (0, LARGEST, "0 is greedy, 1 is the model as it is"),
     "top_k": (0, inf, "0 keeps every token"),
     "top_p": (0, 1, "1 keeps every token"),
     "min_p": (0, 1, "0 keeps every token"),
     "typical_p": (0, 1, "1 keeps every token"),
     "epsilon_cutoff": (0, 1, "0 keeps every token"),
     "eta_cutoff": (0, 1, "0 keeps every token"),
-    "repetition_penalty": (0, inf, "1 is off"),
-    "presence_penalty": (-inf, inf, "0 is off"),
-    "frequency_penalty": (-inf, inf, "0 is off"),
+    "repetition_penalty": (1 / LARGEST, LARGEST, "1 is off"),
+    "presence_penalty": (-LARGEST, LARGEST, "0 is off"),
+    "frequency_penalty": (-LARGEST, LARGEST, "0 is off"),
     "no_repeat_ngram_size": (0, inf, "0 is off"),
     "min_new_tokens": (0, inf, "0 is off"),
     "min_tokens_to_keep": (1, inf, "1 is off"),
 }
-POSITIVE = ("top_p", "typical_p", "repetition_penalty")
+POSITIVE = ("top_p", "typical_p")
 COUNTS = ("top_k", "no_repeat_ngram_size", "min_new_tokens", "min_tokens_to_keep")
+BIAS = f"a number from {-LARGEST:g} to {LARGEST:g}, or -inf, which bans"
 SHARED = COUNTS[1:]  # numbers that rows side by side must have in common
 
 
@@ -56,21 +58,18 @@ class SamplingSettings:
         for name, (low, high, note) in LIMITS.items():
             value, positive = getattr(self, name), name in POSITIVE
             if not (low <= value <= high and abs(value) < inf) or (positive and value == 0):
-                least = f"above {low}" if positive else f"at least {low}" if low > -inf else "finite"
-                most = f" and at most {high}" if high < inf else ""
+                most = f" and at most {high:g}" if high < inf else ""
+                least = f"{'above' if positive else 'at least'} {low:g}"
                 raise ValueError(f"{name}={value}; it must be {least}{most}, and {note}")
             if name in COUNTS and value != int(value):
                 raise ValueError(f"{name}={value}; it must be a whole number, and {note}")
         for token, bias in self.logit_bias:
-            if not bias < inf:
-                raise ValueError(
-                    f"logit_bias={bias} of token {token}; it must be a number or -inf, which bans"
-                )
+            if not _is_bias(bias):
+                raise ValueError(f"logit_bias={bias} of token {token}; it must be {BIAS}")
         for tokens, bias in self.sequence_bias:
-            if not bias < inf or not tokens:
+            if not _is_bias(bias) or not tokens:
                 raise ValueError(
-                    f"sequence_bias={bias} of tokens {tokens}; give one token at least, and a number or "
-                    "-inf, which bans"
+                    f"sequence_bias={bias} of tokens {tokens}; give one token at least, and {BIAS}"
                 )
 
     @property
@@ -103,6 +102,10 @@ class SamplingSettings:
         counts = {name: np.int32(min(getattr(self, name), np.iinfo(np.int32).max)) for name in COUNTS}
         biases = {"logit_bias": bias_V, "sequences": sequences_NS, "sequence_bias": bias_N}
         return {name: np.float32(getattr(self, name)) for name in LIMITS} | counts | biases
+
+
+def _is_bias(value: float) -> bool:
+    return value == -inf or abs(value) <= LARGEST
 
 
 def _power_of_two(n: int) -> int:

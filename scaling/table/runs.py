@@ -218,7 +218,7 @@ def check(
     """
     table, taken = with_our_names(table.reset_index(drop=True), columns or {}, needed, name)
     notes = [f"read {', '.join(f'{theirs} as {ours}' for ours, theirs in taken.items())}"] if taken else []
-    twice, theirs = _repeated(table), {**taken, **(columns or {})}
+    twice, theirs, given = _repeated(table), {**taken, **(columns or {})}, table.copy(deep=False)
     drop = np.zeros(len(table), bool)
     for column in dict.fromkeys(c for c in (*NUMBERS, *needed) if c in table):
         values, unclear = numbers_and_doubts(table[column], unit_of(column, theirs.get(column, "")))
@@ -236,7 +236,7 @@ def check(
         if column == "loss":
             values = np.where(_has_objective(table), np.nan, values)
         for wrong, what in unusable(column, values):
-            notes += name_rows(table, wrong & ~drop, column, f"{what}, row dropped")
+            notes += name_rows(_as_said(table, given, column), wrong & ~drop, column, f"{what}, row dropped")
             drop |= wrong
     notes += name_rows(table, twice & ~drop, needed[-1], AGAIN)
     drop |= twice
@@ -287,6 +287,14 @@ def read_points(
                 raise ValueError(f"{path.name}: row {row + 1}: {column}={shown(said.iloc[row])} {what}")
     _fill_in(table, needed)
     return given, {column: table[column].to_numpy(float) for column in needed}
+
+
+def _as_said(table: pd.DataFrame, given: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The table with what a column's cells say where they could not be read as numbers."""
+    if column not in given:
+        return table
+    cells = table[column].astype(object)
+    return table.assign(**{column: cells.where(table[column].notna(), given[column])})
 
 
 def _repeated(table: pd.DataFrame) -> np.ndarray:

@@ -94,24 +94,24 @@ def _read(paths: list[str], columns: dict[str, str]) -> list[tuple[str, Any]]:
 
 
 def _split(path: str, by: str, columns: dict[str, str]) -> list[tuple[str, Any]]:
-    """(value, runs) of each value of a column."""
+    """(value, runs) of each value of a column; runs that have none are of no recipe."""
     import scaling
     from launch.driver.rows import Rows, column
+    from scaling.table.cell_values import is_given
 
     name, _, asked = by.partition("=")
     runs = scaling.read_runs(path, columns)
     name, cells = column(Rows(runs.table), name.strip())
-    cells = cells.astype(str)
+    cells = cells.loc[is_given(cells)].astype(str)
     there = list(dict.fromkeys(cells))
     values = [value.strip() for value in asked.split(",")] if asked else there
     if missing := [value for value in values if value not in there]:
         raise ValueError(f"--by {by}: no run has {name} {missing[0]}; there are {', '.join(there)}")
     if len(set(values)) < 2 or len(set(values)) < len(values):
-        raise ValueError(f"--by {by}: comparing takes two different values or more, not {', '.join(values)}")
-    return [
-        (value, dataclasses.replace(runs, table=runs.table[cells == value].reset_index(drop=True)))
-        for value in values
-    ]
+        found = ", ".join(values) or "none"
+        raise ValueError(f"--by {by}: comparing takes two different values or more, not {found}")
+    tables = [runs.table.loc[cells.index[cells == value]].reset_index(drop=True) for value in values]
+    return [(value, dataclasses.replace(runs, table=table)) for value, table in zip(values, tables)]
 
 
 def _drawn(found: list[Any], kind: str) -> bytes | str:

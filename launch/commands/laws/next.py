@@ -80,9 +80,9 @@ def _planned(path: str, flags, columns: dict[str, str], sizes: list[float] | Non
 
     runs = scaling.read_runs(path, columns)
     runs = runs.with_verification() if flags.with_verify else runs
+    fit = scaling.fit(runs, law=flags.law, **form_of_study(path, flags.law))
     largest = float(runs.usable().table["flops"].to_numpy().max())
     target = flags.target or f"loss@{AHEAD * largest:.3g}"
-    fit = scaling.fit(runs, law=flags.law, **form_of_study(path, flags.law))
     return fit, next_runs(fit, runs, target, flags.flops, sizes, **given)
 
 

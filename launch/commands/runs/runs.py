@@ -33,13 +33,15 @@ def run(args: list[str], flags: flags.FlagValues) -> int:
         raise ValueError(f"expected one study folder or table of runs, got {args}; usage: {USAGE}")
     if flags.csv and flags.json:
         raise ValueError("--csv and --json exclude each other; give one")
+    import pandas as pd
+
     from launch.driver.rows import column, read_rows, where
     from scaling.table.formats import as_csv
 
     known = read_rows(Path(args[0]))
     found = where(known, flags.where)
     names = flags.columns or (list(found.table) if flags.csv or flags.json else list(found.shown))
-    table = found.table[[]].assign(**dict(column(found, name) for name in names))
+    table = pd.DataFrame(dict(column(found, name) for name in names), index=found.table.index)
     if flags.sort:
         by = column(found, flags.sort.removeprefix("-"))[1]
         order = by.sort_values(ascending=not flags.sort.startswith("-"), kind="stable").index

@@ -179,6 +179,15 @@ def test_the_command_asks_tasks_of_the_harness_beside_a_text(run, tmp_path, caps
     assert "the harness has no such task" in capsys.readouterr().err
 
 
+def test_folders_without_task_files_are_not_searched(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    write_task(tmp_path / "a" / "b", [], "multiple_choice")
+    harness.check([f"{tmp_path}/a/b/parity"])
+    for name in (f"{tmp_path}/a/parity", f"{tmp_path}/a/b/../../parity", f"{tmp_path}/none/parity"):
+        with pytest.raises(ValueError, match=f"lm_eval:{name}: there is no task file"):
+            harness.check([name])
+
+
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 16, 21, 40])
 def test_a_text_is_cut_as_the_harness_cuts_it(n):
     lm_eval = extra("lm_eval.utils", "lm-eval")

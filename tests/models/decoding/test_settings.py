@@ -1,5 +1,7 @@
 """Settings of sampling: what is refused, and that no value changes the shape of what is compiled."""
 
+import re
+
 import hypothesis.strategies as st
 import jax
 import numpy as np
@@ -12,22 +14,23 @@ from models.decoding.settings import COUNTS, LIMITS, POSITIVE, SamplingSettings
 @pytest.mark.parametrize("name", sorted(LIMITS))
 def test_settings_out_of_range_are_refused_by_name(name):
     low, high, note = LIMITS[name]
-    bad = 0.0 if name in POSITIVE else low - 1 if low > -np.inf else np.nan
-    for value in (bad, np.nan, high + 1):
-        with pytest.raises(ValueError, match=f"{name}={value}; it must be .*{note}"):
+    too_low = 0.0 if name in POSITIVE else np.nextafter(low, -np.inf)
+    for value in (too_low, np.nan, np.nextafter(high, np.inf), np.inf):
+        with pytest.raises(ValueError, match=f"{name}={re.escape(str(value))}; it must be .*{note}"):
             SamplingSettings(**{name: value})
 
 
 @pytest.mark.parametrize(
     ("name", "least"),
     [
-        ("temperature", "at least 0, and 0 is greedy"),
+        ("temperature", "at least 0 and at most 1e+30, and 0 is greedy"),
         ("top_p", "above 0 and at most 1, and 1 keeps"),
-        ("presence_penalty", "finite, and 0 is off"),
+        ("top_k", "at least 0, and 0 keeps"),
+        ("presence_penalty", "at least -1e+30 and at most 1e+30, and 0 is off"),
     ],
 )
 def test_what_is_refused_says_what_would_do(name, least):
-    with pytest.raises(ValueError, match=f"{name}=nan; it must be {least}"):
+    with pytest.raises(ValueError, match=f"{name}=nan; it must be {re.escape(least)}"):
         SamplingSettings(**{name: float("nan")})
 
 

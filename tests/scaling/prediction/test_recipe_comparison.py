@@ -1,6 +1,7 @@
 """The gain of one recipe over another: found where it is known, with intervals that hold it, and said."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -131,7 +132,13 @@ def test_from_the_command_line(tmp_path, capsys):
     assert "(paired, 90% intervals)" in said and "<svg" in (tmp_path / "gain.svg").read_text()
     assert main(["compare", paths[2], "--by", "how=old,new", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(out.read_text())
+    none = str(tmp_path / "none.csv")
+    pd.concat([pd.read_csv(paths[2]), a.table]).to_csv(none, index=False)  # some runs of no recipe
+    assert main(["compare", none, "--by", "how", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(out.read_text())
+    a.table.assign(how=math.nan).to_csv(none, index=False)
     for words, wrong in (
+        ([none, "--by", "how"], "takes two different values or more, not none"),
         ([paths[0], "--by", "how"], "no column 'how'"),
         ([paths[2], "--by", "how=old,older"], "no run has how older; there are old, new"),
         ([*paths[:2], "--by", "how"], "expected two tables of runs or study directories, or one"),

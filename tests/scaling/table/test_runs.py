@@ -101,6 +101,7 @@ def test_text_among_numbers_is_named_with_what_it_says():
     bad.loc[2, "n_params"] = "dozens"
     runs = check(bad, {})
     assert "row 3: n_params=dozens is not a number, read as missing" in runs.notes
+    assert any(note.startswith("row 3: n_params=dozens must be positive") for note in runs.notes)
     assert len(runs.table) == 7
 
 

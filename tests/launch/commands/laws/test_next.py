@@ -2,6 +2,7 @@
 
 import copy
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -80,9 +81,11 @@ def test_without_a_table_it_is_a_first_grid(folder, capsys):
         (["runs.csv", "--flops", "1e19", "--given", "unique_tokens"], "expected COLUMN=NUMBER"),
         (["none.csv", "--flops", "1e19"], "does not exist"),
         (["runs.csv", "--flops", "1e10"], "less than the smallest run"),
+        (["diverged.csv", "--flops", "1e19"], "needs 6 different runs, not 0"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_2(folder, capsys, arguments, words):
+    Path("diverged.csv").write_text("n_params,n_tokens,loss\n1e8,2e9,nan\n2e8,4e9,inf\n")
     assert cli.main(["next", *arguments]) == 2
     said = capsys.readouterr()
     assert words in said.err and said.err.count("\n") == 1 and said.out == ""

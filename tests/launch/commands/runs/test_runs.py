@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -92,6 +93,13 @@ def test_a_table_of_somebody_else_is_shown_under_our_names(tmp_path, capsys):
     assert rows == [{"n_params": 2e6, "n_tokens": 4e7, "loss": 3.25}]
     where = "`val loss` < 3.3 and tokens == 4e7"
     assert "1 of 2 runs" in printed(capsys, "runs", tmp_path / "t.csv", "--where", where)
+
+
+def test_a_table_of_many_columns_is_shown_without_a_warning(tmp_path):
+    names = [f"c{i}" for i in range(200)]
+    (tmp_path / "t.csv").write_text(f"{','.join(names)}\n{','.join('1' * 200)}\n")
+    with warnings.catch_warnings(action="error"):
+        assert cli.main(["runs", str(tmp_path / "t.csv"), "--csv"]) == 0
 
 
 def test_two_runs_differ_in_settings_and_results(study, capsys):
