@@ -8,7 +8,7 @@ import pandas as pd
 from scaling.table.number_text import read_numbers
 
 FAR = 1e8  # a value this many times off the column's median (in logs) belongs to no table of runs
-TOO_LARGE = 1e40  # no count of anything; powers of it would leave the range of floats
+TOO_LARGE = 1e40  # no count of anything; powers of it, or of its inverse, would leave the range of floats
 OUT_OF_PROPORTION = "is out of all proportion to the other rows"
 NAMED_ROWS = 5  # bad rows named one by one; the rest is counted
 
@@ -60,8 +60,9 @@ def unusable(column: str, values: np.ndarray) -> list[tuple[np.ndarray, str]]:
     if column == "loss":
         return [(values <= 0, "must be positive"), (far_off(values), OUT_OF_PROPORTION)]
     if column in ("flops", "lr", "k") or column.startswith("n_") or column.endswith("_tokens"):
-        bad = ~((values > 0) & (values < TOO_LARGE))
-        return [(bad, f"must be positive and below {TOO_LARGE:g}"), (far_off(values), OUT_OF_PROPORTION)]
+        bad = ~((values > 1 / TOO_LARGE) & (values < TOO_LARGE))
+        what = f"must be positive, from {1 / TOO_LARGE:g} to {TOO_LARGE:g}"
+        return [(bad, what), (far_off(values), OUT_OF_PROPORTION)]
     return [(~np.isfinite(values), "must be finite")]
 
 

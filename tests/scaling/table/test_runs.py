@@ -40,7 +40,7 @@ def test_a_law_of_other_columns_needs_neither_sizes_nor_flops():
     samples = pd.DataFrame({"k": [1, 2, 4, 0, "many"], "pass_rate": [0.0, 0.3, 0.4, 0.5, 0.6]})
     runs = check(samples, {}, needed=("k", "pass_rate"))
     assert list(runs.table.k) == [1, 2, 4] and not {"flops", "n_tokens"} & set(runs.table)
-    assert "row 4: k=0.0 must be positive and below 1e+40, row dropped" in runs.notes
+    assert "row 4: k=0.0 must be positive, from 1e-40 to 1e+40, row dropped" in runs.notes
     with pytest.raises(ValueError, match="no column accuracy"):
         check(table(), {}, needed=("loss", "accuracy"))
 
