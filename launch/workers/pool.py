@@ -105,7 +105,7 @@ class WorkerPool:
                 probe = self.folder / "store" / "scratch" / "probe"
                 write_atomic(probe, bytes(2**20))  # fails with the system's own words
                 probe.unlink()
-                raise OSError(f"{self.folder}: a worker could not write; see {self._log(slot)}")
+                raise OSError(f"a worker could not write; see {self._log(slot)}")
             self._deaths[slot] = self._deaths.get(slot, 0) + 1
             if self._deaths[slot] >= self.max_deaths:
                 raise WorkersFailed(

@@ -3,7 +3,8 @@
 The masks are llguidance's (Moskal et al. 2025): a token is allowed if the text with it is the beginning of a
 valid one, however tokens cut it; EOS is allowed where the text is valid as it is. Documents of a schema have
 the keys of `properties` in the schema's order, whole numbers without a fraction, numbers without exponents
-where they have bounds, and no whitespace but, if it likes, a space after a comma or a colon.
+where they have bounds, and no whitespace but, if it likes, a space after a comma or a colon. Characters stand
+for themselves: escaped are quotes, backslashes and control characters alone.
 """
 
 import json

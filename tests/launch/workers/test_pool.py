@@ -177,6 +177,9 @@ def test_a_folder_that_cannot_be_written_is_said_so(store, pool, monkeypatch):
     pool.use([WorkerSlot("a")])
     with pytest.raises(OSError, match="No space left on device"):
         watch(store, pool, lambda: False, 5)
+    monkeypatch.setattr(pool_module, "write_atomic", lambda path, _: path.touch())  # a run's folder alone
+    with pytest.raises(OSError, match=r"^a worker could not write; see .*worker-a.log$"):
+        watch(store, pool, lambda: False, 5)
 
 
 def test_what_the_working_directory_has_is_not_taken_for_our_packages(tmp_path):
