@@ -4,7 +4,8 @@ The masks are llguidance's (Moskal et al. 2025): a token is allowed if the text 
 valid one, however tokens cut it; EOS is allowed where the text is valid as it is. Documents of a schema have
 the keys of `properties` in the schema's order, whole numbers without a fraction, numbers without exponents
 where they have bounds, and no whitespace but, if it likes, a space after a comma or a colon. Characters stand
-for themselves: escaped are quotes, backslashes and control characters alone.
+for themselves: escaped are quotes, backslashes and control characters alone. Multiples of 0.25 that are not
+whole have both decimals, as 0.50, and so on.
 """
 
 import json

@@ -1,9 +1,9 @@
 """JSON schemas (draft 2020-12) as the mask engine enforces them, to the letter; all else is refused by name.
 
-The engine passes over keywords that it does not know, compiles schemas that no finite document satisfies, and
-lets a key of an open object that is spelled with escapes ("\\u0061") pass for another one than "a". The first
-two are refused here; against the third, the keys of an open object are written as a pattern, which it spells
-plainly and without the listed names.
+The engine passes over keywords that it does not know, compiles schemas that no finite document satisfies,
+lets 0 pass where numbers are to be above 0 and below 1/2, and lets a key of an open object that is spelled
+with escapes ("\\u0061") pass for another one than "a". The first three are refused here; against the last,
+the keys of an open object are written as a pattern, which it spells plainly and without the listed names.
 """
 
 from collections.abc import Iterator
@@ -41,6 +41,7 @@ def enforceable(schema: Schema) -> Schema:
     for place, part in parts.items():
         if isinstance(part, dict) and "$ref" in part and part["$ref"] not in parts:
             raise ValueError(f"schema {place}/$ref={part['$ref']!r}: nothing is there that a schema may be")
+        _check_bounds(place, parts)
         if place not in finite:
             raise ValueError(f"schema {place}: it cannot be satisfied, every document would be infinite")
     return _close(schema)
@@ -96,6 +97,9 @@ def _check(part: Schema, place: str) -> None:
         if name not in ENFORCED | NOTES:
             known = ", ".join(sorted(ENFORCED))
             raise ValueError(f"schema {place}: keyword {name!r} is not enforced; enforced are {known}")
+    for name in ("$ref", "format", "pattern"):
+        if not isinstance(part.get(name), (str, type(None))):
+            raise ValueError(f"schema {place}/{name}={part[name]!r}; it must be a string")
     if part.get("format") is not None and part["format"] not in FORMATS:
         raise ValueError(
             f"schema {place}: format {part['format']!r} is not enforced; there are "
@@ -135,6 +139,37 @@ def _check_object(part: dict, place: str) -> None:
             f"schema {place}: minProperties={least} is not enforced, since keys that are not listed may "
             f"repeat; with {len(required)} required, at most {len(required) + 1}"
         )
+
+
+def _check_bounds(place: str, parts: dict[str, Schema]) -> None:
+    """A whole number that is excluded passes where the other bound is less than 1 farther from zero."""
+    bounds = list(_bounds(place, parts, set()))
+    for name, others, sign in (
+        ("exclusiveMinimum", ("maximum", "exclusiveMaximum"), 1),
+        ("exclusiveMaximum", ("minimum", "exclusiveMinimum"), -1),
+    ):
+        for excluded in (value for kind, value in bounds if kind == name):
+            for kind, value in bounds:
+                near = 0 < sign * (value - excluded) < 1 and (excluded >= 0) == (sign > 0)
+                if kind in others and near and excluded == int(excluded):
+                    raise ValueError(
+                        f"schema {place}: {name}={excluded} is not enforced beside {kind}={value}; exclude a "
+                        "number that is not whole, or give bounds 1 or more apart"
+                    )
+
+
+def _bounds(place: str, parts: dict[str, Schema], seen: set[str]) -> Iterator[tuple[str, float]]:
+    """Bounds, by keyword, that may hold together for one number."""
+    part = parts.get(place)
+    if place in seen or not isinstance(part, dict):
+        return
+    seen.add(place)
+    yield from ((name, part[name]) for name in NUMBERS if name in part)
+    for name in ("allOf", "anyOf", "oneOf"):
+        for i in range(len(part.get(name, []))):
+            yield from _bounds(f"{place}/{name}/{i}", parts, seen)
+    if "$ref" in part:
+        yield from _bounds(part["$ref"], parts, seen)
 
 
 def _types(part: dict) -> list[str]:

@@ -61,6 +61,16 @@ def test_keys_that_need_escapes_are_enforced_in_closed_objects():
     assert accepts(constraint, json.dumps({'"\\': "x"})) and not accepts(constraint, json.dumps({'"\\': 1}))
 
 
+@pytest.mark.parametrize("low, high", [(0, 1), (0.5, 0.75), (-0.25, 0), (2, 3.5), (-3.5, -2), (-1, 1)])
+def test_a_bound_that_is_excluded_does_not_pass(low, high):
+    schema = {"type": "number", "exclusiveMinimum": low, "exclusiveMaximum": high}
+    constraint = json_schema(schema, VOCABULARY)
+    assert accepts(constraint, str((low + high) / 2 + 1 / 16))
+    assert not any(
+        accepts(constraint, f"{bound}{zeros}") for bound in (low, high) for zeros in ("", ".0", "0")
+    )
+
+
 def test_every_way_of_cutting_a_text_into_tokens_is_allowed():
     schema = {"type": "object", "properties": {"title": {"const": 1}}, "required": ["title"]}
     progress = json_schema(schema | {"additionalProperties": False}, VOCABULARY).start()

@@ -66,6 +66,11 @@ def test_a_part_that_never_ends_is_named(schema, place):
         ({"properties": {"a": 3}}, "#/properties/a=3"),
         ({"anyOf": {}}, "#/anyOf={}"),
         ([], "#=\\[\\]"),
+        ({"$ref": ["#"]}, "it must be a string"),
+        ({"format": {}}, "it must be a string"),
+        ({"exclusiveMinimum": 0, "maximum": 0.5}, "exclusiveMinimum=0 is not enforced beside maximum=0.5"),
+        ({"minimum": -1.5, "exclusiveMaximum": -1}, "exclusiveMaximum=-1 is not enforced beside minimum"),
+        ({"exclusiveMinimum": 1, "allOf": [{"maximum": 1.5}]}, "exclusiveMinimum=1 is not enforced beside"),
     ],
 )
 def test_what_is_not_enforced_is_refused_by_name(schema, message):
