@@ -125,9 +125,9 @@ class Fit:
     def predict(self, n_params=None, n_tokens=None, **columns) -> Prediction:
         """The target of new runs, from the columns that the law reads; scalars, or arrays that broadcast.
 
-        It comes from the law's relaxed form and others beside it, unless the fit was made without (`relax`),
-        and what they are off by (scaling/fitting/forms.py, uncertainty.py); the interval holds run-to-run
-        noise too.
+        It comes from the law's relaxed form, or the law itself if the fit was made without (`relax`), from
+        the forms beside it and from what all are off by (scaling/fitting/forms.py, uncertainty.py); the
+        interval holds run-to-run noise too.
 
         Raises:
           ValueError: a column is missing, or a value is not positive (a column that is never rescaled may

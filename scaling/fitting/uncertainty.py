@@ -76,19 +76,19 @@ class Forecast:
 
     def below(self, law: Law, x: Mapping[str, np.ndarray]) -> np.ndarray:
         """Variance at each row of `x` that a loss below the mean has besides, on the law's scale [rows]."""
-        x = {name: np.asarray(x[name], float) / self.units[name] for name in law.columns}
-        at, here = locations(law, x), locations(law, self.x)
-        if law.target != "loss" or self.discrepancy is None or at is None or here is None:
+        x, places = self._places(law, x)
+        if law.target != "loss" or places is None:
             return np.zeros(len(x[law.columns[0]]))
+        at, here = places
         return floorless(decades(at), decades(here)) ** 2
 
     def moments(self, law: Law, x: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """(mean, variance) of one new run at each row of `x`, on the law's scale, in units of the data."""
-        x = {name: np.asarray(x[name], float) / self.units[name] for name in law.columns}
+        x, places = self._places(law, x)
         middle, slopes = linearised(law, self.center, x)
         variance = np.full(len(middle), self.noise**2)
-        at, here = locations(law, x), locations(law, self.x)
-        if self.discrepancy and at is not None and here is not None:
+        if self.discrepancy and places:
+            at, here = places
             across = self.discrepancy.between(at, here)
             known = covariance(self.discrepancy, here, self.noise * self.spread)
             weights = np.linalg.solve(known, across.T).T
@@ -100,6 +100,13 @@ class Forecast:
             variance = variance + unseen(decades(at), decades(here)) ** 2
         of_parameters = np.einsum("ij,jk,ik->i", slopes, self.covariance, slopes)
         return middle, variance + np.maximum(of_parameters, 0.0)  # below 0 by rounding alone
+
+    def _places(self, law: Law, x: Mapping[str, np.ndarray]):
+        """(`x` in units of the data; `locations` of it and of the runs, None without a discrepancy there)."""
+        x = {name: np.asarray(x[name], float) / self.units[name] for name in law.columns}
+        at, here = locations(law, x), locations(law, self.x)
+        placed = self.discrepancy is not None and at is not None and here is not None
+        return x, (at, here) if placed else None
 
     def to_json(self) -> dict[str, Any]:
         arrays = {name: value.tolist() for name, value in vars(self).items() if isinstance(value, np.ndarray)}
