@@ -101,12 +101,15 @@ class Forecast:
         of_parameters = np.einsum("ij,jk,ik->i", slopes, self.covariance, slopes)
         return middle, variance + np.maximum(of_parameters, 0.0)  # below 0 by rounding alone
 
-    def _places(self, law: Law, x: Mapping[str, np.ndarray]):
+    def _places(
+        self, law: Law, x: Mapping[str, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], tuple[np.ndarray, np.ndarray] | None]:
         """(`x` in units of the data; `locations` of it and of the runs, None without a discrepancy there)."""
         x = {name: np.asarray(x[name], float) / self.units[name] for name in law.columns}
         at, here = locations(law, x), locations(law, self.x)
-        placed = self.discrepancy is not None and at is not None and here is not None
-        return x, (at, here) if placed else None
+        if self.discrepancy is None or at is None or here is None:
+            return x, None
+        return x, (at, here)
 
     def to_json(self) -> dict[str, Any]:
         arrays = {name: value.tolist() for name, value in vars(self).items() if isinstance(value, np.ndarray)}
