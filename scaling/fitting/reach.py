@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 
 FIRST_DECADE = 0.014  # standard deviation of log loss that one decade from the nearest run adds …
-BELOW = 0.012  # … and adds besides to a loss below what is predicted
+BELOW = 0.015  # … and adds besides to a loss below what is predicted
 AT_THE_END = 1.05  # times an end of the range: rounding and a size off the ladder reach no further
 
 
