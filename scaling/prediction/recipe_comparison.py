@@ -135,7 +135,8 @@ def compare_recipes(
     else:
         low, high = _shared(own, notes)
         flops, sloped = _places(low, high), high > SAME_COMPUTE * low
-        drawn = gain_by_laws(curve_a, _curve(own[1], names[1], FEW_BY_LAW), flops, n_draws, rng)
+        curve_b = _curve(own[1], names[1], FEW_BY_LAW)
+        drawn = gain_by_laws(curve_a, curve_b, flops[:POINTS], flops[POINTS:], n_draws, rng)
         method, pairs, by, noise = "law by law", pd.DataFrame(), "a law of each", None
     inside = drawn[:, :POINTS]
     ends = [_interval(of, level) for of in drawn.T]

@@ -110,23 +110,29 @@ def _multiples(
     return found, np.maximum(slopes, 1e-6)
 
 
-def gain_by_laws(a: Curve, b: Curve, flops: np.ndarray, n_draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Draws of log gain at these FLOPs [draws, flops]: A's compute for the loss of B's best model.
+def gain_by_laws(
+    a: Curve, b: Curve, flops: np.ndarray, ahead: np.ndarray, n_draws: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Draws of log gain at these FLOPs [draws, flops + ahead]: A's compute for the loss of B's best model.
 
     Either recipe's best is sought among the tokens per parameter that its runs had, so that runs on one line
-    are compared on their line, and IsoFLOP grids at their best sizes.
+    are compared on their line, and IsoFLOP grids at their best sizes. Beyond the runs each draw goes on along
+    the slope of its line through them, as pairs do: two laws, each continued by itself, would say little.
 
     Args:
       a, b: the recipes' curves.
-      flops: where the gain is asked for.
+      flops: rising, where runs are compared; ahead: beyond.
       n_draws: how many draws; rng: of them.
     """
     wide = np.geomspace(flops.min() / FAR, flops.max() * FAR, BUDGETS)
     best_a = np.minimum.accumulate(_best(a, wide, n_draws, rng), axis=1)
     best_b = _best(b, flops, n_draws, rng)
-    return np.array([np.interp(-of_b, -of_a, np.log(wide)) for of_a, of_b in zip(best_a, best_b)]) - np.log(
-        flops
-    )
+    log_c = np.log(flops)
+    spent = np.array([np.interp(-of_b, -of_a, np.log(wide)) for of_a, of_b in zip(best_a, best_b)])
+    gain = spent - log_c
+    off = log_c - log_c.mean()
+    slope = gain @ off / max(off @ off, 1e-12)  # of runs of one compute 0
+    return np.hstack([gain, gain[:, -1:] + slope[:, None] * (np.log(ahead) - log_c[-1])])
 
 
 def _best(curve: Curve, flops: np.ndarray, n_draws: int, rng: np.random.Generator) -> np.ndarray:
