@@ -96,7 +96,8 @@ class Fit:
         if self.forms:
             shares = zip(self.forms.forecasts, self.forms.weights)
             name = "a mixture of forms, " + ", ".join(
-                f"{laws.find(known.law).name} {share:.0%}" for known, share in shares
+                f"{laws.find(known.law).name} {'under 1%' if share < 0.005 else f'{share:.0%}'}"
+                for known, share in shares
             )
         left_out = f" ({len(self.unfit)} unfit rows left out)" if self.unfit else ""
         said = [name, f"fitted to {self.points}{left_out}"]
