@@ -32,6 +32,7 @@ def test_a_gain_without_noise_is_found_by_pairs_and_law_by_law():
     for found, method in ((paired, "paired"), (apart, "law by law")):
         assert found.method == method and found.largest.shown and not found.warnings
         np.testing.assert_allclose([found.overall.gain, found.largest.gain], 1.5, rtol=0.02)
+        np.testing.assert_allclose(found.ahead.gain, 1.5, rtol=0.05)
         assert found.trend is not None and found.trend.factor == pytest.approx(1, abs=0.03)
     np.testing.assert_allclose(paired.pairs.gain, 1.5, rtol=0.02)
     assert paired.largest.flops == pytest.approx(1e19) and paired.ahead.flops == pytest.approx(1e20)
@@ -66,6 +67,7 @@ def test_intervals_hold_the_gain_and_no_difference_is_not_shown():
         ]
     )
     assert rows[["overall", "largest", "ahead", "trend"]].to_numpy().mean() >= 0.8
+    assert rows.ahead_half.max() < 0.5  # the line through the runs goes on, whichever way it was found
     same = rows[rows.case == "no difference"]
     assert not (same.crosses | same.shrinks).any() and same.shown.mean() <= 0.2
     assert rows[rows.case == "shrinks"].shrinks.mean() >= 0.6
