@@ -23,6 +23,7 @@ from scaling.table.runs import Runs
 
 # loss = 1 + (SIZE / N)^0.35 + (20 SIZE / D)^0.35: best at 20 tokens a parameter (Hoffmann et al. 2022).
 SIZE, PER_PARAM, EXPONENT = 1e5, 20.0, 0.35
+TEXT = 1e15  # tokens of the text, so long that nothing is read again
 BEND = 0.05  # share by which a rate e times off the middle of those tried raises the loss
 
 
@@ -101,7 +102,8 @@ def made_up(runs: Sequence[PlannedRun]) -> dict[str, dict[str, Any]]:
         model = {name: getattr(config.model, name) for name in ("family", "d_model", "n_layers")}
         about = {name: getattr(config, name) for name in ("batch_tokens", "seq_len", "seed", "n_steps")}
         row = {"status": "done", "flops": run.flops, "lr": config.optimizer.lr, "n_tokens": run.n_tokens}
-        row |= {"unique_tokens": run.n_tokens, "epochs": 1.0, "loss_se": 0.01, "bits_per_byte": loss}
+        row |= {"unique_tokens": run.n_tokens, "epochs": run.n_tokens / TEXT}
+        row |= {"loss_se": 0.01, "bits_per_byte": loss}
         found[run.run_id] = row | sizes | model | about | {"loss": loss, "components": _parts(config, loss)}
     return found
 

@@ -18,6 +18,7 @@ from scaling.table.runs import TUNING, Runs
 from scaling.table.seed_noise import seed_noise
 
 TASKS = ("word_end", "next_word")  # those that models of this size move on
+READ_OFTEN = 2.0  # times: text read more often taught less (benchmarks/RESULTS.md, "Repeated tokens")
 FURTHER = 10.0  # times the compute of the verification run, where the law that knows it looks next
 
 
@@ -45,7 +46,7 @@ def predict_run(folder: Path, runs: Runs, config: RunConfig, n_bootstrap: int, l
         "lo": float(prediction.lo),
         "hi": float(prediction.hi),
         "level": level,
-        "doubt": fit.doubt,
+        "doubt": "; ".join(filter(None, [fit.doubt, read_again(runs, n_tokens)])),
     }
     noise = seed_noise(runs)
     if noise.dof:
@@ -54,6 +55,20 @@ def predict_run(folder: Path, runs: Runs, config: RunConfig, n_bootstrap: int, l
         write_json(folder / "lr.json", fit_hparams(tuned(runs), level=level).to_json())
     write_json(folder / "fit.json", fit.to_json())
     write_json(folder / "verify.json", verification)
+
+
+def read_again(runs: Runs, n_tokens: float) -> str:
+    """That a run of so many tokens reads its text more often than the runs before it; "" if not."""
+    if "epochs" not in runs.table:
+        return ""
+    done = runs.table[runs.table.epochs > 0]
+    often, before = float((done.epochs / done.n_tokens).median() * n_tokens), float(done.epochs.max())
+    if not often > max(READ_OFTEN, before):
+        return ""
+    return (
+        f"the run reads its text {often:.1f} times, the runs before it {before:.1f} times at most: "
+        "what is read again teaches less, so it may end above"
+    )
 
 
 def verified(folder: Path, runs: Runs) -> dict:

@@ -125,6 +125,17 @@ def test_runs_that_tell_most_are_repeated_and_the_run_to_come_is_as_wide_as_its_
     assert 0.5 < far.n_tokens**0.6 / (1500 / 200 * count(far.model).n_params ** 0.6) < 2  # as planted
 
 
+def test_a_run_that_reads_its_text_more_often_than_those_before_it_is_in_doubt():
+    tokens = np.array([1e6, 2e6, 3e6])
+    runs = Runs(pd.DataFrame({"n_tokens": tokens, "epochs": tokens / 2e6}))
+    assert outcome.read_again(runs, 9e6).startswith("the run reads its text 4.5 times, the runs before it")
+    assert "it 1.5 times at most" in outcome.read_again(runs, 9e6)
+    assert outcome.read_again(runs, 3.5e6) == ""  # twice costs next to nothing
+    often = Runs(pd.DataFrame({"n_tokens": tokens, "epochs": 5 * tokens / 2e6}))
+    assert outcome.read_again(often, 2.5e6) == ""  # the law has seen as much
+    assert outcome.read_again(Runs(runs.table.drop(columns="epochs")), 9e6) == ""
+
+
 def test_with_batches_tried_every_later_run_has_the_batch_of_their_law():
     """The planted best batch is 512 tokens at 4e5 tokens of training, and grows as their root."""
     settings = Settings(batches=(256, 1024))
