@@ -26,7 +26,7 @@ LEAST_RUNS, LEAST_HELD_OUT = 9, 2  # distinct, below a cut and above it
 ROUNDS = 2  # of a fit below a cut, which begins where the fit to all runs ended
 # A priori the first form counts as so many of the others: the law, or its relaxed form, whose whole prior was
 # chosen with extrapolations within public tables seen. Both numbers: docs/concepts/intervals.md.
-ITSELF, RELAXED = 16.0, 64.0
+ITSELF, RELAXED = 8.0, 64.0
 
 
 @dataclass(frozen=True, eq=False)
