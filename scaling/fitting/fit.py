@@ -10,7 +10,7 @@ import pandas as pd
 from scaling import laws
 from scaling.fitting.diagnostics import Diagnostics, diagnose, resampled
 from scaling.fitting.doubts import design_doubts
-from scaling.fitting.forms import ITSELF, RELAXED, mixed
+from scaling.fitting.forms import mixed
 from scaling.fitting.reach import evidence
 from scaling.fitting.result import Fit
 from scaling.fitting.solver import ROUGH, Problems, Solution, best_of_starts, solve
@@ -82,7 +82,6 @@ def fit(
         exponents, exponents_ci = _of_profiles(profiles)
     relaxed = form.relaxed if relax and form.relaxed else form
     known = forecast(relaxed, x, y, units, n_bootstrap, rng)
-    counts = ITSELF if relaxed is form else RELAXED
     return Fit(
         law=law,
         approach=approach,
@@ -97,7 +96,7 @@ def fit(
         objective=float(solution.objective[0]),
         delta=delta,
         forecast=known,
-        forms=mixed(known, form.beside, x, y, counts) if form.beside else None,
+        forms=mixed(known, form.beside, x, y) if form.beside else None,
         profiles=profiles,
         status=_status(form, solution, found, int(run.max()) + 1),
         diagnostics=found,

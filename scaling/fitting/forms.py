@@ -24,9 +24,7 @@ CUTS = (0.4, 0.6, 0.8)  # shares of the runs, in order of compute, that forms ar
 BEYOND = 1.5  # scored are runs of this many times the compute of the cut, or more
 LEAST_RUNS, LEAST_HELD_OUT = 9, 2  # distinct, below a cut and above it
 ROUNDS = 2  # of a fit below a cut, which begins where the fit to all runs ended
-# A priori the first form counts as so many of the others: the law, or its relaxed form, whose whole prior was
-# chosen with extrapolations within public tables seen. Both numbers: docs/concepts/intervals.md.
-ITSELF, RELAXED = 8.0, 64.0
+FIRST = 64.0  # a priori the first form, whose prior public tables have seen, counts as so many of the others
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +46,8 @@ class Forms:
         first = self.forecasts[0]
         law, dof = laws.find(first.law, run_files=False), max(len(first.y) - len(first.center), 2)
         width = float(special.stdtrit(dof, (1 + level) / 2))
-        return interval(first, law, mean, within + between, first.below(law, x), width)
+        off, below = first.beyond(law, x)
+        return interval(first, law, mean, within + between + off, below, width)
 
     def spread(self, x: Mapping[str, np.ndarray]) -> np.ndarray:
         """Standard deviation between the forms' means at each row of `x`, on the law's scale."""
@@ -74,21 +73,18 @@ class Forms:
         return Forms((first, *others), np.asarray(content["weights"], float))
 
 
-def mixed(
-    first: Forecast, others: Sequence[Law], x: Mapping[str, np.ndarray], y: np.ndarray, counts: float
-) -> Forms:
+def mixed(first: Forecast, others: Sequence[Law], x: Mapping[str, np.ndarray], y: np.ndarray) -> Forms:
     """The mixture of a forecast with those by other forms.
 
     Args:
       first: from these runs; others: forms of the same columns, of errors on the same scale.
       x: columns [rows], y: the target on that scale [rows]; both in units of the data, those of `first`.
-      counts: as so many of the others the first counts a priori, ITSELF or RELAXED.
     """
     rng = np.random.default_rng(0)  # of no draws
     known = (first, *[forecast(form, x, y, first.units, 0, rng) for form in others])
     scores = [_scores(each, x, y) for each in known]
     total = np.sum(scores, axis=1)
-    weights = np.exp(total - total.max()) * np.where(np.arange(len(known)) == 0, counts, 1.0)
+    weights = np.exp(total - total.max()) * np.where(np.arange(len(known)) == 0, FIRST, 1.0)
     return Forms(known, weights / weights.sum())
 
 

@@ -22,7 +22,7 @@ from scaling.fitting.model_discrepancy import (
     estimate_discrepancy,
     locations,
 )
-from scaling.fitting.reach import floorless, unseen
+from scaling.fitting.reach import floorless, unrelaxed, unseen
 from scaling.fitting.solver import Prior, levenberg_marquardt
 from scaling.laws import Law
 from scaling.laws.law import linearised
@@ -72,15 +72,19 @@ class Forecast:
 
         The ends are NaN without draws."""
         width = special.stdtrit(self.dof, (1 + level) / 2)
-        return interval(self, law, *self.moments(law, x), self.below(law, x), float(width))
+        mean, variance = self.moments(law, x)
+        off, below = self.beyond(law, x)
+        return interval(self, law, mean, variance + off, below, float(width))
 
-    def below(self, law: Law, x: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Variance at each row of `x` that a loss below the mean has besides, on the law's scale [rows]."""
+    def beyond(self, law: Law, x: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Variances at each row of `x` besides that of `moments`, on the law's scale: (of any loss, since the
+        law is not relaxed; of a loss below the mean besides), both [rows]."""
         x, places = self._places(law, x)
         if law.target != "loss" or places is None:
-            return np.zeros(len(x[law.columns[0]]))
-        at, here = places
-        return floorless(decades(at), decades(here)) ** 2
+            none = np.zeros(len(x[law.columns[0]]))
+            return none, none
+        at, here = map(decades, places)
+        return unrelaxed(at, here) ** 2 * (law.relaxed is not None), floorless(at, here) ** 2
 
     def moments(self, law: Law, x: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """(mean, variance) of one new run at each row of `x`, on the law's scale, in units of the data."""

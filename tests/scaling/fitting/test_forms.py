@@ -9,7 +9,7 @@ from scipy import stats
 
 import scaling
 from scaling import laws
-from scaling.fitting.forms import ITSELF, RELAXED, log_density
+from scaling.fitting.forms import FIRST, log_density
 from scaling.fitting.reach import floorless
 from scaling.simulate.forms import Skaling
 from tests.scaling.planted import isoflop_runs
@@ -62,9 +62,18 @@ def test_a_saved_fit_predicts_the_same_and_one_saved_before_there_were_forms_ope
 
 def test_runs_too_few_to_hold_any_out_leave_the_forms_their_first_weights():
     runs = isoflop_runs((1e18, 2e18), noise=0.002, sizes=4)
-    for relax, counts in ((True, RELAXED), (False, ITSELF)):
-        few = scaling.fit(runs, relax=relax, n_bootstrap=0)
-        np.testing.assert_allclose(few.forms.weights, np.array([counts, 1, 1]) / (counts + 2))
+    few = scaling.fit(runs, n_bootstrap=0)
+    np.testing.assert_allclose(few.forms.weights, np.array([FIRST, 1, 1]) / (FIRST + 2))
+
+
+def test_the_law_itself_is_less_sure_the_further_from_its_runs_and_its_relaxed_form_is_not():
+    runs = isoflop_runs(noise=0.002)
+    fits = [scaling.fit(runs, relax=relax, n_bootstrap=20) for relax in (False, True)]
+    for fit, widens in zip(fits, (True, False)):
+        law, first = laws.find(fit.forecast.law), fit.forecast
+        x = {name: first.units[name] * np.append(first.x[name][0], 1e3) for name in law.columns}
+        here, far = first.beyond(law, x)[0]
+        assert here == 0 and (far > 0) == widens
 
 
 def test_the_law_itself_leads_where_it_is_not_relaxed_and_laws_with_none_beside_them_are_alone():

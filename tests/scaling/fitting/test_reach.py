@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 
 import scaling
-from scaling.fitting.reach import BELOW, FIRST_DECADE, evidence, floorless, in_words, lever_arm, reach, unseen
+from scaling.fitting.reach import (
+    BELOW,
+    FIRST_DECADE,
+    UNRELAXED,
+    evidence,
+    floorless,
+    in_words,
+    lever_arm,
+    reach,
+    unrelaxed,
+    unseen,
+)
 from tests.scaling.planted import isoflop_runs
 
 SEEN = {"n_params": np.array([1e6, 1e8]), "n_tokens": np.array([1e9, 1e8])}
@@ -70,3 +81,4 @@ def test_what_is_unseen_grows_from_the_nearest_run(point, decades):
     at = np.array([point], float)
     assert unseen(at, an_l)[0] == pytest.approx(FIRST_DECADE * decades**1.5, abs=1e-12)
     assert floorless(at, an_l)[0] == pytest.approx(BELOW * decades**2, abs=1e-12)
+    assert unrelaxed(at, an_l)[0] == pytest.approx(UNRELAXED * decades, abs=1e-12)
