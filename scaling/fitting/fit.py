@@ -53,8 +53,8 @@ def fit(
       seed: of the resampling; level: of the intervals, between 0 and 1.
       delta: in log loss, where the Huber loss turns from square to linear.
       relax: forecast with the law's relaxed form, which extrapolates better on published tables; without it
-        with the law itself: fewer parameters, less sure near the runs; for runs near the frontier. Either is mixed
-        with the forms beside the law (scaling/fitting/forms.py).
+        with the law itself: fewer parameters, less sure near the runs; for runs near the frontier. Either is
+        mixed with the forms beside the law (scaling/fitting/forms.py).
 
     Raises:
       ValueError: unknown law or approach, a setting out of range, or too few usable runs.
