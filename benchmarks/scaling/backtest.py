@@ -22,6 +22,7 @@ from scaling.table.runs import Runs, check
 RUNS = Path(os.environ.get("ISOFLOP_PUBLIC_DATA", "../shared/data")) / "runs"
 GAP, LEAST_TRAIN, LEAST_TEST, SPLITS = 10.0, 20, 2, 3
 LEVEL = 0.9
+MEASURES = ["median error", "inside", "half-width", "interval score"]
 
 
 def tables() -> dict[str, pd.DataFrame]:
@@ -87,13 +88,12 @@ def main() -> None:
                 about = {"table": name, "group": name.split()[0], "cut": number, "method": method}
                 rows.append(about | scores(larger["loss"].to_numpy(float), *interval))
     found = pd.DataFrame(rows)
-    measures = ["median error", "inside", "half-width", "interval score"]
-    by_table = found.groupby(["method", "group", "table"], sort=False)[measures].mean().reset_index()
+    by_table = found.groupby(["method", "group", "table"], sort=False)[MEASURES].mean().reset_index()
     for title, summary in (
-        ("by group", by_table.groupby(["method", "group"], sort=False)[measures].mean()),
-        ("all tables, mean", by_table.groupby("method", sort=False)[measures].mean()),
-        ("all tables, median", by_table.groupby("method", sort=False)[measures].median()),
-        ("by cut, low to high", found.groupby(["method", "cut"], sort=False)[measures].mean()),
+        ("by group", by_table.groupby(["method", "group"], sort=False)[MEASURES].mean()),
+        ("all tables, mean", by_table.groupby("method", sort=False)[MEASURES].mean()),
+        ("all tables, median", by_table.groupby("method", sort=False)[MEASURES].median()),
+        ("by cut, low to high", found.groupby(["method", "cut"], sort=False)[MEASURES].mean()),
     ):
         print(f"\n{title}\n{summary.map(lambda share: f'{share:.2%}').to_string()}")
     error = by_table.pivot_table(index="table", columns="method", values="median error")

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from benchmarks.scaling.backtest import LEVEL, scores, splits, tables
+from benchmarks.scaling.backtest import LEVEL, MEASURES, scores, splits, tables
 from scaling.fitting.fit import in_units
 from scaling.fitting.uncertainty import Forecast, forecast
 from scaling.laws.law import Law
@@ -22,7 +22,6 @@ from scaling.laws.pretraining.chinchilla import CHINCHILLA_DECOUPLED
 from scaling.table.runs import check
 
 WIDE = {"E": (0.6, 0.25), "gamma": (0.16, 0.08)}  # priors that say little
-MEASURES = ["median error", "inside", "half-width", "interval score"]
 
 
 def with_priors(priors: dict[str, tuple[float, float]]) -> Law:

@@ -23,28 +23,28 @@ UNRELAXED = 0.018  # … and adds besides where the law itself predicts, not its
 AT_THE_END = 1.05  # times an end of the range: rounding and a size off the ladder reach no further
 
 
-def unseen(at: np.ndarray, runs: np.ndarray) -> np.ndarray:
-    """Standard deviation of log loss for being so far from the nearest run, in size or in tokens [points].
+def distance(at: np.ndarray, runs: np.ndarray) -> np.ndarray:
+    """Decades from the nearest run, in size or in tokens, whichever is more [points].
 
     Args:
       at [points, 2], runs [rows, 2]: base-10 logarithms of sizes and of tokens.
     """
-    return FIRST_DECADE * _decades(at, runs) ** 1.5
-
-
-def floorless(at: np.ndarray, runs: np.ndarray) -> np.ndarray:
-    """As `unseen`, of a loss that is lower than predicted: for a floor that may not be there [points]."""
-    return BELOW * _decades(at, runs) ** 2
-
-
-def unrelaxed(at: np.ndarray, runs: np.ndarray) -> np.ndarray:
-    """As `unseen`, besides it, of a law that has a relaxed form and predicts itself [points]."""
-    return UNRELAXED * _decades(at, runs)
-
-
-def _decades(at: np.ndarray, runs: np.ndarray) -> np.ndarray:
-    """From the nearest run, in size or in tokens, whichever is more [points]."""
     return np.abs(at[:, None] - runs).max(axis=2).min(axis=1)
+
+
+def unseen(away: np.ndarray) -> np.ndarray:
+    """Standard deviation of log loss for being this `distance` away [points]."""
+    return FIRST_DECADE * away**1.5
+
+
+def floorless(away: np.ndarray) -> np.ndarray:
+    """As `unseen`, of a loss that is lower than predicted: for a floor that may not be there [points]."""
+    return BELOW * away**2
+
+
+def unrelaxed(away: np.ndarray) -> np.ndarray:
+    """As `unseen`, besides it, of a law that has a relaxed form and predicts itself [points]."""
+    return UNRELAXED * away
 
 
 def evidence(columns: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:

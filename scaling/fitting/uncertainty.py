@@ -22,7 +22,7 @@ from scaling.fitting.model_discrepancy import (
     estimate_discrepancy,
     locations,
 )
-from scaling.fitting.reach import floorless, unrelaxed, unseen
+from scaling.fitting.reach import distance, floorless, unrelaxed, unseen
 from scaling.fitting.solver import Prior, levenberg_marquardt
 from scaling.laws import Law
 from scaling.laws.law import linearised
@@ -83,8 +83,8 @@ class Forecast:
         if law.target != "loss" or places is None:
             none = np.zeros(len(x[law.columns[0]]))
             return none, none
-        at, here = map(decades, places)
-        return unrelaxed(at, here) ** 2 * (law.relaxed is not None), floorless(at, here) ** 2
+        away = distance(*map(decades, places))
+        return unrelaxed(away) ** 2 * (law.relaxed is not None), floorless(away) ** 2
 
     def moments(self, law: Law, x: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """(mean, variance) of one new run at each row of `x`, on the law's scale, in units of the data."""
@@ -101,7 +101,7 @@ class Forecast:
             slopes = slopes - weights @ seen
             whole = np.array([self.discrepancy.between(place[None], place[None])[0, 0] for place in at])
             variance = variance + np.maximum(whole - np.sum(weights * across, axis=1), 0.0)
-            variance = variance + unseen(decades(at), decades(here)) ** 2
+            variance = variance + unseen(distance(decades(at), decades(here))) ** 2
         of_parameters = np.einsum("ij,jk,ik->i", slopes, self.covariance, slopes)
         return middle, variance + np.maximum(of_parameters, 0.0)  # below 0 by rounding alone
 

@@ -10,7 +10,7 @@ from scipy import stats
 import scaling
 from scaling import laws
 from scaling.fitting.forms import FIRST, log_density
-from scaling.fitting.reach import floorless
+from scaling.fitting.reach import distance, floorless
 from scaling.simulate.forms import Skaling
 from tests.scaling.planted import isoflop_runs
 
@@ -41,9 +41,8 @@ def test_a_prediction_has_the_mean_and_the_variance_of_the_mixture(fit):
     mean = (shares * means).sum(axis=0)
     second = (shares * (variances + means**2)).sum(axis=0)
     variance, width = second - mean**2, stats.t.ppf(0.95, len(SIZES) - 7)
-    below = (
-        floorless(np.log10(np.stack(list(AHEAD.values()), 1)), np.log10(np.stack([SIZES, TOKENS], 1))) ** 2
-    )
+    places = (np.log10(np.stack(list(columns), 1)) for columns in (AHEAD.values(), (SIZES, TOKENS)))
+    below = floorless(distance(*places)) ** 2
     found, unit = fit.predict(**AHEAD), fit.forecast.units["loss"]
     np.testing.assert_allclose(found.loss, unit * np.exp(mean))
     np.testing.assert_allclose(found.lo, unit * np.exp(mean - width * np.sqrt(variance + below)))
@@ -61,8 +60,7 @@ def test_a_saved_fit_predicts_the_same_and_one_saved_before_there_were_forms_ope
 
 
 def test_runs_too_few_to_hold_any_out_leave_the_forms_their_first_weights():
-    runs = isoflop_runs((1e18, 2e18), noise=0.002, sizes=4)
-    few = scaling.fit(runs, n_bootstrap=0)
+    few = scaling.fit(isoflop_runs((1e18, 2e18), noise=0.002, sizes=4), n_bootstrap=0)
     np.testing.assert_allclose(few.forms.weights, np.array([FIRST, 1, 1]) / (FIRST + 2))
 
 

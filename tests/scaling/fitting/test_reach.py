@@ -8,6 +8,7 @@ from scaling.fitting.reach import (
     BELOW,
     FIRST_DECADE,
     UNRELAXED,
+    distance,
     evidence,
     floorless,
     in_words,
@@ -79,6 +80,6 @@ def test_a_fit_knows_its_evidence_also_one_that_was_saved_without():
 def test_what_is_unseen_grows_from_the_nearest_run(point, decades):
     an_l = np.array([[0, 0], [1, 0], [2, 0], [0, 1], [0, 2]], float)
     at = np.array([point], float)
-    assert unseen(at, an_l)[0] == pytest.approx(FIRST_DECADE * decades**1.5, abs=1e-12)
-    assert floorless(at, an_l)[0] == pytest.approx(BELOW * decades**2, abs=1e-12)
-    assert unrelaxed(at, an_l)[0] == pytest.approx(UNRELAXED * decades, abs=1e-12)
+    assert unseen(distance(at, an_l))[0] == pytest.approx(FIRST_DECADE * decades**1.5, abs=1e-12)
+    assert floorless(distance(at, an_l))[0] == pytest.approx(BELOW * decades**2, abs=1e-12)
+    assert unrelaxed(distance(at, an_l))[0] == pytest.approx(UNRELAXED * decades, abs=1e-12)
