@@ -1,10 +1,10 @@
 """Does the loop work? The default study over corpora, vocabularies and families: predicted against measured.
 
 `python -m benchmarks.verifications --out DIR [--preset default] [--only NAME …]` takes 24 combinations one
-after the other, each with a seed that no default was chosen by. A combination is a study of its own in
-DIR/PRESET/NAME: it continues if interrupted, and once finished it is a row of DIR/PRESET/rows.csv and is
-skipped. The preset "quick" has budgets of a seventh of the default's: by its FLOPs 2 to 3 CPU minutes a
-combination of transformers, "default" about 15.
+after the other, each with a seed that no default was chosen by; `--round 1` to 5 takes each with another of
+these seeds. A combination is a study of its own in DIR/PRESET/NAME: it continues if interrupted, and once
+finished it is a row of DIR/PRESET/rows.csv and is skipped. The preset "quick" has budgets of a seventh of the
+default's: by its FLOPs 2 to 3 CPU minutes a combination of transformers, "default" about 15.
 
 Predictions are pre-registered: what predicts is committed before anything trains, so a tree with changes is
 refused, as is going on with another commit than a study was begun with. Every row says which commit it was.
@@ -79,10 +79,13 @@ class Combination:
         ]
 
 
-def combinations() -> list[Combination]:
-    """Every corpus in every vocabulary by every family; seeds in turn, so that each meets several of all."""
-    every = itertools.product(("docstrings", *FILES), VOCABULARIES, FAMILIES)
-    return [Combination(*each, SEEDS[(i + i // len(SEEDS)) % len(SEEDS)]) for i, each in enumerate(every)]
+def combinations(n_before: int) -> list[Combination]:
+    """Every corpus in every vocabulary by every family; seeds in turn, so that each meets several of all.
+
+    `n_before` rounds came before this one: none of their combinations is among these.
+    """
+    every = enumerate(itertools.product(("docstrings", *FILES), VOCABULARIES, FAMILIES))
+    return [Combination(*each, SEEDS[(i + i // len(SEEDS) + n_before) % len(SEEDS)]) for i, each in every]
 
 
 def commit(must_be_clean: bool) -> str:
@@ -176,13 +179,16 @@ def main() -> int:
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--preset", default="quick", choices=PRESETS)
     parser.add_argument(
+        "--round", default=0, type=int, choices=range(len(SEEDS)), help="other seeds of the same combinations"
+    )
+    parser.add_argument(
         "--only", nargs="*", default=[], help="names, such as docstrings-bytes-transformer-10"
     )
     parser.add_argument(
         "--refit", action="store_true", help="predict finished ones again, by the code of now"
     )
     options = parser.parse_args()
-    out, known = options.out / options.preset, {one.name: one for one in combinations()}
+    out, known = options.out / options.preset, {one.name: one for one in combinations(options.round)}
     if unknown := [name for name in options.only if name not in known]:
         parser.error(f"no combination {unknown[0]}; there are {', '.join(known)}")
     table = out / ("refits.csv" if options.refit else "rows.csv")
