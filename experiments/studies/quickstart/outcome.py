@@ -72,7 +72,16 @@ def read_again(runs: Runs, n_tokens: float) -> str:
 
 
 def verified(folder: Path, runs: Runs) -> dict:
-    """verify.json with the measured loss, which is written into it."""
+    """verify.json with the measured loss, which is written into it.
+
+    Raises:
+      ValueError: there is no verify.json: it was deleted, as it is written before its run trains.
+    """
+    if not (folder / "verify.json").exists():
+        raise ValueError(
+            f"no {folder / 'verify.json'}, which was there before the run that it predicts trained; restore "
+            "it, or begin the study again elsewhere: what is predicted now would know the outcome"
+        )
     verification = read_json(folder / "verify.json")
     table = runs.table.set_index("run_id")
     verification["measured"] = float(table.loss[verification["run_id"]])

@@ -37,8 +37,9 @@ def head(data: ReportData, runs: pd.DataFrame, law: pd.DataFrame, frontier: pd.D
         headline, lede = _extrapolated(frontier.to_dict("records")[-1]), _fitted_to(data, law)
     else:
         headline, lede = [(_range(runs), False)], data.no_fit
-    if data.fit is not None and data.fit.doubt and by_the_law:
-        headline = [*headline, (f" It is {data.fit.doubt}.", False)]
+    doubt = (data.verify or {}).get("doubt") or (data.fit.doubt if data.fit is not None else "")
+    if doubt and by_the_law:
+        headline = [*headline, (f" {doubt[:1].upper()}{doubt[1:]}.", False)]
     maker = f"isoflop {data.versions.get('isoflop', '')}".strip()
     return PageHead(
         title=f"{data.name}: {''.join(words for words, _ in headline)}",

@@ -108,6 +108,9 @@ def test_stages_find_what_was_planted(tmp_path):
     assert best.loss == pytest.approx(
         loss(best.n_params, best.n_tokens, BEST_LR * best.n_params**-0.45), rel=0.02
     )
+    (tmp_path / "verify.json").unlink()
+    with pytest.raises(ValueError, match=r"no .*verify\.json, .*restore it, or begin the study again"):
+        outcome.outcome(tmp_path, all_runs)
 
 
 def test_runs_that_tell_most_are_repeated_and_the_run_to_come_is_as_wide_as_its_budget_asks_for():

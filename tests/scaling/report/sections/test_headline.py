@@ -65,8 +65,13 @@ def test_a_tested_prediction_is_the_headline_with_its_verdict(measured, verdict)
 @pytest.mark.parametrize("verify", [VERIFY, None])
 def test_a_fit_in_doubt_says_so_in_the_headline(verify):
     """Ten runs predicted 2.12 ± 0.11 without a word, and 1.99 was measured."""
-    assert words(top(verify, n_runs=10)).endswith(" It is in doubt: 10 runs for 5 parameters.")
-    assert "in doubt" not in words(top(verify))
+    assert words(top(verify, n_runs=10)).endswith(" In doubt: 10 runs for 5 parameters.")
+    assert "in doubt" not in words(top(verify)).lower()
+
+
+def test_a_doubt_told_with_the_prediction_is_told_in_the_headline():
+    said = words(top(VERIFY | {"doubt": "the run reads its text 4.5 times"}))
+    assert said.endswith(" inside the 90% interval. The run reads its text 4.5 times.")
 
 
 def test_the_law_that_knows_the_verification_run_looks_ten_times_further():
@@ -121,7 +126,7 @@ def test_a_finding_of_the_studys_own_comes_before_the_law_and_its_doubt():
     found = top(n_runs=10, **said)
     assert words(found) == "Muon needs 0.7 times the compute."
     assert found.lede == "4 runs from 6×10¹⁰ to 7.2×10¹² FLOPs."
-    assert words(top(VERIFY, n_runs=10, **said)).endswith(" It is in doubt: 10 runs for 5 parameters.")
+    assert words(top(VERIFY, n_runs=10, **said)).endswith(" In doubt: 10 runs for 5 parameters.")
 
 
 def test_without_a_law_the_runs_are_counted_and_it_is_said_why():
