@@ -111,8 +111,6 @@ def run(args: list[str], flags) -> int:
     from experiments.evaluate.loaded_model import chat_template, load_model
     from experiments.evaluate.samples.best_of import best_of, scores_by
     from experiments.evaluate.samples.best_of import said as chosen
-    from models.decoding.beam import beam_search
-    from models.decoding.sample import sample
 
     scores = scores_by(flags.best) if flags.best else None
     settings, stop = _settings(flags)
@@ -133,45 +131,8 @@ def run(args: list[str], flags) -> int:
     stream &= not (form or flags.beam)
     if stream:
         print(sample_output.shown_prompt(shown_prompt, dim), end="", flush=True)
-    model, params = loaded.model, loaded.params
-    seeds, context = [request["seed"] for request in requests], loaded.config.seq_len
-    if flags.beam:
-        limits: dict[str, Any] = {
-            "max_tokens": constraint_flags.room(prompts, flags.max_tokens, context),
-            "eos_id": eos_id,
-            "settings": settings,
-            "seeds": seeds if flags.beam_sample else None,
-        }
-        found = beam_search(model, params, prompts, beams=flags.beam, **limits, token_bytes=said)
-        groups = [some[: flags.n] for some in found]
-    elif form:
-        from models.decoding.constraints.constrained_sampling import (
-            sample_constrained,  # here: llguidance is not needed else
-        )
-
-        constraint = constraint_flags.constrain(form, said, eos_id)
-        limits = {"n": flags.n, "max_tokens": flags.max_tokens, "context": context}
-        groups = sample_constrained(
-            model, params, prompts, seeds, settings, [constraint] * len(prompts), **limits
-        )
-    else:
-        groups = sample(
-            model,
-            params,
-            prompts,
-            seeds,
-            settings,
-            n=flags.n,
-            max_tokens=flags.max_tokens,
-            eos_id=eos_id,
-            context=context,
-            stop=stop,
-            token_bytes=said,
-            top_logprobs=flags.top_logprobs,
-            every=8 if stream else None,
-            watch=sample_output.show_new_text if stream else None,
-            share_prefix=flags.share_prefix,
-        )
+    seeds = [request["seed"] for request in requests]
+    groups = _decoded(loaded, prompts, seeds, eos_id, form, settings, stop, stream, flags)
     if flags.pick:
         groups = [[sample_output.pick(shown_prompt, groups[0])]]
     sample_output.warn_of_time(groups, flags.max_seconds)
@@ -197,6 +158,62 @@ def run(args: list[str], flags) -> int:
         print("" if stream else sample_output.as_text(shown_prompt, groups[0], dim))
         sample_output.warn_of_cut_json(groups[0])
     return sample_output.warn_of_unfulfilled(groups) if form else 0
+
+
+def _decoded(
+    loaded: Any,
+    prompts: list[list[int]],
+    seeds: list[int],
+    eos_id: int,
+    form: Any,
+    settings: Any,
+    stop: Any,
+    stream: bool,
+    flags,
+) -> list[list[Any]]:
+    """Continuations of each prompt, of the form if there is one; by beams or drawn."""
+    from models.decoding.beam import beam_search
+    from models.decoding.sample import sample
+
+    model, params, said, context = loaded.model, loaded.params, loaded.token_bytes(), loaded.config.seq_len
+    if flags.beam:
+        found = beam_search(
+            model,
+            params,
+            prompts,
+            beams=flags.beam,
+            max_tokens=constraint_flags.room(prompts, flags.max_tokens, context),
+            eos_id=eos_id,
+            settings=settings,
+            seeds=seeds if flags.beam_sample else None,
+            token_bytes=said,
+        )
+        return [some[: flags.n] for some in found]
+    if form:
+        from models.decoding.constraints.constrained_sampling import (
+            sample_constrained,  # here: llguidance is not needed else
+        )
+
+        constraints = [constraint_flags.constrain(form, said, eos_id)] * len(prompts)
+        limits = {"n": flags.n, "max_tokens": flags.max_tokens, "context": context}
+        return sample_constrained(model, params, prompts, seeds, settings, constraints, **limits)
+    return sample(
+        model,
+        params,
+        prompts,
+        seeds,
+        settings,
+        n=flags.n,
+        max_tokens=flags.max_tokens,
+        eos_id=eos_id,
+        context=context,
+        stop=stop,
+        token_bytes=said,
+        top_logprobs=flags.top_logprobs,
+        every=8 if stream else None,
+        watch=sample_output.show_new_text if stream else None,
+        share_prefix=flags.share_prefix,
+    )
 
 
 def _checked(flags) -> tuple[list[dict[str, Any]], Any]:

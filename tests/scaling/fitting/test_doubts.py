@@ -51,5 +51,5 @@ def test_runs_too_small_for_a_power_law_are_told():
     table = isoflop_runs(noise=0.003).table
     octaves = np.log2(table.n_params * table.n_tokens / (table.n_params * table.n_tokens).min())
     early = scaling.fit(table.assign(loss=table.loss * np.exp(-0.01 * octaves**2)), n_bootstrap=0)
-    assert "as no power law does: larger runs may end below" in early.doubt
+    assert "as no power law does: larger runs may end off its line" in early.doubt
     assert "power law" not in scaling.fit(table, n_bootstrap=0).doubt
