@@ -51,8 +51,8 @@ def design_doubts(law: Law, x: Mapping[str, np.ndarray]) -> list[str]:
 
 def too_early(profiles: Profiles, n_runs: int, noise: float) -> list[str]:
     """What is said where the loss falls faster from budget to budget: a power law falls by the same power of
-    compute, or a lesser one where it has a floor. Runs that small have not come to it, and larger ones end off
-    its line: below while the fall goes on quickening, above once it has slowed.
+    compute, or a lesser one where it has a floor. Runs that small have not come to it, and larger ones end
+    off its line: below while the fall goes on quickening, above once it has slowed.
 
     Args:
       profiles: of the runs; budgets whose best size is not among those tried do not count.

@@ -5,7 +5,8 @@ predict of runs that they have not seen: the table is cut at several budgets, ev
 cut and scored above it by the logarithm of the density that its forecast gives to what was measured. Runs of
 like compute share what a law is off by, so an octave of compute counts as one observation (pseudo-BMA: Yao
 et al. 2018, arXiv 1704.02030, section 3.4). At each new run a form also counts by its precision there. The
-mixture's variance is that of its parts and that between them: the interval widens as the forms part.
+mixture's variance is that of its parts and that between them: the interval widens as the forms part. Its
+lower end also heeds forms that count little: how much less those of low floor expect, the runs do not tell.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,25 +43,27 @@ class Forms:
     def predict(self, x: Mapping[str, np.ndarray], level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """As `Forecast.predict`, of the mixture: the interval is Student's t of its mean and variance, with
         as many degrees of freedom as the first form leaves of its runs."""
-        mean, within, between = self._moments(x)
+        mean, variance, less = self._moments(x)
         first = self.forecasts[0]
         law, dof = laws.find(first.law, run_files=False), max(len(first.y) - len(first.center), 2)
         width = float(special.stdtrit(dof, (1 + level) / 2))
-        off, below = first.beyond(law, x)
-        return interval(first, law, mean, within + between + off, below, width)
+        off, below = first.beyond(law, x, less)
+        return interval(first, law, mean, variance + off, below, width)
 
-    def spread(self, x: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Standard deviation between the forms' means at each row of `x`, on the law's scale."""
-        return np.sqrt(self._moments(x)[2])
+    def less(self, x: Mapping[str, np.ndarray]) -> np.ndarray:
+        """How much less than the first form the others expect, on average, at each row of `x`, on the law's
+        scale; one that expects more counts as 0."""
+        return self._moments(x)[2]
 
     def _moments(self, x: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(mean, variance within the forms, variance between them) [rows]."""
+        """(mean, variance within the forms and between them, `less`) [rows]."""
         found = [known.moments(laws.find(known.law, run_files=False), x) for known in self.forecasts]
         means, variances = (np.array(moment) for moment in zip(*found))
         shares = self.weights[:, None] / variances
         shares = shares / shares.sum(axis=0)
         mean = np.sum(shares * means, axis=0)
-        return mean, np.sum(shares * variances, axis=0), np.sum(shares * (means - mean) ** 2, axis=0)
+        variance = np.sum(shares * (variances + (means - mean) ** 2), axis=0)
+        return mean, variance, np.maximum(means[0] - means[1:], 0.0).mean(axis=0)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values but for the first forecast, which the fit saves."""

@@ -8,18 +8,20 @@ compute as in the empty corner of an L of runs. So a forecast's error has a part
 A law that is not relaxed is off by more near its runs already: in 19 default studies it missed, at
 eight times the compute, by more than its own uncertainty and the noise explain (benchmarks/RESULTS.md).
 
-And they failed to one side. Whether the loss has a floor, and where, runs above it hardly tell; where the
-truth had none, all forms expected too high a loss, ever more so with distance. So an interval's lower end
-lies further away than its upper one.
+And they failed to one side. Whether the loss has a floor, and where, some runs tell and others do not; where
+they did not and the truth had none, all forms expected too high a loss, ever more so with distance. How much
+the prior of the floor decides is seen by another prior: where forms that expect a low floor, fitted to the
+same runs, come to a lower loss, the interval's lower end lies further away than its upper one.
 """
 
 from collections.abc import Mapping
 
 import numpy as np
 
-FIRST_DECADE = 0.014  # standard deviation of log loss that one decade from the nearest run adds …
-BELOW = 0.015  # … and adds besides to a loss below what is predicted
-UNRELAXED = 0.018  # … and adds besides where the law itself predicts, not its relaxed form
+FIRST_DECADE = 0.006  # standard deviation of log loss that one decade from the nearest run adds …
+BELOW = 0.03  # … and adds besides, at most, to a loss below what is predicted
+UNRELAXED = 0.02  # … and adds besides where the law itself predicts, not its relaxed form
+BY_THE_FLOOR = 2.0  # standard deviation below, in terms of how much less forms of low floor expect
 AT_THE_END = 1.05  # times an end of the range: rounding and a size off the ladder reach no further
 
 
@@ -37,9 +39,11 @@ def unseen(away: np.ndarray) -> np.ndarray:
     return FIRST_DECADE * away**1.5
 
 
-def floorless(away: np.ndarray) -> np.ndarray:
-    """As `unseen`, of a loss that is lower than predicted: for a floor that may not be there [points]."""
-    return BELOW * away**2
+def floorless(away: np.ndarray, less: np.ndarray | float = np.inf) -> np.ndarray:
+    """As `unseen`, of a loss that is lower than predicted: for a floor that may not be there [points].
+
+    `less` is by how much forms of low floor expect a lower log loss [points]; without them nobody knows."""
+    return np.minimum(BY_THE_FLOOR * less, BELOW * away**2)
 
 
 def unrelaxed(away: np.ndarray) -> np.ndarray:

@@ -76,15 +76,17 @@ class Forecast:
         off, below = self.beyond(law, x)
         return interval(self, law, mean, variance + off, below, float(width))
 
-    def beyond(self, law: Law, x: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def beyond(
+        self, law: Law, x: Mapping[str, np.ndarray], less: np.ndarray | float = np.inf
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Variances at each row of `x` besides that of `moments`, on the law's scale: (of any loss, since the
-        law is not relaxed; of a loss below the mean besides), both [rows]."""
+        law is not relaxed; of a loss below the mean besides: see `reach.floorless`), both [rows]."""
         x, places = self._places(law, x)
         if law.target != "loss" or places is None:
             none = np.zeros(len(x[law.columns[0]]))
             return none, none
         away = distance(*map(decades, places))
-        return unrelaxed(away) ** 2 * (law.relaxed is not None), floorless(away) ** 2
+        return unrelaxed(away) ** 2 * (law.relaxed is not None), floorless(away, less) ** 2
 
     def moments(self, law: Law, x: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """(mean, variance) of one new run at each row of `x`, on the law's scale, in units of the data."""

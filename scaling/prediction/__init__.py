@@ -2,7 +2,7 @@
 
   two_step         accuracy of a task from a law of the loss and a law of accuracy by loss
   law_comparison   which law predicts larger runs best
-  disagreement     where the forms that a forecast mixes part, and the run that would decide
+  disagreement     where forms of low floor expect less, and the run that would decide
   recipe_comparison
                    how much compute one recipe is worth, measured by another; recipe_pairs: runs of both
                    that match; recipe_gain: draws of the gain, by pairs and law by law

@@ -82,4 +82,5 @@ def test_what_is_unseen_grows_from_the_nearest_run(point, decades):
     at = np.array([point], float)
     assert unseen(distance(at, an_l))[0] == pytest.approx(FIRST_DECADE * decades**1.5, abs=1e-12)
     assert floorless(distance(at, an_l))[0] == pytest.approx(BELOW * decades**2, abs=1e-12)
+    assert floorless(distance(at, an_l), 0.001)[0] == pytest.approx(min(0.002, BELOW * decades**2), abs=1e-12)
     assert unrelaxed(distance(at, an_l))[0] == pytest.approx(UNRELAXED * decades, abs=1e-12)
