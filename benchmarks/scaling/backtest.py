@@ -3,9 +3,10 @@
 `python -m benchmarks.scaling.backtest` reads the tables from ISOFLOP_PUBLIC_DATA (default ../shared/data;
 see docs/howto/public_tables.md) and prints, by group of tables and for all: the median absolute error of the
 loss, how often 90 % intervals hold it, half their median width, and the mean interval score (Gneiting and
-Raftery 2007, eq. 43), each averaged over splits and tables. Every table is cut at three budgets. Compared
-are the default fit, the law itself (--norelax), plain approach 3 (the law's robust fit and its bootstrap, no
-noise), and the law fitted with the held-out runs included, which is as close as its form comes.
+Raftery 2007, eq. 43), each averaged over splits and tables; and by reach, the compute of a run over the
+largest fitted. Every table is cut at three budgets. Compared are the default fit, the law itself (--norelax),
+plain approach 3 (the law's robust fit and its bootstrap, no noise), and the law fitted with the held-out runs
+included, which is as close as its form comes.
 """
 
 import os
@@ -21,6 +22,7 @@ from scaling.table.runs import Runs, check
 
 RUNS = Path(os.environ.get("ISOFLOP_PUBLIC_DATA", "../shared/data")) / "runs"
 GAP, LEAST_TRAIN, LEAST_TEST, SPLITS = 10.0, 20, 2, 3
+REACHES = {"all": (0, np.inf), "10 to 30": (10, 30), "30 to 100": (30, 100), "100 on": (100, np.inf)}
 LEVEL = 0.9
 MEASURES = ["median error", "inside", "half-width", "interval score"]
 
@@ -55,6 +57,12 @@ def splits(table: pd.DataFrame) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
     return [(table[compute <= cuts[i]], table[compute >= GAP * cuts[i]]) for i in chosen]
 
 
+def reached(smaller: pd.DataFrame, larger: pd.DataFrame) -> np.ndarray:
+    """Compute of the larger runs over the largest of the smaller ones."""
+    compute = [(table["n_params"] * table["n_tokens"]).to_numpy(float) for table in (smaller, larger)]
+    return compute[1] / compute[0].max()
+
+
 def approach_3(fit: scaling.Fit, x: dict[str, np.ndarray]):
     loss = values(CHINCHILLA, np.array(list(fit.params.values()))[None], x)[0]
     return loss, *np.quantile(values(CHINCHILLA, fit.samples, x), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
@@ -84,15 +92,23 @@ def main() -> None:
     rows = []
     for name, table in tables().items():
         for number, (smaller, larger) in enumerate(splits(table)):
+            loss, times = larger["loss"].to_numpy(float), reached(smaller, larger)
             for method, *interval in predicted(check(smaller, {}), larger, check(table, {})):
                 about = {"table": name, "group": name.split()[0], "cut": number, "method": method}
-                rows.append(about | scores(larger["loss"].to_numpy(float), *interval))
-    found = pd.DataFrame(rows)
+                for reach, (least, end) in REACHES.items():
+                    there = (times >= least) & (times < end)
+                    if there.any():
+                        part = scores(loss[there], *(each[there] for each in interval))
+                        rows.append(about | {"reach": reach} | part)
+    parts = pd.DataFrame(rows)
+    found = parts[parts["reach"] == "all"]
+    at_reach = parts.groupby(["method", "reach", "table"], sort=False)[MEASURES].mean()
     by_table = found.groupby(["method", "group", "table"], sort=False)[MEASURES].mean().reset_index()
     for title, summary in (
         ("by group", by_table.groupby(["method", "group"], sort=False)[MEASURES].mean()),
         ("all tables, mean", by_table.groupby("method", sort=False)[MEASURES].mean()),
         ("all tables, median", by_table.groupby("method", sort=False)[MEASURES].median()),
+        ("by reach", at_reach.groupby(["method", "reach"], sort=False).mean()),
         ("by cut, low to high", found.groupby(["method", "cut"], sort=False)[MEASURES].mean()),
     ):
         print(f"\n{title}\n{summary.map(lambda share: f'{share:.2%}').to_string()}")
