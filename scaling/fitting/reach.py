@@ -5,8 +5,8 @@ simulated truths of other forms, what forecasts missed grew as the distance from
 the power 1.5, as a random walk's integral does (`python -m benchmarks.scaling.far`), beyond the largest
 compute as in the empty corner of an L of runs. So a forecast's error has a part that grows so.
 
-A law that is not relaxed is off by more near its runs already: in 19 default studies it missed, at
-eight times the compute, by more than its own uncertainty and the noise explain (benchmarks/RESULTS.md).
+A law that is not relaxed is off by more near its runs already: default studies missed, at eight times the
+compute, by more than its own uncertainty and the noise explain (benchmarks/RESULTS.md).
 
 And they failed to one side. Whether the loss has a floor, and where, some runs tell and others do not; where
 they did not and the truth had none, all forms expected too high a loss, ever more so with distance. How much
