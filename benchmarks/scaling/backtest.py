@@ -42,7 +42,8 @@ def tables() -> dict[str, pd.DataFrame]:
         rows = pd.read_json(RUNS / f"gemstones/wandb_df_for_fitting_{name}.jsonl", lines=True)
         names = {"params_active_precise": "n_params", "tokens": "n_tokens", "final_loss": "loss"}
         found[f"gemstones {name}"] = rows.rename(columns={**names, "run_name": "run_id"})
-    return {name: table.drop(columns=["flops"], errors="ignore") for name, table in found.items()}
+    whole = {"n_params": float, "n_tokens": float}  # products of whole numbers would overflow
+    return {name: t.drop(columns=["flops"], errors="ignore").astype(whole) for name, t in found.items()}
 
 
 def splits(table: pd.DataFrame) -> list[tuple[pd.DataFrame, pd.DataFrame]]:

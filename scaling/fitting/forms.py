@@ -25,7 +25,7 @@ CUTS = (0.4, 0.6, 0.8)  # shares of the runs, in order of compute, that forms ar
 BEYOND = 1.5  # scored are runs of this many times the compute of the cut, or more
 LEAST_RUNS, LEAST_HELD_OUT = 9, 2  # distinct, below a cut and above it
 ROUNDS = 2  # of a fit below a cut, which begins where the fit to all runs ended
-FIRST = 64.0  # a priori the first form, whose prior public tables have seen, counts as so many of the others
+FIRST = 256.0  # a priori the first form, whose prior public tables have seen, counts as so many of the others
 
 
 @dataclass(frozen=True, eq=False)
