@@ -42,26 +42,24 @@ def tables() -> dict[str, pd.DataFrame]:
         rows = pd.read_json(RUNS / f"gemstones/wandb_df_for_fitting_{name}.jsonl", lines=True)
         names = {"params_active_precise": "n_params", "tokens": "n_tokens", "final_loss": "loss"}
         found[f"gemstones {name}"] = rows.rename(columns={**names, "run_name": "run_id"})
-    whole = {"n_params": float, "n_tokens": float}  # products of whole numbers would overflow
-    return {name: t.drop(columns=["flops"], errors="ignore").astype(whole) for name, t in found.items()}
+    return {name: table.drop(columns=["flops"], errors="ignore") for name, table in found.items()}
+
+
+def compute(table: pd.DataFrame) -> np.ndarray:
+    """N·D of each run; of whole numbers the product would overflow [rows]."""
+    return table["n_params"].to_numpy(float) * table["n_tokens"].to_numpy(float)
 
 
 def splits(table: pd.DataFrame) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
     """(smaller runs, runs of GAP times their compute or more), at budgets low to high."""
-    compute = (table["n_params"] * table["n_tokens"]).to_numpy(float)
+    spent = compute(table)
     cuts = [
         cut * 1.001
-        for cut in np.unique(compute)
-        if (compute <= cut * 1.001).sum() >= LEAST_TRAIN and (compute >= GAP * cut).sum() >= LEAST_TEST
+        for cut in np.unique(spent)
+        if (spent <= cut * 1.001).sum() >= LEAST_TRAIN and (spent >= GAP * cut).sum() >= LEAST_TEST
     ]
     chosen = np.unique(np.linspace(0.3 * (len(cuts) - 1), len(cuts) - 1, SPLITS).round().astype(int))
-    return [(table[compute <= cuts[i]], table[compute >= GAP * cuts[i]]) for i in chosen]
-
-
-def reached(smaller: pd.DataFrame, larger: pd.DataFrame) -> np.ndarray:
-    """Compute of the larger runs over the largest of the smaller ones."""
-    compute = [(table["n_params"] * table["n_tokens"]).to_numpy(float) for table in (smaller, larger)]
-    return compute[1] / compute[0].max()
+    return [(table[spent <= cuts[i]], table[spent >= GAP * cuts[i]]) for i in chosen]
 
 
 def approach_3(fit: scaling.Fit, x: dict[str, np.ndarray]):
@@ -93,7 +91,7 @@ def main() -> None:
     rows = []
     for name, table in tables().items():
         for number, (smaller, larger) in enumerate(splits(table)):
-            loss, times = larger["loss"].to_numpy(float), reached(smaller, larger)
+            loss, times = larger["loss"].to_numpy(float), compute(larger) / compute(smaller).max()
             for method, *interval in predicted(check(smaller, {}), larger, check(table, {})):
                 about = {"table": name, "group": name.split()[0], "cut": number, "method": method}
                 for reach, (least, end) in REACHES.items():

@@ -77,15 +77,16 @@ def verified(folder: Path, runs: Runs) -> dict:
     Raises:
       ValueError: there is no verify.json: it was deleted, as it is written before its run trains.
     """
-    if not (folder / "verify.json").exists():
+    file = folder / "verify.json"
+    if not file.exists():
         raise ValueError(
-            f"no {folder / 'verify.json'}, which was there before the run that it predicts trained; restore "
+            f"no {file}, which was there before the run that it predicts trained; restore "
             "it, or begin the study again elsewhere: what is predicted now would know the outcome"
         )
-    verification = read_json(folder / "verify.json")
+    verification = read_json(file)
     table = runs.table.set_index("run_id")
     verification["measured"] = float(table.loss[verification["run_id"]])
-    write_json(folder / "verify.json", verification)
+    write_json(file, verification)
     return verification
 
 
